@@ -1,0 +1,1 @@
+//! Dragoman: a chat server that speaks the dialects which chat clients already speak.

@@ -1,0 +1,74 @@
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Conversation, ConversationId, Message, PartnerId, Result, Timestamp, UserId};
+
+/// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub i64);
+
+/// What an event is about, and so whom it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// All its participants.
+    Conversation(ConversationId),
+    /// That partner alone.
+    Partner(PartnerId),
+}
+
+/// Something that happened and must not be lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fact", content = "of")]
+pub enum Fact {
+    MessagePosted(Message),
+    /// A participant has read up to `seq`.
+    ReadUpTo {
+        partner: PartnerId,
+        seq: i64,
+    },
+    ConversationCreated(Conversation),
+    ConversationChanged(Conversation),
+    ParticipantJoined {
+        partner: PartnerId,
+    },
+    /// The attachment's messages no longer have it.
+    AttachmentDeleted {
+        attachment: crate::AttachmentId,
+    },
+    /// A login has ended: SHA-256 of the session's id in hexadecimal.
+    SessionEnded {
+        session: String,
+    },
+    /// The account was changed or deactivated; what is remembered of it is stale.
+    UserChanged {
+        user: UserId,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub position: Position,
+    pub topic: Topic,
+    pub fact: Fact,
+    pub at: Timestamp,
+}
+
+/// Which events to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    Everything,
+    Conversation(ConversationId),
+    /// What concerns one partner: its own topic and those of all conversations it is in now.
+    Partner(PartnerId),
+}
+
+/// The log: what happened, in one order for everybody.
+#[async_trait]
+pub trait EventLog {
+    /// Events after `after`, in log order, complete enough to be told without another read. An event once visible is
+    /// never followed by an earlier one becoming visible.
+    async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>>;
+    /// The newest event's position. Never goes back, also when old events are forgotten.
+    async fn position(&self) -> Result<Position>;
+}

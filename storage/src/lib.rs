@@ -1,0 +1,122 @@
+#![doc = include_str!("../README.md")]
+
+mod attachments;
+mod conversations;
+mod error;
+mod events;
+mod groups;
+mod messages;
+mod presence;
+mod sessions;
+mod users;
+
+use async_trait::async_trait;
+
+pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
+pub use conversations::{
+    Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
+    ThreadType, UnreadTotals, Window, WriteConversations,
+};
+pub use error::{Error, Result};
+pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
+pub use groups::{Group, Groups, WriteGroups};
+pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use presence::{Presence, Presences, SetStatus};
+pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
+
+/// UTC, kept to the microsecond, which is what PostgreSQL keeps.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// A user's `uid`. Drawn from the same sequence as [`PartnerId`].
+    UserId
+}
+id! {
+    /// A partner's id. Drawn from the same sequence as [`UserId`].
+    PartnerId
+}
+id! {
+    /// A conversation's integer id.
+    ConversationId
+}
+id! {
+    /// Grows, within a conversation, in the order in which messages become visible.
+    MessageId
+}
+id! {
+    /// An attachment's integer id.
+    AttachmentId
+}
+id! {
+    /// A group's integer id.
+    GroupId
+}
+
+/// Everything that can be read, and the few single writes that need no transaction because losing one does no harm
+/// (what was touched last). Each method is one consistent read.
+#[async_trait]
+pub trait Storage:
+    Users + Groups + Sessions + Conversations + Messages + Attachments + Presences + EventLog + Send + Sync + 'static
+{
+    /// Opens a transaction. At most one is open per task, and nothing but storage is awaited while it is.
+    async fn begin(&self) -> Result<Box<dyn Tx>>;
+
+    /// Whether the store can be reached now. Costs one round trip.
+    async fn ping(&self) -> Result<()>;
+
+    /// Whether anybody is in the store yet; the demo data goes only into an empty one.
+    async fn is_empty(&self) -> Result<bool>;
+
+    /// Whether the store was started with the demo data at some time.
+    async fn is_demo(&self) -> Result<bool>;
+
+    /// Lets go of connections. Calls after it fail with [`Error::Unavailable`].
+    async fn close(&self);
+}
+
+/// One transaction. Dropping it leaves no trace.
+///
+/// Locks are taken in one order everywhere, so that transactions cannot deadlock: conversations by rising id, then
+/// participants by rising (conversation, partner), then the head of the log, which [`Tx::commit`] takes.
+#[async_trait]
+pub trait Tx: WriteUsers + WriteGroups + WriteSessions + WriteConversations + WriteMessages + WriteAttachments + Send {
+    /// Queues a fact for the log; it gets its position when the transaction commits.
+    fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp);
+
+    /// Marks the store as one that holds the demo data.
+    async fn mark_demo(&mut self) -> Result<()>;
+
+    /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
+    /// in order. Positions have no gaps: whoever has seen everything up to the one before the first of these events
+    /// has missed nothing. After an error the outcome is unknown only if the error is [`Error::Unavailable`];
+    /// otherwise nothing was written.
+    async fn commit(self: Box<Self>) -> Result<Vec<Event>>;
+}
+
+/// Proof that this transaction holds the row's lock until it ends; only `lock_…` makes one.
+#[derive(Debug)]
+pub struct Locked<T>(T);
+
+impl<T> std::ops::Deref for Locked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

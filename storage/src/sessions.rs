@@ -1,0 +1,59 @@
+use async_trait::async_trait;
+
+use crate::{Position, Result, Timestamp, User, UserId};
+
+/// SHA-256 of a session's id. The id itself is stored nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(pub [u8; 32]);
+
+impl std::fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionKey(..)")
+    }
+}
+
+/// One login with a cookie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    pub key: SessionKey,
+    pub user: UserId,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    /// Up to which position of the log `poll/updates` has told this session; `None` before its first poll.
+    pub told: Option<Position>,
+}
+
+/// A session to be stored.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    pub key: SessionKey,
+    pub user: UserId,
+    pub created_at: Timestamp,
+}
+
+/// That a session was used. Neither time nor position ever goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionTouch {
+    pub key: SessionKey,
+    pub last_used_at: Timestamp,
+    pub told: Option<Position>,
+}
+
+#[async_trait]
+pub trait Sessions {
+    /// The session with its user, deactivated or not, in one read.
+    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>>;
+    /// Notes that sessions were used; those that have ended meanwhile are passed over.
+    async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()>;
+    /// Deletes at most `limit` sessions last used before `before`, and says how many.
+    async fn expire_sessions(&self, before: Timestamp, limit: usize) -> Result<u64>;
+}
+
+#[async_trait]
+pub trait WriteSessions {
+    async fn insert_session(&mut self, new: NewSession) -> Result<()>;
+    /// Gives the session's user; `None` if there was no such session.
+    async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>>;
+    /// Ends all sessions of a user and gives their keys.
+    async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>>;
+}

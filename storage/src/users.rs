@@ -1,0 +1,140 @@
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::{PartnerId, Result, Timestamp, UserId};
+
+/// A person or company one can talk to. May have a user account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partner {
+    pub id: PartnerId,
+    pub name: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub mobile: Option<String>,
+}
+
+/// A partner, and the account of that partner if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub partner: Partner,
+    pub user: Option<UserId>,
+}
+
+/// What a user may do beyond talking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    User,
+    /// Answers support conversations.
+    Agent,
+    /// Administers the workspace.
+    Admin,
+}
+
+impl Role {
+    /// The word in the database and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Agent => "agent",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The reverse of [`Role::as_str`].
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::User, Self::Agent, Self::Admin].into_iter().find(|role| role.as_str() == word)
+    }
+}
+
+/// A password's hash in any of the formats that can be verified. Its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// A login.
+#[derive(Clone, Debug, PartialEq)]
+pub struct User {
+    pub id: UserId,
+    pub uuid: Uuid,
+    pub login: String,
+    pub password: PasswordHash,
+    pub partner: Partner,
+    pub role: Role,
+    pub active: bool,
+    /// As Odoo writes it, for example `en_US`.
+    pub language: String,
+    /// A name of the IANA database, for example `Asia/Bangkok`.
+    pub time_zone: String,
+    /// Fields of single dialects, which no code here interprets.
+    pub profile: serde_json::Value,
+    pub created_at: Timestamp,
+}
+
+impl User {
+    /// This user as others see it in a conversation.
+    pub fn person(&self) -> Person {
+        Person { partner: self.partner.clone(), user: Some(self.id) }
+    }
+}
+
+/// A partner to be stored. Without an id it gets the next of the sequence; with one, the sequence continues above it.
+#[derive(Clone, Debug)]
+pub struct NewPartner {
+    pub id: Option<PartnerId>,
+    pub name: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub mobile: Option<String>,
+}
+
+/// A user to be stored together with its partner. The uid is drawn before the partner's id.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub id: Option<UserId>,
+    pub uuid: Uuid,
+    pub login: String,
+    pub password: PasswordHash,
+    pub partner: NewPartner,
+    pub role: Role,
+    pub language: String,
+    pub time_zone: String,
+    pub profile: serde_json::Value,
+    pub created_at: Timestamp,
+}
+
+/// What to change of a user; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    pub password: Option<PasswordHash>,
+    pub active: Option<bool>,
+}
+
+#[async_trait]
+pub trait Users {
+    async fn user(&self, id: UserId) -> Result<Option<User>>;
+    /// Logins are compared exactly, as Odoo compares them.
+    async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
+    /// All users, deactivated ones included, by rising uid, after `after`.
+    async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
+    /// The partners with these ids, in no particular order; unknown ids are absent.
+    async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
+    /// The partners of these users, in no particular order; unknown ids are absent.
+    async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>>;
+    /// Partners whose name, email or phone contains `query`, whatever the case, by rising name, then id. Partners of
+    /// deactivated users are absent.
+    async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>>;
+}
+
+#[async_trait]
+pub trait WriteUsers {
+    async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner>;
+    /// Fails with `Conflict("users_login")` if the login is taken.
+    async fn insert_user(&mut self, new: NewUser) -> Result<User>;
+    /// Gives the user as it is afterwards; `None` if there is none.
+    async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>>;
+}
