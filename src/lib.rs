@@ -1,1 +1,10 @@
 //! Dragoman: a chat server that speaks the dialects which chat clients already speak.
+
+pub mod auth;
+pub mod blobs;
+pub mod chat;
+pub mod clock;
+pub mod config;
+pub mod dialects;
+pub mod lifecycle;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! The dialect of an Odoo addon: `/api/messaging/*` (spec `20-messaging.md`).

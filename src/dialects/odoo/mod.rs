@@ -1,0 +1,1 @@
+//! Odoo's own session routes and `/jsonrpc` (spec `10-odoo-session.md`).
