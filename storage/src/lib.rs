@@ -5,6 +5,7 @@ mod conversations;
 mod error;
 mod events;
 mod groups;
+pub mod memory;
 mod messages;
 mod presence;
 mod sessions;

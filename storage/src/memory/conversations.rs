@@ -1,0 +1,338 @@
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use imbl::{OrdMap, OrdSet, Vector};
+
+use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking};
+use crate::{
+    AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, InboxEntry, InboxFilter, Locked, Message,
+    NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
+    WriteConversations,
+};
+
+#[derive(Clone, Default)]
+pub(super) struct Table {
+    ids: Sequence,
+    rows: OrdMap<ConversationId, Arc<Row>>,
+    of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
+}
+
+/// A conversation with all that is in it.
+#[derive(Clone)]
+pub(super) struct Row {
+    pub(super) conversation: Conversation,
+    /// The message with `seq` n is at n - 1.
+    pub(super) messages: Vector<Arc<Message>>,
+    places: OrdMap<PartnerId, Place>,
+    /// The participants' read positions once more.
+    pub(super) reads: Ranking<i64>,
+    /// When each author wrote its latest message.
+    pub(super) posts: Ranking<Timestamp>,
+}
+
+/// A participant's place in a conversation.
+#[derive(Clone)]
+struct Place {
+    window: Window,
+    shelf: Shelf,
+    read_seq: i64,
+    /// How many messages of its own have a `seq` above `read_seq`.
+    own_after: i64,
+    joined_at: Timestamp,
+}
+
+impl Table {
+    pub(super) fn get(&self, id: ConversationId) -> Option<&Row> {
+        self.rows.get(&id).map(AsRef::as_ref)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConversationId) -> Option<&mut Row> {
+        self.rows.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// Whether the partner is in the conversation.
+    pub(super) fn has(&self, id: ConversationId, partner: PartnerId) -> bool {
+        self.get(id).is_some_and(|row| row.places.contains_key(&partner))
+    }
+
+    /// The conversations the partner is in, by rising id.
+    pub(super) fn of(&self, partner: PartnerId) -> impl Iterator<Item = ConversationId> {
+        self.of_partner.get(&partner).into_iter().flatten().copied()
+    }
+
+    /// As [`Table::of`].
+    pub(super) fn rows_of(&self, partner: PartnerId) -> impl Iterator<Item = &Row> {
+        self.of(partner).map(|id| self.get(id).expect("conversations are never deleted"))
+    }
+
+    /// Takes an attachment out of messages.
+    pub(super) fn detach(&mut self, id: ConversationId, seqs: &OrdSet<i64>, attachment: AttachmentId) {
+        let row = self.get_mut(id).expect("conversations are never deleted");
+        for seq in seqs {
+            let message = row.messages.get_mut(index(*seq)).expect("messages are never deleted");
+            Arc::make_mut(message).attachments.retain(|held| held.id != attachment);
+        }
+    }
+
+    /// Adds partners to a conversation that exists, as having read what is there. Gives those that were not in it.
+    fn join(&mut self, id: ConversationId, partners: &[PartnerId], joined_at: Timestamp) -> Vec<PartnerId> {
+        let row = self.rows.get_mut(&id).map(Arc::make_mut).expect("what is joined exists");
+        let read_seq = row.conversation.last_seq;
+        let mut joined = Vec::new();
+        for partner in partners {
+            if row.places.contains_key(partner) {
+                continue;
+            }
+            let place = Place { window: Window::default(), shelf: Shelf::default(), read_seq, own_after: 0, joined_at };
+            row.places.insert(*partner, place);
+            row.reads.raise(*partner, read_seq);
+            self.of_partner.entry(*partner).or_default().insert(id);
+            joined.push(*partner);
+        }
+        joined
+    }
+}
+
+/// Where in [`Row::messages`] the message with this `seq` is.
+fn index(seq: i64) -> usize {
+    usize::try_from(seq - 1).expect("seq counts from 1")
+}
+
+impl Row {
+    pub(super) fn message(&self, seq: i64) -> Option<&Message> {
+        self.messages.get(index(seq)).map(AsRef::as_ref)
+    }
+
+    pub(super) fn read_seq(&self, partner: PartnerId) -> Option<i64> {
+        self.places.get(&partner).map(|place| place.read_seq)
+    }
+
+    /// Adds a message whose `seq` is the next.
+    pub(super) fn push(&mut self, message: Message) {
+        self.conversation.last_seq = message.seq;
+        self.conversation.last_message = Some(message.id);
+        self.conversation.last_message_at = Some(message.created_at);
+        self.posts.raise(message.author.partner, message.created_at);
+        if let Some(place) = self.places.get_mut(&message.author.partner) {
+            place.own_after += 1;
+        }
+        self.messages.push_back(Arc::new(message));
+    }
+
+    fn unread(&self, place: &Place) -> i64 {
+        self.conversation.last_seq - place.read_seq - place.own_after
+    }
+
+    fn unread_of(&self, partner: PartnerId) -> i64 {
+        self.places.get(&partner).map_or(0, |place| self.unread(place))
+    }
+
+    /// Moves the read position of a participant. Gives how many messages of others that made read; `None` if nothing
+    /// changed.
+    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<i64> {
+        let last_seq = self.conversation.last_seq;
+        let seq = seq.min(last_seq);
+        let place = self.places.get_mut(&partner)?;
+        if seq <= place.read_seq {
+            return None;
+        }
+        let own = if seq == last_seq {
+            place.own_after
+        } else {
+            let passed = (place.read_seq + 1..=seq).map(|seq| &self.messages[index(seq)]);
+            passed.filter(|message| message.author.partner == partner).count() as i64
+        };
+        let passed = seq - place.read_seq;
+        place.read_seq = seq;
+        place.own_after -= own;
+        self.reads.raise(partner, seq);
+        Some(passed - own)
+    }
+}
+
+impl State {
+    fn participant(&self, row: &Row, partner: PartnerId, place: &Place) -> Participant {
+        Participant {
+            conversation: row.conversation.id,
+            person: self.users.person(partner).expect("partners are never deleted").clone(),
+            window: place.window,
+            shelf: place.shelf,
+            read_seq: place.read_seq,
+            unread: row.unread(place),
+            joined_at: place.joined_at,
+        }
+    }
+
+    fn participants(&self, id: ConversationId) -> Vec<Participant> {
+        let Some(row) = self.conversations.get(id) else { return Vec::new() };
+        let mut found: Vec<_> = row.places.iter().map(|(partner, place)| self.participant(row, *partner, place)).collect();
+        found.sort_unstable_by_key(|participant| (participant.joined_at, participant.person.partner.id));
+        found
+    }
+}
+
+#[async_trait]
+impl Conversations for Memory {
+    async fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>> {
+        Ok(self.snapshot()?.conversations.get(id).map(|row| row.conversation.clone()))
+    }
+
+    async fn conversation_seen_by(
+        &self,
+        id: ConversationId,
+        partner: PartnerId,
+    ) -> Result<Option<(Conversation, Option<Participant>)>> {
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(id) else { return Ok(None) };
+        let participant = row.places.get(&partner).map(|place| state.participant(row, partner, place));
+        Ok(Some((row.conversation.clone(), participant)))
+    }
+
+    async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>> {
+        Ok(self.snapshot()?.participants(id))
+    }
+
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>> {
+        let state = self.snapshot()?;
+        let ids: BTreeSet<_> = conversations.iter().copied().collect();
+        Ok(ids
+            .into_iter()
+            .flat_map(|id| state.participants(id))
+            .map(|participant| (participant.conversation, participant.person))
+            .collect())
+    }
+
+    async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
+        let state = self.snapshot()?;
+        Ok(state.conversations.get(id).map(|row| row.places.keys().copied().collect()).unwrap_or_default())
+    }
+
+    async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
+        let state = self.snapshot()?;
+        let table = &state.conversations;
+        let candidates: Vec<&Row> = match filter.only {
+            Some(only) => {
+                let only: BTreeSet<_> = only.iter().copied().filter(|id| table.has(*id, partner)).collect();
+                only.into_iter().filter_map(|id| table.get(id)).collect()
+            }
+            None => table.rows_of(partner).collect(),
+        };
+        let mut entries: Vec<_> = candidates
+            .into_iter()
+            .filter(|row| filter.thread_type.is_none_or(|wanted| row.conversation.thread_type == wanted))
+            .map(|row| InboxEntry {
+                conversation: row.conversation.clone(),
+                unread: row.unread_of(partner),
+                last_message: row.messages.back().map(|message| Message::clone(message)),
+            })
+            .filter(|entry| !filter.unread || entry.unread > 0)
+            .collect();
+        entries.sort_unstable_by_key(|InboxEntry { conversation, .. }| {
+            Reverse((conversation.last_message_at.unwrap_or(conversation.created_at), conversation.id))
+        });
+        Ok(entries)
+    }
+
+    async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals> {
+        let state = self.snapshot()?;
+        let mut totals = UnreadTotals::default();
+        for row in state.conversations.rows_of(partner) {
+            let total = match row.conversation.thread_type {
+                ThreadType::Chat => &mut totals.chat,
+                ThreadType::Group => &mut totals.group,
+                ThreadType::Sms => &mut totals.sms,
+            };
+            *total += row.unread_of(partner);
+        }
+        Ok(totals)
+    }
+}
+
+#[async_trait]
+impl WriteConversations for MemoryTx {
+    async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation> {
+        let NewConversation { id, uuid, kind, thread_type, name, created_at, group, mut documents, participants } = new;
+        for partner in &participants {
+            self.draft.users.person(*partner)?;
+        }
+        if let Some(group) = group {
+            self.draft.groups.expect_group(group)?;
+        }
+        let table = &mut self.draft.conversations;
+        if id.is_some_and(|id| table.rows.contains_key(&id)) {
+            return Err(Error::Conflict("conversations_pkey"));
+        }
+        documents.sort_unstable();
+        documents.dedup();
+        let conversation = Conversation {
+            id: ConversationId(table.ids.draw(id.map(|id| id.0))),
+            uuid,
+            kind,
+            thread_type,
+            name,
+            created_at,
+            group,
+            documents,
+            last_seq: 0,
+            last_message: None,
+            last_message_at: None,
+        };
+        let row = Row {
+            conversation: conversation.clone(),
+            messages: Vector::new(),
+            places: OrdMap::new(),
+            reads: Ranking::new(),
+            posts: Ranking::new(),
+        };
+        table.rows.insert(conversation.id, Arc::new(row));
+        table.join(conversation.id, &participants, created_at);
+        Ok(conversation)
+    }
+
+    async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>> {
+        // The transaction is the only writer, so everything is locked.
+        let ids: BTreeSet<_> = ids.iter().copied().collect();
+        let rows = ids.into_iter().filter_map(|id| self.draft.conversations.get(id));
+        Ok(rows.map(|row| Locked(row.conversation.clone())).collect())
+    }
+
+    async fn participating(&mut self, pairs: &[(ConversationId, PartnerId)]) -> Result<HashSet<(ConversationId, PartnerId)>> {
+        Ok(pairs.iter().copied().filter(|(id, partner)| self.draft.conversations.has(*id, *partner)).collect())
+    }
+
+    async fn insert_participants(
+        &mut self,
+        to: &Locked<Conversation>,
+        partners: &[PartnerId],
+        joined_at: Timestamp,
+    ) -> Result<Vec<PartnerId>> {
+        for partner in partners {
+            self.draft.users.person(*partner)?;
+        }
+        Ok(self.draft.conversations.join(to.id, partners, joined_at))
+    }
+
+    async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
+        self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.kind = kind;
+        Ok(())
+    }
+
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {
+        Ok(self.draft.conversations.get_mut(of).and_then(|row| row.advance(partner, seq)).unwrap_or(0))
+    }
+
+    async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {
+        let table = &mut self.draft.conversations;
+        let behind: Vec<_> = table
+            .rows_of(partner)
+            .filter(|row| row.read_seq(partner).is_some_and(|read_seq| read_seq < row.conversation.last_seq))
+            .map(|row| (row.conversation.id, row.conversation.last_seq))
+            .collect();
+        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?, seq));
+        Ok(behind.into_iter().filter_map(advance).collect())
+    }
+}

@@ -1,0 +1,137 @@
+use std::ops::Range;
+
+use async_trait::async_trait;
+use imbl::{HashMap, OrdMap};
+
+use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
+use crate::{
+    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, Error, Locked, Message, MessageId, Messages, NewMessage,
+    Page, PartnerId, Result, Seen, Timestamp, WriteMessages,
+};
+
+/// Where messages are; they themselves are with their conversation.
+#[derive(Clone, Default)]
+pub(super) struct Table {
+    ids: Sequence,
+    locations: OrdMap<MessageId, Location>,
+    client_keys: HashMap<ClientKey, Location>,
+}
+
+/// A conversation, and the `seq` within it.
+type Location = (ConversationId, i64);
+
+impl State {
+    fn message_at(&self, (conversation, seq): Location) -> Message {
+        self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
+    }
+
+    fn insert_message(&mut self, new: NewMessage) -> Result<Message> {
+        let NewMessage { conversation, author, message_type, body, metadata, attachments, client_key, created_at } = new;
+        let row = self.conversations.get_mut(conversation).expect("what is locked exists");
+        let message = Message {
+            id: MessageId(self.messages.ids.draw(None)),
+            seq: row.conversation.last_seq + 1,
+            conversation,
+            author,
+            message_type,
+            body,
+            metadata,
+            attachments,
+            client_key,
+            created_at,
+            edited_at: None,
+            deleted_at: None,
+        };
+        self.users.person(message.author.partner)?;
+        self.attachments.attach(&message)?;
+        let location = (conversation, message.seq);
+        if let Some(key) = message.client_key.clone()
+            && self.messages.client_keys.insert((conversation, message.author.partner, key), location).is_some()
+        {
+            return Err(Error::Conflict("messages_client_key"));
+        }
+        self.messages.locations.insert(message.id, location);
+        row.push(message.clone());
+        Ok(message)
+    }
+}
+
+/// The messages of a page, as indices from the oldest.
+fn range(row: &Row, page: Page) -> Range<usize> {
+    let up_to = |end: usize, limit| end.saturating_sub(limit)..end;
+    match page {
+        Page::Newest { offset, limit } => {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            up_to(row.messages.len().saturating_sub(offset), limit)
+        }
+        Page::Before { id, limit } => {
+            let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
+            up_to(end, limit)
+        }
+        Page::After { id, limit } => {
+            let start = match row.messages.binary_search_by_key(&id, |message| message.id) {
+                Ok(index) => index + 1,
+                Err(index) => index,
+            };
+            start..start.saturating_add(limit).min(row.messages.len())
+        }
+    }
+}
+
+#[async_trait]
+impl Messages for Memory {
+    async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>> {
+        let state = self.snapshot()?;
+        let mut locations: Vec<_> = ids.iter().filter_map(|id| state.messages.locations.get(id).copied()).collect();
+        locations.sort_unstable();
+        locations.dedup();
+        Ok(locations.into_iter().map(|location| state.message_at(location)).collect())
+    }
+
+    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
+        let read = row.read_seq(reader).unwrap_or(0);
+        let read_by_others = row.reads.greatest_but(reader).unwrap_or(0);
+        let see = |index| {
+            let message = Message::clone(&row.messages[index]);
+            let is_read = message.seq <= if message.author.partner == reader { read_by_others } else { read };
+            Seen { message, is_read }
+        };
+        let range = range(row, page);
+        Ok(match page {
+            Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
+            Page::After { .. } => range.map(see).collect(),
+        })
+    }
+
+    async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
+        let state = self.snapshot()?;
+        let has_news = |row: &Row| row.posts.greatest_but(partner).is_some_and(|latest| latest > since);
+        Ok(state.conversations.rows_of(partner).filter(|row| has_news(row)).map(|row| row.conversation.id).collect())
+    }
+}
+
+#[async_trait]
+impl WriteMessages for MemoryTx {
+    async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>> {
+        if let Some(stray) = new.iter().find(|new| to.iter().all(|locked| locked.id != new.conversation)) {
+            return Err(Error::Internal(format!("conversation {} is not locked", stray.conversation).into()));
+        }
+        new.into_iter().map(|new| self.draft.insert_message(new)).collect()
+    }
+
+    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>> {
+        let mut locations: Vec<_> = keys.iter().filter_map(|key| self.draft.messages.client_keys.get(key).copied()).collect();
+        locations.sort_unstable();
+        locations.dedup();
+        Ok(locations.into_iter().map(|location| self.draft.message_at(location)).collect())
+    }
+
+    async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids.into_iter().filter_map(|id| self.draft.attachments.get(id)).collect())
+    }
+}

@@ -1,0 +1,147 @@
+//! Everything in memory, gone with the process: for a first try, and for tests.
+//!
+//! The state is one immutable value of persistent maps. A reader takes the current one and keeps it as long as it
+//! likes, which makes each read consistent. A writer, one at a time, changes a copy that shares all it does not change
+//! with the original; a commit puts the copy in the original's place, a drop forgets it.
+
+mod attachments;
+mod conversations;
+mod events;
+mod groups;
+mod messages;
+mod presence;
+mod ranking;
+mod sessions;
+mod users;
+
+use std::{fmt::Display, sync::Arc};
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx};
+
+/// What is visible; `None` once the store is closed.
+type Current = Arc<RwLock<Option<Arc<State>>>>;
+
+/// A store in memory. Clones are the same store.
+#[derive(Clone)]
+pub struct Memory {
+    current: Current,
+    /// Held by whoever is going to replace `current`, from before copying it.
+    writer: Arc<Mutex<()>>,
+}
+
+/// Copying it costs a few reference counts.
+#[derive(Clone, Default)]
+struct State {
+    users: users::Table,
+    groups: groups::Table,
+    sessions: sessions::Table,
+    conversations: conversations::Table,
+    messages: messages::Table,
+    attachments: attachments::Table,
+    presences: presence::Table,
+    log: events::Log,
+    demo: bool,
+}
+
+/// A draft of the next state.
+struct MemoryTx {
+    draft: State,
+    recorded: Vec<(Topic, Fact, Timestamp)>,
+    current: Current,
+    _writer: OwnedMutexGuard<()>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self { current: Arc::new(RwLock::new(Some(Arc::default()))), writer: Arc::default() }
+    }
+
+    fn snapshot(&self) -> Result<Arc<State>> {
+        self.current.read().clone().ok_or_else(|| Error::Unavailable("the store is closed".into()))
+    }
+
+    async fn draft(&self) -> Result<MemoryTx> {
+        let writer = Arc::clone(&self.writer).lock_owned().await;
+        let draft = State::clone(&*self.snapshot()?);
+        Ok(MemoryTx { draft, recorded: Vec::new(), current: Arc::clone(&self.current), _writer: writer })
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryTx {
+    fn publish(mut self) -> Vec<Event> {
+        let log = &mut self.draft.log;
+        let events = self.recorded.into_iter().map(|(topic, fact, at)| log.append(topic, fact, at)).collect();
+        // Bound to a name so that the old state is freed after the lock is, which is the shorter wait for readers.
+        let _old = self.current.write().replace(Arc::new(self.draft));
+        events
+    }
+}
+
+#[async_trait]
+impl Storage for Memory {
+    async fn begin(&self) -> Result<Box<dyn Tx>> {
+        Ok(Box::new(self.draft().await?))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.snapshot().map(drop)
+    }
+
+    async fn is_empty(&self) -> Result<bool> {
+        Ok(self.snapshot()?.users.is_empty())
+    }
+
+    async fn is_demo(&self) -> Result<bool> {
+        Ok(self.snapshot()?.demo)
+    }
+
+    async fn close(&self) {
+        let _writer = self.writer.lock().await;
+        *self.current.write() = None;
+    }
+}
+
+#[async_trait]
+impl Tx for MemoryTx {
+    fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp) {
+        self.recorded.push((topic, fact, at));
+    }
+
+    async fn mark_demo(&mut self) -> Result<()> {
+        self.draft.demo = true;
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<Vec<Event>> {
+        Ok(self.publish())
+    }
+}
+
+/// The last id that was given out.
+#[derive(Clone, Default)]
+struct Sequence(i64);
+
+impl Sequence {
+    /// The id asked for, above which the sequence then continues, or else the next one.
+    fn draw(&mut self, wanted: Option<i64>) -> i64 {
+        let id = wanted.unwrap_or(self.0 + 1);
+        self.0 = self.0.max(id);
+        id
+    }
+}
+
+/// The failure of a write that refers to what is not there.
+fn missing(what: &str, id: impl Display) -> Error {
+    Error::Internal(format!("there is no {what} {id}").into())
+}

@@ -1,0 +1,93 @@
+use async_trait::async_trait;
+use imbl::{OrdMap, OrdSet};
+
+use super::{Memory, MemoryTx};
+use crate::{Error, NewSession, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions};
+
+#[derive(Clone, Default)]
+pub(super) struct Table {
+    rows: OrdMap<SessionKey, Session>,
+    of_user: OrdMap<UserId, OrdSet<SessionKey>>,
+    by_use: OrdSet<(Timestamp, SessionKey)>,
+}
+
+impl Table {
+    fn insert(&mut self, session: Session) {
+        self.of_user.entry(session.user).or_default().insert(session.key);
+        self.by_use.insert((session.last_used_at, session.key));
+        self.rows.insert(session.key, session);
+    }
+
+    fn touch(&mut self, touch: &SessionTouch) {
+        let Some(session) = self.rows.get_mut(&touch.key) else { return };
+        self.by_use.remove(&(session.last_used_at, session.key));
+        session.last_used_at = session.last_used_at.max(touch.last_used_at);
+        session.told = session.told.max(touch.told);
+        self.by_use.insert((session.last_used_at, session.key));
+    }
+
+    fn remove(&mut self, key: SessionKey) -> Option<UserId> {
+        let session = self.rows.remove(&key)?;
+        self.by_use.remove(&(session.last_used_at, key));
+        if let Some(keys) = self.of_user.get_mut(&session.user) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.of_user.remove(&session.user);
+            }
+        }
+        Some(session.user)
+    }
+}
+
+#[async_trait]
+impl Sessions for Memory {
+    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>> {
+        let state = self.snapshot()?;
+        let Some(session) = state.sessions.rows.get(&key) else { return Ok(None) };
+        let user = state.users.user(session.user).expect("users are never deleted");
+        Ok(Some((session.clone(), user)))
+    }
+
+    async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()> {
+        let mut tx = self.draft().await?;
+        touches.iter().for_each(|touch| tx.draft.sessions.touch(touch));
+        tx.publish();
+        Ok(())
+    }
+
+    async fn expire_sessions(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        let mut tx = self.draft().await?;
+        let table = &mut tx.draft.sessions;
+        let expired: Vec<_> =
+            table.by_use.iter().take_while(|(used, _)| *used < before).take(limit).map(|(_, key)| *key).collect();
+        let count = expired.iter().filter_map(|key| table.remove(*key)).count();
+        tx.publish();
+        Ok(count as u64)
+    }
+}
+
+#[async_trait]
+impl WriteSessions for MemoryTx {
+    async fn insert_session(&mut self, new: NewSession) -> Result<()> {
+        let NewSession { key, user, created_at } = new;
+        self.draft.users.expect_user(user)?;
+        if self.draft.sessions.rows.contains_key(&key) {
+            return Err(Error::Conflict("sessions_pkey"));
+        }
+        self.draft.sessions.insert(Session { key, user, created_at, last_used_at: created_at, told: None });
+        Ok(())
+    }
+
+    async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>> {
+        Ok(self.draft.sessions.remove(key))
+    }
+
+    async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {
+        let table = &mut self.draft.sessions;
+        let keys: Vec<_> = table.of_user.get(&user).into_iter().flatten().copied().collect();
+        for key in &keys {
+            table.remove(*key);
+        }
+        Ok(keys)
+    }
+}

@@ -1,0 +1,156 @@
+use std::{
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use imbl::{HashMap, OrdMap};
+
+use super::{Memory, MemoryTx, Sequence, missing};
+use crate::{Error, NewPartner, NewUser, Partner, PartnerId, Person, Result, User, UserChange, UserId, Users, WriteUsers};
+
+#[derive(Clone, Default)]
+pub(super) struct Table {
+    /// Of partners and users alike.
+    ids: Sequence,
+    people: OrdMap<PartnerId, Arc<Person>>,
+    users: OrdMap<UserId, Arc<User>>,
+    logins: HashMap<String, UserId>,
+}
+
+impl Table {
+    pub(super) fn is_empty(&self) -> bool {
+        self.people.is_empty()
+    }
+
+    pub(super) fn user(&self, id: UserId) -> Option<User> {
+        self.users.get(&id).map(|user| User::clone(user))
+    }
+
+    /// Somebody whom a write refers to, or who is referred to already.
+    pub(super) fn person(&self, id: PartnerId) -> Result<&Person> {
+        self.people.get(&id).map(AsRef::as_ref).ok_or_else(|| missing("partner", id))
+    }
+
+    /// Fails if a write refers to a user who is not there.
+    pub(super) fn expect_user(&self, id: UserId) -> Result<()> {
+        if self.users.contains_key(&id) { Ok(()) } else { Err(missing("user", id)) }
+    }
+
+    fn insert_partner(&mut self, new: NewPartner, user: Option<UserId>) -> Result<Partner> {
+        if new.id.is_some_and(|id| self.people.contains_key(&id)) {
+            return Err(Error::Conflict("partners_pkey"));
+        }
+        let id = PartnerId(self.ids.draw(new.id.map(|id| id.0)));
+        let NewPartner { id: _, name, email, phone, mobile } = new;
+        let partner = Partner { id, name, email, phone, mobile };
+        self.people.insert(id, Arc::new(Person { partner: partner.clone(), user }));
+        Ok(partner)
+    }
+
+    fn insert_user(&mut self, new: NewUser) -> Result<User> {
+        if self.logins.contains_key(&new.login) {
+            return Err(Error::Conflict("users_login"));
+        }
+        if new.id.is_some_and(|id| self.users.contains_key(&id)) {
+            return Err(Error::Conflict("users_pkey"));
+        }
+        let id = UserId(self.ids.draw(new.id.map(|id| id.0)));
+        let partner = self.insert_partner(new.partner, Some(id))?;
+        let user = User {
+            id,
+            uuid: new.uuid,
+            login: new.login,
+            password: new.password,
+            partner,
+            role: new.role,
+            active: true,
+            language: new.language,
+            time_zone: new.time_zone,
+            profile: new.profile,
+            created_at: new.created_at,
+        };
+        self.logins.insert(user.login.clone(), id);
+        self.users.insert(id, Arc::new(user.clone()));
+        Ok(user)
+    }
+
+    fn is_findable(&self, person: &Person) -> bool {
+        person.user.and_then(|id| self.users.get(&id)).is_none_or(|user| user.active)
+    }
+}
+
+#[async_trait]
+impl Users for Memory {
+    async fn user(&self, id: UserId) -> Result<Option<User>> {
+        Ok(self.snapshot()?.users.user(id))
+    }
+
+    async fn user_by_login(&self, login: &str) -> Result<Option<User>> {
+        let table = &self.snapshot()?.users;
+        Ok(table.logins.get(login).and_then(|id| table.user(*id)))
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>> {
+        let from = after.map_or(Unbounded, Excluded);
+        let state = self.snapshot()?;
+        Ok(state.users.users.range((from, Unbounded)).take(limit).map(|(_, user)| User::clone(user)).collect())
+    }
+
+    async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {
+        let state = self.snapshot()?;
+        let mut found: Vec<_> = partners.iter().filter_map(|id| state.users.person(*id).ok().cloned()).collect();
+        found.sort_unstable_by_key(|person| person.partner.id);
+        found.dedup_by_key(|person| person.partner.id);
+        Ok(found)
+    }
+
+    async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>> {
+        let state = self.snapshot()?;
+        let mut found: Vec<_> = users.iter().filter_map(|id| state.users.users.get(id)).map(|user| user.person()).collect();
+        found.sort_unstable_by_key(|person| person.user);
+        found.dedup_by_key(|person| person.user);
+        Ok(found)
+    }
+
+    async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>> {
+        let query = query.to_lowercase();
+        let contains = |text: &str| text.to_lowercase().contains(&query);
+        let table = &self.snapshot()?.users;
+        let mut found: Vec<&Person> = table
+            .people
+            .values()
+            .map(AsRef::as_ref)
+            .filter(|Person { partner, .. }| {
+                let Partner { name, email, phone, .. } = partner;
+                contains(name) || [email, phone].into_iter().flatten().any(|text| contains(text))
+            })
+            .filter(|person| table.is_findable(person))
+            .collect();
+        found.sort_unstable_by_key(|person| (&person.partner.name, person.partner.id));
+        Ok(found.into_iter().take(limit).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl WriteUsers for MemoryTx {
+    async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
+        self.draft.users.insert_partner(new, None)
+    }
+
+    async fn insert_user(&mut self, new: NewUser) -> Result<User> {
+        self.draft.users.insert_user(new)
+    }
+
+    async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
+        let Some(user) = self.draft.users.users.get_mut(&id).map(Arc::make_mut) else { return Ok(None) };
+        let UserChange { password, active } = change;
+        if let Some(password) = password {
+            user.password = password;
+        }
+        if let Some(active) = active {
+            user.active = active;
+        }
+        Ok(Some(user.clone()))
+    }
+}
