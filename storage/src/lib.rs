@@ -6,6 +6,8 @@ mod error;
 mod events;
 mod groups;
 mod messages;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod presence;
 mod sessions;
 mod users;
