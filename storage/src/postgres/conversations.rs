@@ -114,6 +114,7 @@ const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, pa
     SELECT c.id, new.id, $3, c.last_seq
     FROM conversations c, (SELECT DISTINCT unnest($2::bigint[]) AS id) new WHERE c.id = $1 ORDER BY new.id
     ON CONFLICT DO NOTHING RETURNING partner_id";
+const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
 const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
 /// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
 /// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
@@ -304,6 +305,10 @@ impl WriteConversations for PostgresTx {
         let ids: Vec<i64> = partners.iter().map(|id| id.0).collect();
         let rows = self.rows(sqlx::query(INSERT_PARTICIPANTS).bind(to.id.0).bind(ids).bind(joined_at)).await?;
         rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    }
+
+    async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
+        Ok(get(&self.only_row(sqlx::query(PARTICIPANT_COUNT).bind(of.id.0)).await?, 0)?)
     }
 
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
