@@ -186,6 +186,11 @@ impl Config {
         Self::build(sources, flags).map_err(|error| error.to_string().replace('\n', " "))?.checked()
     }
 
+    /// The defaults alone.
+    pub fn load_defaults() -> Result<Self, ConfigError> {
+        Self::build(Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)), &Flags::default())
+    }
+
     fn build(sources: config::ConfigBuilder<config::builder::DefaultState>, flags: &Flags) -> Result<Self, ConfigError> {
         sources
             .set_override_option("listen", flags.listen.clone())?

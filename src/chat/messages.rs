@@ -39,7 +39,7 @@ impl Chat {
     /// A page of a conversation of the caller.
     pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
         let (conversation, _) = self.conversation(caller, of).await?;
-        let messages = self.0.storage.messages(of, caller.partner, page).await?;
+        let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
         Ok((conversation, messages))
     }
 
@@ -59,7 +59,7 @@ impl Chat {
         let after = after.map_or(newest, |after| after.min(newest));
         if after < newest {
             let page = Page::After { id: after, limit: POLL_PAGE };
-            return Ok(self.0.storage.messages(of, caller.partner, page).await?);
+            return self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await;
         }
         let _place = self.take_place(caller)?;
         loop {
@@ -87,7 +87,7 @@ impl Chat {
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
         let mut upto: BTreeMap<ConversationId, i64> = BTreeMap::new();
-        for message in self.0.storage.messages_by_id(messages).await? {
+        for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
             let seq = upto.entry(message.conversation).or_insert(0);
             *seq = message.seq.max(*seq);
         }

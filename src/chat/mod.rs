@@ -13,7 +13,7 @@ mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
@@ -29,7 +29,7 @@ pub use presence::{PersonPresence, Status};
 pub use tail::Observer;
 pub use updates::Updates;
 
-use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle};
+use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -58,6 +58,7 @@ struct Parts {
     typing: typing::Typing,
     waiting: Mutex<HashMap<UserId, usize>>,
     rules: Rules,
+    metrics: Metrics,
     requests: Lifecycle,
 }
 
@@ -68,13 +69,14 @@ impl Chat {
         storage: Arc<dyn Storage>,
         blobs: Blobs,
         rules: Rules,
+        metrics: Metrics,
         observers: Vec<Observer>,
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
         let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), observers, services);
-        let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), services);
+        let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let presence = presence::LastSeen::start(Arc::clone(&storage), services);
         Ok(Self(Arc::new(Parts {
             storage,
@@ -86,6 +88,7 @@ impl Chat {
             typing: typing::Typing::default(),
             waiting: Mutex::default(),
             rules,
+            metrics,
             requests: requests.clone(),
         })))
     }
@@ -106,9 +109,19 @@ impl Chat {
         self.0.writer.waiting()
     }
 
+    /// How many listen to the log on this node, polls included.
+    pub fn listening(&self) -> usize {
+        self.0.hub.listening()
+    }
+
     /// How many polls wait on this node.
     pub fn polls_waiting(&self) -> usize {
         self.0.waiting.lock().values().sum()
+    }
+
+    /// Visits the store, and counts how long that took.
+    async fn visit<T>(&self, operation: &'static str, visit: impl Future<Output = storage::Result<T>>) -> Result<T> {
+        Ok(self.0.metrics.visit(operation, visit).await?)
     }
 
     /// Takes one of the caller's places for waiting, until the result is dropped.

@@ -78,13 +78,13 @@ impl Chat {
             Status::Offline => Some(SetStatus::Offline),
         };
         let presence = Presence { partner: caller.partner, set, last_seen: clock::now() };
-        Ok(self.0.storage.set_presence(presence).await?)
+        self.visit("set_presence", self.0.storage.set_presence(presence)).await
     }
 
     /// Whether these people are there, in the order given.
     pub async fn presence(&self, people: Vec<Person>) -> Result<Vec<PersonPresence>> {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
-        let stored = self.0.storage.presences(&ids).await?;
+        let stored = self.visit("presences", self.0.storage.presences(&ids)).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
         let recent = self.0.presence.0.lock();
         let now = clock::now();

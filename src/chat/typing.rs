@@ -68,7 +68,7 @@ impl Chat {
         if typists.is_empty() {
             return Ok(Vec::new());
         }
-        let people = self.0.storage.people(&typists).await?;
+        let people = self.visit("people", self.0.storage.people(&typists)).await?;
         Ok(typists.iter().filter_map(|id| people.iter().find(|person| person.partner.id == *id)).cloned().collect())
     }
 }
