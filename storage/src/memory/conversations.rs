@@ -211,6 +211,13 @@ impl Conversations for Memory {
         Ok(state.conversations.get(id).map(|row| row.places.keys().copied().collect()).unwrap_or_default())
     }
 
+    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+        let state = self.snapshot()?;
+        let others = state.conversations.rows_of(partner).flat_map(|row| row.places.keys().copied());
+        let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
+        Ok(others.into_iter().collect())
+    }
+
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
         let state = self.snapshot()?;
         let table = &state.conversations;
