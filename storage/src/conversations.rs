@@ -187,6 +187,7 @@ pub trait WriteConversations {
         partners: &[PartnerId],
         joined_at: Timestamp,
     ) -> Result<Vec<PartnerId>>;
+    async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64>;
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()>;
     /// Moves the read position to `seq`, or to the newest message if `seq` is beyond it; never back. Gives how many
     /// messages of others were unread before and are read now: 0 if the partner is not a participant.

@@ -7,6 +7,8 @@ mod events;
 mod groups;
 pub mod memory;
 mod messages;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod presence;
 mod sessions;
 mod users;

@@ -321,6 +321,11 @@ impl WriteConversations for MemoryTx {
         Ok(self.draft.conversations.join(to.id, partners, joined_at))
     }
 
+    async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
+        let row = self.draft.conversations.get(of.id).expect("what is locked exists");
+        Ok(i64::try_from(row.places.len()).expect("a count fits"))
+    }
+
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
         self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.kind = kind;
         Ok(())

@@ -1,0 +1,234 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp, UserId};
+
+use super::Caller;
+use crate::{clock, lifecycle::Lifecycle, telemetry};
+
+/// How many sessions a node remembers.
+const REMEMBERED: usize = 100_000;
+/// How often "last used" is brought to the store.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How often sessions are looked for that have ended.
+const EXPIRE: Duration = Duration::from_secs(600);
+/// How many sessions one step deletes.
+const EXPIRE_STEP: usize = 1_000;
+
+/// The secret that a cookie carries. Its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId(String);
+
+impl SessionId {
+    pub(super) fn random() -> Self {
+        Self(super::secret())
+    }
+
+    /// What a client sent, if it could be a session id at all.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    /// For the cookie, and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn key(&self) -> SessionKey {
+        SessionKey(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl std::fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+/// A caller with a session.
+#[derive(Debug)]
+pub struct Login {
+    caller: Caller,
+    key: SessionKey,
+    /// Microseconds since 1970.
+    last_used: AtomicI64,
+    /// A position of the log; -1 for none.
+    told: AtomicI64,
+    /// Whether the store is still to learn of the two above.
+    dirty: AtomicBool,
+}
+
+impl Login {
+    pub(super) fn new(caller: Caller, key: SessionKey, last_used: Timestamp, told: Option<Position>) -> Self {
+        Self {
+            caller,
+            key,
+            last_used: AtomicI64::new(last_used.timestamp_micros()),
+            told: AtomicI64::new(told.map_or(-1, |position| position.0)),
+            dirty: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// Up to where `poll/updates` has told this session; `None` before its first poll.
+    pub fn told(&self) -> Option<Position> {
+        Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
+    }
+
+    fn touch(&self) -> SessionTouch {
+        let micros = self.last_used.load(Ordering::Acquire);
+        let last_used_at = DateTime::from_timestamp_micros(micros).expect("it was made from a timestamp");
+        SessionTouch { key: self.key, last_used_at, told: self.told() }
+    }
+}
+
+impl std::ops::Deref for Login {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// The sessions that a node remembers, so that a request costs no query for its session.
+pub(super) struct Sessions {
+    remembered: Cache<SessionKey, Arc<Login>>,
+    /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
+    generation: AtomicU64,
+    dirty: Mutex<Vec<Arc<Login>>>,
+    lifetime: TimeDelta,
+}
+
+impl Sessions {
+    pub(super) fn new(lifetime: Duration) -> Self {
+        Self {
+            remembered: Cache::new(REMEMBERED),
+            generation: AtomicU64::new(0),
+            dirty: Mutex::default(),
+            lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Remembers what was read while `generation` held.
+    pub(super) fn remember(&self, login: Arc<Login>, generation: u64) {
+        let key = login.key;
+        self.remembered.insert(key, login);
+        if self.generation() != generation {
+            self.remembered.remove(&key);
+        }
+    }
+
+    pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
+        let login = self.remembered.get(&key)?;
+        if self.is_over(login.touch().last_used_at, now) {
+            self.remembered.remove(&key);
+            return None;
+        }
+        self.use_now(&login, now);
+        Some(login)
+    }
+
+    pub(super) fn is_over(&self, last_used: Timestamp, now: Timestamp) -> bool {
+        now - last_used > self.lifetime
+    }
+
+    pub(super) fn use_now(&self, login: &Arc<Login>, now: Timestamp) {
+        login.last_used.fetch_max(now.timestamp_micros(), Ordering::AcqRel);
+        self.mark(login);
+    }
+
+    pub(super) fn told(&self, login: &Arc<Login>, position: Position) {
+        login.told.fetch_max(position.0, Ordering::AcqRel);
+        self.mark(login);
+    }
+
+    fn mark(&self, login: &Arc<Login>) {
+        if !login.dirty.swap(true, Ordering::AcqRel) {
+            self.dirty.lock().push(Arc::clone(login));
+        }
+    }
+
+    pub(super) fn forget(&self, key: SessionKey) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.remembered.remove(&key);
+    }
+
+    pub(super) fn forget_hex(&self, hexadecimal: &str) {
+        if let Some(key) = super::session_key(hexadecimal) {
+            self.forget(key);
+        }
+    }
+
+    pub(super) fn forget_user(&self, user: UserId) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.remembered.retain(|_, login| login.user != user);
+    }
+
+    async fn flush(&self, storage: &dyn Storage) {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        if dirty.is_empty() {
+            return;
+        }
+        for login in &dirty {
+            login.dirty.store(false, Ordering::Release);
+        }
+        let touches: Vec<_> = dirty.iter().map(|login| login.touch()).collect();
+        if let Err(error) = storage.touch_sessions(&touches).await {
+            tracing::warn!(error = %telemetry::chain(&error), "when sessions were last used could not be stored");
+            dirty.iter().for_each(|login| self.mark(login));
+        }
+    }
+}
+
+/// Starts the tasks that bring what is remembered to the store, and that delete sessions which have ended.
+pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
+    let (expiring, expired, stop) = (Arc::clone(&sessions), Arc::clone(&storage), lifecycle.clone());
+    lifecycle.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EXPIRE) => {}
+                () = stop.stopping() => return,
+            }
+            let before = clock::now().checked_sub_signed(expiring.lifetime).unwrap_or(DateTime::UNIX_EPOCH);
+            loop {
+                match expired.expire_sessions(before, EXPIRE_STEP).await {
+                    Ok(deleted) if deleted == EXPIRE_STEP as u64 => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %telemetry::chain(&error), "ended sessions could not be deleted");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    let stop = lifecycle.clone();
+    lifecycle.spawn(async move {
+        loop {
+            let stopping = tokio::select! {
+                () = tokio::time::sleep(FLUSH) => false,
+                () = stop.stopping() => true,
+            };
+            sessions.flush(storage.as_ref()).await;
+            if stopping {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,121 @@
+use bytes::Bytes;
+use futures_util::{Stream, stream::BoxStream};
+use storage::{Attachment, AttachmentId, ConversationId, NewAttachment};
+
+use super::{Chat, Error, Result, Thing, storable};
+use crate::{auth::Caller, blobs, clock};
+
+/// How long a name of a file may be.
+const NAME_BYTES: usize = 255;
+
+/// The bytes of a file in pieces, as they come.
+pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// A file on its way to a reader.
+pub struct Download {
+    pub attachment: Attachment,
+    pub bytes: FileBytes,
+}
+
+/// A file whose bytes are in the object store, and of which nobody knows yet. Unless it is kept, its bytes go away.
+pub struct Received {
+    stored: blobs::Stored,
+    blobs: blobs::Blobs,
+    kept: bool,
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.blobs.delete_later(std::mem::take(&mut self.stored.object));
+        }
+    }
+}
+
+impl Chat {
+    /// Takes in the bytes of a file, piece by piece; fails as soon as they are too many.
+    pub async fn receive(&self, bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin) -> Result<Received> {
+        let stored = self.0.blobs.put(bytes, self.0.rules.upload_bytes).await?;
+        Ok(Received { stored, blobs: self.0.blobs.clone(), kept: false })
+    }
+
+    /// Makes a received file an attachment of the caller's. A conversation, if named, must be one of the caller's.
+    pub async fn keep(
+        &self,
+        caller: &Caller,
+        mut received: Received,
+        name: &str,
+        conversation: Option<ConversationId>,
+    ) -> Result<Attachment> {
+        storable("name", name)?;
+        if let Some(conversation) = conversation {
+            self.conversation(caller, conversation).await?;
+        }
+        let mut tx = self.0.storage.begin().await?;
+        let attachment = tx
+            .insert_attachment(NewAttachment {
+                object: received.stored.object.clone(),
+                name: safe_name(name),
+                mimetype: received.stored.mimetype.to_owned(),
+                size_bytes: received.stored.size_bytes,
+                access_token: crate::auth::secret(),
+                owner: caller.partner,
+                created_at: clock::now(),
+            })
+            .await?;
+        self.0.announce.committed(tx.commit().await?);
+        received.kept = true;
+        Ok(attachment)
+    }
+
+    /// An attachment that the caller may read: as its uploader, as a participant of a conversation that holds it, or,
+    /// whoever calls, with its access token.
+    pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
+        let attachment =
+            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        if token.is_some_and(|token| crate::auth::same_secret(token, &attachment.access_token)) {
+            return Ok(attachment);
+        }
+        let caller = caller.ok_or(Error::Forbidden)?;
+        if attachment.owner == caller.partner
+            || self.visit("attachment_reaches", self.0.storage.attachment_reaches(id, caller.partner)).await?
+        {
+            return Ok(attachment);
+        }
+        Err(Error::Forbidden)
+    }
+
+    /// The bytes of an attachment; the same people may have them.
+    pub async fn download(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Download> {
+        let attachment = self.attachment(caller, id, token).await?;
+        let bytes = self.0.blobs.get(&attachment.object).await?;
+        Ok(Download { attachment, bytes })
+    }
+
+    /// Deletes an attachment of the caller's from every message and from the object store.
+    pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
+        let attachment =
+            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        if attachment.owner != caller.partner {
+            return Err(Error::Forbidden);
+        }
+        let mut tx = self.0.storage.begin().await?;
+        let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        self.0.announce.committed(tx.commit().await?);
+        self.0.blobs.delete_later(deleted.object);
+        Ok(())
+    }
+}
+
+/// The last part of a path, without control characters, and not longer than file systems take.
+fn safe_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut safe: String = last.chars().filter(|c| !c.is_control()).collect();
+    while safe.len() > NAME_BYTES {
+        safe.pop();
+    }
+    match safe.trim() {
+        "" | "." | ".." => "file".to_owned(),
+        trimmed => trimmed.to_owned(),
+    }
+}

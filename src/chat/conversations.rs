@@ -1,0 +1,123 @@
+use std::collections::HashMap;
+
+use storage::{
+    Conversation, ConversationId, ConversationKind, Fact, InboxEntry, InboxFilter, NewConversation, Participant, PartnerId,
+    Person, ThreadType, Topic, UnreadTotals,
+};
+use uuid::Uuid;
+
+use super::{Chat, Error, Result, Thing, storable};
+use crate::{auth::Caller, clock};
+
+/// A conversation to be begun.
+#[derive(Clone, Debug)]
+pub struct NewThread {
+    pub name: String,
+    pub thread_type: ThreadType,
+    /// Beside the caller, who is always in.
+    pub participants: Vec<PartnerId>,
+}
+
+/// One line of the caller's list of conversations.
+#[derive(Clone, Debug)]
+pub struct InboxLine {
+    pub entry: InboxEntry,
+    /// In the order in which they joined.
+    pub people: Vec<Person>,
+}
+
+impl Chat {
+    /// The caller's conversations, most recent message first, then, among those without one, newest first.
+    pub async fn inbox(&self, caller: &Caller, thread_type: Option<ThreadType>) -> Result<Vec<InboxLine>> {
+        let entries = self
+            .visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }))
+            .await?;
+        let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
+        let mut people: HashMap<ConversationId, Vec<Person>> = HashMap::new();
+        for (id, person) in self.visit("people_in", self.0.storage.people_in(&ids)).await? {
+            people.entry(id).or_default().push(person);
+        }
+        Ok(entries
+            .into_iter()
+            .map(|entry| InboxLine { people: people.remove(&entry.conversation.id).unwrap_or_default(), entry })
+            .collect())
+    }
+
+    /// Those of the caller's conversations that hold unread messages, most recent first.
+    pub async fn unread(&self, caller: &Caller) -> Result<Vec<InboxEntry>> {
+        self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() })).await
+    }
+
+    /// How many messages the caller has not read, by thread type.
+    pub async fn unread_totals(&self, caller: &Caller) -> Result<UnreadTotals> {
+        self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await
+    }
+
+    /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
+    pub async fn create_conversation(&self, caller: &Caller, new: NewThread) -> Result<Conversation> {
+        storable("name", &new.name)?;
+        let mut participants = vec![caller.partner];
+        for partner in new.participants {
+            if !participants.contains(&partner) {
+                participants.push(partner);
+            }
+        }
+        let direct = new.thread_type != ThreadType::Group && participants.len() <= 2;
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let conversation = tx
+            .insert_conversation(NewConversation {
+                id: None,
+                uuid: Uuid::new_v4(),
+                kind: if direct { ConversationKind::Direct } else { ConversationKind::Group },
+                thread_type: new.thread_type,
+                name: new.name,
+                created_at: now,
+                group: None,
+                documents: Vec::new(),
+                participants,
+            })
+            .await?;
+        tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
+        self.0.announce.committed(tx.commit().await?);
+        Ok(conversation)
+    }
+
+    /// A conversation that the caller is in, and the caller's place there.
+    pub async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Participant)> {
+        match self.visit("conversation_seen_by", self.0.storage.conversation_seen_by(id, caller.partner)).await? {
+            None => Err(Error::NotFound(Thing::Conversation)),
+            Some((_, None)) => Err(Error::Forbidden),
+            Some((conversation, Some(participant))) => Ok((conversation, participant)),
+        }
+    }
+
+    /// Who is in a conversation of the caller, in the order in which they joined.
+    pub async fn participants(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Vec<Participant>)> {
+        let (conversation, _) = self.conversation(caller, id).await?;
+        Ok((conversation, self.visit("participants", self.0.storage.participants(id)).await?))
+    }
+
+    /// Brings a person into a conversation of the caller; one who is in already stays. With a third, a direct
+    /// conversation becomes a group.
+    pub async fn add_participant(&self, caller: &Caller, id: ConversationId, person: &Person) -> Result<()> {
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let locked = tx.lock_conversations(&[id]).await?;
+        let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
+        if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
+            return Err(Error::Forbidden);
+        }
+        if tx.insert_participants(conversation, &[person.partner.id], now).await?.is_empty() {
+            return Ok(());
+        }
+        tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner: person.partner.id }, now);
+        if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
+            tx.set_kind(conversation, ConversationKind::Group).await?;
+            let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
+            tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
+        }
+        self.0.announce.committed(tx.commit().await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+use std::{borrow::Cow, sync::Arc};
+
+/// What was named and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thing {
+    Conversation,
+    Partner,
+    Attachment,
+}
+
+/// The vocabulary of failure. Each dialect translates all of it, in its `error.rs`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no such {0:?}")]
+    NotFound(Thing),
+    /// It is there, but not for this caller.
+    #[error("access denied")]
+    Forbidden,
+    /// `reason` completes the sentence "`field` ...", for example "must not be empty".
+    #[error("{field} {reason}")]
+    Invalid { field: &'static str, reason: Cow<'static, str> },
+    #[error("larger than {limit_bytes} bytes")]
+    TooLarge { limit_bytes: u64 },
+    /// The caller has too much under way; names what.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// The store cannot be reached, or the server is stopping.
+    #[error("not available now")]
+    Unavailable(#[source] Cause),
+    #[error("internal error")]
+    Internal(#[source] Cause),
+}
+
+/// What lies behind a failure, for the log alone.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// What every verb of the service returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure that is nobody's input.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(Arc::from(cause.into()))
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::Unavailable(_) => Self::Unavailable(Arc::new(error)),
+            storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
+                Self::Internal(Arc::new(error))
+            }
+        }
+    }
+}

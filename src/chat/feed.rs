@@ -1,0 +1,78 @@
+use std::sync::Arc;
+
+use storage::{Position, Scope, Storage};
+
+use super::{
+    error::Result,
+    hub::{Hub, Listener, Recent, Told},
+};
+
+/// How many events one read of the log brings at most.
+const LOG_PAGE: usize = 500;
+
+/// A cursor with a bell: everything in its scope, in the order of the log, from where it was begun. There is nothing to
+/// overflow; whoever is slow is only further behind. Waiting costs neither query nor timer.
+///
+/// Whoever wants history and what follows begins the feed first and reads the history second; what is in both must be
+/// harmless, which ids make it.
+pub struct Feed {
+    hub: Arc<Hub>,
+    storage: Arc<dyn Storage>,
+    scope: Scope,
+    listener: Arc<Listener>,
+    /// Everything up to here was given.
+    cursor: Position,
+    /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
+    unread: Option<Position>,
+}
+
+impl Feed {
+    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>) -> Self {
+        let (listener, cursor) = hub.listen(scope, after);
+        Self { hub, storage, scope, listener, cursor, unread: None }
+    }
+
+    /// Everything in the scope up to here was given, or was there when the feed began.
+    pub fn position(&self) -> Position {
+        self.cursor
+    }
+
+    /// Waits until there is something, then gives all of it in order. Safe to cancel: nothing is lost. After an error
+    /// the next call tries the same again.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Told>>> {
+        loop {
+            let unread = match self.unread {
+                Some(unread) => unread,
+                None => *self.unread.insert(self.listener.heard().await),
+            };
+            // What lies between the cursor and the bell concerned others.
+            let from = Position(unread.0.max(self.cursor.0 + 1));
+            let events = match self.hub.recent(self.scope, from) {
+                Recent::Events(events, head) => {
+                    self.cursor = self.cursor.max(head);
+                    self.unread = None;
+                    events
+                }
+                Recent::Older => self.older(from).await?,
+            };
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    async fn older(&mut self, from: Position) -> Result<Vec<Arc<Told>>> {
+        let head = self.hub.head();
+        let events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
+        let last = events.last().map_or(head, |event| event.position);
+        self.cursor = if events.len() < LOG_PAGE { last.max(head) } else { last };
+        self.unread = Some(Position(self.cursor.0 + 1));
+        Ok(events.into_iter().map(Told::from_log).map(Arc::new).collect())
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.hub.leave(self.scope, &self.listener);
+    }
+}

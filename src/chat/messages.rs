@@ -1,0 +1,139 @@
+use std::collections::BTreeMap;
+
+use storage::{
+    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Page, Scope, Seen, Topic,
+};
+use tokio::time::Instant;
+
+use super::{Chat, Error, Result, storable};
+use crate::{auth::Caller, clock};
+
+/// How many messages one answer of a waiting poll carries at most.
+const POLL_PAGE: usize = 100;
+
+/// A message to be sent.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub message_type: MessageType,
+    pub body: String,
+    /// The sender's own uploads, in the order in which they are shown.
+    pub attachments: Vec<AttachmentId>,
+    /// With it, sending again stores nothing new and gives the first answer.
+    pub client_key: Option<String>,
+}
+
+impl Chat {
+    /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
+    /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
+    pub async fn send(&self, caller: &Caller, to: ConversationId, draft: Draft) -> Result<Message> {
+        storable("body", &draft.body)?;
+        if draft.body.trim().is_empty() && draft.attachments.is_empty() {
+            return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
+        }
+        let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
+        let message = self.0.writer.send(author, to, draft).await?;
+        self.0.typing.stop(to, caller.partner);
+        Ok(message)
+    }
+
+    /// A page of a conversation of the caller.
+    pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
+        let (conversation, _) = self.conversation(caller, of).await?;
+        let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
+        Ok((conversation, messages))
+    }
+
+    /// Messages with a larger id than `after`, oldest first: at once if there are any, else as soon as one comes, else
+    /// none at the deadline or when the server stops. Without `after`, what comes from now on. An `after` beyond the
+    /// newest message counts as the newest.
+    pub async fn wait_for_messages(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        after: Option<MessageId>,
+        deadline: Instant,
+    ) -> Result<Vec<Seen>> {
+        let mut feed = self.follow(Scope::Conversation(of), None);
+        let (conversation, _) = self.conversation(caller, of).await?;
+        let newest = conversation.last_message.unwrap_or(MessageId(0));
+        let after = after.map_or(newest, |after| after.min(newest));
+        if after < newest {
+            let page = Page::After { id: after, limit: POLL_PAGE };
+            return self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await;
+        }
+        let _place = self.take_place(caller)?;
+        loop {
+            let events = tokio::select! {
+                events = feed.next() => events?,
+                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+                () = self.0.requests.stopping() => return Ok(Vec::new()),
+            };
+            let news: Vec<_> = events
+                .iter()
+                .filter_map(|told| match &told.event.fact {
+                    Fact::MessagePosted(message) if message.id > after => Some(message),
+                    _ => None,
+                })
+                .take(POLL_PAGE)
+                .map(|message| Seen { message: message.clone(), is_read: false })
+                .collect();
+            if !news.is_empty() {
+                return Ok(news);
+            }
+        }
+    }
+
+    /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
+    /// messages of others became read; messages of conversations that the caller is not in do not count.
+    pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
+        let mut upto: BTreeMap<ConversationId, i64> = BTreeMap::new();
+        for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
+            let seq = upto.entry(message.conversation).or_insert(0);
+            *seq = message.seq.max(*seq);
+        }
+        if upto.is_empty() {
+            return Ok(0);
+        }
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let mut marked = 0;
+        for (conversation, seq) in upto {
+            let changed = tx.advance_read(conversation, caller.partner, seq).await?;
+            if changed > 0 {
+                tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq }, now);
+                marked += changed;
+            }
+        }
+        self.0.announce.committed(tx.commit().await?);
+        Ok(marked)
+    }
+
+    /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
+    /// others became read.
+    pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
+        let now = clock::now();
+        let changes = match of {
+            Some(id) => {
+                let (conversation, _) = self.conversation(caller, id).await?;
+                let mut tx = self.0.storage.begin().await?;
+                let marked = tx.advance_read(id, caller.partner, conversation.last_seq).await?;
+                (tx, vec![(id, marked, conversation.last_seq)])
+            }
+            None => {
+                let mut tx = self.0.storage.begin().await?;
+                let changes = tx.advance_read_everywhere(caller.partner).await?;
+                (tx, changes)
+            }
+        };
+        let (mut tx, changes) = changes;
+        let mut total = 0;
+        for (conversation, marked, seq) in changes {
+            if marked > 0 {
+                tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq }, now);
+                total += marked;
+            }
+        }
+        self.0.announce.committed(tx.commit().await?);
+        Ok(total)
+    }
+}

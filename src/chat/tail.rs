@@ -1,0 +1,133 @@
+//! Follows the log and keeps the hub up to it. What this node commits comes straight from the commit; what it finds
+//! missing in between, and what other nodes commit, it reads.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use storage::{ConversationId, Event, Fact, PartnerId, Scope, Storage, Topic};
+use tokio::sync::{Notify, mpsc};
+
+use super::hub::Hub;
+use crate::lifecycle::Lifecycle;
+
+/// How long an event of another node can go unnoticed if its announcement is lost.
+const SAFETY_NET: Duration = Duration::from_secs(1);
+/// How many events one read of the log brings at most.
+const LOG_PAGE: usize = 1_000;
+/// How many conversations' participants are remembered; beyond it all are forgotten and asked for again.
+const REMEMBERED: usize = 100_000;
+
+/// Called with every event of the log, once, in order, on this node. Must be quick.
+pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Where commits are announced to this node's tail.
+#[derive(Clone)]
+pub(super) struct Announce {
+    commits: mpsc::Sender<Vec<Event>>,
+    look: Arc<Notify>,
+}
+
+impl Announce {
+    /// Tells the tail what a transaction of this node has added to the log. Never waits.
+    pub(super) fn committed(&self, events: Vec<Event>) {
+        if !events.is_empty() && self.commits.try_send(events).is_err() {
+            self.look.notify_one();
+        }
+    }
+}
+
+/// Starts the tail of `storage` behind `hub`. It runs until the stop.
+pub(super) fn start(storage: Arc<dyn Storage>, hub: Arc<Hub>, observers: Vec<Observer>, lifecycle: &Lifecycle) -> Announce {
+    let (commits, committed) = mpsc::channel(1_024);
+    let look = Arc::new(Notify::new());
+    let tail = Tail { storage, hub, observers, participants: HashMap::new(), committed, look: Arc::clone(&look) };
+    lifecycle.spawn(tail.run(lifecycle.clone()));
+    Announce { commits, look }
+}
+
+struct Tail {
+    storage: Arc<dyn Storage>,
+    hub: Arc<Hub>,
+    observers: Vec<Observer>,
+    participants: HashMap<ConversationId, Arc<[PartnerId]>>,
+    committed: mpsc::Receiver<Vec<Event>>,
+    look: Arc<Notify>,
+}
+
+impl Tail {
+    async fn run(mut self, lifecycle: Lifecycle) {
+        let mut away = false;
+        loop {
+            let step = tokio::select! {
+                events = self.committed.recv() => match events {
+                    Some(events) => self.follow(events).await,
+                    None => return,
+                },
+                () = self.look.notified() => self.catch_up().await,
+                () = tokio::time::sleep(SAFETY_NET) => self.catch_up().await,
+                () = lifecycle.stopping() => return,
+            };
+            match step {
+                Ok(()) if away => tracing::info!("the log can be read again"),
+                Ok(()) => {}
+                Err(ref error) if !away => tracing::error!(error = %crate::telemetry::chain(error), "the log cannot be read"),
+                Err(_) => {}
+            }
+            away = step.is_err();
+        }
+    }
+
+    async fn follow(&mut self, events: Vec<Event>) -> storage::Result<()> {
+        let head = self.hub.head();
+        match (events.first(), events.last()) {
+            (Some(first), _) if first.position.0 == head.0 + 1 => self.tell(events).await,
+            (_, Some(last)) if last.position > head => self.catch_up().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn catch_up(&mut self) -> storage::Result<()> {
+        loop {
+            let events = self.storage.events(self.hub.head(), Scope::Everything, LOG_PAGE).await?;
+            let read = events.len();
+            if read > 0 {
+                self.tell(events).await?;
+            }
+            if read < LOG_PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn tell(&mut self, events: Vec<Event>) -> storage::Result<()> {
+        let mut told = Vec::with_capacity(events.len());
+        for event in events {
+            let audience = self.audience(&event).await?;
+            told.push((event, audience));
+        }
+        for (event, _) in &told {
+            self.observers.iter().for_each(|observe| observe(event));
+        }
+        self.hub.append(told);
+        Ok(())
+    }
+
+    /// Whom an event concerns, in rising order. Somebody who joins is concerned by having joined.
+    async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
+        let conversation = match event.topic {
+            Topic::Partner(partner) => return Ok(Arc::from([partner])),
+            Topic::Conversation(id) => id,
+        };
+        if matches!(event.fact, Fact::ParticipantJoined { .. }) {
+            self.participants.remove(&conversation);
+        }
+        if let Some(participants) = self.participants.get(&conversation) {
+            return Ok(Arc::clone(participants));
+        }
+        if self.participants.len() >= REMEMBERED {
+            self.participants.clear();
+        }
+        let participants: Arc<[PartnerId]> = self.storage.participant_ids(conversation).await?.into();
+        self.participants.insert(conversation, Arc::clone(&participants));
+        Ok(participants)
+    }
+}

@@ -1,0 +1,70 @@
+use std::collections::BTreeSet;
+
+use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
+use tokio::time::Instant;
+
+use super::{Chat, Result, hub::Told};
+use crate::auth::Caller;
+
+/// What has changed of the caller's unread messages.
+#[derive(Clone, Debug)]
+pub struct Updates {
+    /// The conversations in which somebody else has posted, or in which the caller has read, most recent first; empty
+    /// if nothing has changed.
+    pub changed: Vec<InboxEntry>,
+    pub unread: UnreadTotals,
+    /// From here the next call goes on.
+    pub position: Position,
+}
+
+impl Chat {
+    /// Waits until the caller's unread messages are others than they were at `after`, or than now; gives an empty
+    /// change at the deadline or when the server stops. With `since`, what others have posted after that time is a
+    /// change.
+    pub async fn updates(
+        &self,
+        caller: &Caller,
+        after: Option<Position>,
+        since: Option<Timestamp>,
+        deadline: Instant,
+    ) -> Result<Updates> {
+        let mut feed = self.follow(Scope::Partner(caller.partner), if since.is_some() { None } else { after });
+        let mut changed = BTreeSet::new();
+        if let Some(since) = since {
+            changed.extend(
+                self.visit("conversations_with_news", self.0.storage.conversations_with_news(caller.partner, since)).await?,
+            );
+        }
+        let _place = self.take_place(caller)?;
+        while changed.is_empty() {
+            tokio::select! {
+                biased;
+                events = feed.next() => changed.extend(events?.iter().filter_map(|told| changes(caller, told))),
+                () = tokio::time::sleep_until(deadline) => break,
+                () = self.0.requests.stopping() => break,
+            }
+        }
+        let changed: Vec<_> = changed.into_iter().collect();
+        let entries = if changed.is_empty() {
+            Vec::new()
+        } else {
+            self.visit(
+                "inbox",
+                self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }),
+            )
+            .await?
+        };
+        let unread = self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await?;
+        Ok(Updates { changed: entries, unread, position: feed.position() })
+    }
+}
+
+/// The conversation whose unread messages an event changes for the caller.
+fn changes(caller: &Caller, told: &Told) -> Option<ConversationId> {
+    let Topic::Conversation(conversation) = told.event.topic else { return None };
+    match &told.event.fact {
+        Fact::MessagePosted(message) if message.author.partner != caller.partner => Some(conversation),
+        Fact::ReadUpTo { partner, .. } if *partner == caller.partner => Some(conversation),
+        _ => None,
+    }
+}

@@ -1,0 +1,243 @@
+//! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
+use serde::Deserialize;
+use url::Url;
+
+/// Every setting, as the program runs with it. `README.md` has them as a table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to serve on; port 0 takes a free one.
+    pub listen: String,
+    /// `memory:`, or `postgres://user:password@host/database`.
+    pub storage: Secret,
+    /// The name of the workspace, which Odoo clients call database.
+    pub database: String,
+    /// Loads the demo data into an empty store.
+    pub demo: bool,
+    /// How clients reach this server; empty means `http://` and what it listens on.
+    pub base_url: String,
+    /// How nodes tell each other that there is news: `local` for one node alone.
+    pub bus: Bus,
+    /// Where files are kept: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means a directory beside a
+    /// database, and one that goes away with the program for a store in memory.
+    pub files: String,
+    /// Addresses of reverse proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<IpAddr>,
+    pub cors: Cors,
+    pub session: Session,
+    pub odoo: Odoo,
+    pub messaging: Messaging,
+    pub presence: Presence,
+    pub limits: Limits,
+    pub postgres: Postgres,
+    pub log: Log,
+}
+
+/// A setting that may hold a password. Its `Debug` shows nothing.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bus {
+    Local,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins, such as `https://app.example`, whose pages may call with the user's cookie.
+    pub origins: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// For how long a session lives after its last use.
+    pub lifetime_seconds: u64,
+}
+
+impl Session {
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_secs(self.lifetime_seconds)
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Odoo {
+    /// The version that clients are told; with `9.0c` some log in with the session routes alone.
+    pub server_version: String,
+    /// Whether anybody may ask for the name of the workspace.
+    pub list_databases: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Messaging {
+    /// Whether `author_id` is the author's `partner` or `user` id.
+    pub author_id: PartnerOrUser,
+    /// What an id in `partner_ids` means first, if it is both: a `user` or a `partner`.
+    pub preferred_id: PartnerOrUser,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartnerOrUser {
+    Partner,
+    User,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// For how long after its last activity a partner is online.
+    pub online_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections; more wait to be accepted.
+    pub connections: usize,
+    /// The largest body of a JSON request.
+    pub body_bytes: usize,
+    /// The largest file.
+    pub upload_bytes: u64,
+    /// Waiting polls of one user on one node.
+    pub waiting_polls_per_user: usize,
+    /// Within which a request's header must be there; also how long an idle connection is kept.
+    pub header_seconds: u64,
+    /// Failed logins in a minute with one login from one address.
+    pub failed_logins_per_login: u32,
+    /// Failed logins in a minute from one address.
+    pub failed_logins_per_address: u32,
+    /// Recent events remembered for those who listen.
+    pub recent_events: usize,
+    /// For how long requests in flight may finish at the stop.
+    pub stop_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    pub max_connections: u32,
+    /// For how long a request waits for a connection.
+    pub acquire_milliseconds: u64,
+    /// For how long one statement may run.
+    pub statement_milliseconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What was said on the command line; it has the last word.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub listen: Option<String>,
+    pub storage: Option<String>,
+    pub database: Option<String>,
+    pub demo: bool,
+    pub log_format: Option<String>,
+}
+
+const DEFAULTS: &str = include_str!("defaults.toml");
+const FILE: &str = "dragoman.toml";
+
+impl Config {
+    /// Reads all sources and checks the whole. The error is one line that names the setting.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, String> {
+        let file = match file {
+            Some(path) => File::from(path).format(FileFormat::Toml),
+            None => File::new(FILE, FileFormat::Toml).required(false),
+        };
+        let environment = Environment::with_prefix("DRAGOMAN")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("cors.origins")
+            .with_list_parse_key("proxies");
+        let sources =
+            Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).add_source(file).add_source(environment);
+        Self::build(sources, flags).map_err(|error| error.to_string().replace('\n', " "))?.checked()
+    }
+
+    /// The defaults alone.
+    pub fn load_defaults() -> Result<Self, ConfigError> {
+        Self::build(Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)), &Flags::default())
+    }
+
+    fn build(sources: config::ConfigBuilder<config::builder::DefaultState>, flags: &Flags) -> Result<Self, ConfigError> {
+        sources
+            .set_override_option("listen", flags.listen.clone())?
+            .set_override_option("storage", flags.storage.clone())?
+            .set_override_option("database", flags.database.clone())?
+            .set_override_option("demo", flags.demo.then_some(true))?
+            .set_override_option("log.format", flags.log_format.clone())?
+            .build()?
+            .try_deserialize()
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        let storage = &self.storage.0;
+        if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
+            return Err("storage must be memory: or postgres://...".into());
+        }
+        if self.database.is_empty() {
+            return Err("database must not be empty".into());
+        }
+        if !self.base_url.is_empty() && !Url::parse(&self.base_url).is_ok_and(|url| ["http", "https"].contains(&url.scheme())) {
+            return Err("base_url must be an http or https address".into());
+        }
+        for origin in &self.cors.origins {
+            let plain = Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+            if !plain {
+                return Err(format!("cors.origins must hold origins such as https://app.example, not {origin}"));
+            }
+        }
+        let files = self.files.split(':').next().unwrap_or_default();
+        if !["", "file", "memory", "s3"].contains(&files) {
+            return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
+        }
+        let positive: [(&str, u64); 10] = [
+            ("session.lifetime_seconds", self.session.lifetime_seconds),
+            ("presence.online_seconds", self.presence.online_seconds),
+            ("limits.connections", self.limits.connections as u64),
+            ("limits.body_bytes", self.limits.body_bytes as u64),
+            ("limits.waiting_polls_per_user", self.limits.waiting_polls_per_user as u64),
+            ("limits.header_seconds", self.limits.header_seconds),
+            ("limits.recent_events", self.limits.recent_events as u64),
+            ("postgres.max_connections", self.postgres.max_connections.into()),
+            ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),
+            ("postgres.statement_milliseconds", self.postgres.statement_milliseconds),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(format!("{name} must be greater than 0")),
+            None => Ok(self),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Parameters as Odoo's Python takes them: numbers as numbers or as words, one for a list, and what is empty for what is
+//! missing. Reading one never fails; the handler asks for what it needs.
+
+use std::borrow::Cow;
+
+use poem_openapi::{
+    registry::{MetaSchema, MetaSchemaRef},
+    types::{ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
+};
+use serde_json::Value;
+
+use super::jsonrpc::Failure;
+
+/// A parameter that may be missing, or not what it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Loose<T> {
+    #[default]
+    Missing,
+    Given(T),
+    /// What it should have been completes the sentence "`name` must be ...".
+    Wrong(&'static str),
+}
+
+impl<T> Loose<T> {
+    /// The value if there is one; a refusal if it is not what it should be.
+    pub fn optional(self, name: &str) -> Result<Option<T>, Failure> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Given(value) => Ok(Some(value)),
+            Self::Wrong(what) => Err(Failure::refusal(format!("{name} must be {what}"))),
+        }
+    }
+
+    /// The value; a refusal in the dialect's own words if it is missing.
+    pub fn required(self, name: &str, missing: &'static str) -> Result<T, Failure> {
+        self.optional(name)?.ok_or(Failure::refusal(missing))
+    }
+}
+
+/// A whole number, as a number or as a word. Python's `False` and `""` count as missing.
+pub type Int = Loose<i64>;
+/// A text; a number is taken as the text it is written as. `""` and `False` count as missing.
+pub type Text = Loose<String>;
+/// Whole numbers, or one alone. Members that are none are kept apart.
+pub type Ints = Loose<IntList>;
+
+/// What a list of numbers held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntList {
+    pub numbers: Vec<i64>,
+    /// Whether it held something else as well.
+    pub others: bool,
+}
+
+const WHOLE: &str = "a whole number";
+const WHOLES: &str = "a list of whole numbers";
+
+fn int(value: &Value) -> Loose<i64> {
+    match value {
+        Value::Null | Value::Bool(false) => Loose::Missing,
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => Loose::Given(number),
+            // Beyond 64 bits there is nothing that could be meant, in either direction.
+            (None, Some(number)) if number.fract() == 0.0 => Loose::Given(if number < 0.0 { i64::MIN } else { i64::MAX }),
+            _ => Loose::Wrong(WHOLE),
+        },
+        Value::String(text) if text.trim().is_empty() => Loose::Missing,
+        Value::String(text) => word(text.trim()),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => Loose::Wrong(WHOLE),
+    }
+}
+
+fn word(text: &str) -> Loose<i64> {
+    match text.parse() {
+        Ok(number) => Loose::Given(number),
+        Err(error) => match error.kind() {
+            std::num::IntErrorKind::PosOverflow => Loose::Given(i64::MAX),
+            std::num::IntErrorKind::NegOverflow => Loose::Given(i64::MIN),
+            _ => Loose::Wrong(WHOLE),
+        },
+    }
+}
+
+trait Shape: Sized + Send + Sync {
+    const NAME: &'static str;
+
+    fn read(value: Value) -> Loose<Self>;
+    fn write(&self) -> Value;
+    fn schema() -> MetaSchema;
+}
+
+impl Shape for i64 {
+    const NAME: &'static str = "Int";
+
+    fn read(value: Value) -> Loose<Self> {
+        int(&value)
+    }
+
+    fn write(&self) -> Value {
+        (*self).into()
+    }
+
+    fn schema() -> MetaSchema {
+        let word = MetaSchema { pattern: Some("^\\s*[+-]?[0-9]+\\s*$".into()), ..MetaSchema::new("string") };
+        MetaSchema {
+            one_of: vec![inline(MetaSchema::new_with_format("integer", "int64")), inline(word)],
+            nullable: true,
+            ..MetaSchema::ANY
+        }
+    }
+}
+
+impl Shape for String {
+    const NAME: &'static str = "Text";
+
+    fn read(value: Value) -> Loose<Self> {
+        match value {
+            Value::Null | Value::Bool(false) => Loose::Missing,
+            Value::String(text) if text.is_empty() => Loose::Missing,
+            Value::String(text) => Loose::Given(text),
+            Value::Number(number) => Loose::Given(number.to_string()),
+            Value::Bool(true) | Value::Array(_) | Value::Object(_) => Loose::Wrong("a text"),
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.as_str().into()
+    }
+
+    fn schema() -> MetaSchema {
+        let either = vec![inline(MetaSchema::new("string")), inline(MetaSchema::new("number"))];
+        MetaSchema { one_of: either, nullable: true, ..MetaSchema::ANY }
+    }
+}
+
+impl Shape for IntList {
+    const NAME: &'static str = "Ints";
+
+    fn read(value: Value) -> Loose<Self> {
+        match value {
+            Value::Null | Value::Bool(false) => Loose::Missing,
+            Value::Array(items) => {
+                let mut list = Self::default();
+                for item in &items {
+                    match int(item) {
+                        Loose::Given(number) => list.numbers.push(number),
+                        Loose::Missing | Loose::Wrong(_) => list.others = true,
+                    }
+                }
+                Loose::Given(list)
+            }
+            one => match int(&one) {
+                Loose::Given(number) => Loose::Given(Self { numbers: vec![number], others: false }),
+                Loose::Missing => Loose::Missing,
+                Loose::Wrong(_) => Loose::Wrong(WHOLES),
+            },
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.numbers.as_slice().into()
+    }
+
+    fn schema() -> MetaSchema {
+        let list = MetaSchema { items: Some(Box::new(inline(i64::schema()))), ..MetaSchema::new("array") };
+        MetaSchema { one_of: vec![inline(list), inline(i64::schema())], nullable: true, ..MetaSchema::ANY }
+    }
+}
+
+impl IntList {
+    /// All of it; a refusal if it held something that is no number.
+    pub fn all(self, name: &str) -> Result<Vec<i64>, Failure> {
+        if self.others {
+            return Err(Failure::refusal(format!("{name} must be {WHOLES}")));
+        }
+        Ok(self.numbers)
+    }
+}
+
+fn inline(schema: MetaSchema) -> MetaSchemaRef {
+    MetaSchemaRef::Inline(Box::new(schema))
+}
+
+impl<T: Shape> Type for Loose<T> {
+    const IS_REQUIRED: bool = false;
+
+    type RawElementValueType = Self;
+    type RawValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        T::NAME.into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        inline(T::schema())
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+
+    fn is_none(&self) -> bool {
+        !matches!(self, Self::Given(_))
+    }
+}
+
+impl<T: Shape> ParseFromJSON for Loose<T> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        Ok(value.map_or(Self::Missing, T::read))
+    }
+}
+
+impl<T: Shape> ToJSON for Loose<T> {
+    fn to_json(&self) -> Option<Value> {
+        match self {
+            Self::Given(value) => Some(value.write()),
+            Self::Missing | Self::Wrong(_) => None,
+        }
+    }
+}
+
+/// A number in a path. One that does not fit 64 bits names nothing, like any other unknown one; a word is no such route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathInt(pub i64);
+
+impl Type for PathInt {
+    const IS_REQUIRED: bool = true;
+
+    type RawElementValueType = Self;
+    type RawValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "integer".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        inline(MetaSchema::new_with_format("integer", "int64"))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ParseFromParameter for PathInt {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        match word(text) {
+            Loose::Given(number) => Ok(Self(number)),
+            Loose::Missing | Loose::Wrong(_) => Err(poem_openapi::types::ParseError::expected_type(text.into())),
+        }
+    }
+}

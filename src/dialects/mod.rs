@@ -1,0 +1,35 @@
+//! The rooms: each speaks one dialect, and only translates.
+
+pub mod jsonrpc;
+pub mod loose;
+pub mod messaging;
+pub mod odoo;
+pub mod session;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::{auth::Auth, chat::Chat, config::Config};
+
+/// What every room works with. Clones share it.
+#[derive(Clone)]
+pub struct House {
+    pub auth: Auth,
+    pub chat: Chat,
+    pub config: Arc<Config>,
+    /// How clients reach this server, without a slash at the end.
+    pub base_url: Arc<str>,
+}
+
+impl House {
+    /// Whether cookies must not travel in the clear.
+    pub fn is_secure(&self) -> bool {
+        self.base_url.starts_with("https:")
+    }
+}
+
+/// A time as Odoo writes it: UTC, to the second, without saying so.
+pub fn odoo_time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}

@@ -1,0 +1,337 @@
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::messages::{message, message_columns};
+use super::users::{person, person_columns};
+use super::{Postgres, PostgresTx, get, word};
+use crate::{
+    Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
+    NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
+    WriteConversations,
+};
+
+/// The columns that [`conversation`] reads, of `conversations AS c`.
+macro_rules! conversation_columns {
+    () => {
+        "c.id AS conversation_id, c.uuid AS conversation_uuid, c.kind, c.thread_type, c.name AS conversation_name, \
+         c.created_at AS conversation_created_at, c.group_id, c.last_seq, c.last_message_id, c.last_message_at, \
+         (SELECT json_agg(json_build_object('model', d.model, 'id', d.record_id) ORDER BY d.model, d.record_id) \
+          FROM conversation_documents d WHERE d.conversation_id = c.id) AS documents"
+    };
+}
+
+/// The columns that [`participant`] reads besides a person's, of `participants AS p` and `conversations AS c`.
+macro_rules! participant_columns {
+    () => {
+        "p.window_state, p.shelf, p.read_seq, p.joined_at, c.last_seq - p.read_seq - p.own_after AS unread"
+    };
+}
+
+const CONVERSATION: &str = concat!("SELECT ", conversation_columns!(), " FROM conversations c WHERE c.id = $1");
+const CONVERSATION_SEEN_BY: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    ", ",
+    participant_columns!(),
+    ", ",
+    person_columns!(),
+    " FROM conversations c
+      LEFT JOIN participants p ON p.conversation_id = c.id AND p.partner_id = $2
+      LEFT JOIN partners person ON person.id = p.partner_id
+      LEFT JOIN users account ON account.partner_id = p.partner_id
+      WHERE c.id = $1"
+);
+const PARTICIPANTS: &str = concat!(
+    "SELECT ",
+    participant_columns!(),
+    ", ",
+    person_columns!(),
+    " FROM conversations c
+      JOIN participants p ON p.conversation_id = c.id
+      JOIN partners person ON person.id = p.partner_id
+      LEFT JOIN users account ON account.partner_id = p.partner_id
+      WHERE c.id = $1 ORDER BY p.joined_at, p.partner_id"
+);
+const PEOPLE_IN: &str = concat!(
+    "SELECT p.conversation_id, ",
+    person_columns!(),
+    " FROM participants p
+      JOIN partners person ON person.id = p.partner_id
+      LEFT JOIN users account ON account.partner_id = p.partner_id
+      WHERE p.conversation_id = ANY ($1) ORDER BY p.conversation_id, p.joined_at, p.partner_id"
+);
+const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
+const INBOX: &str = concat!(
+    "SELECT c.last_seq - p.read_seq - p.own_after AS unread, ",
+    conversation_columns!(),
+    ", ",
+    message_columns!(),
+    " FROM participants p
+      JOIN conversations c ON c.id = p.conversation_id
+      LEFT JOIN messages m ON m.id = c.last_message_id
+      WHERE p.partner_id = $1
+        AND ($2::text IS NULL OR c.thread_type = $2)
+        AND ($3::bigint[] IS NULL OR p.conversation_id = ANY ($3))
+        AND (NOT $4 OR c.last_seq - p.read_seq - p.own_after > 0)
+      ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC"
+);
+const UNREAD_TOTALS: &str = "SELECT
+        coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'chat'), 0)::bigint AS chat,
+        coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'group'), 0)::bigint AS \"group\",
+        coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'sms'), 0)::bigint AS sms
+    FROM (
+        SELECT c.thread_type, c.last_seq - p.read_seq - p.own_after AS unread
+        FROM participants p JOIN conversations c ON c.id = p.conversation_id WHERE p.partner_id = $1
+    ) n";
+
+const INSERT_CONVERSATION: &str = "WITH new AS (
+        INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, group_id)
+        VALUES (coalesce($1, nextval('conversations_id')), $2, $3, $4, $5, $6, $7) RETURNING id
+    ), about AS (
+        INSERT INTO conversation_documents (conversation_id, model, record_id)
+        SELECT new.id, d.model, d.record_id FROM new, unnest($8::text[], $9::bigint[]) AS d(model, record_id)
+    ), first AS (
+        INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
+        SELECT new.id, p.id, $6, 0 FROM new, (SELECT DISTINCT unnest($10::bigint[]) AS id) p
+    )
+    SELECT id FROM new";
+/// Moves the sequence above an id that was not drawn from it.
+const PASS_OVER: &str = "SELECT setval('conversations_id', $1) FROM conversations_id WHERE last_value < $1 OR NOT is_called";
+/// Ids never change, so the rows are locked in the order in which they are sorted. Not `FOR UPDATE`, which would also
+/// wait for those who only refer to the row.
+const LOCK_CONVERSATIONS: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations c WHERE c.id = ANY ($1) ORDER BY c.id FOR NO KEY UPDATE OF c"
+);
+const PARTICIPATING: &str = "SELECT p.conversation_id, p.partner_id
+    FROM unnest($1::bigint[], $2::bigint[]) AS asked(conversation_id, partner_id)
+    JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id";
+const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
+    SELECT c.id, new.id, $3, c.last_seq
+    FROM conversations c, (SELECT DISTINCT unnest($2::bigint[]) AS id) new WHERE c.id = $1 ORDER BY new.id
+    ON CONFLICT DO NOTHING RETURNING partner_id";
+const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
+const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
+/// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
+/// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
+/// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
+const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
+        SELECT p.read_seq, p.own_after FROM participants p
+        WHERE p.conversation_id = $1 AND p.partner_id = $2 FOR NO KEY UPDATE
+    ), step AS MATERIALIZED (
+        SELECT reader.read_seq AS low, reader.own_after, least($3, c.last_seq) AS high
+        FROM reader, conversations c WHERE c.id = $1 AND least($3, c.last_seq) > reader.read_seq
+    ), passed AS MATERIALIZED (
+        SELECT step.low, step.high, CASE WHEN step.own_after > 0 THEN (
+            SELECT count(*) FROM messages m
+            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high AND m.author_id = $2
+        ) ELSE 0 END AS own
+        FROM step
+    )
+    UPDATE participants p SET read_seq = passed.high, own_after = p.own_after - passed.own
+    FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
+    RETURNING passed.high - passed.low - passed.own AS unread";
+/// The first of two statements: once it holds the locks, nobody can commit a message of this partner, so what the
+/// second one sees of messages agrees with the rows it changes.
+const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
+    WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id FOR NO KEY UPDATE OF p";
+const READ_ALL: &str = "WITH behind AS MATERIALIZED (
+        SELECT p.conversation_id, c.last_seq, c.last_seq - p.read_seq - p.own_after AS unread
+        FROM participants p JOIN conversations c ON c.id = p.conversation_id
+        WHERE p.partner_id = $1 AND p.conversation_id = ANY ($2) AND c.last_seq > p.read_seq
+    ), moved AS (
+        UPDATE participants p SET read_seq = behind.last_seq, own_after = 0
+        FROM behind WHERE p.conversation_id = behind.conversation_id AND p.partner_id = $1
+    )
+    SELECT conversation_id, unread, last_seq FROM behind ORDER BY conversation_id";
+
+fn conversation(row: &PgRow) -> Result<Conversation> {
+    Ok(Conversation {
+        id: ConversationId(get(row, "conversation_id")?),
+        uuid: get(row, "conversation_uuid")?,
+        kind: word(row, "kind", ConversationKind::parse)?,
+        thread_type: word(row, "thread_type", ThreadType::parse)?,
+        name: get(row, "conversation_name")?,
+        created_at: get(row, "conversation_created_at")?,
+        group: get::<Option<i64>, _>(row, "group_id")?.map(GroupId),
+        documents: get::<Option<Json<_>>, _>(row, "documents")?.map_or_else(Vec::new, |documents| documents.0),
+        last_seq: get(row, "last_seq")?,
+        last_message: get::<Option<i64>, _>(row, "last_message_id")?.map(MessageId),
+        last_message_at: get(row, "last_message_at")?,
+    })
+}
+
+fn participant(row: &PgRow, conversation: ConversationId) -> Result<Participant> {
+    Ok(Participant {
+        conversation,
+        person: person(row)?,
+        window: word(row, "window_state", Window::parse)?,
+        shelf: word(row, "shelf", Shelf::parse)?,
+        read_seq: get(row, "read_seq")?,
+        unread: get(row, "unread")?,
+        joined_at: get(row, "joined_at")?,
+    })
+}
+
+fn numbers(ids: &[ConversationId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+#[async_trait]
+impl Conversations for Postgres {
+    async fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>> {
+        self.row(sqlx::query(CONVERSATION).bind(id.0)).await?.as_ref().map(conversation).transpose()
+    }
+
+    async fn conversation_seen_by(
+        &self,
+        id: ConversationId,
+        partner: PartnerId,
+    ) -> Result<Option<(Conversation, Option<Participant>)>> {
+        let Some(row) = self.row(sqlx::query(CONVERSATION_SEEN_BY).bind(id.0).bind(partner.0)).await? else {
+            return Ok(None);
+        };
+        let takes_part = get::<Option<i64>, _>(&row, "partner_id")?.is_some();
+        let place = if takes_part { Some(participant(&row, id)?) } else { None };
+        Ok(Some((conversation(&row)?, place)))
+    }
+
+    async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>> {
+        self.rows(sqlx::query(PARTICIPANTS).bind(id.0)).await?.iter().map(|row| participant(row, id)).collect()
+    }
+
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>> {
+        if conversations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(sqlx::query(PEOPLE_IN).bind(numbers(conversations))).await?;
+        rows.iter().map(|row| Ok((ConversationId(get(row, "conversation_id")?), person(row)?))).collect()
+    }
+
+    async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
+        let rows = self.rows(sqlx::query(PARTICIPANT_IDS).bind(id.0)).await?;
+        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    }
+
+    async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
+        let inbox = sqlx::query(INBOX)
+            .bind(partner.0)
+            .bind(filter.thread_type.map(ThreadType::as_str))
+            .bind(filter.only.map(numbers))
+            .bind(filter.unread);
+        let entry = |row: &PgRow| {
+            let conversation = conversation(row)?;
+            let last_message = conversation.last_message.map(|_| message(row)).transpose()?;
+            Ok(InboxEntry { conversation, unread: get(row, "unread")?, last_message })
+        };
+        self.rows(inbox).await?.iter().map(entry).collect()
+    }
+
+    async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals> {
+        let row = self.only_row(sqlx::query(UNREAD_TOTALS).bind(partner.0)).await?;
+        Ok(UnreadTotals { chat: get(&row, "chat")?, group: get(&row, "group")?, sms: get(&row, "sms")? })
+    }
+}
+
+#[async_trait]
+impl WriteConversations for PostgresTx {
+    async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation> {
+        let mut documents = new.documents;
+        documents.sort_unstable();
+        documents.dedup();
+        let (models, records): (Vec<&str>, Vec<i64>) =
+            documents.iter().map(|document| (document.model.as_str(), document.id)).unzip();
+        let participants: Vec<i64> = new.participants.iter().map(|id| id.0).collect();
+        let insert = sqlx::query(INSERT_CONVERSATION)
+            .bind(new.id.map(|id| id.0))
+            .bind(new.uuid)
+            .bind(new.kind.as_str())
+            .bind(new.thread_type.as_str())
+            .bind(&new.name)
+            .bind(new.created_at)
+            .bind(new.group.map(|id| id.0))
+            .bind(models)
+            .bind(records)
+            .bind(participants);
+        let id = ConversationId(get(&self.only_row(insert).await?, "id")?);
+        if let Some(given) = new.id {
+            self.rows(sqlx::query(PASS_OVER).bind(given.0)).await?;
+        }
+        Ok(Conversation {
+            id,
+            uuid: new.uuid,
+            kind: new.kind,
+            thread_type: new.thread_type,
+            name: new.name,
+            created_at: new.created_at,
+            group: new.group,
+            documents,
+            last_seq: 0,
+            last_message: None,
+            last_message_at: None,
+        })
+    }
+
+    async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(sqlx::query(LOCK_CONVERSATIONS).bind(numbers(ids))).await?;
+        rows.iter().map(|row| conversation(row).map(Locked)).collect()
+    }
+
+    async fn participating(&mut self, pairs: &[(ConversationId, PartnerId)]) -> Result<HashSet<(ConversationId, PartnerId)>> {
+        if pairs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let (conversations, partners): (Vec<i64>, Vec<i64>) = pairs.iter().map(|(c, p)| (c.0, p.0)).unzip();
+        let rows = self.rows(sqlx::query(PARTICIPATING).bind(conversations).bind(partners)).await?;
+        rows.iter().map(|row| Ok((ConversationId(get(row, 0)?), PartnerId(get(row, 1)?)))).collect()
+    }
+
+    async fn insert_participants(
+        &mut self,
+        to: &Locked<Conversation>,
+        partners: &[PartnerId],
+        joined_at: Timestamp,
+    ) -> Result<Vec<PartnerId>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = partners.iter().map(|id| id.0).collect();
+        let rows = self.rows(sqlx::query(INSERT_PARTICIPANTS).bind(to.id.0).bind(ids).bind(joined_at)).await?;
+        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    }
+
+    async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
+        Ok(get(&self.only_row(sqlx::query(PARTICIPANT_COUNT).bind(of.id.0)).await?, 0)?)
+    }
+
+    async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
+        self.rows(sqlx::query(SET_KIND).bind(of.id.0).bind(kind.as_str())).await.map(drop)
+    }
+
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {
+        match self.row(sqlx::query(ADVANCE_READ).bind(of.0).bind(partner.0).bind(seq)).await? {
+            Some(row) => Ok(get(&row, "unread")?),
+            None => Ok(0),
+        }
+    }
+
+    async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {
+        let locked = self.rows(sqlx::query(LOCK_UNREAD).bind(partner.0)).await?;
+        if locked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = locked.iter().map(|row| get(row, "conversation_id")).collect::<sqlx::Result<Vec<i64>>>()?;
+        let moved = self.rows(sqlx::query(READ_ALL).bind(partner.0).bind(ids)).await?;
+        moved
+            .iter()
+            .map(|row| Ok((ConversationId(get(row, "conversation_id")?), get(row, "unread")?, get(row, "last_seq")?)))
+            .collect()
+    }
+}

@@ -1,0 +1,42 @@
+use crate::Error;
+
+/// The uniqueness rules of the schema, by their names in `migrations/`.
+const RULES: &[&str] = &[
+    "attachments_object",
+    "conversations_uuid",
+    "groups_name",
+    "messages_client_key",
+    "sessions_pkey",
+    "users_login",
+    "users_partner",
+    "users_uuid",
+];
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(ref refusal) => {
+                let code = refusal.code().unwrap_or_default();
+                let rule = RULES.iter().find(|rule| Some(**rule) == refusal.constraint());
+                match rule {
+                    Some(rule) if refusal.is_unique_violation() => Self::Conflict(rule),
+                    _ if means_unavailable(&code) => Self::Unavailable(error.into()),
+                    _ => Self::Internal(error.into()),
+                }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error.into()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+/// Whether PostgreSQL's error code means that the same may succeed later: the connection broke, the server has no
+/// room, is stopping or starting, a statement or a lock took too long, or a transaction was idle for too long.
+fn means_unavailable(code: &str) -> bool {
+    matches!(&code[..2.min(code.len())], "08" | "53") || matches!(code, "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25P03")
+}

@@ -1,0 +1,254 @@
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::attachments::attachment;
+use super::{Postgres, PostgresTx, get, limit, word};
+use crate::{
+    Attachment, AttachmentId, Author, ClientKey, Conversation, ConversationId, Locked, Message, MessageId, MessageType, Messages,
+    NewMessage, Page, PartnerId, Result, Seen, Timestamp, UserId, WriteMessages,
+};
+
+/// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
+/// might make the planner read those tables whole, since it cannot know how short a page is.
+macro_rules! message_columns {
+    () => {
+        "m.id AS message_id, m.seq, m.conversation_id AS message_conversation_id, m.author_id, \
+         (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
+         (SELECT u.id FROM users u WHERE u.partner_id = m.author_id) AS author_user_id, \
+         m.message_type, m.body, m.metadata, m.client_key, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
+         CASE WHEN m.has_attachments THEN ( \
+             SELECT json_agg(json_build_object('id', f.id, 'object', f.object, 'name', f.name, 'mimetype', f.mimetype, \
+                 'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
+                 'created_at', f.created_at) ORDER BY ma.place) \
+             FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id \
+         ) END AS attachments"
+    };
+}
+
+/// A page without its end: how far the reader and anybody else have read is found once, not for each message.
+macro_rules! page {
+    ($condition_and_order:literal) => {
+        concat!(
+            "WITH seen AS MATERIALIZED (
+                SELECT
+                    (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
+                    coalesce((SELECT p.read_seq FROM participants p
+                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
+                    coalesce((SELECT p.read_seq FROM participants p
+                              WHERE p.conversation_id = $1 AND p.partner_id <> $2
+                              ORDER BY p.read_seq DESC LIMIT 1), 0) AS by_others
+            )
+            SELECT m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
+                AS is_read, ",
+            message_columns!(),
+            " FROM messages m WHERE m.conversation_id = $1 AND ",
+            $condition_and_order,
+            " LIMIT $4"
+        )
+    };
+}
+
+pub(super) use message_columns;
+
+const BY_ID: &str = concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = ANY ($1)");
+/// `seq` has no gaps, so passing over messages costs nothing.
+const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
+const BEFORE: &str = page!("m.id < $3 ORDER BY m.id DESC");
+const AFTER: &str = page!("m.id > $3 ORDER BY m.id");
+const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
+    WHERE p.partner_id = $1 AND EXISTS (
+        SELECT FROM messages m
+        WHERE m.conversation_id = p.conversation_id AND m.created_at > $2 AND m.author_id <> p.partner_id
+    )
+    ORDER BY p.conversation_id";
+
+/// One statement whatever the number of messages. `seq` continues what the locked rows say, which no other transaction
+/// can change; ids are drawn in the order asked, because the rows are sorted before they are drawn for. Authors' rows
+/// are locked in order before any is updated, since a partner that reads everything locks all of its own.
+const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
+        SELECT new.place, new.conversation_id, new.author_id, new.message_type, new.body, new.metadata,
+            new.has_attachments, new.client_key, new.created_at,
+            c.last_seq + row_number() OVER (PARTITION BY new.conversation_id ORDER BY new.place) AS seq
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
+                $8::timestamptz[]) WITH ORDINALITY
+            AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, created_at, place)
+        JOIN conversations c ON c.id = new.conversation_id
+        ORDER BY new.place
+    ), numbered AS MATERIALIZED (
+        SELECT nextval('messages_id') AS id, place, conversation_id, author_id, message_type, body, metadata,
+            has_attachments, client_key, created_at, seq
+        FROM asked
+    ), stored AS (
+        INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, metadata, has_attachments,
+            client_key, created_at)
+        SELECT id, conversation_id, seq, author_id, message_type, body, metadata::json, has_attachments, client_key,
+            created_at
+        FROM numbered ORDER BY place
+    ), newest AS MATERIALIZED (
+        SELECT DISTINCT ON (conversation_id) conversation_id, id, seq, created_at
+        FROM numbered ORDER BY conversation_id, seq DESC
+    ), moved AS (
+        UPDATE conversations c
+        SET last_seq = newest.seq, last_message_id = newest.id, last_message_at = newest.created_at
+        FROM newest WHERE c.id = newest.conversation_id
+    ), wrote AS MATERIALIZED (
+        SELECT conversation_id, author_id, count(*) AS messages FROM numbered GROUP BY conversation_id, author_id
+    ), authors AS MATERIALIZED (
+        SELECT p.conversation_id, p.partner_id, wrote.messages
+        FROM participants p JOIN wrote ON wrote.conversation_id = p.conversation_id AND wrote.author_id = p.partner_id
+        ORDER BY p.conversation_id, p.partner_id FOR NO KEY UPDATE OF p
+    ), counted AS (
+        UPDATE participants p SET own_after = p.own_after + authors.messages
+        FROM authors WHERE p.conversation_id = authors.conversation_id AND p.partner_id = authors.partner_id
+    )
+    SELECT id, seq FROM numbered ORDER BY place";
+const INSERT_MESSAGE_ATTACHMENTS: &str = "INSERT INTO message_attachments (message_id, place, attachment_id)
+    SELECT message_id, place, attachment_id
+    FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS new(message_id, place, attachment_id)";
+const BY_CLIENT_KEY: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM (
+        SELECT DISTINCT conversation_id, author_id, client_key
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS key(conversation_id, author_id, client_key)
+    ) key
+    JOIN messages m ON m.conversation_id = key.conversation_id AND m.author_id = key.author_id
+        AND m.client_key = key.client_key"
+);
+/// Locked so that they are still there when the messages are stored.
+const ATTACHMENTS_TO_SEND: &str = "SELECT id, object, name, mimetype, size_bytes, access_token, owner_id, created_at
+    FROM attachments WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE";
+
+pub(super) fn message(row: &PgRow) -> Result<Message> {
+    Ok(Message {
+        id: MessageId(get(row, "message_id")?),
+        seq: get(row, "seq")?,
+        conversation: ConversationId(get(row, "message_conversation_id")?),
+        author: Author {
+            partner: PartnerId(get(row, "author_id")?),
+            user: get::<Option<i64>, _>(row, "author_user_id")?.map(UserId),
+            name: get(row, "author_name")?,
+        },
+        message_type: word(row, "message_type", MessageType::parse)?,
+        body: get(row, "body")?,
+        metadata: get::<Option<Json<_>>, _>(row, "metadata")?.map(|metadata| metadata.0),
+        attachments: get::<Option<Json<_>>, _>(row, "attachments")?.map_or_else(Vec::new, |attachments| attachments.0),
+        client_key: get(row, "client_key")?,
+        created_at: get(row, "message_created_at")?,
+        edited_at: get(row, "edited_at")?,
+        deleted_at: get(row, "deleted_at")?,
+    })
+}
+
+#[async_trait]
+impl Messages for Postgres {
+    async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
+    }
+
+    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
+        let (statement, edge, most) = match page {
+            // Half of all numbers is still beyond every conversation, and leaves room for the subtraction.
+            Page::Newest { offset, limit } => (NEWEST, i64::try_from(offset).unwrap_or(i64::MAX / 2), limit),
+            Page::Before { id, limit } => (BEFORE, id.0, limit),
+            Page::After { id, limit } => (AFTER, id.0, limit),
+        };
+        let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
+        let seen = |row: &PgRow| Ok(Seen { message: message(row)?, is_read: get(row, "is_read")? });
+        self.rows(page).await?.iter().map(seen).collect()
+    }
+
+    async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
+        let rows = self.rows(sqlx::query(WITH_NEWS).bind(partner.0).bind(since)).await?;
+        rows.iter().map(|row| Ok(ConversationId(get(row, "conversation_id")?))).collect()
+    }
+}
+
+#[async_trait]
+impl WriteMessages for PostgresTx {
+    async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let locked: HashSet<ConversationId> = to.iter().map(|conversation| conversation.id).collect();
+        assert!(new.iter().all(|message| locked.contains(&message.conversation)), "messages go to locked conversations");
+        let insert = sqlx::query(INSERT_MESSAGES)
+            .bind(new.iter().map(|message| message.conversation.0).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.author.partner.0).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.message_type.as_str()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.body.as_str()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.metadata.as_ref().map(|json| json.to_string())).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| !message.attachments.is_empty()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.client_key.as_deref()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.created_at).collect::<Vec<_>>());
+        let rows = self.rows(insert).await?;
+        let stored = rows
+            .iter()
+            .zip(new)
+            .map(|(row, new)| Ok(stored(MessageId(get(row, "id")?), get(row, "seq")?, new)))
+            .collect::<sqlx::Result<Vec<Message>>>()?;
+        self.insert_message_attachments(&stored).await?;
+        Ok(stored)
+    }
+
+    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let find = sqlx::query(BY_CLIENT_KEY)
+            .bind(keys.iter().map(|(conversation, ..)| conversation.0).collect::<Vec<_>>())
+            .bind(keys.iter().map(|(_, author, _)| author.0).collect::<Vec<_>>())
+            .bind(keys.iter().map(|(.., key)| key.as_str()).collect::<Vec<_>>());
+        self.rows(find).await?.iter().map(message).collect()
+    }
+
+    async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(ATTACHMENTS_TO_SEND).bind(ids)).await?.iter().map(attachment).collect()
+    }
+}
+
+impl PostgresTx {
+    async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
+        let (mut of, mut places, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages {
+            for (place, attachment) in (0_i32..).zip(&message.attachments) {
+                of.push(message.id.0);
+                places.push(place);
+                attachments.push(attachment.id.0);
+            }
+        }
+        if of.is_empty() {
+            return Ok(());
+        }
+        let insert = sqlx::query(INSERT_MESSAGE_ATTACHMENTS).bind(of).bind(places).bind(attachments);
+        self.rows(insert).await.map(drop)
+    }
+}
+
+fn stored(id: MessageId, seq: i64, new: NewMessage) -> Message {
+    Message {
+        id,
+        seq,
+        conversation: new.conversation,
+        author: new.author,
+        message_type: new.message_type,
+        body: new.body,
+        metadata: new.metadata,
+        attachments: new.attachments,
+        client_key: new.client_key,
+        created_at: new.created_at,
+        edited_at: None,
+        deleted_at: None,
+    }
+}

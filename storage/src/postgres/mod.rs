@@ -1,0 +1,224 @@
+//! The PostgreSQL backend. One statement per method wherever it can be, all of them constants at the top of their file.
+
+mod attachments;
+mod conversations;
+mod error;
+mod events;
+mod gate;
+mod groups;
+mod messages;
+mod presence;
+mod sessions;
+mod users;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, PgConnection};
+
+use self::gate::Gate;
+use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx};
+
+const PING: &str = "SELECT 1";
+const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
+const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
+const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// A transaction that is doing nothing for so long has been forgotten, and with it the locks it holds.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// Connections are replaced after this, so that none gathers memory for ever and a failover spreads out again.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// A connection unused for this long is asked whether it is still there before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How much longer than the server's own limit to wait for an answer; then the server does not even say no.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Where the database is, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `postgres://user:password@host:port/database`
+    pub url: String,
+    pub max_connections: u32,
+    /// How long a request waits for a free connection.
+    pub acquire_timeout: Duration,
+    /// How long a statement may take; waiting for a lock, half of it.
+    pub statement_timeout: Duration,
+}
+
+/// Keeps everything in a PostgreSQL database.
+pub struct Postgres {
+    pool: PgPool,
+    gate: Gate,
+    /// Without the limits of the pool's connections: a migration may take long.
+    migrating: PgConnectOptions,
+    patience: Duration,
+}
+
+impl Postgres {
+    /// Connects, which fails with [`Error::Unavailable`] if the database cannot be reached. Does not migrate.
+    pub async fn open(options: &Options) -> Result<Self> {
+        let millis = |limit: Duration| format!("{}ms", limit.as_millis().max(1));
+        let migrating = PgConnectOptions::from_str(&options.url)?.application_name("dragoman");
+        let connecting = migrating.clone().options([
+            ("statement_timeout", millis(options.statement_timeout)),
+            ("lock_timeout", millis(options.statement_timeout / 2)),
+            ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION)),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .max_lifetime(MAX_LIFETIME)
+            // A ping before every use would cost a fifth of the reads; this one only follows a pause.
+            .test_before_acquire(false)
+            .before_acquire(|connection, state| {
+                Box::pin(async move {
+                    if state.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connecting);
+        let storage = Self {
+            pool,
+            gate: Gate::new(options.acquire_timeout + GRACE),
+            migrating,
+            patience: options.statement_timeout + GRACE,
+        };
+        storage.ping().await?;
+        Ok(storage)
+    }
+
+    /// Brings the schema up to date. Several processes may do so at once; one does it and the others wait.
+    pub async fn migrate(&self) -> Result<()> {
+        let mut connection = self.gate.pass(PgConnection::connect_with(&self.migrating)).await?;
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            error => Error::Internal(error.into()),
+        })?;
+        Ok(connection.close().await?)
+    }
+
+    async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
+        let mut connection = self.gate.pass(self.pool.acquire()).await?;
+        match tokio::time::timeout(self.patience, query.fetch_all(&mut *connection)).await {
+            Ok(rows) => Ok(rows?),
+            Err(silence) => {
+                // Back in the pool it would wait for the answer, and keep a place.
+                drop(connection.detach());
+                Err(Error::Unavailable(silence.into()))
+            }
+        }
+    }
+
+    async fn row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Option<PgRow>> {
+        Ok(self.rows(query).await?.pop())
+    }
+
+    /// The row of a statement that always gives one.
+    async fn only_row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<PgRow> {
+        Ok(self.row(query).await?.ok_or(sqlx::Error::RowNotFound)?)
+    }
+}
+
+#[async_trait]
+impl Storage for Postgres {
+    async fn begin(&self) -> Result<Box<dyn Tx>> {
+        let tx = self.gate.pass(self.pool.begin()).await?;
+        Ok(Box::new(PostgresTx { tx, patience: self.patience, facts: Vec::new(), failed: false }))
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.rows(sqlx::query(PING)).await.map(drop)
+    }
+
+    async fn is_empty(&self) -> Result<bool> {
+        Ok(get(&self.only_row(sqlx::query(IS_EMPTY)).await?, 0)?)
+    }
+
+    async fn is_demo(&self) -> Result<bool> {
+        Ok(get(&self.only_row(sqlx::query(IS_DEMO)).await?, 0)?)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+struct PostgresTx {
+    tx: sqlx::Transaction<'static, sqlx::Postgres>,
+    patience: Duration,
+    facts: Vec<(Topic, Fact, Timestamp)>,
+    /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
+    /// an error though it rolls back.
+    failed: bool,
+}
+
+impl PostgresTx {
+    async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
+        let rows = match tokio::time::timeout(self.patience, query.fetch_all(&mut *self.tx)).await {
+            Ok(rows) => rows.map_err(Error::from),
+            Err(silence) => Err(Error::Unavailable(silence.into())),
+        };
+        self.failed |= rows.is_err();
+        rows
+    }
+
+    async fn row(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Option<PgRow>> {
+        Ok(self.rows(query).await?.pop())
+    }
+
+    /// The row of a statement that always gives one.
+    async fn only_row(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<PgRow> {
+        Ok(self.row(query).await?.ok_or(sqlx::Error::RowNotFound)?)
+    }
+}
+
+#[async_trait]
+impl Tx for PostgresTx {
+    fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp) {
+        self.facts.push((topic, fact, at));
+    }
+
+    async fn mark_demo(&mut self) -> Result<()> {
+        self.rows(sqlx::query(MARK_DEMO)).await.map(drop)
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {
+        if self.failed {
+            return Err(Error::Internal("a statement of this transaction has failed".into()));
+        }
+        let events = self.append_facts().await?;
+        match tokio::time::timeout(self.patience, self.tx.commit()).await {
+            Ok(committed) => committed?,
+            Err(silence) => return Err(Error::Unavailable(silence.into())),
+        }
+        Ok(events)
+    }
+}
+
+/// A column of a row, whose type the schema guarantees.
+fn get<'r, T, I>(row: &'r PgRow, column: I) -> sqlx::Result<T>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    I: sqlx::ColumnIndex<PgRow>,
+{
+    sqlx::Row::try_get(row, column)
+}
+
+/// A column that holds one of the words of an enum.
+fn word<T>(row: &PgRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+    let word: &str = get(row, column)?;
+    parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
+}
+
+/// What a method was asked to take at most, as PostgreSQL counts.
+fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

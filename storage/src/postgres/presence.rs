@@ -1,0 +1,48 @@
+use async_trait::async_trait;
+
+use super::{Postgres, get};
+use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Timestamp};
+
+const PRESENCES: &str = "SELECT partner_id, set_status, last_seen FROM presences WHERE partner_id = ANY ($1)";
+/// In one order, since nodes touch the same partners at the same time.
+const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_seen)
+    SELECT t.partner_id, max(t.last_seen) FROM unnest($1::bigint[], $2::timestamptz[]) AS t(partner_id, last_seen)
+    GROUP BY t.partner_id ORDER BY t.partner_id
+    ON CONFLICT (partner_id) DO UPDATE SET last_seen = greatest(known.last_seen, excluded.last_seen)";
+const SET_PRESENCE: &str = "INSERT INTO presences AS known (partner_id, set_status, last_seen) VALUES ($1, $2, $3)
+    ON CONFLICT (partner_id) DO UPDATE
+    SET set_status = excluded.set_status, last_seen = greatest(known.last_seen, excluded.last_seen)";
+
+#[async_trait]
+impl Presences for Postgres {
+    async fn presences(&self, partners: &[PartnerId]) -> Result<Vec<Presence>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = partners.iter().map(|id| id.0).collect();
+        let rows = self.rows(sqlx::query(PRESENCES).bind(ids)).await?;
+        rows.iter()
+            .map(|row| {
+                let set = match get::<Option<&str>, _>(row, "set_status")? {
+                    Some(word) => Some(SetStatus::parse(word).ok_or_else(|| Error::Corrupt(format!("set_status is {word:?}")))?),
+                    None => None,
+                };
+                Ok(Presence { partner: PartnerId(get(row, "partner_id")?), set, last_seen: get(row, "last_seen")? })
+            })
+            .collect()
+    }
+
+    async fn touch_presences(&self, seen: &[(PartnerId, Timestamp)]) -> Result<()> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let (partners, times): (Vec<i64>, Vec<Timestamp>) = seen.iter().map(|(partner, at)| (partner.0, *at)).unzip();
+        self.rows(sqlx::query(TOUCH_PRESENCES).bind(partners).bind(times)).await.map(drop)
+    }
+
+    async fn set_presence(&self, presence: Presence) -> Result<()> {
+        let Presence { partner, set, last_seen } = presence;
+        let upsert = sqlx::query(SET_PRESENCE).bind(partner.0).bind(set.map(SetStatus::as_str)).bind(last_seen);
+        self.rows(upsert).await.map(drop)
+    }
+}

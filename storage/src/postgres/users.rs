@@ -1,0 +1,212 @@
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::{Postgres, PostgresTx, get, limit, word};
+use crate::{
+    NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, Role, User, UserChange, UserId, Users, WriteUsers,
+};
+
+/// The columns that [`person`] reads, of `partners AS person` and `users AS account`.
+macro_rules! person_columns {
+    () => {
+        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
+         account.id AS user_id"
+    };
+}
+
+/// The columns that [`user`] reads, of `partners AS person` and `users AS account`.
+macro_rules! user_columns {
+    () => {
+        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
+         account.id AS user_id, account.uuid AS user_uuid, account.login, account.password_hash, account.role, \
+         account.active, account.language, account.time_zone, account.profile, account.created_at AS user_created_at"
+    };
+}
+
+pub(super) use {person_columns, user_columns};
+
+const USER: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = $1"
+);
+const USER_BY_LOGIN: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.login = $1"
+);
+const USERS: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id
+      WHERE account.id > $1 ORDER BY account.id LIMIT $2"
+);
+const PEOPLE: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM partners person LEFT JOIN users account ON account.partner_id = person.id WHERE person.id = ANY ($1)"
+);
+const PEOPLE_OF_USERS: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = ANY ($1)"
+);
+/// Unlike with `LIKE`, nothing in the text searched for has a meaning of its own.
+const SEARCH_PEOPLE: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    r#" FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+      WHERE account.active IS NOT FALSE
+        AND (strpos(lower(person.name), lower($1)) > 0
+             OR strpos(lower(person.email), lower($1)) > 0
+             OR strpos(lower(person.phone), lower($1)) > 0)
+      ORDER BY person.name COLLATE "C", person.id LIMIT $2"#
+);
+
+const INSERT_PARTNER: &str = "INSERT INTO partners (id, name, email, phone, mobile)
+    VALUES (coalesce($1, nextval('people_id')), $2, $3, $4, $5) RETURNING id";
+/// The partner's id is drawn in a row of what draws the uid, so it is drawn later.
+const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
+        SELECT coalesce($1, nextval('people_id')) AS id
+    ), partner AS (
+        INSERT INTO partners (id, name, email, phone, mobile)
+        SELECT coalesce($2, nextval('people_id')), $3, $4, $5, $6 FROM uid RETURNING id
+    )
+    INSERT INTO users (id, uuid, login, password_hash, partner_id, role, active, language, time_zone, profile, created_at)
+    SELECT uid.id, $7, $8, $9, partner.id, $10, true, $11, $12, $13::text::json, $14 FROM uid, partner
+    RETURNING id, partner_id";
+/// Moves the sequence above an id that was not drawn from it.
+const PASS_OVER: &str = "SELECT setval('people_id', $1) FROM people_id WHERE last_value < $1 OR NOT is_called";
+const UPDATE_USER: &str = concat!(
+    "UPDATE users account SET password_hash = coalesce($2, password_hash), active = coalesce($3, active)
+     FROM partners person WHERE account.id = $1 AND person.id = account.partner_id RETURNING ",
+    user_columns!()
+);
+
+fn partner(row: &PgRow) -> sqlx::Result<Partner> {
+    Ok(Partner {
+        id: PartnerId(get(row, "partner_id")?),
+        name: get(row, "partner_name")?,
+        email: get(row, "email")?,
+        phone: get(row, "phone")?,
+        mobile: get(row, "mobile")?,
+    })
+}
+
+pub(super) fn person(row: &PgRow) -> sqlx::Result<Person> {
+    Ok(Person { partner: partner(row)?, user: get::<Option<i64>, _>(row, "user_id")?.map(UserId) })
+}
+
+pub(super) fn user(row: &PgRow) -> Result<User> {
+    Ok(User {
+        id: UserId(get(row, "user_id")?),
+        uuid: get(row, "user_uuid")?,
+        login: get(row, "login")?,
+        password: PasswordHash(get(row, "password_hash")?),
+        partner: partner(row)?,
+        role: word(row, "role", Role::parse)?,
+        active: get(row, "active")?,
+        language: get(row, "language")?,
+        time_zone: get(row, "time_zone")?,
+        profile: get::<Json<_>, _>(row, "profile")?.0,
+        created_at: get(row, "user_created_at")?,
+    })
+}
+
+fn people(rows: &[PgRow]) -> Result<Vec<Person>> {
+    Ok(rows.iter().map(person).collect::<sqlx::Result<_>>()?)
+}
+
+#[async_trait]
+impl Users for Postgres {
+    async fn user(&self, id: UserId) -> Result<Option<User>> {
+        self.row(sqlx::query(USER).bind(id.0)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_login(&self, login: &str) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_LOGIN).bind(login)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        self.rows(sqlx::query(USERS).bind(after).bind(limit(rows))).await?.iter().map(user).collect()
+    }
+
+    async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = partners.iter().map(|id| id.0).collect();
+        people(&self.rows(sqlx::query(PEOPLE).bind(ids)).await?)
+    }
+
+    async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = users.iter().map(|id| id.0).collect();
+        people(&self.rows(sqlx::query(PEOPLE_OF_USERS).bind(ids)).await?)
+    }
+
+    async fn search_people(&self, query: &str, rows: usize) -> Result<Vec<Person>> {
+        people(&self.rows(sqlx::query(SEARCH_PEOPLE).bind(query).bind(limit(rows))).await?)
+    }
+}
+
+#[async_trait]
+impl WriteUsers for PostgresTx {
+    async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
+        let NewPartner { id, name, email, phone, mobile } = new;
+        let given = id.map(|id| id.0);
+        let insert = sqlx::query(INSERT_PARTNER).bind(given).bind(&name).bind(&email).bind(&phone).bind(&mobile);
+        let id = PartnerId(get(&self.only_row(insert).await?, "id")?);
+        if let Some(given) = given {
+            self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
+        }
+        Ok(Partner { id, name, email, phone, mobile })
+    }
+
+    async fn insert_user(&mut self, new: NewUser) -> Result<User> {
+        let given = (new.id.map(|id| id.0), new.partner.id.map(|id| id.0));
+        let insert = sqlx::query(INSERT_USER)
+            .bind(given.0)
+            .bind(given.1)
+            .bind(&new.partner.name)
+            .bind(&new.partner.email)
+            .bind(&new.partner.phone)
+            .bind(&new.partner.mobile)
+            .bind(new.uuid)
+            .bind(&new.login)
+            .bind(&new.password.0)
+            .bind(new.role.as_str())
+            .bind(&new.language)
+            .bind(&new.time_zone)
+            .bind(new.profile.to_string())
+            .bind(new.created_at);
+        let row = self.only_row(insert).await?;
+        if let Some(given) = given.0.max(given.1) {
+            self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
+        }
+        let NewPartner { name, email, phone, mobile, .. } = new.partner;
+        Ok(User {
+            id: UserId(get(&row, "id")?),
+            uuid: new.uuid,
+            login: new.login,
+            password: new.password,
+            partner: Partner { id: PartnerId(get(&row, "partner_id")?), name, email, phone, mobile },
+            role: new.role,
+            active: true,
+            language: new.language,
+            time_zone: new.time_zone,
+            profile: new.profile,
+            created_at: new.created_at,
+        })
+    }
+
+    async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
+        let password = change.password.map(|hash| hash.0);
+        let update = sqlx::query(UPDATE_USER).bind(id.0).bind(password).bind(change.active);
+        self.row(update).await?.as_ref().map(user).transpose()
+    }
+}
