@@ -88,6 +88,7 @@ async fn participants_are_listed_by_joining(store: Arc<dyn Storage>) {
         assert_eq!(late, [ben.partner.id]);
         assert_eq!(tx.insert_participants(&to, &[ann.partner.id], at(10)).await.unwrap(), [ann.partner.id]);
         assert_eq!(tx.insert_participants(&to, &[ann.partner.id], at(30)).await.unwrap(), []);
+        assert_eq!(tx.participant_count(&to).await.unwrap(), 4);
     })
     .await;
 

@@ -17,6 +17,8 @@ macro_rules! on_every_backend {
             on_each_of! { $test:
                 // The list of backends.
                 memory => crate::memory_store(),
+                #[cfg(feature = "postgres")]
+                postgres => crate::postgres_store(),
             }
         })+
     };
@@ -49,4 +51,28 @@ mod users;
 
 async fn memory_store() -> Arc<dyn Storage> {
     Arc::new(Memory::new())
+}
+
+/// A database of its own in the cluster that `DRAGOMAN_TEST_POSTGRES` names, which is thrown away as a whole.
+#[cfg(feature = "postgres")]
+async fn postgres_store() -> Arc<dyn Storage> {
+    use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};
+    use storage::postgres::{Options, Postgres};
+
+    let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES")
+        .expect("DRAGOMAN_TEST_POSTGRES names no PostgreSQL to make databases in: run the tests with .ci/test");
+    let maintenance: PgConnectOptions = cluster.parse().expect("DRAGOMAN_TEST_POSTGRES is a PostgreSQL URL");
+    let name = format!("suite_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = maintenance.connect().await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+
+    let options = Options {
+        url: maintenance.database(&name).to_url_lossy().into(),
+        max_connections: 20,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(20),
+    };
+    let store = Postgres::open(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    Arc::new(store)
 }
