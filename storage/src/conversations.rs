@@ -171,7 +171,8 @@ pub trait Conversations {
 
 #[async_trait]
 pub trait WriteConversations {
-    /// Participants have read everything up to now, which is nothing.
+    /// Participants have read everything up to now, which is nothing. Fails with `Conflict("conversations_uuid")` if the
+    /// uuid is taken.
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation>;
     /// Locks the conversations until the transaction ends, by rising id whatever the order asked, so that
     /// transactions that lock several cannot deadlock. Unknown ids are absent, duplicates count once.
