@@ -195,6 +195,7 @@ pub trait WriteConversations {
     /// messages of others were unread before and are read now: 0 if the partner is not a participant.
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64>;
     /// Moves the read position of the partner to the newest message of every conversation it is in. Gives, for those
-    /// where anything changed, how many messages were unread and the new position; by rising conversation.
+    /// whose position moved, be it over its own messages alone, how many messages were unread and the new position; by
+    /// rising conversation.
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>>;
 }

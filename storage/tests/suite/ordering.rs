@@ -28,6 +28,8 @@ async fn post_to_several(store: &Arc<dyn Storage>, by: &User, rooms: &[Conversat
     let chosen: Vec<_> = (0..=dice.roll(4)).map(|_| rooms[dice.roll(rooms.len())]).collect();
     let mut tx = store.begin().await.unwrap();
     let to = tx.lock_conversations(&chosen).await.unwrap();
+    // Gives the others a chance to come between, also where no write waits for anything.
+    tokio::task::yield_now().await;
     let new = chosen.iter().map(|room| new_message(*room, by, "hello")).collect();
     let messages = tx.insert_messages(&to, new).await.unwrap();
     for message in &messages {

@@ -45,6 +45,9 @@ async fn what_was_set_can_be_changed_and_unset(store: Arc<dyn Storage>) {
         store.set_presence(wanted).await.unwrap();
         assert_eq!(presence(&store, ann).await, Some(wanted));
     }
+    store.set_presence(Presence { partner: ann, set: Some(SetStatus::Away), last_seen: at(1) }).await.unwrap();
+    let expected = Presence { partner: ann, set: Some(SetStatus::Away), last_seen: at(3) };
+    assert_eq!(presence(&store, ann).await, Some(expected), "the time never goes back");
 }
 
 async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {

@@ -72,6 +72,8 @@ async fn reading_everything_tells_what_changed(store: Arc<dyn Storage>) {
     assert_eq!(place(&store, rooms[2], ann.partner.id).await, (3, 0));
     assert_eq!(place(&store, rooms[2], ben.partner.id).await, (0, 1));
     assert_eq!(store.unread_totals(ann.partner.id).await.unwrap(), UnreadTotals::default());
+    say(&store, rooms[1], &ann, "her own").await;
+    assert_eq!(everything().await, [(rooms[1], 0, 1)], "the position moves over one's own messages, too");
 }
 
 /// Counts all messages, as no backend should.
