@@ -24,7 +24,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::Feed;
 pub use hub::{Hub, Told};
 pub use messages::Draft;
-pub use people::PreferredId;
+pub use people::{Contact, Deactivated, PreferredId};
 pub use presence::{PersonPresence, Status};
 pub use tail::Observer;
 pub use updates::Updates;
