@@ -1,10 +1,14 @@
 //! Dragoman: a chat server that speaks the dialects which chat clients already speak.
 
+pub mod admin;
 pub mod auth;
 pub mod blobs;
 pub mod chat;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod dialects;
 pub mod lifecycle;
+pub mod metrics;
+pub mod server;
 pub mod telemetry;

@@ -1,3 +1,172 @@
-//! The program.
+//! The program: settings, log, store, server, exit code.
 
-fn main() {}
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Args, Parser, Subcommand};
+use dragoman::{
+    admin::{self, NewAccount},
+    config::{Config, Flags},
+    lifecycle, server, telemetry,
+};
+use storage::{Role, Storage};
+use tokio::net::TcpListener;
+
+/// A chat server that speaks the dialects which chat clients already speak.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// A TOML file with settings; `dragoman.toml` in the working directory if there is one.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// `memory:`, or `postgres://user:password@host/database`
+    #[arg(long, global = true)]
+    storage: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve(Serve),
+    /// Brings the database schema up to date.
+    Migrate,
+    /// Administers users.
+    #[command(subcommand)]
+    User(User),
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Address and port to serve on; port 0 takes a free one.
+    #[arg(long)]
+    listen: Option<String>,
+    /// The name of the workspace, which Odoo clients call database.
+    #[arg(long)]
+    database: Option<String>,
+    /// Loads the demo data into an empty store.
+    #[arg(long)]
+    demo: bool,
+    /// Leaves the database schema as it is.
+    #[arg(long)]
+    no_migrate: bool,
+    /// `text` or `json`
+    #[arg(long)]
+    log_format: Option<String>,
+}
+
+/// Passwords are read from standard input, so that they are in no list of processes.
+#[derive(Subcommand)]
+enum User {
+    /// Adds a user; the password is the first line of standard input.
+    Add {
+        login: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        email: Option<String>,
+        /// `user`, `agent` or `admin`
+        #[arg(long, default_value = "user", value_parser = role)]
+        role: Role,
+    },
+    /// Lists all users.
+    List,
+    /// Sets a password, the first line of standard input, and ends the user's sessions.
+    Passwd { login: String },
+    /// Keeps a user out, at once and everywhere.
+    Deactivate { login: String },
+}
+
+fn role(word: &str) -> Result<Role, String> {
+    Role::parse(word).ok_or_else(|| "must be user, agent or admin".into())
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever it was.
+            let _ = writeln!(std::io::stderr(), "dragoman: {}", telemetry::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), server::StartError> {
+    let mut flags = Flags { storage: cli.storage, ..Flags::default() };
+    if let Command::Serve(serve) = &cli.command {
+        flags.listen.clone_from(&serve.listen);
+        flags.database.clone_from(&serve.database);
+        flags.demo = serve.demo;
+        flags.log_format.clone_from(&serve.log_format);
+    }
+    if matches!(cli.command, Command::Openapi) {
+        return print(&server::openapi().await?);
+    }
+    let config = Config::load(cli.config.as_deref(), &flags)?;
+    match cli.command {
+        Command::Serve(options) => serve(config, !options.no_migrate).await,
+        Command::Migrate => database(&config, true).await.map(drop),
+        Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
+        Command::Openapi => unreachable!("answered above"),
+    }
+}
+
+async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> {
+    telemetry::start(&config.log);
+    let storage = server::open_storage(&config, migrate).await?;
+    let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
+    print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
+    server::run(config, storage, listener, lifecycle::stop_signal()).await
+}
+
+/// A store that outlives this command.
+async fn database(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, server::StartError> {
+    if config.storage.0 == "memory:" {
+        return Err("storage: what is in memory is gone with the server; name a database".into());
+    }
+    server::open_storage(config, migrate).await
+}
+
+async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartError> {
+    match command {
+        User::Add { login, name, email, role } => {
+            let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
+            print(&format!("{} (uid {}, partner {})", user.login, user.id, user.partner.id))
+        }
+        User::List => {
+            for user in admin::all_users(storage).await? {
+                let active = if user.active { "" } else { "\tdeactivated" };
+                print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login, user.role.as_str(), user.partner.name))?;
+            }
+            Ok(())
+        }
+        User::Passwd { login } => admin::set_password(storage, &login, &password()?).await.map_err(Into::into),
+        User::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
+    }
+}
+
+fn password() -> Result<String, server::StartError> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err("the password, the first line of standard input, must not be empty".into()),
+    }
+}
+
+fn print(line: &str) -> Result<(), server::StartError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}

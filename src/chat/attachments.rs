@@ -71,12 +71,15 @@ impl Chat {
     /// An attachment that the caller may read: as its uploader, as a participant of a conversation that holds it, or,
     /// whoever calls, with its access token.
     pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
-        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment =
+            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         if token.is_some_and(|token| crate::auth::same_secret(token, &attachment.access_token)) {
             return Ok(attachment);
         }
         let caller = caller.ok_or(Error::Forbidden)?;
-        if attachment.owner == caller.partner || self.0.storage.attachment_reaches(id, caller.partner).await? {
+        if attachment.owner == caller.partner
+            || self.visit("attachment_reaches", self.0.storage.attachment_reaches(id, caller.partner)).await?
+        {
             return Ok(attachment);
         }
         Err(Error::Forbidden)
@@ -91,7 +94,8 @@ impl Chat {
 
     /// Deletes an attachment of the caller's from every message and from the object store.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
-        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment =
+            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         if attachment.owner != caller.partner {
             return Err(Error::Forbidden);
         }

@@ -29,10 +29,12 @@ pub struct InboxLine {
 impl Chat {
     /// The caller's conversations, most recent message first, then, among those without one, newest first.
     pub async fn inbox(&self, caller: &Caller, thread_type: Option<ThreadType>) -> Result<Vec<InboxLine>> {
-        let entries = self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }).await?;
+        let entries = self
+            .visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }))
+            .await?;
         let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
         let mut people: HashMap<ConversationId, Vec<Person>> = HashMap::new();
-        for (id, person) in self.0.storage.people_in(&ids).await? {
+        for (id, person) in self.visit("people_in", self.0.storage.people_in(&ids)).await? {
             people.entry(id).or_default().push(person);
         }
         Ok(entries
@@ -43,12 +45,12 @@ impl Chat {
 
     /// Those of the caller's conversations that hold unread messages, most recent first.
     pub async fn unread(&self, caller: &Caller) -> Result<Vec<InboxEntry>> {
-        Ok(self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() }).await?)
+        self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() })).await
     }
 
     /// How many messages the caller has not read, by thread type.
     pub async fn unread_totals(&self, caller: &Caller) -> Result<UnreadTotals> {
-        Ok(self.0.storage.unread_totals(caller.partner).await?)
+        self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await
     }
 
     /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
@@ -83,7 +85,7 @@ impl Chat {
 
     /// A conversation that the caller is in, and the caller's place there.
     pub async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Participant)> {
-        match self.0.storage.conversation_seen_by(id, caller.partner).await? {
+        match self.visit("conversation_seen_by", self.0.storage.conversation_seen_by(id, caller.partner)).await? {
             None => Err(Error::NotFound(Thing::Conversation)),
             Some((_, None)) => Err(Error::Forbidden),
             Some((conversation, Some(participant))) => Ok((conversation, participant)),
@@ -93,7 +95,7 @@ impl Chat {
     /// Who is in a conversation of the caller, in the order in which they joined.
     pub async fn participants(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Vec<Participant>)> {
         let (conversation, _) = self.conversation(caller, id).await?;
-        Ok((conversation, self.0.storage.participants(id).await?))
+        Ok((conversation, self.visit("participants", self.0.storage.participants(id)).await?))
     }
 
     /// Brings a person into a conversation of the caller; one who is in already stays. With a third, a direct

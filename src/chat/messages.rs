@@ -32,14 +32,14 @@ impl Chat {
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let message = self.0.writer.send(author, to, draft).await?;
-        self.0.typing.stop(to, caller.partner);
+        self.typing_stopped(to, caller.partner).await;
         Ok(message)
     }
 
     /// A page of a conversation of the caller.
     pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
         let (conversation, _) = self.conversation(caller, of).await?;
-        let messages = self.0.storage.messages(of, caller.partner, page).await?;
+        let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
         Ok((conversation, messages))
     }
 
@@ -59,12 +59,12 @@ impl Chat {
         let after = after.map_or(newest, |after| after.min(newest));
         if after < newest {
             let page = Page::After { id: after, limit: POLL_PAGE };
-            return Ok(self.0.storage.messages(of, caller.partner, page).await?);
+            return self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await;
         }
         let _place = self.take_place(caller)?;
         loop {
             let events = tokio::select! {
-                events = feed.next() => events?,
+                batch = feed.next() => batch?.events,
                 () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
                 () = self.0.requests.stopping() => return Ok(Vec::new()),
             };
@@ -87,7 +87,7 @@ impl Chat {
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
         let mut upto: BTreeMap<ConversationId, i64> = BTreeMap::new();
-        for message in self.0.storage.messages_by_id(messages).await? {
+        for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
             let seq = upto.entry(message.conversation).or_insert(0);
             *seq = message.seq.max(*seq);
         }

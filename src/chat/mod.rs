@@ -1,6 +1,7 @@
 //! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
 
 mod attachments;
+mod audiences;
 mod conversations;
 mod error;
 mod feed;
@@ -8,12 +9,13 @@ mod hub;
 mod messages;
 mod people;
 mod presence;
+mod signals;
 mod tail;
 mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
@@ -21,15 +23,16 @@ use storage::{Position, Scope, Storage, UserId};
 pub use attachments::{Download, FileBytes, Received};
 pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
-pub use feed::Feed;
+pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
 pub use messages::Draft;
 pub use people::PreferredId;
-pub use presence::{PersonPresence, Status};
+pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
+pub use signals::Signal;
 pub use tail::Observer;
 pub use updates::Updates;
 
-use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle};
+use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -38,8 +41,7 @@ pub struct Rules {
     pub waiting_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
-    /// Without activity for longer, a partner is offline.
-    pub online_for: Duration,
+    pub presence: PresenceRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }
@@ -52,12 +54,14 @@ struct Parts {
     storage: Arc<dyn Storage>,
     blobs: Blobs,
     hub: Arc<Hub>,
+    audiences: Arc<audiences::Audiences>,
     announce: tail::Announce,
     writer: writer::Writer,
-    presence: presence::LastSeen,
+    lives: presence::Lives,
     typing: typing::Typing,
     waiting: Mutex<HashMap<UserId, usize>>,
     rules: Rules,
+    metrics: Metrics,
     requests: Lifecycle,
 }
 
@@ -68,32 +72,38 @@ impl Chat {
         storage: Arc<dyn Storage>,
         blobs: Blobs,
         rules: Rules,
+        metrics: Metrics,
         observers: Vec<Observer>,
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
-        let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), observers, services);
-        let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), services);
-        let presence = presence::LastSeen::start(Arc::clone(&storage), services);
-        Ok(Self(Arc::new(Parts {
+        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
+        let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
+        let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
+        let chat = Self(Arc::new(Parts {
             storage,
             blobs,
             hub,
+            audiences,
             announce,
             writer,
-            presence,
+            lives: presence::Lives::default(),
             typing: typing::Typing::default(),
             waiting: Mutex::default(),
             rules,
+            metrics,
             requests: requests.clone(),
-        })))
+        }));
+        chat.watch_presence(services);
+        chat.watch_typing(services);
+        Ok(chat)
     }
 
     /// Events in `scope` from after `after` on, or from now on. Whether the caller may listen there is checked by the
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after)
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, false)
     }
 
     /// The newest event that this node has told.
@@ -106,9 +116,19 @@ impl Chat {
         self.0.writer.waiting()
     }
 
+    /// How many listen to the log on this node, polls included.
+    pub fn listening(&self) -> usize {
+        self.0.hub.listening()
+    }
+
     /// How many polls wait on this node.
     pub fn polls_waiting(&self) -> usize {
         self.0.waiting.lock().values().sum()
+    }
+
+    /// Visits the store, and counts how long that took.
+    async fn visit<T>(&self, operation: &'static str, visit: impl Future<Output = storage::Result<T>>) -> Result<T> {
+        Ok(self.0.metrics.visit(operation, visit).await?)
     }
 
     /// Takes one of the caller's places for waiting, until the result is dropped.

@@ -20,9 +20,9 @@ impl Chat {
         }
         let users: Vec<_> = ids.iter().copied().map(UserId).collect();
         let partners: Vec<_> = ids.iter().copied().map(PartnerId).collect();
-        let of_users = self.0.storage.people_of_users(&users).await?;
+        let of_users = self.visit("people_of_users", self.0.storage.people_of_users(&users)).await?;
         let of_users: HashMap<_, _> = of_users.into_iter().filter_map(|person| Some((person.user?.0, person))).collect();
-        let of_partners = self.0.storage.people(&partners).await?;
+        let of_partners = self.visit("people", self.0.storage.people(&partners)).await?;
         let of_partners: HashMap<_, _> = of_partners.into_iter().map(|person| (person.partner.id.0, person)).collect();
         let (first, second) = match preferred {
             PreferredId::User => (&of_users, &of_partners),
@@ -40,6 +40,6 @@ impl Chat {
     /// People whose name, email or phone contains `query`, whatever the case, by name.
     pub async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>> {
         storable("query", query)?;
-        Ok(self.0.storage.search_people(query, limit).await?)
+        self.visit("search_people", self.0.storage.search_people(query, limit)).await
     }
 }

@@ -31,13 +31,15 @@ impl Chat {
         let mut feed = self.follow(Scope::Partner(caller.partner), if since.is_some() { None } else { after });
         let mut changed = BTreeSet::new();
         if let Some(since) = since {
-            changed.extend(self.0.storage.conversations_with_news(caller.partner, since).await?);
+            changed.extend(
+                self.visit("conversations_with_news", self.0.storage.conversations_with_news(caller.partner, since)).await?,
+            );
         }
         let _place = self.take_place(caller)?;
         while changed.is_empty() {
             tokio::select! {
                 biased;
-                events = feed.next() => changed.extend(events?.iter().filter_map(|told| changes(caller, told))),
+                batch = feed.next() => changed.extend(batch?.events.iter().filter_map(|told| changes(caller, told))),
                 () = tokio::time::sleep_until(deadline) => break,
                 () = self.0.requests.stopping() => break,
             }
@@ -46,9 +48,13 @@ impl Chat {
         let entries = if changed.is_empty() {
             Vec::new()
         } else {
-            self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }).await?
+            self.visit(
+                "inbox",
+                self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }),
+            )
+            .await?
         };
-        let unread = self.0.storage.unread_totals(caller.partner).await?;
+        let unread = self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await?;
         Ok(Updates { changed: entries, unread, position: feed.position() })
     }
 }

@@ -16,7 +16,7 @@ use super::{
     messages::Draft,
     tail::Announce,
 };
-use crate::{clock, lifecycle::Lifecycle};
+use crate::{clock, lifecycle::Lifecycle, metrics::Metrics};
 
 /// How many messages one commit carries at most.
 const BATCH: usize = 256;
@@ -36,7 +36,7 @@ pub(super) struct Writer(mpsc::Sender<Send>);
 impl Writer {
     /// Starts the writer of this node. Nobody waits for a timer: an idle node commits a lone send at once, and what
     /// arrives during a commit shares the next one.
-    pub(super) fn start(storage: Arc<dyn Storage>, announce: Announce, lifecycle: &Lifecycle) -> Self {
+    pub(super) fn start(storage: Arc<dyn Storage>, announce: Announce, metrics: Metrics, lifecycle: &Lifecycle) -> Self {
         let (sends, mut waiting) = mpsc::channel::<Send>(4 * BATCH);
         let stop = lifecycle.clone();
         lifecycle.spawn(async move {
@@ -48,7 +48,7 @@ impl Writer {
                     // Nobody hands anything in any more, and what was handed in is stored.
                     () = stop.stopping() => return,
                 }
-                commit(storage.as_ref(), &announce, std::mem::take(&mut batch)).await;
+                commit(storage.as_ref(), &announce, &metrics, std::mem::take(&mut batch)).await;
             }
         });
         Self(sends)
@@ -70,12 +70,12 @@ impl Writer {
 
 /// Stores a batch in one transaction and answers each sender. A send that breaks a rule fails alone; if the store
 /// refuses the batch, its sends are tried one by one.
-async fn commit(storage: &dyn Storage, announce: &Announce, batch: Vec<Send>) {
-    match try_commit(storage, announce, &batch).await {
+async fn commit(storage: &dyn Storage, announce: &Announce, metrics: &Metrics, batch: Vec<Send>) {
+    match metrics.visit("send", try_commit(storage, announce, metrics, &batch)).await {
         Ok(outcomes) => answer(batch, outcomes),
         Err(Error::Internal(_)) if batch.len() > 1 => {
             for send in batch {
-                let outcome = try_commit(storage, announce, std::slice::from_ref(&send)).await;
+                let outcome = try_commit(storage, announce, metrics, std::slice::from_ref(&send)).await;
                 let outcome = outcome.and_then(|mut outcomes| outcomes.remove(0));
                 answer(vec![send], vec![outcome]);
             }
@@ -94,7 +94,12 @@ fn answer(batch: Vec<Send>, outcomes: Vec<Result<Message>>) {
     }
 }
 
-async fn try_commit(storage: &dyn Storage, announce: &Announce, batch: &[Send]) -> Result<Vec<Result<Message>>> {
+async fn try_commit(
+    storage: &dyn Storage,
+    announce: &Announce,
+    metrics: &Metrics,
+    batch: &[Send],
+) -> Result<Vec<Result<Message>>> {
     let mut tx = storage.begin().await?;
     let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
     let conversations = tx.lock_conversations(&ids).await?;
@@ -137,6 +142,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, batch: &[Send]) 
     }
     if !stored.is_empty() {
         announce.committed(tx.commit().await?);
+        metrics.stored(stored.len());
     }
     Ok(verdicts
         .into_iter()

@@ -1,0 +1,99 @@
+//! What an administrator does from the command line, beside running servers: those hear of it through the log.
+
+use storage::{Fact, NewPartner, NewUser, Role, Storage, Topic, User, UserChange};
+use uuid::Uuid;
+
+use crate::{auth, clock};
+
+/// How many users are read at a time.
+const PAGE: usize = 500;
+
+/// A user to be added.
+pub struct NewAccount {
+    pub login: String,
+    pub name: String,
+    pub email: Option<String>,
+    pub role: Role,
+    pub password: String,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no user with the login {0}")]
+    NoSuchUser(String),
+    #[error("the login {0} is taken")]
+    LoginTaken(String),
+    #[error("{0} must not be empty nor contain a NUL character")]
+    Unusable(&'static str),
+    #[error("the password could not be hashed")]
+    Password(#[source] auth::Error),
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+}
+
+/// Adds a user with a partner of its own.
+pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Error> {
+    for (field, text) in [("login", &new.login), ("name", &new.name)] {
+        if text.trim().is_empty() || text.contains('\0') {
+            return Err(Error::Unusable(field));
+        }
+    }
+    let password = auth::hash_password(&new.password).await.map_err(Error::Password)?;
+    let mut tx = storage.begin().await?;
+    let added = tx
+        .insert_user(NewUser {
+            id: None,
+            uuid: Uuid::new_v4(),
+            login: new.login.clone(),
+            password,
+            partner: NewPartner { id: None, name: new.name, email: new.email, phone: None, mobile: None },
+            role: new.role,
+            language: "en_US".into(),
+            time_zone: "UTC".into(),
+            profile: serde_json::json!({}),
+            created_at: clock::now(),
+        })
+        .await;
+    let user = match added {
+        Err(storage::Error::Conflict("users_login")) => return Err(Error::LoginTaken(new.login)),
+        added => added?,
+    };
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Everybody, by rising uid.
+pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, Error> {
+    let mut all: Vec<User> = Vec::new();
+    loop {
+        let page = storage.users(all.last().map(|user| user.id), PAGE).await?;
+        let last = page.len() < PAGE;
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
+}
+
+/// Sets a password; whoever is logged in with the old one is no longer.
+pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<(), Error> {
+    let password = auth::hash_password(password).await.map_err(Error::Password)?;
+    change(storage, login, UserChange { password: Some(password), ..UserChange::default() }).await
+}
+
+/// Deactivates a user and ends its sessions.
+pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
+    change(storage, login, UserChange { active: Some(false), ..UserChange::default() }).await
+}
+
+async fn change(storage: &dyn Storage, login: &str, change: UserChange) -> Result<(), Error> {
+    let user = storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
+    let now = clock::now();
+    let mut tx = storage.begin().await?;
+    tx.update_user(user.id, change).await?;
+    tx.delete_sessions_of(user.id).await?;
+    tx.record(Topic::Partner(user.partner.id), Fact::UserChanged { user: user.id }, now);
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The demo data (spec `00-product.md`): fixed, so that the examples in the dialects' documentation hold word for word.
+
+use storage::{
+    ConversationId, ConversationKind, Fact, GroupId, NewConversation, NewPartner, NewUser, PartnerId, Role, Storage, ThreadType,
+    Topic, UserId,
+};
+use uuid::Uuid;
+
+use crate::{auth, clock};
+
+/// The password of everybody in the demo data.
+const PASSWORD: &str = "123456";
+
+struct Somebody {
+    uid: i64,
+    uuid: Option<&'static str>,
+    partner: i64,
+    name: &'static str,
+    login: &'static str,
+    role: Role,
+}
+
+const fn somebody(
+    uid: i64,
+    uuid: Option<&'static str>,
+    partner: i64,
+    name: &'static str,
+    login: &'static str,
+    role: Role,
+) -> Somebody {
+    Somebody { uid, uuid, partner, name, login, role }
+}
+
+const EVERYBODY: [Somebody; 6] = [
+    somebody(2, Some("75140d72-8b20-4549-885c-20599badb486"), 3, "Admin user", "admin@gmail.com", Role::Admin),
+    somebody(4, Some("302e305b-6e73-4f9c-bac7-551a92b106b0"), 5, "John Doe", "john@example.com", Role::User),
+    somebody(6, Some("3fa85f64-5717-4562-b3fc-2c963f66afa6"), 7, "Jane Smith", "jane@example.com", Role::User),
+    somebody(8, Some("87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437"), 9, "Bob Wilson", "bob@example.com", Role::User),
+    somebody(34, None, 35, "Deepak Pandey", TENANT, Role::User),
+    somebody(32314, None, 32315, "Concierge", "concierge@example.com", Role::Agent),
+];
+
+const TENANT: &str = "deepak@tis.co.th";
+
+/// Loads the demo data if the store is empty; says whether it did.
+pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    if !storage.is_empty().await? {
+        return Ok(false);
+    }
+    let password = auth::hash_password(PASSWORD).await?;
+    let now = clock::now();
+    let mut tx = storage.begin().await?;
+    for somebody in EVERYBODY {
+        tx.insert_user(NewUser {
+            id: Some(UserId(somebody.uid)),
+            uuid: somebody.uuid.map_or_else(Uuid::new_v4, |uuid| Uuid::parse_str(uuid).expect("the uuids above are valid")),
+            login: somebody.login.into(),
+            password: password.clone(),
+            partner: NewPartner {
+                id: Some(PartnerId(somebody.partner)),
+                name: somebody.name.into(),
+                email: Some(somebody.login.into()),
+                phone: None,
+                mobile: None,
+            },
+            role: somebody.role,
+            language: "en_US".into(),
+            time_zone: "UTC".into(),
+            profile: if somebody.login == TENANT { tenant() } else { serde_json::json!({}) },
+            created_at: now,
+        })
+        .await?;
+    }
+    let first_four: Vec<_> = EVERYBODY[..4].iter().map(|somebody| PartnerId(somebody.partner)).collect();
+    let threads = [
+        (1, "Chat with John", ConversationKind::Direct, ThreadType::Chat, &first_four[..2]),
+        (2, "Team Group", ConversationKind::Group, ThreadType::Group, &first_four[..]),
+    ];
+    for (id, name, kind, thread_type, participants) in threads {
+        let conversation = tx
+            .insert_conversation(NewConversation {
+                id: Some(ConversationId(id)),
+                uuid: Uuid::new_v4(),
+                kind,
+                thread_type,
+                name: name.into(),
+                created_at: now,
+                group: None,
+                documents: Vec::new(),
+                participants: participants.to_vec(),
+            })
+            .await?;
+        tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
+    }
+    let news = tx.insert_group(Some(GroupId(3)), "News").await?;
+    let members: Vec<_> = EVERYBODY[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
+    tx.insert_group_members(news.id, &members).await?;
+    tx.mark_demo().await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// What the support chat's example shows of its tenant.
+fn tenant() -> serde_json::Value {
+    serde_json::from_str(include_str!("demo_tenant.json")).expect("the file beside this one is JSON")
+}

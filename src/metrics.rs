@@ -1,0 +1,154 @@
+//! What the program counts, as Prometheus reads it.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
+};
+
+/// Upper bounds in seconds: half a millisecond to a minute, which is as long as a poll waits.
+const REQUEST_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Upper bounds in seconds for one visit to the store.
+const STORE_BUCKETS: &[f64] =
+    &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+/// All counters of one server. Clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    requests: HistogramVec,
+    panics: IntCounter,
+    messages: IntCounter,
+    batches: IntCounter,
+    store: HistogramVec,
+    store_failures: IntCounterVec,
+    connections: IntGauge,
+    polls_waiting: IntGauge,
+    sends_waiting: IntGauge,
+    listening: IntGauge,
+    log_position: IntGauge,
+}
+
+/// What is counted only when somebody asks.
+pub struct Depths {
+    pub polls_waiting: usize,
+    pub sends_waiting: usize,
+    pub listening: usize,
+    pub log_position: i64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registry = Registry::new();
+        let families = Families {
+            requests: histogram(
+                "dragoman_request_seconds",
+                "Requests by route and outcome.",
+                &["route", "outcome"],
+                REQUEST_BUCKETS,
+            ),
+            panics: counter("dragoman_panics_total", "Panics caught while answering a request."),
+            messages: counter("dragoman_messages_stored_total", "Messages stored by this node."),
+            batches: counter("dragoman_message_commits_total", "Commits that stored messages; sends that wait share one."),
+            store: histogram("dragoman_store_seconds", "Visits to the store by operation.", &["operation"], STORE_BUCKETS),
+            store_failures: IntCounterVec::new(
+                Opts::new("dragoman_store_failures_total", "Visits to the store that failed, by operation."),
+                &["operation"],
+            )
+            .expect("names and labels are valid"),
+            connections: gauge("dragoman_connections", "Open connections."),
+            polls_waiting: gauge("dragoman_polls_waiting", "Polls that wait for something to happen."),
+            sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
+            listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
+            log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
+            registry,
+        };
+        let all: [Box<dyn Collector>; 11] = [
+            Box::new(families.requests.clone()),
+            Box::new(families.panics.clone()),
+            Box::new(families.messages.clone()),
+            Box::new(families.batches.clone()),
+            Box::new(families.store.clone()),
+            Box::new(families.store_failures.clone()),
+            Box::new(families.connections.clone()),
+            Box::new(families.polls_waiting.clone()),
+            Box::new(families.sends_waiting.clone()),
+            Box::new(families.listening.clone()),
+            Box::new(families.log_position.clone()),
+        ];
+        for family in all {
+            families.registry.register(family).expect("every name is used once");
+        }
+        Self(Arc::new(families))
+    }
+}
+
+impl Metrics {
+    /// Counts a request that was answered.
+    pub fn request(&self, route: &str, outcome: &str, begun: Instant) {
+        self.0.requests.with_label_values(&[route, outcome]).observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// Counts a panic that was caught.
+    pub fn panic(&self) {
+        self.0.panics.inc();
+    }
+
+    /// Counts a commit that stored messages.
+    pub fn stored(&self, messages: usize) {
+        self.0.batches.inc();
+        self.0.messages.inc_by(messages as u64);
+    }
+
+    /// Times a visit to the store.
+    pub async fn visit<T, E>(&self, operation: &'static str, visit: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let begun = Instant::now();
+        let outcome = visit.await;
+        self.0.store.with_label_values(&[operation]).observe(begun.elapsed().as_secs_f64());
+        if outcome.is_err() {
+            self.0.store_failures.with_label_values(&[operation]).inc();
+        }
+        outcome
+    }
+
+    /// Counts a connection while the result lives.
+    pub fn connection(&self) -> impl Drop + Send + 'static {
+        struct Connection(IntGauge);
+
+        impl Drop for Connection {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+
+        self.0.connections.inc();
+        Connection(self.0.connections.clone())
+    }
+
+    /// Everything in Prometheus's text format.
+    pub fn text(&self, depths: &Depths) -> Vec<u8> {
+        let as_gauge = |depth: usize| i64::try_from(depth).unwrap_or(i64::MAX);
+        self.0.polls_waiting.set(as_gauge(depths.polls_waiting));
+        self.0.sends_waiting.set(as_gauge(depths.sends_waiting));
+        self.0.listening.set(as_gauge(depths.listening));
+        self.0.log_position.set(depths.log_position);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("memory takes all that is written");
+        text
+    }
+}
+
+fn histogram(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels).expect("names and labels are valid")
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect("the name is valid")
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect("the name is valid")
+}

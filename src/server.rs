@@ -1,0 +1,194 @@
+//! A server is a function of a listener and a reason to stop: the parts are opened here, and only here are concrete
+//! backends named.
+
+mod accept;
+mod corridor;
+mod operation;
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use poem::{Endpoint, EndpointExt, Route};
+use poem_openapi::{OpenApi, OpenApiService};
+use storage::{Storage, memory::Memory, postgres};
+use tokio::net::TcpListener;
+
+use crate::{
+    auth::{AttemptLimits, Auth},
+    blobs::Blobs,
+    chat::{Chat, Rules},
+    config::Config,
+    demo,
+    dialects::{House, messaging, odoo},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    telemetry,
+};
+use operation::Operation;
+
+/// Why the server could not start.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// For how long the services may finish what they have in hand once no request is left.
+const SERVICES_LIMIT: Duration = Duration::from_secs(10);
+
+/// Opens the store that the settings name, and brings its schema up to date if `migrate`.
+pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, StartError> {
+    let address = config.storage.0.as_str();
+    if address == "memory:" {
+        return Ok(Arc::new(Memory::new()));
+    }
+    let storage = postgres::Postgres::open(&postgres::Options {
+        url: address.to_owned(),
+        max_connections: config.postgres.max_connections,
+        acquire_timeout: Duration::from_millis(config.postgres.acquire_milliseconds),
+        statement_timeout: Duration::from_millis(config.postgres.statement_milliseconds),
+    })
+    .await?;
+    if migrate {
+        storage.migrate().await?;
+    }
+    Ok(Arc::new(storage))
+}
+
+/// Serves on `listener` until `stop` resolves, then lets requests in flight finish. `storage` is closed at the end.
+pub async fn run(
+    config: Config,
+    storage: Arc<dyn Storage>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let address = listener.local_addr()?;
+    let config = Arc::new(config);
+    prepare_demo(&config, storage.as_ref()).await?;
+
+    let (services, requests) = (Lifecycle::default(), Lifecycle::default());
+    let metrics = Metrics::default();
+    let files = Files::of(&config);
+    let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
+    let limits =
+        AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
+    let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), limits, &services);
+    let rules = Rules {
+        waiting_per_user: config.limits.waiting_polls_per_user,
+        upload_bytes: config.limits.upload_bytes,
+        presence: config.presence.rules(),
+        recent_events: config.limits.recent_events,
+    };
+    let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), vec![observer], &services, &requests).await?;
+    let base_url = match config.base_url.trim_end_matches('/') {
+        "" => format!("http://{address}"),
+        given => given.to_owned(),
+    };
+    let house = House { auth, chat, config: Arc::clone(&config), base_url: base_url.into() };
+    let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
+
+    tracing::info!(%address, database = config.database, "listening");
+    let accepting = accept::Accepting {
+        listener,
+        connections: config.limits.connections,
+        header_timeout: Duration::from_secs(config.limits.header_seconds),
+        proxies: config.proxies.clone(),
+        metrics,
+    };
+    accepting.run(endpoint, &requests, stop).await;
+
+    tracing::info!("stopping");
+    requests.stop();
+    let dropped = requests.finished(Duration::from_secs(config.limits.stop_seconds)).await;
+    if dropped > 0 {
+        tracing::warn!(dropped, "requests did not finish in time");
+    }
+    services.stop();
+    services.finished(SERVICES_LIMIT).await;
+    storage.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
+fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
+    let apis = (odoo::api(house), messaging::api(house), operation);
+    OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
+        .description(
+            "A chat server that speaks the dialects which chat clients already speak. Log in with \
+             `/web/session/authenticate` first; then every route here can be called.",
+        )
+        .license(poem_openapi::LicenseObject::new("MIT OR Apache-2.0"))
+        .server("/")
+}
+
+fn endpoint(
+    house: &House,
+    storage: Arc<dyn Storage>,
+    metrics: &Metrics,
+    requests: &Lifecycle,
+) -> impl Endpoint<Output = poem::Response> + use<> {
+    let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
+    let api = api(house, operation);
+    let document = api.spec();
+    let corridor = corridor::Corridor::new(house, metrics, &document);
+    Route::new()
+        .at("/openapi.json", operation::document(document))
+        .nest("/docs", api.swagger_ui())
+        .nest("/", api)
+        .around(move |endpoint, request| {
+            let corridor = corridor.clone();
+            async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }
+        })
+        .map_to_response()
+}
+
+/// The OpenAPI document as it is served, without a server: for `dragoman openapi`.
+pub async fn openapi() -> Result<String, StartError> {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let config = Arc::new(Config::load_defaults()?);
+    let idle = Lifecycle::default();
+    let limits = AttemptLimits { per_login: 1, per_address: 1 };
+    let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), limits, &idle);
+    let blobs = Blobs::open("memory:", &idle)?;
+    let rules = Rules { waiting_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
+    let metrics = Metrics::default();
+    let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
+    let house = House { auth, chat, config, base_url: "".into() };
+    let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
+    Ok(api(&house, operation).spec())
+}
+
+async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
+    if config.demo && !demo::load(storage).await? && !storage.is_demo().await? {
+        tracing::warn!("the store holds data: the demo data was not loaded, nothing was changed");
+    }
+    if storage.is_demo().await? {
+        tracing::warn!("this store holds the demo data: everybody knows its passwords");
+    }
+    Ok(())
+}
+
+/// Where files are kept, and what is to be cleared away at the end.
+struct Files {
+    address: String,
+    temporary: Option<PathBuf>,
+}
+
+impl Files {
+    fn of(config: &Config) -> Self {
+        match (config.files.as_str(), config.storage.0.as_str()) {
+            ("", "memory:") => {
+                let directory = std::env::temp_dir().join(format!("dragoman-{}", uuid::Uuid::new_v4().simple()));
+                Self { address: format!("file:{}", directory.display()), temporary: Some(directory) }
+            }
+            ("", _) => Self { address: "file:dragoman-files".into(), temporary: None },
+            (address, _) => Self { address: address.to_owned(), temporary: None },
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.temporary
+            && let Err(error) = std::fs::remove_dir_all(directory)
+        {
+            tracing::warn!(%error, directory = %directory.display(), "temporary files could not be removed");
+        }
+    }
+}

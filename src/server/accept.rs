@@ -1,0 +1,171 @@
+//! Our own accept loop over poem's endpoint. poem's has no time limit for headers, spins when file descriptors run out,
+//! and does not wait for upgraded connections.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::{
+    Endpoint, Request, Response,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use crate::{dialects::session::From as CalledFrom, lifecycle::Lifecycle, metrics::Metrics};
+
+/// How long to wait when nothing can be accepted, mostly for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the accept loop works with.
+pub(super) struct Accepting {
+    pub(super) listener: TcpListener,
+    /// How many connections are served at a time; more wait to be accepted.
+    pub(super) connections: usize,
+    /// Within which a request's header must be there; also how long an idle connection is kept.
+    pub(super) header_timeout: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(super) proxies: Vec<IpAddr>,
+    pub(super) metrics: Metrics,
+}
+
+impl Accepting {
+    /// Accepts until `stop` resolves. Connections go on, and finish what they are at once `requests` stop.
+    pub(super) async fn run(
+        self,
+        endpoint: impl Endpoint<Output = Response> + 'static,
+        requests: &Lifecycle,
+        stop: impl Future<Output = ()>,
+    ) {
+        let endpoint = Arc::new(endpoint);
+        let proxies: Arc<[IpAddr]> = self.proxies.into();
+        let places = Arc::new(Semaphore::new(self.connections));
+        let mut stop = pin!(stop);
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                (place, self.listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                next = next => next,
+                () = &mut stop => return,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let connection = Connection {
+                endpoint: Arc::clone(&endpoint),
+                peer,
+                proxies: Arc::clone(&proxies),
+                header_timeout: self.header_timeout,
+            };
+            let (counted, stopping) = (self.metrics.connection(), requests.clone());
+            requests.spawn(async move {
+                connection.serve(stream, stopping).await;
+                drop((place, counted));
+            });
+        }
+    }
+}
+
+struct Connection<E> {
+    endpoint: Arc<E>,
+    peer: SocketAddr,
+    proxies: Arc<[IpAddr]>,
+    header_timeout: Duration,
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
+    async fn serve(self, stream: TcpStream, requests: Lifecycle) {
+        // Answers are written whole; waiting to fill a packet only delays them. That it fails means that the peer has gone.
+        let _ = stream.set_nodelay(true);
+        let Ok(local) = stream.local_addr() else { return };
+        let header_timeout = self.header_timeout;
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let endpoint = Arc::clone(&self.endpoint);
+            let request = self.request(request, local);
+            async move { Answer::Ok(endpoint.get_response(request).await.into()) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        // How a connection ends is the client's affair, and happens all the time.
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = requests.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a connection ended");
+        }
+    }
+
+    fn request(&self, mut request: hyper::Request<Incoming>, local: SocketAddr) -> Request {
+        if let Some(plain) = plain_path(request.uri()) {
+            *request.uri_mut() = plain;
+        }
+        let from = self.from(request.headers());
+        let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(self.peer.into()), Scheme::HTTP).into();
+        request.extensions_mut().insert(CalledFrom(from));
+        request
+    }
+
+    /// The last address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is one.
+    fn from(&self, headers: &hyper::HeaderMap) -> IpAddr {
+        let mut from = self.peer.ip();
+        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let mut hops: Vec<_> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        while self.proxies.contains(&from) {
+            match hops.pop().and_then(|hop| hop.parse().ok()) {
+                Some(hop) => from = hop,
+                None => break,
+            }
+        }
+        from
+    }
+}
+
+type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;
+
+/// The address with single slashes and none at the end; `None` if it is so already. Clients of Odoo rely on either
+/// making no difference.
+fn plain_path(uri: &hyper::Uri) -> Option<hyper::Uri> {
+    let path = uri.path();
+    if !path.contains("//") && (path.len() <= 1 || !path.ends_with('/')) {
+        return None;
+    }
+    let mut plain = String::with_capacity(path.len());
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        plain.push('/');
+        plain.push_str(part);
+    }
+    if plain.is_empty() {
+        plain.push('/');
+    }
+    if let Some(query) = uri.query() {
+        plain.push('?');
+        plain.push_str(query);
+    }
+    plain.parse().ok()
+}

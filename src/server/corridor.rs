@@ -1,0 +1,189 @@
+//! What every request passes on its way in and out, whichever room it is for.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures_util::FutureExt;
+use poem::{
+    Endpoint, Error, IntoResponse, PathPattern, Request, Response,
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+};
+
+use crate::{
+    dialects::{
+        House,
+        jsonrpc::{self, BodyLimit, Fault, IdSlot, Outcome},
+    },
+    metrics::Metrics,
+    telemetry,
+};
+
+/// Everything a request passes. Clones share it.
+#[derive(Clone)]
+pub(super) struct Corridor(Arc<Parts>);
+
+struct Parts {
+    house: House,
+    metrics: Metrics,
+    origins: Vec<HeaderValue>,
+    /// For each path of the OpenAPI document, in the router's spelling, what its `Allow` header says.
+    allowed: HashMap<String, HeaderValue>,
+}
+
+impl Corridor {
+    pub(super) fn new(house: &House, metrics: &Metrics, document: &str) -> Self {
+        let origins = house.config.cors.origins.iter();
+        let origins = origins.map(|origin| HeaderValue::from_str(origin).expect("checked with the settings")).collect();
+        Self(Arc::new(Parts { house: house.clone(), metrics: metrics.clone(), origins, allowed: allowed(document) }))
+    }
+
+    /// Lets `endpoint` answer, and turns whatever comes of it, a panic included, into one response.
+    pub(super) async fn pass(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
+        let begun = Instant::now();
+        let parts = &self.0;
+        let origin = self.allowed_origin(request.headers());
+        if let Some(origin) = &origin
+            && request.method() == Method::OPTIONS
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
+            return preflight(origin.clone());
+        }
+        let id = IdSlot::default();
+        request.extensions_mut().insert(id.clone());
+        request.extensions_mut().insert(BodyLimit(parts.house.config.limits.body_bytes));
+        request.extensions_mut().insert(parts.house.auth.clone());
+        request.extensions_mut().insert(parts.house.chat.clone());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let asked = Asked { json: request.content_type().is_some_and(|kind| kind.starts_with("application/json")) };
+
+        let answered = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await;
+        let (mut response, route) = match answered {
+            Ok(Ok(response)) => {
+                let response = response.into_response();
+                let route = response.data::<PathPattern>().cloned();
+                (response, route)
+            }
+            Ok(Err(error)) => {
+                let route = error.data::<PathPattern>().cloned();
+                (self.failed(error, route.as_ref(), &asked, &id), route)
+            }
+            Err(panic) => {
+                parts.metrics.panic();
+                let correlation = telemetry::correlation();
+                tracing::error!(correlation, %method, path, panic = said(panic.as_ref()), "panicked while answering");
+                (Fault::internal_logged(correlation).response(id.get()), None)
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(origin) = origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        // A path that is no route of ours is somebody's invention, and would fill the metrics.
+        let route = route.as_ref().map_or("none", |pattern| pattern.0.as_ref());
+        let outcome = outcome(&response);
+        parts.metrics.request(route, outcome, begun);
+        let status = response.status().as_u16();
+        tracing::debug!(target: "dragoman::request", %method, path, status, outcome, micros = begun.elapsed().as_micros(), "answered");
+        response
+    }
+
+    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(header::ORIGIN)?;
+        self.0.origins.contains(origin).then(|| origin.clone())
+    }
+
+    /// How what no room has answered is answered.
+    fn failed(&self, error: Error, route: Option<&PathPattern>, asked: &Asked, id: &IdSlot) -> Response {
+        if error.is_from_response() {
+            return error.into_response();
+        }
+        if error.is::<MethodNotAllowedError>() {
+            let allow = route.and_then(|pattern| self.0.allowed.get(pattern.0.as_ref()));
+            let mut page = jsonrpc::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.");
+            let allow = allow.cloned().unwrap_or_else(|| HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            page.headers_mut().insert(header::ALLOW, allow);
+            return page;
+        }
+        if error.is::<NotFoundError>() || error.is::<ParsePathError>() || error.status() == StatusCode::NOT_FOUND {
+            return asked.not_found(id);
+        }
+        // A path of the wrong form is no route either; poem-openapi words it as a bad request.
+        if error.is::<poem_openapi::error::ParsePathError>() {
+            return asked.not_found(id);
+        }
+        if error.status().is_server_error() {
+            return Fault::internal_logged(telemetry::failed("internal error", &Said(error.to_string()))).response(id.get());
+        }
+        jsonrpc::page(error.status(), "The browser (or proxy) sent a request that this server could not understand.")
+    }
+}
+
+/// What the client seems to expect.
+struct Asked {
+    json: bool,
+}
+
+impl Asked {
+    fn not_found(&self, id: &IdSlot) -> Response {
+        if self.json {
+            return Fault::not_found().response(id.get());
+        }
+        jsonrpc::page(
+            StatusCode::NOT_FOUND,
+            "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.",
+        )
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
+}
+
+fn outcome(response: &Response) -> &'static str {
+    match response.data::<Outcome>() {
+        Some(Outcome::Ok) => "ok",
+        Some(Outcome::Refused) => "refused",
+        Some(Outcome::Failed) => "failed",
+        None if response.status().is_server_error() => "failed",
+        None if response.status().is_client_error() => "refused",
+        None => "ok",
+    }
+}
+
+fn preflight(origin: HeaderValue) -> Response {
+    Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
+        .header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Openerp-Session-Id, X-Requested-With")
+        .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
+        .header(header::VARY, "Origin")
+        .finish()
+}
+
+/// `Allow` for each path of the document; what is not in it cannot be asked for with any method.
+fn allowed(document: &str) -> HashMap<String, HeaderValue> {
+    let document: serde_json::Value = serde_json::from_str(document).expect("the generated document is JSON");
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let allow = |methods: &serde_json::Value| {
+        let mut words = vec!["OPTIONS".to_owned()];
+        for method in methods.as_object().into_iter().flatten().map(|(method, _)| method.to_ascii_uppercase()) {
+            if method == "GET" {
+                words.push("HEAD".to_owned());
+            }
+            words.push(method);
+        }
+        words.sort();
+        HeaderValue::from_str(&words.join(", ")).expect("methods are plain words")
+    };
+    paths.map(|(path, methods)| (path.replace('{', ":").replace('}', ""), allow(methods))).collect()
+}

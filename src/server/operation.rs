@@ -1,0 +1,101 @@
+//! Routes for whoever runs the server.
+
+use std::{sync::Arc, time::Duration};
+
+use poem::{Endpoint, Response, endpoint::make_sync, http::StatusCode};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi, Tags,
+    payload::{Json, PlainText},
+};
+use storage::Storage;
+
+use crate::{
+    dialects::House,
+    lifecycle::Lifecycle,
+    metrics::{Depths, Metrics},
+    telemetry,
+};
+
+/// For how long the store may take to show that it is there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Tags)]
+enum Tag {
+    /// For whoever runs the server.
+    Operation,
+}
+
+pub(super) struct Operation {
+    pub(super) house: House,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) metrics: Metrics,
+    pub(super) requests: Lifecycle,
+}
+
+/// How the server is.
+#[derive(Object)]
+struct Health {
+    /// `pass`, or `fail` with a reason.
+    status: String,
+    /// What is missing.
+    #[oai(skip_serializing_if_is_none)]
+    reason: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum Readiness {
+    /// Requests can be answered.
+    #[oai(status = 200)]
+    Ready(Json<Health>),
+    /// Something that requests need cannot be reached.
+    #[oai(status = 503)]
+    NotReady(Json<Health>),
+}
+
+#[OpenApi(tag = "Tag::Operation")]
+impl Operation {
+    /// Whether requests are served at all
+    #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
+    async fn healthz(&self) -> Json<Health> {
+        Json(Health { status: "pass".into(), reason: None })
+    }
+
+    /// Whether the store can be reached
+    #[oai(path = "/readyz", method = "get", operation_id = "readyz")]
+    async fn readyz(&self) -> Readiness {
+        let reason = if self.requests.is_stopping() {
+            Some("stopping")
+        } else {
+            match tokio::time::timeout(PATIENCE, self.storage.ping()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %telemetry::chain(&error), "not ready");
+                    Some("the store cannot be reached")
+                }
+                Err(_) => Some("the store does not answer"),
+            }
+        };
+        match reason {
+            None => Readiness::Ready(Json(Health { status: "pass".into(), reason: None })),
+            Some(reason) => Readiness::NotReady(Json(Health { status: "fail".into(), reason: Some(reason.into()) })),
+        }
+    }
+
+    /// Counters in Prometheus's text format
+    #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
+    async fn metrics(&self) -> PlainText<String> {
+        let chat = &self.house.chat;
+        let depths = Depths {
+            polls_waiting: chat.polls_waiting(),
+            sends_waiting: chat.sends_waiting(),
+            listening: chat.listening(),
+            log_position: chat.position().0,
+        };
+        PlainText(String::from_utf8(self.metrics.text(&depths)).expect("Prometheus's format is text"))
+    }
+}
+
+/// The OpenAPI document, made once.
+pub(super) fn document(json: String) -> impl Endpoint {
+    make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
+}

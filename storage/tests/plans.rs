@@ -1,0 +1,140 @@
+//! What is read again and again never costs what the tables hold: with many rows in them, and statistics of them, no
+//! hot statement reads a large table from end to end.
+#![cfg(feature = "postgres")]
+// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, Executor, PgConnection, Row};
+use storage::postgres::{Options, Postgres};
+use storage::{
+    Author, ConversationId, EventLog, InboxFilter, MessageId, MessageType, NewMessage, Page, PartnerId, Position, Scope,
+    SessionKey, SessionTouch, Storage, Topic,
+};
+
+/// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many events.
+const FILL: &str = "
+    INSERT INTO partners (id, name) SELECT n, 'p' || n FROM generate_series(1, 5000) n;
+    INSERT INTO users (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile, created_at)
+        SELECT n + 5000, gen_random_uuid(), 'u' || n, '', n, 'user', '', '', '{}', now() FROM generate_series(1, 5000) n;
+    INSERT INTO sessions (key, user_id, created_at, last_used_at)
+        SELECT sha256(int8send(n)), n + 5000, now(), now() FROM generate_series(1, 5000) n;
+    INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, last_message_id, last_message_at)
+        SELECT n, gen_random_uuid(), 'group', 'group', '', now(), 6, n + 50000, now() FROM generate_series(1, 10000) n;
+    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after)
+        SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0
+        FROM generate_series(1, 10000) c, generate_series(1, 4) p;
+    INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, created_at)
+        SELECT (s - 1) * 10000 + c, c, s, 1 + (c * 7 + 911 * (1 + s % 4)) % 5000, 'text', 'hello', false, 'k' || s,
+            now() - interval '1 hour'
+        FROM generate_series(1, 10000) c, generate_series(1, 6) s;
+    INSERT INTO events (position, conversation_id, fact, at)
+        SELECT n, 1 + n % 10000, '{\"fact\": \"participant_joined\", \"of\": {\"partner\": 1}}', now()
+        FROM generate_series(1, 60000) n;
+    UPDATE log_head SET position = 60000;
+    SELECT setval('messages_id', 60000);
+    ANALYZE;
+";
+const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
+    WHERE relname IN ('conversations', 'events', 'messages', 'participants', 'partners', 'sessions', 'users')";
+
+async fn scans(database: &mut PgConnection) -> BTreeMap<String, i64> {
+    let rows = database.fetch_all(SCANS).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+fn options(url: String) -> Options {
+    Options { url, max_connections: 2, acquire_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(30) }
+}
+
+#[tokio::test]
+async fn hot_statements_read_no_large_table_from_end_to_end() {
+    let server = std::env::var("DRAGOMAN_TEST_POSTGRES")
+        .expect("DRAGOMAN_TEST_POSTGRES names no PostgreSQL to make databases in: run the tests with .ci/test");
+    let name = format!("plans_{}", uuid::Uuid::new_v4().simple());
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    let mut admin = PgConnection::connect(&server).await.unwrap();
+    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+
+    let storage = Postgres::open(&options(url.clone())).await.unwrap();
+    storage.migrate().await.unwrap();
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    database.execute(FILL).await.unwrap();
+    database.close().await.unwrap();
+
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let before = scans(&mut database).await;
+    // PostgreSQL plans the first five runs of a statement for their values, and perhaps the later ones once for all.
+    for round in 1..=12 {
+        read(&storage, round).await;
+        write(&storage, round).await;
+    }
+    // What a connection has counted is told at the latest when it ends.
+    storage.close().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    database.execute("SELECT pg_stat_clear_snapshot()").await.unwrap();
+    assert_eq!(scans(&mut database).await, before, "a table was read from end to end");
+
+    database.close().await.unwrap();
+    admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
+}
+
+fn session_key() -> SessionKey {
+    SessionKey([7; 32])
+}
+
+async fn read(storage: &Postgres, round: i64) {
+    use storage::{Conversations, Messages, Sessions, Users};
+
+    let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
+    storage.session(session_key()).await.unwrap();
+    storage.touch_sessions(&[SessionTouch { key: session_key(), last_used_at: DateTime::UNIX_EPOCH, told: None }]).await.unwrap();
+    storage.people(&[partner, PartnerId(round)]).await.unwrap();
+    storage.conversation(conversation).await.unwrap().unwrap();
+    storage.conversation_seen_by(conversation, partner).await.unwrap().unwrap().1.unwrap();
+    assert_eq!(storage.participants(conversation).await.unwrap().len(), 4);
+    assert_eq!(storage.people_in(&[conversation]).await.unwrap().len(), 4);
+    assert!(!storage.inbox(partner, InboxFilter::default()).await.unwrap().is_empty());
+    storage.unread_totals(partner).await.unwrap();
+    storage.conversations_with_news(partner, Utc::now()).await.unwrap();
+    assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
+    let pages = [
+        Page::Newest { offset: 2, limit: 50 },
+        Page::Before { id: MessageId(50_000), limit: 50 },
+        Page::After { id: MessageId(10_000), limit: 50 },
+    ];
+    for page in pages {
+        assert!(!storage.messages(conversation, partner, page).await.unwrap().is_empty());
+    }
+    for scope in [Scope::Everything, Scope::Conversation(conversation), Scope::Partner(partner)] {
+        assert!(!storage.events(Position(100), scope, 50).await.unwrap().is_empty());
+    }
+}
+
+async fn write(storage: &Postgres, round: i64) {
+    let now = DateTime::UNIX_EPOCH;
+    let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
+    let mut tx = storage.begin().await.unwrap();
+    let locked = tx.lock_conversations(&[conversation]).await.unwrap();
+    assert_eq!(tx.participating(&[(conversation, partner)]).await.unwrap().len(), 1);
+    assert_eq!(tx.messages_by_client_key(&[(conversation, partner, "k4".to_owned())]).await.unwrap().len(), 1);
+    let new = NewMessage {
+        conversation,
+        author: Author { partner, user: None, name: String::new() },
+        message_type: MessageType::Text,
+        body: "hello".to_owned(),
+        metadata: None,
+        attachments: Vec::new(),
+        client_key: None,
+        created_at: now,
+    };
+    for message in tx.insert_messages(&locked, vec![new]).await.unwrap() {
+        tx.record(Topic::Conversation(conversation), storage::Fact::MessagePosted(message), now);
+    }
+    assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap(), 2);
+    assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
+    tx.commit().await.unwrap();
+}

@@ -1,0 +1,14 @@
+//! Servers to test, and clients to test them with.
+
+mod client;
+mod server;
+
+pub use client::{Answer, Client};
+pub use server::{Backend, Server, ServerBuilder};
+
+/// Everybody in the demo data has it.
+pub const PASSWORD: &str = "123456";
+pub const ADMIN: &str = "admin@gmail.com";
+pub const JOHN: &str = "john@example.com";
+pub const JANE: &str = "jane@example.com";
+pub const BOB: &str = "bob@example.com";

@@ -1,0 +1,227 @@
+use std::{
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sqlx::{Connection, Executor, PgConnection};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::Client;
+
+/// Within which a server must be up, or down. Far beyond what it takes; only a hang gets there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a server under test keeps what it is told.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    storage: String,
+}
+
+impl Backend {
+    pub fn memory() -> Self {
+        Self { storage: "memory:".into() }
+    }
+
+    /// A new database in the throwaway cluster.
+    pub async fn postgres() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES").expect("run the tests with .ci/test, which starts a PostgreSQL");
+        let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&cluster).await.expect("the throwaway PostgreSQL is up");
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        connection.execute(sqlx::raw_sql(create)).await.expect("a database can be created");
+        let (server, _) = cluster.rsplit_once('/').expect("the address names a database");
+        Self { storage: format!("{server}/{name}") }
+    }
+
+    /// Whether what is stored outlives the server.
+    pub fn is_durable(&self) -> bool {
+        self.storage != "memory:"
+    }
+
+    /// The address of the database, for looking at it from beside the server.
+    pub fn url(&self) -> &str {
+        &self.storage
+    }
+}
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub struct ServerBuilder {
+    backend: Backend,
+    demo: bool,
+    settings: Vec<(String, String)>,
+}
+
+impl ServerBuilder {
+    pub fn new(backend: Backend) -> Self {
+        Self { backend, demo: true, settings: Vec::new() }
+    }
+
+    pub fn without_demo(mut self) -> Self {
+        self.demo = false;
+        self
+    }
+
+    /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((format!("DRAGOMAN__{key}"), value.to_string()));
+        self
+    }
+
+    pub async fn start(self) -> Server {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let mut server = Server { builder: self, directory, running: None };
+        server.begin("127.0.0.1:0").await;
+        server
+    }
+}
+
+/// The real program, started on a free port. Dropping it kills it.
+pub struct Server {
+    builder: ServerBuilder,
+    directory: TempDir,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// A server with the demo data.
+    pub async fn demo(backend: Backend) -> Self {
+        ServerBuilder::new(backend).start().await
+    }
+
+    pub fn builder(backend: Backend) -> ServerBuilder {
+        ServerBuilder::new(backend)
+    }
+
+    async fn begin(&mut self, listen: &str) {
+        let log =
+            File::options().create(true).append(true).open(self.directory.path().join("log")).expect("the log can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dragoman"));
+        command
+            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage])
+            .args(self.builder.demo.then_some("--demo"))
+            .env("DRAGOMAN__LOG__LEVEL", "info,dragoman=debug")
+            .envs(self.builder.settings.iter().cloned())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("the program can be started");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let first =
+            tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("the server starts").expect("its output can be read");
+        let Some(first) = first else { panic!("the server did not start: {}", self.log()) };
+        let address = first.rsplit_once("http://").and_then(|(_, address)| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("it says where it listens, not {first}"));
+        self.running = Some(Running { child, address });
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.running().address
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    pub fn backend(&self) -> &Backend {
+        &self.builder.backend
+    }
+
+    /// The process id, for reading what it uses.
+    pub fn pid(&self) -> u32 {
+        self.running().child.id().expect("it was not waited for")
+    }
+
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> String {
+        let mut log = String::new();
+        let path = self.directory.path().join("log");
+        File::open(path).and_then(|mut file| file.read_to_string(&mut log)).expect("the log can be read");
+        log
+    }
+
+    /// A client without a session.
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.address()))
+    }
+
+    /// A client with a session of a demo user.
+    pub async fn log_in(&self, login: &str) -> Client {
+        let mut client = self.client();
+        client.log_in(login, super::PASSWORD).await;
+        client
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        super::client::http().get(self.url(path)).send().await.expect("the server answers")
+    }
+
+    /// Asks it to stop, as a service manager does, without waiting.
+    pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        let status = self.ended().await;
+        assert!(status.success(), "{status}: {}", self.log());
+        status
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("it is running");
+        tokio::time::timeout(PATIENCE, running.child.wait()).await.expect("the server ends").expect("it can be waited for")
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) -> SocketAddr {
+        let address = self.address();
+        self.signal(Signal::SIGKILL);
+        self.ended().await;
+        address
+    }
+
+    /// Starts it again, on the same port and the same store.
+    pub async fn start_again(&mut self, address: SocketAddr) {
+        self.begin(&address.to_string()).await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("process ids are small");
+        kill(Pid::from_raw(pid), signal).expect("it is our child");
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it is running")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
