@@ -26,7 +26,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
 pub use messages::Draft;
-pub use people::PreferredId;
+pub use people::{Contact, Deactivated, PreferredId};
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::Signal;
 pub use tail::Observer;

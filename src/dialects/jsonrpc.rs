@@ -94,6 +94,19 @@ impl Fault {
         Self::new("builtins.TypeError", message)
     }
 
+    /// What Python says of required arguments that are not there.
+    pub fn missing_arguments(function: &str, names: &[&str]) -> Self {
+        let count = names.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+        let names = match names.as_slice() {
+            [] | [_] => names.concat(),
+            [first, second] => format!("{first} and {second}"),
+            [others @ .., last] => format!("{}, and {last}", others.join(", ")),
+        };
+        Self::type_error(format!("{function} missing {count} required positional argument{plural}: {names}"))
+    }
+
     /// A login that is refused, whatever the reason.
     pub fn access_denied() -> Self {
         Self::new("odoo.exceptions.AccessDenied", "Access Denied")

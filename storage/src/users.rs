@@ -121,6 +121,10 @@ pub trait Users {
     async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
     /// All users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
+    /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>>;
+    /// All partners, those of deactivated users included, by rising id, after `after`.
+    async fn people_after(&self, after: Option<PartnerId>, limit: usize) -> Result<Vec<Person>>;
     /// The partners with these ids, in no particular order; unknown ids are absent.
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
     /// The partners of these users, in no particular order; unknown ids are absent.

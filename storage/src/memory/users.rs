@@ -103,6 +103,20 @@ impl Users for Memory {
         Ok(state.users.users.range((from, Unbounded)).take(limit).map(|(_, user)| User::clone(user)).collect())
     }
 
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let state = self.snapshot()?;
+        let mut found: Vec<_> = ids.iter().filter_map(|id| state.users.user(*id)).collect();
+        found.sort_unstable_by_key(|user| user.id);
+        found.dedup_by_key(|user| user.id);
+        Ok(found)
+    }
+
+    async fn people_after(&self, after: Option<PartnerId>, limit: usize) -> Result<Vec<Person>> {
+        let from = after.map_or(Unbounded, Excluded);
+        let state = self.snapshot()?;
+        Ok(state.users.people.range((from, Unbounded)).take(limit).map(|(_, person)| Person::clone(person)).collect())
+    }
+
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {
         let state = self.snapshot()?;
         let mut found: Vec<_> = partners.iter().filter_map(|id| state.users.person(*id).ok().cloned()).collect();
