@@ -20,7 +20,7 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 
-pub use attachments::{Download, FileBytes};
+pub use attachments::{Download, FileBytes, Received};
 pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};

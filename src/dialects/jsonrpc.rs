@@ -14,7 +14,7 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object,
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, Union,
     registry::{MetaMediaType, MetaRequest, MetaResponse, MetaResponses, Registry},
     types::{Any, Example, ParseFromJSON, ToJSON, Type},
 };
@@ -246,6 +246,15 @@ pub struct Refusal {
     pub error: String,
 }
 
+/// How the documentation describes such results.
+#[derive(Union)]
+#[oai(one_of)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
+    Result(R),
+    Refusal(Refusal),
+}
+
 /// What a handler comes back with if it has no result.
 #[derive(Debug)]
 pub enum Failure {
@@ -270,7 +279,7 @@ impl From<Fault> for Failure {
 
 impl<P> Call<P> {
     /// Answers as whoever is logged in; without a session the call gets "Session expired".
-    pub async fn logged_in<R, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R>
+    pub async fn logged_in<R, D, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
     {
@@ -282,7 +291,7 @@ impl<P> Call<P> {
     }
 
     /// Answers whoever calls.
-    pub async fn anybody<R, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R>
+    pub async fn anybody<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
     {
@@ -290,21 +299,22 @@ impl<P> Call<P> {
             Ok(params) => answer(params).await,
             Err(fault) => Err(Failure::Fault(fault)),
         };
-        Reply { id: self.id, outcome: outcome.map(Some), cookies: Vec::new() }
+        Reply { id: self.id, outcome: outcome.map(Some), cookies: Vec::new(), documented: PhantomData }
     }
 }
 
-/// The answer to a call.
-pub struct Reply<R> {
+/// The answer to a call. Its result is an `R`, which the documentation describes as a `D`.
+pub struct Reply<R, D = R> {
     id: Id,
     /// `None` where Odoo's method returns nothing: then there is no `result` at all.
     outcome: Result<Option<R>, Failure>,
     cookies: Vec<String>,
+    documented: PhantomData<fn() -> D>,
 }
 
-impl<R> Reply<R> {
+impl<R, D> Reply<R, D> {
     fn fault(id: Id, fault: Fault) -> Self {
-        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new() }
+        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
     /// Sends a `Set-Cookie` along, if the call has succeeded.
@@ -318,12 +328,12 @@ impl<R> Reply<R> {
 
     /// Leaves the `result` out.
     #[must_use]
-    pub fn without_result(self) -> Reply<R> {
+    pub fn without_result(self) -> Self {
         Reply { outcome: self.outcome.map(|_| None), ..self }
     }
 }
 
-impl<R: Serialize + Send> IntoResponse for Reply<R> {
+impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
         struct Wire<'a, T> {
@@ -484,9 +494,9 @@ fn params_of(raw: Option<&RawValue>) -> Result<Value, Fault> {
     }
 }
 
-impl<R: Serialize + ParseFromJSON + ToJSON> ApiResponse for Reply<R> {
+impl<R: Serialize, D: ParseFromJSON + ToJSON> ApiResponse for Reply<R, D> {
     fn meta() -> MetaResponses {
-        let schema = JsonRpcReply::<R>::schema_ref();
+        let schema = JsonRpcReply::<D>::schema_ref();
         let response = |status, description, content| MetaResponse {
             description,
             status: Some(status),
@@ -506,7 +516,7 @@ impl<R: Serialize + ParseFromJSON + ToJSON> ApiResponse for Reply<R> {
     }
 
     fn register(registry: &mut Registry) {
-        JsonRpcReply::<R>::register(registry);
+        JsonRpcReply::<D>::register(registry);
     }
 }
 
