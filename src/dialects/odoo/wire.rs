@@ -247,6 +247,7 @@ impl From<VersionInfo> for Version {
 
 /// That the server answers at all.
 #[derive(Debug, Object, Serialize)]
+#[oai(rename = "OdooHealth")]
 pub(super) struct Health {
     pub status: String,
 }
