@@ -246,10 +246,10 @@ pub struct Refusal {
     pub error: String,
 }
 
-/// How the documentation describes such results.
+/// The result, or, where something was asked for wrongly, a refusal in its place.
 #[derive(Union)]
 #[oai(one_of)]
-#[allow(dead_code, reason = "only its schema is used")]
+#[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
 pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
     Result(R),
     Refusal(Refusal),
