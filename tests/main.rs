@@ -1,5 +1,6 @@
 //! The server from outside: the real program, through its real door, on every backend.
 
+mod architecture;
 mod operation;
 mod support;
 
