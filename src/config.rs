@@ -6,6 +6,8 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
+use crate::chat::PresenceRules;
+
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,8 +104,22 @@ pub enum PartnerOrUser {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Presence {
-    /// For how long after its last activity a partner is online.
+    /// For how long after its last request a partner is online.
     pub online_seconds: u64,
+    /// For how long after its last poll of the bus a partner is online.
+    pub poll_seconds: u64,
+    /// Without doing anything for longer, whoever is online is away; where clients say what their users do.
+    pub away_seconds: u64,
+}
+
+impl Presence {
+    pub fn rules(&self) -> PresenceRules {
+        PresenceRules {
+            request: Duration::from_secs(self.online_seconds),
+            poll: Duration::from_secs(self.poll_seconds),
+            active: Duration::from_secs(self.away_seconds),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -223,9 +239,11 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 10] = [
+        let positive: [(&str, u64); 12] = [
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
+            ("presence.poll_seconds", self.presence.poll_seconds),
+            ("presence.away_seconds", self.presence.away_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),
             ("limits.waiting_polls_per_user", self.limits.waiting_polls_per_user as u64),

@@ -40,7 +40,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn of(user: User) -> Self {
+    /// Who this user is as a caller.
+    pub fn of(user: User) -> Self {
         Self {
             user: user.id,
             uuid: user.uuid,

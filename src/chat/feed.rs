@@ -5,6 +5,7 @@ use storage::{Position, Scope, Storage};
 use super::{
     error::Result,
     hub::{Hub, Listener, Recent, Told},
+    signals::Signal,
 };
 
 /// How many events one read of the log brings at most.
@@ -26,9 +27,16 @@ pub struct Feed {
     unread: Option<Position>,
 }
 
+/// What a feed gives at a time: events in the order of the log, and signals as they came.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub events: Vec<Arc<Told>>,
+    pub signals: Vec<Arc<Signal>>,
+}
+
 impl Feed {
-    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>) -> Self {
-        let (listener, cursor) = hub.listen(scope, after);
+    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>, signals: bool) -> Self {
+        let (listener, cursor) = hub.listen(scope, after, signals);
         Self { hub, storage, scope, listener, cursor, unread: None }
     }
 
@@ -37,26 +45,30 @@ impl Feed {
         self.cursor
     }
 
-    /// Waits until there is something, then gives all of it in order. Safe to cancel: nothing is lost. After an error
-    /// the next call tries the same again.
-    pub async fn next(&mut self) -> Result<Vec<Arc<Told>>> {
+    /// Waits until there is something, then gives all of it. Safe to cancel: no event is lost. After an error the next
+    /// call tries the same again.
+    pub async fn next(&mut self) -> Result<Batch> {
         loop {
-            let unread = match self.unread {
-                Some(unread) => unread,
-                None => *self.unread.insert(self.listener.heard().await),
-            };
-            // What lies between the cursor and the bell concerned others.
-            let from = Position(unread.0.max(self.cursor.0 + 1));
-            let events = match self.hub.recent(self.scope, from) {
-                Recent::Events(events, head) => {
-                    self.cursor = self.cursor.max(head);
-                    self.unread = None;
-                    events
-                }
-                Recent::Older => self.older(from).await?,
-            };
-            if !events.is_empty() {
-                return Ok(events);
+            let mut batch = Batch::default();
+            if self.unread.is_none() {
+                let heard = self.listener.heard().await;
+                self.unread = heard.since;
+                batch.signals = heard.signals;
+            }
+            if let Some(unread) = self.unread {
+                // What lies between the cursor and the bell concerned others.
+                let from = Position(unread.0.max(self.cursor.0 + 1));
+                batch.events = match self.hub.recent(self.scope, from) {
+                    Recent::Events(events, head) => {
+                        self.cursor = self.cursor.max(head);
+                        self.unread = None;
+                        events
+                    }
+                    Recent::Older => self.older(from).await?,
+                };
+            }
+            if !batch.events.is_empty() || !batch.signals.is_empty() {
+                return Ok(batch);
             }
         }
     }

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use storage::{Event, PartnerId, Position, Scope, Topic};
 use tokio::sync::Notify;
 
+use super::signals::Signal;
+
 /// An event as this node remembers it: with whom it concerns.
 #[derive(Debug)]
 pub struct Told {
@@ -47,11 +49,22 @@ struct Inner {
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
 }
 
+/// How many signals are kept for one who listens; older ones are forgotten first.
+const SIGNALS: usize = 64;
+
 /// One who waits. `since` is the first event that concerned it since it last looked; 0 if there was none.
-#[derive(Default)]
 pub(super) struct Listener {
     since: AtomicI64,
     bell: Notify,
+    /// `None` for one whom signals do not concern.
+    signals: Option<Mutex<VecDeque<Arc<Signal>>>>,
+}
+
+/// Why a listener was woken.
+pub(super) struct Heard {
+    /// From where to read the log, if anything in it concerns the listener.
+    pub(super) since: Option<Position>,
+    pub(super) signals: Vec<Arc<Signal>>,
 }
 
 impl Listener {
@@ -61,12 +74,24 @@ impl Listener {
         }
     }
 
-    /// Waits for the bell, and gives where to begin to look. A ring before the call is not lost.
-    pub(super) async fn heard(&self) -> Position {
+    fn signal(&self, signal: &Arc<Signal>) {
+        if let Some(signals) = &self.signals {
+            let mut signals = signals.lock();
+            if signals.len() == SIGNALS {
+                signals.pop_front();
+            }
+            signals.push_back(Arc::clone(signal));
+            self.bell.notify_one();
+        }
+    }
+
+    /// Waits for the bell, and gives what it was rung for. A ring before the call is not lost.
+    pub(super) async fn heard(&self) -> Heard {
         loop {
-            let since = self.since.swap(0, Ordering::AcqRel);
-            if since != 0 {
-                return Position(since);
+            let since = Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
+            let signals = self.signals.as_ref().map(|signals| std::mem::take(&mut *signals.lock())).unwrap_or_default();
+            if since.is_some() || !signals.is_empty() {
+                return Heard { since, signals: signals.into() };
             }
             self.bell.notified().await;
         }
@@ -124,8 +149,9 @@ impl Hub {
 
     /// Registers a listener who has seen everything up to `after`, or up to now, and gives from where it reads on. A
     /// position beyond the log counts as now: the log it came from is gone.
-    pub(super) fn listen(&self, scope: Scope, after: Option<Position>) -> (Arc<Listener>, Position) {
-        let listener = Arc::new(Listener::default());
+    pub(super) fn listen(&self, scope: Scope, after: Option<Position>, signals: bool) -> (Arc<Listener>, Position) {
+        let listener =
+            Arc::new(Listener { since: AtomicI64::new(0), bell: Notify::new(), signals: signals.then(Mutex::default) });
         let mut inner = self.inner.lock();
         let after = after.map_or(inner.head, |after| after.min(inner.head));
         if after < inner.head {
@@ -133,6 +159,16 @@ impl Hub {
         }
         inner.listeners.entry(scope).or_default().push(Arc::clone(&listener));
         (listener, after)
+    }
+
+    /// Hands a signal to those who listen in any of the scopes and care for signals.
+    pub(super) fn signal(&self, scopes: impl IntoIterator<Item = Scope>, signal: &Arc<Signal>) {
+        let inner = self.inner.lock();
+        for scope in scopes {
+            for listener in inner.listeners.get(&scope).into_iter().flatten() {
+                listener.signal(signal);
+            }
+        }
     }
 
     pub(super) fn leave(&self, scope: Scope, listener: &Arc<Listener>) {

@@ -32,7 +32,7 @@ impl Chat {
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let message = self.0.writer.send(author, to, draft).await?;
-        self.0.typing.stop(to, caller.partner);
+        self.typing_stopped(to, caller.partner).await;
         Ok(message)
     }
 
@@ -64,7 +64,7 @@ impl Chat {
         let _place = self.take_place(caller)?;
         loop {
             let events = tokio::select! {
-                events = feed.next() => events?,
+                batch = feed.next() => batch?.events,
                 () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
                 () = self.0.requests.stopping() => return Ok(Vec::new()),
             };

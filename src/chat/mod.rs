@@ -1,6 +1,7 @@
 //! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
 
 mod attachments;
+mod audiences;
 mod conversations;
 mod error;
 mod feed;
@@ -8,24 +9,26 @@ mod hub;
 mod messages;
 mod people;
 mod presence;
+mod signals;
 mod tail;
 mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 
-pub use attachments::{Download, FileBytes};
+pub use attachments::{Download, FileBytes, Received};
 pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
-pub use feed::Feed;
+pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
 pub use messages::Draft;
-pub use people::PreferredId;
-pub use presence::{PersonPresence, Status};
+pub use people::{Contact, Deactivated, PreferredId};
+pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
+pub use signals::Signal;
 pub use tail::Observer;
 pub use updates::Updates;
 
@@ -38,8 +41,7 @@ pub struct Rules {
     pub waiting_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
-    /// Without activity for longer, a partner is offline.
-    pub online_for: Duration,
+    pub presence: PresenceRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }
@@ -52,9 +54,10 @@ struct Parts {
     storage: Arc<dyn Storage>,
     blobs: Blobs,
     hub: Arc<Hub>,
+    audiences: Arc<audiences::Audiences>,
     announce: tail::Announce,
     writer: writer::Writer,
-    presence: presence::LastSeen,
+    lives: presence::Lives,
     typing: typing::Typing,
     waiting: Mutex<HashMap<UserId, usize>>,
     rules: Rules,
@@ -75,28 +78,32 @@ impl Chat {
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
-        let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), observers, services);
+        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
+        let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
-        let presence = presence::LastSeen::start(Arc::clone(&storage), services);
-        Ok(Self(Arc::new(Parts {
+        let chat = Self(Arc::new(Parts {
             storage,
             blobs,
             hub,
+            audiences,
             announce,
             writer,
-            presence,
+            lives: presence::Lives::default(),
             typing: typing::Typing::default(),
             waiting: Mutex::default(),
             rules,
             metrics,
             requests: requests.clone(),
-        })))
+        }));
+        chat.watch_presence(services);
+        chat.watch_typing(services);
+        Ok(chat)
     }
 
     /// Events in `scope` from after `after` on, or from now on. Whether the caller may listen there is checked by the
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after)
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, false)
     }
 
     /// The newest event that this node has told.

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
-use storage::{PartnerId, Person, UserId};
+use storage::{Partner, PartnerId, Person, User, UserId};
 
 use super::{Chat, Result, storable};
 
@@ -11,7 +11,86 @@ pub enum PreferredId {
     Partner,
 }
 
+/// A partner with all that is known of it: its account, if it has one, and the account's settings.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    pub partner: Partner,
+    pub user: Option<User>,
+}
+
+/// Whether a walk passes by deactivated users, and their partners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deactivated {
+    Hidden,
+    Shown,
+}
+
+/// How many are read from the store at a time by a walk over everybody.
+const WALK_STEP: usize = 500;
+
+impl Contact {
+    /// A partner is active unless its account was deactivated.
+    pub fn is_active(&self) -> bool {
+        self.user.as_ref().is_none_or(|user| user.active)
+    }
+
+    /// As others see it in a conversation.
+    pub fn person(&self) -> Person {
+        Person { partner: self.partner.clone(), user: self.user.as_ref().map(|user| user.id) }
+    }
+
+    fn of_user(user: User) -> Self {
+        Self { partner: user.partner.clone(), user: Some(user) }
+    }
+
+    fn is_shown(&self, deactivated: Deactivated) -> bool {
+        deactivated == Deactivated::Shown || self.is_active()
+    }
+}
+
 impl Chat {
+    /// These users, deactivated ones included, in no particular order; unknown ids are absent.
+    pub async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Contact>> {
+        Ok(self.0.storage.users_by_id(ids).await?.into_iter().map(Contact::of_user).collect())
+    }
+
+    /// These partners, those of deactivated users included, in no particular order; unknown ids are absent.
+    pub async fn contacts_by_id(&self, ids: &[PartnerId]) -> Result<Vec<Contact>> {
+        let people = self.0.storage.people(ids).await?;
+        self.contacts(people).await
+    }
+
+    /// Shows everybody who has an account to `visit`, by rising uid, without holding more than a few of them.
+    pub async fn walk_users(&self, deactivated: Deactivated, mut visit: impl FnMut(Contact) + Send) -> Result<()> {
+        let mut after = None;
+        loop {
+            let users = self.0.storage.users(after, WALK_STEP).await?;
+            let Some(last) = users.last() else { return Ok(()) };
+            after = Some(last.id);
+            users.into_iter().map(Contact::of_user).filter(|contact| contact.is_shown(deactivated)).for_each(&mut visit);
+        }
+    }
+
+    /// Shows every partner to `visit`, by rising id, without holding more than a few of them.
+    pub async fn walk_contacts(&self, deactivated: Deactivated, mut visit: impl FnMut(Contact) + Send) -> Result<()> {
+        let mut after = None;
+        loop {
+            let people = self.0.storage.people_after(after, WALK_STEP).await?;
+            let Some(last) = people.last() else { return Ok(()) };
+            after = Some(last.partner.id);
+            let contacts = self.contacts(people).await?;
+            contacts.into_iter().filter(|contact| contact.is_shown(deactivated)).for_each(&mut visit);
+        }
+    }
+
+    async fn contacts(&self, people: Vec<Person>) -> Result<Vec<Contact>> {
+        let ids: Vec<_> = people.iter().filter_map(|person| person.user).collect();
+        let users = self.0.storage.users_by_id(&ids).await?;
+        let mut users: HashMap<_, _> = users.into_iter().map(|user| (user.id, user)).collect();
+        let with_user = |Person { partner, user }| Contact { partner, user: user.and_then(|id| users.remove(&id)) };
+        Ok(people.into_iter().map(with_user).collect())
+    }
+
     /// The people that these ids, each a user's or a partner's, stand for: in the order asked, everybody once, unknown
     /// ids left out.
     pub async fn people_by_id(&self, ids: &[i64], preferred: PreferredId) -> Result<Vec<Person>> {

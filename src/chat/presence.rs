@@ -1,13 +1,21 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono::TimeDelta;
 use parking_lot::Mutex;
-use storage::{PartnerId, Person, Presence, SetStatus, Storage, Timestamp};
+use storage::{PartnerId, Person, Presence, Scope, SetStatus, Timestamp};
+use tokio::sync::Notify;
 
-use super::{Chat, Result};
+use super::{Chat, Result, Signal};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
-/// How often "last seen" is brought to the store.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How often "last seen" is brought to the store, and whoever has gone is noticed.
+const TICK: Duration = Duration::from_secs(5);
+/// At most so often are others told who has come, so that many who come at once are told of together.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// Whether a partner can be expected to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,48 +34,138 @@ pub struct PersonPresence {
     pub last_seen: Option<Timestamp>,
 }
 
-/// When partners were last seen on this node, since the last flush.
-#[derive(Clone, Default)]
-pub(super) struct LastSeen(Arc<Mutex<HashMap<PartnerId, Timestamp>>>);
+/// For how long a sign of life counts.
+#[derive(Clone, Copy, Debug)]
+pub struct PresenceRules {
+    /// A request.
+    pub request: Duration,
+    /// A poll of the bus, which comes again and again as long as somebody is there.
+    pub poll: Duration,
+    /// Without doing anything for longer, whoever is there is away.
+    pub active: Duration,
+}
 
-impl LastSeen {
-    pub(super) fn start(storage: Arc<dyn Storage>, lifecycle: &Lifecycle) -> Self {
-        let seen = Self::default();
-        let (flushed, stop) = (seen.clone(), lifecycle.clone());
-        lifecycle.spawn(async move {
-            loop {
-                let stopping = tokio::select! {
-                    () = tokio::time::sleep(FLUSH) => false,
-                    () = stop.stopping() => true,
-                };
-                flushed.flush(storage.as_ref()).await;
-                if stopping {
-                    return;
-                }
-            }
-        });
-        seen
+/// The signs of life on this node.
+#[derive(Default)]
+pub(super) struct Lives {
+    lives: Mutex<HashMap<PartnerId, Life>>,
+    /// Rung when somebody may have come, or has set its status.
+    news: Notify,
+}
+
+#[derive(Clone, Debug)]
+struct Life {
+    request: Option<Timestamp>,
+    poll: Option<Timestamp>,
+    sockets: usize,
+    /// When the person itself last did something, where its client says so.
+    active: Option<Timestamp>,
+    /// Not yet in the store.
+    dirty: bool,
+    /// What others were last told.
+    told: Status,
+    /// Whether what was told may be wrong in a way that the signs of life do not show.
+    doubtful: bool,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { request: None, poll: None, sockets: 0, active: None, dirty: false, told: Status::Offline, doubtful: false }
+    }
+}
+
+impl Life {
+    fn last_seen(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.sockets > 0 { Some(now) } else { self.request.max(self.poll) }
     }
 
-    async fn flush(&self, storage: &dyn Storage) {
-        let seen: Vec<_> = std::mem::take(&mut *self.0.lock()).into_iter().collect();
-        if seen.is_empty() {
-            return;
+    /// Whether it says no more than the store does, which does not know one sign of life from another.
+    fn is_over(&self, rules: &PresenceRules, now: Timestamp) -> bool {
+        self.last_seen(now).is_none_or(|seen| now - seen > delta(rules.request.max(rules.poll)))
+    }
+
+    /// What the signs of life say by themselves.
+    fn status(&self, rules: &PresenceRules, now: Timestamp) -> Status {
+        let within = |at: Option<Timestamp>, limit: Duration| at.is_some_and(|at| now - at <= delta(limit));
+        let there = self.sockets > 0 || within(self.request, rules.request) || within(self.poll, rules.poll);
+        match there {
+            false => Status::Offline,
+            true if self.active.is_some() && !within(self.active, rules.active) => Status::Away,
+            true => Status::Online,
         }
-        if let Err(error) = storage.touch_presences(&seen).await {
-            tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
-            let mut kept = self.0.lock();
-            for (partner, at) in seen {
-                kept.entry(partner).or_insert(at);
-            }
+    }
+}
+
+/// An open socket of a partner, which is there as long as this is.
+pub struct PresentSocket {
+    chat: Chat,
+    partner: PartnerId,
+}
+
+impl Drop for PresentSocket {
+    fn drop(&mut self) {
+        self.chat.0.lives.change(self.partner, |life| {
+            life.sockets -= 1;
+            // Whoever lost its connection is back within that time.
+            life.poll = Some(clock::now());
+        });
+    }
+}
+
+impl Lives {
+    fn change(&self, partner: PartnerId, change: impl FnOnce(&mut Life)) {
+        let mut lives = self.lives.lock();
+        let life = lives.entry(partner).or_default();
+        change(life);
+        life.dirty = true;
+        if life.told != Status::Online || life.doubtful {
+            self.news.notify_one();
         }
     }
 }
 
 impl Chat {
-    /// Notes a sign of life of the caller.
+    /// Starts the task that tells others who has come and gone, and the store when partners were last seen.
+    pub(super) fn watch_presence(&self, lifecycle: &Lifecycle) {
+        let (chat, stop) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move {
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                let stopping = tokio::select! {
+                    _ = tick.tick() => { chat.flush_presence().await; false }
+                    () = chat.0.lives.news.notified() => false,
+                    () = stop.stopping() => true,
+                };
+                if stopping {
+                    return chat.flush_presence().await;
+                }
+                chat.tell_presence().await;
+                tokio::time::sleep(GATHER).await;
+            }
+        });
+    }
+
+    /// Notes that the caller has made a request.
     pub fn seen(&self, caller: &Caller) {
-        self.0.presence.0.lock().insert(caller.partner, clock::now());
+        let now = clock::now();
+        self.0.lives.change(caller.partner, |life| life.request = Some(now));
+    }
+
+    /// Notes that the caller polls the bus. `idle` is for how long its person has done nothing, where the client says so.
+    pub fn polls(&self, caller: &Caller, idle: Option<Duration>) {
+        let now = clock::now();
+        self.0.lives.change(caller.partner, |life| {
+            life.poll = Some(now);
+            if let Some(idle) = idle {
+                life.active = Some(now - delta(idle));
+            }
+        });
+    }
+
+    /// Notes that the caller has a socket open, until the result is dropped.
+    pub fn connects(&self, caller: &Caller) -> PresentSocket {
+        self.0.lives.change(caller.partner, |life| life.sockets += 1);
+        PresentSocket { chat: self.clone(), partner: caller.partner }
     }
 
     /// Sets what others see of the caller. `Online` means: as its activity says.
@@ -78,7 +176,10 @@ impl Chat {
             Status::Offline => Some(SetStatus::Offline),
         };
         let presence = Presence { partner: caller.partner, set, last_seen: clock::now() };
-        self.visit("set_presence", self.0.storage.set_presence(presence)).await
+        self.visit("set_presence", self.0.storage.set_presence(presence)).await?;
+        self.0.lives.change(caller.partner, |life| life.doubtful = true);
+        self.0.lives.news.notify_one();
+        Ok(())
     }
 
     /// Whether these people are there, in the order given.
@@ -86,22 +187,107 @@ impl Chat {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
         let stored = self.visit("presences", self.0.storage.presences(&ids)).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
-        let recent = self.0.presence.0.lock();
+        let lives = self.0.lives.lives.lock();
         let now = clock::now();
-        Ok(people
-            .into_iter()
-            .map(|person| {
-                let stored = stored.get(&person.partner.id);
-                let last_seen = stored.map(|stored| stored.last_seen).max(recent.get(&person.partner.id).copied());
-                let active = last_seen.is_some_and(|seen| (now - seen).to_std().unwrap_or_default() <= self.0.rules.online_for);
-                let status = match stored.and_then(|stored| stored.set) {
-                    Some(SetStatus::Away) => Status::Away,
-                    Some(SetStatus::Offline) => Status::Offline,
-                    None if active => Status::Online,
-                    None => Status::Offline,
-                };
-                PersonPresence { person, status, last_seen }
-            })
-            .collect())
+        let presence = |person: Person| {
+            let id = person.partner.id;
+            let (status, last_seen) = self.status(stored.get(&id), lives.get(&id), now);
+            PersonPresence { person, status, last_seen }
+        };
+        Ok(people.into_iter().map(presence).collect())
     }
+
+    /// The rule: what somebody has set itself to, else what the signs of life say, here or as other nodes stored them.
+    fn status(&self, stored: Option<&Presence>, life: Option<&Life>, now: Timestamp) -> (Status, Option<Timestamp>) {
+        let rules = &self.0.rules.presence;
+        let here = life.map_or(Status::Offline, |life| life.status(rules, now));
+        let seen_here = life.and_then(|life| life.last_seen(now));
+        let seen_elsewhere = stored.map(|stored| stored.last_seen);
+        // What this node knows is newer than what it has stored itself.
+        let elsewhere = Life { request: seen_elsewhere.filter(|seen| Some(*seen) > seen_here), ..Life::default() };
+        let signs = if here == Status::Offline { elsewhere.status(rules, now) } else { here };
+        let status = match stored.and_then(|stored| stored.set) {
+            Some(SetStatus::Away) => Status::Away,
+            Some(SetStatus::Offline) => Status::Offline,
+            None => signs,
+        };
+        (status, seen_here.max(seen_elsewhere))
+    }
+
+    async fn tell_presence(&self) {
+        let now = clock::now();
+        let changed: Vec<PartnerId> = {
+            let lives = self.0.lives.lives.lock();
+            let rules = &self.0.rules.presence;
+            let differs =
+                |life: &Life| life.doubtful || life.status(rules, now) != life.told || (!life.dirty && life.is_over(rules, now));
+            lives.iter().filter(|(_, life)| differs(life)).map(|(partner, _)| *partner).collect()
+        };
+        if changed.is_empty() {
+            return;
+        }
+        let stored = match self.visit("presences", self.0.storage.presences(&changed)).await {
+            Ok(stored) => stored,
+            Err(error) => return tracing::debug!(error = %telemetry::chain(&error), "presence could not be told"),
+        };
+        let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
+        for partner in changed {
+            let status = {
+                let mut lives = self.0.lives.lives.lock();
+                let Some(life) = lives.get(&partner) else { continue };
+                let (status, _) = self.status(stored.get(&partner), Some(life), now);
+                let life = lives.get_mut(&partner).expect("it was there a moment ago, under the same lock");
+                let changed = std::mem::replace(&mut life.told, status) != status;
+                life.doubtful = false;
+                if status == Status::Offline && !life.dirty && life.is_over(&self.0.rules.presence, now) {
+                    lives.remove(&partner);
+                }
+                if !changed {
+                    continue;
+                }
+                status
+            };
+            self.signal_presence(partner, status).await;
+        }
+    }
+
+    /// Tells the partner itself and everybody who shares a conversation with it.
+    async fn signal_presence(&self, partner: PartnerId, status: Status) {
+        match self.visit("contacts", self.0.storage.contacts(partner)).await {
+            Ok(contacts) => {
+                let concerned: HashSet<_> = contacts.into_iter().chain([partner]).collect();
+                let signal = Arc::new(Signal::Presence { partner, status });
+                self.0.hub.signal(concerned.into_iter().map(Scope::Partner), &signal);
+            }
+            Err(error) => tracing::debug!(error = %telemetry::chain(&error), "presence could not be told"),
+        }
+    }
+
+    async fn flush_presence(&self) {
+        let now = clock::now();
+        let seen: Vec<_> = {
+            let mut lives = self.0.lives.lives.lock();
+            let dirty = lives.iter_mut().filter(|(_, life)| life.dirty || life.sockets > 0);
+            dirty
+                .filter_map(|(partner, life)| {
+                    life.dirty = false;
+                    Some((*partner, life.last_seen(now)?))
+                })
+                .collect()
+        };
+        if seen.is_empty() {
+            return;
+        }
+        if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(&seen)).await {
+            tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
+            let mut lives = self.0.lives.lives.lock();
+            for (partner, _) in seen {
+                lives.entry(partner).or_default().dirty = true;
+            }
+        }
+    }
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

@@ -1,20 +1,18 @@
 //! Follows the log and keeps the hub up to it. What this node commits comes straight from the commit; what it finds
 //! missing in between, and what other nodes commit, it reads.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use storage::{ConversationId, Event, Fact, PartnerId, Scope, Storage, Topic};
+use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
 use tokio::sync::{Notify, mpsc};
 
-use super::hub::Hub;
+use super::{audiences::Audiences, hub::Hub};
 use crate::lifecycle::Lifecycle;
 
 /// How long an event of another node can go unnoticed if its announcement is lost.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 /// How many events one read of the log brings at most.
 const LOG_PAGE: usize = 1_000;
-/// How many conversations' participants are remembered; beyond it all are forgotten and asked for again.
-const REMEMBERED: usize = 100_000;
 
 /// Called with every event of the log, once, in order, on this node. Must be quick.
 pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
@@ -36,10 +34,16 @@ impl Announce {
 }
 
 /// Starts the tail of `storage` behind `hub`. It runs until the stop.
-pub(super) fn start(storage: Arc<dyn Storage>, hub: Arc<Hub>, observers: Vec<Observer>, lifecycle: &Lifecycle) -> Announce {
+pub(super) fn start(
+    storage: Arc<dyn Storage>,
+    hub: Arc<Hub>,
+    audiences: Arc<Audiences>,
+    observers: Vec<Observer>,
+    lifecycle: &Lifecycle,
+) -> Announce {
     let (commits, committed) = mpsc::channel(1_024);
     let look = Arc::new(Notify::new());
-    let tail = Tail { storage, hub, observers, participants: HashMap::new(), committed, look: Arc::clone(&look) };
+    let tail = Tail { storage, hub, observers, audiences, committed, look: Arc::clone(&look) };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     Announce { commits, look }
 }
@@ -48,7 +52,7 @@ struct Tail {
     storage: Arc<dyn Storage>,
     hub: Arc<Hub>,
     observers: Vec<Observer>,
-    participants: HashMap<ConversationId, Arc<[PartnerId]>>,
+    audiences: Arc<Audiences>,
     committed: mpsc::Receiver<Vec<Event>>,
     look: Arc<Notify>,
 }
@@ -113,21 +117,14 @@ impl Tail {
 
     /// Whom an event concerns, in rising order. Somebody who joins is concerned by having joined.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
-        let conversation = match event.topic {
-            Topic::Partner(partner) => return Ok(Arc::from([partner])),
-            Topic::Conversation(id) => id,
-        };
-        if matches!(event.fact, Fact::ParticipantJoined { .. }) {
-            self.participants.remove(&conversation);
+        match event.topic {
+            Topic::Partner(partner) => Ok(Arc::from([partner])),
+            Topic::Conversation(conversation) => {
+                if matches!(event.fact, Fact::ParticipantJoined { .. }) {
+                    self.audiences.forget(conversation);
+                }
+                self.audiences.of(conversation).await
+            }
         }
-        if let Some(participants) = self.participants.get(&conversation) {
-            return Ok(Arc::clone(participants));
-        }
-        if self.participants.len() >= REMEMBERED {
-            self.participants.clear();
-        }
-        let participants: Arc<[PartnerId]> = self.storage.participant_ids(conversation).await?.into();
-        self.participants.insert(conversation, Arc::clone(&participants));
-        Ok(participants)
     }
 }

@@ -4,64 +4,118 @@ use parking_lot::Mutex;
 use storage::{ConversationId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result};
-use crate::auth::Caller;
+use super::{Chat, Result, Signal};
+use crate::{auth::Caller, lifecycle::Lifecycle, telemetry};
 
 /// Typing runs out by itself after this long.
 const RUNS_OUT: Duration = Duration::from_secs(10);
+/// How often it is looked for who has not gone on.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Who is typing where, as far as this node knows.
 #[derive(Default)]
 pub(super) struct Typing(Mutex<HashMap<ConversationId, Vec<(PartnerId, Instant)>>>);
 
 impl Typing {
-    fn start(&self, conversation: ConversationId, partner: PartnerId) {
+    /// Whether the partner did not type there before.
+    fn start(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let now = Instant::now();
         let mut typing = self.0.lock();
         let typists = typing.entry(conversation).or_default();
-        typists.retain(|(other, until)| *other != partner && *until > now);
+        let before = typists.len();
+        typists.retain(|(other, _)| *other != partner);
+        let begins = typists.len() == before;
         typists.push((partner, now + RUNS_OUT));
+        begins
     }
 
-    pub(super) fn stop(&self, conversation: ConversationId, partner: PartnerId) {
+    /// Whether the partner typed there before.
+    fn stop(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let mut typing = self.0.lock();
-        if let Some(typists) = typing.get_mut(&conversation) {
-            typists.retain(|(other, _)| *other != partner);
-            if typists.is_empty() {
-                typing.remove(&conversation);
-            }
+        let Some(typists) = typing.get_mut(&conversation) else { return false };
+        let before = typists.len();
+        typists.retain(|(other, _)| *other != partner);
+        let stopped = typists.len() < before;
+        if typists.is_empty() {
+            typing.remove(&conversation);
         }
+        stopped
     }
 
     fn now(&self, conversation: ConversationId) -> Vec<PartnerId> {
         let now = Instant::now();
-        let mut typing = self.0.lock();
-        let Some(typists) = typing.get_mut(&conversation) else { return Vec::new() };
-        typists.retain(|(_, until)| *until > now);
-        let typists: Vec<_> = typists.iter().map(|(partner, _)| *partner).collect();
-        if typists.is_empty() {
-            typing.remove(&conversation);
-        }
-        typists
+        let typing = self.0.lock();
+        let typists = typing.get(&conversation).into_iter().flatten();
+        typists.filter(|(_, until)| *until > now).map(|(partner, _)| *partner).collect()
+    }
+
+    /// Takes out, and gives, whose typing has run out.
+    fn ran_out(&self) -> Vec<(ConversationId, PartnerId)> {
+        let now = Instant::now();
+        let mut gone = Vec::new();
+        self.0.lock().retain(|conversation, typists| {
+            typists.retain(|(partner, until)| {
+                let on = *until > now;
+                if !on {
+                    gone.push((*conversation, *partner));
+                }
+                on
+            });
+            !typists.is_empty()
+        });
+        gone
     }
 }
 
 impl Chat {
+    /// Starts the task that notices who has not gone on typing.
+    pub(super) fn watch_typing(&self, lifecycle: &Lifecycle) {
+        let (chat, stop) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(SWEEP) => {}
+                    () = stop.stopping() => return,
+                }
+                for (conversation, partner) in chat.0.typing.ran_out() {
+                    chat.signal_typing(conversation, partner, false).await;
+                }
+            }
+        });
+    }
+
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.conversation(caller, conversation).await?;
-        self.0.typing.start(conversation, caller.partner);
+        if self.0.typing.start(conversation, caller.partner) {
+            self.signal_typing(conversation, caller.partner, true).await;
+        }
         Ok(())
     }
 
     /// Shows the caller as not typing.
     pub async fn stop_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.conversation(caller, conversation).await?;
-        self.0.typing.stop(conversation, caller.partner);
+        self.typing_stopped(conversation, caller.partner).await;
         Ok(())
     }
 
-    /// Who else is typing in a conversation of the caller, by the time at which they began.
+    /// Shows somebody who may have typed as not typing.
+    pub(super) async fn typing_stopped(&self, conversation: ConversationId, partner: PartnerId) {
+        if self.0.typing.stop(conversation, partner) {
+            self.signal_typing(conversation, partner, false).await;
+        }
+    }
+
+    async fn signal_typing(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
+        let signal = Signal::Typing { conversation, partner, typing };
+        if let Err(error) = self.signal_conversation(conversation, signal).await {
+            // Who types is worth no error to anybody.
+            tracing::debug!(error = %telemetry::chain(&error), "typing could not be signalled");
+        }
+    }
+
+    /// Who else is typing in a conversation of the caller, by the time at which they last said so.
     pub async fn typing(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
         self.conversation(caller, conversation).await?;
         let typists: Vec<_> = self.0.typing.now(conversation).into_iter().filter(|partner| *partner != caller.partner).collect();

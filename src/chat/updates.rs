@@ -39,7 +39,7 @@ impl Chat {
         while changed.is_empty() {
             tokio::select! {
                 biased;
-                events = feed.next() => changed.extend(events?.iter().filter_map(|told| changes(caller, told))),
+                batch = feed.next() => changed.extend(batch?.events.iter().filter_map(|told| changes(caller, told))),
                 () = tokio::time::sleep_until(deadline) => break,
                 () = self.0.requests.stopping() => break,
             }

@@ -14,7 +14,7 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object,
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, Union,
     registry::{MetaMediaType, MetaRequest, MetaResponse, MetaResponses, Registry},
     types::{Any, Example, ParseFromJSON, ToJSON, Type},
 };
@@ -92,6 +92,19 @@ impl Fault {
     /// Wrong or missing arguments, in Python's words.
     pub fn type_error(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new("builtins.TypeError", message)
+    }
+
+    /// What Python says of required arguments that are not there.
+    pub fn missing_arguments(function: &str, names: &[&str]) -> Self {
+        let count = names.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+        let names = match names.as_slice() {
+            [] | [_] => names.concat(),
+            [first, second] => format!("{first} and {second}"),
+            [others @ .., last] => format!("{}, and {last}", others.join(", ")),
+        };
+        Self::type_error(format!("{function} missing {count} required positional argument{plural}: {names}"))
     }
 
     /// A login that is refused, whatever the reason.
@@ -233,6 +246,15 @@ pub struct Refusal {
     pub error: String,
 }
 
+/// The result, or, where something was asked for wrongly, a refusal in its place.
+#[derive(Union)]
+#[oai(one_of)]
+#[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
+pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
+    Result(R),
+    Refusal(Refusal),
+}
+
 /// What a handler comes back with if it has no result.
 #[derive(Debug)]
 pub enum Failure {
@@ -257,7 +279,7 @@ impl From<Fault> for Failure {
 
 impl<P> Call<P> {
     /// Answers as whoever is logged in; without a session the call gets "Session expired".
-    pub async fn logged_in<R, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R>
+    pub async fn logged_in<R, D, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
     {
@@ -269,7 +291,7 @@ impl<P> Call<P> {
     }
 
     /// Answers whoever calls.
-    pub async fn anybody<R, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R>
+    pub async fn anybody<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
     {
@@ -277,21 +299,22 @@ impl<P> Call<P> {
             Ok(params) => answer(params).await,
             Err(fault) => Err(Failure::Fault(fault)),
         };
-        Reply { id: self.id, outcome: outcome.map(Some), cookies: Vec::new() }
+        Reply { id: self.id, outcome: outcome.map(Some), cookies: Vec::new(), documented: PhantomData }
     }
 }
 
-/// The answer to a call.
-pub struct Reply<R> {
+/// The answer to a call. Its result is an `R`, which the documentation describes as a `D`.
+pub struct Reply<R, D = R> {
     id: Id,
     /// `None` where Odoo's method returns nothing: then there is no `result` at all.
     outcome: Result<Option<R>, Failure>,
     cookies: Vec<String>,
+    documented: PhantomData<fn() -> D>,
 }
 
-impl<R> Reply<R> {
+impl<R, D> Reply<R, D> {
     fn fault(id: Id, fault: Fault) -> Self {
-        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new() }
+        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
     /// Sends a `Set-Cookie` along, if the call has succeeded.
@@ -305,12 +328,12 @@ impl<R> Reply<R> {
 
     /// Leaves the `result` out.
     #[must_use]
-    pub fn without_result(self) -> Reply<R> {
+    pub fn without_result(self) -> Self {
         Reply { outcome: self.outcome.map(|_| None), ..self }
     }
 }
 
-impl<R: Serialize + Send> IntoResponse for Reply<R> {
+impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
         struct Wire<'a, T> {
@@ -471,9 +494,9 @@ fn params_of(raw: Option<&RawValue>) -> Result<Value, Fault> {
     }
 }
 
-impl<R: Serialize + ParseFromJSON + ToJSON> ApiResponse for Reply<R> {
+impl<R: Serialize, D: ParseFromJSON + ToJSON> ApiResponse for Reply<R, D> {
     fn meta() -> MetaResponses {
-        let schema = JsonRpcReply::<R>::schema_ref();
+        let schema = JsonRpcReply::<D>::schema_ref();
         let response = |status, description, content| MetaResponse {
             description,
             status: Some(status),
@@ -493,7 +516,7 @@ impl<R: Serialize + ParseFromJSON + ToJSON> ApiResponse for Reply<R> {
     }
 
     fn register(registry: &mut Registry) {
-        JsonRpcReply::<R>::register(registry);
+        JsonRpcReply::<D>::register(registry);
     }
 }
 

@@ -44,6 +44,14 @@ pub type Text = Loose<String>;
 /// Whole numbers, or one alone. Members that are none are kept apart.
 pub type Ints = Loose<IntList>;
 
+impl Int {
+    /// The value, or `default` if there is none; a refusal if it is negative.
+    pub fn natural(self, name: &str, default: u64) -> Result<u64, Failure> {
+        let Some(value) = self.optional(name)? else { return Ok(default) };
+        u64::try_from(value).map_err(|_| Failure::refusal(format!("{name} must not be negative")))
+    }
+}
+
 /// What a list of numbers held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IntList {

@@ -31,6 +31,11 @@ impl Session {
         self.login.clone().map_err(|error| fault(&error))
     }
 
+    /// Who is logged in, for routes that answer outside the envelope.
+    pub fn outcome(&self) -> Result<&Arc<Login>, &auth::Error> {
+        self.login.as_ref()
+    }
+
     /// Who is logged in, if anybody is.
     pub fn known(&self) -> Option<&Arc<Login>> {
         self.login.as_ref().ok()

@@ -161,6 +161,8 @@ pub trait Conversations {
     async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>>;
     /// Only the ids, in rising order: who is concerned by what happens there.
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>>;
+    /// Everybody who shares a conversation with the partner, by rising id, the partner itself left out.
+    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>>;
     /// The partner's conversations: most recent message (or else creation) first, then by falling id.
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>>;
     /// Costs one index range over the partner's conversations, whatever their history holds.
@@ -169,7 +171,8 @@ pub trait Conversations {
 
 #[async_trait]
 pub trait WriteConversations {
-    /// Participants have read everything up to now, which is nothing.
+    /// Participants have read everything up to now, which is nothing. Fails with `Conflict("conversations_uuid")` if the
+    /// uuid is taken.
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation>;
     /// Locks the conversations until the transaction ends, by rising id whatever the order asked, so that
     /// transactions that lock several cannot deadlock. Unknown ids are absent, duplicates count once.
@@ -192,6 +195,7 @@ pub trait WriteConversations {
     /// messages of others were unread before and are read now: 0 if the partner is not a participant.
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64>;
     /// Moves the read position of the partner to the newest message of every conversation it is in. Gives, for those
-    /// where anything changed, how many messages were unread and the new position; by rising conversation.
+    /// whose position moved, be it over its own messages alone, how many messages were unread and the new position; by
+    /// rising conversation.
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>>;
 }

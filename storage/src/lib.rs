@@ -93,7 +93,7 @@ pub trait Storage:
     async fn close(&self);
 }
 
-/// One transaction. Dropping it leaves no trace.
+/// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
 ///
 /// Locks are taken in one order everywhere, so that transactions cannot deadlock: conversations by rising id, then
 /// participants by rising (conversation, partner), then the head of the log, which [`Tx::commit`] takes.

@@ -40,6 +40,6 @@ pub trait Presences {
     async fn presences(&self, partners: &[PartnerId]) -> Result<Vec<Presence>>;
     /// Notes that partners, who must exist, were seen; the time never goes back, what they set stays.
     async fn touch_presences(&self, seen: &[(PartnerId, Timestamp)]) -> Result<()>;
-    /// Notes what a partner has set, and that it was seen.
+    /// Notes what a partner, who must exist, has set, and that it was seen; the time never goes back.
     async fn set_presence(&self, presence: Presence) -> Result<()>;
 }

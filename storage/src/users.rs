@@ -121,19 +121,23 @@ pub trait Users {
     async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
     /// All users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
+    /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>>;
+    /// All partners, those of deactivated users included, by rising id, after `after`.
+    async fn people_after(&self, after: Option<PartnerId>, limit: usize) -> Result<Vec<Person>>;
     /// The partners with these ids, in no particular order; unknown ids are absent.
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
     /// The partners of these users, in no particular order; unknown ids are absent.
     async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>>;
-    /// Partners whose name, email or phone contains `query`, whatever the case, by rising name, then id. Partners of
-    /// deactivated users are absent.
+    /// Partners whose name, email or phone contains `query`, whatever the case, by rising name (its bytes, not a
+    /// language's order), then id. Partners of deactivated users are absent.
     async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>>;
 }
 
 #[async_trait]
 pub trait WriteUsers {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner>;
-    /// Fails with `Conflict("users_login")` if the login is taken.
+    /// Fails with `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is.
     async fn insert_user(&mut self, new: NewUser) -> Result<User>;
     /// Gives the user as it is afterwards; `None` if there is none.
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>>;

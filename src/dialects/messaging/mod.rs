@@ -1,6 +1,64 @@
-//! The dialect of an Odoo addon: `/api/messaging/*` (spec `20-messaging.md`).
+//! The messaging room: `/api/messaging/...` (spec `20-messaging.md`).
+//!
+//! All routes are JSON-RPC calls, except those that carry the bytes of a file. What the caller asked for wrongly comes
+//! back as a successful result of the shape `{"error": "..."}`.
 
-use super::House;
+mod attachments;
+mod download;
+mod error;
+mod messages;
+mod notifications;
+mod people;
+mod polls;
+mod presence;
+mod threads;
+mod typing;
+mod upload;
+mod wire;
 
-/// The routes of this room.
-pub fn api(_: &House) {}
+use poem_openapi::{OpenApi, Tags};
+
+pub use error::failure;
+
+use super::{
+    House,
+    jsonrpc::{self, Failure, OrRefusal},
+    loose::Int,
+};
+
+/// How many things one page holds at most, whatever was asked for.
+const MAX_PAGE: u64 = 200;
+
+/// All routes of the room.
+pub fn api(house: &House) -> impl OpenApi + use<> {
+    (
+        threads::Threads(house.clone()),
+        people::People(house.clone()),
+        messages::Messages(house.clone()),
+        attachments::Attachments(house.clone()),
+        polls::Polls(house.clone()),
+        notifications::Notifications(house.clone()),
+        typing::Typing(house.clone()),
+        presence::Presence(house.clone()),
+    )
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// Threads, messages, files, long polls, typing and presence under `/api/messaging`. A refusal is a successful result
+    /// that holds `error`.
+    #[oai(rename = "messaging")]
+    Messaging,
+}
+
+/// The answer of a route, whose refusals travel as results.
+type Reply<R> = jsonrpc::Reply<R, OrRefusal<R>>;
+
+/// How long a page is to be: 0 means the default.
+fn page_size(limit: Int, default: u64) -> Result<usize, Failure> {
+    let limit = match limit.natural("limit", 0)? {
+        0 => default,
+        limit => limit.min(MAX_PAGE),
+    };
+    Ok(usize::try_from(limit).expect("a page is small"))
+}

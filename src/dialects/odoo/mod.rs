@@ -1,6 +1,25 @@
-//! Odoo's own session routes and `/jsonrpc` (spec `10-odoo-session.md`).
+//! Odoo's own session routes, `/jsonrpc` and the models behind it (spec `10-odoo-session.md`).
+
+mod error;
+mod models;
+mod python;
+mod server;
+mod service;
+mod session;
+mod wire;
+
+use poem_openapi::{OpenApi, Tags};
 
 use super::House;
 
 /// The routes of this room.
-pub fn api(_: &House) {}
+pub fn api(house: &House) -> impl OpenApi + use<> {
+    (session::SessionApi(house.clone()), server::ServerApi(house.clone()), service::ServiceApi(house.clone()))
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// Odoo's cookie session, and JSON-RPC for clients without cookies.
+    #[oai(rename = "odoo")]
+    Odoo,
+}

@@ -6,8 +6,9 @@ use std::{
 
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet, Vector};
+use uuid::Uuid;
 
-use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking};
+use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
     AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, InboxEntry, InboxFilter, Locked, Message,
     NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
@@ -19,6 +20,7 @@ pub(super) struct Table {
     ids: Sequence,
     rows: OrdMap<ConversationId, Arc<Row>>,
     of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
+    uuids: imbl::HashSet<Uuid>,
 }
 
 /// A conversation with all that is in it.
@@ -211,6 +213,13 @@ impl Conversations for Memory {
         Ok(state.conversations.get(id).map(|row| row.places.keys().copied().collect()).unwrap_or_default())
     }
 
+    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+        let state = self.snapshot()?;
+        let others = state.conversations.rows_of(partner).flat_map(|row| row.places.keys().copied());
+        let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
+        Ok(others.into_iter().collect())
+    }
+
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
         let state = self.snapshot()?;
         let table = &state.conversations;
@@ -263,8 +272,11 @@ impl WriteConversations for MemoryTx {
             self.draft.groups.expect_group(group)?;
         }
         let table = &mut self.draft.conversations;
-        if id.is_some_and(|id| table.rows.contains_key(&id)) {
-            return Err(Error::Conflict("conversations_pkey"));
+        if let Some(id) = id.filter(|id| table.rows.contains_key(id)) {
+            return Err(taken("conversation", id));
+        }
+        if table.uuids.insert(uuid).is_some() {
+            return Err(Error::Conflict("conversations_uuid"));
         }
         documents.sort_unstable();
         documents.dedup();

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use imbl::{HashSet, OrdMap, OrdSet};
 
-use super::{Memory, MemoryTx, Sequence, missing};
+use super::{Memory, MemoryTx, Sequence, missing, taken};
 use crate::{Error, Group, GroupId, Groups, Result, UserId, WriteGroups};
 
 #[derive(Clone, Default)]
@@ -46,8 +46,8 @@ impl WriteGroups for MemoryTx {
         if table.names.contains(name) {
             return Err(Error::Conflict("groups_name"));
         }
-        if id.is_some_and(|id| table.rows.contains_key(&id)) {
-            return Err(Error::Conflict("groups_pkey"));
+        if let Some(id) = id.filter(|id| table.rows.contains_key(id)) {
+            return Err(taken("group", id));
         }
         let group = Group { id: GroupId(table.ids.draw(id.map(|id| id.0))), name: name.to_owned() };
         table.names.insert(group.name.clone());

@@ -141,6 +141,11 @@ impl Sequence {
     }
 }
 
+/// The failure of a write that asks for an id which is taken.
+fn taken(what: &str, id: impl Display) -> Error {
+    Error::Internal(format!("there is a {what} {id} already").into())
+}
+
 /// The failure of a write that refers to what is not there.
 fn missing(what: &str, id: impl Display) -> Error {
     Error::Internal(format!("there is no {what} {id}").into())

@@ -4,9 +4,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imbl::{HashMap, OrdMap};
+use imbl::{HashMap, HashSet, OrdMap};
+use uuid::Uuid;
 
-use super::{Memory, MemoryTx, Sequence, missing};
+use super::{Memory, MemoryTx, Sequence, missing, taken};
 use crate::{Error, NewPartner, NewUser, Partner, PartnerId, Person, Result, User, UserChange, UserId, Users, WriteUsers};
 
 #[derive(Clone, Default)]
@@ -16,6 +17,7 @@ pub(super) struct Table {
     people: OrdMap<PartnerId, Arc<Person>>,
     users: OrdMap<UserId, Arc<User>>,
     logins: HashMap<String, UserId>,
+    uuids: HashSet<Uuid>,
 }
 
 impl Table {
@@ -38,8 +40,8 @@ impl Table {
     }
 
     fn insert_partner(&mut self, new: NewPartner, user: Option<UserId>) -> Result<Partner> {
-        if new.id.is_some_and(|id| self.people.contains_key(&id)) {
-            return Err(Error::Conflict("partners_pkey"));
+        if let Some(id) = new.id.filter(|id| self.people.contains_key(id)) {
+            return Err(taken("partner", id));
         }
         let id = PartnerId(self.ids.draw(new.id.map(|id| id.0)));
         let NewPartner { id: _, name, email, phone, mobile } = new;
@@ -52,8 +54,11 @@ impl Table {
         if self.logins.contains_key(&new.login) {
             return Err(Error::Conflict("users_login"));
         }
-        if new.id.is_some_and(|id| self.users.contains_key(&id)) {
-            return Err(Error::Conflict("users_pkey"));
+        if let Some(id) = new.id.filter(|id| self.users.contains_key(id)) {
+            return Err(taken("user", id));
+        }
+        if self.uuids.contains(&new.uuid) {
+            return Err(Error::Conflict("users_uuid"));
         }
         let id = UserId(self.ids.draw(new.id.map(|id| id.0)));
         let partner = self.insert_partner(new.partner, Some(id))?;
@@ -70,6 +75,7 @@ impl Table {
             profile: new.profile,
             created_at: new.created_at,
         };
+        self.uuids.insert(user.uuid);
         self.logins.insert(user.login.clone(), id);
         self.users.insert(id, Arc::new(user.clone()));
         Ok(user)
@@ -95,6 +101,20 @@ impl Users for Memory {
         let from = after.map_or(Unbounded, Excluded);
         let state = self.snapshot()?;
         Ok(state.users.users.range((from, Unbounded)).take(limit).map(|(_, user)| User::clone(user)).collect())
+    }
+
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let state = self.snapshot()?;
+        let mut found: Vec<_> = ids.iter().filter_map(|id| state.users.user(*id)).collect();
+        found.sort_unstable_by_key(|user| user.id);
+        found.dedup_by_key(|user| user.id);
+        Ok(found)
+    }
+
+    async fn people_after(&self, after: Option<PartnerId>, limit: usize) -> Result<Vec<Person>> {
+        let from = after.map_or(Unbounded, Excluded);
+        let state = self.snapshot()?;
+        Ok(state.users.people.range((from, Unbounded)).take(limit).map(|(_, person)| Person::clone(person)).collect())
     }
 
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {

@@ -63,6 +63,9 @@ const PEOPLE_IN: &str = concat!(
       LEFT JOIN users account ON account.partner_id = p.partner_id
       WHERE p.conversation_id = ANY ($1) ORDER BY p.conversation_id, p.joined_at, p.partner_id"
 );
+const CONTACTS: &str = "SELECT DISTINCT other.partner_id FROM participants own
+    JOIN participants other ON other.conversation_id = own.conversation_id AND other.partner_id <> own.partner_id
+    WHERE own.partner_id = $1 ORDER BY other.partner_id";
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
 const INBOX: &str = concat!(
     "SELECT c.last_seq - p.read_seq - p.own_after AS unread, ",
@@ -214,6 +217,11 @@ impl Conversations for Postgres {
 
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
         let rows = self.rows(sqlx::query(PARTICIPANT_IDS).bind(id.0)).await?;
+        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    }
+
+    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+        let rows = self.rows(sqlx::query(CONTACTS).bind(partner.0)).await?;
         rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
     }
 

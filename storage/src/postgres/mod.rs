@@ -105,6 +105,15 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
+    /// A connection may have died since it was last used, which says nothing of the others; and a `BEGIN` that failed
+    /// did nothing, so it may be said again.
+    async fn begin_on_a_living_connection(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+        match self.pool.begin().await {
+            Err(sqlx::Error::Io(_) | sqlx::Error::Database(_)) => self.pool.begin().await,
+            begun => begun,
+        }
+    }
+
     async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
         let mut connection = self.gate.pass(self.pool.acquire()).await?;
         match tokio::time::timeout(self.patience, query.fetch_all(&mut *connection)).await {
@@ -130,7 +139,7 @@ impl Postgres {
 #[async_trait]
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        let tx = self.gate.pass(self.pool.begin()).await?;
+        let tx = self.gate.pass(self.begin_on_a_living_connection()).await?;
         Ok(Box::new(PostgresTx { tx, patience: self.patience, facts: Vec::new(), failed: false }))
     }
 

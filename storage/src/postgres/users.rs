@@ -42,6 +42,17 @@ const USERS: &str = concat!(
     " FROM users account JOIN partners person ON person.id = account.partner_id
       WHERE account.id > $1 ORDER BY account.id LIMIT $2"
 );
+const USERS_BY_ID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = ANY ($1)"
+);
+const PEOPLE_AFTER: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+      WHERE person.id > $1 ORDER BY person.id LIMIT $2"
+);
 const PEOPLE: &str = concat!(
     "SELECT ",
     person_columns!(),
@@ -131,6 +142,19 @@ impl Users for Postgres {
     async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {
         let after = after.map_or(i64::MIN, |id| id.0);
         self.rows(sqlx::query(USERS).bind(after).bind(limit(rows))).await?.iter().map(user).collect()
+    }
+
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(USERS_BY_ID).bind(ids)).await?.iter().map(user).collect()
+    }
+
+    async fn people_after(&self, after: Option<PartnerId>, rows: usize) -> Result<Vec<Person>> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        people(&self.rows(sqlx::query(PEOPLE_AFTER).bind(after).bind(limit(rows))).await?)
     }
 
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {

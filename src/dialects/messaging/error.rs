@@ -1,0 +1,105 @@
+//! The service's failures in the words of this dialect.
+
+use std::borrow::{Borrow, Cow};
+
+use poem_openapi::{ApiResponse, payload::Json};
+
+use crate::{
+    auth,
+    chat::{Error, Thing},
+    dialects::jsonrpc::{Failure, Fault, Refusal},
+    telemetry,
+};
+
+/// How a failure of the service answers a call.
+pub fn failure(error: impl Borrow<Error>) -> Failure {
+    match error.borrow() {
+        Error::Unavailable(cause) => Fault::unavailable(cause).into(),
+        Error::Internal(cause) => Fault::internal(cause).into(),
+        error @ (Error::NotFound(_) | Error::Forbidden | Error::Invalid { .. } | Error::TooLarge { .. } | Error::TooMany(_)) => {
+            Failure::Refusal(words(error))
+        }
+    }
+}
+
+fn words(error: &Error) -> Cow<'static, str> {
+    match error {
+        Error::NotFound(Thing::Conversation) => "Thread not found".into(),
+        Error::NotFound(Thing::Partner) => "Participant not found".into(),
+        Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
+        Error::Forbidden => "Access denied".into(),
+        Error::Invalid { field, reason } => format!("{field} {reason}").into(),
+        Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
+        Error::TooMany(what) => format!("Too many {what}").into(),
+        Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
+        Error::Internal(_) => "Something went wrong on our side".into(),
+    }
+}
+
+/// How the routes that carry files fail: with a status, and `{"error": "..."}` outside any envelope.
+#[derive(Debug, ApiResponse)]
+pub(super) enum HttpFailure {
+    /// The request is not what it should be; `error` says how.
+    #[oai(status = 400, content_type = "application/json")]
+    BadRequest(Json<Refusal>),
+    /// "Session expired" where a login is needed, else "Access denied".
+    #[oai(status = 403, content_type = "application/json")]
+    Forbidden(Json<Refusal>),
+    /// No such thing.
+    #[oai(status = 404, content_type = "application/json")]
+    NotFound(Json<Refusal>),
+    /// The file is larger than this server takes.
+    #[oai(status = 413, content_type = "application/json")]
+    TooLarge(Json<Refusal>),
+    /// The caller has too much under way.
+    #[oai(status = 429, content_type = "application/json")]
+    TooMany(Json<Refusal>),
+    /// The server failed; `error` ends in an id that is also in its log.
+    #[oai(status = 500, content_type = "application/json")]
+    Internal(Json<Refusal>),
+    /// The server cannot reach its store, or is stopping.
+    #[oai(status = 503, content_type = "application/json")]
+    Unavailable(Json<Refusal>),
+}
+
+impl HttpFailure {
+    pub(super) fn bad_request(text: impl Into<String>) -> Self {
+        Self::BadRequest(refusal(text))
+    }
+
+    pub(super) fn forbidden(text: impl Into<String>) -> Self {
+        Self::Forbidden(refusal(text))
+    }
+}
+
+impl From<Error> for HttpFailure {
+    fn from(error: Error) -> Self {
+        let text = words(&error);
+        let traced = |cause| refusal(format!("{text} ({})", telemetry::failed("a file could not be served", cause)));
+        match &error {
+            Error::NotFound(_) => Self::NotFound(refusal(text)),
+            Error::Forbidden => Self::Forbidden(refusal(text)),
+            Error::Invalid { .. } => Self::BadRequest(refusal(text)),
+            Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
+            Error::TooMany(_) => Self::TooMany(refusal(text)),
+            Error::Internal(cause) => Self::Internal(traced(cause)),
+            Error::Unavailable(cause) => Self::Unavailable(traced(cause)),
+        }
+    }
+}
+
+impl From<&auth::Error> for HttpFailure {
+    fn from(error: &auth::Error) -> Self {
+        match error {
+            auth::Error::Expired | auth::Error::Denied | auth::Error::TooManyAttempts { .. } => {
+                Self::forbidden("Session expired")
+            }
+            auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
+            auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
+        }
+    }
+}
+
+fn refusal(text: impl Into<String>) -> Json<Refusal> {
+    Json(Refusal { error: text.into() })
+}

@@ -1,0 +1,162 @@
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde::Serialize;
+use storage::{AttachmentId, ConversationId, MessageId, MessageType, Page};
+
+use super::{Reply, Tag, failure, page_size, wire::Message};
+use crate::{
+    chat::{Draft, Error},
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure},
+        loose::{Int, IntList, Ints, Text},
+        odoo_time,
+        session::Session,
+    },
+};
+
+pub(super) struct Messages(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Messages {
+    /// Lists messages
+    ///
+    /// A page of a thread of the caller's, newest first. `before_id` pages without counting, and then `offset` is not
+    /// looked at.
+    #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
+    async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
+        call.logged_in(session, |login, params| async move {
+            let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
+            let limit = page_size(params.limit, 50)?;
+            let offset = params.offset.natural("offset", 0)?;
+            let page = match params.before_id.optional("before_id")? {
+                Some(id) => Page::Before { id: MessageId(id), limit },
+                None => Page::Newest { offset, limit },
+            };
+            let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
+            let messages = Message::all(messages, &self.0);
+            Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })
+        })
+        .await
+    }
+
+    /// Sends a message
+    ///
+    /// To a thread of the caller's. Once this is answered with success, the message is stored durably. A body of white
+    /// space counts as none, unless there is an attachment. Attachments must be the caller's own uploads.
+    #[oai(path = "/message/send", method = "post", operation_id = "messaging_message_send")]
+    async fn send(&self, call: Call<SendParams>, session: Session) -> Reply<Sent> {
+        call.logged_in(session, |login, params| async move {
+            const MISSING: &str = "thread_id and body are required";
+            let thread = ConversationId(params.thread_id.required("thread_id", MISSING)?);
+            let body = params.body.optional("body")?.unwrap_or_default();
+            let files = params.attachment_ids.optional("attachment_ids")?.unwrap_or_default().all("attachment_ids")?;
+            let is_blank = body.trim().is_empty();
+            let draft = Draft {
+                message_type: MessageType::Text,
+                body,
+                attachments: files.into_iter().map(AttachmentId).collect(),
+                client_key: None,
+            };
+            let message = self.0.chat.send(&login, thread, draft).await.map_err(|error| match error {
+                Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
+                error => failure(error),
+            })?;
+            Ok(Sent { success: true, message_id: message.id.0, created_date: odoo_time(message.created_at) })
+        })
+        .await
+    }
+
+    /// Marks messages as read
+    ///
+    /// And with each one all before it in its thread. `marked_count` counts the messages of others that became read;
+    /// those of threads that the caller is not in do not count.
+    #[oai(path = "/message/read", method = "post", operation_id = "messaging_message_read")]
+    async fn read(&self, call: Call<ReadParams>, session: Session) -> Reply<Marked> {
+        call.logged_in(session, |login, params| async move {
+            let mut ids = params.message_ids.optional("message_ids")?.unwrap_or_default().all("message_ids")?;
+            ids.extend(params.message_id.optional("message_id")?);
+            if ids.is_empty() {
+                return Err(Failure::refusal("message_id or message_ids required"));
+            }
+            let messages: Vec<_> = ids.into_iter().map(MessageId).collect();
+            let marked_count = self.0.chat.mark_read(&login, &messages).await.map_err(failure)?;
+            Ok(Marked { success: true, marked_count })
+        })
+        .await
+    }
+}
+
+/// Which messages to list.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingMessagesParams", example)]
+struct ListParams {
+    thread_id: Int,
+    /// 50 by default, at most 200.
+    limit: Int,
+    /// How many of the newest to pass over.
+    offset: Int,
+    /// Only messages with a smaller id.
+    before_id: Int,
+}
+
+impl Example for ListParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1), limit: Int::Given(50), offset: Int::Given(0), before_id: Int::Missing }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingMessages")]
+struct MessageList {
+    messages: Vec<Message>,
+    thread_id: i64,
+    thread_name: String,
+}
+
+/// A message to be sent.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingSendParams", example)]
+struct SendParams {
+    thread_id: Int,
+    /// Kept exactly as sent.
+    body: Text,
+    /// The caller's own uploads.
+    attachment_ids: Ints,
+}
+
+impl Example for SendParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1), body: Text::Given("Hello".into()), attachment_ids: Ints::Missing }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingSent")]
+struct Sent {
+    success: bool,
+    message_id: i64,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    created_date: String,
+}
+
+/// Which messages the caller has read: one, or several.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingReadParams", example)]
+struct ReadParams {
+    message_id: Int,
+    message_ids: Ints,
+}
+
+impl Example for ReadParams {
+    fn example() -> Self {
+        Self { message_id: Int::Missing, message_ids: Ints::Given(IntList { numbers: vec![14, 15], others: false }) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingMarked")]
+pub(super) struct Marked {
+    pub(super) success: bool,
+    /// How many messages became read.
+    pub(super) marked_count: i64,
+}

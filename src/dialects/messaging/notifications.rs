@@ -1,0 +1,113 @@
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde::Serialize;
+use storage::{ConversationId, InboxEntry, UnreadTotals};
+
+use super::{Reply, Tag, failure, messages::Marked};
+use crate::dialects::{
+    House,
+    jsonrpc::{Call, Nothing},
+    loose::Int,
+    session::Session,
+};
+
+pub(super) struct Notifications(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Notifications {
+    /// Counts unread messages
+    ///
+    /// In all threads of the caller, by their type.
+    #[oai(path = "/notifications/count", method = "post", operation_id = "messaging_notifications_count")]
+    async fn count(&self, call: Call<Nothing>, session: Session) -> Reply<Counts> {
+        call.logged_in(session, |login, _| async move {
+            let totals = self.0.chat.unread_totals(&login).await.map_err(failure)?;
+            Ok(Counts::from(totals))
+        })
+        .await
+    }
+
+    /// Marks everything as read
+    ///
+    /// In one thread of the caller's, or, without `thread_id`, in all. `marked_count` counts the messages of others that
+    /// became read.
+    #[oai(path = "/notifications/mark_all_read", method = "post", operation_id = "messaging_mark_all_read")]
+    async fn mark_all_read(&self, call: Call<MarkAllParams>, session: Session) -> Reply<Marked> {
+        call.logged_in(session, |login, params| async move {
+            let thread = params.thread_id.optional("thread_id")?.map(ConversationId);
+            let marked_count = self.0.chat.mark_all_read(&login, thread).await.map_err(failure)?;
+            Ok(Marked { success: true, marked_count })
+        })
+        .await
+    }
+
+    /// Counts unread messages by thread
+    ///
+    /// Only threads of the caller that hold unread messages, most recent first.
+    #[oai(path = "/unread/count", method = "post", operation_id = "messaging_unread_count")]
+    async fn unread(&self, call: Call<Nothing>, session: Session) -> Reply<Unread> {
+        call.logged_in(session, |login, _| async move {
+            let threads = self.0.chat.unread(&login).await.map_err(failure)?;
+            let unread_count = threads.iter().map(|thread| thread.unread).sum();
+            Ok(Unread { unread_count, unread_by_thread: threads.into_iter().map(UnreadThread::from).collect() })
+        })
+        .await
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingCounts")]
+struct Counts {
+    total_count: i64,
+    by_type: CountsByType,
+}
+
+/// Unread messages by the type of their thread.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingCountsByType")]
+struct CountsByType {
+    chat: i64,
+    group: i64,
+    sms: i64,
+}
+
+impl From<UnreadTotals> for Counts {
+    fn from(UnreadTotals { chat, group, sms }: UnreadTotals) -> Self {
+        Self { total_count: chat + group + sms, by_type: CountsByType { chat, group, sms } }
+    }
+}
+
+/// Where to mark everything as read.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingMarkAllParams", example)]
+struct MarkAllParams {
+    /// All threads if missing.
+    thread_id: Int,
+}
+
+impl Example for MarkAllParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingUnread")]
+struct Unread {
+    unread_count: i64,
+    unread_by_thread: Vec<UnreadThread>,
+}
+
+/// A thread that holds unread messages.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingUnreadThread")]
+struct UnreadThread {
+    thread_id: i64,
+    thread_name: String,
+    unread_count: i64,
+}
+
+impl From<InboxEntry> for UnreadThread {
+    fn from(entry: InboxEntry) -> Self {
+        Self { thread_id: entry.conversation.id.0, thread_name: entry.conversation.name, unread_count: entry.unread }
+    }
+}

@@ -1,0 +1,189 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde::Serialize;
+use storage::{ConversationId, InboxEntry, MessageId};
+use tokio::time::Instant;
+
+use super::{Reply, Tag, failure, wire::Message};
+use crate::dialects::{
+    House,
+    jsonrpc::{Call, Failure},
+    loose::{Int, Text},
+    odoo_time,
+    session::Session,
+};
+
+pub(super) struct Polls(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Polls {
+    /// Waits for messages of a thread
+    ///
+    /// With `last_message_id`, 0 included: answers at once if the thread holds messages with a larger id, oldest first, at
+    /// most 100 at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
+    /// it answers with none.
+    #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
+    async fn messages(&self, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
+        call.logged_in(session, |login, params| async move {
+            let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
+            let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
+            let deadline = deadline(params.timeout)?;
+            let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline).await.map_err(failure)?;
+            let messages = Message::all(messages, &self.0);
+            Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
+        })
+        .await
+    }
+
+    /// Waits for updates of all threads
+    ///
+    /// Answers when others have posted, or when the caller has read, since this session was last told. Each session is
+    /// remembered; its first poll starts from now. With `last_check`, what others have posted after that time is an
+    /// update instead. After `timeout` seconds it answers with none.
+    #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
+    async fn updates(&self, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
+        call.logged_in(session, |login, params| async move {
+            let deadline = deadline(params.timeout)?;
+            let since = match params.last_check.optional("last_check")? {
+                Some(text) => Some(time(text.trim()).ok_or(Failure::refusal("last_check must be a time in ISO 8601"))?),
+                None => None,
+            };
+            // Noted before waiting, so that a client that goes away meanwhile misses nothing.
+            let told = login.told().unwrap_or_else(|| {
+                let now = self.0.chat.position();
+                self.0.auth.told(&login, now);
+                now
+            });
+            let updates = self.0.chat.updates(&login, Some(told), since, deadline).await.map_err(failure)?;
+            self.0.auth.told(&login, updates.position);
+            Ok(Updates {
+                has_updates: !updates.changed.is_empty(),
+                unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
+                threads_with_updates: updates.changed.into_iter().map(ThreadUpdate::from).collect(),
+            })
+        })
+        .await
+    }
+}
+
+/// When a poll gives up: after 30 seconds unless the caller says otherwise, after 60 at the latest.
+fn deadline(timeout: Int) -> Result<Instant, Failure> {
+    let seconds = timeout.optional("timeout")?.unwrap_or(30).clamp(0, 60);
+    Ok(Instant::now() + Duration::from_secs(seconds.unsigned_abs()))
+}
+
+/// A time in ISO 8601, or as Odoo writes it; UTC if it names no zone.
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.replacen(' ', "T", 1);
+    let zoned = || DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%#z").map(|time| time.to_utc());
+    let plain = || NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f").map(|time| time.and_utc());
+    let day = || NaiveDate::parse_from_str(&text, "%Y-%m-%d").map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc());
+    // What no store can compare with is no time either.
+    zoned().or_else(|_| plain()).or_else(|_| day()).ok().filter(|time| (1..=9999).contains(&time.year()))
+}
+
+/// Where to wait, and for how long.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingPollMessagesParams", example)]
+struct MessagesParams {
+    thread_id: Int,
+    /// The newest message that the caller has; 0 for none.
+    last_message_id: Int,
+    /// Seconds, from 0 to 60; 30 by default.
+    timeout: Int,
+}
+
+impl Example for MessagesParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1), last_message_id: Int::Given(5), timeout: Int::Given(30) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingNewMessages")]
+struct NewMessages {
+    has_new: bool,
+    count: usize,
+    messages: Vec<Message>,
+}
+
+/// Since when to look for updates, and how long to wait.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingPollUpdatesParams", example)]
+struct UpdatesParams {
+    /// Seconds, from 0 to 60; 30 by default.
+    timeout: Int,
+    /// A time in ISO 8601; UTC if it names no zone.
+    last_check: Text,
+}
+
+impl Example for UpdatesParams {
+    fn example() -> Self {
+        Self { timeout: Int::Given(30), last_check: Text::Missing }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingUpdates")]
+struct Updates {
+    has_updates: bool,
+    /// In all threads of the caller.
+    unread_count: i64,
+    /// Those that have changed, most recent first.
+    threads_with_updates: Vec<ThreadUpdate>,
+}
+
+/// A thread in which something has changed.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingThreadUpdate")]
+struct ThreadUpdate {
+    thread_id: i64,
+    thread_name: String,
+    unread_count: i64,
+    /// The newest message's body; empty if there is none.
+    last_message: String,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC; empty if there is no message.
+    last_message_date: String,
+}
+
+impl From<InboxEntry> for ThreadUpdate {
+    fn from(entry: InboxEntry) -> Self {
+        Self {
+            thread_id: entry.conversation.id.0,
+            last_message_date: entry.conversation.last_message_at.map(odoo_time).unwrap_or_default(),
+            thread_name: entry.conversation.name,
+            unread_count: entry.unread,
+            last_message: entry.last_message.map(|message| message.body).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{odoo_time, time};
+
+    #[test]
+    fn times_are_understood_with_and_without_zone_and_fraction() {
+        for text in [
+            "2025-12-03T10:30:45",
+            "2025-12-03 10:30:45",
+            "2025-12-03T10:30:45.123456",
+            "2025-12-03T10:30:45Z",
+            "2025-12-03T10:30:45.5+00:00",
+            "2025-12-03T17:30:45+0700",
+            "2025-12-03 17:30:45+07",
+        ] {
+            assert_eq!(time(text).map(odoo_time).as_deref(), Some("2025-12-03 10:30:45"), "{text}");
+        }
+        assert_eq!(time("2025-12-03").map(odoo_time).as_deref(), Some("2025-12-03 00:00:00"));
+    }
+
+    #[test]
+    fn what_is_no_time_is_not_guessed_at() {
+        for text in ["", "yesterday", "1764757845", "2025-13-03T10:30:45", "+99999-01-01T00:00:00", "-0001-01-01T00:00:00Z"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}

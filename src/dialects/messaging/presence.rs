@@ -1,0 +1,153 @@
+use poem_openapi::{Enum, Object, OpenApi, types::Example};
+use serde::Serialize;
+
+use super::{
+    Reply, Tag, failure,
+    people::resolve,
+    wire::{id_of, user_of},
+};
+use crate::{
+    chat::{self, PersonPresence},
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure},
+        loose::{IntList, Ints, Text},
+        odoo_time,
+        session::Session,
+    },
+};
+
+pub(super) struct Presence(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Presence {
+    /// Sets the caller's presence
+    ///
+    /// `away` and `offline` last until the next update or login; `online` means: as the caller's activity says.
+    #[oai(path = "/presence/update", method = "post", operation_id = "messaging_presence_update")]
+    async fn update(&self, call: Call<UpdateParams>, session: Session) -> Reply<Updated> {
+        call.logged_in(session, |login, params| async move {
+            let status = match params.status.optional("status")?.as_deref() {
+                None | Some("online") => chat::Status::Online,
+                Some("away") => chat::Status::Away,
+                Some("offline") => chat::Status::Offline,
+                Some(_) => return Err(Failure::refusal("status must be online, away or offline")),
+            };
+            self.0.chat.set_status(&login, status).await.map_err(failure)?;
+            Ok(Updated { success: true, partner_id: login.partner.0, user_id: login.user.0, status: status.into() })
+        })
+        .await
+    }
+
+    /// Tells who is there
+    ///
+    /// In the order asked; ids that stand for nobody are left out.
+    #[oai(path = "/presence/status", method = "post", operation_id = "messaging_presence_status")]
+    async fn status(&self, call: Call<StatusParams>, session: Session) -> Reply<Present> {
+        call.logged_in(session, |_, params| async move {
+            let ids = params.partner_ids.required("partner_ids", "partner_ids required")?.all("partner_ids")?;
+            if ids.is_empty() {
+                return Err(Failure::refusal("partner_ids required"));
+            }
+            let people = resolve(&self.0, &ids).await?;
+            if people.is_empty() {
+                return Err(Failure::refusal("No valid partners found"));
+            }
+            let presence = self.0.chat.presence(people).await.map_err(failure)?;
+            Ok(Present { presence: presence.into_iter().map(PartnerPresence::from).collect() })
+        })
+        .await
+    }
+}
+
+/// Whether a partner can be expected to answer.
+#[derive(Clone, Copy, Debug, Enum, Serialize)]
+#[oai(rename = "MessagingStatus", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Online,
+    Away,
+    Offline,
+}
+
+impl From<chat::Status> for Status {
+    fn from(status: chat::Status) -> Self {
+        match status {
+            chat::Status::Online => Self::Online,
+            chat::Status::Away => Self::Away,
+            chat::Status::Offline => Self::Offline,
+        }
+    }
+}
+
+/// What others are to see of the caller.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingPresenceParams", example)]
+struct UpdateParams {
+    /// `online` (the default), `away` or `offline`.
+    status: Text,
+}
+
+impl Example for UpdateParams {
+    fn example() -> Self {
+        Self { status: Text::Given("away".into()) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingPresenceUpdated")]
+struct Updated {
+    success: bool,
+    partner_id: i64,
+    user_id: i64,
+    status: Status,
+}
+
+/// Whom to ask about.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingPresenceStatusParams", example)]
+struct StatusParams {
+    /// Ids of users or partners.
+    partner_ids: Ints,
+}
+
+impl Example for StatusParams {
+    fn example() -> Self {
+        Self { partner_ids: Ints::Given(IntList { numbers: vec![6, 7], others: false }) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingPresent")]
+struct Present {
+    presence: Vec<PartnerPresence>,
+}
+
+/// Somebody, and whether they are there.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingPartnerPresence")]
+struct PartnerPresence {
+    /// The user's id, or the partner's if it has no user.
+    id: i64,
+    name: String,
+    partner_id: i64,
+    #[oai(nullable)]
+    user_id: Option<i64>,
+    status: Status,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC; null if never.
+    #[oai(nullable)]
+    last_seen: Option<String>,
+}
+
+impl From<PersonPresence> for PartnerPresence {
+    fn from(PersonPresence { person, status, last_seen }: PersonPresence) -> Self {
+        Self {
+            id: id_of(&person),
+            partner_id: person.partner.id.0,
+            user_id: user_of(&person),
+            name: person.partner.name,
+            status: status.into(),
+            last_seen: last_seen.map(odoo_time),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+use poem_openapi::{Object, OpenApi, param::Path, types::Example};
+use serde::Serialize;
+use storage::{ConversationId, ThreadType};
+
+use super::{
+    Reply, Tag, failure,
+    people::resolve,
+    wire::{Contact, Participant, ThreadKind, user_of},
+};
+use crate::{
+    chat::{self, InboxLine, NewThread, Thing},
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure, Nothing},
+        loose::{Int, IntList, Ints, PathInt, Text},
+        odoo_time,
+        session::Session,
+    },
+};
+
+pub(super) struct Threads(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Threads {
+    /// Lists threads
+    ///
+    /// The caller's threads, most recent message first. A `thread_type` that does not exist finds none.
+    #[oai(path = "/threads", method = "post", operation_id = "messaging_threads")]
+    async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<ThreadList> {
+        call.logged_in(session, |login, params| async move {
+            let thread_type = match params.thread_type.optional("thread_type")?.as_deref().map(ThreadType::parse) {
+                Some(None) => return Ok(ThreadList { threads: Vec::new() }),
+                known => known.flatten(),
+            };
+            let lines = self.0.chat.inbox(&login, thread_type).await.map_err(failure)?;
+            Ok(ThreadList { threads: lines.into_iter().map(Thread::from).collect() })
+        })
+        .await
+    }
+
+    /// Creates a thread
+    ///
+    /// The caller is always in. Ids in `partner_ids` that stand for nobody are left out.
+    #[oai(path = "/thread/create", method = "post", operation_id = "messaging_thread_create")]
+    async fn create(&self, call: Call<CreateParams>, session: Session) -> Reply<Created> {
+        call.logged_in(session, |login, params| async move {
+            let name = params.name.optional("name")?.filter(|name| !name.trim().is_empty());
+            let name = name.ok_or(Failure::refusal("name is required"))?;
+            let thread_type = match params.thread_type.optional("thread_type")? {
+                None => ThreadType::Chat,
+                Some(word) => ThreadType::parse(&word).ok_or(Failure::refusal("thread_type must be chat, group or sms"))?,
+            };
+            let IntList { numbers, .. } = params.partner_ids.optional("partner_ids")?.unwrap_or_default();
+            let people = resolve(&self.0, &numbers).await?;
+            let participants = people.iter().map(|person| person.partner.id).collect();
+            let new = NewThread { name, thread_type, participants };
+            let thread = self.0.chat.create_conversation(&login, new).await.map_err(failure)?;
+            Ok(Created { success: true, thread_id: thread.id.0, name: thread.name })
+        })
+        .await
+    }
+
+    /// Lists participants
+    ///
+    /// Who is in a thread of the caller's, in the order in which they joined.
+    #[oai(path = "/thread/participants/:id", method = "post", operation_id = "messaging_thread_participants")]
+    async fn participants(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<ThreadPeople> {
+        call.logged_in(session, |login, _| async move {
+            let (thread, people) = self.0.chat.participants(&login, ConversationId(id.0)).await.map_err(failure)?;
+            let participants = people.into_iter().map(|participant| participant.person.into()).collect();
+            Ok(ThreadPeople { thread_id: thread.id.0, thread_name: thread.name, participants })
+        })
+        .await
+    }
+
+    /// Adds a participant
+    ///
+    /// To a thread of the caller's. Adding somebody who is in already succeeds.
+    #[oai(path = "/thread/add_participant", method = "post", operation_id = "messaging_thread_add_participant")]
+    async fn add_participant(&self, call: Call<AddParams>, session: Session) -> Reply<Added> {
+        call.logged_in(session, |login, params| async move {
+            const MISSING: &str = "thread_id and partner_id are required";
+            let thread_id = params.thread_id.required("thread_id", MISSING)?;
+            let id = params.partner_id.required("partner_id", MISSING)?;
+            let person = resolve(&self.0, &[id]).await?.pop();
+            let person = person.ok_or_else(|| failure(chat::Error::NotFound(Thing::Partner)))?;
+            self.0.chat.add_participant(&login, ConversationId(thread_id), &person).await.map_err(failure)?;
+            let (partner_id, user_id) = (person.partner.id.0, user_of(&person));
+            Ok(Added { success: true, thread_id, partner_id, user_id, participant: person.into() })
+        })
+        .await
+    }
+}
+
+/// Which threads to list.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingThreadsParams", example)]
+struct ListParams {
+    /// `chat`, `group` or `sms`; all if missing.
+    thread_type: Text,
+}
+
+impl Example for ListParams {
+    fn example() -> Self {
+        Self { thread_type: Text::Given("chat".into()) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingThreads")]
+struct ThreadList {
+    threads: Vec<Thread>,
+}
+
+/// A thread in the caller's list.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingThread")]
+struct Thread {
+    id: i64,
+    name: String,
+    r#type: ThreadKind,
+    participants: Vec<Participant>,
+    /// The newest message's body; empty if there is none.
+    last_message: String,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC; empty if there is no message.
+    last_message_date: String,
+    /// How many messages of others the caller has not read.
+    unread_count: i64,
+}
+
+impl From<InboxLine> for Thread {
+    fn from(InboxLine { entry, people }: InboxLine) -> Self {
+        let last_message_date = entry.conversation.last_message_at.map(odoo_time).unwrap_or_default();
+        Self {
+            id: entry.conversation.id.0,
+            name: entry.conversation.name,
+            r#type: entry.conversation.thread_type.into(),
+            participants: people.into_iter().map(Participant::from).collect(),
+            last_message: entry.last_message.map(|message| message.body).unwrap_or_default(),
+            last_message_date,
+            unread_count: entry.unread,
+        }
+    }
+}
+
+/// A thread to be created.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingThreadCreateParams", example)]
+struct CreateParams {
+    name: Text,
+    /// Ids of users or partners.
+    partner_ids: Ints,
+    /// `chat` (the default), `group` or `sms`.
+    thread_type: Text,
+}
+
+impl Example for CreateParams {
+    fn example() -> Self {
+        Self {
+            name: Text::Given("Project".into()),
+            partner_ids: Ints::Given(IntList { numbers: vec![7, 8], others: false }),
+            thread_type: Text::Given("group".into()),
+        }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingThreadCreated")]
+struct Created {
+    success: bool,
+    thread_id: i64,
+    name: String,
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingThreadPeople")]
+struct ThreadPeople {
+    thread_id: i64,
+    thread_name: String,
+    participants: Vec<Contact>,
+}
+
+/// Whom to bring into which thread.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingAddParticipantParams", example)]
+struct AddParams {
+    thread_id: Int,
+    /// The id of a user or partner.
+    partner_id: Int,
+}
+
+impl Example for AddParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1), partner_id: Int::Given(8) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingParticipantAdded")]
+struct Added {
+    success: bool,
+    thread_id: i64,
+    partner_id: i64,
+    #[oai(nullable)]
+    user_id: Option<i64>,
+    participant: Participant,
+}

@@ -1,0 +1,264 @@
+//! What several routes have in common on the wire.
+
+use std::borrow::Cow;
+
+use poem_openapi::{
+    Enum, Object,
+    registry::{MetaSchema, MetaSchemaRef},
+    types::{Example, ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
+};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use storage::{Attachment, MessageType, Person, Seen, ThreadType};
+
+use crate::{
+    config::PartnerOrUser,
+    dialects::{House, loose::Int, odoo_time},
+};
+
+/// Somebody in a thread.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingParticipant")]
+pub(super) struct Participant {
+    /// The user's id, or the partner's if it has no user.
+    id: i64,
+    name: String,
+    partner_id: i64,
+    #[oai(nullable)]
+    user_id: Option<i64>,
+}
+
+impl From<Person> for Participant {
+    fn from(person: Person) -> Self {
+        Self { id: id_of(&person), partner_id: person.partner.id.0, user_id: user_of(&person), name: person.partner.name }
+    }
+}
+
+/// Somebody, and how to reach them.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingContact")]
+pub(super) struct Contact {
+    /// The user's id, or the partner's if it has no user.
+    id: i64,
+    name: String,
+    partner_id: i64,
+    #[oai(nullable)]
+    user_id: Option<i64>,
+    email: TextOrFalse,
+    phone: TextOrFalse,
+    mobile: TextOrFalse,
+}
+
+impl From<Person> for Contact {
+    fn from(person: Person) -> Self {
+        Self {
+            id: id_of(&person),
+            partner_id: person.partner.id.0,
+            user_id: user_of(&person),
+            name: person.partner.name,
+            email: TextOrFalse(person.partner.email),
+            phone: TextOrFalse(person.partner.phone),
+            mobile: TextOrFalse(person.partner.mobile),
+        }
+    }
+}
+
+/// The id by which clients know a person.
+pub(super) fn id_of(person: &Person) -> i64 {
+    user_of(person).unwrap_or(person.partner.id.0)
+}
+
+pub(super) fn user_of(person: &Person) -> Option<i64> {
+    person.user.map(|user| user.0)
+}
+
+/// A message of a thread.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingMessage")]
+pub(super) struct Message {
+    id: i64,
+    /// The author's partner id, or, if the server is set so, the user id.
+    author_id: i64,
+    author_partner_id: i64,
+    #[oai(nullable)]
+    author_user_id: Option<i64>,
+    author_name: String,
+    /// Exactly as sent; clients escape.
+    body: String,
+    message_type: Kind,
+    /// Of the caller's own messages, whether anybody else has read them; of others', whether the caller has.
+    is_read: bool,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    created_date: String,
+    attachments: Vec<File>,
+}
+
+impl Message {
+    pub(super) fn of(Seen { message, is_read }: Seen, house: &House) -> Self {
+        let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
+        Self {
+            id: message.id.0,
+            author_id: match house.config.messaging.author_id {
+                PartnerOrUser::Partner => partner,
+                PartnerOrUser::User => user.unwrap_or(partner),
+            },
+            author_partner_id: partner,
+            author_user_id: user,
+            author_name: message.author.name,
+            body: message.body,
+            message_type: message.message_type.into(),
+            is_read,
+            created_date: odoo_time(message.created_at),
+            attachments: message.attachments.into_iter().map(|file| File::of(file, house)).collect(),
+        }
+    }
+
+    pub(super) fn all(messages: Vec<Seen>, house: &House) -> Vec<Self> {
+        messages.into_iter().map(|seen| Self::of(seen, house)).collect()
+    }
+}
+
+/// A file as it hangs on a message.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingFile")]
+pub(super) struct File {
+    id: i64,
+    name: String,
+    mimetype: String,
+    file_size: i64,
+    /// Where its bytes are, for those who may read them.
+    url: String,
+    /// Whoever adds it to the address as `access_token` may read the bytes.
+    access_token: String,
+}
+
+impl File {
+    fn of(file: Attachment, house: &House) -> Self {
+        Self {
+            id: file.id.0,
+            url: url_of(&file, house),
+            name: file.name,
+            mimetype: file.mimetype,
+            file_size: file.size_bytes,
+            access_token: file.access_token,
+        }
+    }
+}
+
+/// Where the bytes of a file are.
+pub(super) fn url_of(file: &Attachment, house: &House) -> String {
+    format!("{}/api/messaging/attachment/{}", house.base_url, file.id)
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, Enum, Serialize)]
+#[oai(rename = "MessagingMessageType", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Text,
+    File,
+    Image,
+    Video,
+    Notice,
+    Profile,
+}
+
+impl From<MessageType> for Kind {
+    fn from(kind: MessageType) -> Self {
+        match kind {
+            MessageType::Text => Self::Text,
+            MessageType::File => Self::File,
+            MessageType::Image => Self::Image,
+            MessageType::Video => Self::Video,
+            MessageType::Notice => Self::Notice,
+            MessageType::Profile => Self::Profile,
+        }
+    }
+}
+
+/// The kind of a thread.
+#[derive(Clone, Copy, Debug, Enum, Serialize)]
+#[oai(rename = "MessagingThreadType", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ThreadKind {
+    Chat,
+    Group,
+    Sms,
+}
+
+impl From<ThreadType> for ThreadKind {
+    fn from(kind: ThreadType) -> Self {
+        match kind {
+            ThreadType::Chat => Self::Chat,
+            ThreadType::Group => Self::Group,
+            ThreadType::Sms => Self::Sms,
+        }
+    }
+}
+
+/// Which thread is meant.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingThreadParams", example)]
+pub(super) struct ThreadParams {
+    pub thread_id: Int,
+}
+
+impl Example for ThreadParams {
+    fn example() -> Self {
+        Self { thread_id: Int::Given(1) }
+    }
+}
+
+/// A text, or `false` where there is none, as Odoo writes it.
+#[derive(Clone, Debug)]
+pub(super) struct TextOrFalse(Option<String>);
+
+impl Serialize for TextOrFalse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.serialize_bool(false),
+        }
+    }
+}
+
+impl Type for TextOrFalse {
+    const IS_REQUIRED: bool = true;
+
+    type RawElementValueType = Self;
+    type RawValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "TextOrFalse".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
+        let no = MetaSchema { enum_items: vec![Value::Bool(false)], ..MetaSchema::new("boolean") };
+        inline(MetaSchema { one_of: vec![inline(MetaSchema::new("string")), inline(no)], ..MetaSchema::ANY })
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ParseFromJSON for TextOrFalse {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        match value {
+            Some(Value::String(text)) => Ok(Self(Some(text))),
+            Some(Value::Bool(false)) => Ok(Self(None)),
+            value => Err(ParseError::expected_type(value.unwrap_or_default())),
+        }
+    }
+}
+
+impl ToJSON for TextOrFalse {
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.clone().map_or(Value::Bool(false), Value::String))
+    }
+}

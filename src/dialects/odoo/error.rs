@@ -1,0 +1,39 @@
+//! How failures of the chat read on Odoo's wire. Those of the doorkeeper read alike in all rooms with a cookie session:
+//! [`super::super::session::fault`].
+
+use crate::{
+    chat::{Error, Thing},
+    dialects::jsonrpc::Fault,
+};
+
+/// The chat's failure as one of Odoo's exceptions.
+pub(super) fn fault(error: &Error) -> Fault {
+    match error {
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment) => {
+            Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
+        }
+        Error::Forbidden => {
+            Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
+        }
+        Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
+        Error::TooLarge { .. } | Error::TooMany(_) => user_error(error.to_string()),
+        Error::Unavailable(cause) => Fault::unavailable(cause),
+        Error::Internal(cause) => Fault::internal(cause),
+    }
+}
+
+/// Something that the caller can mend.
+pub(super) fn user_error(message: String) -> Fault {
+    Fault::new("odoo.exceptions.UserError", message)
+}
+
+/// A value that means nothing where it stands.
+pub(super) fn value_error(message: String) -> Fault {
+    Fault::new("builtins.ValueError", message)
+}
+
+/// A database other than the one that is served, in PostgreSQL's words.
+pub(super) fn no_database(name: &str) -> Fault {
+    let message = format!("connection to server failed: FATAL:  database \"{name}\" does not exist\n");
+    Fault::new("psycopg2.OperationalError", message)
+}

@@ -1,0 +1,294 @@
+//! Search domains: conditions on fields, with their operators in front (Polish notation).
+
+use std::{cmp::Ordering, collections::HashSet};
+
+use serde_json::Value;
+
+use super::fields::{Cell, Path, Side};
+use crate::{
+    chat::{Contact, Deactivated},
+    dialects::{jsonrpc::Fault, odoo::error::value_error},
+};
+
+/// More conditions than anybody writes; each costs time for every person.
+const LONGEST: usize = 256;
+
+/// A condition on people.
+pub(super) struct Domain(Vec<Token>);
+
+enum Token {
+    And,
+    Or,
+    Not,
+    /// Odoo's `(1, '=', 1)` and `(0, '=', 1)`.
+    Constant(bool),
+    Term(Path, Test),
+}
+
+/// What is asked of a field's value.
+struct Test {
+    ask: Ask,
+    negated: bool,
+}
+
+enum Ask {
+    In(Choices),
+    Like(Pattern),
+    Compare(Cell, fn(Ordering) -> bool),
+}
+
+impl Domain {
+    /// Takes a list of terms and operators; none at all hold for everybody.
+    pub(super) fn parse(side: Side, domain: Option<Value>) -> Result<Self, Fault> {
+        let items = match domain {
+            Some(Value::Array(items)) => items,
+            None | Some(Value::Null | Value::Bool(false)) => Vec::new(),
+            Some(Value::Bool(true) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+                return Err(malformed("it must be a list"));
+            }
+        };
+        if items.len() > LONGEST {
+            return Err(malformed("it is too long"));
+        }
+        let tokens = items.into_iter().map(|item| Token::parse(side, item)).collect::<Result<Vec<_>, _>>()?;
+        let mut operands = 0_usize;
+        for token in tokens.iter().rev() {
+            operands = operands.checked_sub(token.operands()).ok_or_else(|| malformed("an operator lacks operands"))? + 1;
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Deactivated users are found only by those who ask about `active`.
+    pub(super) fn deactivated(&self) -> Deactivated {
+        let asks = self.0.iter().any(|token| matches!(token, Token::Term(path, _) if path.is("active")));
+        if asks { Deactivated::Shown } else { Deactivated::Hidden }
+    }
+
+    /// Whether all of it holds. Read from the end, every operator finds its operands on a stack.
+    pub(super) fn holds(&self, contact: &Contact) -> bool {
+        let mut stack: Vec<bool> = Vec::with_capacity(self.0.len());
+        for token in self.0.iter().rev() {
+            let mut pop = || stack.pop().expect("`parse` has counted the operands");
+            let value = match token {
+                Token::And => pop() & pop(),
+                Token::Or => pop() | pop(),
+                Token::Not => !pop(),
+                Token::Constant(value) => *value,
+                Token::Term(path, test) => test.passes(&path.value(contact)),
+            };
+            stack.push(value);
+        }
+        stack.into_iter().all(|value| value)
+    }
+}
+
+impl Token {
+    fn operands(&self) -> usize {
+        match self {
+            Self::And | Self::Or => 2,
+            Self::Not => 1,
+            Self::Constant(_) | Self::Term(..) => 0,
+        }
+    }
+
+    fn parse(side: Side, item: Value) -> Result<Self, Fault> {
+        let leaf = match item {
+            Value::String(operator) => {
+                return match operator.as_str() {
+                    "&" => Ok(Self::And),
+                    "|" => Ok(Self::Or),
+                    "!" => Ok(Self::Not),
+                    _ => Err(malformed("an operator must be '&', '|' or '!'")),
+                };
+            }
+            Value::Array(leaf) => leaf,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(bad_leaf()),
+        };
+        match <[Value; 3]>::try_from(leaf) {
+            Ok([Value::String(path), Value::String(operator), operand]) => {
+                let path = Path::parse(side, &path)?;
+                if operator == "=?" && is_unset(&operand) {
+                    return Ok(Self::Constant(true));
+                }
+                Ok(Self::Term(path, Test::parse(&operator, operand)?))
+            }
+            Ok([Value::Number(left), Value::String(operator), Value::Number(right)]) if operator == "=" => {
+                Ok(Self::Constant(left == right))
+            }
+            Ok(_) | Err(_) => Err(bad_leaf()),
+        }
+    }
+}
+
+impl Test {
+    fn parse(operator: &str, operand: Value) -> Result<Self, Fault> {
+        let (operator, negated) = match operator {
+            "!=" | "<>" => ("=", true),
+            _ => operator.strip_prefix("not ").map_or((operator, false), |operator| (operator, true)),
+        };
+        let ask = match operator {
+            "=" | "==" | "=?" | "in" => Ask::In(Choices::parse(operand)?),
+            "like" => Ask::Like(Pattern::within(&text(operand)?, false)),
+            "ilike" => Ask::Like(Pattern::within(&text(operand)?, true)),
+            "=like" => Ask::Like(Pattern::new(&text(operand)?, false)),
+            "=ilike" => Ask::Like(Pattern::new(&text(operand)?, true)),
+            "<" if !negated => Ask::Compare(bound(operand)?, Ordering::is_lt),
+            ">" if !negated => Ask::Compare(bound(operand)?, Ordering::is_gt),
+            "<=" if !negated => Ask::Compare(bound(operand)?, Ordering::is_le),
+            ">=" if !negated => Ask::Compare(bound(operand)?, Ordering::is_ge),
+            _ => return Err(value_error("Invalid operator in a domain term".into())),
+        };
+        Ok(Self { ask, negated })
+    }
+
+    fn passes(&self, cell: &Cell) -> bool {
+        let passes = match &self.ask {
+            Ask::In(choices) => choices.contain(cell),
+            Ask::Like(pattern) => match cell {
+                Cell::Text(text) | Cell::One(_, text) => pattern.matches(text),
+                Cell::Int(number) => pattern.matches(&number.to_string()),
+                Cell::Unset | Cell::Flag(_) | Cell::Many(_) => false,
+            },
+            Ask::Compare(bound, holds) => match (cell, bound) {
+                (Cell::Int(_), Cell::Int(_)) | (Cell::Text(_), Cell::Text(_)) => holds(cell.compare(bound)),
+                (Cell::One(id, _), Cell::Int(_)) => holds(Cell::Int(*id).compare(bound)),
+                _ => false,
+            },
+        };
+        passes != self.negated
+    }
+}
+
+/// The values that `in` and `=` look for.
+#[derive(Default)]
+struct Choices {
+    numbers: HashSet<i64>,
+    texts: HashSet<String>,
+    yes: bool,
+    /// Looked for as `false` or `null`.
+    unset: bool,
+}
+
+impl Choices {
+    fn parse(operand: Value) -> Result<Self, Fault> {
+        let items = match operand {
+            Value::Array(items) => items,
+            one => vec![one],
+        };
+        let mut choices = Self { unset: false, ..Self::default() };
+        for item in items {
+            match item {
+                Value::Null | Value::Bool(false) => choices.unset = true,
+                Value::Bool(true) => choices.yes = true,
+                // A number that is no id is nobody's.
+                Value::Number(number) => choices.numbers.extend(number.as_i64()),
+                Value::String(text) => drop(choices.texts.insert(text)),
+                Value::Array(_) | Value::Object(_) => return Err(bad_leaf()),
+            }
+        }
+        Ok(choices)
+    }
+
+    fn contain(&self, cell: &Cell) -> bool {
+        match cell {
+            Cell::Unset => self.unset,
+            Cell::Int(number) => self.numbers.contains(number),
+            Cell::Text(text) => self.texts.contains(text),
+            Cell::Flag(true) => self.yes,
+            Cell::Flag(false) => self.unset,
+            Cell::One(id, name) => self.numbers.contains(id) || self.texts.contains(name),
+            Cell::Many(ids) if ids.is_empty() => self.unset,
+            Cell::Many(ids) => ids.iter().any(|id| self.numbers.contains(id)),
+        }
+    }
+}
+
+/// A pattern of SQL's `LIKE`: `%` is any text, `_` any character, a backslash takes the next as it is.
+struct Pattern {
+    parts: Vec<Part>,
+    ignore_case: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Char(char),
+    AnyChar,
+    AnyText,
+}
+
+impl Pattern {
+    fn new(pattern: &str, ignore_case: bool) -> Self {
+        let pattern = if ignore_case { pattern.to_lowercase() } else { pattern.to_owned() };
+        let mut parts = Vec::new();
+        let mut chars = pattern.chars();
+        while let Some(next) = chars.next() {
+            parts.push(match next {
+                '%' => Part::AnyText,
+                '_' => Part::AnyChar,
+                '\\' => Part::Char(chars.next().unwrap_or('\\')),
+                plain => Part::Char(plain),
+            });
+        }
+        Self { parts, ignore_case }
+    }
+
+    /// The same anywhere in a text.
+    fn within(pattern: &str, ignore_case: bool) -> Self {
+        let mut found = Self::new(pattern, ignore_case);
+        found.parts.insert(0, Part::AnyText);
+        found.parts.push(Part::AnyText);
+        found
+    }
+
+    /// Goes through the text once, and back only to the last `%`.
+    fn matches(&self, text: &str) -> bool {
+        let text: Vec<char> = if self.ignore_case { text.to_lowercase().chars().collect() } else { text.chars().collect() };
+        let (mut at, mut part) = (0, 0);
+        let mut retry = None;
+        while at < text.len() {
+            match self.parts.get(part) {
+                Some(Part::AnyText) => {
+                    part += 1;
+                    retry = Some((at, part));
+                }
+                Some(Part::AnyChar) => (at, part) = (at + 1, part + 1),
+                Some(Part::Char(wanted)) if *wanted == text[at] => (at, part) = (at + 1, part + 1),
+                Some(Part::Char(_)) | None => {
+                    let Some((from, after)) = retry else { return false };
+                    retry = Some((from + 1, after));
+                    (at, part) = (from + 1, after);
+                }
+            }
+        }
+        self.parts[part..].iter().all(|part| *part == Part::AnyText)
+    }
+}
+
+fn is_unset(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false))
+}
+
+fn text(operand: Value) -> Result<String, Fault> {
+    match operand {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null | Value::Bool(false) => Ok(String::new()),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => Err(bad_leaf()),
+    }
+}
+
+fn bound(operand: Value) -> Result<Cell, Fault> {
+    match operand {
+        Value::String(text) => Ok(Cell::Text(text)),
+        Value::Number(number) => number.as_i64().map(Cell::Int).ok_or_else(bad_leaf),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(bad_leaf()),
+    }
+}
+
+fn bad_leaf() -> Fault {
+    malformed("a term must be [field, operator, value]")
+}
+
+fn malformed(why: &str) -> Fault {
+    value_error(format!("Malformed domain: {why}"))
+}

@@ -1,0 +1,65 @@
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    Model,
+    fields::{Side, status_word},
+    no_such_method, records,
+};
+use crate::{
+    auth::Caller,
+    dialects::{
+        House,
+        jsonrpc::Fault,
+        odoo::{error, python::Arguments},
+        odoo_time,
+    },
+};
+
+/// `res.partner`: whoever can be talked to.
+pub(super) struct Partners;
+
+#[async_trait]
+impl Model for Partners {
+    fn name(&self) -> &'static str {
+        Side::Partner.model()
+    }
+
+    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+        if method == "im_search" {
+            return im_search(house, caller, arguments).await;
+        }
+        match records::Method::named(method) {
+            Some(method) => records::call(house, Side::Partner, method, arguments).await,
+            None => Err(no_such_method(self, method)),
+        }
+    }
+}
+
+/// Other users whose name contains a text, as Odoo's chat window looks for somebody to talk to.
+async fn im_search(house: &House, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
+    let [name, limit, excluded] = arguments.bind("im_search", 1, ["name", "limit", "excluded_ids"])?;
+    let excluded = excluded.filter(Value::is_array).unwrap_or_else(|| json!([]));
+    let domain =
+        json!([["name", "ilike", name.unwrap_or_default()], ["id", "!=", caller.user.0], ["partner_id", "not in", excluded],]);
+    let (limit, order) = (limit.unwrap_or_else(|| 20.into()), "name, id".into());
+    let search = records::Search::parse(Side::User, Some(domain), None, Some(limit), Some(order))?;
+    let found = records::select(house, Side::User, search).await?;
+    let people = found.iter().map(crate::chat::Contact::person).collect();
+    let people = house.chat.presence(people).await.map_err(|error| error::fault(&error))?;
+    let lines = found.iter().zip(people).filter_map(|(contact, presence)| {
+        let (partner, user) = (&contact.partner, contact.user.as_ref()?);
+        Some(json!({
+            "id": partner.id,
+            "name": partner.name,
+            "email": partner.email.as_deref().map_or(Value::from(false), Value::from),
+            "active": contact.is_active(),
+            "im_status": status_word(presence.status),
+            "is_company": false,
+            "write_date": odoo_time(user.created_at),
+            "user": {"id": user.id, "isInternalUser": true},
+            "type": "partner",
+        }))
+    });
+    Ok(lines.collect())
+}

@@ -1,0 +1,314 @@
+//! What both models of people can do: find them, read them, and say which fields there are.
+
+use std::{cmp::Ordering, collections::HashMap};
+
+use serde_json::{Map, Value, json};
+use storage::{PartnerId, UserId};
+
+use super::{
+    domain::Domain,
+    fields::{Cell, Field, Path, Side, View},
+};
+use crate::{
+    chat::{Contact, Status},
+    dialects::{
+        House,
+        jsonrpc::Fault,
+        odoo::{
+            error::{fault, user_error, value_error},
+            python::Arguments,
+        },
+    },
+};
+
+/// How many people one call may give; whoever wants more asks in pages.
+const MOST: usize = 10_000;
+
+/// The methods by name.
+#[derive(Clone, Copy)]
+pub(super) enum Method {
+    Read,
+    Search,
+    SearchCount,
+    SearchRead,
+    NameGet,
+    NameSearch,
+    FieldsGet,
+}
+
+impl Method {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "read" => Self::Read,
+            "search" => Self::Search,
+            "search_count" => Self::SearchCount,
+            "search_read" => Self::SearchRead,
+            "name_get" => Self::NameGet,
+            "name_search" => Self::NameSearch,
+            "fields_get" => Self::FieldsGet,
+            _ => return None,
+        })
+    }
+}
+
+/// Calls one of the methods on one of the models.
+pub(super) async fn call(house: &House, side: Side, method: Method, arguments: Arguments) -> Result<Value, Fault> {
+    match method {
+        Method::Read => {
+            let [wanted, fields, load] = arguments.bind("read", 1, ["ids", "fields", "load"])?;
+            let reading = Reading::parse(side, fields, load)?;
+            let found = by_id(house, side, &ids(wanted)?).await?;
+            reading.rows(house, side, &found).await
+        }
+        Method::Search => {
+            let names = ["domain", "offset", "limit", "order"];
+            let [domain, offset, limit, order] = arguments.bind("search", 1, names)?;
+            let found = select(house, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            Ok(found.iter().map(|contact| id(side, contact)).collect())
+        }
+        Method::SearchCount => {
+            let [domain, limit] = arguments.bind("search_count", 1, ["domain", "limit"])?;
+            let counted = count(house, side, &Domain::parse(side, domain)?).await?;
+            Ok(counted.min(size(limit, "limit")?.unwrap_or(usize::MAX)).into())
+        }
+        Method::SearchRead => {
+            let names = ["domain", "fields", "offset", "limit", "order", "load"];
+            let [domain, fields, offset, limit, order, load] = arguments.bind("search_read", 0, names)?;
+            let reading = Reading::parse(side, fields, load)?;
+            let found = select(house, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            reading.rows(house, side, &found).await
+        }
+        Method::NameGet => {
+            let [wanted] = arguments.bind("name_get", 1, ["ids"])?;
+            Ok(names(side, &by_id(house, side, &ids(wanted)?).await?))
+        }
+        Method::NameSearch => {
+            let [name, domain, operator, limit] = arguments.bind("name_search", 0, ["name", "args", "operator", "limit"])?;
+            let operator = operator.unwrap_or_else(|| "ilike".into());
+            let mut terms = match domain {
+                Some(Value::Array(terms)) => terms,
+                _ => Vec::new(),
+            };
+            terms.push(json!(["name", operator, name.unwrap_or_default()]));
+            let limit = limit.unwrap_or_else(|| 100.into());
+            let found = select(house, side, Search::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
+            Ok(names(side, &found))
+        }
+        Method::FieldsGet => {
+            let [wanted, attributes] = arguments.bind("fields_get", 0, ["allfields", "attributes"])?;
+            let (wanted, attributes) = (list(wanted), list(attributes));
+            let asked = |field: &&Field| wanted.as_ref().is_none_or(|names| names.iter().any(|name| name == field.name));
+            let described = Field::all(side).filter(asked);
+            Ok(described.map(|field| (field.name, field.description(attributes.as_deref()))).collect())
+        }
+    }
+}
+
+/// Whom to find, in which order, and how many of them.
+pub(super) struct Search {
+    domain: Domain,
+    order: Order,
+    offset: usize,
+    limit: Option<usize>,
+}
+
+impl Search {
+    pub(super) fn parse(
+        side: Side,
+        domain: Option<Value>,
+        offset: Option<Value>,
+        limit: Option<Value>,
+        order: Option<Value>,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            domain: Domain::parse(side, domain)?,
+            order: Order::parse(side, order)?,
+            offset: size(offset, "offset")?.unwrap_or(0),
+            limit: size(limit, "limit")?,
+        })
+    }
+}
+
+/// Fields to sort by, each upwards or downwards.
+struct Order(Vec<(Path, bool)>);
+
+impl Order {
+    fn parse(side: Side, order: Option<Value>) -> Result<Self, Fault> {
+        let default = match side {
+            Side::User => "name, login",
+            Side::Partner => "name, id desc",
+        };
+        let order = order.as_ref().and_then(Value::as_str).filter(|order| !order.trim().is_empty()).unwrap_or(default);
+        let mut terms = Vec::new();
+        // More terms than there are fields say nothing new.
+        for term in order.split(',').take(Field::all(side).count()) {
+            let mut words = term.split_whitespace();
+            let (field, direction, rest) = (words.next(), words.next(), words.next());
+            let down = match (direction.map(str::to_ascii_lowercase).as_deref(), rest) {
+                (None | Some("asc"), None) => false,
+                (Some("desc"), None) => true,
+                _ => return Err(bad_order()),
+            };
+            terms.push((Path::parse(side, field.ok_or_else(bad_order)?)?, down));
+        }
+        Ok(Self(terms))
+    }
+
+    fn key(&self, contact: &Contact) -> Vec<Cell> {
+        self.0.iter().map(|(path, _)| path.value(contact)).collect()
+    }
+
+    fn compare(&self, a: &[Cell], b: &[Cell]) -> Ordering {
+        let terms = self.0.iter().zip(a.iter().zip(b));
+        let mut compared = terms.map(|((_, down), (a, b))| if *down { b.compare(a) } else { a.compare(b) });
+        compared.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    }
+}
+
+fn bad_order() -> Fault {
+    user_error(
+        "Invalid \"order\" specified. A valid \"order\" specification is a comma-separated list of valid field names \
+         (optionally followed by asc/desc for the direction)"
+            .into(),
+    )
+}
+
+/// The people of a search. Of those beyond what is asked for none are kept for long.
+pub(super) async fn select(house: &House, side: Side, search: Search) -> Result<Vec<Contact>, Fault> {
+    let Search { domain, order, offset, limit } = search;
+    let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MOST + 1);
+    let mut kept: Vec<(Vec<Cell>, Contact)> = Vec::new();
+    let settle = |kept: &mut Vec<(Vec<Cell>, Contact)>| {
+        // Stable, so that whom the order does not tell apart come by rising id.
+        kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
+        kept.truncate(keep);
+    };
+    walk(house, side, &domain, |contact| {
+        kept.push((order.key(&contact), contact));
+        if kept.len() >= keep.saturating_mul(2).max(1_000) {
+            settle(&mut kept);
+        }
+    })
+    .await?;
+    settle(&mut kept);
+    if kept.len() > MOST {
+        return Err(user_error(format!("More than {MOST} records at a time cannot be searched; narrow the domain.")));
+    }
+    Ok(kept.into_iter().skip(offset).map(|(_, contact)| contact).collect())
+}
+
+async fn count(house: &House, side: Side, domain: &Domain) -> Result<usize, Fault> {
+    let mut counted = 0;
+    walk(house, side, domain, |_| counted += 1).await?;
+    Ok(counted)
+}
+
+async fn walk(house: &House, side: Side, domain: &Domain, mut visit: impl FnMut(Contact) + Send) -> Result<(), Fault> {
+    let matching = |contact: Contact| {
+        if domain.holds(&contact) {
+            visit(contact);
+        }
+    };
+    let walked = match side {
+        Side::User => house.chat.walk_users(domain.deactivated(), matching).await,
+        Side::Partner => house.chat.walk_contacts(domain.deactivated(), matching).await,
+    };
+    walked.map_err(|error| fault(&error))
+}
+
+/// The people with these ids, in the order asked for; unknown ids are left out.
+async fn by_id(house: &House, side: Side, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
+    if ids.len() > MOST {
+        return Err(user_error(format!("More than {MOST} records at a time cannot be read.")));
+    }
+    let found = match side {
+        Side::User => house.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
+        Side::Partner => house.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
+    };
+    let found = found.map_err(|error| fault(&error))?;
+    let mut found: HashMap<_, _> = found.into_iter().map(|contact| (id(side, &contact), contact)).collect();
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// Which fields to read, and how.
+struct Reading {
+    fields: Vec<&'static Field>,
+    with_names: bool,
+}
+
+impl Reading {
+    fn parse(side: Side, fields: Option<Value>, load: Option<Value>) -> Result<Self, Fault> {
+        let mut chosen = Vec::new();
+        for name in list(fields).unwrap_or_default() {
+            let name = name.as_str().ok_or_else(|| value_error("fields must be a list of names".into()))?;
+            let field = Field::named(side, name)?;
+            if !chosen.iter().any(|known: &&Field| known.name == field.name) {
+                chosen.push(field);
+            }
+        }
+        if chosen.is_empty() {
+            chosen.extend(Field::all(side));
+        }
+        let with_names = load.is_none_or(|load| load == "_classic_read");
+        Ok(Self { fields: chosen, with_names })
+    }
+
+    async fn rows(&self, house: &House, side: Side, contacts: &[Contact]) -> Result<Value, Fault> {
+        let statuses = self.statuses(house, contacts).await?;
+        let row = |(contact, status): (&Contact, Option<Status>)| {
+            let view = View { side, contact, status };
+            let mut row = Map::from_iter([("id".to_owned(), id(side, contact).into())]);
+            for field in &self.fields {
+                row.insert(field.name.into(), field.value(view).into_json(self.with_names));
+            }
+            Value::Object(row)
+        };
+        Ok(contacts.iter().zip(statuses).map(row).collect())
+    }
+
+    async fn statuses(&self, house: &House, contacts: &[Contact]) -> Result<Vec<Option<Status>>, Fault> {
+        if !self.fields.iter().any(|field| field.is_status()) {
+            return Ok(vec![None; contacts.len()]);
+        }
+        let people = contacts.iter().map(Contact::person).collect();
+        let presences = house.chat.presence(people).await.map_err(|error| fault(&error))?;
+        Ok(presences.into_iter().map(|presence| Some(presence.status)).collect())
+    }
+}
+
+fn id(side: Side, contact: &Contact) -> i64 {
+    View { side, contact, status: None }.id()
+}
+
+fn names(side: Side, contacts: &[Contact]) -> Value {
+    contacts.iter().map(|contact| json!([id(side, contact), contact.partner.name])).collect()
+}
+
+/// A list that says something: an empty one, like none, means everything.
+fn list(value: Option<Value>) -> Option<Vec<Value>> {
+    match value {
+        Some(Value::Array(items)) if !items.is_empty() => Some(items),
+        _ => None,
+    }
+}
+
+/// Ids, or one alone.
+fn ids(value: Option<Value>) -> Result<Vec<i64>, Fault> {
+    let number = |value: &Value| value.as_i64().ok_or_else(|| value_error("ids must be whole numbers".into()));
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(Vec::new()),
+        Some(Value::Array(items)) => items.iter().map(number).collect(),
+        Some(one) => Ok(vec![number(&one)?]),
+    }
+}
+
+/// How many; nothing and 0 set no limit.
+fn size(value: Option<Value>, name: &str) -> Result<Option<usize>, Fault> {
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(None),
+        Some(value) => {
+            let number = value.as_u64().ok_or_else(|| value_error(format!("{name} must be a whole number, 0 or greater")))?;
+            Ok(usize::try_from(number).ok().filter(|number| *number > 0))
+        }
+    }
+}

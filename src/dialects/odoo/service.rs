@@ -1,0 +1,210 @@
+//! `/jsonrpc`, for clients that send login and password with every call, and `/web/dataset/*`, for those with a session:
+//! two doors to the same models.
+
+use std::net::IpAddr;
+
+use poem::Request;
+use poem_openapi::{OpenApi, param::Path};
+use serde_json::Value;
+use storage::UserId;
+
+use super::{
+    Tag, error, models,
+    python::Arguments,
+    server,
+    wire::{ModelCall, ServiceCall},
+};
+use crate::{
+    auth::{self, Caller},
+    dialects::{
+        House,
+        jsonrpc::{Call, Fault, Reply},
+        session::{self, Session},
+    },
+};
+
+pub(super) struct ServiceApi(pub(super) House);
+
+/// Models by remote call.
+#[OpenApi(tag = "Tag::Odoo")]
+impl ServiceApi {
+    /// Call a service
+    ///
+    /// `common` has `version`, `about`, `login` and `authenticate`; `db` has `list`, `db_exist` and `server_version`;
+    /// `object` has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
+    #[oai(path = "/jsonrpc", method = "post", operation_id = "jsonrpc")]
+    async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<Value> {
+        let from = session::From::of(request);
+        let reply = call.anybody(async |ServiceCall { service, method, args }: ServiceCall| {
+            let given = [("service", service.is_some()), ("method", method.is_some()), ("args", args.is_some())];
+            let (Some(service), Some(method), Some(args)) = (service, method, args) else {
+                return Err(missing("RPC.jsonrpc()", given).into());
+            };
+            Ok(match service.as_str() {
+                "common" => self.common(&method, args, from).await?,
+                "db" => self.db(&method, args)?,
+                "object" => self.object(&method, args, from).await?,
+                unknown => return Err(Fault::new("builtins.KeyError", unknown.to_owned()).into()),
+            })
+        });
+        reply.await
+    }
+
+    /// Call a model's method
+    #[oai(path = "/web/dataset/call_kw", method = "post", operation_id = "dataset_call_kw")]
+    async fn call_kw(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
+        self.dataset(call, session).await
+    }
+
+    /// Call a model's method, named in the path as well
+    ///
+    /// The path is for whoever reads the server's log; what counts is in the call.
+    #[oai(path = "/web/dataset/call_kw/:model/:method", method = "post", operation_id = "dataset_call_kw_at")]
+    async fn call_kw_at(
+        &self,
+        call: Call<ModelCall>,
+        session: Session,
+        #[oai(name = "model")] _model: Path<String>,
+        #[oai(name = "method")] _method: Path<String>,
+    ) -> Reply<Value> {
+        self.dataset(call, session).await
+    }
+
+    /// Call a model's method, as clients of older versions do
+    #[oai(path = "/web/dataset/call", method = "post", operation_id = "dataset_call")]
+    async fn call(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
+        self.dataset(call, session).await
+    }
+}
+
+impl ServiceApi {
+    async fn dataset(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
+        let reply = call.logged_in(session, async |login, ModelCall { model, method, args, kwargs }: ModelCall| {
+            let given = [("model", model.is_some()), ("method", method.is_some()), ("args", args.is_some())];
+            let (Some(model), Some(method), Some(args)) = (model, method, args) else {
+                return Err(missing("DataSet.call_kw()", given).into());
+            };
+            let arguments = Arguments::new(args, kwargs.unwrap_or_default())?;
+            let model = models::named(&model).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
+            Ok(models::call(model, &self.0, &login, &method, arguments).await?)
+        });
+        reply.await
+    }
+
+    async fn common(&self, method: &str, args: Vec<Value>, from: IpAddr) -> Result<Value, Fault> {
+        let args = Arguments::new(args, Value::Null)?;
+        match method {
+            "version" => {
+                let [] = args.bind("exp_version", 0, [])?;
+                Ok(json(&server::version(&self.0)))
+            }
+            "about" => {
+                let [extended] = args.bind("exp_about", 0, ["extended"])?;
+                let about = Value::from("See http://openerp.com");
+                let version = || self.0.config.odoo.server_version.clone().into();
+                Ok(if extended.is_some_and(|yes| yes == true) { Value::Array(vec![about, version()]) } else { about })
+            }
+            "login" => {
+                let [db, login, password] = args.bind("exp_login", 3, ["db", "login", "password"])?;
+                self.uid(db, login, password, from).await
+            }
+            "authenticate" => {
+                let names = ["db", "login", "password", "user_agent_env"];
+                let [db, login, password, _] = args.bind("exp_authenticate", 4, names)?;
+                self.uid(db, login, password, from).await
+            }
+            unknown => Err(Fault::new("builtins.Exception", format!("Method not found: {unknown}"))),
+        }
+    }
+
+    /// The uid of a login; `false` if it is refused, which clients of this service expect.
+    async fn uid(&self, db: Option<Value>, login: Option<Value>, password: Option<Value>, from: IpAddr) -> Result<Value, Fault> {
+        self.expect_database(db)?;
+        let (Some(Value::String(login)), Some(Value::String(password))) = (login, password) else { return Ok(false.into()) };
+        match self.0.auth.user(&login, &password, from).await {
+            Ok(user) => Ok(user.id.0.into()),
+            Err(auth::Error::Denied) => Ok(false.into()),
+            Err(error) => Err(session::fault(&error)),
+        }
+    }
+
+    fn db(&self, method: &str, args: Vec<Value>) -> Result<Value, Fault> {
+        let args = Arguments::new(args, Value::Null)?;
+        match method {
+            "list" => {
+                let [_] = args.bind("exp_list", 0, ["document"])?;
+                Ok(server::databases(&self.0)?.into())
+            }
+            "db_exist" => {
+                let [name] = args.bind("exp_db_exist", 1, ["db_name"])?;
+                Ok(name.is_some_and(|name| name == self.0.config.database.as_str()).into())
+            }
+            "server_version" => {
+                let [] = args.bind("exp_server_version", 0, [])?;
+                Ok(self.0.config.odoo.server_version.clone().into())
+            }
+            unknown => Err(Fault::new("builtins.KeyError", format!("Method not found: {unknown}"))),
+        }
+    }
+
+    async fn object(&self, method: &str, args: Vec<Value>, from: IpAddr) -> Result<Value, Fault> {
+        let mut args = args.into_iter();
+        let (Some(db), Some(uid), Some(password)) = (args.next(), args.next(), args.next()) else {
+            return Err(Fault::new("builtins.IndexError", "list index out of range"));
+        };
+        self.expect_database(Some(db))?;
+        let caller = self.caller(&uid, &password, from).await?;
+        let mut first: Vec<_> = args.collect();
+        let (model, method, arguments) = match method {
+            "execute" => {
+                let rest = first.split_off(first.len().min(2));
+                let [model, method] = Arguments::new(first, Value::Null)?.bind("execute", 2, ["obj", "method"])?;
+                (model, method, Arguments::new(rest, Value::Null)?)
+            }
+            "execute_kw" => {
+                let names = ["obj", "method", "args", "kw"];
+                let [model, method, args, kw] = Arguments::new(first, Value::Null)?.bind("execute_kw", 3, names)?;
+                let Some(Value::Array(args)) = args else {
+                    return Err(Fault::type_error("argument after * must be an iterable"));
+                };
+                (model, method, Arguments::new(args, kw.unwrap_or_default())?)
+            }
+            unknown => return Err(Fault::new("builtins.NameError", format!("Method not available {unknown}"))),
+        };
+        let (model, method) = (name(model), name(method));
+        let found = models::named(&model).ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
+        models::call(found, &self.0, &caller, &method, arguments).await
+    }
+
+    async fn caller(&self, uid: &Value, password: &Value, from: IpAddr) -> Result<Caller, Fault> {
+        let uid = uid.as_i64().or_else(|| uid.as_str()?.trim().parse().ok()).ok_or_else(Fault::access_denied)?;
+        let password = password.as_str().ok_or_else(Fault::access_denied)?;
+        let user = self.0.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| session::fault(&error))?;
+        let caller = Caller::of(user);
+        self.0.chat.seen(&caller);
+        Ok(caller)
+    }
+
+    fn expect_database(&self, given: Option<Value>) -> Result<(), Fault> {
+        let name = name(given);
+        if name == self.0.config.database { Ok(()) } else { Err(error::no_database(&name)) }
+    }
+}
+
+/// What Python says of those parameters that were not given.
+fn missing<const N: usize>(function: &str, given: [(&'static str, bool); N]) -> Fault {
+    let names: Vec<_> = given.into_iter().filter_map(|(name, given)| (!given).then_some(name)).collect();
+    Fault::missing_arguments(function, &names)
+}
+
+/// A name as it is; anything else as what it looks like, which names nothing.
+fn name(value: Option<Value>) -> String {
+    match value {
+        Some(Value::String(name)) => name,
+        other => other.unwrap_or_default().to_string(),
+    }
+}
+
+fn json(wire: &impl serde::Serialize) -> Value {
+    serde_json::to_value(wire).expect("texts and numbers can be written as JSON")
+}

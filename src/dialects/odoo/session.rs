@@ -1,0 +1,141 @@
+//! `/web/session/*`: logging in and out, and what a session knows of itself.
+
+use poem::{Request, http::StatusCode};
+use poem_openapi::{ApiResponse, OpenApi};
+use serde_json::{Value, json};
+
+use super::{
+    Tag, error,
+    wire::{Credentials, SessionInfo},
+};
+use crate::{
+    auth::{self, SessionId},
+    dialects::{
+        House,
+        jsonrpc::{Call, Fault, Nothing, Reply, page},
+        session::{self, OptionalSession, Session},
+    },
+    telemetry,
+};
+
+/// The modules that a client may ask after; only what this server stands in for.
+const MODULES: [&str; 5] = ["base", "web", "bus", "mail", "messaging_api"];
+
+pub(super) struct SessionApi(pub(super) House);
+
+/// A redirection.
+#[derive(ApiResponse)]
+enum Redirect {
+    /// To where the client starts again; the cookie is cleared.
+    #[oai(status = 303)]
+    SeeOther(#[oai(header = "Location")] String, #[oai(header = "Set-Cookie")] String),
+}
+
+/// The session: a cookie that stands for a login.
+#[OpenApi(tag = "Tag::Odoo")]
+impl SessionApi {
+    /// Log in
+    ///
+    /// The first `Set-Cookie` holds the session. A session presented with the request ends. A wrong password, an unknown
+    /// login and a deactivated user are one and the same `odoo.exceptions.AccessDenied`.
+    #[oai(path = "/web/session/authenticate", method = "post", operation_id = "session_authenticate")]
+    async fn authenticate(&self, request: &Request, call: Call<Credentials>, presented: OptionalSession) -> Reply<SessionInfo> {
+        let from = session::From::of(request);
+        let mut cookie = None;
+        let given = &mut cookie;
+        let reply = call.anybody(async move |credentials: Credentials| {
+            let (db, login, password) = complete(credentials)?;
+            if db != self.0.config.database {
+                return Err(error::no_database(&db).into());
+            }
+            let (Some(login), Some(password)) = (login, password) else { return Err(Fault::access_denied().into()) };
+            let entered = self.0.auth.log_in(&login, &password, from, presented.0.id()).await;
+            let (id, login) = entered.map_err(|error| session::fault(&error))?;
+            *given = Some(self.cookie(&id));
+            Ok(SessionInfo::new(&self.0, &login, &id))
+        });
+        reply.await.with_cookie(cookie)
+    }
+
+    /// Who is logged in
+    #[oai(path = "/web/session/get_session_info", method = "post", operation_id = "session_get_session_info")]
+    async fn get_session_info(&self, call: Call<Nothing>, session: Session) -> Reply<SessionInfo> {
+        let id = session.id().cloned();
+        let cookie = id.as_ref().map(|id| self.cookie(id));
+        let reply = call.logged_in(session, async |login, _| {
+            let id = id.as_ref().ok_or_else(Fault::session_expired)?;
+            Ok(SessionInfo::new(&self.0, &login, id))
+        });
+        reply.await.with_cookie(cookie)
+    }
+
+    /// Whether the session is alive
+    ///
+    /// There is no result if it is.
+    #[oai(path = "/web/session/check", method = "post", operation_id = "session_check")]
+    async fn check(&self, call: Call<Nothing>, session: Session) -> Reply<Value> {
+        call.logged_in(session, async |_, _| Ok(Value::Null)).await.without_result()
+    }
+
+    /// Log out
+    ///
+    /// There is no result.
+    #[oai(path = "/web/session/destroy", method = "post", operation_id = "session_destroy")]
+    async fn destroy(&self, call: Call<Nothing>, session: Session) -> Reply<Value> {
+        let reply = call.logged_in(session, async |login, _| {
+            self.0.auth.log_out(&login).await.map_err(|error| session::fault(&error))?;
+            Ok(Value::Null)
+        });
+        reply.await.without_result().with_cookie(Some(session::no_cookie(self.0.is_secure())))
+    }
+
+    /// Log out and start again
+    ///
+    /// For a browser's address line. Works without a session, too.
+    #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
+    async fn logout(&self, session: OptionalSession) -> poem::Result<Redirect> {
+        if let Some(login) = session.0.known() {
+            let ended = self.0.auth.log_out(login).await;
+            ended.map_err(|error| poem::Error::from_response(not_logged_out(&error)))?;
+        }
+        Ok(Redirect::SeeOther("/".into(), session::no_cookie(self.0.is_secure())))
+    }
+
+    /// The installed modules
+    #[oai(path = "/web/session/modules", method = "post", operation_id = "session_modules")]
+    async fn modules(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<String>> {
+        call.logged_in(session, async |_, _| Ok(MODULES.map(String::from).to_vec())).await
+    }
+
+    /// The languages to choose from
+    ///
+    /// Pairs of a code and a name.
+    #[oai(path = "/web/session/get_lang_list", method = "post", operation_id = "session_get_lang_list")]
+    async fn get_lang_list(&self, call: Call<Nothing>) -> Reply<Value> {
+        call.anybody(async |_| Ok(json!([["en_US", "English (US)"]]))).await
+    }
+}
+
+impl SessionApi {
+    fn cookie(&self, id: &SessionId) -> String {
+        session::cookie(id, self.0.config.session.lifetime(), self.0.is_secure())
+    }
+}
+
+/// The database, the login and the password. One that is `null` is there, and nobody's.
+fn complete(credentials: Credentials) -> Result<(String, Option<String>, Option<String>), Fault> {
+    let Credentials { db, login, password } = credentials;
+    let missing: Vec<_> = [("db", &db), ("login", &login), ("password", &password)]
+        .into_iter()
+        .filter_map(|(name, value)| value.is_undefined().then_some(name))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Fault::missing_arguments("Session.authenticate()", &missing));
+    }
+    Ok((db.take().unwrap_or_default(), login.take(), password.take()))
+}
+
+fn not_logged_out(error: &auth::Error) -> poem::Response {
+    telemetry::failed("a session could not be ended", error);
+    page(StatusCode::SERVICE_UNAVAILABLE, "The session could not be ended. Please try again shortly.")
+}

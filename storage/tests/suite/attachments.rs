@@ -1,0 +1,85 @@
+use std::sync::Arc;
+
+use storage::{Attachment, AttachmentId, NewAttachment, NewMessage, Page, PartnerId, Storage};
+
+use crate::people::{conversation, new_attachment, new_message, post, users, write};
+
+on_every_backend!(
+    an_attachment_comes_back_as_it_was_stored,
+    an_attachment_reaches_whoever_is_where_it_was_sent,
+    a_deleted_attachment_is_taken_out_of_messages,
+);
+
+async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let new = NewAttachment { name: "Ünï \"안\" 🦀.png".to_owned(), ..new_attachment(&ann, "") };
+    let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at } = new.clone();
+    let (stored, other) = write(&store, async |tx| {
+        let stored = tx.insert_attachment(new).await.unwrap();
+        let other = tx.insert_attachment(new_attachment(&ann, "other")).await.unwrap();
+        let unknown = AttachmentId(1_000_000);
+        let mut to_send = tx.attachments_to_send(&[other.id, unknown, stored.id]).await.unwrap();
+        to_send.sort_by_key(|attachment| attachment.id);
+        assert_eq!(to_send, [stored.clone(), other.clone()]);
+        assert_eq!(tx.attachments_to_send(&[]).await.unwrap(), []);
+        (stored, other)
+    })
+    .await;
+    let expected = Attachment { id: stored.id, object, name, mimetype, size_bytes, access_token, owner, created_at };
+    assert_eq!(stored, expected);
+    assert_ne!(stored.id, other.id);
+    assert_eq!(store.attachment(stored.id).await.unwrap(), Some(expected));
+    assert_eq!(store.attachment(AttachmentId(1_000_000)).await.unwrap(), None);
+}
+
+async fn an_attachment_reaches_whoever_is_where_it_was_sent(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let [hers, theirs] = [conversation(&store, &[&ann, &cat]).await, conversation(&store, &[&ann, &ben]).await];
+    let file = write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await;
+    let reached = async || {
+        let mut reached = Vec::new();
+        for partner in [&ann, &ben, &cat].map(|user| user.partner.id) {
+            reached.push(store.attachment_reaches(file.id, partner).await.unwrap());
+        }
+        reached
+    };
+    assert_eq!(reached().await, [false, false, false], "it was sent nowhere yet, and owning it is another matter");
+    let with_file = |room| NewMessage { attachments: vec![file.clone()], ..new_message(room, &ann, "look") };
+    post(&store, with_file(theirs)).await;
+    post(&store, with_file(theirs)).await;
+    assert_eq!(reached().await, [true, true, false]);
+    post(&store, with_file(hers)).await;
+    assert_eq!(reached().await, [true, true, true]);
+    assert!(!store.attachment_reaches(file.id, PartnerId(1_000_000)).await.unwrap());
+    assert!(!store.attachment_reaches(AttachmentId(1_000_000), ann.partner.id).await.unwrap());
+    write(&store, async |tx| tx.delete_attachment(file.id).await.unwrap()).await;
+    assert_eq!(reached().await, [false, false, false]);
+}
+
+async fn a_deleted_attachment_is_taken_out_of_messages(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [one, two] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    let [kept, gone] = write(&store, async |tx| {
+        [
+            tx.insert_attachment(new_attachment(&ann, "kept")).await.unwrap(),
+            tx.insert_attachment(new_attachment(&ann, "gone")).await.unwrap(),
+        ]
+    })
+    .await;
+    for (room, attachments) in [(one, vec![gone.clone(), kept.clone()]), (one, vec![kept.clone()]), (two, vec![gone.clone()])] {
+        post(&store, NewMessage { attachments, ..new_message(room, &ann, "look") }).await;
+    }
+    write(&store, async |tx| {
+        assert_eq!(tx.delete_attachment(gone.id).await.unwrap(), Some(gone.clone()));
+        assert_eq!(tx.delete_attachment(gone.id).await.unwrap(), None);
+        assert_eq!(tx.attachments_to_send(&[gone.id]).await.unwrap(), []);
+    })
+    .await;
+    assert_eq!(store.attachment(gone.id).await.unwrap(), None);
+    let held = async |room| {
+        let page = store.messages(room, ann.partner.id, Page::Newest { offset: 0, limit: 9 }).await.unwrap();
+        page.into_iter().map(|seen| seen.message.attachments).collect::<Vec<_>>()
+    };
+    assert_eq!(held(one).await, [[kept.clone()], [kept]]);
+    assert_eq!(held(two).await, [[]]);
+}

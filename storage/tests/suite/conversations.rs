@@ -1,0 +1,246 @@
+use std::{collections::HashSet, sync::Arc};
+
+use storage::{
+    Conversation, ConversationId, ConversationKind, Document, GroupId, InboxFilter, NewConversation, PartnerId, Shelf, Storage,
+    ThreadType, Window,
+};
+use uuid::Uuid;
+
+use crate::people::{at, conflict, conversation, lock, new_conversation, new_message, post, read_up_to, say, users, write};
+
+on_every_backend!(
+    a_conversation_comes_back_as_it_was_stored,
+    explicit_ids_move_the_sequence,
+    a_uuid_is_taken_once,
+    participants_are_listed_by_joining,
+    newcomers_have_read_what_is_there,
+    a_conversation_is_seen_by_anybody,
+    locks_come_by_rising_id,
+    participating_tells_pairs_apart,
+    a_kind_can_change,
+    the_inbox_shows_the_latest_first,
+    the_inbox_is_filtered,
+);
+
+async fn a_conversation_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let document = |model: &str, id| Document { model: model.to_owned(), id };
+    let new = NewConversation {
+        uuid: Uuid::from_u128(5),
+        kind: ConversationKind::Support,
+        thread_type: ThreadType::Sms,
+        name: "Ünï 안 🦀".to_owned(),
+        created_at: at(9),
+        group: Some(GroupId(3)),
+        documents: vec![document("sale.order", 10), document("sale.order", 9), document("res.partner", 70)],
+        ..new_conversation(&[&ann, &ben, &ann])
+    };
+    let stored = write(&store, async |tx| {
+        tx.insert_group(Some(GroupId(3)), "News").await.unwrap();
+        tx.insert_conversation(new).await.unwrap()
+    })
+    .await;
+    let expected = Conversation {
+        id: stored.id,
+        uuid: Uuid::from_u128(5),
+        kind: ConversationKind::Support,
+        thread_type: ThreadType::Sms,
+        name: "Ünï 안 🦀".to_owned(),
+        created_at: at(9),
+        group: Some(GroupId(3)),
+        documents: vec![document("res.partner", 70), document("sale.order", 9), document("sale.order", 10)],
+        last_seq: 0,
+        last_message: None,
+        last_message_at: None,
+    };
+    assert_eq!(stored, expected);
+    assert_eq!(store.conversation(stored.id).await.unwrap(), Some(expected));
+    assert_eq!(store.participant_ids(stored.id).await.unwrap(), [ann.partner.id, ben.partner.id]);
+    assert_eq!(store.conversation(ConversationId(1_000)).await.unwrap(), None);
+}
+
+async fn explicit_ids_move_the_sequence(store: Arc<dyn Storage>) {
+    let next = write(&store, async |tx| {
+        for id in [20, 2] {
+            let new = NewConversation { id: Some(ConversationId(id)), ..new_conversation(&[]) };
+            assert_eq!(tx.insert_conversation(new).await.unwrap().id, ConversationId(id));
+        }
+        tx.insert_conversation(new_conversation(&[])).await.unwrap()
+    })
+    .await;
+    assert!(next.id.0 > 20, "{}", next.id);
+}
+
+async fn a_uuid_is_taken_once(store: Arc<dyn Storage>) {
+    let new = new_conversation(&[]);
+    write(&store, async |tx| tx.insert_conversation(new.clone()).await.unwrap()).await;
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_conversation(new).await), "conversations_uuid");
+}
+
+async fn participants_are_listed_by_joining(store: Arc<dyn Storage>) {
+    let [ann, ben, cat, dan] = users(&store, ["ann", "ben", "cat", "dan"]).await;
+    let room = conversation(&store, &[&dan, &cat]).await;
+    let other = conversation(&store, &[&ben]).await;
+    write(&store, async |tx| {
+        let to = lock(tx, room).await.remove(0);
+        let late = tx.insert_participants(&to, &[ben.partner.id, cat.partner.id], at(20)).await.unwrap();
+        assert_eq!(late, [ben.partner.id]);
+        assert_eq!(tx.insert_participants(&to, &[ann.partner.id], at(10)).await.unwrap(), [ann.partner.id]);
+        assert_eq!(tx.insert_participants(&to, &[ann.partner.id], at(30)).await.unwrap(), []);
+        assert_eq!(tx.participant_count(&to).await.unwrap(), 4);
+    })
+    .await;
+
+    let participants = store.participants(room).await.unwrap();
+    let people: Vec<_> = participants.iter().map(|participant| participant.person.clone()).collect();
+    assert_eq!(people, [&cat, &dan, &ann, &ben].map(|user| user.person()));
+    for participant in &participants {
+        assert_eq!(participant.conversation, room);
+        assert_eq!((participant.window, participant.shelf), (Window::Open, Shelf::Active));
+    }
+    assert_eq!(participants.iter().map(|p| p.joined_at).collect::<Vec<_>>(), [at(0), at(0), at(10), at(20)]);
+
+    let rising = [&ann, &ben, &cat, &dan].map(|user| user.partner.id);
+    assert_eq!(store.participant_ids(room).await.unwrap(), rising);
+    let both = store.people_in(&[other, room, ConversationId(1_000), room]).await.unwrap();
+    let expected = [(room, &cat), (room, &dan), (room, &ann), (room, &ben), (other, &ben)];
+    assert_eq!(both, expected.map(|(id, user)| (id, user.person())));
+
+    let unknown = ConversationId(1_000);
+    assert_eq!(store.participants(unknown).await.unwrap(), []);
+    assert_eq!(store.participant_ids(unknown).await.unwrap(), []);
+}
+
+async fn newcomers_have_read_what_is_there(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    say(&store, room, &ann, "before").await;
+    // Said by somebody who joins only then.
+    say(&store, room, &ben, "before").await;
+    write(&store, async |tx| {
+        let to = lock(tx, room).await.remove(0);
+        tx.insert_participants(&to, &[ben.partner.id], at(1)).await.unwrap();
+    })
+    .await;
+    let seen = async || {
+        let (_, participant) = store.conversation_seen_by(room, ben.partner.id).await.unwrap().unwrap();
+        participant.map(|participant| (participant.read_seq, participant.unread)).unwrap()
+    };
+    assert_eq!(seen().await, (2, 0));
+    say(&store, room, &ann, "after").await;
+    assert_eq!(seen().await, (2, 1));
+    assert_eq!(read_up_to(&store, room, ben.partner.id, 3).await, 1);
+    assert_eq!(seen().await, (3, 0));
+}
+
+async fn a_conversation_is_seen_by_anybody(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    say(&store, room, &ben, "hello").await;
+    let conversation = store.conversation(room).await.unwrap().unwrap();
+    let (seen, participant) = store.conversation_seen_by(room, ann.partner.id).await.unwrap().unwrap();
+    assert_eq!(seen, conversation);
+    assert_eq!(Some(participant.unwrap()), store.participants(room).await.unwrap().pop());
+    assert_eq!(store.conversation_seen_by(room, ben.partner.id).await.unwrap(), Some((conversation, None)));
+    assert_eq!(store.conversation_seen_by(ConversationId(1_000), ann.partner.id).await.unwrap(), None);
+}
+
+async fn locks_come_by_rising_id(store: Arc<dyn Storage>) {
+    let [first, second] = [conversation(&store, &[]).await, conversation(&store, &[]).await];
+    write(&store, async |tx| {
+        let locked = tx.lock_conversations(&[second, ConversationId(1_000), first, second]).await.unwrap();
+        assert_eq!(locked.iter().map(|conversation| conversation.id).collect::<Vec<_>>(), [first, second]);
+        assert!(tx.lock_conversations(&[]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+async fn participating_tells_pairs_apart(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [hers, his] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ben]).await];
+    let (ann, ben) = (ann.partner.id, ben.partner.id);
+    let pairs = [(hers, ann), (hers, ben), (his, ann), (his, ben), (ConversationId(1_000), ann), (his, PartnerId(1_000))];
+    let found = write(&store, async |tx| tx.participating(&pairs).await.unwrap()).await;
+    assert_eq!(found, HashSet::from([(hers, ann), (his, ben)]));
+}
+
+async fn a_kind_can_change(store: Arc<dyn Storage>) {
+    let [room, other] = [conversation(&store, &[]).await, conversation(&store, &[]).await];
+    write(&store, async |tx| {
+        let of = lock(tx, room).await.remove(0);
+        tx.set_kind(&of, ConversationKind::Direct).await.unwrap();
+    })
+    .await;
+    assert_eq!(store.conversation(room).await.unwrap().unwrap().kind, ConversationKind::Direct);
+    assert_eq!(store.conversation(other).await.unwrap().unwrap().kind, ConversationKind::Group);
+}
+
+async fn created(store: &Arc<dyn Storage>, seconds: i64, participants: &[&storage::User]) -> ConversationId {
+    let new = NewConversation { created_at: at(seconds), ..new_conversation(participants) };
+    write(store, async |tx| tx.insert_conversation(new).await.unwrap().id).await
+}
+
+async fn the_inbox_shows_the_latest_first(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let old = created(&store, 10, &[&ann, &ben]).await;
+    let twin = created(&store, 30, &[&ann]).await;
+    let other_twin = created(&store, 30, &[&ann]).await;
+    let new = created(&store, 20, &[&ann, &ben]).await;
+    created(&store, 1_000, &[&ben]).await;
+
+    let order = async || {
+        let inbox = store.inbox(ann.partner.id, InboxFilter::default()).await.unwrap();
+        inbox.into_iter().map(|entry| entry.conversation.id).collect::<Vec<_>>()
+    };
+    assert_eq!(order().await, [other_twin, twin, new, old]);
+
+    let message = |seconds, body| {
+        let mut new = new_message(old, &ben, body);
+        new.created_at = at(seconds);
+        new
+    };
+    post(&store, message(40, "first")).await;
+    assert_eq!(order().await, [old, other_twin, twin, new]);
+    // A message may be older than its conversation, and the newest is the last that was posted.
+    let last = post(&store, message(25, "second")).await;
+    assert_eq!(order().await, [other_twin, twin, old, new]);
+
+    let inbox = store.inbox(ann.partner.id, InboxFilter::default()).await.unwrap();
+    assert_eq!((inbox[2].unread, &inbox[2].last_message), (2, &Some(last)));
+    assert_eq!((inbox[0].unread, &inbox[0].last_message), (0, &None));
+    for entry in inbox {
+        assert_eq!(store.conversation(entry.conversation.id).await.unwrap(), Some(entry.conversation));
+    }
+}
+
+async fn the_inbox_is_filtered(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut rooms = Vec::new();
+    for thread_type in [ThreadType::Chat, ThreadType::Group, ThreadType::Sms] {
+        let new = NewConversation { thread_type, ..new_conversation(&[&ann, &ben]) };
+        rooms.push(write(&store, async |tx| tx.insert_conversation(new).await.unwrap().id).await);
+    }
+    let [chat, group, sms] = rooms[..] else { unreachable!("three were made") };
+    let his = conversation(&store, &[&ben]).await;
+    say(&store, chat, &ben, "to be read").await;
+    say(&store, group, &ann, "her own").await;
+    say(&store, his, &ben, "not for her").await;
+
+    let listed = async |filter: InboxFilter<'_>| {
+        let inbox = store.inbox(ann.partner.id, filter).await.unwrap();
+        let mut ids: Vec<_> = inbox.into_iter().map(|entry| entry.conversation.id).collect();
+        ids.sort();
+        ids
+    };
+    let all = InboxFilter::default();
+    assert_eq!(listed(all.clone()).await, [chat, group, sms]);
+    assert_eq!(listed(InboxFilter { thread_type: Some(ThreadType::Sms), ..all }).await, [sms]);
+    assert_eq!(listed(InboxFilter { unread: true, ..all }).await, [chat]);
+    let some = [sms, his, chat, sms, ConversationId(1_000)];
+    let only = InboxFilter { only: Some(&some), ..all };
+    assert_eq!(listed(only.clone()).await, [chat, sms]);
+    assert_eq!(listed(InboxFilter { unread: true, ..only }).await, [chat]);
+    assert_eq!(listed(InboxFilter { thread_type: Some(ThreadType::Group), ..only }).await, []);
+    assert_eq!(listed(InboxFilter { only: Some(&[]), ..all }).await, []);
+}

@@ -1,0 +1,189 @@
+use std::{collections::HashSet, sync::Arc};
+
+use storage::{AttachmentId, Event, Fact, PartnerId, Position, Scope, Storage, Topic, UserId};
+use tokio::task::JoinSet;
+
+use crate::people::{at, conversation, lock, new_attachment, new_conversation, say, users, write};
+
+on_every_backend!(
+    a_commit_gives_the_events_it_wrote,
+    every_fact_comes_back_as_it_was_recorded,
+    scopes_give_exactly_what_concerns_them,
+    limits_are_kept,
+    a_tail_under_load_misses_nothing,
+);
+
+/// A fact that is told apart from others by a number.
+fn fact(number: i64) -> Fact {
+    Fact::AttachmentDeleted { attachment: AttachmentId(number) }
+}
+
+fn number(event: &Event) -> i64 {
+    match event.fact {
+        Fact::AttachmentDeleted { attachment } => attachment.0,
+        ref other => panic!("nobody recorded {other:?}"),
+    }
+}
+
+async fn record(store: &Arc<dyn Storage>, topic: Topic, numbers: &[i64]) -> Vec<Event> {
+    let mut tx = store.begin().await.unwrap();
+    for number in numbers {
+        tx.record(topic, fact(*number), at(*number));
+    }
+    tx.commit().await.unwrap()
+}
+
+async fn numbers(store: &Arc<dyn Storage>, after: i64, scope: Scope, limit: usize) -> Vec<i64> {
+    store.events(Position(after), scope, limit).await.unwrap().iter().map(number).collect()
+}
+
+async fn a_commit_gives_the_events_it_wrote(store: Arc<dyn Storage>) {
+    let topic = Topic::Partner(PartnerId(1));
+    let first = record(&store, topic, &[10, 20]).await;
+    assert_eq!(record(&store, topic, &[]).await, []);
+    drop({
+        let mut tx = store.begin().await.unwrap();
+        tx.record(topic, fact(99), at(0));
+        tx
+    });
+    let second = record(&store, topic, &[30]).await;
+    let expected = [(1, 10), (2, 20), (3, 30)].map(|(position, number)| Event {
+        position: Position(position),
+        topic,
+        fact: fact(number),
+        at: at(number),
+    });
+    assert_eq!([first, second].concat(), expected);
+    assert_eq!(store.events(Position(0), Scope::Everything, 10).await.unwrap(), expected);
+    assert_eq!(store.events(Position(1), Scope::Everything, 10).await.unwrap(), expected[1..]);
+    assert_eq!(store.events(Position(3), Scope::Everything, 10).await.unwrap(), []);
+    assert_eq!(store.events(Position(1_000), Scope::Everything, 10).await.unwrap(), []);
+    assert_eq!(store.position().await.unwrap(), Position(3));
+}
+
+async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let mut message = say(&store, room, &ann, "Ünï 안 🦀").await;
+    message.metadata = Some(serde_json::json!({"z": null, "a": [1.5, "ä"]}));
+    message.attachments = vec![write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await];
+    let told = store.conversation(room).await.unwrap().unwrap();
+    let partner = ann.partner.id;
+    let facts = [
+        Fact::MessagePosted(message),
+        Fact::ReadUpTo { partner, seq: 7 },
+        Fact::ConversationCreated(told.clone()),
+        Fact::ConversationChanged(told),
+        Fact::ParticipantJoined { partner },
+        fact(4),
+        Fact::SessionEnded { session: "ab".repeat(32) },
+        Fact::UserChanged { user: UserId(i64::MAX) },
+    ];
+    let after = store.position().await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    for fact in &facts {
+        tx.record(Topic::Conversation(room), fact.clone(), at(1));
+    }
+    tx.commit().await.unwrap();
+    let events = store.events(after, Scope::Everything, 100).await.unwrap();
+    assert!(events.iter().map(|event| &event.fact).eq(&facts), "{events:?}");
+}
+
+async fn scopes_give_exactly_what_concerns_them(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [shared, his, late] =
+        [conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ben]).await, conversation(&store, &[]).await];
+    let (ann, ben) = (ann.partner.id, ben.partner.id);
+    let topics = [
+        Topic::Conversation(shared),
+        Topic::Partner(ann),
+        Topic::Conversation(his),
+        Topic::Conversation(shared),
+        Topic::Partner(ben),
+        Topic::Conversation(late),
+        Topic::Partner(ann),
+        Topic::Conversation(shared),
+    ];
+    for (number, topic) in (1..).zip(topics) {
+        record(&store, topic, &[number]).await;
+    }
+    let of = async |scope| numbers(&store, 0, scope, 100).await;
+    assert_eq!(of(Scope::Everything).await, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(of(Scope::Conversation(shared)).await, [1, 4, 8]);
+    assert_eq!(of(Scope::Conversation(late)).await, [6]);
+    assert_eq!(of(Scope::Partner(ann)).await, [1, 2, 4, 7, 8]);
+    assert_eq!(of(Scope::Partner(ben)).await, [1, 3, 4, 5, 8]);
+    assert_eq!(of(Scope::Partner(PartnerId(1_000))).await, [0; 0]);
+
+    write(&store, async |tx| {
+        let to = lock(tx, late).await.remove(0);
+        tx.insert_participants(&to, &[ann], at(0)).await.unwrap();
+        // One more, where nothing happened.
+        tx.insert_conversation(new_conversation(&[])).await.unwrap();
+    })
+    .await;
+    assert_eq!(of(Scope::Partner(ann)).await, [1, 2, 4, 6, 7, 8], "also of what it was not in when it happened");
+    assert_eq!(numbers(&store, 4, Scope::Partner(ann), 2).await, [6, 7]);
+    assert_eq!(numbers(&store, 4, Scope::Conversation(shared), 100).await, [8]);
+}
+
+async fn limits_are_kept(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let all: Vec<_> = (1..=20).collect();
+    for pair in all.chunks(2) {
+        record(&store, Topic::Conversation(room), &pair[..1]).await;
+        record(&store, Topic::Partner(ann.partner.id), &pair[1..]).await;
+    }
+    for scope in [Scope::Everything, Scope::Partner(ann.partner.id)] {
+        assert_eq!(numbers(&store, 0, scope, 0).await, [0; 0]);
+        assert_eq!(numbers(&store, 0, scope, 5).await, all[..5]);
+        assert_eq!(numbers(&store, 3, scope, 5).await, all[3..8]);
+        assert_eq!(numbers(&store, 18, scope, 5).await, all[18..]);
+    }
+    assert_eq!(numbers(&store, 3, Scope::Conversation(room), 2).await, [5, 7]);
+}
+
+async fn a_tail_under_load_misses_nothing(store: Arc<dyn Storage>) {
+    const WRITERS: i64 = 16;
+    const COMMITS: i64 = 20;
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            let mut committed = Vec::new();
+            for commit in 0..COMMITS {
+                let mut tx = store.begin().await.unwrap();
+                let base = (writer * COMMITS + commit) * 10;
+                let recorded: Vec<_> = (base..=base + commit % 3).collect();
+                for number in &recorded {
+                    tx.record(Topic::Partner(PartnerId(writer)), fact(*number), at(0));
+                }
+                if commit % 4 == 1 {
+                    drop(tx);
+                } else {
+                    committed.extend(tx.commit().await.unwrap());
+                }
+            }
+            committed
+        });
+    }
+    // How many the writers will have written, so that the tail knows when it has them all.
+    let events = |commit: i64| if commit % 4 == 1 { 0 } else { commit % 3 + 1 };
+    let expected = usize::try_from(WRITERS * (0..COMMITS).map(events).sum::<i64>()).expect("a few");
+
+    let mut tail: Vec<Event> = Vec::new();
+    while tail.len() < expected {
+        let after = tail.last().map_or(Position(0), |event| event.position);
+        let next = store.events(after, Scope::Everything, 7).await.unwrap();
+        assert!(next.len() <= 7);
+        tail.extend(next);
+        tokio::task::yield_now().await;
+    }
+    let mut committed = writers.join_all().await.concat();
+    committed.sort_by_key(|event| event.position);
+    assert_eq!(tail, committed);
+    assert!(tail.iter().map(|event| event.position.0).eq(1..=expected as i64), "positions have a gap");
+    assert_eq!(tail.iter().map(number).collect::<HashSet<_>>().len(), expected);
+    assert_eq!(store.position().await.unwrap(), Position(expected as i64));
+}

@@ -1,0 +1,78 @@
+//! What every backend does, said once. A test is an async function of an empty store; [`on_every_backend!`] makes a
+//! test of each backend from it, for example `rollback_leaves_no_trace::memory`.
+
+// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+#![allow(clippy::unwrap_used)]
+
+use std::{sync::Arc, time::Duration};
+
+use storage::{Storage, memory::Memory};
+
+/// No test takes nearly as long; one that does hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+macro_rules! on_every_backend {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            on_each_of! { $test:
+                // The list of backends.
+                memory => crate::memory_store(),
+                #[cfg(feature = "postgres")]
+                postgres => crate::postgres_store(),
+            }
+        })+
+    };
+}
+
+macro_rules! on_each_of {
+    ($test:ident: $($(#[$condition:meta])* $backend:ident => $store:expr,)+) => {
+        $($(#[$condition])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $backend() {
+            let store = $store.await;
+            tokio::time::timeout(crate::PATIENCE, super::$test(store)).await.expect("the test hangs");
+        })+
+    };
+}
+
+mod atomicity;
+mod attachments;
+mod conversations;
+mod groups;
+mod log;
+mod messages;
+mod ordering;
+mod people;
+mod presence;
+mod sessions;
+mod store;
+mod unread;
+mod users;
+
+async fn memory_store() -> Arc<dyn Storage> {
+    Arc::new(Memory::new())
+}
+
+/// A database of its own in the cluster that `DRAGOMAN_TEST_POSTGRES` names, which is thrown away as a whole.
+#[cfg(feature = "postgres")]
+async fn postgres_store() -> Arc<dyn Storage> {
+    use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};
+    use storage::postgres::{Options, Postgres};
+
+    let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES")
+        .expect("DRAGOMAN_TEST_POSTGRES names no PostgreSQL to make databases in: run the tests with .ci/test");
+    let maintenance: PgConnectOptions = cluster.parse().expect("DRAGOMAN_TEST_POSTGRES is a PostgreSQL URL");
+    let name = format!("suite_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = maintenance.connect().await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+
+    let options = Options {
+        url: maintenance.database(&name).to_url_lossy().into(),
+        max_connections: 20,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(20),
+    };
+    let store = Postgres::open(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    Arc::new(store)
+}

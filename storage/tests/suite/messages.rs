@@ -1,0 +1,258 @@
+use std::sync::Arc;
+
+use storage::{ConversationId, Message, MessageId, MessageType, NewConversation, NewMessage, Page, PartnerId, Storage};
+
+use crate::people::{
+    at, author, conflict, conversation, lock, new_attachment, new_conversation, new_message, post, read_up_to, say, users, write,
+};
+
+on_every_backend!(
+    a_message_comes_back_as_it_was_stored,
+    texts_come_back_exactly,
+    several_messages_are_stored_in_the_order_given,
+    pages_go_both_ways,
+    messages_are_found_by_id_in_any_conversation,
+    own_messages_are_read_once_anybody_else_has,
+    others_messages_are_read_once_the_reader_has,
+    a_retry_finds_what_it_stored,
+    a_client_key_is_one_authors_in_one_conversation,
+    news_is_what_others_said_since,
+);
+
+async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let [first, second] = write(&store, async |tx| {
+        [
+            tx.insert_attachment(new_attachment(&ann, "first")).await.unwrap(),
+            tx.insert_attachment(new_attachment(&ann, "second")).await.unwrap(),
+        ]
+    })
+    .await;
+    let metadata = serde_json::json!({"z": 1, "a": [null, {"nested": "ä"}], "big": 9_007_199_254_740_993_i64});
+    let new = NewMessage {
+        message_type: MessageType::Image,
+        metadata: Some(metadata.clone()),
+        attachments: vec![second.clone(), first.clone()],
+        client_key: Some("key".to_owned()),
+        created_at: at(3),
+        ..new_message(room, &ann, "two pictures")
+    };
+    let stored = post(&store, new).await;
+    let expected = Message {
+        id: stored.id,
+        seq: 1,
+        conversation: room,
+        author: author(&ann),
+        message_type: MessageType::Image,
+        body: "two pictures".to_owned(),
+        metadata: Some(metadata),
+        attachments: vec![second, first],
+        client_key: Some("key".to_owned()),
+        created_at: at(3),
+        edited_at: None,
+        deleted_at: None,
+    };
+    assert_eq!(stored, expected);
+    assert_eq!(store.messages_by_id(&[stored.id]).await.unwrap(), std::slice::from_ref(&expected));
+    let page = store.messages(room, ben.partner.id, Page::Newest { offset: 0, limit: 10 }).await.unwrap();
+    assert_eq!(page[0].message, expected);
+
+    let conversation = store.conversation(room).await.unwrap().unwrap();
+    assert_eq!(
+        (conversation.last_seq, conversation.last_message, conversation.last_message_at),
+        (1, Some(stored.id), Some(at(3)))
+    );
+}
+
+async fn texts_come_back_exactly(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let texts = [
+        String::new(),
+        " \t leading and trailing \r\n ".to_owned(),
+        "e\u{301} is not \u{e9}, \u{202e}backwards, \u{feff}, \u{1}, \u{10ffff}".to_owned(),
+        "👩‍👩‍👧‍👦 안녕하세요 ก็ שלום".to_owned(),
+        r#"'; DROP TABLE messages; -- \n \u0041 "quoted" %s {} $1"#.to_owned(),
+        "🦀 long ".repeat(200_000),
+    ];
+    for text in &texts {
+        assert_eq!(say(&store, room, &ann, text).await.body, *text);
+    }
+    let page = store.messages(room, ann.partner.id, Page::After { id: MessageId(0), limit: 10 }).await.unwrap();
+    assert!(page.iter().map(|seen| &seen.message.body).eq(&texts));
+}
+
+async fn several_messages_are_stored_in_the_order_given(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [one, two] = [conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ben]).await];
+    say(&store, two, &ben, "there before").await;
+    let given = [(two, "a"), (one, "b"), (two, "c"), (one, "d")];
+    let stored = write(&store, async |tx| {
+        let to = tx.lock_conversations(&[one, two]).await.unwrap();
+        let new = given.map(|(room, body)| new_message(room, &ann, body));
+        assert_eq!(tx.insert_messages(&to, Vec::new()).await.unwrap(), []);
+        tx.insert_messages(&to, new.into()).await.unwrap()
+    })
+    .await;
+    assert!(stored.is_sorted_by_key(|message| message.id));
+    let places: Vec<_> = stored.iter().map(|m| (m.conversation, m.body.as_str(), m.seq)).collect();
+    assert_eq!(places, [(two, "a", 2), (one, "b", 1), (two, "c", 3), (one, "d", 2)]);
+    for (room, last) in [(one, &stored[3]), (two, &stored[2])] {
+        let conversation = store.conversation(room).await.unwrap().unwrap();
+        assert_eq!((conversation.last_seq, conversation.last_message), (last.seq, Some(last.id)));
+    }
+}
+
+async fn bodies(store: &Arc<dyn Storage>, room: ConversationId, page: Page) -> String {
+    let page = store.messages(room, PartnerId(1), page).await.unwrap();
+    page.into_iter().map(|seen| seen.message.body).collect()
+}
+
+async fn pages_go_both_ways(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    let mut ids = Vec::new();
+    let mut between = Vec::new();
+    for body in ["a", "b", "c", "d", "e"] {
+        ids.push(say(&store, room, &ann, body).await.id);
+        between.push(say(&store, other, &ann, "elsewhere").await.id);
+    }
+    let newest = async |offset, limit| bodies(&store, room, Page::Newest { offset, limit }).await;
+    assert_eq!(newest(0, 10).await, "edcba");
+    assert_eq!(newest(0, 2).await, "ed");
+    assert_eq!(newest(1, 3).await, "dcb");
+    assert_eq!(newest(4, 3).await, "a");
+    assert_eq!(newest(5, 3).await, "");
+    assert_eq!(newest(i64::MAX as u64, 3).await, "");
+    assert_eq!(newest(0, 0).await, "");
+
+    let before = async |id, limit| bodies(&store, room, Page::Before { id, limit }).await;
+    assert_eq!(before(ids[3], 2).await, "cb");
+    assert_eq!(before(ids[1], 5).await, "a");
+    assert_eq!(before(ids[0], 5).await, "");
+    assert_eq!(before(between[2], 2).await, "cb", "an id of another conversation is a place as well");
+    assert_eq!(before(MessageId(i64::MAX), 1).await, "e");
+
+    let after = async |id, limit| bodies(&store, room, Page::After { id, limit }).await;
+    assert_eq!(after(MessageId(0), 2).await, "ab");
+    assert_eq!(after(ids[1], 2).await, "cd");
+    assert_eq!(after(ids[1], 10).await, "cde");
+    assert_eq!(after(between[1], 1).await, "c");
+    assert_eq!(after(ids[4], 10).await, "");
+
+    assert_eq!(bodies(&store, ConversationId(1_000), Page::Newest { offset: 0, limit: 5 }).await, "");
+}
+
+async fn messages_are_found_by_id_in_any_conversation(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [one, two] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    let a = say(&store, one, &ann, "a").await;
+    say(&store, one, &ann, "b").await;
+    let c = say(&store, two, &ann, "c").await;
+    let mut found = store.messages_by_id(&[c.id, MessageId(1_000_000), a.id]).await.unwrap();
+    found.sort_by_key(|message| message.id);
+    assert_eq!(found, [a, c]);
+    assert_eq!(store.messages_by_id(&[]).await.unwrap(), []);
+}
+
+/// Which messages of the conversation are read for the reader, oldest first.
+async fn read_marks(store: &Arc<dyn Storage>, room: ConversationId, reader: PartnerId) -> Vec<bool> {
+    let page = store.messages(room, reader, Page::After { id: MessageId(0), limit: 100 }).await.unwrap();
+    page.into_iter().map(|seen| seen.is_read).collect()
+}
+
+async fn own_messages_are_read_once_anybody_else_has(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let room = conversation(&store, &[&ann, &ben, &cat]).await;
+    for body in ["a", "b", "c"] {
+        say(&store, room, &ann, body).await;
+    }
+    let marks = async || read_marks(&store, room, ann.partner.id).await;
+    assert_eq!(marks().await, [false, false, false]);
+    read_up_to(&store, room, ann.partner.id, 3).await;
+    assert_eq!(marks().await, [false, false, false], "having read one's own makes nothing read");
+    read_up_to(&store, room, ben.partner.id, 1).await;
+    assert_eq!(marks().await, [true, false, false]);
+    read_up_to(&store, room, cat.partner.id, 2).await;
+    assert_eq!(marks().await, [true, true, false]);
+    read_up_to(&store, room, ben.partner.id, 3).await;
+    assert_eq!(marks().await, [true, true, true]);
+}
+
+async fn others_messages_are_read_once_the_reader_has(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    for by in [&ann, &ben, &ann] {
+        say(&store, room, by, "hello").await;
+    }
+    assert_eq!(read_marks(&store, room, ben.partner.id).await, [false, false, false]);
+    read_up_to(&store, room, ben.partner.id, 1).await;
+    assert_eq!(read_marks(&store, room, ben.partner.id).await, [true, false, false]);
+    read_up_to(&store, room, ann.partner.id, 3).await;
+    assert_eq!(read_marks(&store, room, ben.partner.id).await, [true, true, false]);
+    assert_eq!(read_marks(&store, room, cat.partner.id).await, [false, false, false], "who is not in it has read nothing");
+}
+
+fn keyed(room: ConversationId, by: &storage::User, key: &str) -> NewMessage {
+    NewMessage { client_key: Some(key.to_owned()), ..new_message(room, by, "keyed") }
+}
+
+async fn a_retry_finds_what_it_stored(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let stored = post(&store, keyed(room, &ann, "k1")).await;
+    let mut tx = store.begin().await.unwrap();
+    let to = lock(&mut *tx, room).await;
+    let key = |by: &storage::User, key: &str| (room, by.partner.id, key.to_owned());
+    let again = [key(&ann, "k1"), key(&ann, "k2"), key(&ben, "k1"), (ConversationId(1_000), ann.partner.id, "k1".to_owned())];
+    assert_eq!(tx.messages_by_client_key(&again).await.unwrap(), std::slice::from_ref(&stored));
+    assert_eq!(tx.messages_by_client_key(&[]).await.unwrap(), []);
+    let second = tx.insert_messages(&to, vec![keyed(room, &ann, "k2")]).await.unwrap();
+    assert_eq!(tx.messages_by_client_key(&[key(&ann, "k2")]).await.unwrap(), second, "also of this transaction");
+    assert_eq!(conflict(tx.insert_messages(&to, vec![keyed(room, &ann, "k1")]).await), "messages_client_key");
+    drop(tx);
+    assert_eq!(bodies(&store, room, Page::Newest { offset: 0, limit: 9 }).await, "keyed");
+}
+
+async fn a_client_key_is_one_authors_in_one_conversation(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [one, two] = [conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ann]).await];
+    for new in [keyed(one, &ann, "k"), keyed(one, &ben, "k"), keyed(two, &ann, "k"), keyed(one, &ann, "K")] {
+        post(&store, new).await;
+    }
+    // Without a key nothing is a retry.
+    say(&store, one, &ann, "keyless").await;
+    say(&store, one, &ann, "keyless").await;
+    let mut tx = store.begin().await.unwrap();
+    let to = lock(&mut *tx, two).await;
+    let twice = vec![keyed(two, &ann, "new"), keyed(two, &ann, "new")];
+    assert_eq!(conflict(tx.insert_messages(&to, twice).await), "messages_client_key");
+}
+
+async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let mut rooms = Vec::new();
+    for participants in [vec![&ann, &ben], vec![&ann, &ben], vec![&ann, &ben, &cat], vec![&ben]] {
+        let new = NewConversation { created_at: at(0), ..new_conversation(&participants) };
+        rooms.push(write(&store, async |tx| tx.insert_conversation(new).await.unwrap().id).await);
+    }
+    let message = |room: usize, by, seconds| NewMessage { created_at: at(seconds), ..new_message(rooms[room], by, "news") };
+    for new in [
+        message(2, &ben, 10),
+        // Times need not rise.
+        message(2, &cat, 5),
+        message(2, &ann, 90),
+        message(0, &ben, 10),
+        message(0, &ben, 20),
+        message(1, &ann, 90),
+        message(3, &ben, 90),
+    ] {
+        post(&store, new).await;
+    }
+    let news = async |seconds| store.conversations_with_news(ann.partner.id, at(seconds)).await.unwrap();
+    assert_eq!(news(0).await, [rooms[0], rooms[2]]);
+    assert_eq!(news(9).await, [rooms[0], rooms[2]]);
+    assert_eq!(news(10).await, [rooms[0]]);
+    assert_eq!(news(20).await, []);
+}

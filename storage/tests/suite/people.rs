@@ -1,0 +1,152 @@
+//! Who and what the tests are about, and how they do what they do all the time.
+
+use std::sync::Arc;
+
+use storage::{
+    Author, Conversation, ConversationId, ConversationKind, Error, Fact, Locked, Message, MessageType, NewAttachment,
+    NewConversation, NewMessage, NewPartner, NewUser, PartnerId, PasswordHash, Role, Storage, ThreadType, Timestamp, Topic, Tx,
+    User,
+};
+use uuid::Uuid;
+
+/// So many seconds after some time in the past.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp_micros(1_700_000_000_123_456 + seconds * 1_000_000).expect("is in chrono's range")
+}
+
+/// Pseudo-random numbers, the same in each run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % sides
+    }
+}
+
+/// The rule that refused a write.
+#[track_caller]
+pub(crate) fn conflict<T: std::fmt::Debug>(result: storage::Result<T>) -> &'static str {
+    match result {
+        Err(Error::Conflict(rule)) => rule,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
+/// Does the work in a transaction and commits it.
+pub(crate) async fn write<T>(store: &Arc<dyn Storage>, work: impl AsyncFnOnce(&mut dyn Tx) -> T) -> T {
+    let mut tx = store.begin().await.unwrap();
+    let result = work(&mut *tx).await;
+    tx.commit().await.unwrap();
+    result
+}
+
+pub(crate) fn new_partner(name: &str) -> NewPartner {
+    NewPartner { id: None, name: name.to_owned(), email: None, phone: None, mobile: None }
+}
+
+/// A user whose login is its name.
+pub(crate) fn new_user(name: &str) -> NewUser {
+    NewUser {
+        id: None,
+        uuid: Uuid::new_v4(),
+        login: name.to_owned(),
+        password: PasswordHash("$argon2id$".to_owned()),
+        partner: new_partner(name),
+        role: Role::User,
+        language: "en_US".to_owned(),
+        time_zone: "UTC".to_owned(),
+        profile: serde_json::json!({}),
+        created_at: at(0),
+    }
+}
+
+pub(crate) async fn users<const N: usize>(store: &Arc<dyn Storage>, names: [&str; N]) -> [User; N] {
+    write(store, async |tx| {
+        let mut users = Vec::new();
+        for name in names {
+            users.push(tx.insert_user(new_user(name)).await.unwrap());
+        }
+        users.try_into().expect("one for each name")
+    })
+    .await
+}
+
+pub(crate) fn new_conversation(participants: &[&User]) -> NewConversation {
+    NewConversation {
+        id: None,
+        uuid: Uuid::new_v4(),
+        kind: ConversationKind::Group,
+        thread_type: ThreadType::Group,
+        name: "A conversation".to_owned(),
+        created_at: at(0),
+        group: None,
+        documents: Vec::new(),
+        participants: participants.iter().map(|user| user.partner.id).collect(),
+    }
+}
+
+pub(crate) async fn conversation(store: &Arc<dyn Storage>, participants: &[&User]) -> ConversationId {
+    write(store, async |tx| tx.insert_conversation(new_conversation(participants)).await.unwrap().id).await
+}
+
+pub(crate) fn new_attachment(owner: &User, name: &str) -> NewAttachment {
+    NewAttachment {
+        object: Uuid::new_v4().to_string(),
+        name: name.to_owned(),
+        mimetype: "image/png".to_owned(),
+        size_bytes: 5_000_000_000,
+        access_token: "open sesame".to_owned(),
+        owner: owner.partner.id,
+        created_at: at(0),
+    }
+}
+
+pub(crate) fn author(user: &User) -> Author {
+    Author { partner: user.partner.id, user: Some(user.id), name: user.partner.name.clone() }
+}
+
+pub(crate) fn new_message(conversation: ConversationId, by: &User, body: &str) -> NewMessage {
+    NewMessage {
+        conversation,
+        author: author(by),
+        message_type: MessageType::Text,
+        body: body.to_owned(),
+        metadata: None,
+        attachments: Vec::new(),
+        client_key: None,
+        created_at: at(0),
+    }
+}
+
+pub(crate) async fn lock(tx: &mut dyn Tx, id: ConversationId) -> Vec<Locked<Conversation>> {
+    let locked = tx.lock_conversations(&[id]).await.unwrap();
+    assert_eq!(locked.len(), 1);
+    locked
+}
+
+/// Posts a message, with its event, in a transaction of its own.
+pub(crate) async fn post(store: &Arc<dyn Storage>, new: NewMessage) -> Message {
+    let mut tx = store.begin().await.unwrap();
+    let to = lock(&mut *tx, new.conversation).await;
+    let message = tx.insert_messages(&to, vec![new]).await.unwrap().remove(0);
+    tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
+    tx.commit().await.unwrap();
+    message
+}
+
+pub(crate) async fn say(store: &Arc<dyn Storage>, conversation: ConversationId, by: &User, body: &str) -> Message {
+    post(store, new_message(conversation, by, body)).await
+}
+
+/// Gives what [`storage::WriteConversations::advance_read`] gives.
+pub(crate) async fn read_up_to(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, seq: i64) -> i64 {
+    write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap()).await
+}

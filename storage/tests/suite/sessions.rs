@@ -1,0 +1,129 @@
+use std::sync::Arc;
+
+use storage::{NewSession, Position, Session, SessionKey, SessionTouch, Storage, User, UserChange};
+
+use crate::people::{at, conflict, users, write};
+
+on_every_backend!(
+    a_session_comes_with_its_user,
+    a_key_is_used_once,
+    touches_never_go_back,
+    sessions_end_one_by_one_or_all,
+    the_longest_unused_sessions_expire_first,
+    a_touch_beside_an_open_transaction_is_kept,
+);
+
+fn key(n: u8) -> SessionKey {
+    SessionKey([n; 32])
+}
+
+async fn log_in(store: &Arc<dyn Storage>, user: &User, n: u8, seconds: i64) {
+    let new = NewSession { key: key(n), user: user.id, created_at: at(seconds) };
+    write(store, async |tx| tx.insert_session(new).await.unwrap()).await;
+}
+
+async fn session(store: &Arc<dyn Storage>, n: u8) -> Option<Session> {
+    store.session(key(n)).await.unwrap().map(|(session, _)| session)
+}
+
+async fn touch(store: &Arc<dyn Storage>, n: u8, seconds: i64, told: Option<i64>) {
+    let touch = SessionTouch { key: key(n), last_used_at: at(seconds), told: told.map(Position) };
+    store.touch_sessions(&[touch]).await.unwrap();
+}
+
+async fn a_session_comes_with_its_user(store: Arc<dyn Storage>) {
+    let [mut ann, ben] = users(&store, ["ann", "ben"]).await;
+    log_in(&store, &ben, 1, 10).await;
+    log_in(&store, &ann, 2, 20).await;
+    let expected = Session { key: key(2), user: ann.id, created_at: at(20), last_used_at: at(20), told: None };
+    assert_eq!(store.session(key(2)).await.unwrap(), Some((expected.clone(), ann.clone())));
+    write(&store, async |tx| tx.update_user(ann.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    ann.active = false;
+    assert_eq!(store.session(key(2)).await.unwrap(), Some((expected, ann)));
+    assert_eq!(store.session(key(3)).await.unwrap(), None);
+}
+
+async fn a_key_is_used_once(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    log_in(&store, &ann, 1, 0).await;
+    let mut tx = store.begin().await.unwrap();
+    conflict(tx.insert_session(NewSession { key: key(1), user: ben.id, created_at: at(1) }).await);
+    drop(tx);
+    assert_eq!(session(&store, 1).await.unwrap().user, ann.id);
+}
+
+async fn touches_never_go_back(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    log_in(&store, &ann, 1, 100).await;
+    let state = async || session(&store, 1).await.map(|session| (session.last_used_at, session.told)).unwrap();
+
+    touch(&store, 1, 50, None).await;
+    assert_eq!(state().await, (at(100), None));
+    touch(&store, 1, 50, Some(7)).await;
+    assert_eq!(state().await, (at(100), Some(Position(7))));
+    touch(&store, 1, 200, Some(3)).await;
+    assert_eq!(state().await, (at(200), Some(Position(7))));
+    touch(&store, 1, 150, None).await;
+    assert_eq!(state().await, (at(200), Some(Position(7))));
+
+    // One of these has ended, and one is touched twice.
+    let touches = [(9, 300), (1, 400), (1, 350)];
+    let touches = touches.map(|(n, seconds)| SessionTouch { key: key(n), last_used_at: at(seconds), told: None });
+    store.touch_sessions(&touches).await.unwrap();
+    assert_eq!(state().await, (at(400), Some(Position(7))));
+    assert_eq!(session(&store, 9).await, None);
+    store.touch_sessions(&[]).await.unwrap();
+}
+
+async fn sessions_end_one_by_one_or_all(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    for n in 1..=3 {
+        log_in(&store, &ann, n, 0).await;
+    }
+    log_in(&store, &ben, 4, 0).await;
+    write(&store, async |tx| {
+        assert_eq!(tx.delete_session(key(2)).await.unwrap(), Some(ann.id));
+        assert_eq!(tx.delete_session(key(2)).await.unwrap(), None);
+        let mut ended = tx.delete_sessions_of(ann.id).await.unwrap();
+        ended.sort();
+        assert_eq!(ended, [key(1), key(3)]);
+        assert_eq!(tx.delete_sessions_of(ann.id).await.unwrap(), []);
+    })
+    .await;
+    for n in 1..=3 {
+        assert_eq!(session(&store, n).await, None);
+    }
+    assert!(session(&store, 4).await.is_some());
+}
+
+async fn the_longest_unused_sessions_expire_first(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    for n in 1..=4 {
+        log_in(&store, &ann, n, i64::from(n)).await;
+    }
+    touch(&store, 1, 100, None).await;
+    assert_eq!(store.expire_sessions(at(2), 10).await.unwrap(), 0, "used at that time is not used before");
+    assert_eq!(store.expire_sessions(at(100), 2).await.unwrap(), 2);
+    let mut left = Vec::new();
+    for n in 1..=4 {
+        left.extend(session(&store, n).await.map(|session| session.key));
+    }
+    assert_eq!(left.len(), 2);
+    assert!(left.contains(&key(1)));
+    assert_eq!(store.expire_sessions(at(100), 2).await.unwrap(), 1);
+    assert!(session(&store, 1).await.is_some());
+    let ended = write(&store, async |tx| tx.delete_sessions_of(ann.id).await.unwrap()).await;
+    assert_eq!(ended, [key(1)]);
+}
+
+async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    log_in(&store, &ann, 1, 0).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.insert_session(NewSession { key: key(2), user: ann.id, created_at: at(0) }).await.unwrap();
+    let touching = touch(&store, 1, 100, Some(5));
+    let committing = async { tx.commit().await.unwrap() };
+    tokio::join!(touching, committing);
+    assert_eq!(session(&store, 1).await.unwrap().last_used_at, at(100));
+    assert!(session(&store, 2).await.is_some());
+}

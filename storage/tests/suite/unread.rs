@@ -1,0 +1,143 @@
+use std::{collections::HashMap, sync::Arc};
+
+use storage::{
+    ConversationId, InboxFilter, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType, UnreadTotals, User,
+};
+
+use crate::people::{Dice, conversation, new_conversation, read_up_to, say, users, write};
+
+on_every_backend!(
+    what_others_said_after_the_read_position_is_unread,
+    the_read_position_never_goes_back_nor_beyond_the_end,
+    reading_everything_tells_what_changed,
+    random_sends_and_reads_agree_with_counting,
+);
+
+/// The read position and the number of unread messages of a participant.
+async fn place(store: &Arc<dyn Storage>, of: ConversationId, partner: PartnerId) -> (i64, i64) {
+    let (_, participant) = store.conversation_seen_by(of, partner).await.unwrap().expect("the conversation exists");
+    let participant = participant.expect("the partner is in it");
+    (participant.read_seq, participant.unread)
+}
+
+async fn what_others_said_after_the_read_position_is_unread(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    for by in [&ben, &ann, &ben, &ann] {
+        say(&store, room, by, "hello").await;
+    }
+    assert_eq!(place(&store, room, ann.partner.id).await, (0, 2));
+    assert_eq!(read_up_to(&store, room, ann.partner.id, 2).await, 1);
+    assert_eq!(place(&store, room, ann.partner.id).await, (2, 1));
+    assert_eq!(read_up_to(&store, room, ann.partner.id, 4).await, 1);
+    assert_eq!(place(&store, room, ann.partner.id).await, (4, 0));
+    assert_eq!(place(&store, room, ben.partner.id).await, (0, 2), "what one reads changes nothing for another");
+    say(&store, room, &ann, "her own").await;
+    assert_eq!(place(&store, room, ann.partner.id).await, (4, 0));
+}
+
+async fn the_read_position_never_goes_back_nor_beyond_the_end(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    for _ in 0..3 {
+        say(&store, room, &ben, "hello").await;
+    }
+    let reader = ann.partner.id;
+    assert_eq!(read_up_to(&store, room, reader, -5).await, 0);
+    assert_eq!(place(&store, room, reader).await, (0, 3));
+    assert_eq!(read_up_to(&store, room, reader, 2).await, 2);
+    assert_eq!(read_up_to(&store, room, reader, 1).await, 0);
+    assert_eq!(place(&store, room, reader).await, (2, 1));
+    assert_eq!(read_up_to(&store, room, reader, i64::MAX).await, 1);
+    assert_eq!(place(&store, room, reader).await, (3, 0));
+    say(&store, room, &ben, "after that").await;
+    assert_eq!(place(&store, room, reader).await, (3, 1));
+
+    assert_eq!(read_up_to(&store, room, ben.partner.id, 4).await, 0, "who is not in it reads nothing");
+    assert_eq!(read_up_to(&store, ConversationId(1_000), reader, 4).await, 0);
+}
+
+async fn reading_everything_tells_what_changed(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut rooms = Vec::new();
+    for participants in [&[&ann, &ben][..], &[&ann, &ben], &[&ann, &ben], &[&ben]] {
+        rooms.push(conversation(&store, participants).await);
+    }
+    for (room, by) in [(2, &ben), (2, &ann), (2, &ben), (0, &ben), (3, &ann)] {
+        say(&store, rooms[room], by, "hello").await;
+    }
+    let everything = async || write(&store, async |tx| tx.advance_read_everywhere(ann.partner.id).await.unwrap()).await;
+    assert_eq!(everything().await, [(rooms[0], 1, 1), (rooms[2], 2, 3)]);
+    assert_eq!(everything().await, []);
+    assert_eq!(place(&store, rooms[2], ann.partner.id).await, (3, 0));
+    assert_eq!(place(&store, rooms[2], ben.partner.id).await, (0, 1));
+    assert_eq!(store.unread_totals(ann.partner.id).await.unwrap(), UnreadTotals::default());
+    say(&store, rooms[1], &ann, "her own").await;
+    assert_eq!(everything().await, [(rooms[1], 0, 1)], "the position moves over one's own messages, too");
+}
+
+/// Counts all messages, as no backend should.
+async fn count(store: &Arc<dyn Storage>, of: ConversationId, partner: PartnerId, read_seq: i64) -> i64 {
+    let all = store.messages(of, partner, Page::After { id: MessageId(0), limit: 10_000 }).await.unwrap();
+    let unread = all.iter().filter(|seen| seen.message.seq > read_seq && seen.message.author.partner != partner);
+    i64::try_from(unread.count()).expect("a few")
+}
+
+async fn random_sends_and_reads_agree_with_counting(store: Arc<dyn Storage>) {
+    let people = users(&store, ["ann", "ben", "cat", "dan"]).await;
+    let everybody: Vec<&User> = people.iter().collect();
+    let mut rooms = Vec::new();
+    for thread_type in [ThreadType::Chat, ThreadType::Group, ThreadType::Sms, ThreadType::Group] {
+        let new = NewConversation { thread_type, ..new_conversation(&everybody) };
+        rooms.push(write(&store, async |tx| tx.insert_conversation(new).await.unwrap().id).await);
+    }
+    let mut dice = Dice::new(1);
+    let mut read: HashMap<(ConversationId, PartnerId), i64> = HashMap::new();
+    let mut last: HashMap<ConversationId, i64> = HashMap::new();
+    for _ in 0..300 {
+        let (room, person) = (rooms[dice.roll(rooms.len())], &people[dice.roll(people.len())]);
+        let partner = person.partner.id;
+        match dice.roll(20) {
+            0..12 => {
+                last.insert(room, say(&store, room, person, "hello").await.seq);
+            }
+            12..19 => {
+                let position = read.entry((room, partner)).or_default();
+                let end = last.get(&room).copied().unwrap_or(0);
+                let seq = i64::try_from(dice.roll(100)).expect("small") % (end + 2);
+                let before = count(&store, room, partner, *position).await;
+                *position = seq.min(end).max(*position);
+                let after = count(&store, room, partner, *position).await;
+                assert_eq!(read_up_to(&store, room, partner, seq).await, before - after);
+            }
+            _ => {
+                let mut expected = Vec::new();
+                for room in &rooms {
+                    let end = last.get(room).copied().unwrap_or(0);
+                    let before = read.insert((*room, partner), end).unwrap_or(0);
+                    if before < end {
+                        expected.push((*room, count(&store, *room, partner, before).await, end));
+                    }
+                }
+                let changed = write(&store, async |tx| tx.advance_read_everywhere(partner).await.unwrap()).await;
+                assert_eq!(changed, expected);
+            }
+        }
+    }
+    for partner in people.map(|person| person.partner.id) {
+        let mut totals = UnreadTotals::default();
+        for entry in store.inbox(partner, InboxFilter::default()).await.unwrap() {
+            let room = entry.conversation.id;
+            let read_seq = read.get(&(room, partner)).copied().unwrap_or(0);
+            let unread = count(&store, room, partner, read_seq).await;
+            assert_eq!(entry.unread, unread);
+            assert_eq!(place(&store, room, partner).await, (read_seq, unread));
+            match entry.conversation.thread_type {
+                ThreadType::Chat => totals.chat += unread,
+                ThreadType::Group => totals.group += unread,
+                ThreadType::Sms => totals.sms += unread,
+            }
+        }
+        assert_eq!(store.unread_totals(partner).await.unwrap(), totals);
+    }
+}

@@ -1,0 +1,210 @@
+use std::sync::Arc;
+
+use storage::{NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Role, Storage, User, UserChange, UserId};
+use uuid::Uuid;
+
+use crate::people::{at, conflict, new_partner, new_user, users, write};
+
+on_every_backend!(
+    a_user_comes_back_as_it_was_stored,
+    uids_and_partner_ids_come_from_one_sequence,
+    explicit_ids_move_the_sequence,
+    a_login_is_taken_once,
+    a_uuid_is_taken_once,
+    users_are_listed_by_uid,
+    people_are_found_by_their_ids,
+    a_user_changes_only_as_asked,
+    search_looks_at_name_email_and_phone,
+    search_ignores_case,
+    search_takes_every_character_for_itself,
+    search_orders_by_name_then_id,
+    search_passes_over_deactivated_users,
+);
+
+async fn a_user_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
+    let new = NewUser {
+        id: None,
+        uuid: Uuid::from_u128(7),
+        login: "ann@example.com".to_owned(),
+        password: PasswordHash("pbkdf2_sha256$1$a$b".to_owned()),
+        partner: NewPartner {
+            id: None,
+            name: "Ann Ünïcode 안 🦀".to_owned(),
+            email: Some("ann@example.com".to_owned()),
+            phone: Some("+66 2".to_owned()),
+            mobile: Some(String::new()),
+        },
+        role: Role::Agent,
+        language: "th_TH".to_owned(),
+        time_zone: "Asia/Bangkok".to_owned(),
+        profile: serde_json::json!({"residentProfile": {"unit": "12/3"}, "tags": [1, 2.5, null, true]}),
+        created_at: at(5),
+    };
+    let stored = write(&store, async |tx| tx.insert_user(new.clone()).await.unwrap()).await;
+    let NewPartner { name, email, phone, mobile, .. } = new.partner;
+    let expected = User {
+        id: stored.id,
+        uuid: new.uuid,
+        login: new.login,
+        password: new.password,
+        partner: Partner { id: stored.partner.id, name, email, phone, mobile },
+        role: new.role,
+        active: true,
+        language: new.language,
+        time_zone: new.time_zone,
+        profile: new.profile,
+        created_at: new.created_at,
+    };
+    assert_eq!(stored, expected);
+    assert_eq!(store.user(stored.id).await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.user_by_login("ann@example.com").await.unwrap(), Some(expected));
+    assert_eq!(store.user_by_login("Ann@example.com").await.unwrap(), None);
+    assert_eq!(store.user(UserId(stored.id.0 + 1000)).await.unwrap(), None);
+}
+
+async fn uids_and_partner_ids_come_from_one_sequence(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let company = write(&store, async |tx| tx.insert_partner(new_partner("Company")).await.unwrap()).await;
+    let ids = [ann.id.0, ann.partner.id.0, ben.id.0, ben.partner.id.0, company.id.0];
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+}
+
+async fn explicit_ids_move_the_sequence(store: Arc<dyn Storage>) {
+    let with_ids = |name, uid, partner| {
+        let mut new = new_user(name);
+        new.id = Some(UserId(uid));
+        new.partner.id = Some(PartnerId(partner));
+        new
+    };
+    let next = write(&store, async |tx| {
+        let user = tx.insert_user(with_ids("high", 80, 90)).await.unwrap();
+        assert_eq!((user.id, user.partner.id), (UserId(80), PartnerId(90)));
+        // Moves nothing back.
+        tx.insert_user(with_ids("low", 4, 5)).await.unwrap();
+        let company = tx.insert_partner(NewPartner { id: Some(PartnerId(100)), ..new_partner("Company") }).await.unwrap();
+        assert_eq!(company.id, PartnerId(100));
+        tx.insert_user(new_user("next")).await.unwrap()
+    })
+    .await;
+    assert!(next.id.0 > 100, "{}", next.id);
+    assert!(next.partner.id.0 > next.id.0);
+}
+
+async fn a_login_is_taken_once(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_user(new_user("ann")).await), "users_login");
+    drop(tx);
+    assert_eq!(store.users(None, 10).await.unwrap(), [ann]);
+    users(&store, ["Ann"]).await;
+}
+
+async fn a_uuid_is_taken_once(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_user(NewUser { uuid: ann.uuid, ..new_user("ben") }).await), "users_uuid");
+}
+
+async fn users_are_listed_by_uid(store: Arc<dyn Storage>) {
+    let all = users(&store, ["d", "c", "b", "a"]).await;
+    write(&store, async |tx| {
+        tx.update_user(all[1].id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap()
+    })
+    .await;
+    let uids = async |after, limit| store.users(after, limit).await.unwrap().into_iter().map(|user| user.id).collect::<Vec<_>>();
+    let expected = all.map(|user| user.id);
+    assert_eq!(uids(None, 10).await, expected);
+    assert_eq!(uids(None, 3).await, expected[..3]);
+    assert_eq!(uids(Some(expected[2]), 3).await, expected[3..]);
+    assert_eq!(uids(Some(expected[3]), 3).await, []);
+}
+
+async fn people_are_found_by_their_ids(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let company = write(&store, async |tx| tx.insert_partner(new_partner("Company")).await.unwrap()).await;
+    let nobody = 1_000_000;
+    let mut people = store.people(&[company.id, PartnerId(nobody), ann.partner.id]).await.unwrap();
+    people.sort_by_key(|person| person.partner.id);
+    assert_eq!(people, [ann.person(), Person { partner: company, user: None }]);
+    let mut people = store.people_of_users(&[ben.id, UserId(nobody), ann.id]).await.unwrap();
+    people.sort_by_key(|person| person.user);
+    assert_eq!(people, [ann.person(), ben.person()]);
+    assert_eq!(store.people(&[]).await.unwrap(), []);
+}
+
+async fn a_user_changes_only_as_asked(store: Arc<dyn Storage>) {
+    let [mut ann, ben] = users(&store, ["ann", "ben"]).await;
+    let change = async |change: UserChange| write(&store, async |tx| tx.update_user(ann.id, change).await.unwrap()).await;
+
+    assert_eq!(change(UserChange::default()).await, Some(ann.clone()));
+    let password = PasswordHash("another".to_owned());
+    let changed = change(UserChange { password: Some(password.clone()), active: None }).await;
+    ann.password = password;
+    assert_eq!(changed, Some(ann.clone()));
+    let changed =
+        write(&store, async |tx| tx.update_user(ann.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    ann.active = false;
+    assert_eq!(changed, Some(ann.clone()));
+    assert_eq!(store.user(ann.id).await.unwrap(), Some(ann));
+    assert_eq!(store.user(ben.id).await.unwrap(), Some(ben));
+
+    let nobody = write(&store, async |tx| {
+        tx.update_user(UserId(1_000_000), UserChange { password: None, active: Some(false) }).await.unwrap()
+    });
+    assert_eq!(nobody.await, None);
+}
+
+async fn found(store: &Arc<dyn Storage>, query: &str) -> Vec<String> {
+    store.search_people(query, 100).await.unwrap().into_iter().map(|person| person.partner.name).collect()
+}
+
+async fn partners(store: &Arc<dyn Storage>, new: impl IntoIterator<Item = NewPartner>) {
+    write(store, async |tx| {
+        for partner in new {
+            tx.insert_partner(partner).await.unwrap();
+        }
+    })
+    .await;
+}
+
+async fn search_looks_at_name_email_and_phone(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let email = Some("one@example.com".to_owned());
+    let phone = Some("+66 81 234".to_owned());
+    partners(&store, [NewPartner { email, ..new_partner("mailed") }, NewPartner { phone, ..new_partner("called") }]).await;
+    assert_eq!(found(&store, "ile").await, ["mailed"]);
+    assert_eq!(found(&store, "@example").await, ["mailed"]);
+    assert_eq!(found(&store, "81 2").await, ["called"]);
+    assert_eq!(found(&store, "nothing of the kind").await, [""; 0]);
+    assert_eq!(found(&store, "").await, ["ann", "called", "mailed"]);
+    assert_eq!(store.search_people("ann", 10).await.unwrap(), [ann.person()]);
+}
+
+async fn search_ignores_case(store: Arc<dyn Storage>) {
+    partners(&store, ["Jane Smith", "Éva Ågren"].map(new_partner)).await;
+    assert_eq!(found(&store, "JANE").await, ["Jane Smith"]);
+    assert_eq!(found(&store, "jane s").await, ["Jane Smith"]);
+    assert_eq!(found(&store, "éVA å").await, ["Éva Ågren"]);
+}
+
+async fn search_takes_every_character_for_itself(store: Arc<dyn Storage>) {
+    partners(&store, ["100%", "a_b", r"back\slash", "it's", "plain"].map(new_partner)).await;
+    for (query, name) in [("%", "100%"), ("_", "a_b"), (r"\", r"back\slash"), ("'", "it's")] {
+        assert_eq!(found(&store, query).await, [name], "{query}");
+    }
+}
+
+async fn search_orders_by_name_then_id(store: Arc<dyn Storage>) {
+    partners(&store, ["b same", "b same", "c", "a"].map(new_partner)).await;
+    let all = store.search_people("", 100).await.unwrap();
+    assert!(all.is_sorted_by_key(|person| (person.partner.name.clone(), person.partner.id)));
+    assert_eq!(all.len(), 4);
+    assert_eq!(store.search_people("", 2).await.unwrap(), all[..2]);
+}
+
+async fn search_passes_over_deactivated_users(store: Arc<dyn Storage>) {
+    let [gone, _] = users(&store, ["some one", "some other"]).await;
+    partners(&store, [new_partner("some company")]).await;
+    write(&store, async |tx| tx.update_user(gone.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    assert_eq!(found(&store, "some").await, ["some company", "some other"]);
+}
