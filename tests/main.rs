@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no public items; `pub` says what a module offers")]
 
+mod architecture;
 mod openapi;
 mod operation;
 mod support;
