@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use poem::{Endpoint, Response, endpoint::make_sync, http::StatusCode};
+use poem::{Endpoint, Response, endpoint::make_sync, get, http::StatusCode, web::Redirect};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Tags,
     payload::{Json, PlainText},
@@ -98,4 +98,9 @@ impl Operation {
 /// The OpenAPI document, made once.
 pub(super) fn document(json: String) -> impl Endpoint {
     make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
+}
+
+/// Whoever comes without a wish is shown what there is.
+pub(super) fn front_door() -> impl Endpoint {
+    get(make_sync(|_| Redirect::see_other("/docs")))
 }
