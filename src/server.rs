@@ -129,7 +129,6 @@ fn endpoint(
     let document = api.spec();
     let corridor = corridor::Corridor::new(house, metrics, &document);
     Route::new()
-        .at("/", operation::front_door())
         .at("/openapi.json", operation::document(document))
         .nest("/docs", api.swagger_ui())
         .nest("/", api)

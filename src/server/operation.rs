@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use poem::{Endpoint, Response, endpoint::make_sync, get, http::StatusCode, web::Redirect};
+use poem::{Endpoint, Response, endpoint::make_sync, http::StatusCode};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Tags,
     payload::{Json, PlainText},
@@ -52,8 +52,20 @@ enum Readiness {
     NotReady(Json<Health>),
 }
 
+#[derive(ApiResponse)]
+enum FrontDoor {
+    #[oai(status = 303)]
+    SeeOther(#[oai(header = "Location")] String),
+}
+
 #[OpenApi(tag = "Tag::Operation")]
 impl Operation {
+    /// Shows whoever comes without a wish what there is
+    #[oai(path = "/", method = "get", operation_id = "front_door", hidden = true)]
+    async fn front_door(&self) -> FrontDoor {
+        FrontDoor::SeeOther("/docs".into())
+    }
+
     /// Whether requests are served at all
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Json<Health> {
@@ -98,9 +110,4 @@ impl Operation {
 /// The OpenAPI document, made once.
 pub(super) fn document(json: String) -> impl Endpoint {
     make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
-}
-
-/// Whoever comes without a wish is shown what there is.
-pub(super) fn front_door() -> impl Endpoint {
-    get(make_sync(|_| Redirect::see_other("/docs")))
 }
