@@ -47,7 +47,8 @@ struct State {
     under_way: u32,
 }
 
-/// A login under way. It counts as failed unless it succeeds.
+/// A login under way. What is dropped without having failed, for want of the store or of the client, does not count:
+/// nobody has learnt anything from it.
 pub(super) struct Attempt {
     places: [Place; 2],
 }
@@ -55,7 +56,7 @@ pub(super) struct Attempt {
 /// The part of an attempt that counts against one key.
 struct Place {
     count: Arc<Count>,
-    succeeded: bool,
+    failed: bool,
 }
 
 impl Attempts {
@@ -92,7 +93,7 @@ impl Count {
         loop {
             let ended = self.ended.notified();
             if self.try_enter(limit)? {
-                return Ok(Place { count: Arc::clone(&self), succeeded: false });
+                return Ok(Place { count: Arc::clone(&self), failed: false });
             }
             ended.await;
         }
@@ -114,8 +115,8 @@ impl Count {
 }
 
 impl Attempt {
-    pub(super) fn succeeded(mut self) {
-        self.places.iter_mut().for_each(|place| place.succeeded = true);
+    pub(super) fn failed(mut self) {
+        self.places.iter_mut().for_each(|place| place.failed = true);
     }
 }
 
@@ -123,7 +124,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.count.state.lock();
         state.under_way -= 1;
-        state.failures += u32::from(!self.succeeded);
+        state.failures += u32::from(self.failed);
         drop(state);
         self.count.ended.notify_waiters();
     }

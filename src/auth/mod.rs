@@ -166,8 +166,10 @@ impl Auth {
         let user = user.filter(|user| user.active);
         let hash = user.as_ref().map(|user| &user.password);
         let verdict = self.0.passwords.verify(password, hash).await?;
-        let Some(user) = user.filter(|_| verdict.right) else { return Err(Error::Denied) };
-        attempt.succeeded();
+        let Some(user) = user.filter(|_| verdict.right) else {
+            attempt.failed();
+            return Err(Error::Denied);
+        };
         if verdict.outdated {
             let renewed = self.0.passwords.hash(password).await?;
             let mut tx = self.0.storage.begin().await?;
