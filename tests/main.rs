@@ -1,6 +1,7 @@
 //! The server from outside: the real program, through its real door, on every backend.
 
 mod operation;
+mod postman;
 mod support;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.
