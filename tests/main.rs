@@ -7,6 +7,7 @@ mod dialects;
 mod odoorpc;
 mod openapi;
 mod operation;
+mod postman;
 mod support;
 mod wire;
 
