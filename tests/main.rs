@@ -1,7 +1,15 @@
 //! The server from outside: the real program, through its real door, on every backend.
 
+mod access;
 mod architecture;
+mod bad_input;
+mod database_away;
+mod logs;
 mod operation;
+mod order;
+mod polls;
+mod shutdown;
+mod story;
 mod support;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.
@@ -36,3 +44,29 @@ macro_rules! on_every_backend {
     };
 }
 pub(crate) use on_every_backend;
+
+/// The same for tests that start their own server, with settings of their own.
+macro_rules! with_every_backend {
+    ($($(#[$meta:meta])* async fn $name:ident($backend:ident) $body:block)+) => {
+        $(
+            mod $name {
+                #[allow(unused_imports, reason = "a test may need nothing from its file")]
+                use super::*;
+
+                $(#[$meta])*
+                async fn check($backend: $crate::support::Backend) $body
+
+                #[tokio::test]
+                async fn memory() {
+                    check($crate::support::Backend::memory()).await;
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    check($crate::support::Backend::postgres().await).await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use with_every_backend;
