@@ -123,10 +123,10 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
 
 async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> {
     telemetry::start(&config.log);
-    // Whoever stops a server that has just said where it listens gets an orderly end as well.
-    let stop = lifecycle::stop_signal();
     let storage = server::open_storage(&config, migrate).await?;
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
+    // Whoever stops a server that has just said where it listens gets an orderly end as well.
+    let stop = lifecycle::stop_signal();
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
     server::run(config, storage, listener, stop).await
 }

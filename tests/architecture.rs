@@ -45,11 +45,7 @@ const RULES: &[Rule] = &[
         part: |file| file != "src/lifecycle.rs",
         never: &["tokio::spawn", "task::spawn", "task::spawn_local", "task::JoinSet", "TaskTracker", "thread::spawn"],
     },
-    Rule {
-        says: "there is one clock",
-        part: |file| file != "src/clock.rs",
-        never: &["Utc::now", "Local::now", "SystemTime"],
-    },
+    Rule { says: "there is one clock", part: |file| file != "src/clock.rs", never: &["Utc::now", "Local::now", "SystemTime"] },
     Rule {
         says: "no queue grows without end",
         part: |_| true,

@@ -11,7 +11,7 @@ use crate::dialects::{
     jsonrpc::{Call, Fault, Nothing, Reply},
 };
 
-pub(super) struct ServerApi(pub(super) House);
+pub(super) struct AboutApi(pub(super) House);
 
 /// The names that clients may log in to; whether they are told is a setting.
 pub(super) fn databases(house: &House) -> Result<Vec<String>, Fault> {
@@ -28,7 +28,7 @@ pub(super) fn version(house: &House) -> VersionInfo {
 
 /// The server: its version and its health.
 #[OpenApi(tag = "Tag::Odoo")]
-impl ServerApi {
+impl AboutApi {
     /// The databases to log in to
     ///
     /// There is one, the workspace. A setting may refuse to tell it.
