@@ -1,14 +1,19 @@
 //! Servers to test, and clients to test them with.
 
 mod client;
+mod metrics;
 mod program;
+mod proxy;
 mod raw;
+mod routes;
 mod server;
 mod wait;
 
 pub use client::{Answer, Client, http};
 pub use program::run;
+pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
+pub use routes::Route;
 pub use server::{Backend, Server, ServerBuilder};
 pub use wait::until;
 
