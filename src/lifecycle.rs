@@ -51,7 +51,7 @@ impl Lifecycle {
     }
 }
 
-/// From now on SIGTERM and SIGINT no longer end the program where it stands; the result resolves at the first of them.
+/// Resolves at the first SIGTERM or SIGINT after this call, whenever it is waited for.
 pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("the runtime has its signal driver");

@@ -28,7 +28,8 @@ async fn exercise(server: &Server) -> Vec<String> {
     Answer::of(request).await;
 
     let part = multipart::Part::bytes(IN_THE_FILE.as_bytes()).file_name("notes.txt");
-    let upload = john.request(Method::POST, "/api/messaging/attachment/upload").multipart(multipart::Form::new().part("file", part));
+    let upload =
+        john.request(Method::POST, "/api/messaging/attachment/upload").multipart(multipart::Form::new().part("file", part));
     let uploaded: Value = Answer::of(upload).await.json();
     let (id, token) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().expect("it has one").to_owned());
     for token in [token.as_str(), QUERY] {

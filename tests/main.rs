@@ -1,19 +1,24 @@
 //! The server from outside: the real program, through its real door, on every backend.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails here fails, and its tasks end with it")]
 #![allow(unreachable_pub, reason = "a test binary has no public items; `pub` says what a module offers")]
 
 mod access;
 mod architecture;
 mod bad_input;
 mod database_away;
+mod dialects;
 mod logs;
+mod odoorpc;
 mod openapi;
 mod operation;
 mod order;
 mod polls;
+mod postman;
 mod shutdown;
 mod story;
 mod support;
+mod wire;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.
 macro_rules! on_every_backend {
