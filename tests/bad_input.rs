@@ -160,6 +160,21 @@ on_every_backend! {
         is_well(server, &john).await;
     }
 
+    /// Who is refused before all was read gets the whole answer nevertheless, and can go on to ask on the same connection.
+    async fn a_refusal_reaches_who_still_sends(server) {
+        let john = server.log_in(JOHN).await;
+        let huge = vec![b'x'; 4 * 1024 * 1024];
+        for _ in 0..50 {
+            for (path, status) in [("/api/messaging/threads", 400), ("/web/session/check", 400), ("/nowhere", 404)] {
+                let request = john.request(Method::POST, path).header(CONTENT_TYPE, "text/plain").body(huge.clone());
+                assert_eq!(Answer::of(request).await.status, status, "{path}");
+            }
+            let request = john.request(Method::POST, "/jsonrpc").header(CONTENT_TYPE, "application/json").body(huge.clone());
+            assert_eq!(Answer::of(request).await.status, 413);
+        }
+        is_well(server, &john).await;
+    }
+
     /// What is not even HTTP is refused or cut off.
     async fn what_is_no_http_is_survived(server) {
         let john = server.log_in(JOHN).await;
