@@ -4,6 +4,7 @@
 mod accept;
 mod corridor;
 mod operation;
+mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
