@@ -135,12 +135,15 @@ async fn poll(client: Client, conversation: i64, mut up: watch::Receiver<bool>) 
     heard
 }
 
+/// What one poller has heard, in the order in which it heard it.
+type ByConversation = HashMap<i64, Vec<Heard>>;
+
 /// Lets everybody write and poll, kills the server half way if it is to be, and gives what was sent and heard.
-async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<HashMap<i64, Vec<Heard>>>) {
+async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversation>) {
     let stage = Stage::set(server).await;
     let (set_up, up) = watch::channel(true);
     let acknowledged = Arc::new(watch::Sender::new(0));
-    let heard: Arc<Mutex<Vec<HashMap<i64, Vec<Heard>>>>> = Arc::new(Mutex::new(vec![HashMap::new(); POLLERS]));
+    let heard: Arc<Mutex<Vec<ByConversation>>> = Arc::new(Mutex::new(vec![HashMap::new(); POLLERS]));
     let late = Arc::new(AtomicUsize::new(0));
 
     let mut pollers = JoinSet::new();

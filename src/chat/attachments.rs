@@ -63,7 +63,7 @@ impl Chat {
                 created_at: clock::now(),
             })
             .await?;
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         received.kept = true;
         Ok(attachment)
     }
@@ -101,7 +101,7 @@ impl Chat {
         }
         let mut tx = self.0.storage.begin().await?;
         let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         self.0.blobs.delete_later(deleted.object);
         Ok(())
     }

@@ -79,7 +79,7 @@ impl Chat {
             })
             .await?;
         tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         Ok(conversation)
     }
 
@@ -117,7 +117,7 @@ impl Chat {
             let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
             tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
         }
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ impl Chat {
                 marked += changed;
             }
         }
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         Ok(marked)
     }
 
@@ -133,7 +133,7 @@ impl Chat {
                 total += marked;
             }
         }
-        self.0.announce.committed(tx.commit().await?);
+        self.0.announce.committed(tx.commit().await?).await;
         Ok(total)
     }
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{audiences::Audiences, hub::Hub};
 use crate::lifecycle::Lifecycle;
@@ -20,15 +20,30 @@ pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
 /// Where commits are announced to this node's tail.
 #[derive(Clone)]
 pub(super) struct Announce {
-    commits: mpsc::Sender<Vec<Event>>,
+    commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
 }
 
+/// What a transaction of this node has added to the log.
+struct Commit {
+    events: Vec<Event>,
+    /// Dropped once this node's listeners have been told.
+    _untold: oneshot::Sender<()>,
+}
+
 impl Announce {
-    /// Tells the tail what a transaction of this node has added to the log. Never waits.
-    pub(super) fn committed(&self, events: Vec<Event>) {
-        if !events.is_empty() && self.commits.try_send(events).is_err() {
-            self.look.notify_one();
+    /// Tells the tail what a transaction of this node has added to the log, and returns once whoever listens or asks on
+    /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
+    /// meanwhile, it returns as well; the tail catches up later.
+    pub(super) async fn committed(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let (untold, told) = oneshot::channel();
+        match self.commits.try_send(Commit { events, _untold: untold }) {
+            // It never answers, it only lets go.
+            Ok(()) => drop(told.await),
+            Err(_) => self.look.notify_one(),
         }
     }
 }
@@ -53,7 +68,7 @@ struct Tail {
     hub: Arc<Hub>,
     observers: Vec<Observer>,
     audiences: Arc<Audiences>,
-    committed: mpsc::Receiver<Vec<Event>>,
+    committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
 }
 
@@ -62,8 +77,8 @@ impl Tail {
         let mut away = false;
         loop {
             let step = tokio::select! {
-                events = self.committed.recv() => match events {
-                    Some(events) => self.follow(events).await,
+                commit = self.committed.recv() => match commit {
+                    Some(Commit { events, _untold }) => self.follow(events).await,
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,

@@ -141,7 +141,7 @@ async fn try_commit(
         tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
     }
     if !stored.is_empty() {
-        announce.committed(tx.commit().await?);
+        announce.committed(tx.commit().await?).await;
         metrics.stored(stored.len());
     }
     Ok(verdicts

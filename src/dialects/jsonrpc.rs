@@ -45,6 +45,18 @@ impl IdSlot {
     pub fn get(&self) -> Option<&RawValue> {
         self.0.get().and_then(Option::as_deref)
     }
+
+    /// Takes the id from a body that nobody has read; one that is no call has none.
+    pub fn read(&self, body: &[u8]) {
+        if let Ok(envelope) = Envelope::parse(body) {
+            self.keep(envelope.id);
+        }
+    }
+
+    fn keep(&self, id: Id) {
+        // A request has one body, and so one id.
+        let _ = self.0.set(id);
+    }
 }
 
 /// How an answer turned out, for the metrics: a JSON-RPC error travels with HTTP status 200.
@@ -397,8 +409,7 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
             Err(text) => return Err(poem::Error::from_response(invalid(text))),
         };
         if let Some(slot) = request.data::<IdSlot>() {
-            // Only this extractor fills it, once a request.
-            let _ = slot.0.set(id.clone());
+            slot.keep(id.clone());
         }
         let params = params_of(params.as_deref());
         Ok(Self {
@@ -425,7 +436,8 @@ fn announced(request: &Request) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn is_json(request: &Request) -> bool {
+/// Whether a request says that its body is a call.
+pub fn is_json(request: &Request) -> bool {
     let kind = request.content_type().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/json-rpc")

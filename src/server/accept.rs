@@ -116,6 +116,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
                 let rest = Rest::default();
                 let body = rest.of(request.take_body().into());
                 request.set_body(body);
+                request.extensions_mut().insert(rest.clone());
                 let mut response = endpoint.get_response(request).await;
                 if !rest.is_read(waits).await {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

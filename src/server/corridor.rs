@@ -10,10 +10,11 @@ use std::{
 use futures_util::FutureExt;
 use poem::{
     Endpoint, Error, IntoResponse, PathPattern, Request, Response,
-    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
+    error::{MethodNotAllowedError, ParsePathError},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 
+use super::rest::Rest;
 use crate::{
     dialects::{
         House,
@@ -63,7 +64,8 @@ impl Corridor {
         request.extensions_mut().insert(parts.house.auth.clone());
         request.extensions_mut().insert(parts.house.chat.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let asked = Asked { json: request.content_type().is_some_and(|kind| kind.starts_with("application/json")) };
+        let rest = request.data::<Rest>().cloned();
+        let asked = Asked { json: jsonrpc::is_json(&request) };
 
         let answered = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await;
         let (mut response, route) = match answered {
@@ -73,6 +75,12 @@ impl Corridor {
                 (response, route)
             }
             Ok(Err(error)) => {
+                // No room has read the call, and its id is to come back all the same.
+                if let (true, Some(rest)) = (asked.json && is_unknown(&error), rest)
+                    && let Some(body) = rest.bytes(parts.body_limit).await
+                {
+                    id.read(&body);
+                }
                 let route = error.data::<PathPattern>().cloned();
                 (self.failed(error, route.as_ref(), &asked, &id), route)
             }
@@ -116,11 +124,7 @@ impl Corridor {
             page.headers_mut().insert(header::ALLOW, allow);
             return page;
         }
-        if error.is::<NotFoundError>() || error.is::<ParsePathError>() || error.status() == StatusCode::NOT_FOUND {
-            return asked.not_found(id);
-        }
-        // A path of the wrong form is no route either; poem-openapi words it as a bad request.
-        if error.is::<poem_openapi::error::ParsePathError>() {
+        if is_unknown(&error) {
             return asked.not_found(id);
         }
         if error.status().is_server_error() {
@@ -128,6 +132,13 @@ impl Corridor {
         }
         jsonrpc::page(error.status(), "The browser (or proxy) sent a request that this server could not understand.")
     }
+}
+
+/// Whether there is no such route. A path of the wrong form is none either, which poem-openapi words as a bad request.
+fn is_unknown(error: &Error) -> bool {
+    error.is::<ParsePathError>()
+        || error.is::<poem_openapi::error::ParsePathError>()
+        || (error.status() == StatusCode::NOT_FOUND && !error.is_from_response())
 }
 
 /// What the client seems to expect.

@@ -11,9 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, combinators::BoxBody};
+use http_body_util::{BodyExt, Limited, combinators::BoxBody};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
+
+use crate::dialects::jsonrpc::BodyLimit;
 
 /// How much of a rest is read. Beyond it the connection is closed.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -30,6 +32,13 @@ impl Rest {
     /// The same body; what is left of it when it is dropped comes back here.
     pub(super) fn of(&self, body: Bytewise) -> Bytewise {
         BoxBody::new(Lent { body: Some(body), rest: self.clone() })
+    }
+
+    /// What has come back, if it is all there within `limit`.
+    pub(super) async fn bytes(&self, limit: BodyLimit) -> Option<Bytes> {
+        let body = self.0.lock().take()?;
+        let body = Limited::new(body, limit.bytes).collect();
+        Some(tokio::time::timeout(limit.time, body).await.ok()?.ok()?.to_bytes())
     }
 
     /// Reads what has come back, unless the client `waits` to be told to send it; says whether nothing is left.

@@ -81,11 +81,6 @@ impl ServerBuilder {
         Self { backend, demo: true, settings: Vec::new() }
     }
 
-    pub fn without_demo(mut self) -> Self {
-        self.demo = false;
-        self
-    }
-
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((format!("DRAGOMAN__{key}"), value.to_string()));

@@ -27,6 +27,16 @@ async fn news(client: &Client) -> Value {
 }
 
 on_every_backend! {
+    /// Whoever asks after a send was answered finds it, without waiting.
+    async fn what_was_answered_is_seen_at_once(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&admin).await;
+        for round in 0..20 {
+            send(&john, 1, &format!("Round {round}")).await;
+            assert_eq!(threads(&poll(&admin).await), [1], "round {round}");
+        }
+    }
+
     /// What was unread before is no news.
     async fn the_first_poll_of_a_session_starts_from_now(server) {
         let (admin, watch, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);

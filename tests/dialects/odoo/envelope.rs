@@ -165,7 +165,16 @@ on_every_backend! {
             assert_eq!(answer["error"]["code"], 404, "{path}");
             assert_eq!(answer["error"]["message"], "404: Not Found", "{path}");
             assert_eq!(answer["error"]["data"]["name"], "werkzeug.exceptions.NotFound", "{path}");
+            assert_eq!(answer["id"], "n1", "{path}");
         }
+    }
+
+    /// Whatever the client's way of writing what it sends.
+    async fn an_unknown_route_knows_json_in_any_case(server) {
+        let request = server.client().request(Method::POST, "/nope").header(CONTENT_TYPE, "APPLICATION/JSON; charset=utf-8");
+        let answer = Answer::of(request.body(r#"{"id":[1],"params":{}}"#)).await;
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.json()["id"], serde_json::json!([1]));
     }
 
     /// For whoever has a browser.
