@@ -85,13 +85,12 @@ with_every_backend! {
             // The same cases each time: what fails once fails again.
             let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
             let strategy = (proptest::sample::select(routes), given::any());
-            runner.run(&strategy, |(route, given)| {
+            let outcome = runner.run(&strategy, |(route, given)| {
                 handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given))
-            })
+            });
+            outcome.map_err(|error| error.to_string())
         });
-        if let Err(error) = outcome.await.expect("it ends") {
-            panic!("{error}");
-        }
+        assert_eq!(outcome.await.expect("it ends"), Ok(()));
         is_well(&server, &john).await;
         server.stop().await;
     }
