@@ -25,7 +25,7 @@ impl Server {
             command.arg("--demo");
         }
         command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000");
-        Self::start(command.env("DRAGOMAN__LOG__LEVEL", "warn"))
+        Self::start(command.env("DRAGOMAN__LOG__LEVEL", "error"))
     }
 
     /// The bare handlers.

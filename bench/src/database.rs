@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{Result, children};
 
@@ -25,8 +25,9 @@ impl Databases {
     /// Creates and fills both on the server that this address leads to.
     pub(crate) async fn create(admin: &str, server: &Path) -> Result<Self> {
         let names = ["ours", "limits"].map(|name| format!("dragoman_bench_{}_{name}", std::process::id()));
-        let options: PgConnectOptions = admin.parse()?;
-        let [ours, limits] = names.each_ref().map(|name| options.clone().database(name).to_url_lossy().to_string());
+        let (address, options) = admin.split_once('?').unwrap_or((admin, ""));
+        let (address, _) = address.rsplit_once('/').ok_or("the address names no database")?;
+        let [ours, limits] = names.each_ref().map(|name| format!("{address}/{name}?{options}"));
         let databases = Self { admin: admin.into(), names, ours, limits };
         let mut connection = PgConnection::connect(admin).await?;
         for name in &databases.names {

@@ -39,6 +39,14 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
+impl Answer<'_> {
+    /// The first number with this name, as it stands there.
+    pub(crate) fn number(&self, name: &str) -> Option<String> {
+        let (_, rest) = std::str::from_utf8(self.body).ok()?.split_once(&format!("\"{name}\":"))?;
+        Some(rest.chars().take_while(char::is_ascii_digit).collect())
+    }
+}
+
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;

@@ -9,14 +9,14 @@ use std::{
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    Result,
+    FROM_NOW_ON, Result,
     http::{Connection, Request},
 };
 
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long a poll is given to begin to wait.
-const SETTLE: Duration = Duration::from_millis(5);
+const SETTLE: Duration = Duration::from_millis(10);
 
 /// Answers per second when each connection makes its requests in turn, again and again. The first fifth of the time does
 /// not count.
@@ -57,19 +57,30 @@ pub(crate) struct Delivery {
     pub(crate) behind: f64,
 }
 
-/// Sends one message at a time to one who waits for it.
-pub(crate) async fn delivery(address: SocketAddr, poll: &Request, send: &Request, times: u32) -> Result<Delivery> {
+/// Sends one message at a time to one who waits for what comes after the last one.
+pub(crate) async fn delivery(
+    address: SocketAddr,
+    poll: &dyn Fn(&str) -> Request,
+    send: &Request,
+    times: u32,
+) -> Result<Delivery> {
     let (mut polling, mut sending) = (Connection::open(address).await?, Connection::open(address).await?);
     let (mut whole, mut behind) = (Vec::new(), Vec::new());
+    let mut last = FROM_NOW_ON.to_owned();
     for _ in 0..times {
-        polling.send(poll).await?;
+        polling.send(&poll(&last)).await?;
         tokio::time::sleep(SETTLE).await;
         let begun = Instant::now();
         let polled = async { polling.receive().await.map(|_| begun.elapsed().as_secs_f64()) };
-        let sent = async { sending.exchange(send).await.map(|_| begun.elapsed().as_secs_f64()) };
-        let (polled, sent) = timeout(PATIENCE, async { tokio::try_join!(polled, sent) }).await??;
+        let sent = async {
+            let answer = sending.exchange(send).await?;
+            let after = begun.elapsed().as_secs_f64();
+            Ok((after, answer.number("message_id")))
+        };
+        let (polled, (sent, id)) = timeout(PATIENCE, async { tokio::try_join!(polled, sent) }).await??;
         whole.push(polled * 1e6);
         behind.push((polled - sent) * 1e6);
+        last = id.unwrap_or(last);
     }
     Ok(Delivery { whole: median(&whole), behind: median(&behind) })
 }

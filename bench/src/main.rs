@@ -86,6 +86,8 @@ async fn run(cli: &Cli) -> Result<()> {
 const CONNECTIONS: usize = 32;
 /// How many polls wait for the measure of memory.
 const POLLS: usize = 10_000;
+/// Larger than the id of any message.
+const FROM_NOW_ON: &str = "2147483647";
 const BODY: &str = "A message of a usual length, neither short nor long.";
 
 struct Bench<'a> {
@@ -126,7 +128,7 @@ impl Bench<'_> {
             .print()?;
         }
         if self.wanted("poll") {
-            let pair = (&house.poll, &house.send);
+            let pair = (house.thread, house.reader.as_str(), house.writer.as_str());
             self.poll(&ours, &limits, pair, "/notify", "long poll, memory", "a bare pair on a `Notify`").await?;
         }
         if self.wanted("memory") && self.databases.is_none() {
@@ -167,9 +169,10 @@ impl Bench<'_> {
             self.send(&ours, databases, &together, ["first=1001", "last=1001", "spread=1"], what, Mark::AtLeast(4.0)).await?;
         }
         if self.wanted("poll") {
-            let pair = (&poll(&session(1), 32), &send(&session(2), 32));
+            let (reader, writer) = (session(1), session(2));
+            let pair = (32, reader.as_str(), writer.as_str());
             let limit = "a bare pair that stores with one statement, then a `Notify`";
-            // Person 2 is in conversation 32 as well: it holds the persons 1 and 2.
+            // Conversation 32 holds the persons 1 and 2.
             self.poll(&ours, &limits, pair, "/store", "long poll, PostgreSQL", limit).await?;
         }
         drop((ours, limits));
@@ -222,16 +225,18 @@ impl Bench<'_> {
         &self,
         ours: &Server,
         limits: &Server,
-        (poll, send): (&Request, &Request),
+        (thread, reader, writer): (i64, &str, &str),
         route: &str,
         what: &'static str,
         limit: &'static str,
     ) -> Result<()> {
-        let (wait, notify) = (http::call("/wait", "", "{}"), http::call(route, "", "{}"));
+        let wait = |_: &str| http::call("/wait", "", "{}");
+        let poll = |last: &str| poll(reader, thread, last);
+        let (send, notify) = (send(writer, thread), http::call(route, "", "{}"));
         let times = if self.cli.quick { 30 } else { 100 };
         let mut deliveries: Vec<(Delivery, Delivery)> = Vec::new();
         for _ in 0..self.rounds() {
-            let delivery = load::delivery(ours.address, poll, send, times).await?;
+            let delivery = load::delivery(ours.address, &poll, &send, times).await?;
             deliveries.push((delivery, load::delivery(limits.address, &wait, &notify, times).await?));
         }
         let (ours, limits): (Vec<_>, Vec<_>) = deliveries.iter().map(|(ours, limit)| (ours.behind, limit.behind)).unzip();
@@ -248,8 +253,11 @@ impl Bench<'_> {
         for round in 0..if self.cli.quick { 1 } else { 3 } {
             let ours = Server::dragoman(&self.program, storage)?;
             let polling: Vec<Request> = match databases {
-                Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n)).collect(),
-                None => vec![Furnished::by_the_api(&ours).await?.poll],
+                Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n, FROM_NOW_ON)).collect(),
+                None => {
+                    let house = Furnished::by_the_api(&ours).await?;
+                    vec![poll(&house.reader, house.thread, FROM_NOW_ON)]
+                }
             };
             let before = ours.resident()?;
             let waiting = load::wait(ours.address, polling.into_iter().cycle(), polls).await?;
@@ -316,8 +324,8 @@ fn send(session: &str, conversation: i64) -> Request {
     http::call("/api/messaging/message/send", session, &params)
 }
 
-fn poll(session: &str, conversation: i64) -> Request {
-    let params = format!(r#"{{"thread_id":{conversation},"timeout":60}}"#);
+fn poll(session: &str, conversation: i64, last: &str) -> Request {
+    let params = format!(r#"{{"thread_id":{conversation},"last_message_id":{last},"timeout":60}}"#);
     http::call("/api/messaging/poll/messages", session, &params)
 }
 
@@ -326,8 +334,9 @@ fn poll(session: &str, conversation: i64) -> Request {
 struct Furnished {
     /// For each connection.
     count: Vec<Vec<Request>>,
-    poll: Request,
-    send: Request,
+    thread: i64,
+    reader: String,
+    writer: String,
 }
 
 impl Furnished {
@@ -352,15 +361,14 @@ impl Furnished {
         let mut thread = 0;
         for _ in 0..10 {
             let create = http::call("/api/messaging/thread/create", &sessions[0], create);
-            let body = connection.exchange(&create).await?.body;
-            let body = std::str::from_utf8(body)?;
-            let id = body.split_once("\"thread_id\":").map(|(_, id)| id).ok_or("no thread")?;
-            thread = id.trim_end_matches(|end: char| !end.is_ascii_digit()).split(',').next().unwrap_or(id).parse()?;
+            let id = connection.exchange(&create).await?.number("thread_id");
+            thread = id.ok_or("no thread")?.parse()?;
             for _ in 0..5 {
                 connection.exchange(&send(&sessions[0], thread)).await?;
             }
         }
         let count = sessions.iter().cycle().take(CONNECTIONS).map(|session| vec![count(session)]).collect();
-        Ok(Self { count, poll: poll(&sessions[1], thread), send: send(&sessions[2], thread) })
+        let [reader, writer] = [1, 2].map(|person: usize| sessions[person].clone());
+        Ok(Self { count, thread, reader, writer })
     }
 }

@@ -9,12 +9,12 @@ mod routes;
 mod server;
 mod wait;
 
-pub use client::{Answer, Client, http};
+pub use client::{Answer, Client};
 pub use program::run;
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
-pub use server::{Backend, Server, ServerBuilder};
+pub use server::{Backend, Server};
 pub use wait::until;
 
 /// Everybody in the demo data has it.
