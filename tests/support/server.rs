@@ -72,13 +72,12 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     backend: Backend,
-    demo: bool,
     settings: Vec<(String, String)>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new() }
+        Self { backend, settings: Vec::new() }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -122,8 +121,7 @@ impl Server {
             File::options().create(true).append(true).open(self.directory.path().join("log")).expect("the log can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_dragoman"));
         command
-            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage])
-            .args(self.builder.demo.then_some("--demo"))
+            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage, "--demo"])
             .env("DRAGOMAN__LOG__LEVEL", "info,dragoman=debug")
             .envs(self.builder.settings.iter().cloned())
             .current_dir(self.directory.path())
