@@ -37,12 +37,15 @@ macro_rules! on_each_of {
 
 mod atomicity;
 mod attachments;
+mod books;
 mod conversations;
+mod directory;
 mod groups;
 mod log;
 mod messages;
 mod ordering;
 mod people;
+mod places;
 mod presence;
 mod sessions;
 mod store;
