@@ -1,6 +1,6 @@
 //! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -64,6 +64,7 @@ impl Blobs {
         &self,
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
+        pause: Duration,
     ) -> Result<Stored> {
         let object = format!("attachments/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
@@ -71,8 +72,9 @@ impl Blobs {
         let mut part = BytesMut::new();
         let mut mimetype = None;
         let mut size: u64 = 0;
-        while let Some(piece) = bytes.next().await {
-            let piece = piece.map_err(|_| Error::Invalid { field: "file", reason: "did not arrive whole".into() })?;
+        let broken = || Error::Invalid { field: "file", reason: "did not arrive whole".into() };
+        while let Some(piece) = tokio::time::timeout(pause, bytes.next()).await.map_err(|_| broken())? {
+            let piece = piece.map_err(|_| broken())?;
             size += piece.len() as u64;
             if size > limit_bytes {
                 return Err(Error::TooLarge { limit_bytes });

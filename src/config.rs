@@ -129,6 +129,8 @@ pub struct Limits {
     pub connections: usize,
     /// The largest body of a JSON request.
     pub body_bytes: usize,
+    /// Within which the body of a JSON request must be there, and each next piece of a file.
+    pub body_seconds: u64,
     /// The largest file.
     pub upload_bytes: u64,
     /// Waiting polls of one user on one node.
@@ -239,13 +241,14 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 12] = [
+        let positive: [(&str, u64); 13] = [
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),
+            ("limits.body_seconds", self.limits.body_seconds),
             ("limits.waiting_polls_per_user", self.limits.waiting_polls_per_user as u64),
             ("limits.header_seconds", self.limits.header_seconds),
             ("limits.recent_events", self.limits.recent_events as u64),

@@ -6,7 +6,7 @@ use std::{
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Error, Result};
 
@@ -24,22 +24,39 @@ pub struct AttemptLimits {
     pub per_address: u32,
 }
 
+/// Whom failures are counted against: an address, and a login from it or all of them.
+type Key = (IpAddr, Option<String>);
+
 /// Counts failed logins per address, and per login from an address. A login alone is never counted: a stranger could
 /// lock anybody out.
 pub(super) struct Attempts {
     limits: AttemptLimits,
-    counts: Cache<(IpAddr, Option<String>), Arc<Mutex<Count>>>,
+    counts: Cache<Key, Arc<Count>>,
 }
 
 struct Count {
-    since: Instant,
-    failures: u32,
+    state: Mutex<State>,
+    /// Rung whenever an attempt ends.
+    ended: Notify,
 }
 
-/// A login under way. It counts as failed unless it succeeds.
-pub(super) struct Attempt<'a> {
-    attempts: &'a Attempts,
-    keys: [(IpAddr, Option<String>); 2],
+struct State {
+    since: Instant,
+    failures: u32,
+    /// Attempts of which nobody knows yet how they end.
+    under_way: u32,
+}
+
+/// A login under way. What is dropped without having failed, for want of the store or of the client, does not count:
+/// nobody has learnt anything from it.
+pub(super) struct Attempt {
+    places: [Place; 2],
+}
+
+/// The part of an attempt that counts against one key.
+struct Place {
+    count: Arc<Count>,
+    failed: bool,
 }
 
 impl Attempts {
@@ -47,40 +64,69 @@ impl Attempts {
         Self { limits, counts: Cache::new(REMEMBERED) }
     }
 
-    /// Counts an attempt before it is known how it ends, so that many at once cannot slip through.
-    pub(super) fn begin(&self, from: IpAddr, login: &str) -> Result<Attempt<'_>> {
+    /// Lets an attempt begin. As many may be under way as may still fail, so that many at once cannot slip through; the
+    /// others wait, so that nobody is refused who knows the password.
+    pub(super) async fn begin(&self, from: IpAddr, login: &str) -> Result<Attempt> {
         let from = network(from);
-        let keys = [(from, Some(login.to_owned())), (from, None)];
-        for (key, limit) in keys.iter().zip([self.limits.per_login, self.limits.per_address]) {
-            let count = self.count(key);
-            let mut count = count.lock();
-            if count.since.elapsed() >= WINDOW {
-                *count = Count { since: Instant::now(), failures: 0 };
-            }
-            if count.failures >= limit {
-                return Err(Error::TooManyAttempts { retry_after: WINDOW.saturating_sub(count.since.elapsed()) });
-            }
-            count.failures += 1;
-        }
-        Ok(Attempt { attempts: self, keys })
+        let of_login = self.count((from, Some(login.to_owned()))).enter(self.limits.per_login).await?;
+        let of_address = self.count((from, None)).enter(self.limits.per_address).await?;
+        Ok(Attempt { places: [of_login, of_address] })
     }
 
-    fn count(&self, key: &(IpAddr, Option<String>)) -> Arc<Mutex<Count>> {
-        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Count { since: Instant::now(), failures: 0 })));
-        match self.counts.get_or_insert_with(key, fresh) {
+    fn count(&self, key: Key) -> Arc<Count> {
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Count::default()));
+        match self.counts.get_or_insert_with(&key, fresh) {
             Ok(count) => count,
             Err(never) => match never {},
         }
     }
 }
 
-impl Attempt<'_> {
-    pub(super) fn succeeded(self) {
-        for key in &self.keys {
-            let count = self.attempts.count(key);
-            let mut count = count.lock();
-            count.failures = count.failures.saturating_sub(1);
+impl Default for Count {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { since: Instant::now(), failures: 0, under_way: 0 }), ended: Notify::new() }
+    }
+}
+
+impl Count {
+    async fn enter(self: Arc<Self>, limit: u32) -> Result<Place> {
+        loop {
+            let ended = self.ended.notified();
+            if self.try_enter(limit)? {
+                return Ok(Place { count: Arc::clone(&self), failed: false });
+            }
+            ended.await;
         }
+    }
+
+    /// Takes a place if there is one; fails if there will be none for a while.
+    fn try_enter(&self, limit: u32) -> Result<bool> {
+        let mut state = self.state.lock();
+        if state.since.elapsed() >= WINDOW {
+            (state.since, state.failures) = (Instant::now(), 0);
+        }
+        if state.failures >= limit {
+            return Err(Error::TooManyAttempts { retry_after: WINDOW.saturating_sub(state.since.elapsed()) });
+        }
+        let free = state.failures + state.under_way < limit;
+        state.under_way += u32::from(free);
+        Ok(free)
+    }
+}
+
+impl Attempt {
+    pub(super) fn failed(mut self) {
+        self.places.iter_mut().for_each(|place| place.failed = true);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.count.state.lock();
+        state.under_way -= 1;
+        state.failures += u32::from(self.failed);
+        drop(state);
+        self.count.ended.notify_waiters();
     }
 }
 

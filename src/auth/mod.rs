@@ -149,7 +149,7 @@ impl Auth {
 
     /// The user with this login and password, without a session.
     pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
-        let attempt = self.0.attempts.begin(from, login)?;
+        let attempt = self.0.attempts.begin(from, login).await?;
         // No account has a NUL in its login, and PostgreSQL refuses to look for one.
         let user = if login.contains('\0') { None } else { self.0.storage.user_by_login(login).await? };
         self.checked(user, password, attempt).await
@@ -157,17 +157,19 @@ impl Auth {
 
     /// The same for a caller who names itself by uid.
     pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
-        let attempt = self.0.attempts.begin(from, &format!("#{id}"))?;
+        let attempt = self.0.attempts.begin(from, &format!("#{id}")).await?;
         let user = self.0.storage.user(id).await?;
         self.checked(user, password, attempt).await
     }
 
-    async fn checked(&self, user: Option<User>, password: &str, attempt: attempts::Attempt<'_>) -> Result<User> {
+    async fn checked(&self, user: Option<User>, password: &str, attempt: attempts::Attempt) -> Result<User> {
         let user = user.filter(|user| user.active);
         let hash = user.as_ref().map(|user| &user.password);
         let verdict = self.0.passwords.verify(password, hash).await?;
-        let Some(user) = user.filter(|_| verdict.right) else { return Err(Error::Denied) };
-        attempt.succeeded();
+        let Some(user) = user.filter(|_| verdict.right) else {
+            attempt.failed();
+            return Err(Error::Denied);
+        };
         if verdict.outdated {
             let renewed = self.0.passwords.hash(password).await?;
             let mut tx = self.0.storage.begin().await?;

@@ -15,7 +15,7 @@ mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
@@ -41,6 +41,8 @@ pub struct Rules {
     pub waiting_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
+    /// How long the next piece of a file may take to arrive.
+    pub upload_pause: Duration,
     pub presence: PresenceRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,

@@ -7,6 +7,7 @@ use std::{
     future::Future,
     marker::PhantomData,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use poem::{
@@ -235,9 +236,12 @@ pub struct Call<P> {
     params: Result<P, Fault>,
 }
 
-/// How large a body is taken; put into every request's extensions.
+/// How large a body is taken, and how long it may take to arrive; put into every request's extensions.
 #[derive(Clone, Copy)]
-pub struct BodyLimit(pub usize);
+pub struct BodyLimit {
+    pub bytes: usize,
+    pub time: Duration,
+}
 
 /// Where a dialect's refusals travel as a successful result, they have this shape there.
 #[derive(Debug, Clone, Object, Serialize)]
@@ -246,10 +250,10 @@ pub struct Refusal {
     pub error: String,
 }
 
-/// How the documentation describes such results.
+/// The result, or, where something was asked for wrongly, a refusal in its place.
 #[derive(Union)]
 #[oai(one_of)]
-#[allow(dead_code, reason = "only its schema is used")]
+#[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
 pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
     Result(R),
     Refusal(Refusal),
@@ -383,7 +387,7 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
         if !is_json(request) {
             return Err(poem::Error::from_response(wrong_type(request)));
         }
-        let limit = request.data::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
+        let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
         let body = read(body.take()?, limit).await?;
         let Envelope { id, params } = match Envelope::parse(&body) {
             Ok(envelope) => envelope,
@@ -402,13 +406,15 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
     }
 }
 
-/// Reads a body; one that is too large is refused as soon as that is known.
-async fn read(body: Body, limit: usize) -> poem::Result<Vec<u8>> {
-    match body.into_bytes_limit(limit).await {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(poem::error::ReadBodyError::PayloadTooLarge) => Err(poem::Error::from_response(Fault::too_large().response(None))),
-        Err(_) => Err(poem::Error::from_response(invalid("Invalid JSON data"))),
-    }
+/// Reads a body; one that is too large, or does not come, is refused as soon as that is known.
+async fn read(body: Body, limit: BodyLimit) -> poem::Result<Vec<u8>> {
+    let refused = match tokio::time::timeout(limit.time, body.into_bytes_limit(limit.bytes)).await {
+        Ok(Ok(bytes)) => return Ok(bytes.into()),
+        Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Fault::too_large().response(None),
+        Ok(Err(_)) => invalid("Invalid JSON data"),
+        Err(_) => page(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+    };
+    Err(poem::Error::from_response(refused))
 }
 
 fn is_json(request: &Request) -> bool {

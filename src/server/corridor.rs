@@ -1,6 +1,11 @@
 //! What every request passes on its way in and out, whichever room it is for.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt;
 use poem::{
@@ -26,6 +31,7 @@ struct Parts {
     house: House,
     metrics: Metrics,
     origins: Vec<HeaderValue>,
+    body_limit: BodyLimit,
     /// For each path of the OpenAPI document, in the router's spelling, what its `Allow` header says.
     allowed: HashMap<String, HeaderValue>,
 }
@@ -34,7 +40,10 @@ impl Corridor {
     pub(super) fn new(house: &House, metrics: &Metrics, document: &str) -> Self {
         let origins = house.config.cors.origins.iter();
         let origins = origins.map(|origin| HeaderValue::from_str(origin).expect("checked with the settings")).collect();
-        Self(Arc::new(Parts { house: house.clone(), metrics: metrics.clone(), origins, allowed: allowed(document) }))
+        let limits = &house.config.limits;
+        let body_limit = BodyLimit { bytes: limits.body_bytes, time: Duration::from_secs(limits.body_seconds) };
+        let (house, metrics) = (house.clone(), metrics.clone());
+        Self(Arc::new(Parts { house, metrics, origins, body_limit, allowed: allowed(document) }))
     }
 
     /// Lets `endpoint` answer, and turns whatever comes of it, a panic included, into one response.
@@ -50,7 +59,7 @@ impl Corridor {
         }
         let id = IdSlot::default();
         request.extensions_mut().insert(id.clone());
-        request.extensions_mut().insert(BodyLimit(parts.house.config.limits.body_bytes));
+        request.extensions_mut().insert(parts.body_limit);
         request.extensions_mut().insert(parts.house.auth.clone());
         request.extensions_mut().insert(parts.house.chat.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());

@@ -52,8 +52,20 @@ enum Readiness {
     NotReady(Json<Health>),
 }
 
+#[derive(ApiResponse)]
+enum FrontDoor {
+    #[oai(status = 303)]
+    SeeOther(#[oai(header = "Location")] String),
+}
+
 #[OpenApi(tag = "Tag::Operation")]
 impl Operation {
+    /// Shows whoever comes without a wish what there is
+    #[oai(path = "/", method = "get", operation_id = "front_door", hidden = true)]
+    async fn front_door(&self) -> FrontDoor {
+        FrontDoor::SeeOther("/docs".into())
+    }
+
     /// Whether requests are served at all
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Json<Health> {

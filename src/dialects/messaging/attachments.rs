@@ -47,6 +47,7 @@ impl Attachments {
     async fn download(
         &self,
         Path(id): Path<PathInt>,
+        /// As the upload and every description of the file give it.
         Query(access_token): Query<Option<String>>,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {

@@ -1,9 +1,9 @@
 //! Odoo's own session routes, `/jsonrpc` and the models behind it (spec `10-odoo-session.md`).
 
+mod about;
 mod error;
 mod models;
 mod python;
-mod server;
 mod service;
 mod session;
 mod wire;
@@ -14,7 +14,7 @@ use super::House;
 
 /// The routes of this room.
 pub fn api(house: &House) -> impl OpenApi + use<> {
-    (session::SessionApi(house.clone()), server::ServerApi(house.clone()), service::ServiceApi(house.clone()))
+    (session::SessionApi(house.clone()), about::AboutApi(house.clone()), service::ServiceApi(house.clone()))
 }
 
 #[derive(Tags)]

@@ -9,9 +9,8 @@ use serde_json::Value;
 use storage::UserId;
 
 use super::{
-    Tag, error, models,
+    Tag, about, error, models,
     python::Arguments,
-    server,
     wire::{ModelCall, ServiceCall},
 };
 use crate::{
@@ -96,7 +95,7 @@ impl ServiceApi {
         match method {
             "version" => {
                 let [] = args.bind("exp_version", 0, [])?;
-                Ok(json(&server::version(&self.0)))
+                Ok(json(&about::version(&self.0)))
             }
             "about" => {
                 let [extended] = args.bind("exp_about", 0, ["extended"])?;
@@ -133,7 +132,7 @@ impl ServiceApi {
         match method {
             "list" => {
                 let [_] = args.bind("exp_list", 0, ["document"])?;
-                Ok(server::databases(&self.0)?.into())
+                Ok(about::databases(&self.0)?.into())
             }
             "db_exist" => {
                 let [name] = args.bind("exp_db_exist", 1, ["db_name"])?;

@@ -234,12 +234,12 @@ impl VersionInfo {
 
 /// The version as Odoo 18 and later tell it to anybody.
 #[derive(Debug, Object, Serialize)]
-pub(super) struct Version {
+pub(super) struct WebVersion {
     pub version: String,
     pub version_info: Vec<Value>,
 }
 
-impl From<VersionInfo> for Version {
+impl From<VersionInfo> for WebVersion {
     fn from(info: VersionInfo) -> Self {
         Self { version: info.server_version, version_info: info.server_version_info }
     }
@@ -247,11 +247,11 @@ impl From<VersionInfo> for Version {
 
 /// That the server answers at all.
 #[derive(Debug, Object, Serialize)]
-pub(super) struct Health {
+pub(super) struct WebHealth {
     pub status: String,
 }
 
-impl Health {
+impl WebHealth {
     pub(super) fn pass() -> Self {
         Self { status: "pass".into() }
     }

@@ -292,3 +292,55 @@ fn bad_leaf() -> Fault {
 fn malformed(why: &str) -> Fault {
     value_error(format!("Malformed domain: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use storage::{Partner, PartnerId};
+
+    use super::*;
+
+    fn finds(domain: Value) -> bool {
+        let partner =
+            Partner { id: PartnerId(7), name: "Jane Smith".into(), email: None, phone: Some("12".into()), mobile: None };
+        let domain = Domain::parse(Side::Partner, Some(domain)).expect("it is well-formed");
+        domain.holds(&Contact { partner, user: None })
+    }
+
+    #[test]
+    fn operators_stand_before_their_operands() {
+        let (yes, no) = (json!(["id", "=", 7]), json!(["id", "=", 8]));
+        assert!(finds(json!([])));
+        assert!(finds(json!([yes, yes])));
+        assert!(!finds(json!([yes, no])));
+        assert!(finds(json!(["|", no, yes])));
+        assert!(finds(json!(["!", no, "|", "!", yes, "&", yes, yes])));
+        assert!(!finds(json!(["!", "|", no, yes])));
+    }
+
+    #[test]
+    fn terms_ask_what_odoo_asks() {
+        assert!(finds(json!([["name", "ilike", "SMITH"], ["name", "not like", "SMITH"]])));
+        assert!(finds(json!([["name", "=like", "J_ne%h"], ["name", "=ilike", "jane%"]])));
+        assert!(!finds(json!([["name", "=like", "Jane"]])));
+        assert!(!finds(json!([["name", "like", "%\\%"]])));
+        assert!(finds(json!([["id", "in", [1, 7]], ["id", ">=", 7], ["id", "<", 8]])));
+        assert!(finds(json!([["email", "=", false], ["phone", "!=", false], ["email", "not like", "x"]])));
+        assert!(finds(json!([["user_ids", "=", false], ["user_ids.login", "=", false], ["active", "=", true]])));
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        let nested = json!([[[["id", "=", 1]]]]);
+        let long = Value::from(vec![json!("!"); LONGEST + 1]);
+        let bad = [json!("id"), json!(["&"]), json!(["|", ["id", "=", 1]]), json!(["?"]), json!([["id", "="]]), nested, long];
+        for domain in bad {
+            assert!(Domain::parse(Side::Partner, Some(domain.clone())).is_err(), "{domain}");
+        }
+        for leaf in
+            [json!(["password", "=", "x"]), json!(["im_status", "=", "online"]), json!(["id", "~", 1]), json!(["id", "<", []])]
+        {
+            assert!(Domain::parse(Side::User, Some(json!([leaf]))).is_err(), "{leaf}");
+        }
+    }
+}

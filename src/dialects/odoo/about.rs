@@ -4,14 +4,14 @@ use poem_openapi::{OpenApi, payload::Json};
 
 use super::{
     Tag,
-    wire::{Health, Version, VersionInfo},
+    wire::{VersionInfo, WebHealth, WebVersion},
 };
 use crate::dialects::{
     House,
     jsonrpc::{Call, Fault, Nothing, Reply},
 };
 
-pub(super) struct ServerApi(pub(super) House);
+pub(super) struct AboutApi(pub(super) House);
 
 /// The names that clients may log in to; whether they are told is a setting.
 pub(super) fn databases(house: &House) -> Result<Vec<String>, Fault> {
@@ -28,7 +28,7 @@ pub(super) fn version(house: &House) -> VersionInfo {
 
 /// The server: its version and its health.
 #[OpenApi(tag = "Tag::Odoo")]
-impl ServerApi {
+impl AboutApi {
     /// The databases to log in to
     ///
     /// There is one, the workspace. A setting may refuse to tell it.
@@ -45,25 +45,25 @@ impl ServerApi {
 
     /// The version, without an envelope
     #[oai(path = "/web/version", method = "get", operation_id = "web_version")]
-    async fn version(&self) -> Json<Version> {
+    async fn version(&self) -> Json<WebVersion> {
         Json(version(&self.0).into())
     }
 
     /// The health of the web server
     #[oai(path = "/web/health", method = "get", operation_id = "web_health")]
-    async fn web_health(&self) -> Json<Health> {
-        Json(Health::pass())
+    async fn web_health(&self) -> Json<WebHealth> {
+        Json(WebHealth::pass())
     }
 
     /// The health of the web socket server
     #[oai(path = "/websocket/health", method = "get", operation_id = "websocket_health")]
-    async fn websocket_health(&self) -> Json<Health> {
-        Json(Health::pass())
+    async fn websocket_health(&self) -> Json<WebHealth> {
+        Json(WebHealth::pass())
     }
 
     /// The health of the long polling server
     #[oai(path = "/longpolling/health", method = "get", operation_id = "longpolling_health")]
-    async fn longpolling_health(&self) -> Json<Health> {
-        Json(Health::pass())
+    async fn longpolling_health(&self) -> Json<WebHealth> {
+        Json(WebHealth::pass())
     }
 }

@@ -1,0 +1,61 @@
+//! The generated document: the copy in `openapi/` is the one that is served.
+
+use serde_json::Value;
+
+use crate::support::{Backend, Server};
+
+fn copy() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/dragoman.json");
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the copy is there")).expect("the copy is JSON")
+}
+
+#[tokio::test]
+async fn the_copy_in_the_repository_is_what_is_served() {
+    let mut server = Server::demo(Backend::memory()).await;
+    let served: Value = server.get("/openapi.json").await.json().await.expect("the document is JSON");
+    assert_eq!(served, copy(), "run: cargo run -- openapi > openapi/dragoman.json");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_command_prints_the_copy() {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dragoman")).arg("openapi").output().await.expect("it runs");
+    assert!(output.status.success());
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    assert_eq!(printed, copy());
+}
+
+/// Whoever reads the document learns what each route is for, what it takes and what it gives.
+#[test]
+fn every_operation_is_described() {
+    let document = copy();
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().expect("there are paths") {
+        for (method, operation) in methods.as_object().expect("a path has methods") {
+            operations += 1;
+            let described = |key: &str| operation[key].as_str().is_some_and(|text| !text.is_empty());
+            assert!(described("summary"), "{method} {path} has no summary");
+            assert!(described("operationId"), "{method} {path} has no id");
+            assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{method} {path} has not one tag");
+            assert!(operation["responses"].as_object().is_some_and(|responses| !responses.is_empty()), "{method} {path}");
+            if method == "post" {
+                assert!(operation["requestBody"]["content"].is_object(), "{method} {path} does not say what it takes");
+            }
+        }
+    }
+    assert!(operations > 40, "only {operations} operations");
+}
+
+/// The page must work on a machine without a network.
+#[tokio::test]
+async fn the_docs_need_nothing_from_elsewhere() {
+    let mut server = Server::demo(Backend::memory()).await;
+    for path in ["/docs", "/docs/"] {
+        let page = server.get(path).await.text().await.expect("it is a page");
+        assert!(page.contains("swagger-ui"), "{path}");
+        for source in ["src=\"http", "href=\"http", "@import url(http", "url(http"] {
+            assert!(!page.contains(source), "{path} loads something by {source}");
+        }
+    }
+    server.stop().await;
+}
