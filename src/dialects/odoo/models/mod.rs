@@ -2,6 +2,7 @@
 
 mod domain;
 mod fields;
+mod im_chat;
 mod partners;
 mod records;
 mod users;
@@ -15,7 +16,7 @@ use crate::{
     dialects::{House, jsonrpc::Fault},
 };
 
-const MODELS: [&dyn Model; 2] = [&users::Users, &partners::Partners];
+const MODELS: [&dyn Model; 3] = [&users::Users, &partners::Partners, &im_chat::Sessions];
 
 /// What Odoo's clients call by the name of a table.
 #[async_trait]

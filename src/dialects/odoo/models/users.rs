@@ -6,6 +6,7 @@ use crate::{
     auth::Caller,
     dialects::{
         House,
+        im_chat::model,
         jsonrpc::Fault,
         odoo::{python::Arguments, wire::UserContext},
     },
@@ -25,6 +26,10 @@ impl Model for Users {
             let [] = arguments.bind(method, 0, [])?;
             let UserContext { lang, tz, uid } = UserContext::of(caller);
             return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
+        }
+        if method == "im_search" {
+            let [name, limit] = arguments.bind(method, 1, ["name", "limit"])?;
+            return model::im_search(house, caller, name.unwrap_or_default(), limit).await;
         }
         match records::Method::named(method) {
             Some(method) => records::call(house, Side::User, method, arguments).await,
