@@ -51,13 +51,15 @@ impl Lifecycle {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
-pub async fn stop_signal() {
+/// Resolves at the first SIGTERM or SIGINT after this call, whenever it is waited for.
+pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("the runtime has its signal driver");
     let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime has its signal driver");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

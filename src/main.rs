@@ -154,8 +154,11 @@ async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> 
     telemetry::start(&config.log);
     let storage = server::open_storage(&config, migrate).await?;
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
+    server::prepare_demo(&config, storage.as_ref()).await?;
+    let stop = lifecycle::stop_signal();
+    // Whoever reads this may ask for anything, look into the store, or ask for the stop.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
-    server::run(config, storage, listener, lifecycle::stop_signal()).await
+    server::run(config, storage, listener, stop).await
 }
 
 /// A store that outlives this command.

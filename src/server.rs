@@ -4,6 +4,7 @@
 mod accept;
 mod corridor;
 mod operation;
+mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -59,8 +60,6 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let address = listener.local_addr()?;
     let config = Arc::new(config);
-    prepare_demo(&config, storage.as_ref()).await?;
-
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
     let metrics = Metrics::default();
     let files = Files::of(&config);
@@ -161,7 +160,8 @@ pub async fn openapi() -> Result<String, StartError> {
     Ok(api(&house, operation).spec())
 }
 
-async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
+/// Loads the demo data, if it is wanted and there is room for it.
+pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.demo && !demo::load(storage).await? && !storage.is_demo().await? {
         tracing::warn!("the store holds data: the demo data was not loaded, nothing was changed");
     }

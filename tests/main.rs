@@ -1,11 +1,24 @@
 //! The server from outside: the real program, through its real door, on every backend.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails here fails, and its tasks end with it")]
 #![allow(unreachable_pub, reason = "a test binary has no public items; `pub` says what a module offers")]
 
+mod access;
 mod architecture;
+mod bad_input;
+mod database_away;
+mod dialects;
+mod logs;
+mod odoorpc;
 mod openapi;
 mod operation;
+mod order;
+mod polls;
+mod postman;
+mod shutdown;
+mod story;
 mod support;
+mod wire;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.
 macro_rules! on_every_backend {
@@ -39,3 +52,29 @@ macro_rules! on_every_backend {
     };
 }
 pub(crate) use on_every_backend;
+
+/// The same for tests that start their own server, with settings of their own.
+macro_rules! with_every_backend {
+    ($($(#[$meta:meta])* async fn $name:ident($backend:ident) $body:block)+) => {
+        $(
+            mod $name {
+                #[allow(unused_imports, reason = "a test may need nothing from its file")]
+                use super::*;
+
+                $(#[$meta])*
+                async fn check($backend: $crate::support::Backend) $body
+
+                #[tokio::test]
+                async fn memory() {
+                    check($crate::support::Backend::memory()).await;
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    check($crate::support::Backend::postgres().await).await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use with_every_backend;

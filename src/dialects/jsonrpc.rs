@@ -388,6 +388,9 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
             return Err(poem::Error::from_response(wrong_type(request)));
         }
         let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
+        if announced(request).is_some_and(|bytes| bytes > limit.bytes as u64) {
+            return Err(poem::Error::from_response(Fault::too_large().response(None)));
+        }
         let body = read(body.take()?, limit).await?;
         let Envelope { id, params } = match Envelope::parse(&body) {
             Ok(envelope) => envelope,
@@ -415,6 +418,11 @@ async fn read(body: Body, limit: BodyLimit) -> poem::Result<Vec<u8>> {
         Err(_) => page(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
     };
     Err(poem::Error::from_response(refused))
+}
+
+/// How long the body is said to be.
+fn announced(request: &Request) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn is_json(request: &Request) -> bool {

@@ -11,7 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
     Endpoint, Request, Response,
@@ -23,6 +28,7 @@ use tokio::{
     sync::Semaphore,
 };
 
+use super::rest::Rest;
 use crate::{dialects::session::From as CalledFrom, lifecycle::Lifecycle, metrics::Metrics};
 
 /// How long to wait when nothing can be accepted, mostly for want of file descriptors.
@@ -99,8 +105,23 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let header_timeout = self.header_timeout;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let endpoint = Arc::clone(&self.endpoint);
-            let request = self.request(request, local);
-            async move { Answer::Ok(endpoint.get_response(request).await.into()) }
+            // Who waits to be told to go on sends nothing before the answer, and need not be listened to.
+            let waits = request.headers().contains_key(header::EXPECT);
+            let has_body = !request.body().is_end_stream();
+            let mut request = self.request(request, local);
+            async move {
+                if !has_body {
+                    return Answer::Ok(endpoint.get_response(request).await.into());
+                }
+                let rest = Rest::default();
+                let body = rest.of(request.take_body().into());
+                request.set_body(body);
+                let mut response = endpoint.get_response(request).await;
+                if !rest.is_read(waits).await {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response.into())
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

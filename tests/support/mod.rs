@@ -1,10 +1,21 @@
 //! Servers to test, and clients to test them with.
 
 mod client;
+mod metrics;
+mod program;
+mod proxy;
+mod raw;
+mod routes;
 mod server;
+mod wait;
 
 pub use client::{Answer, Client};
-pub use server::{Backend, Server, ServerBuilder};
+pub use program::run;
+pub use proxy::{Proxy, Road};
+pub use raw::RawConnection;
+pub use routes::Route;
+pub use server::{Backend, Server};
+pub use wait::until;
 
 /// Everybody in the demo data has it.
 pub const PASSWORD: &str = "123456";

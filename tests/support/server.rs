@@ -51,6 +51,17 @@ impl Backend {
         self.storage != "memory:"
     }
 
+    /// A database that is there already.
+    pub fn at(url: String) -> Self {
+        Self { storage: url }
+    }
+
+    /// Where the database listens.
+    pub fn address(&self) -> SocketAddr {
+        let (_, rest) = self.storage.split_once('@').expect("the address names a user");
+        rest.split('/').next().and_then(|address| address.parse().ok()).expect("the address has a host and a port")
+    }
+
     /// The address of the database, for looking at it from beside the server.
     pub fn url(&self) -> &str {
         &self.storage

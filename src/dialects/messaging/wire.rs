@@ -216,8 +216,8 @@ pub(super) struct TextOrFalse(Option<String>);
 impl Serialize for TextOrFalse {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Some(text) => serializer.serialize_str(text),
-            None => serializer.serialize_bool(false),
+            Some(text) if !text.is_empty() => serializer.serialize_str(text),
+            Some(_) | None => serializer.serialize_bool(false),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! The programs that are measured, each in a process of its own that ends with its handle.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::Result;
+
+/// A server that has said where it listens.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Dragoman itself, on this store.
+    pub(crate) fn dragoman(program: &Path, storage: &str) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
+        if storage == "memory:" {
+            command.arg("--demo");
+        }
+        command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000");
+        Self::start(command.env("DRAGOMAN__LOG__LEVEL", "error"))
+    }
+
+    /// The bare handlers.
+    pub(crate) fn limits(database: Option<&str>) -> Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).arg("limits").args(database))
+    }
+
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+        match (said, line.trim().rsplit_once("http://").map(|(_, address)| address.parse())) {
+            (Some(Ok(_)), Some(Ok(address))) => Ok(Self { child, address }),
+            _ => {
+                end(&mut child);
+                Err(format!("{command:?} did not start").into())
+            }
+        }
+    }
+
+    /// How much memory the process has, in KiB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss in smaps_rollup")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    // That it has ended already is just as well.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Runs a command to its end, and gives what it printed.
+pub(crate) fn finished(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Builds the server, and says where it is.
+pub(crate) fn build_server() -> Result<PathBuf> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = ["build", "--release", "--locked", "--quiet", "--bin", "dragoman", "--manifest-path", manifest];
+    finished(Command::new(cargo).args(build))?;
+    Ok(std::env::current_exe()?.with_file_name("dragoman"))
+}
+
+/// PostgreSQL's pgbench: where PATH has it, or else the newest of Debian's.
+pub(crate) fn pgbench() -> PathBuf {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = debian.map(|entry| entry.path().join("bin/pgbench")).filter(|path| path.exists()).max();
+    newest.unwrap_or_else(|| "pgbench".into())
+}

@@ -1,0 +1,76 @@
+//! Two databases with the same schema and the same people: one for the server, one for its limits.
+
+use std::{path::Path, process::Command};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::{Result, children};
+
+/// One message, as pgbench and the bare handler store it.
+const SEND: &str = include_str!("../send.sql");
+const SEED: &str = include_str!("../seed.sql");
+/// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
+/// variable.
+const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
+
+/// Databases that are dropped in the end.
+pub(crate) struct Databases {
+    admin: String,
+    names: [String; 2],
+    pub(crate) ours: String,
+    pub(crate) limits: String,
+}
+
+impl Databases {
+    /// Creates and fills both on the server that this address leads to.
+    pub(crate) async fn create(admin: &str, server: &Path) -> Result<Self> {
+        let names = ["ours", "limits"].map(|name| format!("dragoman_bench_{}_{name}", std::process::id()));
+        let (address, options) = admin.split_once('?').unwrap_or((admin, ""));
+        let (address, _) = address.rsplit_once('/').ok_or("the address names no database")?;
+        let [ours, limits] = names.each_ref().map(|name| format!("{address}/{name}?{options}"));
+        let databases = Self { admin: admin.into(), names, ours, limits };
+        let mut connection = PgConnection::connect(admin).await?;
+        for name in &databases.names {
+            sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+        }
+        for url in [&databases.ours, &databases.limits] {
+            children::finished(Command::new(server).args(["migrate", "--storage", url]))?;
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::raw_sql(SEED).execute(&mut connection).await?;
+            connection.close().await?;
+        }
+        connection.close().await?;
+        Ok(databases)
+    }
+
+    /// How many transactions the server's database has seen. Backends tell of theirs with a delay of up to ten seconds.
+    pub(crate) async fn transactions(&self) -> Result<i64> {
+        let mut connection = PgConnection::connect(&self.admin).await?;
+        let seen = sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1")
+            .bind(&self.names[0])
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(seen)
+    }
+
+    pub(crate) async fn drop(self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.admin).await?;
+        for name in &self.names {
+            let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
+        }
+        Ok(connection.close().await?)
+    }
+}
+
+/// The script for pgbench.
+pub(crate) fn script() -> String {
+    SEND.replace("FACT", FACT)
+}
+
+/// The statement of the script, with these in place of its variables.
+pub(crate) fn send(conversation: &str, author: &str) -> String {
+    let statement: Vec<_> = SEND.lines().filter(|line| !line.starts_with(['-', '\\'])).collect();
+    statement.join("\n").replace(":conversation", conversation).replace(":author", author).replace("FACT", FACT)
+}

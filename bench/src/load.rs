@@ -1,0 +1,115 @@
+//! The load, all of it on one thread.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    FROM_NOW_ON, Result,
+    http::{Connection, Request},
+};
+
+/// No answer takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// For how long a poll is given to begin to wait.
+const SETTLE: Duration = Duration::from_millis(10);
+
+/// Answers per second when each connection makes its requests in turn, again and again. The first fifth of the time does
+/// not count.
+pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>], time: Duration) -> Result<f64> {
+    let mut tasks = JoinSet::new();
+    let begin = Instant::now() + time / 4;
+    let end = begin + time;
+    for requests in connections {
+        let requests = requests.clone();
+        tasks.spawn(async move {
+            let mut connection = Connection::open(address).await?;
+            let mut answers = 0_u32;
+            for request in requests.iter().cycle() {
+                connection.exchange(request).await?;
+                let now = Instant::now();
+                if now >= end {
+                    break;
+                }
+                answers += u32::from(now >= begin);
+            }
+            Ok(answers)
+        });
+    }
+    let mut answers = 0.0;
+    while let Some(done) = timeout(time * 2 + PATIENCE, tasks.join_next()).await? {
+        let done: Result<u32> = done?;
+        answers += f64::from(done?);
+    }
+    Ok(answers / time.as_secs_f64())
+}
+
+/// What one message to one who waits takes, in microseconds, at the median.
+#[derive(Clone, Copy)]
+pub(crate) struct Delivery {
+    /// From the sender's request to the answer to the poll.
+    pub(crate) whole: f64,
+    /// From the sender's answer to the answer to the poll; negative if the latter came first.
+    pub(crate) behind: f64,
+}
+
+/// Sends one message at a time to one who waits for what comes after the last one.
+pub(crate) async fn delivery(
+    address: SocketAddr,
+    poll: &dyn Fn(&str) -> Request,
+    send: &Request,
+    times: u32,
+) -> Result<Delivery> {
+    let (mut polling, mut sending) = (Connection::open(address).await?, Connection::open(address).await?);
+    let (mut whole, mut behind) = (Vec::new(), Vec::new());
+    let mut last = FROM_NOW_ON.to_owned();
+    for _ in 0..times {
+        polling.send(&poll(&last)).await?;
+        tokio::time::sleep(SETTLE).await;
+        let begun = Instant::now();
+        let polled = async { polling.receive().await.map(|_| begun.elapsed().as_secs_f64()) };
+        let sent = async {
+            let answer = sending.exchange(send).await?;
+            let after = begun.elapsed().as_secs_f64();
+            Ok((after, answer.number("message_id")))
+        };
+        let (polled, (sent, id)) = timeout(PATIENCE, async { tokio::try_join!(polled, sent) }).await??;
+        whole.push(polled * 1e6);
+        behind.push((polled - sent) * 1e6);
+        last = id.unwrap_or(last);
+    }
+    Ok(Delivery { whole: median(&whole), behind: median(&behind) })
+}
+
+/// Connections on each of which one request waits.
+pub(crate) struct Waiting(#[expect(dead_code, reason = "they are open as long as this lives")] Vec<Connection>);
+
+/// Opens as many waiting requests as asked, or as there may be open files.
+pub(crate) async fn wait(address: SocketAddr, requests: impl Iterator<Item = Request>, most: usize) -> Result<Waiting> {
+    let mut connections = Vec::new();
+    for request in requests.take(most) {
+        let mut connection = timeout(PATIENCE, Connection::open(address)).await??;
+        connection.send(&request).await?;
+        connections.push(connection);
+    }
+    Ok(Waiting(connections))
+}
+
+/// How many connections this process may have open, up to `most`.
+pub(crate) fn connections_allowed(most: usize) -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).ok_or("no limit of open files")?;
+    let files = line.split_whitespace().next().and_then(|files| files.parse().ok()).unwrap_or(usize::MAX);
+    Ok(most.min(files.saturating_sub(200)))
+}
+
+/// The middle one.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,90 @@
+//! What an answer did not need of its request.
+//!
+//! A connection that is closed while something unread has arrived loses the answer as well, and a client that sends its
+//! next request at that moment gets none. So the rest is read before the answer is sent, within limits.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, combinators::BoxBody};
+use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+/// How much of a rest is read. Beyond it the connection is closed.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// For how long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Bytewise = BoxBody<Bytes, std::io::Error>;
+
+/// Where a body comes back to whose reader has had enough.
+#[derive(Clone, Default)]
+pub(super) struct Rest(Arc<Mutex<Option<Bytewise>>>);
+
+impl Rest {
+    /// The same body; what is left of it when it is dropped comes back here.
+    pub(super) fn of(&self, body: Bytewise) -> Bytewise {
+        BoxBody::new(Lent { body: Some(body), rest: self.clone() })
+    }
+
+    /// Reads what has come back, unless the client `waits` to be told to send it; says whether nothing is left.
+    pub(super) async fn is_read(&self, waits: bool) -> bool {
+        let Some(mut body) = self.0.lock().take() else { return true };
+        if waits {
+            return false;
+        }
+        let reading = async {
+            let mut read = 0;
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => read += frame.data_ref().map_or(0, Bytes::len),
+                    Err(_) => return false,
+                }
+                if read > MOST_BYTES {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap_or(false)
+    }
+}
+
+struct Lent {
+    /// `None` once it was read to its end, or cannot be read.
+    body: Option<Bytewise>,
+    rest: Rest,
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.rest.0.lock() = self.body.take().filter(|body| !body.is_end_stream());
+    }
+}

@@ -1,0 +1,370 @@
+//! Nobody gets in where they don't belong: every route that the server has, tried by everybody who must not.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE, multipart};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{ADMIN, Answer, BOB, Client, JANE, JOHN, PASSWORD, Route, Server, until},
+    with_every_backend,
+};
+
+/// Is in all that outsiders must not learn.
+const SECRET: &str = "hush";
+
+/// What a route asks of its callers.
+enum Door {
+    /// Nothing.
+    Open,
+    /// A session: else it answers "Session expired", and nothing more.
+    Session,
+    /// The same, outside the envelope.
+    SessionOverHttp,
+    /// A login and a password, which the call holds.
+    Password(Value),
+    /// A session that the file is open to, or the file's token.
+    File,
+}
+
+/// What comes of asking for something of others.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// The route is not about anything of others.
+    Nothing,
+    /// Refused in these words, and nothing more said.
+    Refused(&'static str),
+    /// This, which tells nothing.
+    Result(fn() -> Value),
+    /// A proper answer without anything secret.
+    Silent,
+}
+
+struct Entry {
+    route: &'static str,
+    door: Door,
+    /// What to ask for, of others.
+    params: fn(&Scene) -> Value,
+    outsider: Outcome,
+}
+
+/// What there is to be kept from others.
+struct Scene {
+    thread: i64,
+    message: i64,
+    file: i64,
+    /// A thread of the outsider's own.
+    own: i64,
+}
+
+const DENIED: Outcome = Outcome::Refused("Access denied");
+
+fn entry(route: &'static str, door: Door, params: fn(&Scene) -> Value, outsider: Outcome) -> Entry {
+    Entry { route, door, params, outsider }
+}
+
+fn nothing(_: &Scene) -> Value {
+    json!({})
+}
+
+fn thread(scene: &Scene) -> Value {
+    json!({"thread_id": scene.thread, "timeout": 0})
+}
+
+fn read_users(_: &Scene) -> Value {
+    json!({"model": "res.users", "method": "search_read", "args": [[]], "kwargs": {}})
+}
+
+fn table() -> Vec<Entry> {
+    use Door::{File, Open, Password, Session, SessionOverHttp};
+    use Outcome::{Nothing, Silent};
+    let execute = json!({"service": "object", "method": "execute_kw",
+        "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
+    vec![
+        entry("GET /healthz", Open, nothing, Nothing),
+        entry("GET /readyz", Open, nothing, Nothing),
+        entry("GET /metrics", Open, nothing, Nothing),
+        entry("GET /web/version", Open, nothing, Nothing),
+        entry("GET /web/health", Open, nothing, Nothing),
+        entry("GET /websocket/health", Open, nothing, Nothing),
+        entry("GET /longpolling/health", Open, nothing, Nothing),
+        entry("POST /web/database/list", Open, nothing, Nothing),
+        entry("POST /web/webclient/version_info", Open, nothing, Nothing),
+        entry("POST /web/session/get_lang_list", Open, nothing, Nothing),
+        entry("GET /web/session/logout", Open, nothing, Nothing),
+        entry(
+            "POST /web/session/authenticate",
+            Password(json!({"db": "odoo2", "login": JANE, "password": "wrong"})),
+            nothing,
+            Nothing,
+        ),
+        entry("POST /jsonrpc", Password(execute), nothing, Nothing),
+        entry("POST /web/session/get_session_info", Session, nothing, Silent),
+        entry("POST /web/session/check", Session, nothing, Silent),
+        entry("POST /web/session/modules", Session, nothing, Silent),
+        entry("POST /web/session/destroy", Session, nothing, Nothing),
+        entry("POST /web/dataset/call", Session, read_users, Silent),
+        entry("POST /web/dataset/call_kw", Session, read_users, Silent),
+        entry("POST /web/dataset/call_kw/{model}/{method}", Session, read_users, Silent),
+        entry("POST /api/messaging/threads", Session, nothing, Silent),
+        entry("POST /api/messaging/thread/create", Session, |_| json!({"name": "mine"}), Silent),
+        entry("POST /api/messaging/thread/participants/{id}", Session, nothing, DENIED),
+        entry(
+            "POST /api/messaging/thread/add_participant",
+            Session,
+            |scene| json!({"thread_id": scene.thread, "partner_id": 8}),
+            DENIED,
+        ),
+        entry("POST /api/messaging/messages", Session, thread, DENIED),
+        entry(
+            "POST /api/messaging/message/send",
+            Session,
+            |scene| json!({"thread_id": scene.thread, "body": "let me in"}),
+            DENIED,
+        ),
+        entry(
+            "POST /api/messaging/message/read",
+            Session,
+            |scene| json!({"message_id": scene.message}),
+            Outcome::Result(|| json!({"success": true, "marked_count": 0})),
+        ),
+        entry("POST /api/messaging/unread/count", Session, nothing, Silent),
+        entry("POST /api/messaging/partners/search", Session, |_| json!({"query": SECRET}), Silent),
+        entry("POST /api/messaging/attachment/upload", SessionOverHttp, nothing, DENIED),
+        entry("GET /api/messaging/attachment/{id}", File, nothing, DENIED),
+        entry("POST /api/messaging/attachment/info/{id}", Session, nothing, DENIED),
+        entry("POST /api/messaging/attachment/delete/{id}", Session, nothing, DENIED),
+        entry(
+            "POST /api/messaging/poll/messages",
+            Session,
+            |scene| json!({"thread_id": scene.thread, "last_message_id": 0, "timeout": 0}),
+            DENIED,
+        ),
+        entry(
+            "POST /api/messaging/poll/updates",
+            Session,
+            |_| json!({"timeout": 0, "last_check": "2001-01-01T00:00:00"}),
+            Silent,
+        ),
+        entry("POST /api/messaging/notifications/count", Session, nothing, Silent),
+        entry("POST /api/messaging/notifications/mark_all_read", Session, thread, DENIED),
+        entry("POST /api/messaging/typing/start", Session, thread, DENIED),
+        entry("POST /api/messaging/typing/stop", Session, thread, DENIED),
+        entry("POST /api/messaging/typing/status/{id}", Session, nothing, DENIED),
+        entry("POST /api/messaging/presence/update", Session, |_| json!({"status": "online"}), Silent),
+        entry("POST /api/messaging/presence/status", Session, |_| json!({"partner_ids": [2, 4]}), Silent),
+    ]
+}
+
+/// The table, if it is one of the routes that the server has, all of them.
+async fn entries(server: &Server) -> Vec<(Route, Entry)> {
+    let mut routes = server.routes().await;
+    let table = table();
+    let (have, know): (BTreeSet<_>, BTreeSet<_>) =
+        (routes.iter().map(Route::to_string).collect(), table.iter().map(|entry| entry.route.to_owned()).collect());
+    assert_eq!(have, know, "every route has an entry here, and no other");
+    let mut take = |name: &str| {
+        let at = routes.iter().position(|route| route.to_string() == name).expect("compared above");
+        routes.swap_remove(at)
+    };
+    table.into_iter().map(|entry| (take(entry.route), entry)).collect()
+}
+
+impl Scene {
+    /// A thread of the admin and John, into which Bob must not look.
+    async fn set(server: &Server) -> Self {
+        let (admin, bob) = (server.log_in(ADMIN).await, server.log_in(BOB).await);
+        let id = |of: &Value, key: &str| of[key].as_i64().unwrap_or_else(|| panic!("no {key} in {of}"));
+        let made = admin.messaging("thread/create", json!({"name": "hush thread", "partner_ids": [4]})).await;
+        let thread = id(&made, "thread_id");
+        let file = id(&upload(&admin, thread).await.json(), "attachment_id");
+        let draft = json!({"thread_id": thread, "body": "hush body", "attachment_ids": [file]});
+        let message = id(&admin.messaging("message/send", draft).await, "message_id");
+        let own = id(&bob.messaging("thread/create", json!({"name": "my own"})).await, "thread_id");
+        Self { thread, message, file, own }
+    }
+
+    /// Asks for what is of others.
+    async fn ask(&self, client: &Client, route: &Route, entry: &Entry) -> Answer {
+        let object = if route.path.contains("attachment") { self.file } else { self.thread };
+        let path = route.path_with(&object.to_string());
+        match (&entry.door, route.method.as_str()) {
+            (Door::SessionOverHttp, _) => upload(client, self.thread).await,
+            (_, "GET") => Answer::of(client.request(Method::GET, &path)).await,
+            (Door::Password(params), _) => client.post(&path, &json!({"id": 1, "params": params})).await,
+            (_, _) => client.post(&path, &json!({"id": 1, "params": (entry.params)(self)})).await,
+        }
+    }
+
+    /// All of it as John sees it.
+    async fn seen(&self, john: &Client) -> Value {
+        let mut seen = Vec::new();
+        for (route, params) in [
+            (format!("thread/participants/{}", self.thread), json!({})),
+            ("messages".into(), json!({"thread_id": self.thread})),
+            (format!("attachment/info/{}", self.file), json!({})),
+            (format!("typing/status/{}", self.thread), json!({})),
+            ("unread/count".into(), json!({})),
+        ] {
+            let answer = john.messaging(&route, params).await;
+            assert!(answer.get("error").is_none(), "{answer}");
+            seen.push(answer);
+        }
+        seen.into()
+    }
+}
+
+async fn upload(client: &Client, thread: i64) -> Answer {
+    let file = multipart::Part::bytes(b"hush bytes".to_vec()).file_name("hush.txt");
+    let form = multipart::Form::new().part("file", file).text("thread_id", thread.to_string());
+    Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await
+}
+
+/// What somebody without a live session gets at this door.
+fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
+    let told = format!("{who} at {route}: {answer:?}");
+    assert!(!answer.body.contains(SECRET), "{told}");
+    match &entry.door {
+        Door::Open => assert!(answer.status.is_success() || answer.status.is_redirection(), "{told}"),
+        Door::Session => {
+            let body = answer.json();
+            assert_eq!(answer.status, StatusCode::OK, "{told}");
+            assert_eq!(body["error"]["code"], 100, "{told}");
+            assert_eq!(body["error"]["data"]["name"], "odoo.http.SessionExpiredException", "{told}");
+            assert_eq!(body["error"]["data"]["message"], "Session expired", "{told}");
+            assert!(body.get("result").is_none() && answer.session().is_none(), "{told}");
+        }
+        Door::SessionOverHttp => {
+            assert_eq!((answer.status, answer.json()), (StatusCode::FORBIDDEN, json!({"error": "Session expired"})), "{told}");
+        }
+        Door::Password(_) => {
+            let body = answer.json();
+            assert_eq!(body["error"]["data"]["name"], "odoo.exceptions.AccessDenied", "{told}");
+            assert!(body.get("result").is_none() && answer.session().is_none(), "{told}");
+        }
+        Door::File => {
+            assert_eq!((answer.status, answer.json()), (StatusCode::FORBIDDEN, json!({"error": "Access denied"})), "{told}");
+        }
+    }
+}
+
+with_every_backend! {
+    /// No credentials, some that never were any, and some that are so no longer: all the same.
+    async fn without_a_live_session_nobody_gets_in(backend) {
+        let mut server = Server::demo(backend.clone()).await;
+        let scene = Scene::set(&server).await;
+        let gone = server.log_in(JOHN).await;
+        gone.call("/web/session/destroy", json!({})).await;
+        let mut strangers = vec![
+            ("nobody", server.client()),
+            ("a guess", server.client().with_session(Some(&"0123456789".repeat(4)))),
+            ("garbage", server.client().with_session(Some("%00'--"))),
+            ("one who has logged out", gone),
+        ];
+        // A store in memory has no command line beside its server.
+        if backend.is_durable() {
+            let jane = server.log_in(JANE).await;
+            jane.messaging("threads", json!({})).await;
+            backend.administer(&["user", "deactivate", JANE], "").await;
+            until("the end of a deactivated user's session", async || {
+                let answer = jane.call("/web/session/check", json!({})).await;
+                (answer["error"]["code"] == 100).then_some(())
+            })
+            .await;
+            let params = json!({"db": "odoo2", "login": JANE, "password": PASSWORD});
+            let answer = jane.call("/web/session/authenticate", params).await;
+            assert_eq!(answer["error"]["data"]["name"], "odoo.exceptions.AccessDenied", "{answer}");
+            strangers.push(("one who was deactivated", jane));
+        }
+        for (route, entry) in entries(&server).await {
+            for (who, client) in &strangers {
+                turned_away(who, &route, &entry, &scene.ask(client, &route, &entry).await);
+            }
+        }
+        server.stop().await;
+    }
+
+    /// A user who is not in a conversation gets nothing of it, changes nothing in it, and learns nothing about it.
+    async fn what_is_of_others_stays_theirs(backend) {
+        let mut server = Server::demo(backend).await;
+        let scene = Scene::set(&server).await;
+        let (bob, john) = (server.log_in(BOB).await, server.log_in(JOHN).await);
+        let before = scene.seen(&john).await;
+        for (route, entry) in entries(&server).await {
+            if matches!(entry.outsider, Outcome::Nothing) {
+                continue;
+            }
+            let answer = scene.ask(&bob, &route, &entry).await;
+            let told = format!("{route}: {answer:?}");
+            assert!(!answer.body.contains(SECRET), "{told}");
+            match (entry.outsider, &entry.door) {
+                (Outcome::Nothing, _) => unreachable!("passed over above"),
+                (Outcome::Refused(words), Door::File | Door::SessionOverHttp) => {
+                    assert_eq!((answer.status, answer.json()), (StatusCode::FORBIDDEN, json!({"error": words})), "{told}");
+                }
+                (Outcome::Refused(words), _) => {
+                    assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 1, "result": {"error": words}}), "{told}");
+                }
+                (Outcome::Result(result), _) => {
+                    assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 1, "result": result()}), "{told}");
+                }
+                (Outcome::Silent, _) => assert!(answer.json().get("error").is_none(), "{told}"),
+            }
+        }
+        let lent = json!({"thread_id": scene.own, "body": "look", "attachment_ids": [scene.file]});
+        assert_eq!(bob.messaging("message/send", lent).await, json!({"error": "Access denied"}));
+        let token = Answer::of(bob.request(Method::GET, &format!("/api/messaging/attachment/{}?access_token=x", scene.file)));
+        assert_eq!(token.await.status, StatusCode::FORBIDDEN);
+        assert_eq!(scene.seen(&john).await, before, "nothing has changed for those who are in");
+        server.stop().await;
+    }
+
+    /// What is not there is not found, for everybody.
+    async fn what_is_not_there_is_not_found(backend) {
+        let mut server = Server::demo(backend).await;
+        let bob = server.log_in(BOB).await;
+        let missing = Scene { thread: 987_654, message: 987_654, file: 987_654, own: 987_654 };
+        for (route, entry) in entries(&server).await {
+            if !matches!(entry.outsider, Outcome::Refused(_)) {
+                continue;
+            }
+            let words = if route.path.contains("attachment/") && !route.path.contains("upload") {
+                "Attachment not found"
+            } else {
+                "Thread not found"
+            };
+            let answer = missing.ask(&bob, &route, &entry).await;
+            match entry.door {
+                Door::File | Door::SessionOverHttp => {
+                    assert_eq!((answer.status, answer.json()), (StatusCode::NOT_FOUND, json!({"error": words})), "{route}");
+                }
+                _ => assert_eq!(answer.json()["result"], json!({"error": words}), "{route}"),
+            }
+        }
+        server.stop().await;
+    }
+
+    /// A form that any page of the web can post changes nothing, though the browser sends the cookie along.
+    async fn a_foreign_page_changes_nothing(backend) {
+        let mut server = Server::demo(backend).await;
+        let scene = Scene::set(&server).await;
+        let john = server.log_in(JOHN).await;
+        let before = scene.seen(&john).await;
+        for (route, entry) in entries(&server).await.into_iter().filter(|(route, _)| route.method == "POST") {
+            let path = route.path_with(&scene.thread.to_string());
+            if matches!(entry.door, Door::SessionOverHttp) {
+                let form = multipart::Form::new().part("file", multipart::Part::bytes(b"x".to_vec()).file_name("x"));
+                let request = john.request(Method::POST, &path).header("Origin", "https://evil.example").multipart(form);
+                assert_eq!(Answer::of(request).await.status, StatusCode::FORBIDDEN, "{route}");
+                continue;
+            }
+            for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+                let body = json!({"params": (entry.params)(&scene)}).to_string();
+                let request = john.request(Method::POST, &path).header(CONTENT_TYPE, kind).body(body);
+                assert_eq!(Answer::of(request).await.status, StatusCode::BAD_REQUEST, "{route} as {kind}");
+            }
+        }
+        assert_eq!(scene.seen(&john).await, before);
+        server.stop().await;
+    }
+}

@@ -1,0 +1,221 @@
+//! Whatever is sent to whatever route, there is an answer, it is no failure of ours, and it tells nothing of how the
+//! server is made.
+
+mod given;
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use reqwest::{Method, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use crate::{
+    on_every_backend,
+    support::{Answer, Client, JOHN, RawConnection, Route, Server},
+    with_every_backend,
+};
+use given::Given;
+
+/// How many requests each backend gets.
+const CASES: u32 = 1_500;
+/// What must never be in an answer.
+const INTERNALS: [&str; 8] =
+    ["sqlx", "panicked", "src/", "PgDatabaseError", "poem", "Something went wrong on our side", "Traceback", "serde"];
+
+/// What is wrong with an answer to anybody's input, if anything is.
+fn fault(answer: &Answer) -> Option<String> {
+    if answer.status.is_server_error() {
+        return Some(format!("it has status {}", answer.status));
+    }
+    if let Some(internal) = INTERNALS.iter().find(|internal| answer.body.contains(*internal)) {
+        return Some(format!("it holds {internal:?}"));
+    }
+    let body: Option<Value> = serde_json::from_str(&answer.body).ok();
+    let name = body.as_ref().and_then(|body| body["error"]["data"]["name"].as_str());
+    let ours = ["builtins.Exception", "psycopg2.OperationalError"].map(Some).contains(&name);
+    // Asking for a database of another name is answered in those words.
+    (ours && !answer.body.contains("does not exist")).then(|| format!("it is our failure: {name:?}"))
+}
+
+/// Those who would be logged out by their own input try without a session, and so does whoever would wait.
+fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client) -> &'a Client {
+    let ends_sessions = ["/web/session/destroy", "/web/session/logout", "/web/session/authenticate"].contains(&&*route.path);
+    if ends_sessions || (route.is_poll() && given.may_wait()) { nobody } else { john }
+}
+
+async fn attempt(client: &Client, route: &Route, given: &Given) -> Result<(), TestCaseError> {
+    let method = Method::from_bytes(route.method.as_bytes()).expect("the document holds methods");
+    let mut request = client.request(method, &route.path_with(given.in_path()));
+    if let Some(kind) = given.content_type(route.path.ends_with("/upload")) {
+        request = request.header(CONTENT_TYPE, kind);
+    }
+    let response = request.body(given.body(route)).send().await;
+    let response = response.map_err(|error| TestCaseError::fail(format!("{route}: no answer: {error:?}")))?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    // A file may be anything; nothing else is.
+    let body = response.bytes().await.map_err(|error| TestCaseError::fail(format!("{route}: half an answer: {error:?}")))?;
+    let answer = Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() };
+    match fault(&answer) {
+        None => Ok(()),
+        Some(fault) => Err(TestCaseError::fail(format!("{route}: {fault}: {answer:?}"))),
+    }
+}
+
+async fn is_well(server: &Server, john: &Client) {
+    assert_eq!(server.metric("dragoman_panics_total").await, 0.0, "nothing panicked: {}", server.log());
+    let answer = john.call("/web/session/get_session_info", json!({})).await;
+    assert_eq!(answer["result"]["uid"], 4, "the server still answers, and the session lives: {answer}");
+}
+
+fn generous(backend: crate::support::Backend) -> crate::support::ServerBuilder {
+    Server::builder(backend)
+        .set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1_000_000)
+        .set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000_000)
+        .set("LIMITS__BODY_BYTES", 32 * 1024 * 1024)
+}
+
+with_every_backend! {
+    /// Arbitrary bytes, arbitrary JSON, and calls with arbitrary parameters, as whatever content type, on every route.
+    async fn every_input_is_answered(backend) {
+        let mut server = generous(backend).start().await;
+        let routes: Vec<_> = server.routes().await.into_iter().filter(|route| route.path != "/metrics").collect();
+        let (john, nobody) = (server.log_in(JOHN).await, server.client());
+        let (trying, handle) = (john.clone(), Handle::current());
+        let outcome = tokio::task::spawn_blocking(move || {
+            let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+            // The same cases each time: what fails once fails again.
+            let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+            let strategy = (proptest::sample::select(routes), given::any());
+            runner.run(&strategy, |(route, given)| {
+                handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given))
+            })
+        });
+        if let Err(error) = outcome.await.expect("it ends") {
+            panic!("{error}");
+        }
+        is_well(&server, &john).await;
+        server.stop().await;
+    }
+
+    /// Ten megabytes where a word belongs: refused or taken, and the next request is answered.
+    async fn huge_texts_are_answered(backend) {
+        let mut server = generous(backend).start().await;
+        let john = server.log_in(JOHN).await;
+        let huge = "x".repeat(10 * 1024 * 1024);
+        for (route, name) in [
+            ("message/send", "body"),
+            ("thread/create", "name"),
+            ("partners/search", "query"),
+            ("presence/update", "status"),
+            ("poll/updates", "last_check"),
+            ("messages", "thread_id"),
+        ] {
+            let mut params = json!({"thread_id": 1, "timeout": 0});
+            params[name] = huge.as_str().into();
+            let answer = john.post(&format!("/api/messaging/{route}"), &json!({"id": 1, "params": params})).await;
+            assert_eq!(fault(&answer), None, "{route} with a huge {name}");
+        }
+        for name in ["db", "login", "password"] {
+            let mut params = json!({"db": "odoo2", "login": "nobody", "password": "none"});
+            params[name] = huge.as_str().into();
+            let answer = server.client().post("/web/session/authenticate", &json!({"params": params})).await;
+            assert_eq!(answer.status, 200, "a huge {name}");
+            assert!(answer.session().is_none(), "a huge {name} opens nothing");
+        }
+        let answer = server.client().post("/api/messaging/threads", &json!({"id": huge})).await;
+        assert_eq!(answer.json()["error"]["code"], 100, "an id of any size comes back");
+        is_well(&server, &john).await;
+        server.stop().await;
+    }
+}
+
+on_every_backend! {
+    /// The form ends in its middle: in the file, in a name, before anything; with the request ended or only the
+    /// connection.
+    async fn half_a_form_is_answered(server) {
+        let john = server.log_in(JOHN).await;
+        let session = john.session().expect("it is logged in");
+        let whole = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\n\
+                     bytes\r\n--x\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nb.txt\r\n--x--\r\n";
+        for end in 0..whole.len() - 4 {
+            let head = format!(
+                "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: dragoman\r\nCookie: session_id={session}\r\n\
+                 Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {end}\r\nConnection: close\r\n\r\n"
+            );
+            let mut connection = RawConnection::to(server).await;
+            connection.send(&format!("{head}{}", &whole[..end])).await;
+            let answer = connection.read_until("never").await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{end} bytes of a form: {answer}");
+            assert!(!INTERNALS.iter().any(|internal| answer.contains(internal)), "{end} bytes of a form: {answer}");
+        }
+        // Who goes away in the middle gets no answer, and leaves nothing behind.
+        for end in [0, 60, 110, 120] {
+            let head = format!(
+                "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: dragoman\r\nCookie: session_id={session}\r\n\
+                 Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n",
+                whole.len()
+            );
+            let mut connection = RawConnection::to(server).await;
+            connection.send(&format!("{head}{}", &whole[..end])).await;
+        }
+        is_well(server, &john).await;
+    }
+
+    /// Who is refused before all was read gets the whole answer nevertheless, and can go on to ask on the same connection.
+    async fn a_refusal_reaches_who_still_sends(server) {
+        let john = server.log_in(JOHN).await;
+        let huge = vec![b'x'; 4 * 1024 * 1024];
+        for _ in 0..50 {
+            for (path, status) in [("/api/messaging/threads", 400), ("/web/session/check", 400), ("/nowhere", 404)] {
+                let request = john.request(Method::POST, path).header(CONTENT_TYPE, "text/plain").body(huge.clone());
+                assert_eq!(Answer::of(request).await.status, status, "{path}");
+            }
+            let request = john.request(Method::POST, "/jsonrpc").header(CONTENT_TYPE, "application/json").body(huge.clone());
+            assert_eq!(Answer::of(request).await.status, 413);
+        }
+        is_well(server, &john).await;
+    }
+
+    /// What is not even HTTP is refused or cut off.
+    async fn what_is_no_http_is_survived(server) {
+        let john = server.log_in(JOHN).await;
+        for text in [
+            "\r\n\r\n\r\n\r\n",
+            "\0\u{1}\u{2}\r\n\r\n",
+            "GET\r\n\r\n",
+            "GET / HTTP/9.9\r\n\r\n",
+            "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /jsonrpc HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            "POST /jsonrpc HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "POST /jsonrpc HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n",
+            "POST /jsonrpc HTTP/1.1\r\nHost: a\r\nContent-Type: \u{1}\r\nContent-Length: 0\r\n\r\n",
+            "GET /web/session/check HTTP/1.1\r\nHost: a\r\nCookie: session_id=\u{ff}; session_id\r\nConnection: close\r\n\r\n",
+            "GET /%zz/%00/%ff?%zz=%00&access_token=%ff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "GET /api/messaging/attachment/1?access_token=%00%ff&access_token=2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        ] {
+            let mut connection = RawConnection::to(server).await;
+            connection.send(text).await;
+            // An end to the connection, for those that leave it open.
+            connection.send("\r\n\r\n\u{1}\r\n\r\n").await;
+            let answer = connection.read_until("never").await;
+            assert!(!answer.contains("HTTP/1.1 5"), "{text:?}: {answer}");
+            assert!(!INTERNALS.iter().any(|internal| answer.contains(internal)), "{text:?}: {answer}");
+        }
+        is_well(server, &john).await;
+    }
+}
+
+/// The check can tell.
+#[test]
+fn our_own_failures_are_told_apart_from_refusals() {
+    let answer = |status: u16, body: &str| Answer {
+        status: reqwest::StatusCode::from_u16(status).expect("it is one"),
+        headers: reqwest::header::HeaderMap::new(),
+        body: body.into(),
+    };
+    assert_eq!(fault(&answer(200, r#"{"result":{"error":"Access denied"}}"#)), None);
+    assert_eq!(fault(&answer(400, "Invalid JSON data")), None);
+    assert!(fault(&answer(500, "")).is_some());
+    assert!(fault(&answer(200, "parse error in src/main.rs")).is_some());
+    assert!(fault(&answer(200, r#"{"error":{"data":{"name":"builtins.Exception","message":"x"}}}"#)).is_some());
+    assert!(fault(&answer(200, r#"{"error":{"data":{"name":"psycopg2.OperationalError","message":"x"}}}"#)).is_some());
+}

@@ -1,0 +1,140 @@
+//! The database goes away and comes back; meanwhile the server says so, quickly, and nobody is sent home.
+
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Proxy, Road, Server, until};
+
+/// What must never be in an answer.
+const INTERNALS: [&str; 7] = ["sqlx", "src/", "PgDatabaseError", "panicked", "Connection refused", "os error", "PoolTimedOut"];
+
+/// A server whose way to the database can be cut, and a poll of John's that waits there.
+struct Stage {
+    proxy: Proxy,
+    server: Server,
+    admin: Client,
+    john: Client,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let database = Backend::postgres().await;
+        let proxy = Proxy::before(&database).await;
+        let server = Server::builder(proxy.backend(&database))
+            .set("POSTGRES__ACQUIRE_MILLISECONDS", 500)
+            .set("POSTGRES__STATEMENT_MILLISECONDS", 500)
+            .start()
+            .await;
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        Self { proxy, server, admin, john }
+    }
+
+    fn poll(&self) -> JoinHandle<Value> {
+        let request = self.john.request(Method::POST, "/api/messaging/poll/messages").header(CONTENT_TYPE, "application/json");
+        let request = request.body(json!({"id": 1, "params": {"thread_id": 1, "timeout": 60}}).to_string());
+        tokio::spawn(async move { Answer::of(request).await.json() })
+    }
+
+    async fn ready(&self) -> (StatusCode, Value) {
+        let answer = self.server.get("/readyz").await;
+        (answer.status(), answer.json().await.expect("it is JSON"))
+    }
+
+    /// Sends, and gives the id of what was stored, if it was.
+    async fn send(&self, body: &str) -> Result<i64, Value> {
+        let params = json!({"thread_id": 1, "body": body});
+        let answer = self.admin.post("/api/messaging/message/send", &json!({"id": "mine", "params": params})).await;
+        assert!(!INTERNALS.iter().any(|internal| answer.body.contains(internal)), "{answer:?}");
+        let answer = answer.json();
+        answer["result"]["message_id"].as_i64().ok_or(answer)
+    }
+
+    /// While the database is away every request that needs it is refused in the dialect's words.
+    async fn everybody_is_told_so(&self) {
+        let mut asking = Vec::new();
+        for _ in 0..40 {
+            for (route, params) in [
+                ("/api/messaging/threads", json!({})),
+                ("/api/messaging/notifications/count", json!({})),
+                ("/api/messaging/message/read", json!({"message_id": 1})),
+                ("/api/messaging/thread/create", json!({"name": "one more"})),
+                ("/web/session/authenticate", json!({"db": "odoo2", "login": JOHN, "password": "123456"})),
+            ] {
+                let client = self.admin.clone();
+                asking.push(tokio::spawn(async move { client.post(route, &json!({"id": "mine", "params": params})).await }));
+            }
+        }
+        for answer in asking {
+            let answer = answer.await.expect("it ends");
+            assert!(!INTERNALS.iter().any(|internal| answer.body.contains(internal)), "{answer:?}");
+            let body = answer.json();
+            assert_eq!(body["id"], "mine", "{body}");
+            assert_eq!(body["error"]["data"]["name"], "psycopg2.OperationalError", "{body}");
+        }
+        let (status, reason) = self.ready().await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reason["reason"].as_str().is_some_and(|reason| reason.contains("store")), "{reason}");
+        assert_eq!(self.server.get("/healthz").await.status(), StatusCode::OK);
+    }
+
+    async fn comes_back(&self) {
+        until("a ready server", async || (self.ready().await.0 == StatusCode::OK).then_some(())).await;
+    }
+}
+
+/// Lets the way to the database fail like this, and come back.
+async fn fail_and_recover(road: Road) {
+    let mut stage = Stage::set().await;
+    let before = stage.send("before").await.expect("it is stored");
+    let waiting = stage.poll();
+    stage.server.polls_waiting(1).await;
+
+    stage.proxy.set(road);
+    let refused = stage.send("meanwhile").await.expect_err("it cannot be stored");
+    assert_eq!(refused["error"]["data"]["name"], "psycopg2.OperationalError", "{refused}");
+    assert_eq!(refused["id"], "mine", "{refused}");
+    stage.everybody_is_told_so().await;
+    assert!(!waiting.is_finished(), "who waits goes on waiting");
+    stage.server.polls_waiting(1).await;
+
+    stage.proxy.set(Road::Open);
+    stage.comes_back().await;
+    let after = stage.send("after").await.expect("it is stored");
+    assert!(after > before);
+    let heard = waiting.await.expect("it ends");
+    assert_eq!(heard["result"]["messages"][0]["body"], "after", "{heard}");
+    let page = stage.john.messaging("messages", json!({"thread_id": 1})).await;
+    let bodies: Vec<_> = page["messages"].as_array().expect("a list").iter().map(|message| &message["body"]).collect();
+    assert_eq!(bodies, ["after", "before"], "what was refused is not stored");
+    stage.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_missed_and_found_again() {
+    fail_and_recover(Road::Cut).await;
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_missed_and_found_again() {
+    fail_and_recover(Road::Silent).await;
+}
+
+/// Again and again, with a poll each time: nothing is used up.
+#[tokio::test]
+async fn it_may_happen_often() {
+    let mut stage = Stage::set().await;
+    for round in 0..4 {
+        stage.proxy.set(Road::Cut);
+        stage.send("lost").await.expect_err("it cannot be stored");
+        stage.proxy.set(Road::Open);
+        stage.comes_back().await;
+        let waiting = stage.poll();
+        stage.server.polls_waiting(1).await;
+        stage.send(&format!("round {round}")).await.expect("it is stored");
+        let heard = waiting.await.expect("it ends");
+        assert_eq!(heard["result"]["messages"][0]["body"], format!("round {round}"), "{heard}");
+        stage.server.polls_waiting(0).await;
+    }
+    stage.server.stop().await;
+}

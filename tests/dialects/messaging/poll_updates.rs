@@ -1,0 +1,169 @@
+//! Waiting for news of all threads.
+
+use serde_json::{Value, json};
+
+use super::{LONG, send, while_waiting};
+use crate::{
+    on_every_backend,
+    support::{ADMIN, Client, JANE, JOHN, Server},
+    with_every_backend,
+};
+
+/// A poll that does not wait.
+async fn poll(client: &Client) -> Value {
+    client.messaging("poll/updates", json!({"timeout": 0})).await
+}
+
+/// The ids of the threads with updates.
+fn threads(answer: &Value) -> Vec<i64> {
+    let listed = answer["threads_with_updates"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!(answer["has_updates"], !listed.is_empty(), "{answer}");
+    listed.iter().map(|thread| thread["thread_id"].as_i64().unwrap()).collect()
+}
+
+/// A poll that waits for news. Nodes hear of what was committed a moment after whoever committed it.
+async fn news(client: &Client) -> Value {
+    client.messaging("poll/updates", json!({"timeout": LONG})).await
+}
+
+on_every_backend! {
+    /// What was unread before is no news.
+    async fn the_first_poll_of_a_session_starts_from_now(server) {
+        let (admin, watch, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&watch).await;
+        send(&john, 1, "Before").await;
+        assert_eq!(threads(&news(&watch).await), [1], "it has gone round");
+        assert_eq!(poll(&admin).await, json!({"has_updates": false, "unread_count": 1, "threads_with_updates": []}));
+        send(&john, 2, "After").await;
+        assert_eq!(threads(&news(&admin).await), [2]);
+    }
+
+    /// Though clients send no cursor.
+    async fn nothing_is_lost_between_two_polls(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&admin).await;
+        send(&john, 1, "Between").await;
+        send(&john, 2, "Between").await;
+        let mut told = std::collections::BTreeSet::new();
+        while told.len() < 2 {
+            let answer = news(&admin).await;
+            assert_eq!(answer["unread_count"], 2);
+            told.extend(threads(&answer));
+        }
+        assert_eq!(told, [1, 2].into());
+    }
+
+    /// Also when it restarts in between.
+    async fn nothing_is_lost_while_no_poll_waits(server) {
+        if server.backend().is_durable() {
+            let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+            poll(&admin).await;
+            send(&john, 1, "Before the stop").await;
+            let address = server.address();
+            server.stop().await;
+            server.start_again(address).await;
+            assert_eq!(threads(&news(&admin).await), [1]);
+        }
+    }
+
+    /// It is told once.
+    async fn what_was_told_is_no_news(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&admin).await;
+        send(&john, 1, "x").await;
+        assert_eq!(threads(&news(&admin).await), [1]);
+        send(&john, 2, "x").await;
+        assert_eq!(threads(&news(&admin).await), [2]);
+    }
+
+    /// A phone hears of what the desk has heard of.
+    async fn each_session_is_told(server) {
+        let (desk, phone, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&desk).await;
+        poll(&phone).await;
+        send(&john, 1, "x").await;
+        assert_eq!(threads(&news(&desk).await), [1]);
+        assert_eq!(threads(&news(&phone).await), [1]);
+    }
+
+    /// The one that waits as well.
+    async fn reading_elsewhere_is_an_update(server) {
+        let (desk, phone, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&desk).await;
+        send(&john, 1, "x").await;
+        assert_eq!(threads(&news(&desk).await), [1]);
+        let answer = while_waiting(server, &desk, "poll/updates", json!({"timeout": LONG}), async {
+            phone.messaging("notifications/mark_all_read", json!({"thread_id": 1})).await;
+        })
+        .await;
+        assert_eq!((threads(&answer), &answer["unread_count"]), (vec![1], &json!(0)));
+        assert_eq!(answer["threads_with_updates"][0]["unread_count"], 0);
+    }
+
+    /// What comes after them is told alone.
+    async fn own_messages_are_no_update(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&admin).await;
+        send(&admin, 1, "Mine").await;
+        send(&john, 2, "His").await;
+        assert_eq!(threads(&news(&admin).await), [2]);
+    }
+
+    /// Nobody hears of threads of others.
+    async fn messages_of_strange_threads_are_no_update(server) {
+        let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
+        poll(&jane).await;
+        send(&john, 1, "Not hers").await;
+        send(&john, 2, "Hers").await;
+        let answer = news(&jane).await;
+        assert_eq!((threads(&answer), &answer["unread_count"]), (vec![2], &json!(1)));
+    }
+
+    /// Others read for themselves.
+    async fn reading_of_others_is_no_update(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        poll(&admin).await;
+        send(&admin, 1, "x").await;
+        john.messaging("notifications/mark_all_read", json!({})).await;
+        send(&john, 2, "x").await;
+        assert_eq!(threads(&news(&admin).await), [2]);
+    }
+
+    /// With all about it.
+    async fn a_message_ends_the_wait(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        let answer = while_waiting(server, &admin, "poll/updates", json!({"timeout": LONG}), async {
+            send(&john, 2, "News").await;
+        })
+        .await;
+        assert_eq!(threads(&answer), [2]);
+        let thread = &answer["threads_with_updates"][0];
+        assert_eq!((&thread["thread_name"], &thread["last_message"]), (&json!("Team Group"), &json!("News")));
+    }
+
+    /// ISO 8601, with or without a zone.
+    async fn last_check_is_the_baseline_if_given(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        send(&john, 1, "x").await;
+        for past in ["2024-01-01T00:00:00", "2024-01-01T00:00:00Z", "2024-01-01 00:00:00", "2024-01-01T02:00:00.5+02:00"] {
+            let answer = admin.messaging("poll/updates", json!({"timeout": LONG, "last_check": past})).await;
+            assert_eq!(threads(&answer), [1], "{past}");
+        }
+        let future = admin.messaging("poll/updates", json!({"timeout": 0, "last_check": "2999-01-01T00:00:00Z"})).await;
+        assert_eq!(threads(&future), [0; 0]);
+    }
+}
+
+with_every_backend! {
+    /// And whoever waits gets a proper answer.
+    async fn it_ends_when_the_server_stops(backend) {
+        let mut server = Server::demo(backend).await;
+        let admin = server.log_in(ADMIN).await;
+        let (answer, ()) = tokio::join!(admin.messaging("poll/updates", json!({"timeout": LONG})), async {
+            server.polls_waiting(1).await;
+            server.terminate();
+        });
+        assert_eq!(answer, json!({"has_updates": false, "unread_count": 0, "threads_with_updates": []}));
+        assert!(server.ended().await.success());
+    }
+}

@@ -1,0 +1,4 @@
+//! What each room promises to its clients.
+
+mod messaging;
+mod odoo;

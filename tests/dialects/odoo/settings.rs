@@ -1,0 +1,50 @@
+//! Settings that are wrong.
+
+use crate::support::run;
+
+/// What the program says when it does not start.
+async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = run(arguments, environment, "").await;
+    assert!(!output.status.success(), "{arguments:?} {environment:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    text
+}
+
+/// One line, which names it.
+#[tokio::test]
+async fn an_unknown_setting_stops_the_start() {
+    let text = refusal(&["serve"], &[("DRAGOMAN__SESSION__LIFETIME", "5")]).await;
+    assert!(text.contains("lifetime"), "{text}");
+    let text = refusal(&["serve"], &[("DRAGOMAN__NONSENSE", "5")]).await;
+    assert!(text.contains("nonsense"), "{text}");
+}
+
+/// One line, which names the setting.
+#[tokio::test]
+async fn a_bad_value_stops_the_start() {
+    let cases = [
+        ("DRAGOMAN__SESSION__LIFETIME_SECONDS", "soon", "session.lifetime_seconds"),
+        ("DRAGOMAN__SESSION__LIFETIME_SECONDS", "0", "session.lifetime_seconds"),
+        ("DRAGOMAN__LIMITS__BODY_BYTES", "-1", "limits.body_bytes"),
+        ("DRAGOMAN__STORAGE", "mysql://localhost/chat", "storage"),
+        ("DRAGOMAN__BASE_URL", "chat.example", "base_url"),
+        ("DRAGOMAN__CORS__ORIGINS", "https://app.example/path", "cors.origins"),
+        ("DRAGOMAN__MESSAGING__AUTHOR_ID", "nobody", "messaging.author_id"),
+        ("DRAGOMAN__DATABASE", "", "database"),
+        ("DRAGOMAN__LISTEN", "nowhere", "listen"),
+        ("DRAGOMAN__FILES", "ftp://files", "files"),
+    ];
+    for (key, value, name) in cases {
+        let text = refusal(&["serve"], &[(key, value)]).await;
+        assert!(text.contains(name), "{key}={value}: {text}");
+    }
+}
+
+/// A password in an address is nobody's business.
+#[tokio::test]
+async fn the_line_does_not_give_a_password_away() {
+    let text = refusal(&["serve"], &[("DRAGOMAN__STORAGE", "postgres://chat:s3cret@127.0.0.1:1/chat")]).await;
+    assert!(!text.contains("s3cret"), "{text}");
+}

@@ -1,0 +1,159 @@
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::Backend;
+
+/// How the way to the database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    Open,
+    /// Whoever is on it or comes to it is turned away at once.
+    Cut,
+    /// Everybody is let onto it, and nobody gets anywhere.
+    Silent,
+}
+
+/// Stands between a server and its database, and counts the statements that pass.
+pub struct Proxy {
+    address: SocketAddr,
+    road: watch::Sender<Road>,
+    statements: Arc<AtomicU64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub async fn before(backend: &Backend) -> Self {
+        let database = backend.address();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (road, looking) = watch::channel(Road::Open);
+        let statements = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&statements);
+        let accepting = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.expect("there are enough file descriptors");
+                tokio::spawn(carry(client, database, looking.clone(), Arc::clone(&counted)));
+            }
+        });
+        Self { address, road, statements, accepting }
+    }
+
+    /// The same database by way of this proxy.
+    pub fn backend(&self, behind: &Backend) -> Backend {
+        Backend::at(behind.url().replace(&behind.address().to_string(), &self.address.to_string()))
+    }
+
+    pub fn set(&self, road: Road) {
+        self.road.send_replace(road);
+    }
+
+    /// How many statements the server has sent.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.road.send_replace(Road::Cut);
+    }
+}
+
+async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Receiver<Road>, statements: Arc<AtomicU64>) {
+    let cut = {
+        let mut road = road.clone();
+        async move { drop(road.wait_for(|road| *road == Road::Cut).await) }
+    };
+    let carried = async {
+        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+            return;
+        }
+        let Ok(mut server) = TcpStream::connect(database).await else { return };
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let mut reader = Reader::default();
+        let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
+        loop {
+            let passed = tokio::select! {
+                read = from_client.read(&mut asked) => match read {
+                    Ok(read) if read > 0 => {
+                        statements.fetch_add(reader.statements(&asked[..read]), Ordering::Relaxed);
+                        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+                            return;
+                        }
+                        to_server.write_all(&asked[..read]).await
+                    }
+                    _ => return,
+                },
+                read = from_server.read(&mut answered) => match read {
+                    Ok(read) if read > 0 => {
+                        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+                            return;
+                        }
+                        to_client.write_all(&answered[..read]).await
+                    }
+                    _ => return,
+                },
+            };
+            if passed.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = cut => {}
+        () = carried => {}
+    }
+}
+
+/// Reads what a client says in PostgreSQL's protocol.
+#[derive(Default)]
+struct Reader {
+    unread: Vec<u8>,
+    /// A connection begins with packets that have no kind.
+    begun: bool,
+}
+
+/// Asks whether the connection may be encrypted; after it comes the real beginning.
+const SSL_REQUEST: u32 = 80_877_103;
+
+impl Reader {
+    /// How many statements these bytes complete: `Execute` and simple queries.
+    fn statements(&mut self, bytes: &[u8]) -> u64 {
+        self.unread.extend_from_slice(bytes);
+        let (mut at, mut statements) = (0, 0);
+        let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+        loop {
+            let rest = &self.unread[at..];
+            let kind = usize::from(self.begun);
+            if rest.len() < kind + 4 {
+                break;
+            }
+            let length = kind + number(&rest[kind..kind + 4]) as usize;
+            if rest.len() < length {
+                break;
+            }
+            if self.begun {
+                statements += u64::from(matches!(rest[0], b'E' | b'Q'));
+            } else {
+                self.begun = number(&rest[4..8]) != SSL_REQUEST;
+            }
+            at += length;
+        }
+        self.unread.drain(..at);
+        statements
+    }
+}
