@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     on_every_backend,
-    support::{Answer, Client, JOHN, RawConnection, Route, Server},
+    support::{Answer, Backend, Client, JOHN, RawConnection, Route, Server},
     with_every_backend,
 };
 use given::Given;
@@ -66,17 +66,19 @@ async fn is_well(server: &Server, john: &Client) {
     assert_eq!(answer["result"]["uid"], 4, "the server still answers, and the session lives: {answer}");
 }
 
-fn generous(backend: crate::support::Backend) -> crate::support::ServerBuilder {
+async fn generous(backend: Backend) -> Server {
     Server::builder(backend)
         .set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1_000_000)
         .set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000_000)
         .set("LIMITS__BODY_BYTES", 32 * 1024 * 1024)
+        .start()
+        .await
 }
 
 with_every_backend! {
     /// Arbitrary bytes, arbitrary JSON, and calls with arbitrary parameters, as whatever content type, on every route.
     async fn every_input_is_answered(backend) {
-        let mut server = generous(backend).start().await;
+        let mut server = generous(backend).await;
         let routes: Vec<_> = server.routes().await.into_iter().filter(|route| route.path != "/metrics").collect();
         let (john, nobody) = (server.log_in(JOHN).await, server.client());
         let (trying, handle) = (john.clone(), Handle::current());
@@ -85,20 +87,19 @@ with_every_backend! {
             // The same cases each time: what fails once fails again.
             let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
             let strategy = (proptest::sample::select(routes), given::any());
-            runner.run(&strategy, |(route, given)| {
+            let outcome = runner.run(&strategy, |(route, given)| {
                 handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given))
-            })
+            });
+            outcome.map_err(|error| error.to_string())
         });
-        if let Err(error) = outcome.await.expect("it ends") {
-            panic!("{error}");
-        }
+        assert_eq!(outcome.await.expect("it ends"), Ok(()));
         is_well(&server, &john).await;
         server.stop().await;
     }
 
     /// Ten megabytes where a word belongs: refused or taken, and the next request is answered.
     async fn huge_texts_are_answered(backend) {
-        let mut server = generous(backend).start().await;
+        let mut server = generous(backend).await;
         let john = server.log_in(JOHN).await;
         let huge = "x".repeat(10 * 1024 * 1024);
         for (route, name) in [

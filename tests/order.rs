@@ -34,6 +34,9 @@ const HALF: usize = WRITERS * MESSAGES / 2;
 /// The last message of each conversation: pollers stop there.
 const END: &str = "end";
 
+/// What one poller has heard.
+type ByConversation = HashMap<i64, Vec<Heard>>;
+
 /// A server with its conversations, and who writes and polls there.
 struct Stage {
     conversations: Arc<Vec<i64>>,
@@ -136,11 +139,11 @@ async fn poll(client: Client, conversation: i64, mut up: watch::Receiver<bool>) 
 }
 
 /// Lets everybody write and poll, kills the server half way if it is to be, and gives what was sent and heard.
-async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<HashMap<i64, Vec<Heard>>>) {
+async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversation>) {
     let stage = Stage::set(server).await;
     let (set_up, up) = watch::channel(true);
     let acknowledged = Arc::new(watch::Sender::new(0));
-    let heard: Arc<Mutex<Vec<HashMap<i64, Vec<Heard>>>>> = Arc::new(Mutex::new(vec![HashMap::new(); POLLERS]));
+    let heard = Arc::new(Mutex::new(vec![ByConversation::new(); POLLERS]));
     let late = Arc::new(AtomicUsize::new(0));
 
     let mut pollers = JoinSet::new();
@@ -181,7 +184,7 @@ async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<HashMap<i64,
     (sent, heard)
 }
 
-fn compare(sent: &[Sent], heard: &[HashMap<i64, Vec<Heard>>]) {
+fn compare(sent: &[Sent], heard: &[ByConversation]) {
     let written = sent.iter().filter(|sent| sent.id.is_some()).count();
     assert_eq!(written, WRITERS * MESSAGES + CONVERSATIONS, "all of them are acknowledged at last");
     for (number, heard) in heard.iter().enumerate() {

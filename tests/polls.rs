@@ -130,7 +130,7 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
         server.polls_waiting(waiting.len() * POLLS_EACH).await;
     }
     let each = memory_bytes(&server).saturating_sub(before) / POLLS as u64;
-    println!("{POLLS} polls wait: {each} bytes of memory each");
+    eprintln!("{POLLS} polls wait: {each} bytes of memory each");
 
     let (visits, statements, busy) =
         (server.metric("dragoman_store_seconds_count").await, proxy.statements(), processor_time(&server));
@@ -140,7 +140,7 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
         proxy.statements() - statements,
         processor_time(&server) - busy,
     );
-    println!("in {WATCHED:?} the server asked {asked} statements of the database, and computed for {spent:?}");
+    eprintln!("in {WATCHED:?} the server asked {asked} statements of the database, and computed for {spent:?}");
     assert!(visited < STATEMENTS as f64, "nobody visits the store on their behalf: {visited} visits");
     assert!((1..STATEMENTS).contains(&asked), "only timers ask the database: {asked} statements");
     assert_eq!(server.metric("dragoman_polls_waiting").await, POLLS as f64, "all of them wait still");
