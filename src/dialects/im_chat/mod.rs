@@ -8,7 +8,8 @@ mod bus;
 mod content;
 mod error;
 mod messages;
-pub mod model;
+mod methods;
+mod models;
 mod notifications;
 mod params;
 mod picture;
@@ -17,6 +18,8 @@ mod view;
 mod wire;
 
 use poem_openapi::{OpenApi, Tags};
+
+pub use models::MODELS;
 
 use super::House;
 

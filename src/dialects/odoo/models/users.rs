@@ -1,14 +1,15 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Model, fields::Side, no_such_method, records};
+use super::{fields::Side, records};
 use crate::{
     auth::Caller,
     dialects::{
         House,
-        im_chat::model,
         jsonrpc::Fault,
-        odoo::{python::Arguments, wire::UserContext},
+        model::{Model, no_such_method},
+        odoo::wire::UserContext,
+        python::Arguments,
     },
 };
 
@@ -21,15 +22,15 @@ impl Model for Users {
         Side::User.model()
     }
 
+    fn has(&self, method: &str) -> bool {
+        method == "context_get" || records::Method::named(method).is_some()
+    }
+
     async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if method == "context_get" {
             let [] = arguments.bind(method, 0, [])?;
             let UserContext { lang, tz, uid } = UserContext::of(caller);
             return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
-        }
-        if method == "im_search" {
-            let [name, limit] = arguments.bind(method, 1, ["name", "limit"])?;
-            return model::im_search(house, caller, name.unwrap_or_default(), limit).await;
         }
         match records::Method::named(method) {
             Some(method) => records::call(house, Side::User, method, arguments).await,

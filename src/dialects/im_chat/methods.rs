@@ -20,14 +20,14 @@ use crate::{
 const FOUND: usize = 20;
 
 /// The header of the session with a user, which is begun if there is none.
-pub async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
+pub(super) async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
     let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
     let id = house.chat.meet(caller, UserId(with), None).await.map_err(fault)?;
     header(house, caller, id).await
 }
 
 /// The header of a session, or of the first of several.
-pub async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<Value, Fault> {
+pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<Value, Fault> {
     let first = match &ids {
         Value::Array(ids) => ids.first(),
         one => Some(one),
@@ -37,7 +37,7 @@ pub async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<
 }
 
 /// Sets the caller's window of a session, or turns an open one into a folded one and any other into an open one.
-pub async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
     let wanted = match &state {
         Some(Value::String(word)) => Some(params::window(word)?),
         _ => None,
@@ -49,7 +49,7 @@ pub async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Op
 }
 
 /// Brings a user into a session of the caller's, and says so there.
-pub async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
+pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
     let user = number(&user).ok_or_else(|| params::value_error("user_id must be a whole number".into()))?;
     let Some(id) = find(house, caller, uuid).await? else { return Ok(Value::Null) };
     let new = house.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
@@ -63,7 +63,7 @@ pub async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) 
 }
 
 /// Takes the caller out of a session of more than two, and says so there; whether it did.
-pub async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
+pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
     let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
     let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
     if there.len() <= 2 {
@@ -78,7 +78,7 @@ pub async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Va
 }
 
 /// Active users but the caller whose name contains `name`: who is online first, then by name.
-pub async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
     let name = name.as_str().unwrap_or_default().to_lowercase();
     let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(FOUND);
     let mut found = Vec::new();
