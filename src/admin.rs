@@ -1,9 +1,13 @@
 //! What an administrator does from the command line, beside running servers: those hear of it through the log.
 
-use storage::{Fact, NewPartner, NewUser, Role, Storage, Topic, User, UserChange};
+use storage::{Fact, Group, NewPartner, NewUser, Role, Storage, Topic, User, UserChange, UserId};
 use uuid::Uuid;
 
 use crate::{auth, clock};
+
+/// How large a picture may be: clients load one for everybody they show.
+pub const PICTURE_BYTES: usize = 256 * 1024;
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// How many users are read at a time.
 const PAGE: usize = 500;
@@ -24,6 +28,12 @@ pub enum Error {
     NoSuchUser(String),
     #[error("the login {0} is taken")]
     LoginTaken(String),
+    #[error("there is no group with the name {0}")]
+    NoSuchGroup(String),
+    #[error("there is a group {0} already")]
+    GroupTaken(String),
+    #[error("a picture must be a PNG of at most {PICTURE_BYTES} bytes")]
+    NoPicture,
     #[error("{0} must not be empty nor contain a NUL character")]
     Unusable(&'static str),
     #[error("the password could not be hashed")]
@@ -87,8 +97,62 @@ pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error>
     change(storage, login, UserChange { active: Some(false), ..UserChange::default() }).await
 }
 
+/// Gives a user a picture.
+pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Result<(), Error> {
+    if !png.starts_with(PNG) || png.len() > PICTURE_BYTES {
+        return Err(Error::NoPicture);
+    }
+    let user = user(storage, login).await?;
+    let mut tx = storage.begin().await?;
+    tx.set_picture(user.id, png).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Adds a group without members.
+pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error> {
+    if name.trim().is_empty() || name.contains('\0') {
+        return Err(Error::Unusable("name"));
+    }
+    let mut tx = storage.begin().await?;
+    let group = match tx.insert_group(None, name).await {
+        Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
+        added => added?,
+    };
+    tx.commit().await?;
+    Ok(group)
+}
+
+/// Adds and removes members of a group by their logins: all of them, or, if one is unknown, none. Gives the members that
+/// it has then, by rising uid.
+pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], remove: &[String]) -> Result<Vec<User>, Error> {
+    let group = storage.group_by_name(name).await?.ok_or_else(|| Error::NoSuchGroup(name.to_owned()))?;
+    let (add, remove) = (uids(storage, add).await?, uids(storage, remove).await?);
+    if !add.is_empty() || !remove.is_empty() {
+        let mut tx = storage.begin().await?;
+        tx.insert_group_members(group.id, &add).await?;
+        tx.delete_group_members(group.id, &remove).await?;
+        tx.commit().await?;
+    }
+    let mut members = storage.users_by_id(&storage.group_members(group.id).await?).await?;
+    members.sort_unstable_by_key(|user| user.id);
+    Ok(members)
+}
+
+async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, Error> {
+    let mut uids = Vec::with_capacity(logins.len());
+    for login in logins {
+        uids.push(user(storage, login).await?.id);
+    }
+    Ok(uids)
+}
+
+async fn user(storage: &dyn Storage, login: &str) -> Result<User, Error> {
+    storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))
+}
+
 async fn change(storage: &dyn Storage, login: &str, change: UserChange) -> Result<(), Error> {
-    let user = storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
+    let user = user(storage, login).await?;
     let now = clock::now();
     let mut tx = storage.begin().await?;
     tx.update_user(user.id, change).await?;

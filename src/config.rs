@@ -33,6 +33,7 @@ pub struct Config {
     pub session: Session,
     pub odoo: Odoo,
     pub messaging: Messaging,
+    pub im_chat: ImChat,
     pub presence: Presence,
     pub limits: Limits,
     pub postgres: Postgres,
@@ -99,6 +100,13 @@ pub struct Messaging {
 pub enum PartnerOrUser {
     Partner,
     User,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImChat {
+    /// For how long a poll of the bus waits; also how far back one goes that begins with `last` 0.
+    pub poll_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -241,8 +249,9 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 13] = [
+        let positive: [(&str, u64); 14] = [
             ("session.lifetime_seconds", self.session.lifetime_seconds),
+            ("im_chat.poll_seconds", self.im_chat.poll_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),

@@ -39,6 +39,9 @@ enum Command {
     /// Administers users.
     #[command(subcommand)]
     User(User),
+    /// Administers groups.
+    #[command(subcommand)]
+    Group(Group),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -82,6 +85,31 @@ enum User {
     Passwd { login: String },
     /// Keeps a user out, at once and everywhere.
     Deactivate { login: String },
+    /// Gives a user a picture, which im_chat's clients show.
+    Picture {
+        login: String,
+        /// A PNG
+        file: PathBuf,
+    },
+}
+
+/// Groups are lists of users, each of which can have a conversation.
+#[derive(Subcommand)]
+enum Group {
+    /// Adds a group without members.
+    Add { name: String },
+    /// Lists all groups.
+    List,
+    /// Changes and lists the members of a group.
+    Members {
+        name: String,
+        /// Logins to add
+        #[arg(long, num_args = 1.., value_name = "LOGIN")]
+        add: Vec<String>,
+        /// Logins to remove
+        #[arg(long, num_args = 1.., value_name = "LOGIN")]
+        remove: Vec<String>,
+    },
 }
 
 fn role(word: &str) -> Result<Role, String> {
@@ -117,6 +145,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
         Command::Serve(options) => serve(config, !options.no_migrate).await,
         Command::Migrate => database(&config, true).await.map(drop),
         Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
+        Command::Group(command) => group(database(&config, false).await?.as_ref(), command).await,
         Command::Openapi => unreachable!("answered above"),
     }
 }
@@ -146,16 +175,36 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
             let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
             print(&format!("{} (uid {}, partner {})", user.login, user.id, user.partner.id))
         }
-        User::List => {
-            for user in admin::all_users(storage).await? {
-                let active = if user.active { "" } else { "\tdeactivated" };
-                print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login, user.role.as_str(), user.partner.name))?;
-            }
-            Ok(())
-        }
+        User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
         User::Passwd { login } => admin::set_password(storage, &login, &password()?).await.map_err(Into::into),
         User::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
+        User::Picture { login, file } => {
+            let mut png = Vec::new();
+            // One byte more than is taken tells a picture that is too large from one that is not.
+            let most = u64::try_from(admin::PICTURE_BYTES + 1).expect("a picture is small");
+            let opened = std::fs::File::open(&file).and_then(|opened| opened.take(most).read_to_end(&mut png));
+            opened.map_err(|error| format!("{}: {error}", file.display()))?;
+            admin::set_picture(storage, &login, &png).await.map_err(Into::into)
+        }
     }
+}
+
+async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::StartError> {
+    match command {
+        Group::Add { name } => {
+            let group = admin::add_group(storage, &name).await?;
+            print(&format!("{} (group {})", group.name, group.id))
+        }
+        Group::List => storage.groups().await?.iter().try_for_each(|group| print(&format!("{}\t{}", group.id, group.name))),
+        Group::Members { name, add, remove } => {
+            admin::change_members(storage, &name, &add, &remove).await?.iter().try_for_each(print_user)
+        }
+    }
+}
+
+fn print_user(user: &storage::User) -> Result<(), server::StartError> {
+    let active = if user.active { "" } else { "\tdeactivated" };
+    print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login, user.role.as_str(), user.partner.name))
 }
 
 fn password() -> Result<String, server::StartError> {

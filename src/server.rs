@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, messaging, odoo},
+    dialects::{House, im_chat, messaging, odoo},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -107,7 +107,7 @@ pub async fn run(
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
-    let apis = (odoo::api(house), messaging::api(house), operation);
+    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), operation);
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \

@@ -114,6 +114,8 @@ impl Chat {
         tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner: person.partner.id }, now);
         if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
             tx.set_kind(conversation, ConversationKind::Group).await?;
+            // It is no longer the one between two.
+            tx.set_key(id, None).await?;
             let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
             tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
         }

@@ -6,6 +6,7 @@ pub enum Thing {
     Conversation,
     Partner,
     Attachment,
+    Group,
 }
 
 /// The vocabulary of failure. Each dialect translates all of it, in its `error.rs`.

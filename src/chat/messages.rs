@@ -32,6 +32,7 @@ impl Chat {
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let message = self.0.writer.send(author, to, draft).await?;
+        self.acts(caller);
         self.typing_stopped(to, caller.partner).await;
         Ok(message)
     }
@@ -81,6 +82,11 @@ impl Chat {
                 return Ok(news);
             }
         }
+    }
+
+    /// The messages at these places, each a conversation of which the caller has heard and a `seq`.
+    pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+        self.visit("messages_at", self.0.storage.messages_at(places)).await
     }
 
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many

@@ -1,13 +1,19 @@
 //! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
 
+mod addresses;
 mod attachments;
 mod audiences;
+mod books;
+mod bus;
 mod conversations;
 mod error;
 mod feed;
 mod hub;
+mod meetings;
 mod messages;
 mod people;
+mod pictures;
+mod places;
 mod presence;
 mod signals;
 mod tail;
@@ -21,14 +27,17 @@ use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 
 pub use attachments::{Download, FileBytes, Received};
+pub use books::Acquaintance;
+pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
 pub use messages::Draft;
 pub use people::{Contact, Deactivated, PreferredId};
+pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
-pub use signals::Signal;
+pub use signals::{Signal, TypingPost};
 pub use tail::Observer;
 pub use updates::Updates;
 
@@ -57,6 +66,7 @@ struct Parts {
     blobs: Blobs,
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
+    addresses: addresses::Addresses,
     announce: tail::Announce,
     writer: writer::Writer,
     lives: presence::Lives,
@@ -88,6 +98,7 @@ impl Chat {
             blobs,
             hub,
             audiences,
+            addresses: addresses::Addresses::default(),
             announce,
             writer,
             lives: presence::Lives::default(),
@@ -106,6 +117,11 @@ impl Chat {
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
         Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, false)
+    }
+
+    /// As [`Chat::follow`], with signals.
+    fn follow_with_signals(&self, scope: Scope, after: Option<Position>) -> Feed {
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, true)
     }
 
     /// The newest event that this node has told.

@@ -162,6 +162,12 @@ impl Chat {
         });
     }
 
+    /// Notes that the caller itself does something, whatever the clients of its that have polled say of it.
+    pub(super) fn acts(&self, caller: &Caller) {
+        let now = clock::now();
+        self.0.lives.change(caller.partner, |life| life.active = life.active.map(|_| now));
+    }
+
     /// Notes that the caller has a socket open, until the result is dropped.
     pub fn connects(&self, caller: &Caller) -> PresentSocket {
         self.0.lives.change(caller.partner, |life| life.sockets += 1);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{ConversationId, PartnerId, Scope};
+use storage::{ConversationId, MessageId, PartnerId, Scope, Timestamp};
 
 use super::{Chat, Result, Status};
 
@@ -8,9 +8,24 @@ use super::{Chat, Result, Status};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Somebody began or ceased to type.
-    Typing { conversation: ConversationId, partner: PartnerId, typing: bool },
+    Typing {
+        conversation: ConversationId,
+        partner: PartnerId,
+        typing: bool,
+        /// What im_chat's clients post to say so.
+        post: Option<TypingPost>,
+    },
     /// Somebody came, went, or turned away.
     Presence { partner: PartnerId, status: Status },
+}
+
+/// A message that says no more than that its author is typing: it is told, and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypingPost {
+    /// Like a message's, and no message's.
+    pub id: MessageId,
+    pub body: String,
+    pub at: Timestamp,
 }
 
 impl Chat {

@@ -130,12 +130,13 @@ impl Tail {
         Ok(())
     }
 
-    /// Whom an event concerns, in rising order. Somebody who joins is concerned by having joined.
+    /// Whom an event concerns, in rising order. Somebody who joins is concerned by having joined; who has left, by an
+    /// event of its own.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
         match event.topic {
             Topic::Partner(partner) => Ok(Arc::from([partner])),
             Topic::Conversation(conversation) => {
-                if matches!(event.fact, Fact::ParticipantJoined { .. }) {
+                if matches!(event.fact, Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. }) {
                     self.audiences.forget(conversation);
                 }
                 self.audiences.of(conversation).await

@@ -1,11 +1,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
-use storage::{ConversationId, PartnerId, Person};
+use storage::{ConversationId, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Signal};
-use crate::{auth::Caller, lifecycle::Lifecycle, telemetry};
+use super::{Chat, Result, Signal, TypingPost, storable};
+use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// Typing runs out by itself after this long.
 const RUNS_OUT: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Chat {
                     () = stop.stopping() => return,
                 }
                 for (conversation, partner) in chat.0.typing.ran_out() {
-                    chat.signal_typing(conversation, partner, false).await;
+                    chat.signal_typing(conversation, partner, false, None).await;
                 }
             }
         });
@@ -87,10 +87,23 @@ impl Chat {
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.conversation(caller, conversation).await?;
+        self.acts(caller);
         if self.0.typing.start(conversation, caller.partner) {
-            self.signal_typing(conversation, caller.partner, true).await;
+            self.signal_typing(conversation, caller.partner, true, None).await;
         }
         Ok(())
+    }
+
+    /// The same, told each time with the text that the caller's client has sent along. Gives an id that no message has.
+    pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
+        storable("body", &body)?;
+        self.conversation(caller, conversation).await?;
+        self.acts(caller);
+        let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
+        self.0.typing.start(conversation, caller.partner);
+        let post = TypingPost { id, body, at: clock::now() };
+        self.signal_typing(conversation, caller.partner, true, Some(post)).await;
+        Ok(id)
     }
 
     /// Shows the caller as not typing.
@@ -103,12 +116,12 @@ impl Chat {
     /// Shows somebody who may have typed as not typing.
     pub(super) async fn typing_stopped(&self, conversation: ConversationId, partner: PartnerId) {
         if self.0.typing.stop(conversation, partner) {
-            self.signal_typing(conversation, partner, false).await;
+            self.signal_typing(conversation, partner, false, None).await;
         }
     }
 
-    async fn signal_typing(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
-        let signal = Signal::Typing { conversation, partner, typing };
+    async fn signal_typing(&self, conversation: ConversationId, partner: PartnerId, typing: bool, post: Option<TypingPost>) {
+        let signal = Signal::Typing { conversation, partner, typing, post };
         if let Err(error) = self.signal_conversation(conversation, signal).await {
             // Who types is worth no error to anybody.
             tracing::debug!(error = %telemetry::chain(&error), "typing could not be signalled");

@@ -1,9 +1,12 @@
 //! The rooms: each speaks one dialect, and only translates.
 
+pub mod im_chat;
 pub mod jsonrpc;
 pub mod loose;
 pub mod messaging;
+pub mod model;
 pub mod odoo;
+pub mod python;
 pub mod session;
 
 use std::sync::Arc;

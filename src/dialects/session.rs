@@ -53,10 +53,15 @@ impl Session {
             Some(id) => auth.session(id).await,
             None => Err(auth::Error::Expired),
         };
-        if let (Ok(login), Some(chat)) = (&login, request.data::<Chat>()) {
+        Self { id, login }
+    }
+
+    /// Notes that whoever is logged in was seen.
+    fn seen(self, request: &Request) -> Self {
+        if let (Ok(login), Some(chat)) = (&self.login, request.data::<Chat>()) {
             chat.seen(login);
         }
-        Self { id, login }
+        self
     }
 }
 
@@ -131,7 +136,29 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self::of(request).await)
+        Ok(Self::of(request).await.seen(request))
+    }
+}
+
+/// The session for the one route that says by itself what sign of life its caller gives: a poll of the bus.
+pub struct PollingSession(pub Session);
+
+impl<'a> ApiExtractor<'a> for PollingSession {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        <Session as ApiExtractor>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(Session::of(request).await))
     }
 }
 
@@ -157,7 +184,7 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(Session::of(request).await))
+        Ok(Self(Session::of(request).await.seen(request)))
     }
 }
 

@@ -133,6 +133,8 @@ pub struct InboxFilter<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct InboxEntry {
     pub conversation: Conversation,
+    pub window: Window,
+    pub shelf: Shelf,
     pub unread: i64,
     /// The newest message, whoever wrote it.
     pub last_message: Option<Message>,
@@ -191,6 +193,16 @@ pub trait WriteConversations {
     ) -> Result<Vec<PartnerId>>;
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64>;
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()>;
+    /// Sets how the partner keeps the conversation; `None` leaves it as it is. Gives whether anything changed.
+    async fn set_place(
+        &mut self,
+        of: ConversationId,
+        partner: PartnerId,
+        window: Option<Window>,
+        shelf: Option<Shelf>,
+    ) -> Result<bool>;
+    /// Takes the partner out; its messages stay. Gives whether it was in.
+    async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
     /// Moves the read position to `seq`, or to the newest message if `seq` is beyond it; never back. Gives how many
     /// messages of others were unread before and are read now: 0 if the partner is not a participant.
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64>;

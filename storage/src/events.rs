@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, ConversationId, Message, PartnerId, Result, Timestamp, UserId};
+use crate::{Conversation, ConversationId, Message, PartnerId, Result, Shelf, Timestamp, UserId, Window};
 
 /// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +31,18 @@ pub enum Fact {
     ConversationChanged(Conversation),
     ParticipantJoined {
         partner: PartnerId,
+    },
+    /// Recorded twice: for those who stay, under the conversation, and for who is gone and no longer among them, under
+    /// the partner.
+    ParticipantLeft {
+        conversation: ConversationId,
+        partner: PartnerId,
+    },
+    /// The partner keeps a conversation in another way; nobody else's business.
+    PlaceChanged {
+        conversation: ConversationId,
+        window: Window,
+        shelf: Shelf,
     },
     /// The attachment's messages no longer have it.
     AttachmentDeleted {
@@ -71,4 +83,7 @@ pub trait EventLog {
     async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>>;
     /// The newest event's position. Never goes back, also when old events are forgotten.
     async fn position(&self) -> Result<Position>;
+    /// The newest position whose event happened at `time` or before; 0 if there is none. Where times run against the
+    /// order of the log, it is off by no more than they are.
+    async fn position_at(&self, time: Timestamp) -> Result<Position>;
 }

@@ -14,6 +14,8 @@ pub trait Groups {
     /// All groups by rising id.
     async fn groups(&self) -> Result<Vec<Group>>;
     async fn group(&self, id: GroupId) -> Result<Option<Group>>;
+    /// Names are compared exactly.
+    async fn group_by_name(&self, name: &str) -> Result<Option<Group>>;
     /// By rising uid; deactivated users included.
     async fn group_members(&self, id: GroupId) -> Result<Vec<UserId>>;
 }
@@ -24,4 +26,6 @@ pub trait WriteGroups {
     async fn insert_group(&mut self, id: Option<GroupId>, name: &str) -> Result<Group>;
     /// Adds members; those that are in already stay.
     async fn insert_group_members(&mut self, id: GroupId, members: &[UserId]) -> Result<()>;
+    /// Takes members out; those that are not in do not matter.
+    async fn delete_group_members(&mut self, id: GroupId, members: &[UserId]) -> Result<()>;
 }

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod attachments;
+mod books;
 mod conversations;
+mod directory;
 mod error;
 mod events;
 mod groups;
 pub mod memory;
 mod messages;
+mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;
@@ -16,14 +19,17 @@ mod users;
 use async_trait::async_trait;
 
 pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
+pub use books::{Books, WriteBooks};
 pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
     ThreadType, UnreadTotals, Window, WriteConversations,
 };
+pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
@@ -75,7 +81,20 @@ id! {
 /// (what was touched last). Each method is one consistent read.
 #[async_trait]
 pub trait Storage:
-    Users + Groups + Sessions + Conversations + Messages + Attachments + Presences + EventLog + Send + Sync + 'static
+    Users
+    + Books
+    + Pictures
+    + Groups
+    + Sessions
+    + Conversations
+    + Directory
+    + Messages
+    + Attachments
+    + Presences
+    + EventLog
+    + Send
+    + Sync
+    + 'static
 {
     /// Opens a transaction. At most one is open per task, and nothing but storage is awaited while it is.
     async fn begin(&self) -> Result<Box<dyn Tx>>;
@@ -98,7 +117,18 @@ pub trait Storage:
 /// Locks are taken in one order everywhere, so that transactions cannot deadlock: conversations by rising id, then
 /// participants by rising (conversation, partner), then the head of the log, which [`Tx::commit`] takes.
 #[async_trait]
-pub trait Tx: WriteUsers + WriteGroups + WriteSessions + WriteConversations + WriteMessages + WriteAttachments + Send {
+pub trait Tx:
+    WriteUsers
+    + WriteBooks
+    + WritePictures
+    + WriteGroups
+    + WriteSessions
+    + WriteConversations
+    + WriteDirectory
+    + WriteMessages
+    + WriteAttachments
+    + Send
+{
     /// Queues a fact for the log; it gets its position when the transaction commits.
     fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp);
 

@@ -106,6 +106,12 @@ pub struct Seen {
 pub trait Messages {
     /// The messages with these ids in any conversation, in no particular order; unknown ids are absent.
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
+    /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent.
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>>;
+    /// The newest message of each participant in these conversations, in no particular order. Reads no others.
+    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>>;
+    /// An id that no message has nor will have, drawn from the same sequence.
+    async fn draw_message_id(&self) -> Result<MessageId>;
     /// A page of a conversation, in the page's own order, as `reader` sees it.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
     /// Which of the partner's conversations hold a message of somebody else created after `since`; by rising id.

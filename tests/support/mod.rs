@@ -14,7 +14,7 @@ pub use program::run;
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
-pub use server::{Backend, Server, ServerBuilder};
+pub use server::{Backend, Server};
 pub use wait::until;
 
 /// Everybody in the demo data has it.

@@ -27,6 +27,7 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::NotFound(Thing::Conversation) => "Thread not found".into(),
         Error::NotFound(Thing::Partner) => "Participant not found".into(),
         Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
+        Error::NotFound(Thing::Group) => "Group not found".into(),
         Error::Forbidden => "Access denied".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),

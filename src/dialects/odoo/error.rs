@@ -9,7 +9,7 @@ use crate::{
 /// The chat's failure as one of Odoo's exceptions.
 pub(super) fn fault(error: &Error) -> Fault {
     match error {
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment) => {
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
             Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
         }
         Error::Forbidden => {

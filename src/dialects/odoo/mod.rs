@@ -3,18 +3,21 @@
 mod about;
 mod error;
 mod models;
-mod python;
 mod service;
 mod session;
 mod wire;
 
 use poem_openapi::{OpenApi, Tags};
 
-use super::House;
+use super::{House, model::Model};
 
-/// The routes of this room.
-pub fn api(house: &House) -> impl OpenApi + use<> {
-    (session::SessionApi(house.clone()), about::AboutApi(house.clone()), service::ServiceApi(house.clone()))
+/// The routes of this room. `models` are those that other rooms bring.
+pub fn api(house: &House, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
+    (
+        session::SessionApi(house.clone()),
+        about::AboutApi(house.clone()),
+        service::ServiceApi { house: house.clone(), others: models },
+    )
 }
 
 #[derive(Tags)]

@@ -10,7 +10,6 @@ use storage::UserId;
 
 use super::{
     Tag, about, error, models,
-    python::Arguments,
     wire::{ModelCall, ServiceCall},
 };
 use crate::{
@@ -18,11 +17,17 @@ use crate::{
     dialects::{
         House,
         jsonrpc::{Call, Fault, Reply},
+        model::Model,
+        python::Arguments,
         session::{self, Session},
     },
 };
 
-pub(super) struct ServiceApi(pub(super) House);
+pub(super) struct ServiceApi {
+    pub(super) house: House,
+    /// The models of other rooms.
+    pub(super) others: &'static [&'static dyn Model],
+}
 
 /// Models by remote call.
 #[OpenApi(tag = "Tag::Odoo")]
@@ -84,8 +89,8 @@ impl ServiceApi {
                 return Err(missing("DataSet.call_kw()", given).into());
             };
             let arguments = Arguments::new(args, kwargs.unwrap_or_default())?;
-            let model = models::named(&model).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
-            Ok(models::call(model, &self.0, &login, &method, arguments).await?)
+            let model = models::find(&model, &method, self.others).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
+            Ok(models::call(model, &self.house, &login, &method, arguments).await?)
         });
         reply.await
     }
@@ -95,12 +100,12 @@ impl ServiceApi {
         match method {
             "version" => {
                 let [] = args.bind("exp_version", 0, [])?;
-                Ok(json(&about::version(&self.0)))
+                Ok(json(&about::version(&self.house)))
             }
             "about" => {
                 let [extended] = args.bind("exp_about", 0, ["extended"])?;
                 let about = Value::from("See http://openerp.com");
-                let version = || self.0.config.odoo.server_version.clone().into();
+                let version = || self.house.config.odoo.server_version.clone().into();
                 Ok(if extended.is_some_and(|yes| yes == true) { Value::Array(vec![about, version()]) } else { about })
             }
             "login" => {
@@ -120,7 +125,7 @@ impl ServiceApi {
     async fn uid(&self, db: Option<Value>, login: Option<Value>, password: Option<Value>, from: IpAddr) -> Result<Value, Fault> {
         self.expect_database(db)?;
         let (Some(Value::String(login)), Some(Value::String(password))) = (login, password) else { return Ok(false.into()) };
-        match self.0.auth.user(&login, &password, from).await {
+        match self.house.auth.user(&login, &password, from).await {
             Ok(user) => Ok(user.id.0.into()),
             Err(auth::Error::Denied) => Ok(false.into()),
             Err(error) => Err(session::fault(&error)),
@@ -132,15 +137,15 @@ impl ServiceApi {
         match method {
             "list" => {
                 let [_] = args.bind("exp_list", 0, ["document"])?;
-                Ok(about::databases(&self.0)?.into())
+                Ok(about::databases(&self.house)?.into())
             }
             "db_exist" => {
                 let [name] = args.bind("exp_db_exist", 1, ["db_name"])?;
-                Ok(name.is_some_and(|name| name == self.0.config.database.as_str()).into())
+                Ok(name.is_some_and(|name| name == self.house.config.database.as_str()).into())
             }
             "server_version" => {
                 let [] = args.bind("exp_server_version", 0, [])?;
-                Ok(self.0.config.odoo.server_version.clone().into())
+                Ok(self.house.config.odoo.server_version.clone().into())
             }
             unknown => Err(Fault::new("builtins.KeyError", format!("Method not found: {unknown}"))),
         }
@@ -171,22 +176,23 @@ impl ServiceApi {
             unknown => return Err(Fault::new("builtins.NameError", format!("Method not available {unknown}"))),
         };
         let (model, method) = (name(model), name(method));
-        let found = models::named(&model).ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
-        models::call(found, &self.0, &caller, &method, arguments).await
+        let found = models::find(&model, &method, self.others)
+            .ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
+        models::call(found, &self.house, &caller, &method, arguments).await
     }
 
     async fn caller(&self, uid: &Value, password: &Value, from: IpAddr) -> Result<Caller, Fault> {
         let uid = uid.as_i64().or_else(|| uid.as_str()?.trim().parse().ok()).ok_or_else(Fault::access_denied)?;
         let password = password.as_str().ok_or_else(Fault::access_denied)?;
-        let user = self.0.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| session::fault(&error))?;
+        let user = self.house.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| session::fault(&error))?;
         let caller = Caller::of(user);
-        self.0.chat.seen(&caller);
+        self.house.chat.seen(&caller);
         Ok(caller)
     }
 
     fn expect_database(&self, given: Option<Value>) -> Result<(), Fault> {
         let name = name(given);
-        if name == self.0.config.database { Ok(()) } else { Err(error::no_database(&name)) }
+        if name == self.house.config.database { Ok(()) } else { Err(error::no_database(&name)) }
     }
 }
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
-    AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, InboxEntry, InboxFilter, Locked, Message,
-    NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
+    AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry, InboxFilter, Locked,
+    Message, NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
     WriteConversations,
 };
 
@@ -20,13 +20,16 @@ pub(super) struct Table {
     ids: Sequence,
     rows: OrdMap<ConversationId, Arc<Row>>,
     of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
-    uuids: imbl::HashSet<Uuid>,
+    pub(super) uuids: imbl::HashMap<Uuid, ConversationId>,
+    pub(super) keys: imbl::HashMap<String, ConversationId>,
+    pub(super) of_group: OrdMap<GroupId, OrdSet<ConversationId>>,
 }
 
 /// A conversation with all that is in it.
 #[derive(Clone)]
 pub(super) struct Row {
     pub(super) conversation: Conversation,
+    pub(super) key: Option<String>,
     /// The message with `seq` n is at n - 1.
     pub(super) messages: Vector<Arc<Message>>,
     places: OrdMap<PartnerId, Place>,
@@ -44,6 +47,8 @@ struct Place {
     read_seq: i64,
     /// How many messages of its own have a `seq` above `read_seq`.
     own_after: i64,
+    /// The `seq` of its newest message, if it wrote one since it joined.
+    last_own: Option<i64>,
     joined_at: Timestamp,
 }
 
@@ -89,7 +94,8 @@ impl Table {
             if row.places.contains_key(partner) {
                 continue;
             }
-            let place = Place { window: Window::default(), shelf: Shelf::default(), read_seq, own_after: 0, joined_at };
+            let place =
+                Place { window: Window::default(), shelf: Shelf::default(), read_seq, own_after: 0, last_own: None, joined_at };
             row.places.insert(*partner, place);
             row.reads.raise(*partner, read_seq);
             self.of_partner.entry(*partner).or_default().insert(id);
@@ -109,6 +115,14 @@ impl Row {
         self.messages.get(index(seq)).map(AsRef::as_ref)
     }
 
+    pub(super) fn has(&self, partner: PartnerId) -> bool {
+        self.places.contains_key(&partner)
+    }
+
+    pub(super) fn participant_count(&self) -> usize {
+        self.places.len()
+    }
+
     pub(super) fn read_seq(&self, partner: PartnerId) -> Option<i64> {
         self.places.get(&partner).map(|place| place.read_seq)
     }
@@ -121,8 +135,14 @@ impl Row {
         self.posts.raise(message.author.partner, message.created_at);
         if let Some(place) = self.places.get_mut(&message.author.partner) {
             place.own_after += 1;
+            place.last_own = Some(message.seq);
         }
         self.messages.push_back(Arc::new(message));
+    }
+
+    /// The newest message of each participant.
+    pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
+        self.places.values().filter_map(|place| self.message(place.last_own?))
     }
 
     fn unread(&self, place: &Place) -> i64 {
@@ -233,10 +253,15 @@ impl Conversations for Memory {
         let mut entries: Vec<_> = candidates
             .into_iter()
             .filter(|row| filter.thread_type.is_none_or(|wanted| row.conversation.thread_type == wanted))
-            .map(|row| InboxEntry {
-                conversation: row.conversation.clone(),
-                unread: row.unread_of(partner),
-                last_message: row.messages.back().map(|message| Message::clone(message)),
+            .filter_map(|row| {
+                let place = row.places.get(&partner)?;
+                Some(InboxEntry {
+                    conversation: row.conversation.clone(),
+                    window: place.window,
+                    shelf: place.shelf,
+                    unread: row.unread(place),
+                    last_message: row.messages.back().map(|message| Message::clone(message)),
+                })
             })
             .filter(|entry| !filter.unread || entry.unread > 0)
             .collect();
@@ -275,7 +300,7 @@ impl WriteConversations for MemoryTx {
         if let Some(id) = id.filter(|id| table.rows.contains_key(id)) {
             return Err(taken("conversation", id));
         }
-        if table.uuids.insert(uuid).is_some() {
+        if table.uuids.contains_key(&uuid) {
             return Err(Error::Conflict("conversations_uuid"));
         }
         documents.sort_unstable();
@@ -295,12 +320,17 @@ impl WriteConversations for MemoryTx {
         };
         let row = Row {
             conversation: conversation.clone(),
+            key: None,
             messages: Vector::new(),
             places: OrdMap::new(),
             reads: Ranking::new(),
             posts: Ranking::new(),
         };
         table.rows.insert(conversation.id, Arc::new(row));
+        table.uuids.insert(uuid, conversation.id);
+        if let Some(group) = group {
+            table.of_group.entry(group).or_default().insert(conversation.id);
+        }
         table.join(conversation.id, &participants, created_at);
         Ok(conversation)
     }
@@ -336,6 +366,33 @@ impl WriteConversations for MemoryTx {
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
         self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.kind = kind;
         Ok(())
+    }
+
+    async fn set_place(
+        &mut self,
+        of: ConversationId,
+        partner: PartnerId,
+        window: Option<Window>,
+        shelf: Option<Shelf>,
+    ) -> Result<bool> {
+        let Some(place) = self.draft.conversations.get_mut(of).and_then(|row| row.places.get_mut(&partner)) else {
+            return Ok(false);
+        };
+        let before = (place.window, place.shelf);
+        place.window = window.unwrap_or(place.window);
+        place.shelf = shelf.unwrap_or(place.shelf);
+        Ok(before != (place.window, place.shelf))
+    }
+
+    async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool> {
+        let table = &mut self.draft.conversations;
+        let row = table.get_mut(of.id).expect("what is locked exists");
+        let was_in = row.places.remove(&partner).is_some();
+        row.reads.remove(partner);
+        if let Some(conversations) = table.of_partner.get_mut(&partner) {
+            conversations.remove(&of.id);
+        }
+        Ok(was_in)
     }
 
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {

@@ -59,6 +59,16 @@ impl EventLog for Memory {
     async fn position(&self) -> Result<Position> {
         Ok(self.snapshot()?.log.head)
     }
+
+    async fn position_at(&self, time: Timestamp) -> Result<Position> {
+        let log = &self.snapshot()?.log;
+        let (mut low, mut high) = (0, log.head.0);
+        while low < high {
+            let middle = low + (high - low + 1) / 2;
+            if log.at(Position(middle)).at <= time { low = middle } else { high = middle - 1 }
+        }
+        Ok(Position(low))
+    }
 }
 
 /// The positions of several rising lists without one in common, rising. Looks only as far ahead as it is asked.

@@ -34,6 +34,12 @@ impl Groups for Memory {
         Ok(self.snapshot()?.groups.rows.get(&id).map(|row| row.group.clone()))
     }
 
+    async fn group_by_name(&self, name: &str) -> Result<Option<Group>> {
+        let state = self.snapshot()?;
+        let mut groups = state.groups.rows.values().map(|row| &row.group);
+        Ok(groups.find(|group| group.name == name).cloned())
+    }
+
     async fn group_members(&self, id: GroupId) -> Result<Vec<UserId>> {
         Ok(self.snapshot()?.groups.rows.get(&id).map(|row| row.members.iter().copied().collect()).unwrap_or_default())
     }
@@ -60,6 +66,14 @@ impl WriteGroups for MemoryTx {
         for member in members {
             self.draft.users.expect_user(*member)?;
             row.members.insert(*member);
+        }
+        Ok(())
+    }
+
+    async fn delete_group_members(&mut self, id: GroupId, members: &[UserId]) -> Result<()> {
+        let row = self.draft.groups.rows.get_mut(&id).ok_or_else(|| missing("group", id))?;
+        for member in members {
+            row.members.remove(member);
         }
         Ok(())
     }

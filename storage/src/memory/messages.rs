@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use async_trait::async_trait;
 use imbl::{HashMap, OrdMap};
@@ -86,6 +86,29 @@ impl Messages for Memory {
         locations.sort_unstable();
         locations.dedup();
         Ok(locations.into_iter().map(|location| state.message_at(location)).collect())
+    }
+
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+        let state = self.snapshot()?;
+        let mut places: Vec<_> = places.iter().filter(|(_, seq)| *seq > 0).copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        let message = |(conversation, seq)| state.conversations.get(conversation)?.message(seq).cloned();
+        Ok(places.into_iter().filter_map(message).collect())
+    }
+
+    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>> {
+        let state = self.snapshot()?;
+        let of: BTreeSet<_> = of.iter().copied().collect();
+        let rows = of.into_iter().filter_map(|id| state.conversations.get(id));
+        Ok(rows.flat_map(|row| row.last_of_each()).cloned().collect())
+    }
+
+    async fn draw_message_id(&self) -> Result<MessageId> {
+        let mut tx = self.draft().await?;
+        let id = MessageId(tx.draft.messages.ids.draw(None));
+        tx.publish();
+        Ok(id)
     }
 
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {

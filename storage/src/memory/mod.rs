@@ -5,10 +5,13 @@
 //! with the original; a commit puts the copy in the original's place, a drop forgets it.
 
 mod attachments;
+mod books;
 mod conversations;
+mod directory;
 mod events;
 mod groups;
 mod messages;
+mod pictures;
 mod presence;
 mod ranking;
 mod sessions;
@@ -37,6 +40,8 @@ pub struct Memory {
 #[derive(Clone, Default)]
 struct State {
     users: users::Table,
+    books: books::Table,
+    pictures: pictures::Table,
     groups: groups::Table,
     sessions: sessions::Table,
     conversations: conversations::Table,

@@ -68,7 +68,7 @@ const CONTACTS: &str = "SELECT DISTINCT other.partner_id FROM participants own
     WHERE own.partner_id = $1 ORDER BY other.partner_id";
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
 const INBOX: &str = concat!(
-    "SELECT c.last_seq - p.read_seq - p.own_after AS unread, ",
+    "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
     conversation_columns!(),
     ", ",
     message_columns!(),
@@ -119,6 +119,11 @@ const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, pa
     ON CONFLICT DO NOTHING RETURNING partner_id";
 const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
 const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
+const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, window_state), shelf = coalesce($4, shelf)
+    WHERE conversation_id = $1 AND partner_id = $2
+        AND (window_state <> coalesce($3, window_state) OR shelf <> coalesce($4, shelf))
+    RETURNING partner_id";
+const DELETE_PARTICIPANT: &str = "DELETE FROM participants WHERE conversation_id = $1 AND partner_id = $2 RETURNING partner_id";
 /// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
 /// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
 /// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
@@ -234,7 +239,13 @@ impl Conversations for Postgres {
         let entry = |row: &PgRow| {
             let conversation = conversation(row)?;
             let last_message = conversation.last_message.map(|_| message(row)).transpose()?;
-            Ok(InboxEntry { conversation, unread: get(row, "unread")?, last_message })
+            Ok(InboxEntry {
+                conversation,
+                window: word(row, "window_state", Window::parse)?,
+                shelf: word(row, "shelf", Shelf::parse)?,
+                unread: get(row, "unread")?,
+                last_message,
+            })
         };
         self.rows(inbox).await?.iter().map(entry).collect()
     }
@@ -321,6 +332,22 @@ impl WriteConversations for PostgresTx {
 
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
         self.rows(sqlx::query(SET_KIND).bind(of.id.0).bind(kind.as_str())).await.map(drop)
+    }
+
+    async fn set_place(
+        &mut self,
+        of: ConversationId,
+        partner: PartnerId,
+        window: Option<Window>,
+        shelf: Option<Shelf>,
+    ) -> Result<bool> {
+        let set =
+            sqlx::query(SET_PLACE).bind(of.0).bind(partner.0).bind(window.map(Window::as_str)).bind(shelf.map(Shelf::as_str));
+        Ok(self.row(set).await?.is_some())
+    }
+
+    async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool> {
+        Ok(self.row(sqlx::query(DELETE_PARTICIPANT).bind(of.id.0).bind(partner.0)).await?.is_some())
     }
 
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {

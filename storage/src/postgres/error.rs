@@ -3,6 +3,7 @@ use crate::Error;
 /// The uniqueness rules of the schema, by their names in `migrations/`.
 const RULES: &[&str] = &[
     "attachments_object",
+    "conversations_key",
     "conversations_uuid",
     "groups_name",
     "messages_client_key",

@@ -6,6 +6,15 @@ use super::{Postgres, PostgresTx, get, limit};
 use crate::{ConversationId, Error, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic};
 
 const POSITION: &str = "SELECT position FROM log_head";
+/// Halves the log until it knows, which costs a few reads by position: there is no index by time to keep up.
+const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
+        SELECT coalesce((SELECT min(position) FROM events) - 1, 0), (SELECT max(position) FROM events)
+        UNION ALL
+        SELECT CASE WHEN e.at <= $1 THEN e.position ELSE s.low END, CASE WHEN e.at <= $1 THEN s.high ELSE e.position - 1 END
+        FROM search s JOIN events e ON e.position = s.low + (s.high - s.low + 1) / 2
+        WHERE s.low < s.high
+    )
+    SELECT max(low) AS position FROM search";
 const EVERYTHING: &str = "SELECT position, conversation_id, partner_id, fact, at FROM events
     WHERE position > $1 ORDER BY position LIMIT $2";
 const OF_CONVERSATION: &str = "SELECT position, conversation_id, partner_id, fact, at FROM events
@@ -58,6 +67,10 @@ impl EventLog for Postgres {
 
     async fn position(&self) -> Result<Position> {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION)).await?, "position")?))
+    }
+
+    async fn position_at(&self, time: Timestamp) -> Result<Position> {
+        Ok(Position(get(&self.only_row(sqlx::query(POSITION_AT).bind(time)).await?, "position")?))
     }
 }
 

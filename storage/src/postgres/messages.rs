@@ -54,6 +54,18 @@ macro_rules! page {
 pub(super) use message_columns;
 
 const BY_ID: &str = concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = ANY ($1)");
+const AT: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM (SELECT DISTINCT conversation_id, seq FROM unnest($1::bigint[], $2::bigint[]) AS place(conversation_id, seq)) place
+    JOIN messages m ON m.conversation_id = place.conversation_id AND m.seq = place.seq"
+);
+const LAST_MESSAGES: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM participants p JOIN messages m ON m.id = p.last_own_id WHERE p.conversation_id = ANY ($1)"
+);
+const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
 const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
 const BEFORE: &str = page!("m.id < $3 ORDER BY m.id DESC");
@@ -95,13 +107,13 @@ const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
         SET last_seq = newest.seq, last_message_id = newest.id, last_message_at = newest.created_at
         FROM newest WHERE c.id = newest.conversation_id
     ), wrote AS MATERIALIZED (
-        SELECT conversation_id, author_id, count(*) AS messages FROM numbered GROUP BY conversation_id, author_id
+        SELECT conversation_id, author_id, count(*) AS messages, max(id) AS last_id FROM numbered GROUP BY conversation_id, author_id
     ), authors AS MATERIALIZED (
-        SELECT p.conversation_id, p.partner_id, wrote.messages
+        SELECT p.conversation_id, p.partner_id, wrote.messages, wrote.last_id
         FROM participants p JOIN wrote ON wrote.conversation_id = p.conversation_id AND wrote.author_id = p.partner_id
         ORDER BY p.conversation_id, p.partner_id FOR NO KEY UPDATE OF p
     ), counted AS (
-        UPDATE participants p SET own_after = p.own_after + authors.messages
+        UPDATE participants p SET own_after = p.own_after + authors.messages, last_own_id = authors.last_id
         FROM authors WHERE p.conversation_id = authors.conversation_id AND p.partner_id = authors.partner_id
     )
     SELECT id, seq FROM numbered ORDER BY place";
@@ -151,6 +163,26 @@ impl Messages for Postgres {
         }
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
+    }
+
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (conversations, seqs): (Vec<i64>, Vec<i64>) = places.iter().map(|(id, seq)| (id.0, *seq)).unzip();
+        self.rows(sqlx::query(AT).bind(conversations).bind(seqs)).await?.iter().map(message).collect()
+    }
+
+    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(LAST_MESSAGES).bind(ids)).await?.iter().map(message).collect()
+    }
+
+    async fn draw_message_id(&self) -> Result<MessageId> {
+        Ok(MessageId(get(&self.only_row(sqlx::query(DRAW_ID)).await?, "id")?))
     }
 
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {

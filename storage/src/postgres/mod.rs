@@ -1,12 +1,15 @@
 //! The PostgreSQL backend. One statement per method wherever it can be, all of them constants at the top of their file.
 
 mod attachments;
+mod books;
 mod conversations;
+mod directory;
 mod error;
 mod events;
 mod gate;
 mod groups;
 mod messages;
+mod pictures;
 mod presence;
 mod sessions;
 mod users;

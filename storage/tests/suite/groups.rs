@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use storage::{Group, GroupId, Storage, UserChange};
+use storage::{Group, GroupId, Storage, UserChange, UserId};
 
 use crate::people::{conflict, users, write};
 
-on_every_backend!(groups_are_listed_by_id, a_group_name_is_taken_once, members_are_listed_by_uid);
+on_every_backend!(groups_are_listed_by_id, a_group_name_is_taken_once, members_are_listed_by_uid, members_are_taken_out);
 
 async fn groups_are_listed_by_id(store: Arc<dyn Storage>) {
     assert_eq!(store.groups().await.unwrap(), []);
@@ -18,6 +18,8 @@ async fn groups_are_listed_by_id(store: Arc<dyn Storage>) {
     assert!(next.id > news.id, "an explicit id moves the sequence, and never back");
     assert_eq!(store.group(low.id).await.unwrap().as_ref(), Some(&low));
     assert_eq!(store.group(GroupId(1_000)).await.unwrap(), None);
+    assert_eq!(store.group_by_name("News").await.unwrap().as_ref(), Some(&news), "and not news");
+    assert_eq!(store.group_by_name("NEWS").await.unwrap(), None);
     assert_eq!(store.groups().await.unwrap(), [low, news, next]);
 }
 
@@ -42,4 +44,16 @@ async fn members_are_listed_by_uid(store: Arc<dyn Storage>) {
     assert_eq!(store.group_members(news).await.unwrap(), [ann.id, ben.id, cat.id]);
     assert_eq!(store.group_members(empty).await.unwrap(), []);
     assert_eq!(store.group_members(GroupId(1_000)).await.unwrap(), []);
+}
+
+async fn members_are_taken_out(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let news = write(&store, async |tx| {
+        let news = tx.insert_group(None, "News").await.unwrap().id;
+        tx.insert_group_members(news, &[ann.id, ben.id]).await.unwrap();
+        tx.delete_group_members(news, &[ann.id, UserId(1_000)]).await.unwrap();
+        news
+    })
+    .await;
+    assert_eq!(store.group_members(news).await.unwrap(), [ben.id]);
 }

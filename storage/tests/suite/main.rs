@@ -2,7 +2,7 @@
 //! test of each backend from it, for example `rollback_leaves_no_trace::memory`.
 
 // What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,12 +37,15 @@ macro_rules! on_each_of {
 
 mod atomicity;
 mod attachments;
+mod books;
 mod conversations;
+mod directory;
 mod groups;
 mod log;
 mod messages;
 mod ordering;
 mod people;
+mod places;
 mod presence;
 mod sessions;
 mod store;

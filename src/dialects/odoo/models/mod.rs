@@ -1,4 +1,4 @@
-//! The models that can be called. To add one: a file here with its [`Model`], and its line in [`MODELS`].
+//! The models of people. To add one: a file here with its [`Model`], and its line in [`MODELS`].
 
 mod domain;
 mod fields;
@@ -6,29 +6,19 @@ mod partners;
 mod records;
 mod users;
 
-use async_trait::async_trait;
 use serde_json::Value;
 
-use super::python::Arguments;
 use crate::{
     auth::Caller,
-    dialects::{House, jsonrpc::Fault},
+    dialects::{House, jsonrpc::Fault, model::Model, python::Arguments},
 };
 
 const MODELS: [&dyn Model; 2] = [&users::Users, &partners::Partners];
 
-/// What Odoo's clients call by the name of a table.
-#[async_trait]
-pub(super) trait Model: Send + Sync {
-    fn name(&self) -> &'static str;
-
-    /// Calls a public method; what the model does not have fails with [`no_such_method`].
-    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault>;
-}
-
-/// The model of this name.
-pub(super) fn named(name: &str) -> Option<&'static dyn Model> {
-    MODELS.into_iter().find(|model| model.name() == name)
+/// The model of this name that has the method, or else one of this name: of those here, and of `others`.
+pub(super) fn find(name: &str, method: &str, others: &'static [&'static dyn Model]) -> Option<&'static dyn Model> {
+    let named = || MODELS.into_iter().chain(others.iter().copied()).filter(|model| model.name() == name);
+    named().find(|model| model.has(method)).or_else(|| named().next())
 }
 
 /// Calls a model's method, unless it is one that nobody may call from outside.
@@ -44,9 +34,4 @@ pub(super) async fn call(
         return Err(Fault::new("odoo.exceptions.AccessError", message));
     }
     model.call(house, caller, method, arguments).await
-}
-
-fn no_such_method(model: &dyn Model, method: &str) -> Fault {
-    let message = format!("The method '{method}' does not exist on the model '{}'", model.name());
-    Fault::new("builtins.AttributeError", message)
 }

@@ -2,17 +2,18 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    Model,
     fields::{Side, status_word},
-    no_such_method, records,
+    records,
 };
 use crate::{
     auth::Caller,
     dialects::{
         House,
         jsonrpc::Fault,
-        odoo::{error, python::Arguments},
+        model::{Model, no_such_method},
+        odoo::error,
         odoo_time,
+        python::Arguments,
     },
 };
 
@@ -23,6 +24,10 @@ pub(super) struct Partners;
 impl Model for Partners {
     fn name(&self) -> &'static str {
         Side::Partner.model()
+    }
+
+    fn has(&self, method: &str) -> bool {
+        method == "im_search" || records::Method::named(method).is_some()
     }
 
     async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {

@@ -14,10 +14,8 @@ use crate::{
     dialects::{
         House,
         jsonrpc::Fault,
-        odoo::{
-            error::{fault, user_error, value_error},
-            python::Arguments,
-        },
+        odoo::error::{fault, user_error, value_error},
+        python::Arguments,
     },
 };
 

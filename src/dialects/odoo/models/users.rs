@@ -1,13 +1,15 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Model, fields::Side, no_such_method, records};
+use super::{fields::Side, records};
 use crate::{
     auth::Caller,
     dialects::{
         House,
         jsonrpc::Fault,
-        odoo::{python::Arguments, wire::UserContext},
+        model::{Model, no_such_method},
+        odoo::wire::UserContext,
+        python::Arguments,
     },
 };
 
@@ -18,6 +20,10 @@ pub(super) struct Users;
 impl Model for Users {
     fn name(&self) -> &'static str {
         Side::User.model()
+    }
+
+    fn has(&self, method: &str) -> bool {
+        method == "context_get" || records::Method::named(method).is_some()
     }
 
     async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {

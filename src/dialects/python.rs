@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::dialects::jsonrpc::Fault;
+use super::jsonrpc::Fault;
 
 /// The arguments of one call.
 #[derive(Default)]
-pub(super) struct Arguments {
+pub struct Arguments {
     positional: Vec<Value>,
     named: Map<String, Value>,
 }
 
 impl Arguments {
     /// Arguments by position, and by name as an object; `null` and `false` stand for no names at all.
-    pub(super) fn new(positional: Vec<Value>, named: Value) -> Result<Self, Fault> {
+    pub fn new(positional: Vec<Value>, named: Value) -> Result<Self, Fault> {
         match named {
             Value::Object(mut named) => {
                 // It changes language and time zone of the answer, which here are everybody's own.
@@ -28,7 +28,7 @@ impl Arguments {
     }
 
     /// Binds the arguments to a function's parameters, of which the first `required` must be given.
-    pub(super) fn bind<const N: usize>(
+    pub fn bind<const N: usize>(
         mut self,
         function: &str,
         required: usize,

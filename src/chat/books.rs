@@ -1,0 +1,95 @@
+use std::collections::{BTreeMap, HashMap};
+
+use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
+
+use super::{Chat, Deactivated, Result};
+use crate::auth::Caller;
+
+/// Somebody whom the caller knows.
+#[derive(Clone, Debug)]
+pub struct Acquaintance {
+    pub user: User,
+    /// The newest message between the two, or else the newest that this person wrote where the caller could read it.
+    pub last_message: Option<Message>,
+}
+
+impl Chat {
+    /// The active users in the caller's address book, by rising uid.
+    pub async fn book(&self, caller: &Caller) -> Result<Vec<User>> {
+        let ids = self.visit("book", self.0.storage.book(caller.user)).await?;
+        let mut users = self.visit("users_by_id", self.0.storage.users_by_id(&ids)).await?;
+        users.retain(|user| user.active);
+        users.sort_unstable_by_key(|user| user.id);
+        Ok(users)
+    }
+
+    /// Everybody active who is not in the caller's address book, without the caller, by rising uid.
+    pub async fn not_in_book(&self, caller: &Caller) -> Result<Vec<User>> {
+        let book = self.visit("book", self.0.storage.book(caller.user)).await?;
+        let mut others = Vec::new();
+        let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
+        self.walk_users(Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id)))).await?;
+        Ok(others)
+    }
+
+    /// Puts users into an address book, by its owner or an administrator. Unknown and deactivated ones, and the owner,
+    /// are left out; gives how many were not.
+    pub async fn add_to_book(&self, owner: UserId, users: &[UserId]) -> Result<usize> {
+        let known = self.visit("users_by_id", self.0.storage.users_by_id(users)).await?;
+        let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
+        if !known.is_empty() {
+            let mut tx = self.0.storage.begin().await?;
+            tx.insert_into_book(owner, &known).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+        }
+        Ok(known.len())
+    }
+
+    /// Takes users out of the caller's address book.
+    pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
+        let mut tx = self.0.storage.begin().await?;
+        tx.delete_from_book(caller.user, users).await?;
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(())
+    }
+
+    /// Everybody active in the caller's address book, or with whom it shares a conversation, by rising uid.
+    pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
+        let mut ids = self.visit("book", self.0.storage.book(caller.user)).await?;
+        let inbox = self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter::default())).await?;
+        let conversations: Vec<_> = inbox.iter().map(|entry| entry.conversation.id).collect();
+        let people = self.visit("people_in", self.0.storage.people_in(&conversations)).await?;
+        ids.extend(people.iter().filter_map(|(_, person)| person.user).filter(|user| *user != caller.user));
+        let users = self.visit("users_by_id", self.0.storage.users_by_id(&ids)).await?;
+
+        let mut between: HashMap<PartnerId, Message> = HashMap::new();
+        let mut note = |with: PartnerId, message: &Message| match between.get_mut(&with) {
+            Some(newest) if newest.id >= message.id => {}
+            Some(newest) => *newest = message.clone(),
+            None => drop(between.insert(with, message.clone())),
+        };
+        let direct = |entry: &&storage::InboxEntry| entry.conversation.kind == ConversationKind::Direct;
+        let direct: HashMap<_, _> =
+            inbox.iter().filter(direct).filter_map(|entry| Some((entry.conversation.id, entry.last_message.as_ref()?))).collect();
+        for (conversation, person) in &people {
+            if let Some(message) = direct.get(conversation) {
+                note(person.partner.id, message);
+            }
+        }
+        let mut anywhere: HashMap<PartnerId, Message> = HashMap::new();
+        for message in self.visit("last_messages", self.0.storage.last_messages(&conversations)).await? {
+            let newest = anywhere.entry(message.author.partner).or_insert_with(|| message.clone());
+            if newest.id < message.id {
+                *newest = message;
+            }
+        }
+        let known: BTreeMap<_, _> = users.into_iter().filter(|user| user.active).map(|user| (user.id, user)).collect();
+        Ok(known
+            .into_values()
+            .map(|user| {
+                let partner = user.partner.id;
+                Acquaintance { last_message: between.remove(&partner).or_else(|| anywhere.remove(&partner)), user }
+            })
+            .collect())
+    }
+}

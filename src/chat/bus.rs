@@ -1,0 +1,51 @@
+use storage::{Position, Scope, Timestamp};
+use tokio::time::Instant;
+
+use super::{Batch, Chat, Feed, Place, Result};
+use crate::{auth::Caller, lifecycle::Lifecycle};
+
+/// From where on somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Since {
+    /// What follows this position; one beyond the log counts as its end.
+    Position(Position),
+    /// What happened after this time.
+    Time(Timestamp),
+}
+
+/// All that concerns one person, in the order of the log, with signals. Holds one of its places for waiting.
+pub struct Bus {
+    feed: Feed,
+    requests: Lifecycle,
+    _place: Place,
+}
+
+impl Chat {
+    /// Begins to listen to everything that concerns the caller.
+    pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
+        let place = self.take_place(caller)?;
+        let after = match since {
+            Since::Position(position) => position,
+            Since::Time(time) => self.visit("position_at", self.0.storage.position_at(time)).await?,
+        };
+        let feed = self.follow_with_signals(Scope::Partner(caller.partner), Some(after));
+        Ok(Bus { feed, requests: self.0.requests.clone(), _place: place })
+    }
+}
+
+impl Bus {
+    /// What there is, as soon as there is something; `None` at the deadline or when the server stops.
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Batch>> {
+        tokio::select! {
+            biased;
+            batch = self.feed.next() => batch.map(Some),
+            () = tokio::time::sleep_until(deadline) => Ok(None),
+            () = self.requests.stopping() => Ok(None),
+        }
+    }
+
+    /// Everything up to here was given.
+    pub fn position(&self) -> Position {
+        self.feed.position()
+    }
+}

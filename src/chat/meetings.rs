@@ -1,0 +1,157 @@
+//! The conversation that there should be one of: between two people, or of a group, and about one document or none.
+
+use std::fmt::Write;
+
+use storage::{
+    ConversationId, ConversationKind, Document, Fact, Group, GroupId, NewConversation, PartnerId, ThreadType, Topic, User, UserId,
+};
+use uuid::Uuid;
+
+use super::{Chat, Error, Result, Thing, storable};
+use crate::{auth::Caller, clock};
+
+/// What makes a conversation the one.
+struct Meeting<'a> {
+    who: Who,
+    about: Option<&'a Document>,
+}
+
+enum Who {
+    /// The smaller id first.
+    Pair(PartnerId, PartnerId),
+    Group(GroupId),
+}
+
+impl Meeting<'_> {
+    /// In the store, no two conversations have the same.
+    fn key(&self) -> String {
+        let mut key = match self.who {
+            Who::Pair(low, high) => format!("direct {low} {high}"),
+            Who::Group(group) => format!("group {group}"),
+        };
+        if let Some(Document { model, id }) = self.about {
+            write!(key, " {id} {model}").expect("a text can be extended");
+        }
+        key
+    }
+}
+
+impl Chat {
+    /// The caller's conversation with a user, about that document alone or about none: the oldest, whichever dialect it was
+    /// begun in, or else a new one. Whoever asks at the same time gets the same.
+    pub async fn meet(&self, caller: &Caller, with: UserId, about: Option<&Document>) -> Result<ConversationId> {
+        let other = self.active_users(&[with]).await?.pop().ok_or(Error::NotFound(Thing::Partner))?.partner;
+        self.about_something_storable(about)?;
+        let (low, high) = (caller.partner.min(other.id), caller.partner.max(other.id));
+        let new = NewConversation {
+            kind: ConversationKind::Direct,
+            thread_type: ThreadType::Chat,
+            name: if caller.partner == other.id { caller.name.clone() } else { format!("{}, {}", caller.name, other.name) },
+            participants: vec![caller.partner, other.id],
+            ..about_this(about)
+        };
+        self.find_or_begin(new, &Meeting { who: Who::Pair(low, high), about }).await
+    }
+
+    /// The conversation of a group that the caller belongs to, about that document alone or about none, with every
+    /// active member of the group in it: those who became members since it began are brought in.
+    pub async fn meet_group(&self, caller: &Caller, group: GroupId, about: Option<&Document>) -> Result<ConversationId> {
+        let group = self.visit("group", self.0.storage.group(group)).await?.ok_or(Error::NotFound(Thing::Group))?;
+        self.about_something_storable(about)?;
+        let members = self.visit("group_members", self.0.storage.group_members(group.id)).await?;
+        if !members.contains(&caller.user) {
+            return Err(Error::Forbidden);
+        }
+        let members: Vec<_> = self.active_users(&members).await?.into_iter().map(|user| user.partner.id).collect();
+        let new = NewConversation {
+            kind: ConversationKind::Group,
+            thread_type: ThreadType::Group,
+            name: group.name.clone(),
+            group: Some(group.id),
+            participants: members.clone(),
+            ..about_this(about)
+        };
+        let id = self.find_or_begin(new, &Meeting { who: Who::Group(group.id), about }).await?;
+        self.bring_in(id, &members).await?;
+        Ok(id)
+    }
+
+    /// All groups, by rising id.
+    pub async fn groups(&self) -> Result<Vec<Group>> {
+        self.visit("groups", self.0.storage.groups()).await
+    }
+
+    async fn find_or_begin(&self, new: NewConversation, meeting: &Meeting<'_>) -> Result<ConversationId> {
+        if let Some(id) = self.find(meeting).await? {
+            return Ok(id);
+        }
+        let now = new.created_at;
+        let mut tx = self.0.storage.begin().await?;
+        let conversation = tx.insert_conversation(new).await?;
+        match tx.set_key(conversation.id, Some(&meeting.key())).await {
+            Ok(()) => {}
+            Err(storage::Error::Conflict("conversations_key")) => {
+                // Somebody was quicker by a moment.
+                drop(tx);
+                return self.find(meeting).await?.ok_or_else(|| Error::internal("a conversation has a key that does not fit it"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let id = conversation.id;
+        tx.record(Topic::Conversation(id), Fact::ConversationCreated(conversation), now);
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(id)
+    }
+
+    async fn find(&self, meeting: &Meeting<'_>) -> Result<Option<ConversationId>> {
+        let storage = &self.0.storage;
+        match meeting.who {
+            Who::Pair(low, high) => {
+                self.visit("direct_conversation", storage.direct_conversation((low, high), meeting.about)).await
+            }
+            Who::Group(group) => self.visit("group_conversation", storage.group_conversation(group, meeting.about)).await,
+        }
+    }
+
+    async fn bring_in(&self, id: ConversationId, members: &[PartnerId]) -> Result<()> {
+        let there = self.visit("participant_ids", self.0.storage.participant_ids(id)).await?;
+        if members.iter().all(|member| there.binary_search(member).is_ok()) {
+            return Ok(());
+        }
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let locked = tx.lock_conversations(&[id]).await?;
+        let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
+        for partner in tx.insert_participants(conversation, members, now).await? {
+            tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner }, now);
+        }
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(())
+    }
+
+    /// Those of the users who are active, by rising uid.
+    pub async fn active_users(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let mut users = self.visit("users_by_id", self.0.storage.users_by_id(ids)).await?;
+        users.retain(|user| user.active);
+        users.sort_unstable_by_key(|user| user.id);
+        Ok(users)
+    }
+
+    fn about_something_storable(&self, about: Option<&Document>) -> Result<()> {
+        about.map_or(Ok(()), |document| storable("doc_model", &document.model))
+    }
+}
+
+fn about_this(about: Option<&Document>) -> NewConversation {
+    NewConversation {
+        id: None,
+        uuid: Uuid::new_v4(),
+        kind: ConversationKind::Direct,
+        thread_type: ThreadType::Chat,
+        name: String::new(),
+        created_at: clock::now(),
+        group: None,
+        documents: about.into_iter().cloned().collect(),
+        participants: Vec::new(),
+    }
+}

@@ -1,0 +1,91 @@
+use std::collections::HashMap;
+
+use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
+
+use super::{Chat, Error, Result, Thing};
+use crate::{auth::Caller, clock};
+
+/// A conversation as one participant keeps it.
+#[derive(Clone, Debug)]
+pub struct KeptConversation {
+    pub entry: InboxEntry,
+    /// In the order in which they joined.
+    pub people: Vec<Person>,
+    /// The newest message of each of them that wrote one.
+    pub last_messages: Vec<Message>,
+}
+
+impl KeptConversation {
+    pub fn conversation(&self) -> &Conversation {
+        &self.entry.conversation
+    }
+
+    pub fn is_read(&self) -> bool {
+        self.entry.unread == 0
+    }
+}
+
+impl Chat {
+    /// Sets how the caller keeps a conversation of its own; `None` leaves it as it is.
+    pub async fn set_place(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        window: Option<Window>,
+        shelf: Option<Shelf>,
+    ) -> Result<()> {
+        let (_, place) = self.conversation(caller, of).await?;
+        let mut tx = self.0.storage.begin().await?;
+        if tx.set_place(of, caller.partner, window, shelf).await? {
+            let (window, shelf) = (window.unwrap_or(place.window), shelf.unwrap_or(place.shelf));
+            let fact = Fact::PlaceChanged { conversation: of, window, shelf };
+            tx.record(Topic::Partner(caller.partner), fact, clock::now());
+            self.0.announce.committed(tx.commit().await?).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the caller out of a conversation. What it wrote stays.
+    pub async fn leave(&self, caller: &Caller, of: ConversationId) -> Result<()> {
+        let mut tx = self.0.storage.begin().await?;
+        let locked = tx.lock_conversations(&[of]).await?;
+        let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
+        if !tx.delete_participant(conversation, caller.partner).await? {
+            return Err(Error::Forbidden);
+        }
+        if conversation.group.is_none() {
+            // It is no longer the one between those two.
+            tx.set_key(of, None).await?;
+        }
+        let left = Fact::ParticipantLeft { conversation: of, partner: caller.partner };
+        let now = clock::now();
+        tx.record(Topic::Conversation(of), left.clone(), now);
+        tx.record(Topic::Partner(caller.partner), left, now);
+        self.0.announce.committed(tx.commit().await?).await;
+        self.typing_stopped(of, caller.partner).await;
+        Ok(())
+    }
+
+    /// The caller's conversations with all that a list of them shows: most recent message first.
+    pub async fn places(&self, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Vec<KeptConversation>> {
+        let filter = InboxFilter { only, ..InboxFilter::default() };
+        let entries = self.visit("inbox", self.0.storage.inbox(caller.partner, filter)).await?;
+        let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
+        let mut people: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, person) in self.visit("people_in", self.0.storage.people_in(&ids)).await? {
+            people.entry(id).or_default().push(person);
+        }
+        let mut last: HashMap<_, Vec<_>> = HashMap::new();
+        for message in self.visit("last_messages", self.0.storage.last_messages(&ids)).await? {
+            last.entry(message.conversation).or_default().push(message);
+        }
+        Ok(entries
+            .into_iter()
+            .map(|entry| KeptConversation {
+                people: people.remove(&entry.conversation.id).unwrap_or_default(),
+                last_messages: last.remove(&entry.conversation.id).unwrap_or_default(),
+                entry,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,195 @@
+use std::cmp::Reverse;
+
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde_json::{Value, json};
+use storage::{PartnerId, Role, UserId};
+
+use super::{
+    Tag,
+    content::Kind,
+    error::fault,
+    params::{limit, optional},
+    view,
+    wire::{Contact, Outcome, User, im_status},
+};
+use crate::{
+    chat::{PersonPresence, Status},
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure, Nothing, Reply},
+        loose::{Int, Loose, Text},
+        odoo_time,
+        session::Session,
+    },
+};
+
+/// How many contacts one answer carries at most.
+const MOST: usize = 10_000;
+const NOT_VALID: &str = "input parameters are not valid";
+
+pub(super) struct Book(pub(super) House);
+
+#[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
+impl Book {
+    /// All active users who are not in the caller's address book
+    #[oai(path = "/user_chat_ab/get_all_users", method = "post", operation_id = "im_chat_get_all_users")]
+    async fn others(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
+        call.logged_in(session, |login, _| async move {
+            Ok(view::users(&self.0, self.0.chat.not_in_book(&login).await.map_err(fault)?).await?)
+        })
+        .await
+    }
+
+    /// The caller's address book
+    #[oai(path = "/user_chat_ab/get_users_from_book", method = "post", operation_id = "im_chat_get_users_from_book")]
+    async fn list(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
+        call.logged_in(session, |login, _| async move {
+            Ok(view::users(&self.0, self.0.chat.book(&login).await.map_err(fault)?).await?)
+        })
+        .await
+    }
+
+    /// Puts users into the caller's address book
+    #[oai(path = "/user_chat_ab/add_users", method = "post", operation_id = "im_chat_add_users")]
+    async fn add(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
+        call.logged_in(session, |login, params| async move {
+            let Some(users) = params.users() else { return Ok(Outcome::error("user_ids is not list")) };
+            self.0.chat.add_to_book(login.user, &users).await.map_err(fault)?;
+            Ok(Outcome::success())
+        })
+        .await
+    }
+
+    /// Takes users out of the caller's address book
+    #[oai(path = "/user_chat_ab/remove_users", method = "post", operation_id = "im_chat_remove_users")]
+    async fn remove(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
+        call.logged_in(session, |login, params| async move {
+            let Some(users) = params.users() else { return Ok(Outcome::error("user_ids is not list")) };
+            self.0.chat.remove_from_book(&login, &users).await.map_err(fault)?;
+            Ok(Outcome::success())
+        })
+        .await
+    }
+
+    /// Puts a partner into a partner's address book
+    ///
+    /// Into the caller's own; administrators, into anybody's.
+    #[oai(path = "/user_chat_ab/add_partner", method = "post", operation_id = "im_chat_add_partner")]
+    async fn add_partner(&self, call: Call<Partners>, session: Session) -> Reply<Outcome> {
+        call.logged_in(session, |login, params| async move {
+            let (Loose::Given(parent), Loose::Given(child)) = (params.parent_partner_id, params.child_partner_id) else {
+                return Ok(Outcome::error(NOT_VALID));
+            };
+            let (parent, child) = (PartnerId(parent), PartnerId(child));
+            if parent != login.partner && login.role != Role::Admin {
+                return Ok(Outcome::error(NOT_VALID));
+            }
+            let contacts = self.0.chat.contacts_by_id(&[parent, child]).await.map_err(fault)?;
+            let user_of = |partner: PartnerId| {
+                contacts.iter().find(|contact| contact.partner.id == partner).and_then(|contact| contact.user.as_ref())
+            };
+            let (Some(owner), Some(child)) = (user_of(parent), user_of(child)) else {
+                return Ok(Outcome::error(NOT_VALID));
+            };
+            match self.0.chat.add_to_book(owner.id, &[child.id]).await.map_err(fault)? {
+                0 => Ok(Outcome::error(NOT_VALID)),
+                _ => Ok(Outcome::success()),
+            }
+        })
+        .await
+    }
+
+    /// The caller's contact list
+    ///
+    /// The address book, and everybody with whom the caller shares a session, whose name contains `name`: who is online
+    /// first, then by the newest message.
+    #[oai(path = "/init", method = "post", operation_id = "im_chat_contacts")]
+    async fn contacts(&self, call: Call<ContactFilter>, session: Session) -> Reply<Vec<Contact>> {
+        call.logged_in(session, |login, params| async move {
+            let name = optional(params.name, "name")?.unwrap_or_default().to_lowercase();
+            let limit = limit(params.limit, MOST, MOST)?;
+            let mut known = self.0.chat.acquaintances(&login).await.map_err(fault)?;
+            known.retain(|known| known.user.partner.name.to_lowercase().contains(&name));
+            let people = known.iter().map(|known| known.user.person()).collect();
+            let presence = self.0.chat.presence(people).await.map_err(fault)?;
+            let mut ranked: Vec<_> = known.into_iter().zip(presence).collect();
+            ranked.sort_by_key(|(known, PersonPresence { status, .. })| {
+                let newest = known.last_message.as_ref().map(|message| message.id);
+                (rank(*status), Reverse(newest), known.user.id)
+            });
+            let contacts = ranked.into_iter().take(limit).map(|(known, presence)| Contact {
+                last_message: known.last_message.map_or(Value::Bool(false), |message| {
+                    let (kind, at) = (Kind::of(&message).as_str(), odoo_time(message.created_at));
+                    json!({"type": kind, "create_date": at, "id": message.id})
+                }),
+                im_status: im_status(presence.status).into(),
+                id: known.user.id.0,
+                name: known.user.partner.name,
+                email: known.user.partner.email.map_or(Value::Bool(false), Value::from),
+                partner_id: known.user.partner.id.0,
+            });
+            Ok::<_, Failure>(contacts.collect())
+        })
+        .await
+    }
+}
+
+/// Who is there comes first.
+pub(super) fn rank(status: Status) -> u8 {
+    match status {
+        Status::Online => 0,
+        Status::Away => 1,
+        Status::Offline => 2,
+    }
+}
+
+/// Some users.
+#[derive(Object)]
+#[oai(rename = "ImChatUserIds", example)]
+struct UserIds {
+    /// A list of uids; unknown ones are passed over.
+    user_ids: Option<Value>,
+}
+
+impl UserIds {
+    /// Nothing but a list will do here, and nothing but numbers in it.
+    fn users(self) -> Option<Vec<UserId>> {
+        let Some(Value::Array(ids)) = self.user_ids else { return None };
+        ids.iter().map(|id| id.as_i64().or_else(|| id.as_str()?.trim().parse().ok()).map(UserId)).collect()
+    }
+}
+
+impl Example for UserIds {
+    fn example() -> Self {
+        Self { user_ids: Some(json!([4, 6])) }
+    }
+}
+
+/// Whose address book, and who is to be in it.
+#[derive(Object)]
+#[oai(rename = "ImChatPartners", example)]
+struct Partners {
+    parent_partner_id: Int,
+    child_partner_id: Int,
+}
+
+impl Example for Partners {
+    fn example() -> Self {
+        Self { parent_partner_id: Loose::Given(3), child_partner_id: Loose::Given(5) }
+    }
+}
+
+/// Which contacts.
+#[derive(Object)]
+#[oai(rename = "ImChatContactFilter", example)]
+struct ContactFilter {
+    /// A part of their names; all if it is missing.
+    name: Text,
+    limit: Int,
+}
+
+impl Example for ContactFilter {
+    fn example() -> Self {
+        Self { name: Loose::Given("jo".into()), limit: Loose::Given(20) }
+    }
+}

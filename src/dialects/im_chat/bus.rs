@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde::Serialize;
+use serde_json::{Value, json};
+use storage::PartnerId;
+use tokio::time::Instant;
+
+use super::{
+    Tag,
+    error::fault,
+    notifications::{self, Listener, Notification},
+    params::{self, optional},
+    wire::im_status,
+};
+use crate::{
+    auth::Caller,
+    chat::Since,
+    clock,
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure, Fault, Reply},
+        loose::{Int, IntList, Ints, Loose},
+        session::{PollingSession, Session},
+    },
+};
+
+pub(super) struct BusApi(pub(super) House);
+
+#[OpenApi(prefix_path = "/longpolling", tag = "Tag::ImChat")]
+impl BusApi {
+    /// Waits for notifications
+    ///
+    /// Everything after `last`, in order and nothing twice, however long ago it was: at once if there is anything, else as
+    /// soon as there is, else none after 50 seconds. `last` is the largest id seen so far; 0 means what is younger than
+    /// 50 seconds; one larger than the newest counts as the newest. The caller's own channel is always among the
+    /// channels; a uuid in them is heard if it is a session of the caller's, and `[database, "im_chat.presence"]` brings
+    /// who comes and goes of those with whom the caller shares a session.
+    #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
+    async fn poll(&self, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
+        call.logged_in(session.0, |login, params| async move { self.wait(&login, params).await.map_err(Failure::from) }).await
+    }
+
+    /// Whether partners are there
+    #[oai(path = "/im_status", method = "post", operation_id = "longpolling_im_status")]
+    async fn im_status(&self, call: Call<PartnerIds>, session: Session) -> Reply<Vec<ImStatus>> {
+        call.logged_in(session, |_, params| async move {
+            let asked = optional(params.partner_ids, "partner_ids")?.unwrap_or_default().numbers;
+            let partners: Vec<_> = asked.iter().copied().map(PartnerId).collect();
+            let contacts = self.0.chat.contacts_by_id(&partners).await.map_err(fault)?;
+            let find = |id: &i64| contacts.iter().find(|contact| contact.partner.id.0 == *id);
+            let people = asked.iter().filter_map(find).map(|contact| contact.person()).collect();
+            let presence = self.0.chat.presence(people).await.map_err(fault)?;
+            let status = |presence: crate::chat::PersonPresence| ImStatus {
+                id: presence.person.partner.id.0,
+                im_status: im_status(presence.status).into(),
+            };
+            Ok::<_, Failure>(presence.into_iter().map(status).collect())
+        })
+        .await
+    }
+}
+
+impl BusApi {
+    async fn wait(&self, caller: &Caller, poll: Poll) -> Result<Vec<Notification>, Fault> {
+        let patience = Duration::from_secs(self.0.config.im_chat.poll_seconds);
+        let last = optional(poll.last, "last")?.unwrap_or(0).max(0);
+        self.0.chat.polls(caller, idle(poll.options.as_ref()));
+        let since = match last {
+            0 => Since::Time(clock::now() - patience),
+            seen => Since::Position(notifications::position(seen)),
+        };
+        let presence = json!([self.0.config.database, "im_chat.presence"]);
+        let channels = match poll.channels {
+            Some(Value::Array(channels)) => channels,
+            _ => Vec::new(),
+        };
+        let listener = Listener {
+            house: &self.0,
+            caller,
+            uuids: channels.iter().filter_map(|channel| params::uuid(channel.as_str()?)).collect(),
+            presence: channels.contains(&presence),
+            last,
+        };
+        let deadline = Instant::now() + patience;
+        let mut bus = self.0.chat.listen(caller, since).await.map_err(fault)?;
+        while let Some(batch) = bus.next(deadline).await.map_err(fault)? {
+            let told = listener.notifications(&batch, bus.position()).await?;
+            if !told.is_empty() {
+                return Ok(told);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// For how long the person at the client has done nothing, if the client says so: Odoo 8 whether it just did something,
+/// later versions for how many milliseconds it did not.
+fn idle(options: Option<&Value>) -> Option<Duration> {
+    let options = options?;
+    let inactive = options.get("bus_inactivity").and_then(Value::as_u64).map(Duration::from_millis);
+    inactive.or_else(|| (options.get("im_presence") == Some(&Value::Bool(true))).then_some(Duration::ZERO))
+}
+
+/// Where to listen, and from where on.
+#[derive(Object)]
+#[oai(rename = "BusPoll", example)]
+struct Poll {
+    /// Uuids of sessions, and `[database, "im_chat.presence"]`; others are passed over.
+    channels: Option<Value>,
+    /// The largest id seen so far.
+    last: Int,
+    /// `im_presence`, or `bus_inactivity` in milliseconds.
+    options: Option<Value>,
+}
+
+impl Example for Poll {
+    fn example() -> Self {
+        Self { channels: Some(json!([])), last: Loose::Given(0), options: Some(json!({"im_presence": true})) }
+    }
+}
+
+/// Whom to look for.
+#[derive(Object)]
+#[oai(rename = "BusPartnerIds", example)]
+struct PartnerIds {
+    partner_ids: Ints,
+}
+
+impl Example for PartnerIds {
+    fn example() -> Self {
+        Self { partner_ids: Loose::Given(IntList { numbers: vec![5, 7], others: false }) }
+    }
+}
+
+/// Whether a partner is there.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "BusImStatus")]
+struct ImStatus {
+    id: i64,
+    /// `online`, `away` or `offline`.
+    im_status: String,
+}

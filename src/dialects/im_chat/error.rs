@@ -1,0 +1,27 @@
+//! The service's failures in the words of this dialect: Odoo's exceptions.
+
+use std::borrow::Borrow;
+
+use crate::{
+    chat::{Error, Thing},
+    dialects::jsonrpc::Fault,
+};
+
+/// How a failure of the service answers a call.
+pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
+    match error.borrow() {
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
+            Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
+        }
+        Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
+        error @ Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
+        error @ (Error::TooLarge { .. } | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),
+        Error::Unavailable(cause) => Fault::unavailable(cause),
+        Error::Internal(cause) => Fault::internal(cause),
+    }
+}
+
+/// Whether the caller is to be told no more than that there is no such session.
+pub(super) fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::NotFound(Thing::Conversation) | Error::Forbidden)
+}

@@ -1,0 +1,198 @@
+use chrono::TimeDelta;
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde_json::{Value, json};
+use storage::{ConversationId, MessageId, Page, Window};
+
+use super::{
+    Tag,
+    content::Kind,
+    error::{fault, is_absent},
+    params::{limit, optional, required, value_error},
+    sessions, view,
+    wire::{self, Message},
+};
+use crate::{
+    auth::Caller,
+    chat::Draft,
+    clock,
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure, Fault, Nothing, Reply},
+        loose::{Int, Loose, Text},
+        session::Session,
+    },
+};
+
+/// How many messages a page has if nobody says, as in Odoo 8, and at most.
+const PAGE: usize = 20;
+const LONGEST_PAGE: usize = 200;
+/// A client that starts is shown what is younger than this even if it was read, as in Odoo 8.
+const RECENT: TimeDelta = TimeDelta::minutes(10);
+
+pub(super) struct Messages(pub(super) House);
+
+#[OpenApi(prefix_path = "/im_chat", tag = "Tag::ImChat")]
+impl Messages {
+    /// Posts a message
+    ///
+    /// Gives its id; `false` if there is no such session, or the caller is not in it. A `typing` message is told to the
+    /// others, and stored nowhere. There is nothing by which a repeated post could be told from a new one: a client that
+    /// tries again after a failure may have posted twice, and both are stored.
+    #[oai(path = "/post", method = "post", operation_id = "im_chat_post")]
+    async fn post(&self, call: Call<Post>, session: Session) -> Reply<Value> {
+        call.logged_in(session, |login, params| async move {
+            let word = required(params.message_type, "post()", "message_type")?;
+            let kind =
+                Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
+            let body = optional(params.message_content, "message_content")?.unwrap_or_default();
+            let Some(to) = sessions::find(&self.0, &login, params.uuid).await? else { return Ok(Value::Bool(false)) };
+            Ok(post(&self.0, &login, to, kind, body).await?)
+        })
+        .await
+    }
+
+    /// What a client needs to start
+    ///
+    /// A list of `[channel, message]`, as the bus would tell them: the caller's sessions that are not closed or hold
+    /// unread messages, then the unread and the recent messages in them by rising id. A closed session with unread
+    /// messages is folded by this.
+    #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
+    async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<Value>> {
+        call.logged_in(session, |login, _| async move { self.start(&login).await }).await
+    }
+
+    /// A page of a session's messages, newest first
+    ///
+    /// Those with a smaller id than `last_id`. `false` if the caller is not in the session.
+    #[oai(path = "/history", method = "post", operation_id = "im_chat_history")]
+    async fn history(&self, call: Call<HistoryParams>, session: Session) -> Reply<Value> {
+        call.logged_in(session, |login, params| async move {
+            Ok(match self.page(&login, params, Message::plain).await? {
+                Some((_, messages)) => json(&messages),
+                None => Value::Bool(false),
+            })
+        })
+        .await
+    }
+
+    /// A page of a session's messages, newest first, which marks the session as read
+    ///
+    /// Those with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session.
+    #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
+    async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
+        call.logged_in(session, |login, params| async move {
+            let Some((id, messages)) = self.page(&login, params, Message::extended).await? else { return Ok(Vec::new()) };
+            self.0.chat.mark_all_read(&login, Some(id)).await.map_err(fault)?;
+            Ok::<_, Failure>(messages)
+        })
+        .await
+    }
+}
+
+impl Messages {
+    async fn page(
+        &self,
+        caller: &Caller,
+        params: HistoryParams,
+        show: fn(&storage::Message, uuid::Uuid) -> Message,
+    ) -> Result<Option<(ConversationId, Vec<Message>)>, Fault> {
+        let last = optional(params.last_id, "last_id")?.or(optional(params.last_id_misspelt, "last_ID")?);
+        let limit = limit(params.limit, PAGE, LONGEST_PAGE)?;
+        let Some(id) = sessions::find(&self.0, caller, params.uuid).await? else { return Ok(None) };
+        let page = match last.filter(|last| *last > 0) {
+            Some(last) => Page::Before { id: MessageId(last), limit },
+            None => Page::Newest { offset: 0, limit },
+        };
+        let (conversation, seen) = match self.0.chat.history(caller, id, page).await {
+            Err(error) if is_absent(&error) => return Ok(None),
+            history => history.map_err(fault)?,
+        };
+        Ok(Some((id, seen.iter().map(|seen| show(&seen.message, conversation.uuid)).collect())))
+    }
+
+    async fn start(&self, caller: &Caller) -> Result<Vec<Value>, Failure> {
+        let channel = json!([self.0.config.database, "im_chat.session", caller.user]);
+        let recently = clock::now() - RECENT;
+        let (mut notifications, mut messages) = (Vec::new(), Vec::new());
+        for (kept, mut info) in view::infos(&self.0, caller, None).await? {
+            if kept.entry.window == Window::Closed {
+                if kept.is_read() {
+                    continue;
+                }
+                self.0.chat.set_place(caller, kept.conversation().id, Some(Window::Folded), None).await.map_err(fault)?;
+                info.state = Window::Folded.as_str().into();
+            }
+            notifications.push(json!([channel, info]));
+            let conversation = kept.conversation();
+            if !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently) {
+                let newest = Page::Newest { offset: 0, limit: PAGE };
+                let (_, seen) = self.0.chat.history(caller, conversation.id, newest).await.map_err(fault)?;
+                let told = seen.into_iter().filter(|seen| {
+                    let own = seen.message.author.partner == caller.partner;
+                    (!seen.is_read && !own) || seen.message.created_at > recently
+                });
+                messages.extend(told.map(|seen| Message::plain(&seen.message, conversation.uuid)));
+            }
+        }
+        messages.sort_unstable_by_key(|message| message.id);
+        notifications.extend(messages.iter().map(|message| json!([channel, message])));
+        Ok(notifications)
+    }
+}
+
+/// Posts to a session of the caller's; gives the message's id.
+pub(super) async fn post(house: &House, caller: &Caller, to: ConversationId, kind: Kind, body: String) -> Result<Value, Fault> {
+    let posted = match kind.stored() {
+        Some(message_type) => {
+            let draft = Draft { message_type, body, attachments: Vec::new(), client_key: None };
+            house.chat.send(caller, to, draft).await.map(|message| message.id)
+        }
+        None => house.chat.post_typing(caller, to, body).await,
+    };
+    match posted {
+        Ok(id) => Ok(id.0.into()),
+        Err(error) if is_absent(&error) => Ok(Value::Bool(false)),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+fn json(messages: &[wire::Message]) -> Value {
+    serde_json::to_value(messages).expect("texts and numbers can be written as JSON")
+}
+
+/// A message.
+#[derive(Object)]
+#[oai(rename = "ImChatPost", example)]
+struct Post {
+    uuid: Text,
+    /// `message`, `meta`, `money4_chat_attach_msg` or `typing`.
+    message_type: Text,
+    message_content: Text,
+}
+
+impl Example for Post {
+    fn example() -> Self {
+        let text = |text: &str| Loose::Given(text.to_owned());
+        Self { uuid: text("91e03d34-1929-4a02-9486-4c3e708686b3"), message_type: text("message"), message_content: text("Hello") }
+    }
+}
+
+/// Which messages.
+#[derive(Object)]
+#[oai(rename = "ImChatHistory", example)]
+struct HistoryParams {
+    uuid: Text,
+    last_id: Int,
+    /// Another spelling of `last_id`.
+    #[oai(rename = "last_ID")]
+    last_id_misspelt: Int,
+    /// 20 unless given.
+    limit: Int,
+}
+
+impl Example for HistoryParams {
+    fn example() -> Self {
+        let uuid = Loose::Given("91e03d34-1929-4a02-9486-4c3e708686b3".into());
+        Self { uuid, last_id: Loose::Given(119), last_id_misspelt: Loose::Missing, limit: Loose::Given(20) }
+    }
+}

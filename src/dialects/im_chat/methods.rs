@@ -1,0 +1,132 @@
+//! What Odoo 8's web client calls as methods of `im_chat.session` and `res.users`.
+
+use serde_json::{Value, json};
+use storage::{ConversationId, UserId, Window};
+
+use super::{
+    book::rank,
+    content::Kind,
+    error::{fault, is_absent},
+    messages, params, sessions, view,
+    wire::im_status,
+};
+use crate::{
+    auth::Caller,
+    chat::{self, Deactivated},
+    dialects::{House, jsonrpc::Fault, loose::Text},
+};
+
+/// How many users a search gives if nobody says, as in Odoo 8.
+const FOUND: usize = 20;
+
+/// The header of the session with a user, which is begun if there is none.
+pub(super) async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
+    let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
+    let id = house.chat.meet(caller, UserId(with), None).await.map_err(fault)?;
+    header(house, caller, id).await
+}
+
+/// The header of a session, or of the first of several.
+pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<Value, Fault> {
+    let first = match &ids {
+        Value::Array(ids) => ids.first(),
+        one => Some(one),
+    };
+    let id = first.and_then(number).ok_or_else(|| params::value_error("ids must be whole numbers".into()))?;
+    header(house, caller, ConversationId(id)).await
+}
+
+/// Sets the caller's window of a session, or turns an open one into a folded one and any other into an open one.
+pub(super) async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
+    let wanted = match &state {
+        Some(Value::String(word)) => Some(params::window(word)?),
+        _ => None,
+    };
+    let Some((conversation, place)) = seen(house, caller, &uuid).await? else { return Ok(Value::Null) };
+    let toggled = if place.window == Window::Open { Window::Folded } else { Window::Open };
+    house.chat.set_place(caller, conversation.id, Some(wanted.unwrap_or(toggled)), None).await.map_err(fault)?;
+    Ok(Value::Null)
+}
+
+/// Brings a user into a session of the caller's, and says so there.
+pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
+    let user = number(&user).ok_or_else(|| params::value_error("user_id must be a whole number".into()))?;
+    let Some(id) = find(house, caller, uuid).await? else { return Ok(Value::Null) };
+    let new = house.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
+    let new = new.ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Partner)))?;
+    let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
+    if there.iter().all(|participant| participant.person.partner.id != new.partner.id) {
+        house.chat.add_participant(caller, id, &new.person()).await.map_err(fault)?;
+        say(house, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
+    }
+    Ok(Value::Null)
+}
+
+/// Takes the caller out of a session of more than two, and says so there; whether it did.
+pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
+    let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
+    let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
+    if there.len() <= 2 {
+        return Ok(false.into());
+    }
+    say(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
+    match house.chat.leave(caller, id).await {
+        Ok(()) => Ok(true.into()),
+        Err(error) if is_absent(&error) => Ok(false.into()),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+/// Active users but the caller whose name contains `name`: who is online first, then by name.
+pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
+    let name = name.as_str().unwrap_or_default().to_lowercase();
+    let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(FOUND);
+    let mut found = Vec::new();
+    let fits = |user: &storage::User| user.id != caller.user && user.partner.name.to_lowercase().contains(&name);
+    let take = |contact: chat::Contact| found.extend(contact.user.filter(fits).map(|user| user.person()));
+    house.chat.walk_users(Deactivated::Hidden, take).await.map_err(fault)?;
+    let mut found = house.chat.presence(found).await.map_err(fault)?;
+    found.sort_by(|one, other| {
+        let key = |presence: &chat::PersonPresence| rank(presence.status);
+        key(one).cmp(&key(other)).then_with(|| one.person.partner.name.cmp(&other.person.partner.name))
+    });
+    let user = |presence: chat::PersonPresence| {
+        let status = im_status(presence.status);
+        json!({"id": presence.person.user, "name": presence.person.partner.name, "im_status": status})
+    };
+    Ok(found.into_iter().take(limit).map(user).collect())
+}
+
+async fn header(house: &House, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
+    let info = view::infos(house, caller, Some(&[id])).await?.pop();
+    let (_, info) = info.ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Conversation)))?;
+    Ok(serde_json::to_value(info).expect("texts and numbers can be written as JSON"))
+}
+
+async fn say(house: &House, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
+    messages::post(house, caller, id, Kind::Meta, what).await.map(drop)
+}
+
+async fn find(house: &House, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {
+    match uuid {
+        Value::String(uuid) => sessions::find(house, caller, Text::Given(uuid)).await,
+        _ => Ok(None),
+    }
+}
+
+async fn seen(
+    house: &House,
+    caller: &Caller,
+    uuid: &Value,
+) -> Result<Option<(storage::Conversation, storage::Participant)>, Fault> {
+    let Some(uuid) = uuid.as_str().and_then(params::uuid) else { return Ok(None) };
+    match house.chat.conversation_by_uuid(caller, uuid).await {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}

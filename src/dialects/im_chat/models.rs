@@ -1,0 +1,78 @@
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::methods;
+use crate::{
+    auth::Caller,
+    dialects::{
+        House,
+        jsonrpc::Fault,
+        model::{Model, no_such_method},
+        python::Arguments,
+    },
+};
+
+/// What clients of this room call as models.
+pub const MODELS: &[&dyn Model] = &[&Sessions, &Users];
+
+/// `im_chat.session`: conversations, as the web client of Odoo 8 knows them.
+struct Sessions;
+
+#[async_trait]
+impl Model for Sessions {
+    fn name(&self) -> &'static str {
+        "im_chat.session"
+    }
+
+    fn has(&self, method: &str) -> bool {
+        matches!(method, "session_get" | "session_info" | "update_state" | "add_user" | "quit_user")
+    }
+
+    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+        match method {
+            "session_get" => {
+                let [with] = arguments.bind(method, 1, ["user_to"])?;
+                methods::session_get(house, caller, with.unwrap_or_default()).await
+            }
+            "session_info" => {
+                let [ids] = arguments.bind(method, 1, ["ids"])?;
+                methods::session_info(house, caller, ids.unwrap_or_default()).await
+            }
+            "update_state" => {
+                let [uuid, state] = arguments.bind(method, 1, ["uuid", "state"])?;
+                methods::update_state(house, caller, uuid.unwrap_or_default(), state).await
+            }
+            "add_user" => {
+                let [uuid, user] = arguments.bind(method, 2, ["uuid", "user_id"])?;
+                methods::add_user(house, caller, uuid.unwrap_or_default(), user.unwrap_or_default()).await
+            }
+            "quit_user" => {
+                let [uuid] = arguments.bind(method, 1, ["uuid"])?;
+                methods::quit_user(house, caller, uuid.unwrap_or_default()).await
+            }
+            _ => Err(no_such_method(self, method)),
+        }
+    }
+}
+
+/// What `res.users` can do beyond what every Odoo can.
+struct Users;
+
+#[async_trait]
+impl Model for Users {
+    fn name(&self) -> &'static str {
+        "res.users"
+    }
+
+    fn has(&self, method: &str) -> bool {
+        method == "im_search"
+    }
+
+    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+        if !self.has(method) {
+            return Err(no_such_method(self, method));
+        }
+        let [name, limit] = arguments.bind(method, 1, ["name", "limit"])?;
+        methods::im_search(house, caller, name.unwrap_or_default(), limit).await
+    }
+}

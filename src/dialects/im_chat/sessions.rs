@@ -1,0 +1,234 @@
+use poem_openapi::{Object, OpenApi, types::Example};
+use storage::{ConversationId, GroupId, UserId};
+
+use super::{
+    Tag,
+    error::{fault, is_absent},
+    params::{self, document, optional, required},
+    view,
+    wire::{Outcome, Session as Wire},
+};
+use crate::{
+    auth::Caller,
+    chat::KeptConversation,
+    dialects::{
+        House,
+        jsonrpc::{Call, Fault, Reply},
+        loose::{Int, Loose, Text},
+        session::Session,
+    },
+};
+
+pub(super) struct Sessions(pub(super) House);
+
+#[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
+impl Sessions {
+    /// The session with a user
+    ///
+    /// The one between the two that is about that document, or about none; begun if there is none yet.
+    #[oai(path = "/get_or_create_session", method = "post", operation_id = "im_chat_get_or_create_session")]
+    async fn get_or_create(&self, call: Call<UserSession>, session: Session) -> Reply<Wire> {
+        call.logged_in(session, |login, params| async move {
+            let with = UserId(required(params.user_to, "get_or_create_session()", "user_to")?);
+            let about = document(params.doc_id, params.doc_model)?;
+            let id = self.0.chat.meet(&login, with, about.as_ref()).await.map_err(fault)?;
+            Ok(view::session(&self.0, &login, id).await?)
+        })
+        .await
+    }
+
+    /// The session of a group
+    ///
+    /// With every member of the group in it. Only for members.
+    #[oai(path = "/get_or_create_session_group", method = "post", operation_id = "im_chat_get_or_create_session_group")]
+    async fn get_or_create_group(&self, call: Call<GroupSession>, session: Session) -> Reply<Wire> {
+        call.logged_in(session, |login, params| async move {
+            let group = GroupId(required(params.group, "get_or_create_session_group()", "group")?);
+            let about = document(params.doc_id, params.doc_model)?;
+            let id = self.0.chat.meet_group(&login, group, about.as_ref()).await.map_err(fault)?;
+            Ok(view::session(&self.0, &login, id).await?)
+        })
+        .await
+    }
+
+    /// The caller's sessions that are not group sessions
+    #[oai(path = "/get_sessions", method = "post", operation_id = "im_chat_get_sessions")]
+    async fn list(&self, call: Call<UserFilter>, session: Session) -> Reply<Vec<Wire>> {
+        call.logged_in(session, |login, params| async move {
+            let with = optional(params.user_to, "user_to")?.map(UserId);
+            let other = with.filter(|with| *with != login.user);
+            let fits = |kept: &KeptConversation| {
+                !view::is_group(kept)
+                    && match (with, other) {
+                        (None, _) => true,
+                        (Some(_), Some(other)) => kept.people.iter().any(|person| person.user == Some(other)),
+                        // Whoever asks for itself means the session in which it is alone.
+                        (Some(_), None) => kept.people.len() == 1,
+                    }
+            };
+            self.filtered(&login, Filter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+        })
+        .await
+    }
+
+    /// The caller's group sessions
+    #[oai(path = "/get_sessions_group", method = "post", operation_id = "im_chat_get_sessions_group")]
+    async fn list_groups(&self, call: Call<GroupFilter>, session: Session) -> Reply<Vec<Wire>> {
+        call.logged_in(session, |login, params| async move {
+            let group = optional(params.group, "group")?.map(GroupId);
+            let fits = |kept: &KeptConversation| {
+                view::is_group(kept) && group.is_none_or(|group| kept.conversation().group == Some(group))
+            };
+            self.filtered(&login, Filter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+        })
+        .await
+    }
+
+    /// Puts a session on another shelf of the caller's
+    #[oai(path = "/change_session_status", method = "post", operation_id = "im_chat_change_session_status")]
+    async fn change_status(&self, call: Call<NewStatus>, session: Session) -> Reply<Outcome> {
+        call.logged_in(session, |login, params| async move {
+            let absent = || Ok(Outcome::error_in("uuid", "Session does not exist"));
+            let Some(id) = find(&self.0, &login, params.uuid).await? else { return absent() };
+            let shelf = match params.new_status {
+                Loose::Given(word) => params::shelf(&word),
+                Loose::Missing | Loose::Wrong(_) => None,
+            };
+            let Some(shelf) = shelf else {
+                return Ok(Outcome::error_in("new_status", "Status must be active, favorite or archive"));
+            };
+            self.0.chat.set_place(&login, id, None, Some(shelf)).await.map_err(fault)?;
+            Ok(Outcome::success())
+        })
+        .await
+    }
+}
+
+impl Sessions {
+    async fn filtered(
+        &self,
+        caller: &Caller,
+        filter: Filter,
+        fits: impl Fn(&KeptConversation) -> bool,
+    ) -> Result<Vec<Wire>, crate::dialects::jsonrpc::Failure> {
+        let mut kept = self.0.chat.places(caller, None).await.map_err(fault)?;
+        kept.retain(|kept| filter.fits(kept) && fits(kept));
+        Ok(view::sessions(&self.0, &kept).await?)
+    }
+}
+
+/// The session of the caller's that a uuid names, if it names one.
+pub(super) async fn find(house: &House, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
+    let Loose::Given(text) = uuid else { return Ok(None) };
+    let Some(uuid) = params::uuid(&text) else { return Ok(None) };
+    match house.chat.conversation_by_uuid(caller, uuid).await {
+        Ok((conversation, _)) => Ok(Some(conversation.id)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+/// What both lists can be narrowed to.
+struct Filter {
+    doc_id: Option<i64>,
+    doc_model: Option<String>,
+    state: Option<storage::Window>,
+}
+
+impl Filter {
+    fn parse(doc_id: Int, doc_model: Text, state: Text) -> Result<Self, Fault> {
+        let state = optional(state, "state")?.map(|word| params::window(&word)).transpose()?;
+        Ok(Self { doc_id: optional(doc_id, "doc_id")?, doc_model: optional(doc_model, "doc_model")?, state })
+    }
+
+    fn fits(&self, kept: &KeptConversation) -> bool {
+        let about = |document: &storage::Document| {
+            self.doc_id.is_none_or(|id| document.id == id) && self.doc_model.as_ref().is_none_or(|model| document.model == *model)
+        };
+        let asks_for_document = self.doc_id.is_some() || self.doc_model.is_some();
+        self.state.is_none_or(|state| kept.entry.window == state)
+            && (!asks_for_document || kept.conversation().documents.iter().any(about))
+    }
+}
+
+/// With whom, and about what.
+#[derive(Object)]
+#[oai(rename = "ImChatUserSession", example)]
+struct UserSession {
+    /// A uid.
+    user_to: Int,
+    doc_id: Int,
+    doc_model: Text,
+}
+
+impl Example for UserSession {
+    fn example() -> Self {
+        Self { user_to: Loose::Given(4), doc_id: Loose::Given(25), doc_model: Loose::Given("res.partner".into()) }
+    }
+}
+
+/// Of which group, and about what.
+#[derive(Object)]
+#[oai(rename = "ImChatGroupSession", example)]
+struct GroupSession {
+    group: Int,
+    doc_id: Int,
+    doc_model: Text,
+}
+
+impl Example for GroupSession {
+    fn example() -> Self {
+        Self { group: Loose::Given(3), doc_id: Loose::Missing, doc_model: Loose::Missing }
+    }
+}
+
+/// Which sessions to list; everything may be left out.
+#[derive(Object)]
+#[oai(rename = "ImChatUserFilter", example)]
+struct UserFilter {
+    /// A uid.
+    user_to: Int,
+    doc_id: Int,
+    doc_model: Text,
+    /// `open`, `folded` or `closed`.
+    state: Text,
+}
+
+impl Example for UserFilter {
+    fn example() -> Self {
+        Self { user_to: Loose::Given(4), doc_id: Loose::Missing, doc_model: Loose::Missing, state: Loose::Missing }
+    }
+}
+
+/// Which group sessions to list; everything may be left out.
+#[derive(Object)]
+#[oai(rename = "ImChatGroupFilter", example)]
+struct GroupFilter {
+    group: Int,
+    doc_id: Int,
+    doc_model: Text,
+    /// `open`, `folded` or `closed`.
+    state: Text,
+}
+
+impl Example for GroupFilter {
+    fn example() -> Self {
+        Self { group: Loose::Given(3), doc_id: Loose::Missing, doc_model: Loose::Missing, state: Loose::Given("open".into()) }
+    }
+}
+
+/// Which session, and where to.
+#[derive(Object)]
+#[oai(rename = "ImChatNewStatus", example)]
+struct NewStatus {
+    uuid: Text,
+    /// `active`, `favorite` or `archive`.
+    new_status: Text,
+}
+
+impl Example for NewStatus {
+    fn example() -> Self {
+        let uuid = Loose::Given("91e03d34-1929-4a02-9486-4c3e708686b3".into());
+        Self { uuid, new_status: Loose::Given("favorite".into()) }
+    }
+}

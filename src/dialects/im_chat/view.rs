@@ -1,0 +1,132 @@
+//! Sessions as they are shown, several at a time with few reads.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use storage::{ConversationId, ConversationKind, PartnerId, Person, User};
+
+use super::{
+    content::{self, Kind},
+    error::fault,
+    wire::{self, Doc, Group, InfoUser, Session, SessionInfo, SessionUser, im_status},
+};
+use crate::{
+    auth::Caller,
+    chat::{KeptConversation, Status},
+    dialects::{House, jsonrpc::Fault, odoo_time},
+};
+
+/// Whether those who keep these sessions, the caller among them, are there.
+struct Statuses(HashMap<PartnerId, Status>);
+
+impl Statuses {
+    async fn of(house: &House, people: impl Iterator<Item = &Person>) -> Result<Self, Fault> {
+        let people: HashMap<_, _> = people.map(|person| (person.partner.id, person)).collect();
+        let people = people.into_values().cloned().collect();
+        let presence = house.chat.presence(people).await.map_err(fault)?;
+        Ok(Self(presence.into_iter().map(|presence| (presence.person.partner.id, presence.status)).collect()))
+    }
+
+    fn word(&self, partner: PartnerId) -> String {
+        im_status(self.0.get(&partner).copied().unwrap_or(Status::Offline)).into()
+    }
+}
+
+/// The extension's sessions.
+pub(super) async fn sessions(house: &House, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
+    let statuses = Statuses::of(house, kept.iter().flat_map(|kept| &kept.people)).await?;
+    let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
+    let groups = if in_group { house.chat.groups().await.map_err(fault)? } else { Vec::new() };
+    Ok(kept
+        .iter()
+        .map(|kept| {
+            let conversation = kept.conversation();
+            let docs: Vec<_> = conversation.documents.iter().map(|document| Doc::of(conversation.id, document)).collect();
+            let groups = groups.iter().filter(|group| Some(group.id) == conversation.group);
+            Session {
+                uuid: conversation.uuid.to_string(),
+                create_date: odoo_time(conversation.created_at),
+                status: kept.entry.shelf.as_str().into(),
+                state: kept.entry.window.as_str().into(),
+                is_group: is_group(kept),
+                is_read: kept.is_read(),
+                groups: groups.map(|group| Group { id: group.id.0, name: group.name.clone() }).collect(),
+                with_documents: !docs.is_empty(),
+                with_documents_misspelt: !docs.is_empty(),
+                docs: docs.clone(),
+                docs_misspelt: docs,
+                users: kept.people.iter().filter_map(|person| session_user(kept, person, &statuses)).collect(),
+            }
+        })
+        .collect())
+}
+
+/// One session of the caller's.
+pub(super) async fn session(house: &House, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
+    let kept = house.chat.places(caller, Some(&[id])).await.map_err(fault)?;
+    sessions(house, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
+}
+
+/// The headers of Odoo 8, each with its conversation.
+pub(super) async fn infos(
+    house: &House,
+    caller: &Caller,
+    only: Option<&[ConversationId]>,
+) -> Result<Vec<(KeptConversation, SessionInfo)>, Fault> {
+    let kept = house.chat.places(caller, only).await.map_err(fault)?;
+    let statuses = Statuses::of(house, kept.iter().flat_map(|kept| &kept.people)).await?;
+    let info = |kept: KeptConversation| {
+        let info = SessionInfo {
+            uuid: kept.conversation().uuid.to_string(),
+            users: kept.people.iter().filter_map(|person| info_user(person, &statuses)).collect(),
+            state: kept.entry.window.as_str().into(),
+            status: kept.entry.shelf.as_str().into(),
+            is_read: kept.is_read(),
+        };
+        (kept, info)
+    };
+    Ok(kept.into_iter().map(info).collect())
+}
+
+/// Whether a session is listed among those of groups.
+pub(super) fn is_group(kept: &KeptConversation) -> bool {
+    kept.conversation().kind == ConversationKind::Group
+}
+
+/// Sessions are of users; whoever cannot log in is not shown.
+fn session_user(kept: &KeptConversation, person: &Person, statuses: &Statuses) -> Option<SessionUser> {
+    let Person { partner, user } = person;
+    let last = kept.last_messages.iter().find(|message| message.author.partner == partner.id);
+    let last = last.map(|message| {
+        json!({
+            "type": Kind::of(message).as_str(),
+            "message": content::text(message),
+            "create_date": odoo_time(message.created_at),
+            "id": message.id,
+        })
+    });
+    Some(SessionUser {
+        im_status: statuses.word(partner.id),
+        id: user.as_ref()?.0,
+        name: partner.name.clone(),
+        partner_id: vec![partner.id.0.into(), partner.name.as_str().into()],
+        last_message: last.unwrap_or(Value::Bool(false)),
+    })
+}
+
+fn info_user(person: &Person, statuses: &Statuses) -> Option<InfoUser> {
+    let id = person.user?.0;
+    Some(InfoUser { id, name: person.partner.name.clone(), im_status: statuses.word(person.partner.id) })
+}
+
+/// Users with their status, in the order given.
+pub(super) async fn users(house: &House, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
+    let people = users.iter().map(User::person).collect();
+    let presence = house.chat.presence(people).await.map_err(fault)?;
+    let user = |(user, presence): (User, crate::chat::PersonPresence)| wire::User {
+        im_status: im_status(presence.status).into(),
+        id: user.id.0,
+        name: user.partner.name,
+    };
+    Ok(users.into_iter().zip(presence).map(user).collect())
+}

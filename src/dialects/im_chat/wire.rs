@@ -1,0 +1,220 @@
+//! What several routes have in common on the wire. Where Odoo prints a tuple there is an array.
+
+use poem_openapi::Object;
+use serde::Serialize;
+use serde_json::Value;
+use storage::{Author, ConversationId, Document, Message as Stored, Person};
+use uuid::Uuid;
+
+use super::content::{self, Kind};
+use crate::{chat::Status, dialects::odoo_time};
+
+/// A session as one of its users sees it: `state`, `status` and `is_read` are the caller's own.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatSession")]
+pub(super) struct Session {
+    pub uuid: String,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    pub create_date: String,
+    /// `active`, `favorite` or `archive`.
+    pub status: String,
+    /// `open`, `folded` or `closed`.
+    pub state: String,
+    pub is_group: bool,
+    pub is_read: bool,
+    pub groups: Vec<Group>,
+    pub with_documents: bool,
+    /// The same: the clients' documentation spells it both ways.
+    #[oai(rename = "with_documents:")]
+    #[serde(rename = "with_documents:")]
+    pub with_documents_misspelt: bool,
+    pub docs: Vec<Doc>,
+    /// The same.
+    #[oai(rename = "docs:")]
+    #[serde(rename = "docs:")]
+    pub docs_misspelt: Vec<Doc>,
+    pub users: Vec<SessionUser>,
+}
+
+/// A group whose session it is.
+#[derive(Clone, Debug, Object, Serialize)]
+#[oai(rename = "ImChatGroup")]
+pub(super) struct Group {
+    pub id: i64,
+    pub name: String,
+}
+
+/// A document that a session is about.
+#[derive(Clone, Debug, Object, Serialize)]
+#[oai(rename = "ImChatDocument")]
+pub(super) struct Doc {
+    pub doc_model: String,
+    pub doc_id: i64,
+    /// Unlike that of any other session's document.
+    pub id: i64,
+}
+
+impl Doc {
+    /// No session that is begun here has more than one document, so that the session's own id tells them apart.
+    pub(super) fn of(session: ConversationId, document: &Document) -> Self {
+        Self { doc_model: document.model.clone(), doc_id: document.id, id: session.0 }
+    }
+}
+
+/// A user in a session.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatSessionUser")]
+pub(super) struct SessionUser {
+    /// `online`, `away` or `offline`.
+    pub im_status: String,
+    pub id: i64,
+    pub name: String,
+    /// `[id, name]`
+    pub partner_id: Vec<Value>,
+    /// The last one this user wrote here: `{type, message, create_date, id}`; `false` if none.
+    pub last_message: Value,
+}
+
+/// A user.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatUser")]
+pub(super) struct User {
+    /// `online`, `away` or `offline`.
+    pub im_status: String,
+    pub id: i64,
+    pub name: String,
+}
+
+/// A user in the caller's contact list.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatContact")]
+pub(super) struct Contact {
+    /// The newest one between the two: `{type, create_date, id}`; `false` if none.
+    pub last_message: Value,
+    /// `online`, `away` or `offline`.
+    pub im_status: String,
+    pub id: i64,
+    pub name: String,
+    /// `false` if none.
+    pub email: Value,
+    pub partner_id: i64,
+}
+
+/// A message of a session.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatMessage")]
+pub(super) struct Message {
+    /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    pub create_date: String,
+    /// `[session id, uuid]`
+    pub to_id: Vec<Value>,
+    /// Exactly as sent; clients escape.
+    pub message: String,
+    /// `message`, `meta` or `money4_chat_attach_msg`; on the bus also `typing` and `read`.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub id: i64,
+    /// `[uid, name]`, or `false` where the author has no user.
+    pub from_id: Value,
+    /// `[partner id, name]`
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_partner_id: Option<Value>,
+}
+
+impl Message {
+    /// As Odoo 8's own module writes it, without `from_partner_id`.
+    pub(super) fn plain(message: &Stored, uuid: Uuid) -> Self {
+        Self {
+            create_date: odoo_time(message.created_at),
+            to_id: to_id(message.conversation, uuid),
+            message: content::text(message),
+            kind: Kind::of(message).as_str().into(),
+            id: message.id.0,
+            from_id: from_id(&message.author),
+            from_partner_id: None,
+        }
+    }
+
+    /// As the extension writes it.
+    pub(super) fn extended(message: &Stored, uuid: Uuid) -> Self {
+        let author = &message.author;
+        let partner = Value::from(vec![Value::from(author.partner.0), author.name.as_str().into()]);
+        Self { from_partner_id: Some(partner), ..Self::plain(message, uuid) }
+    }
+}
+
+/// What a session's header says in Odoo 8, and, beyond that, what the extension shows of it.
+#[derive(Clone, Debug, Object, Serialize)]
+#[oai(rename = "ImChatSessionInfo")]
+pub(super) struct SessionInfo {
+    pub uuid: String,
+    pub users: Vec<InfoUser>,
+    /// `open`, `folded` or `closed`: the caller's own.
+    pub state: String,
+    /// `active`, `favorite` or `archive`: the caller's own.
+    pub status: String,
+    pub is_read: bool,
+}
+
+/// A user in a session's header.
+#[derive(Clone, Debug, Object, Serialize)]
+#[oai(rename = "ImChatInfoUser")]
+pub(super) struct InfoUser {
+    pub id: i64,
+    pub name: String,
+    /// `online`, `away` or `offline`.
+    pub im_status: String,
+}
+
+/// How something went that is not worth an error.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "ImChatOutcome")]
+pub(super) struct Outcome {
+    /// `success` or `error`.
+    pub status: String,
+    /// The parameter that is wrong.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Outcome {
+    pub(super) fn success() -> Self {
+        Self { status: "success".into(), field: None, message: None }
+    }
+
+    pub(super) fn error(message: &str) -> Self {
+        Self { status: "error".into(), field: None, message: Some(message.into()) }
+    }
+
+    pub(super) fn error_in(field: &str, message: &str) -> Self {
+        Self { field: Some(field.into()), ..Self::error(message) }
+    }
+}
+
+pub(super) fn to_id(session: ConversationId, uuid: Uuid) -> Vec<Value> {
+    vec![session.0.into(), uuid.to_string().into()]
+}
+
+fn from_id(author: &Author) -> Value {
+    author.user.map_or(Value::Bool(false), |user| vec![Value::from(user.0), author.name.as_str().into()].into())
+}
+
+/// `[uid, name]`, or `false` for somebody without a user.
+pub(super) fn user_of(person: &Person) -> Value {
+    person.user.map_or(Value::Bool(false), |user| vec![Value::from(user.0), person.partner.name.as_str().into()].into())
+}
+
+/// The word for a status.
+pub(super) fn im_status(status: Status) -> &'static str {
+    match status {
+        Status::Online => "online",
+        Status::Away => "away",
+        Status::Offline => "offline",
+    }
+}

@@ -1,0 +1,32 @@
+use async_trait::async_trait;
+
+use super::{Postgres, PostgresTx, get};
+use crate::{Books, Result, UserId, WriteBooks};
+
+const BOOK: &str = "SELECT user_id FROM book_entries WHERE owner_id = $1 ORDER BY user_id";
+const INSERT_INTO_BOOK: &str =
+    "INSERT INTO book_entries (owner_id, user_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING";
+const DELETE_FROM_BOOK: &str = "DELETE FROM book_entries WHERE owner_id = $1 AND user_id = ANY ($2)";
+
+fn numbers(users: &[UserId]) -> Vec<i64> {
+    users.iter().map(|id| id.0).collect()
+}
+
+#[async_trait]
+impl Books for Postgres {
+    async fn book(&self, owner: UserId) -> Result<Vec<UserId>> {
+        let rows = self.rows(sqlx::query(BOOK).bind(owner.0)).await?;
+        rows.iter().map(|row| Ok(UserId(get(row, "user_id")?))).collect()
+    }
+}
+
+#[async_trait]
+impl WriteBooks for PostgresTx {
+    async fn insert_into_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(numbers(users))).await.map(drop)
+    }
+
+    async fn delete_from_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+        self.rows(sqlx::query(DELETE_FROM_BOOK).bind(owner.0).bind(numbers(users))).await.map(drop)
+    }
+}

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use storage::{Storage, UserId};
+
+use crate::people::{users, write};
+
+on_every_backend!(a_book_is_its_owners_alone, nobody_unknown_gets_into_a_book, a_picture_replaces_the_one_before);
+
+async fn a_book_is_its_owners_alone(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    write(&store, async |tx| {
+        tx.insert_into_book(ann.id, &[cat.id, ben.id]).await.unwrap();
+        tx.insert_into_book(ann.id, &[ben.id]).await.unwrap();
+        tx.insert_into_book(ben.id, &[]).await.unwrap();
+    })
+    .await;
+    assert_eq!(store.book(ann.id).await.unwrap(), [ben.id, cat.id]);
+    assert_eq!(store.book(ben.id).await.unwrap(), []);
+    write(&store, async |tx| tx.delete_from_book(ann.id, &[ben.id, ann.id, UserId(1_000)]).await.unwrap()).await;
+    assert_eq!(store.book(ann.id).await.unwrap(), [cat.id]);
+    write(&store, async |tx| tx.delete_from_book(cat.id, &[ann.id]).await.unwrap()).await;
+    assert_eq!(store.book(UserId(1_000)).await.unwrap(), []);
+}
+
+async fn nobody_unknown_gets_into_a_book(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    for (owner, user) in [(ann.id, UserId(1_000)), (UserId(1_000), ann.id)] {
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.insert_into_book(owner, &[user]).await.is_err());
+    }
+    assert_eq!(store.book(ann.id).await.unwrap(), []);
+}
+
+async fn a_picture_replaces_the_one_before(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    assert_eq!(store.picture(ann.id).await.unwrap(), None);
+    for png in [b"\x89PNG\0first".as_slice(), b"second"] {
+        write(&store, async |tx| tx.set_picture(ann.id, png).await.unwrap()).await;
+        assert_eq!(store.picture(ann.id).await.unwrap().as_deref(), Some(png));
+    }
+    assert_eq!(store.picture(ben.id).await.unwrap(), None);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.set_picture(UserId(1_000), b"nobody's").await.is_err());
+}
