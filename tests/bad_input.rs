@@ -39,7 +39,7 @@ fn fault(answer: &Answer) -> Option<String> {
 /// Those who would be logged out by their own input try without a session, and so does whoever would wait.
 fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client) -> &'a Client {
     let ends_sessions = ["/web/session/destroy", "/web/session/logout", "/web/session/authenticate"].contains(&&*route.path);
-    if ends_sessions || (route.is_poll() && given.may_wait()) { nobody } else { john }
+    if ends_sessions || given.may_wait(route) { nobody } else { john }
 }
 
 async fn attempt(client: &Client, route: &Route, given: &Given) -> Result<(), TestCaseError> {

@@ -171,8 +171,8 @@ impl Given {
     }
 
     /// Whether a poll that is given this may wait for its time to pass.
-    pub fn may_wait(&self) -> bool {
-        !matches!(self.body, Body::Params(_))
+    pub fn may_wait(&self, route: &Route) -> bool {
+        route.is_poll() && (!route.path.starts_with("/api/messaging/") || !matches!(self.body, Body::Params(_)))
     }
 
     pub fn body(&self, route: &Route) -> Vec<u8> {
