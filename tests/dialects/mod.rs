@@ -1,4 +1,5 @@
 //! What each room promises to its clients.
 
+mod im_chat;
 mod messaging;
 mod odoo;

@@ -1,0 +1,139 @@
+//! One chat, many dialects: two clients of im_chat and one of messaging in one conversation.
+
+use serde_json::{Value, json};
+
+use super::Person;
+use crate::{
+    on_every_backend,
+    support::{ADMIN, BOB, JANE, JOHN, Server},
+};
+
+/// Acts while this person's poll waits, and gives what the poll brings.
+async fn while_polling(server: &Server, person: &mut Person, act: impl Future<Output = ()>) -> Vec<Value> {
+    let (told, ()) = tokio::join!(person.poll(), async {
+        server.polls_waiting(1).await;
+        act.await;
+    });
+    told
+}
+
+/// Polls away what the log holds of the time before.
+async fn caught_up(person: &mut Person, uuid: &str) {
+    person.post(uuid, "ready").await;
+    person.hear_message("message", "ready").await;
+}
+
+on_every_backend! {
+    /// The group thread of the demo data, which has the number 2 in the messaging dialect.
+    async fn everybody_sees_messages_typing_and_reads(server) {
+        let (mut jane, mut bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
+        let john = server.log_in(JOHN).await;
+        let groups = jane.im_chat("api/get_sessions_group", json!({})).await;
+        let uuid = groups[0]["uuid"].as_str().unwrap().to_owned();
+        caught_up(&mut jane, &uuid).await;
+        caught_up(&mut bob, &uuid).await;
+        jane.hear_message("message", "ready").await;
+        let own = jane.channel();
+
+        // A message of im_chat's, in both dialects.
+        let told = while_polling(server, &mut jane, async {
+            bob.post(&uuid, "from Bob").await;
+        }).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        let message = &told[0]["message"];
+        assert_eq!((&told[0]["channel"], &message["message"], &message["type"]), (&own, &json!("from Bob"), &json!("message")));
+        assert_eq!((&message["from_id"], &message["to_id"]), (&json!([8, "Bob Wilson"]), &json!([2, uuid])));
+        let mut keys: Vec<_> = message.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["create_date", "from_id", "id", "message", "to_id", "type"], "as Odoo 8 has them");
+        let page = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await;
+        assert_eq!(page["messages"][0]["body"], "from Bob");
+        bob.hear_message("message", "from Bob").await;
+
+        // One of the messaging dialect's.
+        let told = while_polling(server, &mut jane, async {
+            john.messaging("message/send", json!({"thread_id": 2, "body": "from John"})).await;
+        }).await;
+        assert_eq!((&told[0]["message"]["message"], &told[0]["message"]["from_id"]), (&json!("from John"), &json!([4, "John Doe"])));
+        bob.hear_message("message", "from John").await;
+
+        // Typing, there and back.
+        let told = while_polling(server, &mut jane, async {
+            john.messaging("typing/start", json!({"thread_id": 2})).await;
+        }).await;
+        assert_eq!((&told[0]["message"]["type"], &told[0]["message"]["from_id"]), (&json!("typing"), &json!([4, "John Doe"])));
+        let told = while_polling(server, &mut jane, async {
+            assert!(bob.post_as(&uuid, "typing", "...").await.is_i64());
+        }).await;
+        assert_eq!((&told[0]["message"]["type"], &told[0]["message"]["message"]), (&json!("typing"), &json!("...")));
+        let typing = john.messaging("typing/status/2", json!({})).await;
+        assert_eq!(typing["typing_users"][0]["name"], "Bob Wilson");
+        let again = while_polling(server, &mut jane, async {
+            bob.post_as(&uuid, "typing", "....").await;
+        }).await;
+        assert_eq!(again[0]["message"]["message"], "....", "each time");
+
+        // Reads, there and back.
+        let last = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await["messages"][0]["id"].clone();
+        let told = while_polling(server, &mut jane, async {
+            john.messaging("message/read", json!({"message_id": last})).await;
+        }).await;
+        let read = &told[0]["message"];
+        assert_eq!((&read["type"], &read["id"], &read["from_id"]), (&json!("read"), &last, &json!([4, "John Doe"])));
+        let told = while_polling(server, &mut jane, async {
+            bob.im_chat("api/history", json!({"uuid": uuid})).await;
+        }).await;
+        assert_eq!(told[0]["message"]["from_id"], json!([8, "Bob Wilson"]));
+        let sent = john.messaging("message/send", json!({"thread_id": 2, "body": "Seen?"})).await;
+        jane.hear_message("message", "Seen?").await;
+        jane.im_chat("api/history", json!({"uuid": uuid})).await;
+        let page = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await;
+        assert_eq!((&page["messages"][0]["id"], &page["messages"][0]["is_read"]), (&sent["message_id"], &json!(true)));
+        let own_read = jane.hear("the own read", |told| told["message"]["uuid"] == *uuid).await;
+        let info = &own_read.iter().find(|told| told["message"]["uuid"] == *uuid).unwrap()["message"];
+        assert_eq!((&info["is_read"], &info["state"]), (&json!(true), &json!("open")));
+    }
+
+    /// Stored nowhere, counted nowhere.
+    async fn typing_is_no_message(server) {
+        let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
+        let uuid = jane.session_with(&bob).await;
+        let typed = jane.post_as(&uuid, "typing", "...").await;
+        let sent = jane.post(&uuid, "Hello").await;
+        assert!(typed.as_i64() < sent.as_i64());
+        assert_eq!(bob.history(&uuid).await, json!(["Hello"]));
+        let unread = bob.client.messaging("unread/count", json!({})).await;
+        assert_eq!(unread["unread_count"], 1);
+    }
+
+    /// A file of another dialect is named as JSON; one of im_chat's is a text there.
+    async fn files_of_other_dialects_are_named(server) {
+        let (admin, john) = (Person::log_in(server, ADMIN).await, server.log_in(JOHN).await);
+        let file = reqwest::multipart::Part::bytes(b"bytes".to_vec()).file_name("a.txt");
+        let form = reqwest::multipart::Form::new().part("file", file).text("thread_id", "1");
+        let request = john.request(reqwest::Method::POST, "/api/messaging/attachment/upload").multipart(form);
+        let id = crate::support::Answer::of(request).await.json()["attachment_id"].clone();
+        john.messaging("message/send", json!({"thread_id": 1, "body": "See this", "attachment_ids": [id]})).await;
+        let session = admin.im_chat("api/get_or_create_session", json!({"user_to": 4})).await;
+        let page = admin.im_chat("history", json!({"uuid": session["uuid"]})).await;
+        assert_eq!(page[0]["type"], "money4_chat_attach_msg");
+        let content: Value = serde_json::from_str(page[0]["message"].as_str().unwrap()).unwrap();
+        assert_eq!((&content["message"], &content["attachments"][0]["id"]), (&json!("See this"), &id));
+    }
+
+    /// Its own windows are everybody's own business; the session's uuid is a channel for whoever is in it.
+    async fn a_window_that_changes_is_told_to_its_owner_alone(server) {
+        let (mut jane, mut bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
+        let uuid = jane.session_with(&bob).await;
+        bob.channels = vec![json!(uuid), json!("91e03d34-1929-4a02-9486-4c3e708686b3"), json!(["odoo2", "im_chat.session", 6])];
+        jane.call_kw("im_chat.session", "update_state", json!([uuid, "folded"])).await;
+        let told = jane.poll().await;
+        assert_eq!(told.len(), 1);
+        assert_eq!((&told[0]["channel"], &told[0]["message"]["state"]), (&jane.channel(), &json!("folded")));
+        jane.post(&uuid, "Hello").await;
+        let told = bob.poll().await;
+        let channels: Vec<_> = told.iter().map(|told| &told["channel"]).collect();
+        assert_eq!(channels, [&json!(uuid), &bob.channel()], "{told:?}");
+        assert_eq!(told[0]["message"], told[1]["message"]);
+    }
+}

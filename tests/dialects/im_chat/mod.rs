@@ -1,0 +1,110 @@
+//! The room of im_chat, its address book, and the bus: `/im_chat/*` and `/longpolling/*`.
+
+mod administration;
+mod bus;
+mod live;
+mod methods;
+mod outsiders;
+mod presence;
+mod seed;
+mod sessions;
+mod starting;
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server};
+
+/// A user's client of this dialect, which listens on the bus as published ones do.
+struct Person {
+    client: Client,
+    uid: i64,
+    /// The largest id seen so far.
+    last: i64,
+    /// Uuids listened to beside the own channel.
+    channels: Vec<Value>,
+    /// All ids seen.
+    seen: HashSet<i64>,
+}
+
+impl Person {
+    async fn log_in(server: &Server, login: &str) -> Self {
+        let client = server.log_in(login).await;
+        let info = client.result("/web/session/get_session_info", json!({})).await;
+        Self { client, uid: info["uid"].as_i64().unwrap(), last: 0, channels: Vec::new(), seen: HashSet::new() }
+    }
+
+    async fn im_chat(&self, route: &str, params: Value) -> Value {
+        self.client.result(&format!("/im_chat/{route}"), params).await
+    }
+
+    /// The session with a user, about nothing.
+    async fn session_with(&self, other: &Self) -> String {
+        let session = self.im_chat("api/get_or_create_session", json!({"user_to": other.uid})).await;
+        session["uuid"].as_str().unwrap().to_owned()
+    }
+
+    async fn post(&self, uuid: &str, text: &str) -> Value {
+        self.post_as(uuid, "message", text).await
+    }
+
+    async fn post_as(&self, uuid: &str, kind: &str, text: &str) -> Value {
+        let params = json!({"uuid": uuid, "message_type": kind, "message_content": text});
+        self.im_chat("post", params).await
+    }
+
+    /// The texts of a session, newest first.
+    async fn history(&self, uuid: &str) -> Value {
+        let history = self.im_chat("history", json!({"uuid": uuid, "limit": 100})).await;
+        match history.as_array() {
+            Some(messages) => messages.iter().map(|message| message["message"].clone()).collect(),
+            None => history,
+        }
+    }
+
+    async fn call_kw(&self, model: &str, method: &str, args: Value) -> Value {
+        let params = json!({"model": model, "method": method, "args": args, "kwargs": {}});
+        self.client.call("/web/dataset/call_kw", params).await
+    }
+
+    /// One poll, with what every one must keep: ids rise, and none comes twice.
+    async fn poll(&mut self) -> Vec<Value> {
+        let params = json!({"channels": self.channels, "last": self.last, "options": {"im_presence": true}});
+        let answer = self.client.result("/longpolling/poll", params).await;
+        let told = answer.as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+        for notification in &told {
+            let id = notification["id"].as_i64().unwrap();
+            assert!(id > self.last, "{id} after {}: {answer}", self.last);
+            assert!(self.seen.insert(id), "{id} comes twice: {answer}");
+            self.last = id;
+        }
+        told
+    }
+
+    /// Polls until a notification fits, and gives what came up to there.
+    async fn hear(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut heard = Vec::new();
+        loop {
+            let told = self.poll().await;
+            assert!(!told.is_empty(), "{what} does not come, but {heard:?}");
+            heard.extend(told);
+            if heard.iter().any(&fits) {
+                return heard;
+            }
+        }
+    }
+
+    /// Polls until a message of this type and text comes on the own channel, and gives it.
+    async fn hear_message(&mut self, kind: &str, text: &str) -> Value {
+        let own = self.channel();
+        let fits =
+            move |told: &Value| told["channel"] == own && told["message"]["type"] == kind && told["message"]["message"] == text;
+        let heard = self.hear(text, &fits).await;
+        heard.into_iter().find(fits).unwrap()["message"].clone()
+    }
+
+    fn channel(&self) -> Value {
+        json!(["odoo2", "im_chat.session", self.uid])
+    }
+}
