@@ -90,7 +90,7 @@ on_every_backend! {
         let page = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await;
         assert_eq!((&page["messages"][0]["id"], &page["messages"][0]["is_read"]), (&sent["message_id"], &json!(true)));
         let own_read = jane.hear("the own read", |told| told["message"]["uuid"] == *uuid).await;
-        let info = &own_read.iter().find(|told| told["message"]["uuid"] == *uuid).unwrap()["message"];
+        let info = &own_read["message"];
         assert_eq!((&info["is_read"], &info["state"]), (&json!(true), &json!("open")));
     }
 

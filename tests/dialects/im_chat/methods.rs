@@ -27,8 +27,7 @@ on_every_backend! {
         jane.call_kw("im_chat.session", "add_user", json!([uuid, john.uid])).await;
         let own = john.channel();
         let heard = john.hear("being brought in", |told| told["channel"] == own && told["message"]["uuid"] == uuid).await;
-        let info = &heard.iter().find(|told| told["message"]["uuid"] == uuid).unwrap()["message"];
-        assert_eq!(info["users"].as_array().unwrap().len(), 3);
+        assert_eq!(heard["message"]["users"].as_array().unwrap().len(), 3);
         let joined = john.hear_message("meta", "John Doe joined the conversation.").await;
         let id = &joined["to_id"][0];
         let shown = john.call_kw("im_chat.session", "session_info", json!([[id]])).await;

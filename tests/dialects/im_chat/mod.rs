@@ -10,7 +10,7 @@ mod seed;
 mod sessions;
 mod starting;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -26,13 +26,22 @@ struct Person {
     channels: Vec<Value>,
     /// All ids seen.
     seen: HashSet<i64>,
+    /// What came and was not looked at yet.
+    waiting: VecDeque<Value>,
 }
 
 impl Person {
     async fn log_in(server: &Server, login: &str) -> Self {
         let client = server.log_in(login).await;
         let info = client.result("/web/session/get_session_info", json!({})).await;
-        Self { client, uid: info["uid"].as_i64().unwrap(), last: 0, channels: Vec::new(), seen: HashSet::new() }
+        Self {
+            client,
+            uid: info["uid"].as_i64().unwrap(),
+            last: 0,
+            channels: Vec::new(),
+            seen: HashSet::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     async fn im_chat(&self, route: &str, params: Value) -> Value {
@@ -82,26 +91,25 @@ impl Person {
         told
     }
 
-    /// Polls until a notification fits, and gives what came up to there.
-    async fn hear(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut heard = Vec::new();
+    /// Polls until a notification fits, and gives it. What came before it is passed over, what came with it is kept.
+    async fn hear(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let told = self.poll().await;
-            assert!(!told.is_empty(), "{what} does not come, but {heard:?}");
-            heard.extend(told);
-            if heard.iter().any(&fits) {
-                return heard;
+            while let Some(told) = self.waiting.pop_front() {
+                if fits(&told) {
+                    return told;
+                }
             }
+            let told = self.poll().await;
+            assert!(!told.is_empty(), "{what} does not come");
+            self.waiting.extend(told);
         }
     }
 
     /// Polls until a message of this type and text comes on the own channel, and gives it.
     async fn hear_message(&mut self, kind: &str, text: &str) -> Value {
         let own = self.channel();
-        let fits =
-            move |told: &Value| told["channel"] == own && told["message"]["type"] == kind && told["message"]["message"] == text;
-        let heard = self.hear(text, &fits).await;
-        heard.into_iter().find(fits).unwrap()["message"].clone()
+        let fits = |told: &Value| told["channel"] == own && told["message"]["type"] == kind && told["message"]["message"] == text;
+        self.hear(text, fits).await["message"].take()
     }
 
     fn channel(&self) -> Value {
