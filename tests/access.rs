@@ -55,6 +55,8 @@ struct Scene {
     file: i64,
     /// A thread of the outsider's own.
     own: i64,
+    /// The thread, as im_chat names it.
+    uuid: String,
 }
 
 const DENIED: Outcome = Outcome::Refused("Access denied");
@@ -69,6 +71,18 @@ fn nothing(_: &Scene) -> Value {
 
 fn thread(scene: &Scene) -> Value {
     json!({"thread_id": scene.thread, "timeout": 0})
+}
+
+fn session(scene: &Scene) -> Value {
+    json!({"uuid": scene.uuid, "message_type": "message", "message_content": "let me in", "new_status": "archive"})
+}
+
+fn no_session() -> Value {
+    json!({"status": "error", "field": "uuid", "message": "Session does not exist"})
+}
+
+fn not_valid() -> Value {
+    json!({"status": "error", "message": "input parameters are not valid"})
 }
 
 fn read_users(_: &Scene) -> Value {
@@ -153,6 +167,29 @@ fn table() -> Vec<Entry> {
         entry("POST /api/messaging/typing/status/{id}", Session, nothing, DENIED),
         entry("POST /api/messaging/presence/update", Session, |_| json!({"status": "online"}), Silent),
         entry("POST /api/messaging/presence/status", Session, |_| json!({"partner_ids": [2, 4]}), Silent),
+        entry("POST /im_chat/api/get_or_create_session", Session, |_| json!({"user_to": 4}), Silent),
+        entry("POST /im_chat/api/get_or_create_session_group", Session, |_| json!({"group": 3}), Silent),
+        entry("POST /im_chat/api/get_sessions", Session, nothing, Silent),
+        entry("POST /im_chat/api/get_sessions_group", Session, nothing, Silent),
+        entry("POST /im_chat/api/change_session_status", Session, session, Outcome::Result(no_session)),
+        entry("POST /im_chat/api/user_chat_ab/get_all_users", Session, nothing, Silent),
+        entry("POST /im_chat/api/user_chat_ab/get_users_from_book", Session, nothing, Silent),
+        entry("POST /im_chat/api/user_chat_ab/add_users", Session, |_| json!({"user_ids": [4]}), Silent),
+        entry("POST /im_chat/api/user_chat_ab/remove_users", Session, |_| json!({"user_ids": [4]}), Silent),
+        entry(
+            "POST /im_chat/api/user_chat_ab/add_partner",
+            Session,
+            |_| json!({"parent_partner_id": 5, "child_partner_id": 9}),
+            Outcome::Result(not_valid),
+        ),
+        entry("POST /im_chat/api/init", Session, |_| json!({"name": ""}), Silent),
+        entry("POST /im_chat/api/history", Session, session, Outcome::Result(|| json!([]))),
+        entry("POST /im_chat/history", Session, session, Outcome::Result(|| json!(false))),
+        entry("POST /im_chat/post", Session, session, Outcome::Result(|| json!(false))),
+        entry("POST /im_chat/init", Session, nothing, Silent),
+        entry("GET /im_chat/image/{uuid}/{uid}", Open, nothing, Nothing),
+        entry("POST /longpolling/poll", Session, |scene| json!({"channels": [scene.uuid], "last": 1}), Silent),
+        entry("POST /longpolling/im_status", Session, |_| json!({"partner_ids": [3, 5]}), Silent),
     ]
 }
 
@@ -181,7 +218,12 @@ impl Scene {
         let draft = json!({"thread_id": thread, "body": "hush body", "attachment_ids": [file]});
         let message = id(&admin.messaging("message/send", draft).await, "message_id");
         let own = id(&bob.messaging("thread/create", json!({"name": "my own"})).await, "thread_id");
-        Self { thread, message, file, own }
+        // Whoever polls the bus from its beginning is told of this at once.
+        bob.messaging("message/send", json!({"thread_id": own, "body": "my own"})).await;
+        let sessions = admin.result("/im_chat/api/get_sessions", json!({"user_to": 4})).await;
+        let theirs = sessions.as_array().into_iter().flatten().find(|session| session.to_string().contains(SECRET));
+        let uuid = theirs.and_then(|session| session["uuid"].as_str()).expect("a thread is a session").to_owned();
+        Self { thread, message, file, own, uuid }
     }
 
     /// Asks for what is of others.
@@ -323,7 +365,7 @@ with_every_backend! {
     async fn what_is_not_there_is_not_found(backend) {
         let mut server = Server::demo(backend).await;
         let bob = server.log_in(BOB).await;
-        let missing = Scene { thread: 987_654, message: 987_654, file: 987_654, own: 987_654 };
+        let missing = Scene { thread: 987_654, message: 987_654, file: 987_654, own: 987_654, uuid: String::new() };
         for (route, entry) in entries(&server).await {
             if !matches!(entry.outsider, Outcome::Refused(_)) {
                 continue;

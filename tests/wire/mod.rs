@@ -71,7 +71,7 @@ fn recording() -> Vec<Record> {
 }
 
 async fn answers_as_recorded(backend: Backend) {
-    let server = Server::builder(backend).set("DATABASE", "peer").start().await;
+    let server = Server::builder(backend).set("DATABASE", "peer").set("IM_CHAT__POLL_SECONDS", 1).start().await;
     let mut replay = Replay::start(&server).await;
     let mut wrong = Vec::new();
     for record in recording() {
