@@ -24,8 +24,8 @@ const FILL: &str = "
         SELECT sha256(int8send(n)), n + 5000, now(), now() FROM generate_series(1, 5000) n;
     INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, last_message_id, last_message_at)
         SELECT n, gen_random_uuid(), 'group', 'group', '', now(), 6, n + 50000, now() FROM generate_series(1, 10000) n;
-    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after)
-        SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0
+    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
+        SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0, (p - 1) * 10000 + c
         FROM generate_series(1, 10000) c, generate_series(1, 4) p;
     INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, created_at)
         SELECT (s - 1) * 10000 + c, c, s, 1 + (c * 7 + 911 * (1 + s % 4)) % 5000, 'text', 'hello', false, 'k' || s,
@@ -87,7 +87,7 @@ fn session_key() -> SessionKey {
 }
 
 async fn read(storage: &Postgres, round: i64) {
-    use storage::{Conversations, Messages, Sessions, Users};
+    use storage::{Conversations, Directory, Document, GroupId, Messages, Sessions, Users};
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     storage.session(session_key()).await.unwrap();
@@ -99,6 +99,16 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.people_in(&[conversation]).await.unwrap().len(), 4);
     assert!(!storage.inbox(partner, InboxFilter::default()).await.unwrap().is_empty());
     storage.unread_totals(partner).await.unwrap();
+    let other = storage.participant_ids(conversation).await.unwrap()[0];
+    for about in [None, Some(&Document { model: "sale.order".to_owned(), id: round })] {
+        storage.direct_conversation((partner, other), about).await.unwrap();
+        storage.group_conversation(GroupId(1 + round % 10), about).await.unwrap();
+    }
+    assert_eq!(storage.conversation_uuids(&[conversation]).await.unwrap().len(), 1);
+    assert_eq!(storage.conversations_by_uuid(&[uuid::Uuid::nil()]).await.unwrap(), []);
+    assert_eq!(storage.messages_at(&[(conversation, 3), (conversation, 4)]).await.unwrap().len(), 2);
+    assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)]).await.unwrap().len(), 8);
+    assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(0));
     storage.conversations_with_news(partner, Utc::now()).await.unwrap();
     assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
     let pages = [
