@@ -12,7 +12,7 @@ pub struct Route {
 
 impl Route {
     pub fn is_poll(&self) -> bool {
-        self.path.contains("/poll/")
+        self.path.contains("/poll/") || self.path.ends_with("/poll")
     }
 
     /// The path with `value` wherever something is to be put in.
