@@ -3,6 +3,8 @@
 
 mod given;
 
+use std::time::Duration;
+
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     on_every_backend,
-    support::{Answer, Backend, Client, JOHN, RawConnection, Route, Server},
+    support::{ADMIN, Answer, Backend, Client, JOHN, RawConnection, Route, Server},
     with_every_backend,
 };
 use given::Given;
@@ -42,13 +44,13 @@ fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client
     if ends_sessions || given.may_wait(route) { nobody } else { john }
 }
 
-async fn attempt(client: &Client, route: &Route, given: &Given) -> Result<(), TestCaseError> {
+async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> Result<(), TestCaseError> {
     let method = Method::from_bytes(route.method.as_bytes()).expect("the document holds methods");
     let mut request = client.request(method, &route.path_with(given.in_path()));
     if let Some(kind) = given.content_type(route.path.ends_with("/upload")) {
         request = request.header(CONTENT_TYPE, kind);
     }
-    let response = request.body(given.body(route)).send().await;
+    let response = request.body(given.body(route, uuid)).send().await;
     let response = response.map_err(|error| TestCaseError::fail(format!("{route}: no answer: {error:?}")))?;
     let (status, headers) = (response.status(), response.headers().clone());
     // A file may be anything; nothing else is.
@@ -68,6 +70,7 @@ async fn is_well(server: &Server, john: &Client) {
 
 async fn generous(backend: Backend) -> Server {
     Server::builder(backend)
+        .set("IM_CHAT__POLL_SECONDS", 1)
         .set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1_000_000)
         .set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000_000)
         .set("LIMITS__BODY_BYTES", 32 * 1024 * 1024)
@@ -81,6 +84,8 @@ with_every_backend! {
         let mut server = generous(backend).await;
         let routes: Vec<_> = server.routes().await.into_iter().filter(|route| route.path != "/metrics").collect();
         let (john, nobody) = (server.log_in(JOHN).await, server.client());
+        let session = john.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
+        let uuid = session["uuid"].as_str().expect("a session has a uuid").to_owned();
         let (trying, handle) = (john.clone(), Handle::current());
         let outcome = tokio::task::spawn_blocking(move || {
             let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
@@ -88,7 +93,7 @@ with_every_backend! {
             let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
             let strategy = (proptest::sample::select(routes), given::any());
             let outcome = runner.run(&strategy, |(route, given)| {
-                handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given))
+                handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given, &uuid))
             });
             outcome.map_err(|error| error.to_string())
         });
@@ -115,6 +120,23 @@ with_every_backend! {
             let answer = john.post(&format!("/api/messaging/{route}"), &json!({"id": 1, "params": params})).await;
             assert_eq!(fault(&answer), None, "{route} with a huge {name}");
         }
+        let session = john.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
+        for (route, kind, name) in [
+            ("post", "message", "message_content"),
+            ("post", "typing", "message_content"),
+            ("post", "message", "message_type"),
+            ("post", "message", "uuid"),
+            ("history", "message", "last_id"),
+            ("api/init", "message", "name"),
+            ("api/get_or_create_session", "message", "doc_model"),
+            ("api/change_session_status", "message", "new_status"),
+            ("api/user_chat_ab/add_users", "message", "user_ids"),
+        ] {
+            let mut params = json!({"uuid": session["uuid"], "message_type": kind, "user_to": 2, "doc_id": 1});
+            params[name] = huge.as_str().into();
+            let answer = john.post(&format!("/im_chat/{route}"), &json!({"id": 1, "params": params})).await;
+            assert_eq!(fault(&answer), None, "{route} with a huge {name} of a {kind}");
+        }
         for name in ["db", "login", "password"] {
             let mut params = json!({"db": "odoo2", "login": "nobody", "password": "none"});
             params[name] = huge.as_str().into();
@@ -130,6 +152,25 @@ with_every_backend! {
 }
 
 on_every_backend! {
+    /// Whoever claims to have seen the largest number there is hears what comes next all the same.
+    async fn a_poll_beyond_all_ids_is_answered(server) {
+        let (john, admin) = (server.log_in(JOHN).await, server.log_in(ADMIN).await);
+        let session = john.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
+        let typing = json!({"uuid": session["uuid"], "message_type": "typing", "message_content": "..."});
+        let poll = john.result("/longpolling/poll", json!({"channels": [], "last": i64::MAX}));
+        let type_on = async {
+            loop {
+                assert!(admin.result("/im_chat/post", typing.clone()).await.is_i64());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let told = tokio::select! { told = poll => told, () = type_on => unreachable!("it goes on") };
+        assert_eq!(told[0]["message"]["type"], "typing", "{told}");
+        let heard = told[0]["id"].as_i64().expect("ids are numbers");
+        assert!(heard < i64::MAX, "a client can go on from there");
+        is_well(server, &john).await;
+    }
+
     /// The form ends in its middle: in the file, in a name, before anything; with the request ended or only the
     /// connection.
     async fn half_a_form_is_answered(server) {

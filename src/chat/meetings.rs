@@ -10,6 +10,9 @@ use uuid::Uuid;
 use super::{Chat, Error, Result, Thing, storable};
 use crate::{auth::Caller, clock};
 
+/// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
+const LONGEST_MODEL: usize = 256;
+
 /// What makes a conversation the one.
 struct Meeting<'a> {
     who: Who,
@@ -138,7 +141,13 @@ impl Chat {
     }
 
     fn about_something_storable(&self, about: Option<&Document>) -> Result<()> {
-        about.map_or(Ok(()), |document| storable("doc_model", &document.model))
+        let Some(document) = about else { return Ok(()) };
+        storable("doc_model", &document.model)?;
+        if document.model.len() > LONGEST_MODEL {
+            let reason = format!("must not be longer than {LONGEST_MODEL} bytes").into();
+            return Err(Error::Invalid { field: "doc_model", reason });
+        }
+        Ok(())
     }
 }
 

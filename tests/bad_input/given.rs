@@ -35,6 +35,23 @@ const NAMES: &[&str] = &[
     "fields",
     "domain",
     "order",
+    "uuid",
+    "last",
+    "last_id",
+    "last_ID",
+    "channels",
+    "options",
+    "user_to",
+    "doc_id",
+    "doc_model",
+    "group",
+    "state",
+    "new_status",
+    "user_ids",
+    "parent_partner_id",
+    "child_partner_id",
+    "message_type",
+    "message_content",
     "unknown",
     "",
     "\\u0000",
@@ -91,6 +108,13 @@ const VALUES: &[&str] = &[
     "\"search_read\"",
     "\"execute_kw\"",
     "\"object\"",
+    "\"im_chat.session\"",
+    "\"session_get\"",
+    "\"add_user\"",
+    "\"folded\"",
+    "[[\"odoo2\",\"im_chat.presence\"]]",
+    "{\"im_presence\":true,\"bus_inactivity\":-1}",
+    "{\"bus_inactivity\":18446744073709551615}",
     "\"common\"",
     "[]",
     "{}",
@@ -107,6 +131,9 @@ const VALUES: &[&str] = &[
 
 /// What a poll may be told of its time without waiting.
 const AT_ONCE: &[&str] = &["0", "-1", "\"0\"", "-1e400", "[]", "{}", "\"x\"", "1.5"];
+
+/// What can be posted to a session of im_chat.
+const KINDS: &[&str] = &["message", "typing", "meta", "money4_chat_attach_msg"];
 
 const IN_PATHS: &[&str] = &[
     "1",
@@ -175,13 +202,20 @@ impl Given {
         route.is_poll() && (!route.path.starts_with("/api/messaging/") || !matches!(self.body, Body::Params(_)))
     }
 
-    pub fn body(&self, route: &Route) -> Vec<u8> {
+    /// `uuid` is that of a session of im_chat which whoever asks is in.
+    pub fn body(&self, route: &Route, uuid: &str) -> Vec<u8> {
         match &self.body {
             _ if route.method == "GET" => Vec::new(),
             Body::Bytes(bytes) => bytes.clone(),
             Body::Json(text) => text.clone().into_bytes(),
             Body::Params(params) => {
-                let mut members: Vec<_> = params.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                let mut members = Vec::new();
+                if route.path.starts_with("/im_chat/") {
+                    // What comes later counts.
+                    let kind = KINDS[params.len() % KINDS.len()];
+                    members.push(format!("\"uuid\":\"{uuid}\",\"message_type\":\"{kind}\""));
+                }
+                members.extend(params.iter().map(|(name, value)| format!("\"{name}\":{value}")));
                 if route.is_poll() {
                     let at_once = AT_ONCE[params.len() % AT_ONCE.len()];
                     members.push(format!("\"timeout\":{at_once}"));

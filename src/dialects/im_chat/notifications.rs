@@ -84,7 +84,7 @@ impl Listener<'_> {
         let mut id = told.last().map_or(self.last, |last: &Notification| last.id);
         for signal in &batch.signals {
             for (channel, message) in self.pass_on(signal, &known).await? {
-                id = (id + 1).clamp(upto.0 * STRIDE + SIGNALS, upto.0 * STRIDE + STRIDE - 1);
+                id = id.saturating_add(1).clamp(upto.0 * STRIDE + SIGNALS, upto.0 * STRIDE + STRIDE - 1);
                 told.push(Notification { id, channel, message });
             }
         }
