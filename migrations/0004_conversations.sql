@@ -12,7 +12,9 @@ CREATE TABLE conversations (
     group_id bigint REFERENCES groups,
     last_seq bigint NOT NULL DEFAULT 0,
     last_message_id bigint,
-    last_message_at timestamptz
+    last_message_at timestamptz,
+    -- How far anybody who has left had read: what was read stays read.
+    left_seen_seq bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 
 -- Records of other systems that a conversation is about. Models sort by their bytes, on every server alike.
@@ -31,6 +33,8 @@ CREATE TABLE participants (
     window_state text NOT NULL DEFAULT 'open' CHECK (window_state IN ('open', 'folded', 'closed')),
     shelf text NOT NULL DEFAULT 'active' CHECK (shelf IN ('active', 'favorite', 'archive')),
     read_seq bigint NOT NULL,
+    -- The same, but 0 until it has read something itself: whoever joins has not read what was there before.
+    seen_seq bigint NOT NULL DEFAULT 0,
     -- How many messages with a seq above read_seq the partner wrote itself.
     own_after bigint NOT NULL DEFAULT 0 CHECK (own_after >= 0),
     PRIMARY KEY (conversation_id, partner_id)
@@ -38,4 +42,4 @@ CREATE TABLE participants (
 
 CREATE INDEX participants_of_partner ON participants (partner_id, conversation_id);
 -- How far anybody but one has read: at most two entries of this.
-CREATE INDEX participants_by_read ON participants (conversation_id, read_seq DESC, partner_id);
+CREATE INDEX participants_by_seen ON participants (conversation_id, seen_seq DESC, partner_id);

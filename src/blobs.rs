@@ -1,6 +1,6 @@
 //! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -64,7 +64,6 @@ impl Blobs {
         &self,
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
-        pause: Duration,
     ) -> Result<Stored> {
         let object = format!("attachments/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
@@ -73,7 +72,7 @@ impl Blobs {
         let mut mimetype = None;
         let mut size: u64 = 0;
         let broken = || Error::Invalid { field: "file", reason: "did not arrive whole".into() };
-        while let Some(piece) = tokio::time::timeout(pause, bytes.next()).await.map_err(|_| broken())? {
+        while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|_| broken())?;
             size += piece.len() as u64;
             if size > limit_bytes {

@@ -190,6 +190,30 @@ pub struct Flags {
     pub log_format: Option<String>,
 }
 
+/// The settings that are lists; in the environment their members stand between commas.
+const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    No,
+    Only,
+}
+
+/// The environment's settings. Only lists are parsed here: a database called `007` must not become a number on its way.
+fn environment(lists: Lists) -> Environment {
+    let variables = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let is_list = |key: &str| LISTS.iter().any(|(list, _)| list.eq_ignore_ascii_case(key));
+    let variables = variables.filter(|(key, _)| is_list(key) == (lists == Lists::Only)).collect();
+    let environment = Environment::with_prefix("DRAGOMAN").prefix_separator("__").separator("__").source(Some(variables));
+    match lists {
+        Lists::No => environment,
+        Lists::Only => {
+            let parsed = environment.try_parsing(true).list_separator(",");
+            LISTS.iter().fold(parsed, |environment, (_, key)| environment.with_list_parse_key(key))
+        }
+    }
+}
+
 const DEFAULTS: &str = include_str!("defaults.toml");
 const FILE: &str = "dragoman.toml";
 
@@ -200,15 +224,11 @@ impl Config {
             Some(path) => File::from(path).format(FileFormat::Toml),
             None => File::new(FILE, FileFormat::Toml).required(false),
         };
-        let environment = Environment::with_prefix("DRAGOMAN")
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("cors.origins")
-            .with_list_parse_key("proxies");
-        let sources =
-            Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).add_source(file).add_source(environment);
+        let sources = Sources::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .add_source(file)
+            .add_source(environment(Lists::No))
+            .add_source(environment(Lists::Only));
         Self::build(sources, flags).map_err(|error| error.to_string().replace('\n', " "))?.checked()
     }
 

@@ -12,6 +12,7 @@ use std::{
 
 use storage::{Event, Fact, PartnerId, PasswordHash, Presence, Role, SessionKey, Storage, Topic, User, UserChange, UserId};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use attempts::AttemptLimits;
@@ -37,6 +38,8 @@ pub struct Caller {
     pub role: Role,
     pub language: String,
     pub time_zone: String,
+    /// Cancelled once the session that the caller came with has ended; whoever waits for the caller ends as well.
+    pub ended: CancellationToken,
 }
 
 impl Caller {
@@ -51,6 +54,7 @@ impl Caller {
             role: user.role,
             language: user.language,
             time_zone: user.time_zone,
+            ended: CancellationToken::new(),
         }
     }
 }
@@ -126,12 +130,19 @@ impl Auth {
         from: IpAddr,
         presented: Option<&SessionId>,
     ) -> Result<(SessionId, Arc<Login>)> {
+        // Taken before the user is read: what changes the user from now on keeps this login from being remembered.
+        let generation = self.0.sessions.generation();
         let user = self.user(login, password, from).await?;
         let id = SessionId::random();
         let key = id.key();
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
         let mut tx = self.0.storage.begin().await?;
+        // Checking the password took its time, in which the user may have got another one, or been deactivated.
+        let unchanged = |now: &User| now.active && now.password == user.password;
+        if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
+            return Err(Error::Denied);
+        }
         tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
         if let Some(presented) = presented.map(SessionId::key)
             && tx.delete_session(presented).await?.is_some()
@@ -143,7 +154,7 @@ impl Auth {
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(Presence { partner, set: None, last_seen: now }).await?;
         let login = Arc::new(Login::new(Caller::of(user), key, now, None));
-        self.0.sessions.remember(Arc::clone(&login), self.0.sessions.generation());
+        self.0.sessions.remember(Arc::clone(&login), generation);
         Ok((id, login))
     }
 
@@ -166,15 +177,20 @@ impl Auth {
         let user = user.filter(|user| user.active);
         let hash = user.as_ref().map(|user| &user.password);
         let verdict = self.0.passwords.verify(password, hash).await?;
-        let Some(user) = user.filter(|_| verdict.right) else {
+        let Some(mut user) = user.filter(|_| verdict.right) else {
             attempt.failed();
             return Err(Error::Denied);
         };
         if verdict.outdated {
             let renewed = self.0.passwords.hash(password).await?;
             let mut tx = self.0.storage.begin().await?;
-            tx.update_user(user.id, UserChange { password: Some(renewed), ..UserChange::default() }).await?;
-            tx.commit().await?;
+            // Not if somebody has set another one meanwhile.
+            if tx.lock_user(user.id).await?.is_some_and(|now| now.password == user.password) {
+                let change = UserChange { password: Some(renewed.clone()), ..UserChange::default() };
+                tx.update_user(user.id, change).await?;
+                tx.commit().await?;
+                user.password = renewed;
+            }
         }
         Ok(user)
     }

@@ -166,7 +166,9 @@ impl Sessions {
 
     pub(super) fn forget(&self, key: SessionKey) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.remembered.remove(&key);
+        if let Some((_, login)) = self.remembered.remove(&key) {
+            login.ended.cancel();
+        }
     }
 
     pub(super) fn forget_hex(&self, hexadecimal: &str) {
@@ -177,7 +179,13 @@ impl Sessions {
 
     pub(super) fn forget_user(&self, user: UserId) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.remembered.retain(|_, login| login.user != user);
+        self.remembered.retain(|_, login| {
+            let ends = login.user == user;
+            if ends {
+                login.ended.cancel();
+            }
+            !ends
+        });
     }
 
     async fn flush(&self, storage: &dyn Storage) {

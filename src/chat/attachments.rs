@@ -35,7 +35,7 @@ impl Drop for Received {
 impl Chat {
     /// Takes in the bytes of a file, piece by piece; fails as soon as they are too many.
     pub async fn receive(&self, bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin) -> Result<Received> {
-        let stored = self.0.blobs.put(bytes, self.0.rules.upload_bytes, self.0.rules.upload_pause).await?;
+        let stored = self.0.blobs.put(bytes, self.0.rules.upload_bytes).await?;
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: false })
     }
 

@@ -16,6 +16,7 @@ pub enum Since {
 /// All that concerns one person, in the order of the log, with signals. Holds one of its places for waiting.
 pub struct Bus {
     feed: Feed,
+    caller: Caller,
     requests: Lifecycle,
     _place: Place,
 }
@@ -29,19 +30,15 @@ impl Chat {
             Since::Time(time) => self.visit("position_at", self.0.storage.position_at(time)).await?,
         };
         let feed = self.follow_with_signals(Scope::Partner(caller.partner), Some(after));
-        Ok(Bus { feed, requests: self.0.requests.clone(), _place: place })
+        Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }
 
 impl Bus {
-    /// What there is, as soon as there is something; `None` at the deadline or when the server stops.
+    /// What there is, as soon as there is something; `None` at the deadline or when the server stops. Fails once the
+    /// listener's session has ended.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Batch>> {
-        tokio::select! {
-            biased;
-            batch = self.feed.next() => batch.map(Some),
-            () = tokio::time::sleep_until(deadline) => Ok(None),
-            () = self.requests.stopping() => Ok(None),
-        }
+        self.feed.next_for(&self.caller, &self.requests, deadline).await
     }
 
     /// Everything up to here was given.

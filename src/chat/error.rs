@@ -14,6 +14,9 @@ pub enum Thing {
 pub enum Error {
     #[error("no such {0:?}")]
     NotFound(Thing),
+    /// The session that the caller came with has ended meanwhile.
+    #[error("no longer logged in")]
+    Ended,
     /// It is there, but not for this caller.
     #[error("access denied")]
     Forbidden,

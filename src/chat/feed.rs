@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
 use storage::{Position, Scope, Storage};
+use tokio::time::Instant;
 
 use super::{
-    error::Result,
+    error::{Error, Result},
     hub::{Hub, Listener, Recent, Told},
     signals::Signal,
 };
+use crate::{auth::Caller, lifecycle::Lifecycle};
 
 /// How many events one read of the log brings at most.
 const LOG_PAGE: usize = 500;
@@ -70,6 +72,18 @@ impl Feed {
             if !batch.events.is_empty() || !batch.signals.is_empty() {
                 return Ok(batch);
             }
+        }
+    }
+
+    /// As [`Feed::next`], but gives nothing at the deadline or when `requests` stop, and fails once the caller's session
+    /// has ended: nobody goes on listening after that.
+    pub(super) async fn next_for(&mut self, caller: &Caller, requests: &Lifecycle, deadline: Instant) -> Result<Option<Batch>> {
+        tokio::select! {
+            biased;
+            () = caller.ended.cancelled() => Err(Error::Ended),
+            batch = self.next() => batch.map(Some),
+            () = tokio::time::sleep_until(deadline) => Ok(None),
+            () = requests.stopping() => Ok(None),
         }
     }
 

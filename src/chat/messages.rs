@@ -1,11 +1,14 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use storage::{
     AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Page, Scope, Seen, Topic,
 };
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, storable};
+use super::{Chat, Error, Result, Told, storable};
 use crate::{auth::Caller, clock};
 
 /// How many messages one answer of a waiting poll carries at most.
@@ -16,7 +19,7 @@ const POLL_PAGE: usize = 100;
 pub struct Draft {
     pub message_type: MessageType,
     pub body: String,
-    /// The sender's own uploads, in the order in which they are shown.
+    /// The sender's own uploads, in the order in which they are shown; each counts once.
     pub attachments: Vec<AttachmentId>,
     /// With it, sending again stores nothing new and gives the first answer.
     pub client_key: Option<String>,
@@ -25,8 +28,10 @@ pub struct Draft {
 impl Chat {
     /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
     /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
-    pub async fn send(&self, caller: &Caller, to: ConversationId, draft: Draft) -> Result<Message> {
+    pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Message> {
         storable("body", &draft.body)?;
+        let mut named = HashSet::new();
+        draft.attachments.retain(|id| named.insert(*id));
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
@@ -62,13 +67,14 @@ impl Chat {
             let page = Page::After { id: after, limit: POLL_PAGE };
             return self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await;
         }
-        let _place = self.take_place(caller)?;
+        let _place = self.take_place_until(caller, deadline)?;
         loop {
-            let events = tokio::select! {
-                batch = feed.next() => batch?.events,
-                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
-                () = self.0.requests.stopping() => return Ok(Vec::new()),
-            };
+            let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
+            let events = batch.events;
+            let left = |told: &Arc<Told>| matches!(&told.event.fact, Fact::ParticipantLeft { partner, .. } if *partner == caller.partner);
+            if events.iter().any(left) {
+                return Err(Error::Forbidden);
+            }
             let news: Vec<_> = events
                 .iter()
                 .filter_map(|told| match &told.event.fact {

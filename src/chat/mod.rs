@@ -21,10 +21,11 @@ mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
+use tokio::time::Instant;
 
 pub use attachments::{Download, FileBytes, Received};
 pub use books::Acquaintance;
@@ -50,8 +51,6 @@ pub struct Rules {
     pub waiting_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
-    /// How long the next piece of a file may take to arrive.
-    pub upload_pause: Duration,
     pub presence: PresenceRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
@@ -147,6 +146,11 @@ impl Chat {
     /// Visits the store, and counts how long that took.
     async fn visit<T>(&self, operation: &'static str, visit: impl Future<Output = storage::Result<T>>) -> Result<T> {
         Ok(self.0.metrics.visit(operation, visit).await?)
+    }
+
+    /// Takes a place for whoever is going to wait; an answer at once needs none.
+    fn take_place_until(&self, caller: &Caller, deadline: Instant) -> Result<Option<Place>> {
+        if deadline <= Instant::now() { Ok(None) } else { self.take_place(caller).map(Some) }
     }
 
     /// Takes one of the caller's places for waiting, until the result is dropped.

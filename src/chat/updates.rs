@@ -35,14 +35,10 @@ impl Chat {
                 self.visit("conversations_with_news", self.0.storage.conversations_with_news(caller.partner, since)).await?,
             );
         }
-        let _place = self.take_place(caller)?;
+        let _place = self.take_place_until(caller, deadline)?;
         while changed.is_empty() {
-            tokio::select! {
-                biased;
-                batch = feed.next() => changed.extend(batch?.events.iter().filter_map(|told| changes(caller, told))),
-                () = tokio::time::sleep_until(deadline) => break,
-                () = self.0.requests.stopping() => break,
-            }
+            let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { break };
+            changed.extend(batch.events.iter().filter_map(|told| changes(caller, told)));
         }
         let changed: Vec<_> = changed.into_iter().collect();
         let entries = if changed.is_empty() {

@@ -414,8 +414,10 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
         let params = params_of(params.as_deref());
         Ok(Self {
             id,
-            params: params
-                .and_then(|params| P::parse_from_json(Some(params)).map_err(|error| Fault::type_error(error.into_message()))),
+            // poem-openapi's own words name types of ours and repeat what was sent.
+            params: params.and_then(|params| {
+                P::parse_from_json(Some(params)).map_err(|_| Fault::type_error("an argument is not of the expected type"))
+            }),
         })
     }
 }

@@ -68,8 +68,8 @@ fn int(value: &Value) -> Loose<i64> {
         Value::Null | Value::Bool(false) => Loose::Missing,
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(number), _) => Loose::Given(number),
-            // Beyond 64 bits there is nothing that could be meant, in either direction.
-            (None, Some(number)) if number.fract() == 0.0 => Loose::Given(if number < 0.0 { i64::MIN } else { i64::MAX }),
+            // Beyond 64 bits there is nothing that could be meant, and the cast ends at the last number in that direction.
+            (None, Some(number)) if number.fract() == 0.0 => Loose::Given(number as i64),
             _ => Loose::Wrong(WHOLE),
         },
         Value::String(text) if text.trim().is_empty() => Loose::Missing,

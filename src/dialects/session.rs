@@ -79,10 +79,12 @@ pub fn fault(error: &auth::Error) -> Fault {
     }
 }
 
-/// Some clients send a whole `Set-Cookie` line back, or end in `;`: the first `session_id` among the pairs counts.
+/// Some clients send a whole `Set-Cookie` line back, or end in `;`: the first `session_id` among the pairs counts. An
+/// empty one is none.
 fn presented(request: &Request) -> Option<SessionId> {
     let cookies = request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut ids = cookies.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == COOKIE);
+    let mut ids =
+        cookies.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == COOKIE && !cookie.value().is_empty());
     match ids.next() {
         Some(cookie) => SessionId::parse(cookie.value()),
         None => SessionId::parse(request.header("X-Openerp-Session-Id")?),

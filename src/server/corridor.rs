@@ -103,7 +103,7 @@ impl Corridor {
         let outcome = outcome(&response);
         parts.metrics.request(route, outcome, begun);
         let status = response.status().as_u16();
-        tracing::debug!(target: "dragoman::request", %method, path, status, outcome, micros = begun.elapsed().as_micros(), "answered");
+        tracing::debug!(target: "dragoman::request", %method, path, status, outcome, micros = begun.elapsed().as_micros() as u64, "answered");
         response
     }
 

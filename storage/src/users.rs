@@ -139,6 +139,8 @@ pub trait WriteUsers {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner>;
     /// Fails with `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is.
     async fn insert_user(&mut self, new: NewUser) -> Result<User>;
+    /// The user as it stays until the transaction ends: whoever wants to change it waits. Before any other lock.
+    async fn lock_user(&mut self, id: UserId) -> Result<Option<User>>;
     /// Gives the user as it is afterwards; `None` if there is none.
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>>;
 }

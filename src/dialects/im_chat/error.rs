@@ -13,6 +13,7 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
         Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
             Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
         }
+        Error::Ended => Fault::session_expired(),
         Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
         error @ Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
         error @ (Error::TooLarge { .. } | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),

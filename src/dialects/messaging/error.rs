@@ -16,6 +16,7 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
     match error.borrow() {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
         Error::Internal(cause) => Fault::internal(cause).into(),
+        Error::Ended => Fault::session_expired().into(),
         error @ (Error::NotFound(_) | Error::Forbidden | Error::Invalid { .. } | Error::TooLarge { .. } | Error::TooMany(_)) => {
             Failure::Refusal(words(error))
         }
@@ -28,6 +29,7 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::NotFound(Thing::Partner) => "Participant not found".into(),
         Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
         Error::NotFound(Thing::Group) => "Group not found".into(),
+        Error::Ended => "Session expired".into(),
         Error::Forbidden => "Access denied".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
@@ -79,7 +81,7 @@ impl From<Error> for HttpFailure {
         let traced = |cause| refusal(format!("{text} ({})", telemetry::failed("a file could not be served", cause)));
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
-            Error::Forbidden => Self::Forbidden(refusal(text)),
+            Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
             Error::Invalid { .. } => Self::BadRequest(refusal(text)),
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),

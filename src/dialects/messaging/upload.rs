@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use poem::{
     Body, FromRequest, Request, RequestBody,
     http::{HeaderValue, header},
@@ -22,7 +22,7 @@ use url::Url;
 use super::error::HttpFailure;
 use crate::{
     chat::{Chat, Received},
-    dialects::House,
+    dialects::{House, jsonrpc::BodyLimit},
 };
 
 /// How much of a form may be something else than its file.
@@ -147,10 +147,14 @@ impl<'a> ApiExtractor<'a> for Upload {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let spare = Spare(Arc::new(AtomicI64::new(SPARE_BYTES)));
-        let arriving = spare.clone();
-        let pieces = body.take()?.into_bytes_stream().map(move |piece| {
-            let piece = piece?;
-            arriving.arrived(piece.len()).map(|()| piece)
+        let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
+        let arriving = (Box::pin(body.take()?.into_bytes_stream()), spare.clone());
+        let pieces = stream::unfold(arriving, move |(mut pieces, spare)| async move {
+            let piece = match tokio::time::timeout(limit.time, pieces.next()).await {
+                Ok(piece) => piece?.and_then(|piece| spare.arrived(piece.len()).map(|()| piece)),
+                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+            };
+            Some((piece, (pieces, spare)))
         });
         let mut body = RequestBody::new(Body::from_bytes_stream(pieces));
         Ok(Self {

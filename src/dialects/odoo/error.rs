@@ -12,6 +12,7 @@ pub(super) fn fault(error: &Error) -> Fault {
         Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
             Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
         }
+        Error::Ended => Fault::session_expired(),
         Error::Forbidden => {
             Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
         }

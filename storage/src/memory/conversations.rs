@@ -33,7 +33,7 @@ pub(super) struct Row {
     /// The message with `seq` n is at n - 1.
     pub(super) messages: Vector<Arc<Message>>,
     places: OrdMap<PartnerId, Place>,
-    /// The participants' read positions once more.
+    /// How far each has read who has read anything, also of those who have left: what was read stays read.
     pub(super) reads: Ranking<i64>,
     /// When each author wrote its latest message.
     pub(super) posts: Ranking<Timestamp>,
@@ -97,7 +97,6 @@ impl Table {
             let place =
                 Place { window: Window::default(), shelf: Shelf::default(), read_seq, own_after: 0, last_own: None, joined_at };
             row.places.insert(*partner, place);
-            row.reads.raise(*partner, read_seq);
             self.of_partner.entry(*partner).or_default().insert(id);
             joined.push(*partner);
         }
@@ -388,7 +387,6 @@ impl WriteConversations for MemoryTx {
         let table = &mut self.draft.conversations;
         let row = table.get_mut(of.id).expect("what is locked exists");
         let was_in = row.places.remove(&partner).is_some();
-        row.reads.remove(partner);
         if let Some(conversations) = table.of_partner.get_mut(&partner) {
             conversations.remove(&of.id);
         }

@@ -2,7 +2,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::PartnerId;
 
-/// A value for each of many partners, which only grows while it is there; knows the greatest among all but one without looking at all.
+/// A value for each of many partners, which only grows; knows the greatest among all but one without looking at all.
 #[derive(Clone)]
 pub(super) struct Ranking<V> {
     values: OrdMap<PartnerId, V>,
@@ -23,13 +23,6 @@ impl<V: Copy + Ord> Ranking<V> {
         };
         self.values.insert(partner, value);
         self.ranks.insert((value, partner));
-    }
-
-    /// Forgets the partner.
-    pub(super) fn remove(&mut self, partner: PartnerId) {
-        if let Some(value) = self.values.remove(&partner) {
-            self.ranks.remove(&(value, partner));
-        }
     }
 
     /// The greatest value that anybody but `partner` has.

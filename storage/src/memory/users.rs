@@ -162,6 +162,10 @@ impl WriteUsers for MemoryTx {
         self.draft.users.insert_user(new)
     }
 
+    async fn lock_user(&mut self, id: UserId) -> Result<Option<User>> {
+        Ok(self.draft.users.users.get(&id).map(|user| User::clone(user)))
+    }
+
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
         let Some(user) = self.draft.users.users.get_mut(&id).map(Arc::make_mut) else { return Ok(None) };
         let UserChange { password, active } = change;

@@ -123,7 +123,12 @@ const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, win
     WHERE conversation_id = $1 AND partner_id = $2
         AND (window_state <> coalesce($3, window_state) OR shelf <> coalesce($4, shelf))
     RETURNING partner_id";
-const DELETE_PARTICIPANT: &str = "DELETE FROM participants WHERE conversation_id = $1 AND partner_id = $2 RETURNING partner_id";
+const DELETE_PARTICIPANT: &str = "WITH gone AS (
+        DELETE FROM participants WHERE conversation_id = $1 AND partner_id = $2 RETURNING partner_id, seen_seq
+    ), kept AS (
+        UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone WHERE c.id = $1
+    )
+    SELECT partner_id FROM gone";
 /// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
 /// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
 /// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
@@ -140,7 +145,7 @@ const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
         ) ELSE 0 END AS own
         FROM step
     )
-    UPDATE participants p SET read_seq = passed.high, own_after = p.own_after - passed.own
+    UPDATE participants p SET read_seq = passed.high, seen_seq = passed.high, own_after = p.own_after - passed.own
     FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
     RETURNING passed.high - passed.low - passed.own AS unread";
 /// The first of two statements: once it holds the locks, nobody can commit a message of this partner, so what the
@@ -152,7 +157,7 @@ const READ_ALL: &str = "WITH behind AS MATERIALIZED (
         FROM participants p JOIN conversations c ON c.id = p.conversation_id
         WHERE p.partner_id = $1 AND p.conversation_id = ANY ($2) AND c.last_seq > p.read_seq
     ), moved AS (
-        UPDATE participants p SET read_seq = behind.last_seq, own_after = 0
+        UPDATE participants p SET read_seq = behind.last_seq, seen_seq = behind.last_seq, own_after = 0
         FROM behind WHERE p.conversation_id = behind.conversation_id AND p.partner_id = $1
     )
     SELECT conversation_id, unread, last_seq FROM behind ORDER BY conversation_id";

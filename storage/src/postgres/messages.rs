@@ -37,9 +37,10 @@ macro_rules! page {
                     (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
                     coalesce((SELECT p.read_seq FROM participants p
                               WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
-                    coalesce((SELECT p.read_seq FROM participants p
+                    greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
+                        (SELECT p.seen_seq FROM participants p
                               WHERE p.conversation_id = $1 AND p.partner_id <> $2
-                              ORDER BY p.read_seq DESC LIMIT 1), 0) AS by_others
+                              ORDER BY p.seen_seq DESC LIMIT 1)) AS by_others
             )
             SELECT m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
                 AS is_read, ",

@@ -31,6 +31,12 @@ const USER: &str = concat!(
     user_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = $1"
 );
+const LOCK_USER: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = $1
+      FOR NO KEY UPDATE OF account"
+);
 const USER_BY_LOGIN: &str = concat!(
     "SELECT ",
     user_columns!(),
@@ -226,6 +232,10 @@ impl WriteUsers for PostgresTx {
             profile: new.profile,
             created_at: new.created_at,
         })
+    }
+
+    async fn lock_user(&mut self, id: UserId) -> Result<Option<User>> {
+        self.row(sqlx::query(LOCK_USER).bind(id.0)).await?.as_ref().map(user).transpose()
     }
 
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
