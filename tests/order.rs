@@ -64,7 +64,9 @@ impl Stage {
 }
 
 async fn start(backend: Backend) -> Server {
-    Server::builder(backend).set("LIMITS__WAITING_POLLS_PER_USER", 1_000).start().await
+    // All pollers come back at once after a restart, to a debug build on a busy machine; this is about order.
+    let patient = Server::builder(backend).set("POSTGRES__ACQUIRE_MILLISECONDS", 60_000);
+    patient.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).start().await
 }
 
 /// The result of a call; `None` if the connection broke before the answer was there.

@@ -129,6 +129,8 @@ with_every_backend! {
             for route in ["poll/messages", "poll/updates"] {
                 let refused = poll(&john, route).await;
                 assert!(refused["error"].as_str().is_some_and(|text| text.starts_with("Too many")), "{route}: {refused}");
+                let at_once = john.messaging(route, json!({"thread_id": 1, "timeout": 0})).await;
+                assert_eq!(at_once.get("error"), None, "an answer at once needs no place: {route}: {at_once}");
             }
             let other = tokio::spawn(poll(&admin, "poll/messages"));
             server.polls_waiting(PLACES + 1).await;

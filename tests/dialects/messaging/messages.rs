@@ -58,6 +58,27 @@ on_every_backend! {
         }
     }
 
+    /// Some clients have no other numbers.
+    async fn a_whole_float_is_the_number_it_stands_for(server) {
+        let (john, _) = five(server).await;
+        let page = john.messaging("messages", json!({"thread_id": 1.0, "limit": 2.0, "offset": 1.0})).await;
+        let read: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| message["body"].clone()).collect();
+        assert_eq!(read, ["4", "3"]);
+        let half = john.messaging("messages", json!({"thread_id": 1.5})).await;
+        assert_eq!(half, json!({"error": "thread_id must be a whole number"}));
+    }
+
+    /// Reading is what its reader does: whoever joins has read nothing.
+    async fn joining_reads_nothing(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        send(&admin, 1, "Hello").await;
+        let is_read = async || admin.messaging("messages", json!({"thread_id": 1})).await["messages"][0]["is_read"].clone();
+        admin.messaging("thread/add_participant", json!({"thread_id": 1, "partner_id": 6})).await;
+        assert_eq!(is_read().await, false);
+        john.messaging("notifications/mark_all_read", json!({"thread_id": 1})).await;
+        assert_eq!(is_read().await, true);
+    }
+
     /// As the addon does with a name.
     async fn a_number_as_a_body_is_its_text(server) {
         let john = server.log_in(JOHN).await;

@@ -37,6 +37,19 @@ on_every_backend! {
         }
     }
 
+    /// Whoever has logged out hears nothing any more, also where it was waiting already.
+    async fn a_poll_ends_with_its_session(server) {
+        for route in ["poll/updates", "poll/messages"] {
+            let jane = server.log_in(JANE).await;
+            let path = format!("/api/messaging/{route}");
+            let (answer, ()) = tokio::join!(jane.call(&path, json!({"thread_id": 2, "timeout": LONG})), async {
+                server.polls_waiting(1).await;
+                jane.post("/web/session/destroy", &json!({})).await;
+            });
+            assert_eq!(answer["error"]["code"], 100, "{route}: {answer}");
+        }
+    }
+
     /// What was unread before is no news.
     async fn the_first_poll_of_a_session_starts_from_now(server) {
         let (admin, watch, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);

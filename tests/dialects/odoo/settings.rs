@@ -1,6 +1,8 @@
 //! Settings that are wrong.
 
-use crate::support::run;
+use serde_json::json;
+
+use crate::support::{Backend, Server, run};
 
 /// What the program says when it does not start.
 async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -19,6 +21,16 @@ async fn an_unknown_setting_stops_the_start() {
     assert!(text.contains("lifetime"), "{text}");
     let text = refusal(&["serve"], &[("DRAGOMAN__NONSENSE", "5")]).await;
     assert!(text.contains("nonsense"), "{text}");
+}
+
+/// What looks like a number and is a text stays as it was written.
+#[tokio::test]
+async fn texts_in_the_environment_stay_texts() {
+    let mut server = Server::builder(Backend::memory()).set("DATABASE", "007").set("ODOO__SERVER_VERSION", "16.0").start().await;
+    let client = server.client();
+    assert_eq!(client.result("/web/database/list", json!({})).await, json!(["007"]));
+    assert_eq!(client.result("/web/webclient/version_info", json!({})).await["server_version"], "16.0");
+    server.stop().await;
 }
 
 /// One line, which names the setting.
