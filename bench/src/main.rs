@@ -27,7 +27,7 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 /// Measures Dragoman beside the limits it is held to.
 #[derive(Parser)]
 struct Cli {
-    /// About a minute instead of several.
+    /// Two to three minutes instead of many.
     #[arg(long)]
     quick: bool,
     /// Only rows whose name contains one of these words: count, send, poll, memory.
