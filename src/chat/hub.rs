@@ -36,7 +36,7 @@ impl Told {
 }
 
 /// Who listens on this node, and the ring of recent events from which listeners read. The hub is as far as the log when
-/// nothing is under way; [`super::tail`] keeps it there.
+/// nothing is under way; the tail keeps it there.
 pub struct Hub {
     inner: Mutex<Inner>,
     /// How many events the ring holds at most.
