@@ -25,10 +25,11 @@ use crate::{
     dialects::{House, jsonrpc::Fault, odoo_time},
 };
 
-/// How many ids each event has for its notifications and for the signals that follow it.
-const STRIDE: i64 = 1_024;
+/// How many ids each event has for its notifications and for the signals that follow it: more than anybody types in
+/// between, and few enough for 8 billion events below the 2^53 up to where JavaScript counts.
+const STRIDE: i64 = 1 << 20;
 /// The first of those for signals. An event makes no more than a few notifications.
-const SIGNALS: i64 = 512;
+const SIGNALS: i64 = 1 << 10;
 /// How many events one answer tells at most; the next one goes on from there.
 const MOST: usize = 500;
 /// The type of the notification that somebody has read; Odoo 8's own client passes over it.
