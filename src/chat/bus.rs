@@ -29,7 +29,8 @@ impl Chat {
             Since::Position(position) => position,
             Since::Time(time) => self.visit("position_at", self.0.storage.position_at(time)).await?,
         };
-        let feed = self.follow_with_signals(Scope::Partner(caller.partner), Some(after));
+        let mine = Scope::Partner(caller.partner);
+        let feed = self.follow(mine, Some(after)).read_by(caller).hearing([mine]);
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }

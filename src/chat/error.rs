@@ -7,6 +7,7 @@ pub enum Thing {
     Partner,
     Attachment,
     Group,
+    Message,
 }
 
 /// The vocabulary of failure. Each dialect translates all of it, in its `error.rs`.
@@ -23,6 +24,9 @@ pub enum Error {
     /// `reason` completes the sentence "`field` ...", for example "must not be empty".
     #[error("{field} {reason}")]
     Invalid { field: &'static str, reason: Cow<'static, str> },
+    /// It is not in a state in which that could be done; says which it is in, as a clause: "the message was deleted".
+    #[error("{0}")]
+    Conflict(&'static str),
     #[error("larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
     /// The caller has too much under way; names what.

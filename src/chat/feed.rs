@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use storage::{Position, Scope, Storage};
+use storage::{Event, Fact, PartnerId, Position, Scope, Storage};
 use tokio::time::Instant;
 
 use super::{
@@ -27,6 +27,10 @@ pub struct Feed {
     cursor: Position,
     /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
     unread: Option<Position>,
+    /// To whom all this is handed.
+    reader: Option<PartnerId>,
+    /// Whence it has signals.
+    hears: Vec<Scope>,
 }
 
 /// What a feed gives at a time: events in the order of the log, and signals as they came.
@@ -37,9 +41,24 @@ pub struct Batch {
 }
 
 impl Feed {
-    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>, signals: bool) -> Self {
-        let (listener, cursor) = hub.listen(scope, after, signals);
-        Self { hub, storage, scope, listener, cursor, unread: None }
+    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>) -> Self {
+        let (listener, cursor) = hub.listen(scope, after);
+        Self { hub, storage, scope, listener, cursor, unread: None, reader: None, hears: Vec::new() }
+    }
+
+    /// Whoever has written a message learns that this reader was handed it.
+    pub(super) fn read_by(mut self, caller: &Caller) -> Self {
+        self.reader = Some(caller.partner);
+        self
+    }
+
+    /// With the signals to these scopes, from now on.
+    pub(super) fn hearing(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        for scope in scopes {
+            self.hub.hear(scope, &self.listener);
+            self.hears.push(scope);
+        }
+        self
     }
 
     /// Everything in the scope up to here was given, or was there when the feed began.
@@ -70,6 +89,9 @@ impl Feed {
                 };
             }
             if !batch.events.is_empty() || !batch.signals.is_empty() {
+                if let Some(reader) = self.reader {
+                    batch.events.iter().for_each(|told| self.hub.handed_told(told, reader));
+                }
                 return Ok(batch);
             }
         }
@@ -87,9 +109,31 @@ impl Feed {
         }
     }
 
+    /// Whoever reads later reads what messages say now: the log tells them as they were posted.
+    async fn bring_up_to_date(&self, events: &mut [Event]) -> Result<()> {
+        let posted = |event: &Event| match &event.fact {
+            Fact::MessagePosted(message) => Some(message.id),
+            _ => None,
+        };
+        let ids: Vec<_> = events.iter().filter_map(posted).collect();
+        let now: HashMap<_, _> = match ids.as_slice() {
+            [] => return Ok(()),
+            ids => self.storage.messages_by_id(ids).await?.into_iter().map(|message| (message.id, message)).collect(),
+        };
+        for event in events {
+            if let Fact::MessagePosted(message) = &mut event.fact
+                && let Some(now) = now.get(&message.id)
+            {
+                *message = now.clone();
+            }
+        }
+        Ok(())
+    }
+
     async fn older(&mut self, from: Position) -> Result<Vec<Arc<Told>>> {
         let head = self.hub.head();
-        let events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
+        let mut events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
+        self.bring_up_to_date(&mut events).await?;
         let last = events.last().map_or(head, |event| event.position);
         self.cursor = if events.len() < LOG_PAGE { last.max(head) } else { last };
         self.unread = Some(Position(self.cursor.0 + 1));
@@ -99,6 +143,6 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.hub.leave(self.scope, &self.listener);
+        self.hub.leave(self.scope, &self.hears, &self.listener);
     }
 }

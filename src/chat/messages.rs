@@ -4,13 +4,15 @@ use std::{
 };
 
 use storage::{
-    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Page, Scope, Seen, Topic,
+    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope, Seen, Topic,
 };
 use tokio::time::Instant;
 
 use super::{Chat, Error, Result, Told, storable};
 use crate::{auth::Caller, clock};
 
+/// How many messages a reader may name for others to be told of each.
+const NAMED: usize = 100;
 /// How many messages one answer of a waiting poll carries at most.
 const POLL_PAGE: usize = 100;
 
@@ -19,27 +21,49 @@ const POLL_PAGE: usize = 100;
 pub struct Draft {
     pub message_type: MessageType,
     pub body: String,
+    /// Kept and given back as it is.
+    pub metadata: Option<Metadata>,
     /// The sender's own uploads, in the order in which they are shown; each counts once.
     pub attachments: Vec<AttachmentId>,
     /// With it, sending again stores nothing new and gives the first answer.
     pub client_key: Option<String>,
+    /// In the history at once, and shown to those who are there when the sender says so.
+    pub held: bool,
+}
+
+impl Draft {
+    /// A text and nothing else.
+    pub fn new(message_type: MessageType, body: String) -> Self {
+        Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, held: false }
+    }
+}
+
+/// What became of a send.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub message: Message,
+    /// It was stored before, by a send with the same client key: there is no new event of it.
+    pub again: bool,
 }
 
 impl Chat {
     /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
     /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
-    pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Message> {
+    pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Sent> {
         storable("body", &draft.body)?;
+        if let Some(key) = &draft.client_key {
+            storable("client key", key)?;
+        }
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
-        let message = self.0.writer.send(author, to, draft).await?;
+        let sent = self.0.writer.send(author, to, draft).await?;
         self.acts(caller);
         self.typing_stopped(to, caller.partner).await;
-        Ok(message)
+        Ok(sent)
     }
 
     /// A page of a conversation of the caller.
@@ -59,13 +83,15 @@ impl Chat {
         after: Option<MessageId>,
         deadline: Instant,
     ) -> Result<Vec<Seen>> {
-        let mut feed = self.follow(Scope::Conversation(of), None);
+        let mut feed = self.follow(Scope::Conversation(of), None).read_by(caller);
         let (conversation, _) = self.conversation(caller, of).await?;
         let newest = conversation.last_message.unwrap_or(MessageId(0));
         let after = after.map_or(newest, |after| after.min(newest));
         if after < newest {
             let page = Page::After { id: after, limit: POLL_PAGE };
-            return self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await;
+            let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
+            messages.iter().for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
+            return Ok(messages);
         }
         let _place = self.take_place_until(caller, deadline)?;
         loop {
@@ -98,10 +124,11 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
-        let mut upto: BTreeMap<ConversationId, i64> = BTreeMap::new();
+        let mut upto: BTreeMap<ConversationId, (i64, Vec<MessageId>)> = BTreeMap::new();
         for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
-            let seq = upto.entry(message.conversation).or_insert(0);
+            let (seq, named) = upto.entry(message.conversation).or_default();
             *seq = message.seq.max(*seq);
+            named.push(message.id);
         }
         if upto.is_empty() {
             return Ok(0);
@@ -109,10 +136,13 @@ impl Chat {
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let mut marked = 0;
-        for (conversation, seq) in upto {
+        for (conversation, (seq, mut named)) in upto {
             let changed = tx.advance_read(conversation, caller.partner, seq).await?;
             if changed > 0 {
-                tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq }, now);
+                named.sort_unstable();
+                named.drain(..named.len().saturating_sub(NAMED));
+                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: named };
+                tx.record(Topic::Conversation(conversation), fact, now);
                 marked += changed;
             }
         }
@@ -141,7 +171,8 @@ impl Chat {
         let mut total = 0;
         for (conversation, marked, seq) in changes {
             if marked > 0 {
-                tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq }, now);
+                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: Vec::new() };
+                tx.record(Topic::Conversation(conversation), fact, now);
                 total += marked;
             }
         }

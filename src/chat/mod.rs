@@ -6,6 +6,7 @@ mod audiences;
 mod books;
 mod bus;
 mod conversations;
+mod edits;
 mod error;
 mod feed;
 mod hub;
@@ -34,7 +35,7 @@ pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
-pub use messages::Draft;
+pub use messages::{Draft, Sent};
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
@@ -115,12 +116,7 @@ impl Chat {
     /// Events in `scope` from after `after` on, or from now on. Whether the caller may listen there is checked by the
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, false)
-    }
-
-    /// As [`Chat::follow`], with signals.
-    fn follow_with_signals(&self, scope: Scope, after: Option<Position>) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after, true)
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after)
     }
 
     /// The newest event that this node has told.

@@ -15,6 +15,8 @@ pub enum Signal {
         /// What im_chat's clients post to say so.
         post: Option<TypingPost>,
     },
+    /// A message has reached the first of those whom it was for.
+    Delivered { conversation: ConversationId, message: MessageId, author: PartnerId, at: Timestamp },
     /// Somebody came, went, or turned away.
     Presence { partner: PartnerId, status: Status },
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     error::{Error, Result, Thing},
-    messages::Draft,
+    messages::{Draft, Sent},
     tail::Announce,
 };
 use crate::{clock, lifecycle::Lifecycle, metrics::Metrics};
@@ -26,7 +26,7 @@ struct Send {
     author: Author,
     to: ConversationId,
     draft: Draft,
-    answer: oneshot::Sender<Result<Message>>,
+    answer: oneshot::Sender<Result<Sent>>,
 }
 
 /// Where messages are handed in.
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// Stores a message, and gives it once it is durable. If the caller is cancelled the message may be stored or not.
-    pub(super) async fn send(&self, author: Author, to: ConversationId, draft: Draft) -> Result<Message> {
+    pub(super) async fn send(&self, author: Author, to: ConversationId, draft: Draft) -> Result<Sent> {
         let (answer, answered) = oneshot::channel();
         let gone = |_| Error::internal("the writer has stopped");
         self.0.send(Send { author, to, draft, answer }).await.map_err(|_| Error::internal("the writer has stopped"))?;
@@ -87,19 +87,14 @@ async fn commit(storage: &dyn Storage, announce: &Announce, metrics: &Metrics, b
     }
 }
 
-fn answer(batch: Vec<Send>, outcomes: Vec<Result<Message>>) {
+fn answer(batch: Vec<Send>, outcomes: Vec<Result<Sent>>) {
     for (send, outcome) in batch.into_iter().zip(outcomes) {
         // A sender who has gone away needs no answer.
         let _ = send.answer.send(outcome);
     }
 }
 
-async fn try_commit(
-    storage: &dyn Storage,
-    announce: &Announce,
-    metrics: &Metrics,
-    batch: &[Send],
-) -> Result<Vec<Result<Message>>> {
+async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metrics, batch: &[Send]) -> Result<Vec<Result<Sent>>> {
     let mut tx = storage.begin().await?;
     let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
     let conversations = tx.lock_conversations(&ids).await?;
@@ -147,8 +142,8 @@ async fn try_commit(
     Ok(verdicts
         .into_iter()
         .map(|verdict| match verdict {
-            Verdict::Known(message) => Ok(message),
-            Verdict::New(index) => Ok(stored[index].clone()),
+            Verdict::Known(message) => Ok(Sent { message, again: true }),
+            Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
             Verdict::Refused(error) => Err(error),
         })
         .collect())
@@ -177,14 +172,15 @@ enum Judged {
 impl Admission<'_> {
     /// The rules of sending, for one send.
     fn judge(&self, send: &Send) -> Result<Judged> {
-        if !self.conversations.contains_key(&send.to) {
-            return Err(Error::NotFound(Thing::Conversation));
-        }
+        let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
         if !self.participating.contains(&(send.to, send.author.partner)) {
             return Err(Error::Forbidden);
         }
         if let Some(message) = send.client_key().and_then(|key| self.sent.get(&key)) {
             return Ok(Judged::Sent(message.clone()));
+        }
+        if conversation.closed_at.is_some() {
+            return Err(Error::Conflict("the conversation is closed"));
         }
         let attachments = send.draft.attachments.iter().map(|id| match self.files.get(id) {
             Some(file) if file.owner == send.author.partner => Ok(file.clone()),
@@ -196,9 +192,10 @@ impl Admission<'_> {
             author: send.author.clone(),
             message_type: send.draft.message_type,
             body: send.draft.body.clone(),
-            metadata: None,
+            metadata: send.draft.metadata.clone(),
             attachments: attachments.collect::<Result<_>>()?,
             client_key: send.draft.client_key.clone(),
+            held: send.draft.held,
             created_at: clock::now(),
         }))
     }

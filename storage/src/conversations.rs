@@ -87,6 +87,9 @@ pub struct Conversation {
     pub last_seq: i64,
     pub last_message: Option<MessageId>,
     pub last_message_at: Option<Timestamp>,
+    /// Since when nothing more can be said.
+    #[serde(default)]
+    pub closed_at: Option<Timestamp>,
 }
 
 /// A conversation to be stored, with its first participants.
@@ -192,6 +195,7 @@ pub trait WriteConversations {
         joined_at: Timestamp,
     ) -> Result<Vec<PartnerId>>;
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64>;
+    async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()>;
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()>;
     /// Sets how the partner keeps the conversation; `None` leaves it as it is. Gives whether anything changed.
     async fn set_place(

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, ConversationId, Message, PartnerId, Result, Shelf, Timestamp, UserId, Window};
+use crate::{Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, Timestamp, UserId, Window};
 
 /// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,10 +22,19 @@ pub enum Topic {
 #[serde(rename_all = "snake_case", tag = "fact", content = "of")]
 pub enum Fact {
     MessagePosted(Message),
+    /// With its new text.
+    MessageEdited(Message),
+    /// Without what it said.
+    MessageDeleted(Message),
+    /// A message that was held is held no longer.
+    MessageShown(Message),
     /// A participant has read up to `seq`.
     ReadUpTo {
         partner: PartnerId,
         seq: i64,
+        /// Those that the reader named; none if it named none, or too many.
+        #[serde(default)]
+        messages: Vec<MessageId>,
     },
     ConversationCreated(Conversation),
     ConversationChanged(Conversation),

@@ -28,7 +28,7 @@ pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
-pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, NewMessage, Page, Seen, WriteMessages};
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};

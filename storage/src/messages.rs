@@ -46,6 +46,9 @@ pub struct Author {
     pub name: String,
 }
 
+/// What belongs to a message beside its text. No code but a dialect's looks into it.
+pub type Metadata = serde_json::Value;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub id: MessageId,
@@ -56,12 +59,16 @@ pub struct Message {
     pub message_type: MessageType,
     pub body: String,
     /// What the sender's dialect wants to have back, as it was sent.
-    pub metadata: Option<serde_json::Value>,
+    pub metadata: Option<Metadata>,
     /// In the order in which the sender named them.
     pub attachments: Vec<Attachment>,
     pub client_key: Option<String>,
+    /// Its sender has not shown it yet to those who are there. In dialects without that step nobody waits for it.
+    #[serde(default)]
+    pub held: bool,
     pub created_at: Timestamp,
     pub edited_at: Option<Timestamp>,
+    /// Its body, metadata and attachments are gone since then.
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -72,11 +79,12 @@ pub struct NewMessage {
     pub author: Author,
     pub message_type: MessageType,
     pub body: String,
-    pub metadata: Option<serde_json::Value>,
+    pub metadata: Option<Metadata>,
     /// Must exist.
     pub attachments: Vec<Attachment>,
     /// With it, a second message of the same author in the same conversation is refused by the schema.
     pub client_key: Option<String>,
+    pub held: bool,
     pub created_at: Timestamp,
 }
 
@@ -126,6 +134,20 @@ pub trait WriteMessages {
     async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>>;
     /// The messages stored with these client keys; unknown ones are absent.
     async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>>;
+    /// A message of that conversation, which nobody else can change while it is locked.
+    async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
+    /// Changes a message's text; `None` if there is none in that conversation, as with the next two.
+    async fn edit_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        body: &str,
+        at: Timestamp,
+    ) -> Result<Option<Message>>;
+    /// Takes body, metadata and attachments out of a message; it keeps its place and counts as before.
+    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>>;
+    /// Lets go of a message that was held.
+    async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
     /// The attachments with these ids; unknown ones are absent.
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>>;
 }

@@ -139,6 +139,7 @@ async fn write(storage: &Postgres, round: i64) {
         metadata: None,
         attachments: Vec::new(),
         client_key: None,
+        held: false,
         created_at: now,
     };
     for message in tx.insert_messages(&locked, vec![new]).await.unwrap() {

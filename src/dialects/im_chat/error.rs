@@ -10,13 +10,15 @@ use crate::{
 /// How a failure of the service answers a call.
 pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
     match error.borrow() {
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
             Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
         }
         Error::Ended => Fault::session_expired(),
         Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
         error @ Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
-        error @ (Error::TooLarge { .. } | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),
+        error @ (Error::TooLarge { .. } | Error::TooMany(_) | Error::Conflict(_)) => {
+            Fault::new("odoo.exceptions.UserError", error.to_string())
+        }
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

@@ -143,10 +143,7 @@ impl Messages {
 /// Posts to a session of the caller's; gives the message's id.
 pub(super) async fn post(house: &House, caller: &Caller, to: ConversationId, kind: Kind, body: String) -> Result<Value, Fault> {
     let posted = match kind.stored() {
-        Some(message_type) => {
-            let draft = Draft { message_type, body, attachments: Vec::new(), client_key: None };
-            house.chat.send(caller, to, draft).await.map(|message| message.id)
-        }
+        Some(message_type) => house.chat.send(caller, to, Draft::new(message_type, body)).await.map(|sent| sent.message.id),
         None => house.chat.post_typing(caller, to, body).await,
     };
     match posted {

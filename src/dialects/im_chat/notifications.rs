@@ -96,7 +96,7 @@ impl Listener<'_> {
         let (mut sessions, mut people, mut places) = (HashSet::new(), HashSet::new(), HashSet::new());
         for told in events {
             match (told.event.topic, &told.event.fact) {
-                (Topic::Conversation(id), Fact::ReadUpTo { partner, seq }) if *partner != self.caller.partner => {
+                (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                     people.insert(*partner);
                     places.insert((id, *seq));
                 }
@@ -105,8 +105,9 @@ impl Listener<'_> {
                 _ => {}
             }
         }
-        people.extend(signals.iter().map(|signal| match signal.as_ref() {
-            Signal::Typing { partner, .. } | Signal::Presence { partner, .. } => *partner,
+        people.extend(signals.iter().filter_map(|signal| match signal.as_ref() {
+            Signal::Typing { partner, .. } | Signal::Presence { partner, .. } => Some(*partner),
+            Signal::Delivered { .. } => None,
         }));
         let mut known = Known::default();
         if !sessions.is_empty() {
@@ -134,7 +135,7 @@ impl Listener<'_> {
                 let uuid = self.uuid(id).await?;
                 self.to_members(uuid, json(&Message::plain(message, uuid)))
             }
-            (Topic::Conversation(id), Fact::ReadUpTo { partner, seq }) if *partner != self.caller.partner => {
+            (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                 let uuid = self.uuid(id).await?;
                 let Some(person) = known.people.get(partner) else { return Ok(Vec::new()) };
                 let last = known.read.get(&(id, *seq)).map_or(0, |message| message.id.0);
@@ -176,7 +177,7 @@ impl Listener<'_> {
                 let channel = json!([self.house.config.database, "im_chat.presence"]);
                 vec![(channel, json!({"id": user, "im_status": im_status(*status)}))]
             }
-            Signal::Typing { .. } | Signal::Presence { .. } => Vec::new(),
+            Signal::Typing { .. } | Signal::Presence { .. } | Signal::Delivered { .. } => Vec::new(),
         })
     }
 

@@ -17,9 +17,12 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
         Error::Internal(cause) => Fault::internal(cause).into(),
         Error::Ended => Fault::session_expired().into(),
-        error @ (Error::NotFound(_) | Error::Forbidden | Error::Invalid { .. } | Error::TooLarge { .. } | Error::TooMany(_)) => {
-            Failure::Refusal(words(error))
-        }
+        error @ (Error::NotFound(_)
+        | Error::Forbidden
+        | Error::Invalid { .. }
+        | Error::Conflict(_)
+        | Error::TooLarge { .. }
+        | Error::TooMany(_)) => Failure::Refusal(words(error)),
     }
 }
 
@@ -29,9 +32,11 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::NotFound(Thing::Partner) => "Participant not found".into(),
         Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
         Error::NotFound(Thing::Group) => "Group not found".into(),
+        Error::NotFound(Thing::Message) => "Message not found".into(),
         Error::Ended => "Session expired".into(),
         Error::Forbidden => "Access denied".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
+        Error::Conflict(state) => sentence(state).into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
@@ -51,6 +56,9 @@ pub(super) enum HttpFailure {
     /// No such thing.
     #[oai(status = 404, content_type = "application/json")]
     NotFound(Json<Refusal>),
+    /// It is not in a state in which that could be done.
+    #[oai(status = 409, content_type = "application/json")]
+    Conflict(Json<Refusal>),
     /// The file is larger than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
@@ -83,6 +91,7 @@ impl From<Error> for HttpFailure {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
             Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
             Error::Invalid { .. } => Self::BadRequest(refusal(text)),
+            Error::Conflict(_) => Self::Conflict(refusal(text)),
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),
             Error::Internal(cause) => Self::Internal(traced(cause)),
@@ -101,6 +110,12 @@ impl From<&auth::Error> for HttpFailure {
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }
     }
+}
+
+/// A clause as a sentence begins.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn refusal(text: impl Into<String>) -> Json<Refusal> {

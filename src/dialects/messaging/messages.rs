@@ -51,17 +51,13 @@ impl Messages {
             let body = params.body.optional("body")?.unwrap_or_default();
             let files = params.attachment_ids.optional("attachment_ids")?.unwrap_or_default().all("attachment_ids")?;
             let is_blank = body.trim().is_empty();
-            let draft = Draft {
-                message_type: MessageType::Text,
-                body,
-                attachments: files.into_iter().map(AttachmentId).collect(),
-                client_key: None,
-            };
-            let message = self.0.chat.send(&login, thread, draft).await.map_err(|error| match error {
+            let attachments = files.into_iter().map(AttachmentId).collect();
+            let draft = Draft { attachments, ..Draft::new(MessageType::Text, body) };
+            let sent = self.0.chat.send(&login, thread, draft).await.map_err(|error| match error {
                 Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
                 error => failure(error),
             })?;
-            Ok(Sent { success: true, message_id: message.id.0, created_date: odoo_time(message.created_at) })
+            Ok(Sent { success: true, message_id: sent.message.id.0, created_date: odoo_time(sent.message.created_at) })
         })
         .await
     }

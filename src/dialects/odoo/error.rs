@@ -9,7 +9,7 @@ use crate::{
 /// The chat's failure as one of Odoo's exceptions.
 pub(super) fn fault(error: &Error) -> Fault {
     match error {
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group) => {
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
             Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
         }
         Error::Ended => Fault::session_expired(),
@@ -17,7 +17,7 @@ pub(super) fn fault(error: &Error) -> Fault {
             Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
         }
         Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
-        Error::TooLarge { .. } | Error::TooMany(_) => user_error(error.to_string()),
+        Error::Conflict(_) | Error::TooLarge { .. } | Error::TooMany(_) => user_error(error.to_string()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

@@ -32,6 +32,15 @@ impl Table {
         }
         Ok(())
     }
+
+    /// Notes that the message no longer has them.
+    pub(super) fn detach(&mut self, message: &Message) {
+        for Attachment { id, .. } in &message.attachments {
+            if let Some(seqs) = self.rows.get_mut(id).and_then(|row| row.messages.get_mut(&message.conversation)) {
+                seqs.remove(&message.seq);
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -43,7 +52,7 @@ impl Attachments for Memory {
     async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool> {
         let state = self.snapshot()?;
         let Some(row) = state.attachments.rows.get(&id) else { return Ok(false) };
-        Ok(row.messages.keys().any(|conversation| state.conversations.has(*conversation, partner)))
+        Ok(row.messages.iter().any(|(conversation, seqs)| !seqs.is_empty() && state.conversations.has(*conversation, partner)))
     }
 }
 

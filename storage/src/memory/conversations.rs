@@ -114,6 +114,10 @@ impl Row {
         self.messages.get(index(seq)).map(AsRef::as_ref)
     }
 
+    pub(super) fn message_mut(&mut self, seq: i64) -> Option<&mut Message> {
+        self.messages.get_mut(index(seq)).map(Arc::make_mut)
+    }
+
     pub(super) fn has(&self, partner: PartnerId) -> bool {
         self.places.contains_key(&partner)
     }
@@ -316,6 +320,7 @@ impl WriteConversations for MemoryTx {
             last_seq: 0,
             last_message: None,
             last_message_at: None,
+            closed_at: None,
         };
         let row = Row {
             conversation: conversation.clone(),
@@ -360,6 +365,11 @@ impl WriteConversations for MemoryTx {
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
         let row = self.draft.conversations.get(of.id).expect("what is locked exists");
         Ok(i64::try_from(row.places.len()).expect("a count fits"))
+    }
+
+    async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()> {
+        self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.closed_at = Some(at);
+        Ok(())
     }
 
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {

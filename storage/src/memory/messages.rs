@@ -25,8 +25,19 @@ impl State {
         self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
     }
 
+    /// Changes a message of a conversation, and gives it as it is then; `None` if it is not there.
+    fn change_message(&mut self, of: ConversationId, id: MessageId, change: impl FnOnce(&mut Message)) -> Option<Message> {
+        let (conversation, seq) = self.messages.locations.get(&id).copied()?;
+        if conversation != of {
+            return None;
+        }
+        let message = self.conversations.get_mut(conversation)?.message_mut(seq)?;
+        change(message);
+        Some(message.clone())
+    }
+
     fn insert_message(&mut self, new: NewMessage) -> Result<Message> {
-        let NewMessage { conversation, author, message_type, body, metadata, attachments, client_key, created_at } = new;
+        let NewMessage { conversation, author, message_type, body, metadata, attachments, client_key, held, created_at } = new;
         let row = self.conversations.get_mut(conversation).expect("what is locked exists");
         let message = Message {
             id: MessageId(self.messages.ids.draw(None)),
@@ -38,6 +49,7 @@ impl State {
             metadata,
             attachments,
             client_key,
+            held,
             created_at,
             edited_at: None,
             deleted_at: None,
@@ -149,6 +161,39 @@ impl WriteMessages for MemoryTx {
         locations.sort_unstable();
         locations.dedup();
         Ok(locations.into_iter().map(|location| self.draft.message_at(location)).collect())
+    }
+
+    async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
+        let location = self.draft.messages.locations.get(&id).copied().filter(|(conversation, _)| *conversation == of.id);
+        Ok(location.map(|location| self.draft.message_at(location)))
+    }
+
+    async fn edit_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        body: &str,
+        at: Timestamp,
+    ) -> Result<Option<Message>> {
+        Ok(self.draft.change_message(of.id, id, |message| {
+            message.body = body.to_owned();
+            message.edited_at = Some(at);
+        }))
+    }
+
+    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>> {
+        let Some(message) = self.message_of(of, id).await? else { return Ok(None) };
+        self.draft.attachments.detach(&message);
+        Ok(self.draft.change_message(of.id, id, |message| {
+            message.body.clear();
+            message.metadata = None;
+            message.attachments.clear();
+            message.deleted_at = Some(at);
+        }))
+    }
+
+    async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
+        Ok(self.draft.change_message(of.id, id, |message| message.held = false))
     }
 
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {

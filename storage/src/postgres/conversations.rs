@@ -17,7 +17,7 @@ use crate::{
 macro_rules! conversation_columns {
     () => {
         "c.id AS conversation_id, c.uuid AS conversation_uuid, c.kind, c.thread_type, c.name AS conversation_name, \
-         c.created_at AS conversation_created_at, c.group_id, c.last_seq, c.last_message_id, c.last_message_at, \
+         c.created_at AS conversation_created_at, c.group_id, c.last_seq, c.last_message_id, c.last_message_at, c.closed_at, \
          (SELECT json_agg(json_build_object('model', d.model, 'id', d.record_id) ORDER BY d.model, d.record_id) \
           FROM conversation_documents d WHERE d.conversation_id = c.id) AS documents"
     };
@@ -121,6 +121,7 @@ const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, pa
     FROM conversations c, (SELECT DISTINCT unnest($2::bigint[]) AS id) new WHERE c.id = $1 ORDER BY new.id
     ON CONFLICT DO NOTHING RETURNING partner_id";
 const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
+const SET_CLOSED: &str = "UPDATE conversations SET closed_at = $2 WHERE id = $1";
 const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
 const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, window_state), shelf = coalesce($4, shelf)
     WHERE conversation_id = $1 AND partner_id = $2
@@ -178,6 +179,7 @@ fn conversation(row: &PgRow) -> Result<Conversation> {
         last_seq: get(row, "last_seq")?,
         last_message: get::<Option<i64>, _>(row, "last_message_id")?.map(MessageId),
         last_message_at: get(row, "last_message_at")?,
+        closed_at: get(row, "closed_at")?,
     })
 }
 
@@ -300,6 +302,7 @@ impl WriteConversations for PostgresTx {
             last_seq: 0,
             last_message: None,
             last_message_at: None,
+            closed_at: None,
         })
     }
 
@@ -336,6 +339,10 @@ impl WriteConversations for PostgresTx {
 
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
         Ok(get(&self.only_row(sqlx::query(PARTICIPANT_COUNT).bind(of.id.0)).await?, 0)?)
+    }
+
+    async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()> {
+        self.rows(sqlx::query(SET_CLOSED).bind(of.id.0).bind(at)).await.map(drop)
     }
 
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {

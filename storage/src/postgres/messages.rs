@@ -18,7 +18,7 @@ macro_rules! message_columns {
         "m.id AS message_id, m.seq, m.conversation_id AS message_conversation_id, m.author_id, \
          (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
          (SELECT u.id FROM users u WHERE u.partner_id = m.author_id) AS author_user_id, \
-         m.message_type, m.body, m.metadata, m.client_key, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
+         m.message_type, m.body, m.metadata, m.client_key, m.held, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
          CASE WHEN m.has_attachments THEN ( \
              SELECT json_agg(json_build_object('id', f.id, 'object', f.object, 'name', f.name, 'mimetype', f.mimetype, \
                  'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
@@ -66,6 +66,16 @@ const LAST_MESSAGES: &str = concat!(
     message_columns!(),
     " FROM participants p JOIN messages m ON m.id = p.last_own_id WHERE p.conversation_id = ANY ($1)"
 );
+const OF_CONVERSATION: &str =
+    concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
+const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4 WHERE id = $2 AND conversation_id = $1";
+const DELETE: &str = "WITH gone AS (
+        DELETE FROM message_attachments a USING messages m
+        WHERE m.id = $2 AND m.conversation_id = $1 AND a.message_id = m.id
+    )
+    UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3
+    WHERE id = $2 AND conversation_id = $1";
+const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
 const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
@@ -83,22 +93,23 @@ const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
 /// are locked in order before any is updated, since a partner that reads everything locks all of its own.
 const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
         SELECT new.place, new.conversation_id, new.author_id, new.message_type, new.body, new.metadata,
-            new.has_attachments, new.client_key, new.created_at,
+            new.has_attachments, new.client_key, new.held, new.created_at,
             c.last_seq + row_number() OVER (PARTITION BY new.conversation_id ORDER BY new.place) AS seq
         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-                $8::timestamptz[]) WITH ORDINALITY
-            AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, created_at, place)
+                $8::boolean[], $9::timestamptz[]) WITH ORDINALITY
+            AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, held, created_at,
+                place)
         JOIN conversations c ON c.id = new.conversation_id
         ORDER BY new.place
     ), numbered AS MATERIALIZED (
         SELECT nextval('messages_id') AS id, place, conversation_id, author_id, message_type, body, metadata,
-            has_attachments, client_key, created_at, seq
+            has_attachments, client_key, held, created_at, seq
         FROM asked
     ), stored AS (
         INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, metadata, has_attachments,
-            client_key, created_at)
+            client_key, held, created_at)
         SELECT id, conversation_id, seq, author_id, message_type, body, metadata::json, has_attachments, client_key,
-            created_at
+            held, created_at
         FROM numbered ORDER BY place
     ), newest AS MATERIALIZED (
         SELECT DISTINCT ON (conversation_id) conversation_id, id, seq, created_at
@@ -150,6 +161,7 @@ pub(super) fn message(row: &PgRow) -> Result<Message> {
         metadata: get::<Option<Json<_>>, _>(row, "metadata")?.map(|metadata| metadata.0),
         attachments: get::<Option<Json<_>>, _>(row, "attachments")?.map_or_else(Vec::new, |attachments| attachments.0),
         client_key: get(row, "client_key")?,
+        held: get(row, "held")?,
         created_at: get(row, "message_created_at")?,
         edited_at: get(row, "edited_at")?,
         deleted_at: get(row, "deleted_at")?,
@@ -220,6 +232,7 @@ impl WriteMessages for PostgresTx {
             .bind(new.iter().map(|message| message.metadata.as_ref().map(|json| json.to_string())).collect::<Vec<_>>())
             .bind(new.iter().map(|message| !message.attachments.is_empty()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.client_key.as_deref()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.held).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.created_at).collect::<Vec<_>>());
         let rows = self.rows(insert).await?;
         let stored = rows
@@ -240,6 +253,32 @@ impl WriteMessages for PostgresTx {
             .bind(keys.iter().map(|(_, author, _)| author.0).collect::<Vec<_>>())
             .bind(keys.iter().map(|(.., key)| key.as_str()).collect::<Vec<_>>());
         self.rows(find).await?.iter().map(message).collect()
+    }
+
+    async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
+        let row = self.row(sqlx::query(OF_CONVERSATION).bind(of.id.0).bind(id.0)).await?;
+        row.as_ref().map(message).transpose()
+    }
+
+    async fn edit_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        body: &str,
+        at: Timestamp,
+    ) -> Result<Option<Message>> {
+        self.rows(sqlx::query(EDIT).bind(of.id.0).bind(id.0).bind(body).bind(at)).await?;
+        self.message_of(of, id).await
+    }
+
+    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>> {
+        self.rows(sqlx::query(DELETE).bind(of.id.0).bind(id.0).bind(at)).await?;
+        self.message_of(of, id).await
+    }
+
+    async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
+        self.rows(sqlx::query(SHOW).bind(of.id.0).bind(id.0)).await?;
+        self.message_of(of, id).await
     }
 
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
@@ -280,6 +319,7 @@ fn stored(id: MessageId, seq: i64, new: NewMessage) -> Message {
         metadata: new.metadata,
         attachments: new.attachments,
         client_key: new.client_key,
+        held: new.held,
         created_at: new.created_at,
         edited_at: None,
         deleted_at: None,

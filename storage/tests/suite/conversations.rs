@@ -52,6 +52,7 @@ async fn a_conversation_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         last_seq: 0,
         last_message: None,
         last_message_at: None,
+        closed_at: None,
     };
     assert_eq!(stored, expected);
     assert_eq!(store.conversation(stored.id).await.unwrap(), Some(expected));

@@ -70,8 +70,11 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
     let told = store.conversation(room).await.unwrap().unwrap();
     let partner = ann.partner.id;
     let facts = [
-        Fact::MessagePosted(message),
-        Fact::ReadUpTo { partner, seq: 7 },
+        Fact::MessagePosted(message.clone()),
+        Fact::MessageEdited(message.clone()),
+        Fact::MessageDeleted(message.clone()),
+        Fact::MessageShown(message.clone()),
+        Fact::ReadUpTo { partner, seq: 7, messages: vec![message.id] },
         Fact::ConversationCreated(told.clone()),
         Fact::ConversationChanged(told),
         Fact::ParticipantJoined { partner },

@@ -17,6 +17,10 @@ on_every_backend!(
     a_retry_finds_what_it_stored,
     a_client_key_is_one_authors_in_one_conversation,
     news_is_what_others_said_since,
+    an_edited_message_keeps_all_but_its_text,
+    a_deleted_message_keeps_only_its_place,
+    a_held_message_is_shown,
+    messages_change_only_in_their_own_conversation,
 );
 
 async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
@@ -35,6 +39,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         metadata: Some(metadata.clone()),
         attachments: vec![second.clone(), first.clone()],
         client_key: Some("key".to_owned()),
+        held: true,
         created_at: at(3),
         ..new_message(room, &ann, "two pictures")
     };
@@ -49,6 +54,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         metadata: Some(metadata),
         attachments: vec![second, first],
         client_key: Some("key".to_owned()),
+        held: true,
         created_at: at(3),
         edited_at: None,
         deleted_at: None,
@@ -255,4 +261,73 @@ async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
     assert_eq!(news(9).await, [rooms[0], rooms[2]]);
     assert_eq!(news(10).await, [rooms[0]]);
     assert_eq!(news(20).await, []);
+}
+
+async fn an_edited_message_keeps_all_but_its_text(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let metadata = Some(serde_json::json!({"kept": true}));
+    let first =
+        post(&store, NewMessage { metadata, client_key: Some("key".to_owned()), ..new_message(room, &ann, "frist") }).await;
+    say(&store, room, &ben, "second").await;
+    let edited = write(&store, async |tx| {
+        let locked = lock(tx, room).await;
+        tx.edit_message(&locked[0], first.id, "first", at(9)).await.unwrap().unwrap()
+    })
+    .await;
+    let expected = Message { body: "first".to_owned(), edited_at: Some(at(9)), ..first };
+    assert_eq!(edited, expected);
+    assert_eq!(store.messages_by_id(&[expected.id]).await.unwrap(), [expected]);
+}
+
+async fn a_deleted_message_keeps_only_its_place(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let file = write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await;
+    let metadata = Some(serde_json::json!({"gone": true}));
+    let said = NewMessage { metadata, attachments: vec![file.clone()], ..new_message(room, &ann, "never said") };
+    let first = post(&store, said).await;
+    assert!(store.attachment_reaches(file.id, ben.partner.id).await.unwrap());
+    let unread = store.unread_totals(ben.partner.id).await.unwrap();
+    let deleted = write(&store, async |tx| {
+        let locked = lock(tx, room).await;
+        tx.delete_message(&locked[0], first.id, at(9)).await.unwrap().unwrap()
+    })
+    .await;
+    let expected = Message { body: String::new(), metadata: None, attachments: Vec::new(), deleted_at: Some(at(9)), ..first };
+    assert_eq!(deleted, expected);
+    assert_eq!(store.messages_by_id(&[expected.id]).await.unwrap(), [expected]);
+    assert!(!store.attachment_reaches(file.id, ben.partner.id).await.unwrap());
+    assert_eq!(store.attachment(file.id).await.unwrap(), Some(file), "somebody may send it again");
+    assert_eq!(store.unread_totals(ben.partner.id).await.unwrap(), unread);
+}
+
+async fn a_held_message_is_shown(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let held = post(&store, NewMessage { held: true, ..new_message(room, &ann, "a file") }).await;
+    assert!(held.held);
+    let shown = write(&store, async |tx| {
+        let locked = lock(tx, room).await;
+        tx.show_message(&locked[0], held.id).await.unwrap().unwrap()
+    })
+    .await;
+    assert_eq!(shown, Message { held: false, ..held });
+    assert_eq!(store.messages_by_id(&[shown.id]).await.unwrap(), [shown]);
+}
+
+async fn messages_change_only_in_their_own_conversation(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let (room, other) = (conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ann]).await);
+    let message = post(&store, new_message(room, &ann, "here")).await;
+    write(&store, async |tx| {
+        let locked = lock(tx, other).await;
+        assert_eq!(tx.message_of(&locked[0], message.id).await.unwrap(), None);
+        assert_eq!(tx.edit_message(&locked[0], message.id, "there", at(9)).await.unwrap(), None);
+        assert_eq!(tx.delete_message(&locked[0], message.id, at(9)).await.unwrap(), None);
+        assert_eq!(tx.show_message(&locked[0], message.id).await.unwrap(), None);
+        assert_eq!(tx.edit_message(&locked[0], MessageId(1_000_000), "nowhere", at(9)).await.unwrap(), None);
+    })
+    .await;
+    assert_eq!(store.messages_by_id(&[message.id]).await.unwrap(), [message]);
 }

@@ -122,6 +122,7 @@ pub(crate) fn new_message(conversation: ConversationId, by: &User, body: &str) -
         metadata: None,
         attachments: Vec::new(),
         client_key: None,
+        held: false,
         created_at: at(0),
     }
 }

@@ -1,0 +1,76 @@
+//! What happens to a message after it was sent.
+
+use storage::{Conversation, ConversationId, Fact, Locked, Message, MessageId, Topic, Tx};
+
+use super::{Chat, Error, Result, Thing, storable};
+use crate::{auth::Caller, clock};
+
+impl Chat {
+    /// Changes the text of a message of the caller's.
+    pub async fn edit_message(&self, caller: &Caller, of: ConversationId, id: MessageId, body: &str) -> Result<Message> {
+        storable("body", body)?;
+        if body.trim().is_empty() {
+            return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
+        }
+        let mut tx = self.0.storage.begin().await?;
+        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        if message.deleted_at.is_some() {
+            return Err(Error::Conflict("the message was deleted"));
+        }
+        if message.body == body {
+            return Ok(message);
+        }
+        let now = clock::now();
+        let edited = tx.edit_message(&conversation, id, body, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(edited)
+    }
+
+    /// Takes back what a message of the caller's says. It keeps its place, and doing it again changes nothing.
+    pub async fn delete_message(&self, caller: &Caller, of: ConversationId, id: MessageId) -> Result<Message> {
+        let mut tx = self.0.storage.begin().await?;
+        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        if message.deleted_at.is_some() {
+            return Ok(message);
+        }
+        let now = clock::now();
+        let deleted = tx.delete_message(&conversation, id, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        tx.record(Topic::Conversation(of), Fact::MessageDeleted(deleted.clone()), now);
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(deleted)
+    }
+
+    /// Shows a message of the caller's that was held; gives it, and whether it was held until now.
+    pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
+        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
+        let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
+        let mut tx = self.0.storage.begin().await?;
+        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        if !message.held {
+            return Ok((message, false));
+        }
+        let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
+        tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok((shown, true))
+    }
+}
+
+/// A message that the caller wrote in a conversation of its own, with the lock under which it can be changed.
+async fn own_message(
+    tx: &mut dyn Tx,
+    caller: &Caller,
+    of: ConversationId,
+    id: MessageId,
+) -> Result<(Locked<Conversation>, Message)> {
+    let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
+    if tx.participating(&[(of, caller.partner)]).await?.is_empty() {
+        return Err(Error::Forbidden);
+    }
+    let message = tx.message_of(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
+    if message.author.partner != caller.partner {
+        return Err(Error::Forbidden);
+    }
+    Ok((conversation, message))
+}
