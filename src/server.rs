@@ -14,7 +14,7 @@ use storage::{Storage, memory::Memory, postgres};
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{AttemptLimits, Auth},
+    auth::{self, AttemptLimits, Auth, Tokens},
     blobs::Blobs,
     chat::{Chat, Rules},
     config::Config,
@@ -66,7 +66,8 @@ pub async fn run(
     let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
     let limits =
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
-    let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), limits, &services);
+    let tokens = tokens(&config, &services)?;
+    let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
     let rules = Rules {
         waiting_per_user: config.limits.waiting_polls_per_user,
         upload_bytes: config.limits.upload_bytes,
@@ -143,7 +144,8 @@ pub async fn openapi() -> Result<String, StartError> {
     let config = Arc::new(Config::load_defaults()?);
     let idle = Lifecycle::default();
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
-    let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), limits, &idle);
+    let tokens = Tokens::open(config.tokens.rules(), &idle)?;
+    let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let rules = Rules { waiting_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
     let metrics = Metrics::default();
@@ -162,6 +164,19 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
         tracing::warn!("this store holds the demo data: everybody knows its passwords");
     }
     Ok(())
+}
+
+/// What verifies and makes tokens. The demo makes itself a secret, which lasts as long as the program.
+fn tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartError> {
+    let mut rules = config.tokens.rules();
+    if config.demo && rules.secret.is_empty() {
+        rules.secret = auth::secret();
+    }
+    let tokens = Tokens::open(rules, lifecycle)?;
+    if !tokens.is_configured() {
+        tracing::warn!("tokens.secret is not set, nor any other key: the dialects whose clients bring tokens are closed");
+    }
+    Ok(tokens)
 }
 
 /// Where files are kept, and what is to be cleared away at the end.

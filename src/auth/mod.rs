@@ -1,8 +1,10 @@
 //! Who is calling.
 
 mod attempts;
+mod lives;
 mod password;
 mod session;
+mod token;
 
 use std::{
     net::IpAddr,
@@ -10,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use storage::{Event, Fact, PartnerId, PasswordHash, Presence, Role, SessionKey, Storage, Topic, User, UserChange, UserId};
+use storage::{
+    Event, Fact, PartnerId, PasswordHash, Presence, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
+    UserId,
+};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -18,6 +23,7 @@ use uuid::Uuid;
 pub use attempts::AttemptLimits;
 pub use password::Passwords;
 pub use session::{Login, SessionId};
+pub use token::{Names, Refused, TokenRules, Tokens};
 
 use crate::{
     chat::{Cause, Observer},
@@ -25,6 +31,7 @@ use crate::{
     lifecycle::Lifecycle,
 };
 use attempts::Attempts;
+use lives::{Grant, Life, Lives};
 use session::Sessions;
 
 /// Whoever makes a request.
@@ -38,12 +45,17 @@ pub struct Caller {
     pub role: Role,
     pub language: String,
     pub time_zone: String,
-    /// Cancelled once the session that the caller came with has ended; whoever waits for the caller ends as well.
+    /// Cancelled once the session or the token that the caller came with has ended, or the user has changed; whoever
+    /// waits for the caller ends as well.
     pub ended: CancellationToken,
+    /// Until when a token lets the caller in, which nobody but its holder watches; `None` without one.
+    pub expires_at: Option<Timestamp>,
+    /// Lets `ended` be found as long as any clone of the caller is there.
+    _life: Option<Arc<Life>>,
 }
 
 impl Caller {
-    /// Who this user is as a caller.
+    /// Who this user is as a caller for one request, which nothing ends.
     pub fn of(user: User) -> Self {
         Self {
             user: user.id,
@@ -55,7 +67,13 @@ impl Caller {
             language: user.language,
             time_zone: user.time_zone,
             ended: CancellationToken::new(),
+            expires_at: None,
+            _life: None,
         }
+    }
+
+    fn living(user: User, life: Arc<Life>) -> Self {
+        Self { ended: life.ended().clone(), _life: Some(life), ..Self::of(user) }
     }
 }
 
@@ -68,6 +86,12 @@ pub enum Error {
     /// No session, or none that is alive.
     #[error("session expired")]
     Expired,
+    /// No token, or none that counts.
+    #[error("token refused: {0}")]
+    Refused(#[from] Refused),
+    /// What was asked for needs a setting that is not set.
+    #[error("{0} is not set")]
+    NotConfigured(&'static str),
     #[error("too many failed logins")]
     TooManyAttempts { retry_after: Duration },
     #[error("not available now")]
@@ -96,7 +120,9 @@ pub struct Auth(Arc<Parts>);
 
 struct Parts {
     storage: Arc<dyn Storage>,
+    lives: Lives,
     sessions: Arc<Sessions>,
+    tokens: Tokens,
     passwords: Passwords,
     attempts: Attempts,
 }
@@ -106,20 +132,26 @@ impl Auth {
     pub fn start(
         storage: Arc<dyn Storage>,
         session_lifetime: Duration,
+        tokens: Tokens,
         limits: AttemptLimits,
         lifecycle: &Lifecycle,
     ) -> (Self, Observer) {
         let sessions = Arc::new(Sessions::new(session_lifetime));
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
-        let observed = Arc::clone(&sessions);
+        let lives = Lives::default();
+        let observed = lives.clone();
         let observer = Box::new(move |event: &Event| match &event.fact {
-            Fact::SessionEnded { session } => observed.forget_hex(session),
-            Fact::UserChanged { user } => observed.forget_user(*user),
+            Fact::SessionEnded { session } => {
+                if let Some(key) = session_key(session) {
+                    observed.end(&Grant::Session(key));
+                }
+            }
+            Fact::UserChanged { user } => observed.end_user(*user),
             _ => {}
         });
         let passwords = Passwords::default();
         let attempts = Attempts::new(limits);
-        (Self(Arc::new(Parts { storage, sessions, passwords, attempts })), observer)
+        (Self(Arc::new(Parts { storage, lives, sessions, tokens, passwords, attempts })), observer)
     }
 
     /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
@@ -130,13 +162,14 @@ impl Auth {
         from: IpAddr,
         presented: Option<&SessionId>,
     ) -> Result<(SessionId, Arc<Login>)> {
-        // Taken before the user is read: what changes the user from now on keeps this login from being remembered.
-        let generation = self.0.sessions.generation();
         let user = self.user(login, password, from).await?;
         let id = SessionId::random();
         let key = id.key();
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
+        // Begun before the user is looked at for the last time: what changes the user from then on ends it.
+        let life = self.0.lives.begin(&Grant::Session(key));
+        life.is_of(user_id, self.0.lives.changes());
         let mut tx = self.0.storage.begin().await?;
         // Checking the password took its time, in which the user may have got another one, or been deactivated.
         let unchanged = |now: &User| now.active && now.password == user.password;
@@ -148,13 +181,13 @@ impl Auth {
             && tx.delete_session(presented).await?.is_some()
         {
             tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
-            self.0.sessions.forget(presented);
+            self.0.lives.end(&Grant::Session(presented));
         }
         tx.commit().await?;
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(Presence { partner, set: None, last_seen: now }).await?;
-        let login = Arc::new(Login::new(Caller::of(user), key, now, None));
-        self.0.sessions.remember(Arc::clone(&login), generation);
+        let login = Arc::new(Login::new(Caller::living(user, life), key, now, None));
+        self.0.sessions.remember(Arc::clone(&login));
         Ok((id, login))
     }
 
@@ -202,15 +235,35 @@ impl Auth {
         if let Some(login) = self.0.sessions.recall(key, now) {
             return Ok(login);
         }
-        let generation = self.0.sessions.generation();
+        let (user, session, life) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
+        let login = Arc::new(Login::new(Caller::living(user, life), key, session.last_used_at, session.told));
+        self.0.sessions.use_now(&login, now);
+        self.0.sessions.remember(Arc::clone(&login));
+        Ok(login)
+    }
+
+    async fn stored_session(&self, key: SessionKey, now: Timestamp) -> Result<(User, Session)> {
         let (session, user) = self.0.storage.session(key).await?.ok_or(Error::Expired)?;
         if !user.active || self.0.sessions.is_over(session.last_used_at, now) {
             return Err(Error::Expired);
         }
-        let login = Arc::new(Login::new(Caller::of(user), key, session.last_used_at, session.told));
-        self.0.sessions.use_now(&login, now);
-        self.0.sessions.remember(Arc::clone(&login), generation);
-        Ok(login)
+        Ok((user, session))
+    }
+
+    /// Reads whom a grant stands for, with a life that ends with the grant, and with any change of the user after it was
+    /// read. Reads again what has changed meanwhile.
+    async fn admit<T, F: Future<Output = Result<(User, T)>>>(
+        &self,
+        grant: &Grant,
+        read: impl Fn() -> F,
+    ) -> Result<(User, T, Arc<Life>)> {
+        loop {
+            let (life, changes) = (self.0.lives.begin(grant), self.0.lives.changes());
+            let (user, beside) = read().await?;
+            if life.is_of(user.id, changes) {
+                return Ok((user, beside, life));
+            }
+        }
     }
 
     /// Ends a session on all nodes; one that has ended stays so.
@@ -221,7 +274,7 @@ impl Auth {
             tx.record(Topic::Partner(login.partner), fact, clock::now());
         }
         tx.commit().await?;
-        self.0.sessions.forget(login.key());
+        self.0.lives.end(&Grant::Session(login.key()));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
-use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp, UserId};
+use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp};
 
 use super::Caller;
 use crate::{clock, lifecycle::Lifecycle, telemetry};
@@ -104,9 +104,8 @@ impl std::ops::Deref for Login {
 
 /// The sessions that a node remembers, so that a request costs no query for its session.
 pub(super) struct Sessions {
+    /// Those that have ended, too, until they are asked for.
     remembered: Cache<SessionKey, Arc<Login>>,
-    /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
-    generation: AtomicU64,
     dirty: Mutex<Vec<Arc<Login>>>,
     lifetime: TimeDelta,
 }
@@ -115,28 +114,18 @@ impl Sessions {
     pub(super) fn new(lifetime: Duration) -> Self {
         Self {
             remembered: Cache::new(REMEMBERED),
-            generation: AtomicU64::new(0),
             dirty: Mutex::default(),
             lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
         }
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    /// Remembers what was read while `generation` held.
-    pub(super) fn remember(&self, login: Arc<Login>, generation: u64) {
-        let key = login.key;
-        self.remembered.insert(key, login);
-        if self.generation() != generation {
-            self.remembered.remove(&key);
-        }
+    pub(super) fn remember(&self, login: Arc<Login>) {
+        self.remembered.insert(login.key, login);
     }
 
     pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
         let login = self.remembered.get(&key)?;
-        if self.is_over(login.touch().last_used_at, now) {
+        if login.ended.is_cancelled() || self.is_over(login.touch().last_used_at, now) {
             self.remembered.remove(&key);
             return None;
         }
@@ -162,30 +151,6 @@ impl Sessions {
         if !login.dirty.swap(true, Ordering::AcqRel) {
             self.dirty.lock().push(Arc::clone(login));
         }
-    }
-
-    pub(super) fn forget(&self, key: SessionKey) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        if let Some((_, login)) = self.remembered.remove(&key) {
-            login.ended.cancel();
-        }
-    }
-
-    pub(super) fn forget_hex(&self, hexadecimal: &str) {
-        if let Some(key) = super::session_key(hexadecimal) {
-            self.forget(key);
-        }
-    }
-
-    pub(super) fn forget_user(&self, user: UserId) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        self.remembered.retain(|_, login| {
-            let ends = login.user == user;
-            if ends {
-                login.ended.cancel();
-            }
-            !ends
-        });
     }
 
     async fn flush(&self, storage: &dyn Storage) {

@@ -1,5 +1,6 @@
 //! The rooms: each speaks one dialect, and only translates.
 
+pub mod bearer;
 pub mod im_chat;
 pub mod jsonrpc;
 pub mod loose;

@@ -11,7 +11,7 @@ use poem_openapi::{
 
 use super::jsonrpc::Fault;
 use crate::{
-    auth::{self, Auth, Login, SessionId},
+    auth::{self, Auth, Caller, Login, SessionId},
     chat::Chat,
     clock,
 };
@@ -46,7 +46,12 @@ impl Session {
         self.id.as_ref()
     }
 
-    async fn of(request: &Request) -> Self {
+    /// Who is logged in, where it does not matter by what means.
+    pub(super) fn caller(&self) -> Result<Caller, auth::Error> {
+        self.login.as_ref().map(|login| Caller::clone(login)).map_err(Clone::clone)
+    }
+
+    pub(super) async fn of(request: &Request) -> Self {
         let id = presented(request);
         let auth = request.data::<Auth>().expect("the server puts it into every request");
         let login = match &id {
@@ -70,18 +75,19 @@ pub fn fault(error: &auth::Error) -> Fault {
     use poem::http::StatusCode;
     match error {
         auth::Error::Denied => Fault::access_denied(),
-        auth::Error::Expired => Fault::session_expired(),
+        auth::Error::Expired | auth::Error::Refused(_) => Fault::session_expired(),
         auth::Error::TooManyAttempts { retry_after } => {
             Fault::access_denied().retry_after(StatusCode::TOO_MANY_REQUESTS, retry_after.as_secs().max(1))
         }
         auth::Error::Unavailable(cause) => Fault::unavailable(cause),
+        auth::Error::NotConfigured(_) => Fault::unavailable(error),
         auth::Error::Internal(cause) => Fault::internal(cause),
     }
 }
 
 /// Some clients send a whole `Set-Cookie` line back, or end in `;`: the first `session_id` among the pairs counts. An
 /// empty one is none.
-fn presented(request: &Request) -> Option<SessionId> {
+pub(super) fn presented(request: &Request) -> Option<SessionId> {
     let cookies = request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut ids =
         cookies.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == COOKIE && !cookie.value().is_empty());

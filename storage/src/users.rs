@@ -119,6 +119,7 @@ pub trait Users {
     async fn user(&self, id: UserId) -> Result<Option<User>>;
     /// Logins are compared exactly, as Odoo compares them.
     async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
+    async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>>;
     /// All users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
     /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.

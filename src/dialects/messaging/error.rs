@@ -103,9 +103,11 @@ impl From<Error> for HttpFailure {
 impl From<&auth::Error> for HttpFailure {
     fn from(error: &auth::Error) -> Self {
         match error {
-            auth::Error::Expired | auth::Error::Denied | auth::Error::TooManyAttempts { .. } => {
-                Self::forbidden("Session expired")
-            }
+            auth::Error::Expired
+            | auth::Error::Denied
+            | auth::Error::Refused(_)
+            | auth::Error::NotConfigured(_)
+            | auth::Error::TooManyAttempts { .. } => Self::forbidden("Session expired"),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imbl::{HashMap, HashSet, OrdMap};
+use imbl::{HashMap, OrdMap};
 use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, missing, taken};
@@ -17,7 +17,7 @@ pub(super) struct Table {
     people: OrdMap<PartnerId, Arc<Person>>,
     users: OrdMap<UserId, Arc<User>>,
     logins: HashMap<String, UserId>,
-    uuids: HashSet<Uuid>,
+    uuids: HashMap<Uuid, UserId>,
 }
 
 impl Table {
@@ -57,7 +57,7 @@ impl Table {
         if let Some(id) = new.id.filter(|id| self.users.contains_key(id)) {
             return Err(taken("user", id));
         }
-        if self.uuids.contains(&new.uuid) {
+        if self.uuids.contains_key(&new.uuid) {
             return Err(Error::Conflict("users_uuid"));
         }
         let id = UserId(self.ids.draw(new.id.map(|id| id.0)));
@@ -75,7 +75,7 @@ impl Table {
             profile: new.profile,
             created_at: new.created_at,
         };
-        self.uuids.insert(user.uuid);
+        self.uuids.insert(user.uuid, id);
         self.logins.insert(user.login.clone(), id);
         self.users.insert(id, Arc::new(user.clone()));
         Ok(user)
@@ -95,6 +95,11 @@ impl Users for Memory {
     async fn user_by_login(&self, login: &str) -> Result<Option<User>> {
         let table = &self.snapshot()?.users;
         Ok(table.logins.get(login).and_then(|id| table.user(*id)))
+    }
+
+    async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>> {
+        let table = &self.snapshot()?.users;
+        Ok(table.uuids.get(&uuid).and_then(|id| table.user(*id)))
     }
 
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>> {

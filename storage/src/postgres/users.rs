@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::{Postgres, PostgresTx, get, limit, word};
 use crate::{
@@ -41,6 +42,11 @@ const USER_BY_LOGIN: &str = concat!(
     "SELECT ",
     user_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.login = $1"
+);
+const USER_BY_UUID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.uuid = $1"
 );
 const USERS: &str = concat!(
     "SELECT ",
@@ -143,6 +149,10 @@ impl Users for Postgres {
 
     async fn user_by_login(&self, login: &str) -> Result<Option<User>> {
         self.row(sqlx::query(USER_BY_LOGIN).bind(login)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_UUID).bind(uuid)).await?.as_ref().map(user).transpose()
     }
 
     async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {

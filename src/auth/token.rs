@@ -1,0 +1,147 @@
+//! Bearer tokens: JSON Web Tokens made here, or by somebody else's authentication service.
+
+mod claims;
+mod keys;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use quick_cache::sync::Cache;
+use storage::{Timestamp, User};
+use uuid::Uuid;
+
+pub use claims::Names;
+pub(super) use claims::Subject;
+
+use super::{Auth, Caller, Error, Result, lives::Grant};
+use crate::{clock, lifecycle::Lifecycle};
+use claims::Claims;
+use keys::{Header, Keys};
+
+/// How many callers a node remembers, so that a request costs no query for its token.
+const REMEMBERED: usize = 100_000;
+
+/// How tokens are verified and made. A text that is empty is a setting that is not set.
+#[derive(Clone)]
+pub struct TokenRules {
+    /// HS256, for verifying and for making tokens.
+    pub secret: String,
+    /// RS256 or ES256: PEM, or the name of a file that holds it.
+    pub public_key: String,
+    pub issuer: String,
+    pub audience: String,
+    /// The claim that names the user, and what of the user it names.
+    pub user_claim: String,
+    pub names: Names,
+    /// The claim that tells access tokens from others, and what it holds in them.
+    pub type_claim: String,
+    pub type_value: String,
+    pub access_lifetime: Duration,
+    pub refresh_lifetime: Duration,
+}
+
+/// Why a token is refused: for the log, since all that its holder learns is that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("there is none")]
+    Missing,
+    #[error("it is not a token")]
+    Malformed,
+    #[error("its algorithm is none")]
+    AlgorithmNone,
+    #[error("its algorithm is unknown")]
+    UnknownAlgorithm,
+    #[error("no key is configured for its algorithm")]
+    NoKey,
+    #[error("its signature is wrong")]
+    BadSignature,
+    #[error("it is not an access token")]
+    WrongType,
+    #[error("it has expired")]
+    Expired,
+    #[error("it is not valid yet")]
+    NotYetValid,
+    #[error("its issuer is another")]
+    WrongIssuer,
+    #[error("it is for another audience")]
+    WrongAudience,
+    #[error("it names nobody")]
+    UnknownUser,
+    #[error("its user is deactivated")]
+    InactiveUser,
+    #[error("it was revoked")]
+    Revoked,
+}
+
+/// What verifies tokens and makes them.
+pub struct Tokens {
+    rules: TokenRules,
+    keys: Keys,
+    remembered: Cache<(Subject, Option<Uuid>), Caller>,
+}
+
+impl Tokens {
+    /// Reads the keys. The error is one line that names the setting.
+    pub fn open(rules: TokenRules, _: &Lifecycle) -> Result<Self, String> {
+        let keys = Keys::open(&rules)?;
+        Ok(Self { rules, keys, remembered: Cache::new(REMEMBERED) })
+    }
+
+    /// Whether any token at all can be verified.
+    pub fn is_configured(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims> {
+        let header = Header::of(token)?;
+        let claims = self.keys.verify(token, &header).await?;
+        Ok(Claims::read(&claims, header.is_secret(), &self.rules, now)?)
+    }
+}
+
+impl Auth {
+    /// Whether tokens can be verified; if not, everybody who brings one gets [`Error::NotConfigured`].
+    pub fn takes_tokens(&self) -> bool {
+        self.0.tokens.is_configured()
+    }
+
+    /// Whom a token stands for. What is wrong with one goes to the log, a line for each refusal.
+    pub async fn bearer(&self, token: &str) -> Result<Caller> {
+        if !self.takes_tokens() {
+            return Err(Error::NotConfigured("tokens.secret"));
+        }
+        let outcome = self.holder(token).await;
+        if let Err(Error::Refused(why)) = &outcome {
+            tracing::info!("a token was refused: {why}");
+        }
+        outcome
+    }
+
+    async fn holder(&self, token: &str) -> Result<Caller> {
+        let tokens = &self.0.tokens;
+        let Claims { subject, family, expires_at } = tokens.verify(token, clock::now()).await?;
+        let key = (subject, family);
+        if let Some(caller) = tokens.remembered.get(&key).filter(|caller| !caller.ended.is_cancelled()) {
+            return Ok(Caller { expires_at: Some(expires_at), ..caller });
+        }
+        let grant = Grant::Token { subject: key.0.clone(), family };
+        let (user, (), life) = self.admit(&grant, || self.stored_subject(&key.0)).await?;
+        let caller = Caller { expires_at: Some(expires_at), ..Caller::living(user, life) };
+        tokens.remembered.insert(key, caller.clone());
+        Ok(caller)
+    }
+
+    async fn stored_subject(&self, subject: &Subject) -> Result<(User, ())> {
+        let storage = &self.0.storage;
+        let user = match subject {
+            Subject::Uid(id) => storage.user(*id).await?,
+            Subject::Uuid(uuid) => storage.user_by_uuid(*uuid).await?,
+            Subject::Login(login) => storage.user_by_login(login).await?,
+        };
+        let user = user.ok_or(Refused::UnknownUser)?;
+        if user.active { Ok((user, ())) } else { Err(Refused::InactiveUser.into()) }
+    }
+}
+
+/// How far clocks may differ.
+const LEEWAY: TimeDelta = TimeDelta::seconds(30);

@@ -1,0 +1,126 @@
+use std::{collections::HashSet, fs};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, errors::ErrorKind};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Refused, TokenRules};
+use crate::auth::Result;
+
+/// No token is nearly as long.
+const LONGEST_BYTES: usize = 16 * 1024;
+/// What RFC 7518 asks of a secret for HS256.
+const SECRET_BYTES: usize = 32;
+const PEM: &str = "-----BEGIN ";
+
+/// What is looked at before a token's signature is, and believed in nothing else.
+pub(super) struct Header {
+    algorithm: Algorithm,
+}
+
+impl Header {
+    pub(super) fn of(token: &str) -> Result<Self, Refused> {
+        #[derive(Deserialize)]
+        struct Parts {
+            alg: String,
+            /// Extensions that the reader must know. This one knows none.
+            crit: Option<Value>,
+        }
+        let (header, _) = token.split_once('.').filter(|_| token.len() <= LONGEST_BYTES).ok_or(Refused::Malformed)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Refused::Malformed)?;
+        let Parts { alg, crit } = serde_json::from_slice(&header).map_err(|_| Refused::Malformed)?;
+        if crit.is_some() {
+            return Err(Refused::Malformed);
+        }
+        let algorithm = match alg.as_str() {
+            "HS256" => Algorithm::HS256,
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            other if other.eq_ignore_ascii_case("none") => return Err(Refused::AlgorithmNone),
+            _ => return Err(Refused::UnknownAlgorithm),
+        };
+        Ok(Self { algorithm })
+    }
+
+    /// Whether the token says that it was made with the secret.
+    pub(super) fn is_secret(&self) -> bool {
+        self.algorithm == Algorithm::HS256
+    }
+}
+
+/// The keys of which a token's signature must be one. Each serves the algorithms of its own kind and no other: whoever
+/// knows a public key could else sign with it as if it were the secret.
+pub(super) struct Keys {
+    secret: Option<(EncodingKey, DecodingKey)>,
+    public: Option<DecodingKey>,
+}
+
+impl Keys {
+    /// The error is one line that names the setting.
+    pub(super) fn open(rules: &TokenRules) -> Result<Self, String> {
+        let secret = match rules.secret.as_str() {
+            "" => None,
+            pem if pem.contains(PEM) => {
+                return Err("tokens.secret must not be a PEM key: one belongs in tokens.public_key".into());
+            }
+            short if short.len() < SECRET_BYTES => {
+                return Err(format!("tokens.secret must have {SECRET_BYTES} bytes or more"));
+            }
+            secret => Some((EncodingKey::from_secret(secret.as_bytes()), DecodingKey::from_secret(secret.as_bytes()))),
+        };
+        let public = match rules.public_key.as_str() {
+            "" => None,
+            given => Some(public_key(given).map_err(|error| format!("tokens.public_key: {error}"))?),
+        };
+        Ok(Self { secret, public })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.secret.is_none() && self.public.is_none()
+    }
+
+    /// The claims of a token, if one of the keys has signed them.
+    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Map<String, Value>> {
+        let keys = match header.algorithm {
+            Algorithm::HS256 => self.secret.iter().map(|(_, key)| key.clone()).collect(),
+            _ => self.public.iter().cloned().collect::<Vec<_>>(),
+        };
+        let mut refused = Refused::NoKey;
+        for key in keys.iter().filter(|key| key.family() == header.algorithm.family()) {
+            match claims(token, key, header.algorithm) {
+                Err(Refused::BadSignature) => refused = Refused::BadSignature,
+                outcome => return Ok(outcome?),
+            }
+        }
+        Err(refused.into())
+    }
+}
+
+/// The signature alone is the library's business: what the claims say is judged by our own clock, in our own words.
+fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Map<String, Value>, Refused> {
+    let mut signature_only = Validation::new(algorithm);
+    signature_only.required_spec_claims = HashSet::new();
+    signature_only.validate_exp = false;
+    signature_only.validate_aud = false;
+    match jsonwebtoken::decode(token, key, &signature_only) {
+        Ok(decoded) => Ok(decoded.claims),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::InvalidSignature | ErrorKind::InvalidRsaKey(_) | ErrorKind::InvalidEcdsaKey => Refused::BadSignature,
+            _ => Refused::Malformed,
+        }),
+    }
+}
+
+/// From PEM, or from the file that holds it. In an environment's variable its lines may be parted by `\n`.
+fn public_key(given: &str) -> Result<DecodingKey, String> {
+    let pem = match given.contains(PEM) {
+        true => given.replace("\\n", "\n"),
+        false => fs::read_to_string(given).map_err(|error| format!("{given}: {error}"))?,
+    };
+    if !pem.contains("PUBLIC KEY-----") {
+        return Err("must be a public key in PEM".into());
+    }
+    let keys = [DecodingKey::from_rsa_pem(pem.as_bytes()), DecodingKey::from_ec_pem(pem.as_bytes())];
+    keys.into_iter().find_map(Result::ok).ok_or_else(|| "must be a public key for RS256 or ES256 in PEM".into())
+}

@@ -1,0 +1,175 @@
+//! Bearer tokens as the rooms take them from a request, and the cookie session where it stands in for one.
+
+use poem::{
+    Request, RequestBody,
+    http::{HeaderMap, StatusCode, header},
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaSecurityScheme, Registry},
+};
+use url::Url;
+
+use super::{
+    House,
+    session::{self, Session},
+};
+use crate::{
+    auth::{self, Auth, Caller, Refused},
+    chat::Chat,
+    telemetry,
+};
+
+const SCHEME: &str = "bearer";
+/// The subprotocol of a socket in whose place a token follows, since browsers cannot set a socket's headers.
+const SUBPROTOCOL: &str = "bearer";
+
+/// Who calls with `Authorization: Bearer`. The cookie does not count.
+pub struct Bearer(pub Result<Caller, auth::Error>);
+
+/// Who calls with `Authorization: Bearer`, or, if there is no such header, with the cookie session.
+pub struct BearerOrSession(pub Result<Caller, auth::Error>);
+
+/// Who opens a socket: by the token in the query, if the room takes one there and one is given; else by that of
+/// `Authorization: Bearer`, else by the one that follows `bearer` among the subprotocols, else by the cookie session, which
+/// only pages of our own origin or of `cors.origins` may use. Beside it the subprotocol to answer with, whoever it is: a
+/// browser gives up a socket whose answer lacks it.
+pub async fn socket_caller(
+    request: &Request,
+    query_token: Option<&str>,
+    house: &House,
+) -> (Result<Caller, auth::Error>, Option<&'static str>) {
+    let offered = offered(request.headers());
+    let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
+    let token = query_token.or_else(|| authorization(request.headers())).or(offered.flatten());
+    let caller = match token {
+        Some(token) => house.auth.bearer(token).await,
+        None if session::presented(request).is_none() => Err(Refused::Missing.into()),
+        None if is_from_our_page(request.headers(), house) => Session::of(request).await.caller(),
+        None => {
+            tracing::info!("a session was refused: its cookie came to a socket from no page that may use it");
+            Err(Refused::Missing.into())
+        }
+    };
+    (caller, subprotocol)
+}
+
+/// How a failure of the doorkeeper is told where there are statuses. The log has the cause, if it is one of ours.
+pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
+    match error {
+        auth::Error::Denied => (StatusCode::UNAUTHORIZED, "Wrong login or password."),
+        auth::Error::Expired | auth::Error::Refused(_) => (StatusCode::UNAUTHORIZED, "Not logged in, or no longer."),
+        auth::Error::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Please wait a minute."),
+        auth::Error::NotConfigured(_) => (StatusCode::SERVICE_UNAVAILABLE, "This server is not set up for tokens."),
+        auth::Error::Unavailable(_) => {
+            telemetry::failed("not available", error);
+            (StatusCode::SERVICE_UNAVAILABLE, "The server cannot reach its database. Please try again shortly.")
+        }
+        auth::Error::Internal(_) => {
+            telemetry::failed("internal error", error);
+            (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
+        }
+    }
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// `Some` if `bearer` is among the subprotocols, and what follows it.
+fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
+    let mut offered = lists.flat_map(|list| list.split(',')).map(str::trim);
+    offered.find(|name| *name == SUBPROTOCOL)?;
+    Some(offered.next())
+}
+
+/// Browsers always say from which page a socket is opened, and no page can make them say another.
+fn is_from_our_page(headers: &HeaderMap, house: &House) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    if house.config.cors.origins.iter().any(|allowed| allowed == origin) {
+        return true;
+    }
+    match house.config.base_url.as_str() {
+        // Whether there is TLS before us is not known here.
+        "" => ["http://", "https://"]
+            .into_iter()
+            .filter_map(|scheme| origin.strip_prefix(scheme))
+            .any(|at| Some(at) == text(header::HOST)),
+        ours => Url::parse(ours).is_ok_and(|ours| ours.origin().ascii_serialization() == origin),
+    }
+}
+
+async fn by_token(request: &Request) -> Option<Result<Caller, auth::Error>> {
+    let auth = request.data::<Auth>().expect("the server puts it into every request");
+    Some(auth.bearer(authorization(request.headers())?).await)
+}
+
+fn seen(caller: Result<Caller, auth::Error>, request: &Request) -> Result<Caller, auth::Error> {
+    if let (Ok(caller), Some(chat)) = (&caller, request.data::<Chat>()) {
+        chat.seen(caller);
+    }
+    caller
+}
+
+fn register(registry: &mut Registry) {
+    registry.create_security_scheme(
+        SCHEME,
+        MetaSecurityScheme {
+            ty: "http",
+            description: Some("`access` from `/auth/token`, or a token of the authentication service that is configured."),
+            name: None,
+            key_in: None,
+            scheme: Some("bearer"),
+            bearer_format: Some("JWT"),
+            flows: None,
+            openid_connect_url: None,
+        },
+    );
+}
+
+impl<'a> ApiExtractor<'a> for Bearer {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let caller = by_token(request).await.unwrap_or_else(|| Err(Refused::Missing.into()));
+        Ok(Self(seen(caller, request)))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for BearerOrSession {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        register(registry);
+        <Session as ApiExtractor>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        [vec![SCHEME], <Session as ApiExtractor>::security_schemes()].concat()
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let caller = match by_token(request).await {
+            Some(caller) => caller,
+            None => Session::of(request).await.caller(),
+        };
+        Ok(Self(seen(caller, request)))
+    }
+}
