@@ -40,6 +40,7 @@ pub struct Config {
     pub im_chat: ImChat,
     pub presence: Presence,
     pub limits: Limits,
+    pub sockets: Sockets,
     pub postgres: Postgres,
     pub log: Log,
 }
@@ -216,6 +217,29 @@ pub struct Limits {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Sockets {
+    /// Open sockets of one user on one node.
+    pub per_user: usize,
+    /// The largest message taken from a client.
+    pub message_bytes: usize,
+    /// Frames that a client may send at once.
+    pub frames_burst: u32,
+    /// Frames that a client may send again with every second.
+    pub frames_per_second: u32,
+    /// How often a client is pinged; one that says nothing at all for three times as long is given up.
+    pub ping_seconds: u64,
+    /// Frames that may wait for a client to read them.
+    pub queued_frames: usize,
+    /// Bytes that may wait for a client to read them.
+    pub queued_bytes: usize,
+    /// How much is read at a time. Each open socket holds as much.
+    pub read_buffer_bytes: usize,
+    /// Within which all sockets are closed at the stop.
+    pub drain_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Postgres {
     pub max_connections: u32,
     /// For how long a request waits for a connection.
@@ -334,7 +358,15 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 15] = [
+        let positive: [(&str, u64); 23] = [
+            ("sockets.per_user", self.sockets.per_user as u64),
+            ("sockets.message_bytes", self.sockets.message_bytes as u64),
+            ("sockets.frames_burst", self.sockets.frames_burst.into()),
+            ("sockets.frames_per_second", self.sockets.frames_per_second.into()),
+            ("sockets.ping_seconds", self.sockets.ping_seconds),
+            ("sockets.queued_frames", self.sockets.queued_frames as u64),
+            ("sockets.queued_bytes", self.sockets.queued_bytes as u64),
+            ("sockets.read_buffer_bytes", self.sockets.read_buffer_bytes as u64),
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("tokens.access_lifetime_seconds", self.tokens.access_lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),

@@ -3,7 +3,8 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 
 /// Upper bounds in seconds: half a millisecond to a minute, which is as long as a poll waits.
@@ -26,6 +27,9 @@ struct Families {
     store: HistogramVec,
     store_failures: IntCounterVec,
     connections: IntGauge,
+    sockets: IntGaugeVec,
+    frames_told: IntCounterVec,
+    sockets_closed: IntCounterVec,
     polls_waiting: IntGauge,
     sends_waiting: IntGauge,
     listening: IntGauge,
@@ -54,11 +58,19 @@ impl Default for Metrics {
             messages: counter("dragoman_messages_stored_total", "Messages stored by this node."),
             batches: counter("dragoman_message_commits_total", "Commits that stored messages; sends that wait share one."),
             store: histogram("dragoman_store_seconds", "Visits to the store by operation.", &["operation"], STORE_BUCKETS),
-            store_failures: IntCounterVec::new(
-                Opts::new("dragoman_store_failures_total", "Visits to the store that failed, by operation."),
+            store_failures: counters(
+                "dragoman_store_failures_total",
+                "Visits to the store that failed, by operation.",
                 &["operation"],
-            )
-            .expect("names and labels are valid"),
+            ),
+            sockets: IntGaugeVec::new(Opts::new("dragoman_sockets", "Open sockets by dialect."), &["dialect"])
+                .expect("names and labels are valid"),
+            frames_told: counters("dragoman_socket_frames_total", "Frames told on sockets, by dialect.", &["dialect"]),
+            sockets_closed: counters(
+                "dragoman_sockets_closed_total",
+                "Sockets by dialect and the code that they were closed with.",
+                &["dialect", "code"],
+            ),
             connections: gauge("dragoman_connections", "Open connections."),
             polls_waiting: gauge("dragoman_polls_waiting", "Polls that wait for something to happen."),
             sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
@@ -66,7 +78,7 @@ impl Default for Metrics {
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
             registry,
         };
-        let all: [Box<dyn Collector>; 11] = [
+        let all: [Box<dyn Collector>; 14] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -74,6 +86,9 @@ impl Default for Metrics {
             Box::new(families.store.clone()),
             Box::new(families.store_failures.clone()),
             Box::new(families.connections.clone()),
+            Box::new(families.sockets.clone()),
+            Box::new(families.frames_told.clone()),
+            Box::new(families.sockets_closed.clone()),
             Box::new(families.polls_waiting.clone()),
             Box::new(families.sends_waiting.clone()),
             Box::new(families.listening.clone()),
@@ -115,17 +130,25 @@ impl Metrics {
     }
 
     /// Counts a connection while the result lives.
-    pub fn connection(&self) -> impl Drop + Send + 'static {
-        struct Connection(IntGauge);
+    pub fn connection(&self) -> Counted {
+        Counted::new(self.0.connections.clone())
+    }
 
-        impl Drop for Connection {
-            fn drop(&mut self) {
-                self.0.dec();
-            }
+    /// Counts a socket while the result lives.
+    pub fn socket(&self, dialect: &str) -> Counted {
+        Counted::new(self.0.sockets.with_label_values(&[dialect]))
+    }
+
+    /// Counts frames that were told.
+    pub fn frames_told(&self, dialect: &str, frames: usize) {
+        if frames > 0 {
+            self.0.frames_told.with_label_values(&[dialect]).inc_by(frames as u64);
         }
+    }
 
-        self.0.connections.inc();
-        Connection(self.0.connections.clone())
+    /// Counts a socket that was closed with that code.
+    pub fn socket_closed(&self, dialect: &str, code: u16) {
+        self.0.sockets_closed.with_label_values(&[dialect, &code.to_string()]).inc();
     }
 
     /// Everything in Prometheus's text format.
@@ -141,12 +164,32 @@ impl Metrics {
     }
 }
 
+/// One more of something while it lives.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 fn histogram(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
     HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels).expect("names and labels are valid")
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::new(name, help).expect("the name is valid")
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are valid")
 }
 
 fn gauge(name: &str, help: &str) -> IntGauge {

@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo},
+    dialects::{House, im_chat, messaging, odoo, socket::Sockets},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -70,6 +70,7 @@ pub async fn run(
     let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
     let rules = Rules {
         waiting_per_user: config.limits.waiting_polls_per_user,
+        sockets_per_user: config.sockets.per_user,
         upload_bytes: config.limits.upload_bytes,
         presence: config.presence.rules(),
         recent_events: config.limits.recent_events,
@@ -79,7 +80,8 @@ pub async fn run(
         "" => format!("http://{address}"),
         given => given.to_owned(),
     };
-    let house = House { auth, chat, config: Arc::clone(&config), base_url: base_url.into() };
+    let sockets = Sockets::new(&chat, &config.sockets, &metrics, &requests);
+    let house = House { auth, chat, config: Arc::clone(&config), sockets, base_url: base_url.into() };
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
@@ -147,10 +149,12 @@ pub async fn openapi() -> Result<String, StartError> {
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
-    let rules = Rules { waiting_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
+    let rules =
+        Rules { waiting_per_user: 1, sockets_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
     let metrics = Metrics::default();
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
-    let house = House { auth, chat, config, base_url: "".into() };
+    let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
+    let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())
 }

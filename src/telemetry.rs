@@ -46,3 +46,8 @@ pub fn failed(what: &str, cause: &dyn Error) -> String {
 pub fn correlation() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
+}

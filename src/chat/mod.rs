@@ -17,6 +17,7 @@ mod pictures;
 mod places;
 mod presence;
 mod signals;
+mod sockets;
 mod tail;
 mod typing;
 mod updates;
@@ -50,6 +51,8 @@ use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
 pub struct Rules {
     /// How many polls of one user may wait at a time on this node.
     pub waiting_per_user: usize,
+    /// How many sockets one user may have open at a time on this node.
+    pub sockets_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
     pub presence: PresenceRules,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use storage::{PartnerId, Person, Presence, Scope, SetStatus, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Chat, Result, Signal};
+use super::{Chat, Error, Result, Signal};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// How often "last seen" is brought to the store, and whoever has gone is noticed.
@@ -113,14 +113,15 @@ impl Drop for PresentSocket {
 }
 
 impl Lives {
-    fn change(&self, partner: PartnerId, change: impl FnOnce(&mut Life)) {
+    fn change<T>(&self, partner: PartnerId, change: impl FnOnce(&mut Life) -> T) -> T {
         let mut lives = self.lives.lock();
         let life = lives.entry(partner).or_default();
-        change(life);
+        let outcome = change(life);
         life.dirty = true;
         if life.told != Status::Online || life.doubtful {
             self.news.notify_one();
         }
+        outcome
     }
 }
 
@@ -168,10 +169,23 @@ impl Chat {
         self.0.lives.change(caller.partner, |life| life.active = life.active.map(|_| now));
     }
 
-    /// Notes that the caller has a socket open, until the result is dropped.
-    pub fn connects(&self, caller: &Caller) -> PresentSocket {
-        self.0.lives.change(caller.partner, |life| life.sockets += 1);
-        PresentSocket { chat: self.clone(), partner: caller.partner }
+    /// Notes that the caller has a socket open, until the result is dropped; only so many at a time.
+    pub fn connects(&self, caller: &Caller) -> Result<PresentSocket> {
+        let most = self.0.rules.sockets_per_user;
+        let has_room = self.0.lives.change(caller.partner, |life| {
+            let has_room = life.sockets < most;
+            life.sockets += usize::from(has_room);
+            has_room
+        });
+        match has_room {
+            true => Ok(PresentSocket { chat: self.clone(), partner: caller.partner }),
+            false => Err(Error::TooMany("sockets")),
+        }
+    }
+
+    /// Whether the caller has a socket open.
+    pub fn has_socket(&self, caller: &Caller) -> bool {
+        self.0.lives.lives.lock().get(&caller.partner).is_some_and(|life| life.sockets > 0)
     }
 
     /// Sets what others see of the caller. `Online` means: as its activity says.

@@ -9,12 +9,14 @@ pub mod model;
 pub mod odoo;
 pub mod python;
 pub mod session;
+pub mod socket;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use crate::{auth::Auth, chat::Chat, config::Config};
+use socket::Sockets;
 
 /// What every room works with. Clones share it.
 #[derive(Clone)]
@@ -22,6 +24,7 @@ pub struct House {
     pub auth: Auth,
     pub chat: Chat,
     pub config: Arc<Config>,
+    pub sockets: Sockets,
     /// How clients reach this server, without a slash at the end.
     pub base_url: Arc<str>,
 }

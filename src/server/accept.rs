@@ -29,7 +29,11 @@ use tokio::{
 };
 
 use super::rest::Rest;
-use crate::{dialects::session::From as CalledFrom, lifecycle::Lifecycle, metrics::Metrics};
+use crate::{
+    dialects::{session::From as CalledFrom, socket::Held},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+};
 
 /// How long to wait when nothing can be accepted, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -80,12 +84,10 @@ impl Accepting {
                 peer,
                 proxies: Arc::clone(&proxies),
                 header_timeout: self.header_timeout,
+                held: Held::new((place, self.metrics.connection())),
             };
-            let (counted, stopping) = (self.metrics.connection(), requests.clone());
-            requests.spawn(async move {
-                connection.serve(stream, stopping).await;
-                drop((place, counted));
-            });
+            let stopping = requests.clone();
+            requests.spawn(connection.serve(stream, stopping));
         }
     }
 }
@@ -95,6 +97,8 @@ struct Connection<E> {
     peer: SocketAddr,
     proxies: Arc<[IpAddr]>,
     header_timeout: Duration,
+    /// Its place among the connections, which outlives it if it becomes a socket.
+    held: Held,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
@@ -150,6 +154,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let from = self.from(request.headers());
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(self.peer.into()), Scheme::HTTP).into();
         request.extensions_mut().insert(CalledFrom(from));
+        request.extensions_mut().insert(self.held.clone());
         request
     }
 

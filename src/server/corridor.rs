@@ -87,7 +87,7 @@ impl Corridor {
             Err(panic) => {
                 parts.metrics.panic();
                 let correlation = telemetry::correlation();
-                tracing::error!(correlation, %method, path, panic = said(panic.as_ref()), "panicked while answering");
+                tracing::error!(correlation, %method, path, panic = telemetry::panic_text(panic.as_ref()), "panicked while answering");
                 (Fault::internal_logged(correlation).response(id.get()), None)
             }
         };
@@ -161,11 +161,6 @@ impl Asked {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
-
-/// What a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
-}
 
 fn outcome(response: &Response) -> &'static str {
     match response.data::<Outcome>() {

@@ -7,6 +7,7 @@ mod proxy;
 mod raw;
 mod routes;
 mod server;
+mod socket;
 mod wait;
 
 pub use client::{Answer, Client};
@@ -15,6 +16,7 @@ pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
 pub use server::{Backend, Server};
+pub use socket::Socket;
 pub use wait::until;
 
 /// Everybody in the demo data has it.

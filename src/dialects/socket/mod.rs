@@ -1,0 +1,248 @@
+//! The only WebSocket loop. A dialect's [`Voice`] hears and tells; reading, writing, gathering what is to be written,
+//! pings, limits, closing and the stop are here, the same for all.
+
+mod pace;
+mod upgrade;
+mod wire;
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant as Moment},
+};
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+pub use upgrade::open;
+
+use crate::{
+    auth::Caller,
+    chat::{Batch, Chat, Feed},
+    clock, config,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    telemetry,
+};
+use pace::{Pace, Verdict};
+use wire::{Read, Wire};
+
+/// One text frame, which many sockets may share.
+pub type Frame = Utf8Bytes;
+
+/// For how long a peer is waited for that is to answer a close.
+const CLOSING: Duration = Duration::from_secs(5);
+/// After how many pings without a sign of life a socket is given up.
+const SILENT_PINGS: u32 = 3;
+
+/// What one dialect says on a socket of one caller.
+pub trait Voice: Send + 'static {
+    /// Its name in logs and metrics.
+    const DIALECT: &'static str;
+
+    /// What is said first.
+    fn greet(&mut self) -> impl Future<Output = Said> + Send;
+    /// What a client's frame is answered with. Never cancelled but by the server's end.
+    fn hear(&mut self, text: &str) -> impl Future<Output = Said> + Send;
+    /// How what has happened is told. May be called again with the same if the server was interrupted.
+    fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
+    /// What is said beside every ping.
+    fn beat(&mut self) -> impl Future<Output = Said> + Send;
+    /// How a frame is answered that is not to be heard at all.
+    fn refuse(&self, refusal: Refusal) -> Frame;
+}
+
+/// Frames to be sent in this order, or the end.
+pub type Said = Result<Vec<Frame>, Close>;
+
+/// Why a frame was not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is binary.
+    NotText,
+    /// There are too many; the next one closes the socket.
+    TooFast,
+}
+
+/// Why a socket is closed, as the peer is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    pub code: u16,
+    /// At most 123 bytes.
+    pub reason: &'static str,
+    /// What is still said before.
+    pub last: Vec<Frame>,
+}
+
+impl Close {
+    pub const GOING_AWAY: Self = Self::new(1001, "the server is going away");
+    pub const NOT_LOGGED_IN: Self = Self::new(4003, "not logged in");
+    pub const TOO_SLOW: Self = Self::new(4008, "too slow to read");
+    pub const TOO_FAST: Self = Self::new(4029, "too many frames");
+    pub const TOO_MANY: Self = Self::new(4029, "too many sockets");
+    pub const UNAVAILABLE: Self = Self::new(1013, "not available now, try again shortly");
+    pub const INTERNAL: Self = Self::new(1011, "something went wrong on our side");
+
+    pub const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, last: Vec::new() }
+    }
+}
+
+/// What all sockets of a server share. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Sockets {
+    chat: Chat,
+    limits: Arc<config::Sockets>,
+    metrics: Metrics,
+    requests: Lifecycle,
+}
+
+impl Sockets {
+    /// Sockets end when `requests` stop.
+    pub fn new(chat: &Chat, limits: &config::Sockets, metrics: &Metrics, requests: &Lifecycle) -> Self {
+        Self { chat: chat.clone(), limits: Arc::new(limits.clone()), metrics: metrics.clone(), requests: requests.clone() }
+    }
+}
+
+/// A place among the server's connections, which a socket keeps while it is open.
+#[derive(Clone)]
+pub struct Held(#[expect(dead_code, reason = "it only has to live")] Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    pub fn new(place: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(place))
+    }
+}
+
+/// A voice, what it tells, and whose it is.
+pub struct Speaking<V> {
+    pub voice: V,
+    pub feed: Feed,
+    pub caller: Caller,
+}
+
+/// Serves a socket from its first frame to its end, and gives why it ended.
+async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: Speaking<V>) -> Close {
+    let Speaking { voice, feed, caller } = speaking;
+    let Ok(_present) = sockets.chat.connects(&caller) else { return Close::TOO_MANY };
+    let mut talk = Talk { sockets, voice, wire, pace: Pace::new(&sockets.limits) };
+    match talk.go_on(feed, &caller).await {
+        Ok(never) => match never {},
+        Err(close) => close,
+    }
+}
+
+struct Talk<'a, V> {
+    sockets: &'a Sockets,
+    voice: V,
+    wire: &'a mut Wire,
+    pace: Pace,
+}
+
+enum Never {}
+
+impl<V: Voice> Talk<'_, V> {
+    async fn go_on(&mut self, mut feed: Feed, caller: &Caller) -> Result<Never, Close> {
+        let said = Box::pin(self.voice.greet()).await?;
+        self.say(said)?;
+        let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
+        let mut beat = pin!(sleep(ping));
+        let mut heard = Moment::now();
+        let mut ended = pin!(caller.ended.cancelled());
+        let mut expired = pin!(sleep_until(expiry(caller)));
+        // Not all clients are to come back at the same moment.
+        let mut stopping = pin!(async {
+            self.sockets.requests.stopping().await;
+            sleep(Duration::from_secs(self.sockets.limits.drain_seconds).mul_f64(fraction())).await;
+        });
+        loop {
+            tokio::select! {
+                read = self.wire.read() => {
+                    heard = Moment::now();
+                    match read? {
+                        Read::Text(text) => self.hear(&text).await?,
+                        Read::Binary => self.refuse(Refusal::NotText)?,
+                        Read::Sign => {}
+                    }
+                }
+                batch = feed.next() => match batch {
+                    Ok(batch) => {
+                        let said = contained(&self.sockets.metrics, Box::pin(self.voice.tell(&batch))).await?;
+                        self.say(said)?;
+                    }
+                    Err(error) => {
+                        // The feed goes on from where it is once the store can be read again.
+                        tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                },
+                () = &mut beat => {
+                    if heard.elapsed() > ping * SILENT_PINGS {
+                        return Err(Close::new(1001, "no sign of life"));
+                    }
+                    beat.as_mut().reset(Instant::now() + ping);
+                    let said = Box::pin(self.voice.beat()).await?;
+                    self.say(said)?;
+                    self.wire.ping();
+                }
+                () = &mut ended => return Err(Close::NOT_LOGGED_IN),
+                () = &mut expired => return Err(Close::new(4003, "the token has run out")),
+                () = &mut stopping => return Err(Close::GOING_AWAY),
+            }
+        }
+    }
+
+    async fn hear(&mut self, text: &str) -> Result<(), Close> {
+        match self.pace.step() {
+            Verdict::Fine => {}
+            Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Enough => return Err(Close::TOO_FAST),
+        }
+        let said = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
+        self.say(said)
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), Close> {
+        match self.pace.step() {
+            Verdict::Fine => self.say(vec![self.voice.refuse(refusal)]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Enough => Err(Close::TOO_FAST),
+        }
+    }
+
+    fn say(&mut self, frames: Vec<Frame>) -> Result<(), Close> {
+        self.sockets.metrics.frames_told(V::DIALECT, frames.len());
+        frames.into_iter().try_for_each(|frame| self.wire.say(frame))
+    }
+}
+
+/// A panic ends its own socket and no other.
+async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said {
+    match AssertUnwindSafe(said).catch_unwind().await {
+        Ok(said) => said,
+        Err(panic) => {
+            metrics.panic();
+            let correlation = telemetry::correlation();
+            tracing::error!(correlation, panic = telemetry::panic_text(panic.as_ref()), "panicked on a socket");
+            Err(Close::INTERNAL)
+        }
+    }
+}
+
+/// When the caller's token runs out; for a session never, which its end tells.
+fn expiry(caller: &Caller) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 86_400);
+    let left = caller.expires_at.map(|at| (at - clock::now()).to_std().unwrap_or_default());
+    Instant::now() + left.map_or(FAR, |left| left.min(FAR))
+}
+
+/// A number from 0 up to, but not including, 1.
+fn fraction() -> f64 {
+    let mut byte = [0; 2];
+    getrandom::fill(&mut byte).expect("the operating system has randomness");
+    f64::from(u16::from_le_bytes(byte)) / 65_536.0
+}

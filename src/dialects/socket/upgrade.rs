@@ -1,0 +1,81 @@
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use poem::{
+    Request, Response,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{Close, Held, Sockets, Speaking, Voice, serve, wire::Wire};
+
+/// Within which an accepted connection changes over.
+const CHANGING: Duration = Duration::from_secs(10);
+
+/// Answers a request for a socket, and serves it. `begin` runs once the socket is there, since browsers hide from a page why
+/// none was given: what it fails with is how the socket is closed.
+pub fn open<V: Voice>(
+    request: &Request,
+    subprotocol: Option<&'static str>,
+    sockets: &Sockets,
+    begin: impl Future<Output = Result<Speaking<V>, Close>> + Send + 'static,
+) -> Response {
+    let Some(key) = key(request) else { return no_socket(request) };
+    let Ok(upgrade) = request.take_upgrade() else { return no_socket(request) };
+    let held = request.data::<Held>().cloned();
+    let own = sockets.clone();
+    sockets.requests.spawn(async move {
+        let Ok(Ok(upgraded)) = tokio::time::timeout(CHANGING, upgrade).await else { return };
+        let begun = Instant::now();
+        let counted = own.metrics.socket(V::DIALECT);
+        let mut wire = Wire::new(upgraded, &own.limits).await;
+        let close = match Box::pin(begin).await {
+            Ok(speaking) => serve(&own, &mut wire, speaking).await,
+            Err(close) => close,
+        };
+        own.metrics.socket_closed(V::DIALECT, close.code);
+        let seconds = begun.elapsed().as_secs();
+        tracing::debug!(target: "dragoman::socket", dialect = V::DIALECT, code = close.code, reason = close.reason, seconds, "closed");
+        Box::pin(wire.close(close)).await;
+        drop((held, counted));
+    });
+    let mut response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
+    if let Some(subprotocol) = subprotocol {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    response.finish()
+}
+
+/// The client's key, if the request asks for a socket as RFC 6455, section 4.2.1, has it.
+fn key(request: &Request) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let asks = request.method() == Method::GET
+        && has(headers, header::CONNECTION, "upgrade")
+        && has(headers, header::UPGRADE, "websocket")
+        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks).cloned()
+}
+
+fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    let lists = headers.get_all(name).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|given| given.trim().eq_ignore_ascii_case(word))
+}
+
+fn no_socket(request: &Request) -> Response {
+    if request.method() != Method::GET {
+        return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET").finish();
+    }
+    Response::builder()
+        .status(StatusCode::UPGRADE_REQUIRED)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .content_type("text/plain; charset=utf-8")
+        .body("This address is for WebSocket connections.")
+}

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Bytes, Message, client::IntoClientRequest, handshake::client::Response},
+};
+
+/// Within which a server says what it has to say. Only one that never will gets there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A WebSocket client.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Opens a socket: an address such as `ws://127.0.0.1:1234/path?token=...`, or a request with headers.
+    pub async fn open(request: impl IntoClientRequest + Unpin) -> Self {
+        Self::opened(request).await.0
+    }
+
+    /// As [`Socket::open`], with what the server answered.
+    pub async fn opened(request: impl IntoClientRequest + Unpin) -> (Self, Response) {
+        let connecting = timeout(PATIENCE, connect_async(request)).await.expect("the server answers");
+        let (stream, response) = connecting.expect("the server gives a socket");
+        (Self(stream), response)
+    }
+
+    pub async fn say(&mut self, frame: Value) {
+        self.say_text(&frame.to_string()).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        self.send(Message::text(text)).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        self.0.send(message).await.expect("the socket is open");
+    }
+
+    /// The next text frame.
+    pub async fn hear(&mut self) -> Value {
+        match self.next().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            other => panic!("expected a frame of text, not {other:?}"),
+        }
+    }
+
+    /// The next text frame for which `wanted` holds; others are passed over.
+    pub async fn hear_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.hear().await;
+            if wanted(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    /// Everything that the server has said until it has answered what was said so far, without waiting for more.
+    pub async fn heard_so_far(&mut self) -> Vec<Value> {
+        let mark = Bytes::from_static(b"so far");
+        self.send(Message::Ping(mark.clone())).await;
+        let mut heard = Vec::new();
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.expect("the server answers");
+            match message.expect("the socket is open").expect("the socket works") {
+                Message::Pong(answered) if answered == mark => return heard,
+                Message::Text(text) => heard.push(serde_json::from_str(&text).expect("frames are JSON")),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("expected text, not {other:?}"),
+            }
+        }
+    }
+
+    /// The code with which the server closes, whatever it says before.
+    pub async fn closed(mut self) -> u16 {
+        loop {
+            if let Message::Close(frame) = self.next().await {
+                return frame.map_or(1005, |frame| frame.code.into());
+            }
+        }
+    }
+
+    /// Closes from this side, and waits until the server has agreed.
+    pub async fn close(mut self) {
+        self.0.close(None).await.expect("the socket is open");
+        while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.0.next()).await {}
+    }
+
+    /// The next message but pings and pongs, which the protocol answers by itself.
+    async fn next(&mut self) -> Message {
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.expect("the server says something");
+            match message.expect("the socket is open").expect("the socket works") {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+}
