@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod auth;
 pub mod blobs;
+pub mod bus;
 pub mod chat;
 pub mod clock;
 pub mod config;

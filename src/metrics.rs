@@ -26,6 +26,8 @@ struct Families {
     batches: IntCounter,
     store: HistogramVec,
     store_failures: IntCounterVec,
+    bus_connected: IntGauge,
+    bus_letters: IntCounterVec,
     connections: IntGauge,
     sockets: IntGaugeVec,
     frames_told: IntCounterVec,
@@ -71,6 +73,12 @@ impl Default for Metrics {
                 "Sockets by dialect and the code that they were closed with.",
                 &["dialect", "code"],
             ),
+            bus_connected: gauge("dragoman_bus_connected", "Whether other nodes can be heard; 1 also for a node that is alone."),
+            bus_letters: counters(
+                "dragoman_bus_letters_total",
+                "Letters between nodes: sent, lost on sending, heard.",
+                &["what"],
+            ),
             connections: gauge("dragoman_connections", "Open connections."),
             polls_waiting: gauge("dragoman_polls_waiting", "Polls that wait for something to happen."),
             sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
@@ -78,7 +86,7 @@ impl Default for Metrics {
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
             registry,
         };
-        let all: [Box<dyn Collector>; 14] = [
+        let all: [Box<dyn Collector>; 16] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -86,6 +94,8 @@ impl Default for Metrics {
             Box::new(families.store.clone()),
             Box::new(families.store_failures.clone()),
             Box::new(families.connections.clone()),
+            Box::new(families.bus_connected.clone()),
+            Box::new(families.bus_letters.clone()),
             Box::new(families.sockets.clone()),
             Box::new(families.frames_told.clone()),
             Box::new(families.sockets_closed.clone()),
@@ -132,6 +142,16 @@ impl Metrics {
     /// Counts a connection while the result lives.
     pub fn connection(&self) -> Counted {
         Counted::new(self.0.connections.clone())
+    }
+
+    /// Notes whether other nodes can be heard.
+    pub fn bus_connected(&self, connected: bool) {
+        self.0.bus_connected.set(connected.into());
+    }
+
+    /// Counts a letter that was `sent`, `lost` or `heard`.
+    pub fn bus_letter(&self, what: &str) {
+        self.0.bus_letters.with_label_values(&[what]).inc();
     }
 
     /// Counts a socket while the result lives.
