@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, Sequence, missing};
-use crate::{Attachment, AttachmentId, Attachments, ConversationId, Message, NewAttachment, PartnerId, Result, WriteAttachments};
+use crate::{
+    Attachment, AttachmentId, Attachments, ConversationId, Message, NewAttachment, PartnerId, Result, Timestamp, WriteAttachments,
+};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -44,6 +46,18 @@ impl Attachments for Memory {
         let state = self.snapshot()?;
         let Some(row) = state.attachments.rows.get(&id) else { return Ok(false) };
         Ok(row.messages.keys().any(|conversation| state.conversations.has(*conversation, partner)))
+    }
+
+    async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+        let mut tx = self.draft().await?;
+        let table = &mut tx.draft.attachments;
+        let is_old = |row: &&Row| row.messages.is_empty() && row.attachment.created_at < before;
+        let old: Vec<_> = table.rows.values().filter(is_old).take(limit).map(|row| Arc::clone(&row.attachment)).collect();
+        for attachment in &old {
+            table.rows.remove(&attachment.id);
+        }
+        tx.publish();
+        Ok(old.iter().map(|attachment| attachment.object.clone()).collect())
     }
 }
 
