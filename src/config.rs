@@ -6,7 +6,7 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
-use crate::chat::PresenceRules;
+use crate::chat::{PresenceRules, Retention as Kept};
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +35,7 @@ pub struct Config {
     pub messaging: Messaging,
     pub im_chat: ImChat,
     pub presence: Presence,
+    pub retention: Retention,
     pub limits: Limits,
     pub postgres: Postgres,
     pub log: Log,
@@ -132,6 +133,17 @@ impl Presence {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// For how long what has happened can be told to those who were away; at least a day.
+    pub log_seconds: u64,
+    /// For how long a file is kept that was uploaded and never sent.
+    pub unsent_attachments_seconds: u64,
+    /// How often it is looked for what has been kept for long enough.
+    pub every_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open connections; more wait to be accepted.
     pub connections: usize,
@@ -189,6 +201,9 @@ pub struct Flags {
     pub demo: bool,
     pub log_format: Option<String>,
 }
+
+/// What a client may have missed is never forgotten before.
+const A_DAY: u64 = 24 * 60 * 60;
 
 /// The settings that are lists; in the environment their members stand between commas.
 const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
@@ -248,6 +263,16 @@ impl Config {
             .try_deserialize()
     }
 
+    /// How long things are kept.
+    pub fn retention(&self) -> Kept {
+        Kept {
+            log: Duration::from_secs(self.retention.log_seconds),
+            unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
+            sessions: self.session.lifetime(),
+            every: Duration::from_secs(self.retention.every_seconds),
+        }
+    }
+
     fn checked(self) -> Result<Self, String> {
         let storage = &self.storage.0;
         if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
@@ -269,12 +294,14 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 14] = [
+        let positive: [(&str, u64); 16] = [
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
+            ("retention.unsent_attachments_seconds", self.retention.unsent_attachments_seconds),
+            ("retention.every_seconds", self.retention.every_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),
             ("limits.body_seconds", self.limits.body_seconds),
@@ -285,6 +312,9 @@ impl Config {
             ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),
             ("postgres.statement_milliseconds", self.postgres.statement_milliseconds),
         ];
+        if self.retention.log_seconds < A_DAY {
+            return Err(format!("retention.log_seconds must not be less than {A_DAY}"));
+        }
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be greater than 0")),
             None => Ok(self),

@@ -71,6 +71,7 @@ pub async fn run(
         waiting_per_user: config.limits.waiting_polls_per_user,
         upload_bytes: config.limits.upload_bytes,
         presence: config.presence.rules(),
+        retention: config.retention(),
         recent_events: config.limits.recent_events,
     };
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), vec![observer], &services, &requests).await?;
@@ -145,7 +146,13 @@ pub async fn openapi() -> Result<String, StartError> {
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
-    let rules = Rules { waiting_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
+    let rules = Rules {
+        waiting_per_user: 1,
+        upload_bytes: 1,
+        presence: config.presence.rules(),
+        retention: config.retention(),
+        recent_events: 1,
+    };
     let metrics = Metrics::default();
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
     let house = House { auth, chat, config, base_url: "".into() };

@@ -2,15 +2,16 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
-use storage::{Event, PartnerId, Position, Scope, Topic};
+use storage::{Event, PartnerId, Position, Scope, Timestamp, Topic};
 use tokio::sync::Notify;
 
-use super::signals::Signal;
+use super::signals::{Audience, Recently, Signal, SignalMark, Signalled};
+use crate::clock;
 
 /// An event as this node remembers it: with whom it concerns.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Told {
     }
 }
 
-/// Who listens on this node, and the ring of recent events from which listeners read. The hub is as far as the log when
+/// Who listens on this node, and the rings of recent events and signals from which listeners read. The hub is as far as the log when
 /// nothing is under way; the tail keeps it there.
 pub struct Hub {
     inner: Mutex<Inner>,
@@ -46,25 +47,17 @@ pub struct Hub {
 struct Inner {
     ring: VecDeque<Arc<Told>>,
     head: Position,
+    signals: Recently,
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
 }
-
-/// How many signals are kept for one who listens; older ones are forgotten first.
-const SIGNALS: usize = 64;
 
 /// One who waits. `since` is the first event that concerned it since it last looked; 0 if there was none.
 pub(super) struct Listener {
     since: AtomicI64,
+    /// Whether there may be signals since it last looked.
+    signalled: AtomicBool,
     bell: Notify,
-    /// `None` for one whom signals do not concern.
-    signals: Option<Mutex<VecDeque<Arc<Signal>>>>,
-}
-
-/// Why a listener was woken.
-pub(super) struct Heard {
-    /// From where to read the log, if anything in it concerns the listener.
-    pub(super) since: Option<Position>,
-    pub(super) signals: Vec<Arc<Signal>>,
+    hears_signals: bool,
 }
 
 impl Listener {
@@ -74,42 +67,54 @@ impl Listener {
         }
     }
 
-    fn signal(&self, signal: &Arc<Signal>) {
-        if let Some(signals) = &self.signals {
-            let mut signals = signals.lock();
-            if signals.len() == SIGNALS {
-                signals.pop_front();
-            }
-            signals.push_back(Arc::clone(signal));
+    fn signal(&self) {
+        if self.hears_signals {
+            self.signalled.store(true, Ordering::Release);
             self.bell.notify_one();
         }
     }
 
-    /// Waits for the bell, and gives what it was rung for. A ring before the call is not lost.
-    pub(super) async fn heard(&self) -> Heard {
-        loop {
-            let since = Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
-            let signals = self.signals.as_ref().map(|signals| std::mem::take(&mut *signals.lock())).unwrap_or_default();
-            if since.is_some() || !signals.is_empty() {
-                return Heard { since, signals: signals.into() };
-            }
+    /// Waits until there is something to look for. A ring before the call is not lost, nor is one by being cancelled.
+    pub(super) async fn rung(&self) {
+        while self.since.load(Ordering::Acquire) == 0 && !self.signalled.load(Ordering::Acquire) {
             self.bell.notified().await;
         }
     }
 }
 
-/// What the ring has to say about a range of the log.
+/// Up to where a listener was given everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    pub(super) position: Position,
+    pub(super) signals: SignalMark,
+}
+
+/// From where on somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    Now,
+    /// From after this on, events and signals alike.
+    Seen(SignalMark),
+    /// What happened after `time`, of events what follows `position`.
+    Time {
+        time: Timestamp,
+        position: Position,
+    },
+}
+
+/// What there is for a listener since it last looked.
 pub(super) enum Recent {
-    /// All that concerned the scope from there to the returned head.
-    Events(Vec<Arc<Told>>, Position),
-    /// The ring begins later: read the log.
-    Older,
+    /// Everything, up to this cursor.
+    All { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor },
+    /// The ring begins later than the events do: read the log from here on.
+    Older(Position),
 }
 
 impl Hub {
     /// A hub that starts at `head` and remembers `capacity` events.
     pub fn new(head: Position, capacity: usize) -> Self {
-        Self { inner: Mutex::new(Inner { ring: VecDeque::new(), head, listeners: HashMap::new() }), capacity }
+        let inner = Inner { ring: VecDeque::new(), head, signals: Recently::default(), listeners: HashMap::new() };
+        Self { inner: Mutex::new(inner), capacity }
     }
 
     /// The newest event that listeners were told of.
@@ -147,28 +152,38 @@ impl Hub {
         inner.ring.drain(..excess);
     }
 
-    /// Registers a listener who has seen everything up to `after`, or up to now, and gives from where it reads on. A
-    /// position beyond the log counts as now: the log it came from is gone.
-    pub(super) fn listen(&self, scope: Scope, after: Option<Position>, signals: bool) -> (Arc<Listener>, Position) {
-        let listener =
-            Arc::new(Listener { since: AtomicI64::new(0), bell: Notify::new(), signals: signals.then(Mutex::default) });
-        let mut inner = self.inner.lock();
-        let after = after.map_or(inner.head, |after| after.min(inner.head));
-        if after < inner.head {
-            listener.ring(Position(after.0 + 1));
+    /// Registers a listener, and gives from where it reads on. What is beyond the newest event or signal counts as that: the
+    /// log it came from is gone, or the node that told the signal is.
+    pub(super) fn listen(&self, scope: Scope, from: Start, hears_signals: bool) -> (Arc<Listener>, Cursor) {
+        let inner = &mut *self.inner.lock();
+        let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
+        let asked = match from {
+            Start::Now => newest,
+            Start::Seen(signals) => Cursor { position: signals.position, signals },
+            Start::Time { time, position } => Cursor { position, signals: inner.signals.newest_until(time) },
+        };
+        let cursor = Cursor { position: asked.position.min(newest.position), signals: asked.signals.min(newest.signals) };
+        let listener = Arc::new(Listener {
+            since: AtomicI64::new(0),
+            signalled: AtomicBool::new(hears_signals),
+            bell: Notify::new(),
+            hears_signals,
+        });
+        if cursor.position < inner.head {
+            listener.ring(Position(cursor.position.0 + 1));
         }
         inner.listeners.entry(scope).or_default().push(Arc::clone(&listener));
-        (listener, after)
+        (listener, cursor)
     }
 
-    /// Hands a signal to those who listen in any of the scopes and care for signals.
-    pub(super) fn signal(&self, scopes: impl IntoIterator<Item = Scope>, signal: &Arc<Signal>) {
-        let inner = self.inner.lock();
-        for scope in scopes {
-            for listener in inner.listeners.get(&scope).into_iter().flatten() {
-                listener.signal(signal);
-            }
+    /// Tells a signal to those whom it concerns and who care for signals, and remembers it for those who come back.
+    pub(super) fn signal(&self, signal: Signal, audience: Audience) {
+        let mut inner = self.inner.lock();
+        for scope in audience.scopes() {
+            inner.listeners.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
         }
+        let head = inner.head;
+        inner.signals.tell(signal, audience, head, clock::now());
     }
 
     pub(super) fn leave(&self, scope: Scope, listener: &Arc<Listener>) {
@@ -183,14 +198,36 @@ impl Hub {
         }
     }
 
-    pub(super) fn recent(&self, scope: Scope, from: Position) -> Recent {
+    /// What there is for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it
+    /// has not.
+    pub(super) fn recent(&self, scope: Scope, listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
-        let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
-        if from.0 < oldest {
-            return Recent::Older;
+        let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
+        let events = match unread.or(rung) {
+            // Nothing concerned it up to the head, since events ring under the same lock.
+            None => Vec::new(),
+            Some(first) => {
+                // What lies between the cursor and the bell concerned others.
+                let from = first.max(Position(cursor.position.0 + 1));
+                let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
+                let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
+                inner.ring.iter().skip(passed).filter(|told| told.concerns(scope)).cloned().collect()
+            }
+        };
+        listener.signalled.store(false, Ordering::Release);
+        let signals = if listener.hears_signals { inner.signals.after(cursor.signals, inner.head, scope) } else { Vec::new() };
+        let cursor = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
+        Recent::All { events, signals, cursor }
+    }
+
+    /// The signals that were told before any event after the cursor, and the cursor behind them.
+    pub(super) fn recent_signals(&self, scope: Scope, listener: &Listener, cursor: Cursor) -> (Vec<Arc<Signalled>>, Cursor) {
+        let inner = self.inner.lock();
+        if !listener.hears_signals {
+            return (Vec::new(), cursor);
         }
-        let passed = usize::try_from(from.0 - oldest).expect("not negative, checked above");
-        let events = inner.ring.iter().skip(passed).filter(|told| told.concerns(scope)).cloned().collect();
-        Recent::Events(events, inner.head)
+        let signals = inner.signals.after(cursor.signals, cursor.position, scope);
+        let newest = signals.last().map_or(cursor.signals, |signalled| signalled.mark);
+        (signals, Cursor { signals: newest, ..cursor })
     }
 }
