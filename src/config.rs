@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     auth::{Names, TokenRules},
-    chat::PresenceRules,
+    chat::{PresenceRules, Retention as Kept},
 };
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
@@ -39,6 +39,7 @@ pub struct Config {
     pub messaging: Messaging,
     pub im_chat: ImChat,
     pub presence: Presence,
+    pub retention: Retention,
     pub limits: Limits,
     pub sockets: Sockets,
     pub postgres: Postgres,
@@ -192,6 +193,17 @@ impl Presence {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// For how long what has happened can be told to those who were away; at least a day.
+    pub log_seconds: u64,
+    /// For how long a file is kept that was uploaded and never sent.
+    pub unsent_attachments_seconds: u64,
+    /// How often it is looked for what has been kept for long enough.
+    pub every_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open connections; more wait to be accepted.
     pub connections: usize,
@@ -273,6 +285,9 @@ pub struct Flags {
     pub log_format: Option<String>,
 }
 
+/// What a client may have missed is never forgotten before.
+const A_DAY: u64 = 24 * 60 * 60;
+
 /// The settings that are lists; in the environment their members stand between commas.
 const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
 
@@ -331,6 +346,16 @@ impl Config {
             .try_deserialize()
     }
 
+    /// How long things are kept.
+    pub fn retention(&self) -> Kept {
+        Kept {
+            log: Duration::from_secs(self.retention.log_seconds),
+            unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
+            sessions: self.session.lifetime(),
+            every: Duration::from_secs(self.retention.every_seconds),
+        }
+    }
+
     fn checked(self) -> Result<Self, String> {
         let storage = &self.storage.0;
         if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
@@ -358,7 +383,7 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 23] = [
+        let positive: [(&str, u64); 25] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -373,6 +398,8 @@ impl Config {
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
+            ("retention.unsent_attachments_seconds", self.retention.unsent_attachments_seconds),
+            ("retention.every_seconds", self.retention.every_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),
             ("limits.body_seconds", self.limits.body_seconds),
@@ -383,6 +410,9 @@ impl Config {
             ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),
             ("postgres.statement_milliseconds", self.postgres.statement_milliseconds),
         ];
+        if self.retention.log_seconds < A_DAY {
+            return Err(format!("retention.log_seconds must not be less than {A_DAY}"));
+        }
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be greater than 0")),
             None => Ok(self),

@@ -68,14 +68,8 @@ pub async fn run(
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = tokens(&config, &services)?;
     let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
-    let rules = Rules {
-        waiting_per_user: config.limits.waiting_polls_per_user,
-        sockets_per_user: config.sockets.per_user,
-        upload_bytes: config.limits.upload_bytes,
-        presence: config.presence.rules(),
-        recent_events: config.limits.recent_events,
-    };
-    let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), vec![observer], &services, &requests).await?;
+    let chat =
+        Chat::start(Arc::clone(&storage), blobs, rules(&config), metrics.clone(), vec![observer], &services, &requests).await?;
     let base_url = match config.base_url.trim_end_matches('/') {
         "" => format!("http://{address}"),
         given => given.to_owned(),
@@ -105,6 +99,17 @@ pub async fn run(
     storage.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        waiting_per_user: config.limits.waiting_polls_per_user,
+        sockets_per_user: config.sockets.per_user,
+        upload_bytes: config.limits.upload_bytes,
+        presence: config.presence.rules(),
+        retention: config.retention(),
+        recent_events: config.limits.recent_events,
+    }
 }
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
@@ -149,10 +154,8 @@ pub async fn openapi() -> Result<String, StartError> {
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
-    let rules =
-        Rules { waiting_per_user: 1, sockets_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
     let metrics = Metrics::default();
-    let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
+    let chat = Chat::start(Arc::clone(&storage), blobs, rules(&config), metrics.clone(), Vec::new(), &idle, &idle).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
     let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };

@@ -13,16 +13,12 @@ use sha2::{Digest, Sha256};
 use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp};
 
 use super::Caller;
-use crate::{clock, lifecycle::Lifecycle, telemetry};
+use crate::{lifecycle::Lifecycle, telemetry};
 
 /// How many sessions a node remembers.
 const REMEMBERED: usize = 100_000;
 /// How often "last used" is brought to the store.
 const FLUSH: Duration = Duration::from_secs(5);
-/// How often sessions are looked for that have ended.
-const EXPIRE: Duration = Duration::from_secs(600);
-/// How many sessions one step deletes.
-const EXPIRE_STEP: usize = 1_000;
 
 /// The secret that a cookie carries. Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -169,28 +165,8 @@ impl Sessions {
     }
 }
 
-/// Starts the tasks that bring what is remembered to the store, and that delete sessions which have ended.
+/// Starts the task that brings what is remembered to the store.
 pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
-    let (expiring, expired, stop) = (Arc::clone(&sessions), Arc::clone(&storage), lifecycle.clone());
-    lifecycle.spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(EXPIRE) => {}
-                () = stop.stopping() => return,
-            }
-            let before = clock::now().checked_sub_signed(expiring.lifetime).unwrap_or(DateTime::UNIX_EPOCH);
-            loop {
-                match expired.expire_sessions(before, EXPIRE_STEP).await {
-                    Ok(deleted) if deleted == EXPIRE_STEP as u64 => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(error = %telemetry::chain(&error), "ended sessions could not be deleted");
-                        break;
-                    }
-                }
-            }
-        }
-    });
     let stop = lifecycle.clone();
     lifecycle.spawn(async move {
         loop {

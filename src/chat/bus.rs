@@ -1,14 +1,14 @@
-use storage::{Position, Scope, Timestamp};
+use storage::{Scope, Timestamp};
 use tokio::time::Instant;
 
-use super::{Batch, Chat, Feed, Place, Result};
+use super::{Batch, Chat, Feed, Place, Result, SignalMark, hub::Start};
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
 /// From where on somebody listens.
 #[derive(Clone, Copy, Debug)]
 pub enum Since {
-    /// What follows this position; one beyond the log counts as its end.
-    Position(Position),
+    /// What follows this; what is beyond the newest counts as the newest.
+    Seen(SignalMark),
     /// What happened after this time.
     Time(Timestamp),
 }
@@ -25,12 +25,14 @@ impl Chat {
     /// Begins to listen to everything that concerns the caller.
     pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
         let place = self.take_place(caller)?;
-        let after = match since {
-            Since::Position(position) => position,
-            Since::Time(time) => self.visit("position_at", self.0.storage.position_at(time)).await?,
+        let from = match since {
+            Since::Seen(mark) => Start::Seen(mark),
+            Since::Time(time) => {
+                Start::Time { time, position: self.visit("position_at", self.0.storage.position_at(time)).await? }
+            }
         };
-        let mine = Scope::Partner(caller.partner);
-        let feed = self.follow(mine, Some(after)).read_by(caller).hearing([mine]);
+        let own = Scope::Partner(caller.partner);
+        let feed = self.follow_hearing(own, from, &[own]).read_by(caller);
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }
@@ -40,10 +42,5 @@ impl Bus {
     /// listener's session has ended.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Batch>> {
         self.feed.next_for(&self.caller, &self.requests, deadline).await
-    }
-
-    /// Everything up to here was given.
-    pub fn position(&self) -> Position {
-        self.feed.position()
     }
 }

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 
 use super::{
     error::{Error, Result},
-    hub::{Hub, Listener, Recent, Told},
-    signals::Signal,
+    hub::{Cursor, Hub, Listener, Recent, Start, Told},
+    signals::Signalled,
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
@@ -24,26 +24,25 @@ pub struct Feed {
     scope: Scope,
     listener: Arc<Listener>,
     /// Everything up to here was given.
-    cursor: Position,
+    cursor: Cursor,
     /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
     unread: Option<Position>,
     /// To whom all this is handed.
     reader: Option<PartnerId>,
-    /// Whence it has signals.
-    hears: Vec<Scope>,
 }
 
-/// What a feed gives at a time: events in the order of the log, and signals as they came.
+/// What a feed gives at a time: events in the order of the log, and signals as they came. No event of a later batch was
+/// told before a signal of this one.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub events: Vec<Arc<Told>>,
-    pub signals: Vec<Arc<Signal>>,
+    pub signals: Vec<Arc<Signalled>>,
 }
 
 impl Feed {
-    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, after: Option<Position>) -> Self {
-        let (listener, cursor) = hub.listen(scope, after);
-        Self { hub, storage, scope, listener, cursor, unread: None, reader: None, hears: Vec::new() }
+    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, from: Start, hears: &[Scope]) -> Self {
+        let (listener, cursor) = hub.listen(scope, from, hears);
+        Self { hub, storage, scope, listener, cursor, unread: None, reader: None }
     }
 
     /// Whoever has written a message learns that this reader was handed it.
@@ -52,42 +51,29 @@ impl Feed {
         self
     }
 
-    /// With the signals to these scopes, from now on.
-    pub(super) fn hearing(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
-        for scope in scopes {
-            self.hub.hear(scope, &self.listener);
-            self.hears.push(scope);
-        }
-        self
-    }
-
     /// Everything in the scope up to here was given, or was there when the feed began.
     pub fn position(&self) -> Position {
-        self.cursor
+        self.cursor.position
     }
 
     /// Waits until there is something, then gives all of it. Safe to cancel: no event is lost. After an error the next
     /// call tries the same again.
     pub async fn next(&mut self) -> Result<Batch> {
         loop {
-            let mut batch = Batch::default();
             if self.unread.is_none() {
-                let heard = self.listener.heard().await;
-                self.unread = heard.since;
-                batch.signals = heard.signals;
+                self.listener.rung().await;
             }
-            if let Some(unread) = self.unread {
-                // What lies between the cursor and the bell concerned others.
-                let from = Position(unread.0.max(self.cursor.0 + 1));
-                batch.events = match self.hub.recent(self.scope, from) {
-                    Recent::Events(events, head) => {
-                        self.cursor = self.cursor.max(head);
-                        self.unread = None;
-                        events
-                    }
-                    Recent::Older => self.older(from).await?,
-                };
-            }
+            let batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
+                Recent::All { events, signals, cursor } => {
+                    self.cursor = cursor;
+                    self.unread = None;
+                    Batch { events, signals }
+                }
+                Recent::Older(from) => {
+                    self.unread = Some(from);
+                    self.older(from).await?
+                }
+            };
             if !batch.events.is_empty() || !batch.signals.is_empty() {
                 if let Some(reader) = self.reader {
                     batch.events.iter().for_each(|told| self.hub.handed_told(told, reader));
@@ -130,19 +116,21 @@ impl Feed {
         Ok(())
     }
 
-    async fn older(&mut self, from: Position) -> Result<Vec<Arc<Told>>> {
+    async fn older(&mut self, from: Position) -> Result<Batch> {
         let head = self.hub.head();
         let mut events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
         self.bring_up_to_date(&mut events).await?;
         let last = events.last().map_or(head, |event| event.position);
-        self.cursor = if events.len() < LOG_PAGE { last.max(head) } else { last };
-        self.unread = Some(Position(self.cursor.0 + 1));
-        Ok(events.into_iter().map(Told::from_log).map(Arc::new).collect())
+        self.cursor.position = if events.len() < LOG_PAGE { last.max(head) } else { last };
+        self.unread = Some(Position(self.cursor.position.0 + 1));
+        let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);
+        self.cursor = cursor;
+        Ok(Batch { events: events.into_iter().map(Told::from_log).map(Arc::new).collect(), signals })
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.hub.leave(self.scope, &self.hears, &self.listener);
+        self.hub.leave(self.scope, &self.listener);
     }
 }

@@ -9,10 +9,10 @@ use std::{
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use storage::{Event, Fact, Message, MessageId, PartnerId, Position, Scope, Topic};
+use storage::{Event, Fact, Message, MessageId, PartnerId, Position, Scope, Timestamp, Topic};
 use tokio::sync::Notify;
 
-use super::signals::Signal;
+use super::signals::{Audience, Recently, Signal, SignalMark, Signalled};
 use crate::clock;
 
 /// An event as this node remembers it: with whom it concerns.
@@ -57,7 +57,7 @@ impl Told {
     }
 }
 
-/// Who listens on this node, and the ring of recent events from which listeners read. The hub is as far as the log when
+/// Who listens on this node, and the rings of recent events and signals from which listeners read. The hub is as far as the log when
 /// nothing is under way; the tail keeps it there.
 pub struct Hub {
     inner: Mutex<Inner>,
@@ -70,6 +70,7 @@ pub struct Hub {
 struct Inner {
     ring: VecDeque<Arc<Told>>,
     head: Position,
+    signals: Recently,
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
     /// Those of the listeners whom signals concern.
     hearers: HashMap<Scope, Vec<Arc<Listener>>>,
@@ -77,21 +78,15 @@ struct Inner {
 
 /// Of how many messages it is remembered that they were delivered.
 const DELIVERED: usize = 10_000;
-/// How many signals are kept for one who listens; older ones are forgotten first.
-const SIGNALS: usize = 64;
 
 /// One who waits. `since` is the first event that concerned it since it last looked; 0 if there was none.
 pub(super) struct Listener {
     since: AtomicI64,
+    /// Whether there may be signals since it last looked.
+    signalled: AtomicBool,
     bell: Notify,
-    signals: Mutex<VecDeque<Arc<Signal>>>,
-}
-
-/// Why a listener was woken.
-pub(super) struct Heard {
-    /// From where to read the log, if anything in it concerns the listener.
-    pub(super) since: Option<Position>,
-    pub(super) signals: Vec<Arc<Signal>>,
+    /// Whence it has signals.
+    hears: Box<[Scope]>,
 }
 
 impl Listener {
@@ -101,40 +96,52 @@ impl Listener {
         }
     }
 
-    fn signal(&self, signal: &Arc<Signal>) {
-        let mut signals = self.signals.lock();
-        if signals.len() == SIGNALS {
-            signals.pop_front();
-        }
-        signals.push_back(Arc::clone(signal));
+    fn signal(&self) {
+        self.signalled.store(true, Ordering::Release);
         self.bell.notify_one();
     }
 
-    /// Waits for the bell, and gives what it was rung for. A ring before the call is not lost.
-    pub(super) async fn heard(&self) -> Heard {
-        loop {
-            let since = Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
-            let signals = std::mem::take(&mut *self.signals.lock());
-            if since.is_some() || !signals.is_empty() {
-                return Heard { since, signals: signals.into() };
-            }
+    /// Waits until there is something to look for. A ring before the call is not lost, nor is one by being cancelled.
+    pub(super) async fn rung(&self) {
+        while self.since.load(Ordering::Acquire) == 0 && !self.signalled.load(Ordering::Acquire) {
             self.bell.notified().await;
         }
     }
 }
 
-/// What the ring has to say about a range of the log.
+/// Up to where a listener was given everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    pub(super) position: Position,
+    pub(super) signals: SignalMark,
+}
+
+/// From where on somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    Now,
+    /// From after this on, events and signals alike.
+    Seen(SignalMark),
+    /// What happened after `time`, of events what follows `position`.
+    Time {
+        time: Timestamp,
+        position: Position,
+    },
+}
+
+/// What there is for a listener since it last looked.
 pub(super) enum Recent {
-    /// All that concerned the scope from there to the returned head.
-    Events(Vec<Arc<Told>>, Position),
-    /// The ring begins later: read the log.
-    Older,
+    /// Everything, up to this cursor.
+    All { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor },
+    /// The ring begins later than the events do: read the log from here on.
+    Older(Position),
 }
 
 impl Hub {
     /// A hub that starts at `head` and remembers `capacity` events.
     pub fn new(head: Position, capacity: usize) -> Self {
-        let inner = Inner { ring: VecDeque::new(), head, listeners: HashMap::new(), hearers: HashMap::new() };
+        let (listeners, hearers) = (HashMap::new(), HashMap::new());
+        let inner = Inner { ring: VecDeque::new(), head, signals: Recently::default(), listeners, hearers };
         Self { inner: Mutex::new(inner), capacity, delivered: Cache::new(DELIVERED) }
     }
 
@@ -176,22 +183,31 @@ impl Hub {
         inner.ring.drain(..excess);
     }
 
-    /// Registers a listener who has seen everything up to `after`, or up to now, and gives from where it reads on. A
-    /// position beyond the log counts as now: the log it came from is gone.
-    pub(super) fn listen(&self, scope: Scope, after: Option<Position>) -> (Arc<Listener>, Position) {
-        let listener = Arc::new(Listener { since: AtomicI64::new(0), bell: Notify::new(), signals: Mutex::default() });
-        let mut inner = self.inner.lock();
-        let after = after.map_or(inner.head, |after| after.min(inner.head));
-        if after < inner.head {
-            listener.ring(Position(after.0 + 1));
+    /// Registers a listener, and gives from where it reads on. What is beyond the newest event or signal counts as that: the
+    /// log it came from is gone, or the node that told the signal is.
+    pub(super) fn listen(&self, scope: Scope, from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
+        let inner = &mut *self.inner.lock();
+        let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
+        let asked = match from {
+            Start::Now => newest,
+            Start::Seen(signals) => Cursor { position: signals.position, signals },
+            Start::Time { time, position } => Cursor { position, signals: inner.signals.newest_until(time) },
+        };
+        let cursor = Cursor { position: asked.position.min(newest.position), signals: asked.signals.min(newest.signals) };
+        let listener = Arc::new(Listener {
+            since: AtomicI64::new(0),
+            signalled: AtomicBool::new(!hears.is_empty()),
+            bell: Notify::new(),
+            hears: hears.into(),
+        });
+        if cursor.position < inner.head {
+            listener.ring(Position(cursor.position.0 + 1));
         }
         inner.listeners.entry(scope).or_default().push(Arc::clone(&listener));
-        (listener, after)
-    }
-
-    /// From now on the listener has the signals to that scope as well.
-    pub(super) fn hear(&self, scope: Scope, listener: &Arc<Listener>) {
-        self.inner.lock().hearers.entry(scope).or_default().push(Arc::clone(listener));
+        for scope in hears {
+            inner.hearers.entry(*scope).or_default().push(Arc::clone(&listener));
+        }
+        (listener, cursor)
     }
 
     /// Notes that the reader is handed an event.
@@ -215,36 +231,56 @@ impl Hub {
         }
         self.delivered.insert(message.id, ());
         let (conversation, author) = (message.conversation, message.author.partner);
-        self.signal([scope], &Arc::new(Signal::Delivered { conversation, message: message.id, author, at: clock::now() }));
+        let signal = Signal::Delivered { conversation, message: message.id, author, at: clock::now() };
+        self.signal(signal, Audience { conversation: Some(conversation), partners: Arc::from([]) });
     }
 
-    /// Hands a signal to those who listen in any of the scopes and care for signals.
-    pub(super) fn signal(&self, scopes: impl IntoIterator<Item = Scope>, signal: &Arc<Signal>) {
-        let inner = self.inner.lock();
-        for scope in scopes {
-            for listener in inner.hearers.get(&scope).into_iter().flatten() {
-                listener.signal(signal);
-            }
+    /// Tells a signal to those whom it concerns and who care for signals, and remembers it for those who come back.
+    pub(super) fn signal(&self, signal: Signal, audience: Audience) {
+        let mut inner = self.inner.lock();
+        for scope in audience.scopes() {
+            inner.hearers.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
         }
+        let head = inner.head;
+        inner.signals.tell(signal, audience, head, clock::now());
     }
 
-    pub(super) fn leave(&self, scope: Scope, hears: &[Scope], listener: &Arc<Listener>) {
+    pub(super) fn leave(&self, scope: Scope, listener: &Arc<Listener>) {
         let mut inner = self.inner.lock();
         remove(&mut inner.listeners, scope, listener);
-        for scope in hears {
+        for scope in &listener.hears {
             remove(&mut inner.hearers, *scope, listener);
         }
     }
 
-    pub(super) fn recent(&self, scope: Scope, from: Position) -> Recent {
+    /// What there is for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it
+    /// has not.
+    pub(super) fn recent(&self, scope: Scope, listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
-        let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
-        if from.0 < oldest {
-            return Recent::Older;
-        }
-        let passed = usize::try_from(from.0 - oldest).expect("not negative, checked above");
-        let events = inner.ring.iter().skip(passed).filter(|told| told.concerns(scope)).cloned().collect();
-        Recent::Events(events, inner.head)
+        let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
+        let events = match unread.or(rung) {
+            // Nothing concerned it up to the head, since events ring under the same lock.
+            None => Vec::new(),
+            Some(first) => {
+                // What lies between the cursor and the bell concerned others.
+                let from = first.max(Position(cursor.position.0 + 1));
+                let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
+                let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
+                inner.ring.iter().skip(passed).filter(|told| told.concerns(scope)).cloned().collect()
+            }
+        };
+        listener.signalled.store(false, Ordering::Release);
+        let signals = inner.signals.after(cursor.signals, inner.head, &listener.hears);
+        let cursor = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
+        Recent::All { events, signals, cursor }
+    }
+
+    /// The signals that were told before any event after the cursor, and the cursor behind them.
+    pub(super) fn recent_signals(&self, listener: &Listener, cursor: Cursor) -> (Vec<Arc<Signalled>>, Cursor) {
+        let inner = self.inner.lock();
+        let signals = inner.signals.after(cursor.signals, cursor.position, &listener.hears);
+        let newest = signals.last().map_or(cursor.signals, |signalled| signalled.mark);
+        (signals, Cursor { signals: newest, ..cursor })
     }
 }
 

@@ -9,6 +9,7 @@ mod conversations;
 mod edits;
 mod error;
 mod feed;
+mod housekeeping;
 mod hub;
 mod meetings;
 mod messages;
@@ -35,16 +36,18 @@ pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
+pub use housekeeping::Retention;
 pub use hub::{Hub, Told};
 pub use messages::{Draft, Sent};
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
-pub use signals::{Signal, TypingPost};
+pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use tail::Observer;
 pub use updates::Updates;
 
 use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
+use hub::Start;
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -56,6 +59,7 @@ pub struct Rules {
     /// The largest file taken.
     pub upload_bytes: u64,
     pub presence: PresenceRules,
+    pub retention: Retention,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }
@@ -92,8 +96,9 @@ impl Chat {
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
-        let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
-        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
+        let head = storage.position().await?;
+        let hub = Arc::new(Hub::new(head, rules.recent_events));
+        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
@@ -113,13 +118,20 @@ impl Chat {
         }));
         chat.watch_presence(services);
         chat.watch_typing(services);
+        chat.keep_house(services);
         Ok(chat)
     }
 
     /// Events in `scope` from after `after` on, or from now on. Whether the caller may listen there is checked by the
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, after)
+        let from = after.map_or(Start::Now, |position| Start::Seen(SignalMark { position, count: 0 }));
+        self.follow_hearing(scope, from, &[])
+    }
+
+    /// As [`Chat::follow`], with the signals to these scopes.
+    fn follow_hearing(&self, scope: Scope, from: Start, hears: &[Scope]) -> Feed {
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, from, hears)
     }
 
     /// The newest event that this node has told.

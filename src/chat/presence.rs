@@ -1,15 +1,14 @@
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
     time::Duration,
 };
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
-use storage::{PartnerId, Person, Presence, Scope, SetStatus, Timestamp};
+use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Chat, Error, Result, Signal};
+use super::{Chat, Error, Result, Signal, signals::Audience};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// How often "last seen" is brought to the store, and whoever has gone is noticed.
@@ -49,7 +48,7 @@ pub struct PresenceRules {
 #[derive(Default)]
 pub(super) struct Lives {
     lives: Mutex<HashMap<PartnerId, Life>>,
-    /// Rung when somebody may have come, or has set its status.
+    /// Rung when somebody has come or turned away, or has set its status.
     news: Notify,
 }
 
@@ -104,21 +103,23 @@ pub struct PresentSocket {
 
 impl Drop for PresentSocket {
     fn drop(&mut self) {
-        self.chat.0.lives.change(self.partner, |life| {
+        let now = clock::now();
+        self.chat.lives(self.partner, now, |life| {
             life.sockets -= 1;
             // Whoever lost its connection is back within that time.
-            life.poll = Some(clock::now());
+            life.poll = Some(now);
         });
     }
 }
 
 impl Lives {
-    fn change<T>(&self, partner: PartnerId, change: impl FnOnce(&mut Life) -> T) -> T {
+    /// Rings for whoever is no longer as others were told, and for nobody else: most are simply online.
+    fn change<T>(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, change: impl FnOnce(&mut Life) -> T) -> T {
         let mut lives = self.lives.lock();
         let life = lives.entry(partner).or_default();
         let outcome = change(life);
         life.dirty = true;
-        if life.told != Status::Online || life.doubtful {
+        if life.doubtful || life.status(rules, now) != life.told {
             self.news.notify_one();
         }
         outcome
@@ -146,16 +147,21 @@ impl Chat {
         });
     }
 
+    /// Notes a sign of life.
+    fn lives<T>(&self, partner: PartnerId, now: Timestamp, change: impl FnOnce(&mut Life) -> T) -> T {
+        self.0.lives.change(partner, &self.0.rules.presence, now, change)
+    }
+
     /// Notes that the caller has made a request.
     pub fn seen(&self, caller: &Caller) {
         let now = clock::now();
-        self.0.lives.change(caller.partner, |life| life.request = Some(now));
+        self.lives(caller.partner, now, |life| life.request = Some(now));
     }
 
     /// Notes that the caller polls the bus. `idle` is for how long its person has done nothing, where the client says so.
     pub fn polls(&self, caller: &Caller, idle: Option<Duration>) {
         let now = clock::now();
-        self.0.lives.change(caller.partner, |life| {
+        self.lives(caller.partner, now, |life| {
             life.poll = Some(now);
             if let Some(idle) = idle {
                 life.active = Some(now - delta(idle));
@@ -166,13 +172,13 @@ impl Chat {
     /// Notes that the caller itself does something, whatever the clients of its that have polled say of it.
     pub(super) fn acts(&self, caller: &Caller) {
         let now = clock::now();
-        self.0.lives.change(caller.partner, |life| life.active = life.active.map(|_| now));
+        self.lives(caller.partner, now, |life| life.active = life.active.map(|_| now));
     }
 
     /// Notes that the caller has a socket open, until the result is dropped; only so many at a time.
     pub fn connects(&self, caller: &Caller) -> Result<PresentSocket> {
         let most = self.0.rules.sockets_per_user;
-        let has_room = self.0.lives.change(caller.partner, |life| {
+        let has_room = self.lives(caller.partner, clock::now(), |life| {
             let has_room = life.sockets < most;
             life.sockets += usize::from(has_room);
             has_room
@@ -197,8 +203,7 @@ impl Chat {
         };
         let presence = Presence { partner: caller.partner, set, last_seen: clock::now() };
         self.visit("set_presence", self.0.storage.set_presence(presence)).await?;
-        self.0.lives.change(caller.partner, |life| life.doubtful = true);
-        self.0.lives.news.notify_one();
+        self.lives(caller.partner, clock::now(), |life| life.doubtful = true);
         Ok(())
     }
 
@@ -271,16 +276,22 @@ impl Chat {
         }
     }
 
-    /// Tells the partner itself and everybody who shares a conversation with it.
     async fn signal_presence(&self, partner: PartnerId, status: Status) {
-        match self.visit("contacts", self.0.storage.contacts(partner)).await {
-            Ok(contacts) => {
-                let concerned: HashSet<_> = contacts.into_iter().chain([partner]).collect();
-                let signal = Arc::new(Signal::Presence { partner, status });
-                self.0.hub.signal(concerned.into_iter().map(Scope::Partner), &signal);
+        match self.acquainted_with(partner).await {
+            Ok(partners) => {
+                let partners = partners.into_iter().collect::<Vec<_>>().into();
+                self.0.hub.signal(Signal::Presence { partner, status }, Audience { conversation: None, partners });
             }
             Err(error) => tracing::debug!(error = %telemetry::chain(&error), "presence could not be told"),
         }
+    }
+
+    /// Who is told whether the partner is there: itself, everybody who shares a conversation with it, and everybody in
+    /// whose address book it is.
+    async fn acquainted_with(&self, partner: PartnerId) -> Result<BTreeSet<PartnerId>> {
+        let contacts = self.visit("contacts", self.0.storage.contacts(partner)).await?;
+        let owners = self.visit("known_by", self.0.storage.known_by(partner)).await?;
+        Ok(contacts.into_iter().chain(owners).chain([partner]).collect())
     }
 
     async fn flush_presence(&self) {

@@ -1,8 +1,10 @@
-use std::sync::Arc;
+use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
 
-use storage::{ConversationId, MessageId, PartnerId, Scope, Timestamp};
+use chrono::TimeDelta;
+use storage::{ConversationId, MessageId, PartnerId, Position, Scope, Timestamp};
 
 use super::{Chat, Result, Status};
+use crate::clock;
 
 /// Something worth knowing now and not later. It may be lost, and is in no log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +32,99 @@ pub struct TypingPost {
     pub at: Timestamp,
 }
 
+/// Between which signals somebody is: all up to this one are known to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignalMark {
+    /// The newest event when it was told.
+    pub position: Position,
+    /// How many were told after that event, this one included; 0 is the event itself.
+    pub count: i64,
+}
+
+/// A signal as this node remembers it: when it was told, and to whom.
+#[derive(Debug)]
+pub struct Signalled {
+    pub signal: Signal,
+    /// The same for everybody who hears of it from this node, and larger than that of any signal before.
+    pub mark: SignalMark,
+    at: Timestamp,
+    audience: Audience,
+}
+
+/// Whom a signal concerns.
+#[derive(Debug)]
+pub(super) struct Audience {
+    pub(super) conversation: Option<ConversationId>,
+    /// In rising order.
+    pub(super) partners: Arc<[PartnerId]>,
+}
+
+impl Audience {
+    pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let partners = self.partners.iter().copied().map(Scope::Partner);
+        self.conversation.map(Scope::Conversation).into_iter().chain(partners)
+    }
+
+    fn has(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::Everything => false,
+            Scope::Conversation(id) => self.conversation == Some(id),
+            Scope::Partner(partner) => self.partners.binary_search(&partner).is_ok(),
+        }
+    }
+}
+
+/// How many signals are remembered, and for how long: long enough for somebody who was not listening between two polls.
+const REMEMBERED: usize = 16_384;
+const KEPT: TimeDelta = TimeDelta::seconds(60);
+
+/// The ring of recent signals.
+#[derive(Default)]
+pub(super) struct Recently {
+    ring: VecDeque<Arc<Signalled>>,
+    newest: SignalMark,
+}
+
+impl Recently {
+    /// Takes in a signal that is told while `head` is the newest event.
+    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, head: Position, at: Timestamp) {
+        let fresh = self.ring.partition_point(|signalled| at - signalled.at > KEPT);
+        let excess = (self.ring.len() + 1).saturating_sub(REMEMBERED);
+        self.ring.drain(..fresh.max(excess));
+        self.newest = self.newest_at(head);
+        self.newest.count += 1;
+        self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
+    }
+
+    /// Behind all that was told, with `head` the newest event.
+    pub(super) fn newest_at(&self, head: Position) -> SignalMark {
+        self.newest.max(SignalMark { position: head, count: 0 })
+    }
+
+    /// Behind all that was told until `time`.
+    pub(super) fn newest_until(&self, time: Timestamp) -> SignalMark {
+        let told = self.ring.iter().take_while(|signalled| signalled.at <= time);
+        told.last().map(|signalled| signalled.mark).unwrap_or_default()
+    }
+
+    /// What was told after `mark`, and before any event after `upto`, that concerns any of the scopes and is not too old.
+    pub(super) fn after(&self, mark: SignalMark, upto: Position, scopes: &[Scope]) -> Vec<Arc<Signalled>> {
+        if scopes.is_empty() {
+            return Vec::new();
+        }
+        let now = clock::now();
+        let known = self.ring.partition_point(|signalled| signalled.mark.cmp(&mark) != Ordering::Greater);
+        let rest = self.ring.range(known..).take_while(|signalled| signalled.mark.position <= upto);
+        let concerns = |signalled: &Signalled| scopes.iter().any(|scope| signalled.audience.has(*scope));
+        rest.filter(|signalled| concerns(signalled) && now - signalled.at <= KEPT).cloned().collect()
+    }
+}
+
 impl Chat {
     /// Tells everybody who listens to a conversation, by itself or among all of its own.
     pub(super) async fn signal_conversation(&self, conversation: ConversationId, signal: Signal) -> Result<()> {
-        let audience = self.visit("participant_ids", self.0.audiences.of(conversation)).await?;
-        let partners = audience.iter().copied().map(Scope::Partner);
-        self.0.hub.signal(std::iter::once(Scope::Conversation(conversation)).chain(partners), &Arc::new(signal));
+        let partners = self.visit("members_at", self.0.audiences.of(conversation)).await?;
+        self.0.hub.signal(signal, Audience { conversation: Some(conversation), partners });
         Ok(())
     }
 }

@@ -1,20 +1,21 @@
 use storage::{Conversation, ConversationId, Scope};
 
-use super::{Chat, Feed, Result};
+use super::{Chat, Feed, Result, hub::Start};
 use crate::auth::Caller;
 
 impl Chat {
     /// Everything that concerns the caller from now on, with signals.
     pub fn hear_all(&self, caller: &Caller) -> Feed {
         let own = Scope::Partner(caller.partner);
-        self.follow(own, None).read_by(caller).hearing([own])
+        self.follow_hearing(own, Start::Now, &[own]).read_by(caller)
     }
 
     /// Everything that happens from now on in a conversation of the caller, with signals to it, and those to the caller:
     /// who comes and goes. Whoever reads its history afterwards misses nothing.
     pub async fn hear_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
         let scope = Scope::Conversation(id);
-        let feed = self.follow(scope, None).read_by(caller).hearing([scope, Scope::Partner(caller.partner)]);
+        let hears = [scope, Scope::Partner(caller.partner)];
+        let feed = self.follow_hearing(scope, Start::Now, &hears).read_by(caller);
         let (conversation, _) = self.conversation(caller, id).await?;
         Ok((feed, conversation))
     }

@@ -120,8 +120,13 @@ impl Tail {
     async fn tell(&mut self, events: Vec<Event>) -> storage::Result<()> {
         let mut told = Vec::with_capacity(events.len());
         for event in events {
-            let audience = self.audience(&event).await?;
-            told.push((event, audience));
+            match self.audience(&event).await {
+                Ok(audience) => told.push((event, audience)),
+                Err(error) => {
+                    self.audiences.start_over(self.hub.head());
+                    return Err(error);
+                }
+            }
         }
         for (event, _) in &told {
             self.observers.iter().for_each(|observe| observe(event));
@@ -130,17 +135,22 @@ impl Tail {
         Ok(())
     }
 
-    /// Whom an event concerns, in rising order. Somebody who joins is concerned by having joined; who has left, by an
-    /// event of its own.
+    /// Whom an event concerns, in rising order: those who find it in the log. Somebody who joins is concerned by having
+    /// joined; who has left, by an event of its own.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
         match event.topic {
             Topic::Partner(partner) => Ok(Arc::from([partner])),
             Topic::Conversation(conversation) => {
-                if matches!(event.fact, Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. }) {
-                    self.audiences.forget(conversation);
+                if brings_or_takes(&event.fact) {
+                    self.audiences.change(conversation, event.position);
                 }
                 self.audiences.of(conversation).await
             }
         }
     }
+}
+
+/// Whether somebody comes or goes by this.
+fn brings_or_takes(fact: &Fact) -> bool {
+    matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. })
 }

@@ -35,6 +35,10 @@ pub trait Attachments {
     async fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>>;
     /// Whether the partner is a participant of a conversation that holds a message with this attachment.
     async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool>;
+    /// Deletes at most `limit` attachments that were created before `before` and that no message ever had, and gives the
+    /// names of their objects, whose bytes stay. One that is being sent at this moment is left alone. Does nothing while
+    /// another process does the same.
+    async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;
 }
 
 #[async_trait]

@@ -1,11 +1,13 @@
 use async_trait::async_trait;
 
-use crate::{Result, UserId};
+use crate::{PartnerId, Result, UserId};
 
 #[async_trait]
 pub trait Books {
     /// The users in a user's address book, deactivated ones included, by rising uid.
     async fn book(&self, owner: UserId) -> Result<Vec<UserId>>;
+    /// The partners of those in whose address books this partner's user is, by rising id.
+    async fn known_by(&self, partner: PartnerId) -> Result<Vec<PartnerId>>;
 }
 
 #[async_trait]

@@ -80,7 +80,8 @@ pub struct Event {
 pub enum Scope {
     Everything,
     Conversation(ConversationId),
-    /// What concerns one partner: its own topic and those of all conversations it is in now.
+    /// What concerns one partner: its own topic, and those of conversations as long as it was in them. Having joined and
+    /// the beginning of a conversation belong to it, having left does not.
     Partner(PartnerId),
 }
 
@@ -90,9 +91,19 @@ pub trait EventLog {
     /// Events after `after`, in log order, complete enough to be told without another read. An event once visible is
     /// never followed by an earlier one becoming visible.
     async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>>;
+    /// Whom an event of the conversation at that position concerns, by rising id: the same as find it in their
+    /// [`Scope::Partner`]. What facts say counts: a [`Fact::ConversationCreated`] brings in those with whom its transaction
+    /// has stored the conversation, a [`Fact::ParticipantJoined`] one, and a [`Fact::ParticipantLeft`] takes one out.
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>>;
     /// The newest event's position. Never goes back, also when old events are forgotten.
     async fn position(&self) -> Result<Position>;
-    /// The newest position whose event happened at `time` or before; 0 if there is none. Where times run against the
-    /// order of the log, it is off by no more than they are.
+    /// The newest position whose event happened at `time` or before; the one before the oldest event if there is none.
+    /// Where times run against the order of the log, it is off by no more than they are.
     async fn position_at(&self, time: Timestamp) -> Result<Position>;
+    /// Forgets the oldest events, at most `limit`, up to the first that happened at `before` or later; gives how many.
+    /// Nobody who writes waits for it. Does nothing while another process does the same.
+    async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<u64>;
+    /// Forgets, of at most `limit` who have left a conversation, that they ever were in it, once the log holds nothing
+    /// from that time; gives of how many. Does nothing while another process does the same.
+    async fn forget_memberships(&self, limit: usize) -> Result<u64>;
 }

@@ -7,6 +7,7 @@ mod directory;
 mod error;
 mod events;
 mod groups;
+mod memberships;
 pub mod memory;
 mod messages;
 mod pictures;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
@@ -27,6 +27,8 @@ const FILL: &str = "
     INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
         SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0, (p - 1) * 10000 + c
         FROM generate_series(1, 10000) c, generate_series(1, 4) p;
+    INSERT INTO memberships (conversation_id, partner_id, from_position)
+        SELECT conversation_id, partner_id, 0 FROM participants;
     INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, created_at)
         SELECT (s - 1) * 10000 + c, c, s, 1 + (c * 7 + 911 * (1 + s % 4)) % 5000, 'text', 'hello', false, 'k' || s,
             now() - interval '1 hour'
@@ -34,12 +36,17 @@ const FILL: &str = "
     INSERT INTO events (position, conversation_id, fact, at)
         SELECT n, 1 + n % 10000, '{\"fact\": \"participant_joined\", \"of\": {\"partner\": 1}}', now()
         FROM generate_series(1, 60000) n;
+    INSERT INTO attachments (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sent)
+        SELECT n, 'o' || n, '', '', 0, '', 1 + n % 5000, now(), n % 20 > 0 FROM generate_series(1, 20000) n;
+    INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
+        SELECT c, 1 + (c * 7 + 5) % 5000, 0, 1 + c FROM generate_series(1, 10000) c;
     UPDATE log_head SET position = 60000;
     SELECT setval('messages_id', 60000);
     ANALYZE;
 ";
 const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
-    WHERE relname IN ('conversations', 'events', 'messages', 'participants', 'partners', 'sessions', 'users')";
+    WHERE relname IN
+    ('attachments', 'conversations', 'events', 'memberships', 'messages', 'participants', 'partners', 'sessions', 'users')";
 
 async fn scans(database: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows = database.fetch_all(SCANS).await.unwrap();
@@ -87,7 +94,7 @@ fn session_key() -> SessionKey {
 }
 
 async fn read(storage: &Postgres, round: i64) {
-    use storage::{Conversations, Directory, Document, GroupId, Messages, Sessions, Users};
+    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Sessions, Users};
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     storage.session(session_key()).await.unwrap();
@@ -109,6 +116,8 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.messages_at(&[(conversation, 3), (conversation, 4)]).await.unwrap().len(), 2);
     assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)]).await.unwrap().len(), 8);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(0));
+    assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
+    storage.known_by(partner).await.unwrap();
     storage.conversations_with_news(partner, Utc::now()).await.unwrap();
     assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
     let pages = [
@@ -148,4 +157,19 @@ async fn write(storage: &Postgres, round: i64) {
     assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap(), 2);
     assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
     tx.commit().await.unwrap();
+    clear_away(storage, round).await;
+}
+
+/// What is done all the time beside everything else takes as little.
+async fn clear_away(storage: &Postgres, round: i64) {
+    use storage::Attachments;
+
+    let [young, old] = [Utc::now() - TimeDelta::hours(1), Utc::now() + TimeDelta::hours(1)];
+    assert_eq!(storage.forget_events(young, 50).await.unwrap(), 0);
+    assert_eq!(storage.forget_unsent(young, 50).await.unwrap(), [""; 0]);
+    if round > 6 {
+        assert_eq!(storage.forget_events(old, 50).await.unwrap(), 50);
+        assert_eq!(storage.forget_unsent(old, 50).await.unwrap().len(), 50);
+    }
+    storage.forget_memberships(50).await.unwrap();
 }

@@ -35,7 +35,9 @@ impl BusApi {
     /// soon as there is, else none after 50 seconds. `last` is the largest id seen so far; 0 means what is younger than
     /// 50 seconds; one larger than the newest counts as the newest. The caller's own channel is always among the
     /// channels; a uuid in them is heard if it is a session of the caller's, and `[database, "im_chat.presence"]` brings
-    /// who comes and goes of those with whom the caller shares a session.
+    /// who comes and goes of those with whom the caller shares a session,
+    /// and of those in its address book. Who types, comes or goes between two polls is told by the second one if they are no
+    /// more than a minute apart.
     #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
     async fn poll(&self, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
         call.logged_in(session.0, |login, params| async move { self.wait(&login, params).await.map_err(Failure::from) }).await
@@ -68,7 +70,7 @@ impl BusApi {
         self.0.chat.polls(caller, idle(poll.options.as_ref()));
         let since = match last {
             0 => Since::Time(clock::now() - patience),
-            seen => Since::Position(notifications::position(seen)),
+            last => Since::Seen(notifications::seen(last)),
         };
         let presence = json!([self.0.config.database, "im_chat.presence"]);
         let channels = match poll.channels {
@@ -80,12 +82,11 @@ impl BusApi {
             caller,
             uuids: channels.iter().filter_map(|channel| params::uuid(channel.as_str()?)).collect(),
             presence: channels.contains(&presence),
-            last,
         };
         let deadline = Instant::now() + patience;
         let mut bus = self.0.chat.listen(caller, since).await.map_err(fault)?;
         while let Some(batch) = bus.next(deadline).await.map_err(fault)? {
-            let told = listener.notifications(&batch, bus.position()).await?;
+            let told = listener.notifications(&batch).await?;
             if !told.is_empty() {
                 return Ok(told);
             }

@@ -1,6 +1,6 @@
 //! What a message is called in this dialect, and what it holds.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::{Message, MessageType};
 
 /// A message as clients post it.
@@ -45,6 +45,28 @@ impl Kind {
             MessageType::Notice => Self::Meta,
             MessageType::Text | MessageType::Image | MessageType::Video | MessageType::Profile => Self::Message,
         }
+    }
+}
+
+/// Whether a text is JSON that names an attachment. How is the clients' own business, and clients differ: something in it
+/// must have a number or a name.
+pub(super) fn names_attachment(text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|value| names_something(&value))
+}
+
+fn names_something(value: &Value) -> bool {
+    const NAMES: [&str; 4] = ["id", "attachment_id", "name", "url"];
+    match value {
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            let is_name = match value {
+                Value::Number(number) => number.as_i64().is_some_and(|number| number > 0),
+                Value::String(text) => !text.trim().is_empty(),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+            };
+            (is_name && NAMES.contains(&key.as_str())) || names_something(value)
+        }),
+        Value::Array(values) => values.iter().any(names_something),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -1,11 +1,11 @@
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
-use storage::{ConversationId, MessageId, Page, Window};
+use storage::{ConversationId, Message as Stored, MessageId, Page, Seen, Timestamp, Window};
 
 use super::{
     Tag,
-    content::Kind,
+    content::{self, Kind},
     error::{fault, is_absent},
     params::{limit, optional, required, value_error},
     sessions, view,
@@ -26,6 +26,9 @@ use crate::{
 /// How many messages a page has if nobody says, as in Odoo 8, and at most.
 const PAGE: usize = 20;
 const LONGEST_PAGE: usize = 200;
+/// How many messages of a session a client that starts is shown at most. Whoever has more to read finds the rest in the
+/// history, from the oldest of these on.
+const MOST_NEWS: usize = 5 * LONGEST_PAGE;
 /// A client that starts is shown what is younger than this even if it was read, as in Odoo 8.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
 
@@ -36,7 +39,8 @@ impl Messages {
     /// Posts a message
     ///
     /// Gives its id; `false` if there is no such session, or the caller is not in it. A `typing` message is told to the
-    /// others, and stored nowhere. There is nothing by which a repeated post could be told from a new one: a client that
+    /// others, and stored nowhere. The content of a `money4_chat_attach_msg` must be JSON in which something is named by an
+    /// `id`, `attachment_id`, `name` or `url`; else it is a `ValueError`, as any other type is. There is nothing by which a repeated post could be told from a new one: a client that
     /// tries again after a failure may have posted twice, and both are stored.
     #[oai(path = "/post", method = "post", operation_id = "im_chat_post")]
     async fn post(&self, call: Call<Post>, session: Session) -> Reply<Value> {
@@ -45,6 +49,9 @@ impl Messages {
             let kind =
                 Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
             let body = optional(params.message_content, "message_content")?.unwrap_or_default();
+            if kind == Kind::Attachment && !content::names_attachment(&body) {
+                return Err(value_error("message_content must be JSON that names an attachment".into()).into());
+            }
             let Some(to) = sessions::find(&self.0, &login, params.uuid).await? else { return Ok(Value::Bool(false)) };
             Ok(post(&self.0, &login, to, kind, body).await?)
         })
@@ -54,7 +61,8 @@ impl Messages {
     /// What a client needs to start
     ///
     /// A list of `[channel, message]`, as the bus would tell them: the caller's sessions that are not closed or hold
-    /// unread messages, then the unread and the recent messages in them by rising id. A closed session with unread
+    /// unread messages, then the messages in them by rising id, from the oldest on
+    /// that is unread or younger than ten minutes: the newest 1000 of a session at most. A closed session with unread
     /// messages is folded by this.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
     async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<Value>> {
@@ -67,7 +75,7 @@ impl Messages {
     #[oai(path = "/history", method = "post", operation_id = "im_chat_history")]
     async fn history(&self, call: Call<HistoryParams>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
-            Ok(match self.page(&login, params, Message::plain).await? {
+            Ok(match self.page(&login, params).await? {
                 Some((_, messages)) => json(&messages),
                 None => Value::Bool(false),
             })
@@ -81,7 +89,7 @@ impl Messages {
     #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
     async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
         call.logged_in(session, |login, params| async move {
-            let Some((id, messages)) = self.page(&login, params, Message::extended).await? else { return Ok(Vec::new()) };
+            let Some((id, messages)) = self.page(&login, params).await? else { return Ok(Vec::new()) };
             self.0.chat.mark_all_read(&login, Some(id)).await.map_err(fault)?;
             Ok::<_, Failure>(messages)
         })
@@ -90,12 +98,7 @@ impl Messages {
 }
 
 impl Messages {
-    async fn page(
-        &self,
-        caller: &Caller,
-        params: HistoryParams,
-        show: fn(&storage::Message, uuid::Uuid) -> Message,
-    ) -> Result<Option<(ConversationId, Vec<Message>)>, Fault> {
+    async fn page(&self, caller: &Caller, params: HistoryParams) -> Result<Option<(ConversationId, Vec<Message>)>, Fault> {
         let last = optional(params.last_id, "last_id")?.or(optional(params.last_id_misspelt, "last_ID")?);
         let limit = limit(params.limit, PAGE, LONGEST_PAGE)?;
         let Some(id) = sessions::find(&self.0, caller, params.uuid).await? else { return Ok(None) };
@@ -107,7 +110,7 @@ impl Messages {
             Err(error) if is_absent(&error) => return Ok(None),
             history => history.map_err(fault)?,
         };
-        Ok(Some((id, seen.iter().map(|seen| show(&seen.message, conversation.uuid)).collect())))
+        Ok(Some((id, seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid)).collect())))
     }
 
     async fn start(&self, caller: &Caller) -> Result<Vec<Value>, Failure> {
@@ -125,18 +128,39 @@ impl Messages {
             notifications.push(json!([channel, info]));
             let conversation = kept.conversation();
             if !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently) {
-                let newest = Page::Newest { offset: 0, limit: PAGE };
-                let (_, seen) = self.0.chat.history(caller, conversation.id, newest).await.map_err(fault)?;
-                let told = seen.into_iter().filter(|seen| {
-                    let own = seen.message.author.partner == caller.partner;
-                    (!seen.is_read && !own) || seen.message.created_at > recently
-                });
-                messages.extend(told.map(|seen| Message::plain(&seen.message, conversation.uuid)));
+                let news = self.news(caller, conversation.id, recently).await?;
+                messages.extend(news.iter().map(|message| Message::of(message, conversation.uuid)));
             }
         }
         messages.sort_unstable_by_key(|message| message.id);
         notifications.extend(messages.iter().map(|message| json!([channel, message])));
         Ok(notifications)
+    }
+
+    /// What a client that starts has to show of a session: from the oldest message on that the caller has not read, or that
+    /// is younger than `recently`, without a hole; newest first.
+    async fn news(&self, caller: &Caller, of: ConversationId, recently: Timestamp) -> Result<Vec<Stored>, Fault> {
+        // What is known already, as far as nothing older is news.
+        let (mut news, mut known) = (Vec::new(), Vec::new());
+        let mut page = Page::Newest { offset: 0, limit: LONGEST_PAGE };
+        while news.len() + known.len() < MOST_NEWS {
+            let (_, seen) = self.0.chat.history(caller, of, page).await.map_err(fault)?;
+            let Some(id) = seen.last().map(|seen| seen.message.id) else { break };
+            page = Page::Before { id, limit: LONGEST_PAGE };
+            for Seen { message, is_read } in seen {
+                let is_own = message.author.partner == caller.partner;
+                let is_recent = message.created_at > recently;
+                if is_read && !is_own && !is_recent {
+                    // So is everything before it.
+                    return Ok(news);
+                }
+                known.push(message);
+                if is_recent || !is_own {
+                    news.append(&mut known);
+                }
+            }
+        }
+        Ok(news)
     }
 }
 

@@ -2,26 +2,29 @@
 //!
 //! A notification's id is its event's position in the log times [`STRIDE`], plus its place among that event's
 //! notifications: ids rise, no two are the same, and whoever passes the largest one it has seen says with it how far in
-//! the log it is. Signals are in no log; their ids are those that the last event told leaves free, so that passing one
-//! passes over nothing.
+//! the log it is. Signals are in no log. Their ids are among those that the newest event leaves free, numbered as they
+//! come on this node, so that passing one says exactly which events and signals are known.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
-use storage::{ConversationId, Fact, Message as Stored, PartnerId, Person, Position, Timestamp, Topic};
+use storage::{ConversationId, Fact, Message as Stored, PartnerId, Person, Position, Topic};
 use uuid::Uuid;
 
 use super::{
     content::Kind,
     error::fault,
     view,
-    wire::{Message, SessionInfo, im_status, to_id, user_of},
+    wire::{Message, SessionInfo, im_status, partner_of, to_id, user_of},
 };
 use crate::{
     auth::Caller,
-    chat::{Batch, PreferredId, Signal, Told},
+    chat::{Batch, PreferredId, Signal, SignalMark, Signalled, Told},
     dialects::{House, jsonrpc::Fault, odoo_time},
 };
 
@@ -30,14 +33,22 @@ use crate::{
 const STRIDE: i64 = 1 << 20;
 /// The first of those for signals. An event makes no more than a few notifications.
 const SIGNALS: i64 = 1 << 10;
+/// How many ids each signal has: it is told on no more channels than that.
+const CHANNELS: i64 = 2;
 /// How many events one answer tells at most; the next one goes on from there.
 const MOST: usize = 500;
-/// The type of the notification that somebody has read; Odoo 8's own client passes over it.
-const READ: &str = "read";
 
-/// Up to where in the log somebody is who has seen this id.
-pub(super) fn position(last: i64) -> Position {
-    Position(last.max(0) / STRIDE)
+/// What somebody knows who has seen this id.
+pub(super) fn seen(last: i64) -> SignalMark {
+    let last = last.max(0);
+    let signals = last % STRIDE - SIGNALS;
+    SignalMark { position: Position(last / STRIDE), count: if signals < 0 { 0 } else { signals / CHANNELS + 1 } }
+}
+
+/// The first id of a signal's notifications; `None` if so many were told since the last event that there are none left.
+fn first_id(of: SignalMark) -> Option<i64> {
+    let place = (of.count - 1).checked_mul(CHANNELS)?.checked_add(SIGNALS)?;
+    (place + CHANNELS <= STRIDE).then_some(of.position.0 * STRIDE + place)
 }
 
 /// One thing told on one channel.
@@ -58,8 +69,6 @@ pub(super) struct Listener<'a> {
     /// Only those of the caller's own sessions make a difference, since it hears of no others.
     pub uuids: HashSet<Uuid>,
     pub presence: bool,
-    /// The largest id it has seen.
-    pub last: i64,
 }
 
 /// What the notifications of one batch need to know, read together.
@@ -71,41 +80,47 @@ struct Known {
 }
 
 impl Listener<'_> {
-    /// The notifications of a batch; `upto` is where in the log the batch ends. May be none.
-    pub(super) async fn notifications(&self, batch: &Batch, upto: Position) -> Result<Vec<Notification>, Fault> {
+    /// The notifications of a batch, by rising id. May be none.
+    pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
         let events = &batch.events[..batch.events.len().min(MOST)];
-        let upto = if events.len() < batch.events.len() { events[events.len() - 1].event.position } else { upto };
-        let known = self.know(events, &batch.signals).await?;
+        // What was told after an event that is left for the next answer is left with it.
+        let end = batch.events.get(MOST).map(|told| told.event.position);
+        let signals: Vec<_> =
+            batch.signals.iter().filter(|signalled| end.is_none_or(|end| signalled.mark.position < end)).cloned().collect();
+        let known = self.know(events, &signals).await?;
         let mut told = Vec::new();
         for event in events {
             let first = event.event.position.0 * STRIDE;
             let messages = self.tell(event, &known).await?;
             told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
         }
-        let mut id = told.last().map_or(self.last, |last: &Notification| last.id);
-        for signal in &batch.signals {
-            for (channel, message) in self.pass_on(signal, &known).await? {
-                id = id.saturating_add(1).clamp(upto.0 * STRIDE + SIGNALS, upto.0 * STRIDE + STRIDE - 1);
-                told.push(Notification { id, channel, message });
-            }
+        for signalled in signals {
+            let Some(first) = first_id(signalled.mark) else { continue };
+            let messages = self.pass_on(&signalled.signal, &known).await?;
+            told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
         }
+        told.sort_by_key(|notification| notification.id);
         Ok(told)
     }
 
-    async fn know(&self, events: &[std::sync::Arc<Told>], signals: &[std::sync::Arc<Signal>]) -> Result<Known, Fault> {
+    async fn know(&self, events: &[Arc<Told>], signals: &[Arc<Signalled>]) -> Result<Known, Fault> {
         let (mut sessions, mut people, mut places) = (HashSet::new(), HashSet::new(), HashSet::new());
         for told in events {
             match (told.event.topic, &told.event.fact) {
-                (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
-                    people.insert(*partner);
-                    places.insert((id, *seq));
+                (Topic::Conversation(id), fact) if changes_session(fact) => {
+                    sessions.insert(id);
+                    if let Fact::ReadUpTo { partner, seq, .. } = fact
+                        && *partner != self.caller.partner
+                    {
+                        people.insert(*partner);
+                        places.insert((id, *seq));
+                    }
                 }
-                (Topic::Conversation(id), fact) if changes_session(fact) => drop(sessions.insert(id)),
                 (_, Fact::PlaceChanged { conversation, .. }) => drop(sessions.insert(*conversation)),
                 _ => {}
             }
         }
-        people.extend(signals.iter().filter_map(|signal| match signal.as_ref() {
+        people.extend(signals.iter().filter_map(|signalled| match &signalled.signal {
             Signal::Typing { partner, .. } | Signal::Presence { partner, .. } => Some(*partner),
             Signal::Delivered { .. } => None,
         }));
@@ -133,13 +148,16 @@ impl Listener<'_> {
         Ok(match (event.topic, &event.fact) {
             (Topic::Conversation(id), Fact::MessagePosted(message)) => {
                 let uuid = self.uuid(id).await?;
-                self.to_members(uuid, json(&Message::plain(message, uuid)))
+                self.to_members(uuid, json(&Message::of(message, uuid)))
             }
             (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                 let uuid = self.uuid(id).await?;
-                let Some(person) = known.people.get(partner) else { return Ok(Vec::new()) };
-                let last = known.read.get(&(id, *seq)).map_or(0, |message| message.id.0);
-                self.to_members(uuid, like_message(READ, last, "", event.at, id, uuid, person))
+                let reader = known.people.get(partner).and_then(|person| person.user);
+                let last = known.read.get(&(id, *seq)).map(|message| message.id);
+                match (known.infos.get(&id), reader, last) {
+                    (Some(info), Some(reader), Some(last)) => self.to_members(uuid, json(&info.read_by(reader, last))),
+                    _ => Vec::new(),
+                }
             }
             // What one reads or puts away is shown to its own clients alone.
             (Topic::Conversation(id), Fact::ReadUpTo { .. }) => self.to_caller(known.infos.get(&id)),
@@ -152,7 +170,7 @@ impl Listener<'_> {
                 // Who is in it is no longer this caller's to know.
                 let uuid = self.uuid(*conversation).await?.to_string();
                 let (state, status) = ("closed".into(), "active".into());
-                let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true };
+                let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true, read_by: None };
                 self.to_caller(Some(&info))
             }
             _ => Vec::new(),
@@ -170,7 +188,16 @@ impl Listener<'_> {
                     Some(post) => (post.id.0, post.body.as_str(), post.at),
                     None => (0, "", crate::clock::now()),
                 };
-                self.to_members(uuid, like_message(Kind::Typing.as_str(), id, body, at, *conversation, uuid, person))
+                let message = Message {
+                    create_date: odoo_time(at),
+                    to_id: to_id(*conversation, uuid),
+                    message: body.into(),
+                    kind: Kind::Typing.as_str().into(),
+                    id,
+                    from_id: user_of(person),
+                    from_partner_id: partner_of(person),
+                };
+                self.to_members(uuid, json(&message))
             }
             Signal::Presence { partner, status } if self.presence => {
                 let Some(user) = known.people.get(partner).and_then(|person| person.user) else { return Ok(Vec::new()) };
@@ -203,19 +230,6 @@ impl Listener<'_> {
 /// Whether its notification is the session's header.
 fn changes_session(fact: &Fact) -> bool {
     matches!(fact, Fact::ReadUpTo { .. } | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. })
-}
-
-/// What is told like a message and is none.
-fn like_message(kind: &str, id: i64, body: &str, at: Timestamp, session: ConversationId, uuid: Uuid, by: &Person) -> Value {
-    json(&Message {
-        create_date: odoo_time(at),
-        to_id: to_id(session, uuid),
-        message: body.into(),
-        kind: kind.into(),
-        id,
-        from_id: user_of(by),
-        from_partner_id: None,
-    })
 }
 
 fn json(wire: &impl Serialize) -> Value {

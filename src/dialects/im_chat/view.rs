@@ -82,6 +82,7 @@ pub(super) async fn infos(
             state: kept.entry.window.as_str().into(),
             status: kept.entry.shelf.as_str().into(),
             is_read: kept.is_read(),
+            read_by: None,
         };
         (kept, info)
     };

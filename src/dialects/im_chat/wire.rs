@@ -3,7 +3,7 @@
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::Value;
-use storage::{Author, ConversationId, Document, Message as Stored, Person};
+use storage::{Author, ConversationId, Document, Message as Stored, MessageId, Person, UserId};
 use uuid::Uuid;
 
 use super::content::{self, Kind};
@@ -110,7 +110,7 @@ pub(super) struct Message {
     pub to_id: Vec<Value>,
     /// Exactly as sent; clients escape.
     pub message: String,
-    /// `message`, `meta` or `money4_chat_attach_msg`; on the bus also `typing` and `read`.
+    /// `message`, `meta` or `money4_chat_attach_msg`; on the bus also `typing`.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
     pub kind: String,
@@ -118,30 +118,21 @@ pub(super) struct Message {
     /// `[uid, name]`, or `false` where the author has no user.
     pub from_id: Value,
     /// `[partner id, name]`
-    #[oai(skip_serializing_if_is_none)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_partner_id: Option<Value>,
+    pub from_partner_id: Value,
 }
 
 impl Message {
-    /// As Odoo 8's own module writes it, without `from_partner_id`.
-    pub(super) fn plain(message: &Stored, uuid: Uuid) -> Self {
+    pub(super) fn of(message: &Stored, uuid: Uuid) -> Self {
+        let author = &message.author;
         Self {
             create_date: odoo_time(message.created_at),
             to_id: to_id(message.conversation, uuid),
             message: content::text(message),
             kind: Kind::of(message).as_str().into(),
             id: message.id.0,
-            from_id: from_id(&message.author),
-            from_partner_id: None,
+            from_id: from_id(author),
+            from_partner_id: pair(author.partner.0, &author.name),
         }
-    }
-
-    /// As the extension writes it.
-    pub(super) fn extended(message: &Stored, uuid: Uuid) -> Self {
-        let author = &message.author;
-        let partner = Value::from(vec![Value::from(author.partner.0), author.name.as_str().into()]);
-        Self { from_partner_id: Some(partner), ..Self::plain(message, uuid) }
     }
 }
 
@@ -156,6 +147,26 @@ pub(super) struct SessionInfo {
     /// `active`, `favorite` or `archive`: the caller's own.
     pub status: String,
     pub is_read: bool,
+    /// Who has read in it just now, where that is why the header is told.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_by: Option<ReadBy>,
+}
+
+impl SessionInfo {
+    /// The same, told because somebody else has read.
+    pub(super) fn read_by(&self, user: UserId, last: MessageId) -> Self {
+        Self { read_by: Some(ReadBy { id: user.0, message_id: last.0 }), ..self.clone() }
+    }
+}
+
+/// How far a user has read.
+#[derive(Clone, Debug, Object, Serialize)]
+#[oai(rename = "ImChatReadBy")]
+pub(super) struct ReadBy {
+    pub id: i64,
+    /// The newest message that the user has read.
+    pub message_id: i64,
 }
 
 /// A user in a session's header.
@@ -202,12 +213,21 @@ pub(super) fn to_id(session: ConversationId, uuid: Uuid) -> Vec<Value> {
 }
 
 fn from_id(author: &Author) -> Value {
-    author.user.map_or(Value::Bool(false), |user| vec![Value::from(user.0), author.name.as_str().into()].into())
+    author.user.map_or(Value::Bool(false), |user| pair(user.0, &author.name))
 }
 
 /// `[uid, name]`, or `false` for somebody without a user.
 pub(super) fn user_of(person: &Person) -> Value {
-    person.user.map_or(Value::Bool(false), |user| vec![Value::from(user.0), person.partner.name.as_str().into()].into())
+    person.user.map_or(Value::Bool(false), |user| pair(user.0, &person.partner.name))
+}
+
+/// `[partner id, name]`
+pub(super) fn partner_of(person: &Person) -> Value {
+    pair(person.partner.id.0, &person.partner.name)
+}
+
+fn pair(id: i64, name: &str) -> Value {
+    vec![Value::from(id), name.into()].into()
 }
 
 /// The word for a status.

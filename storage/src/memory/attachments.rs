@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, Sequence, missing};
-use crate::{Attachment, AttachmentId, Attachments, ConversationId, Message, NewAttachment, PartnerId, Result, WriteAttachments};
+use crate::{
+    Attachment, AttachmentId, Attachments, ConversationId, Message, NewAttachment, PartnerId, Result, Timestamp, WriteAttachments,
+};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -36,8 +38,12 @@ impl Table {
     /// Notes that the message no longer has them.
     pub(super) fn detach(&mut self, message: &Message) {
         for Attachment { id, .. } in &message.attachments {
-            if let Some(seqs) = self.rows.get_mut(id).and_then(|row| row.messages.get_mut(&message.conversation)) {
+            let Some(row) = self.rows.get_mut(id) else { continue };
+            if let Some(seqs) = row.messages.get_mut(&message.conversation) {
                 seqs.remove(&message.seq);
+                if seqs.is_empty() {
+                    row.messages.remove(&message.conversation);
+                }
             }
         }
     }
@@ -52,7 +58,19 @@ impl Attachments for Memory {
     async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool> {
         let state = self.snapshot()?;
         let Some(row) = state.attachments.rows.get(&id) else { return Ok(false) };
-        Ok(row.messages.iter().any(|(conversation, seqs)| !seqs.is_empty() && state.conversations.has(*conversation, partner)))
+        Ok(row.messages.keys().any(|conversation| state.conversations.has(*conversation, partner)))
+    }
+
+    async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+        let mut tx = self.draft().await?;
+        let table = &mut tx.draft.attachments;
+        let is_old = |row: &&Row| row.messages.is_empty() && row.attachment.created_at < before;
+        let old: Vec<_> = table.rows.values().filter(is_old).take(limit).map(|row| Arc::clone(&row.attachment)).collect();
+        for attachment in &old {
+            table.rows.remove(&attachment.id);
+        }
+        tx.publish();
+        Ok(old.iter().map(|attachment| attachment.object.clone()).collect())
     }
 }
 

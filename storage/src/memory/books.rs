@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx};
-use crate::{Books, Result, UserId, WriteBooks};
+use crate::{Books, PartnerId, Result, UserId, WriteBooks};
 
 pub(super) type Table = OrdMap<UserId, OrdSet<UserId>>;
 
@@ -10,6 +10,15 @@ pub(super) type Table = OrdMap<UserId, OrdSet<UserId>>;
 impl Books for Memory {
     async fn book(&self, owner: UserId) -> Result<Vec<UserId>> {
         Ok(self.snapshot()?.books.get(&owner).into_iter().flatten().copied().collect())
+    }
+
+    async fn known_by(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+        let state = self.snapshot()?;
+        let Some(user) = state.users.person(partner).ok().and_then(|person| person.user) else { return Ok(Vec::new()) };
+        let owners = state.books.iter().filter(|(_, book)| book.contains(&user)).map(|(owner, _)| *owner);
+        let mut partners: Vec<_> = owners.filter_map(|owner| Some(state.users.user(owner)?.partner.id)).collect();
+        partners.sort_unstable();
+        Ok(partners)
     }
 }
 

@@ -335,7 +335,8 @@ impl WriteConversations for MemoryTx {
         if let Some(group) = group {
             table.of_group.entry(group).or_default().insert(conversation.id);
         }
-        table.join(conversation.id, &participants, created_at);
+        let joined = table.join(conversation.id, &participants, created_at);
+        self.founders.insert(conversation.id, joined);
         Ok(conversation)
     }
 

@@ -9,27 +9,57 @@ use std::{
 use async_trait::async_trait;
 use imbl::{HashMap, OrdMap, OrdSet};
 
-use super::{Memory, State};
-use crate::{Event, EventLog, Fact, Position, Result, Scope, Timestamp, Topic};
+use super::{Memory, State, memberships::Memberships};
+use crate::{
+    ConversationId, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic,
+    memberships::{Founders, stays},
+};
 
 #[derive(Clone, Default)]
 pub(super) struct Log {
     head: Position,
     events: OrdMap<Position, Arc<Event>>,
     topics: HashMap<Topic, OrdSet<Position>>,
+    memberships: Memberships,
 }
 
 impl Log {
-    pub(super) fn append(&mut self, topic: Topic, fact: Fact, at: Timestamp) -> Event {
-        self.head = Position(self.head.0 + 1);
-        let event = Event { position: self.head, topic, fact, at };
-        self.events.insert(self.head, Arc::new(event.clone()));
-        self.topics.entry(topic).or_default().insert(self.head);
-        event
+    pub(super) fn append(&mut self, facts: Vec<(Topic, Fact, Timestamp)>, founders: &Founders) -> Vec<Event> {
+        let first = self.head.0 + 1;
+        for stay in stays(&facts, founders) {
+            self.memberships.change(&stay, |place| Position(first + place as i64));
+        }
+        let event = |(topic, fact, at)| {
+            self.head = Position(self.head.0 + 1);
+            let event = Event { position: self.head, topic, fact, at };
+            self.events.insert(self.head, Arc::new(event.clone()));
+            self.topics.entry(topic).or_default().insert(self.head);
+            event
+        };
+        facts.into_iter().map(event).collect()
     }
 
-    fn of_topic(&self, topic: Topic, after: Position) -> impl Iterator<Item = Position> {
-        self.topics.get(&topic).into_iter().flat_map(move |positions| positions.range((Excluded(after), Unbounded)).copied())
+    fn of_topic(&self, topic: Topic, after: Position, until: Position) -> impl Iterator<Item = Position> {
+        let positions = self.topics.get(&topic).into_iter();
+        positions
+            .flat_map(move |positions| positions.range((Excluded(after), Unbounded)).copied())
+            .take_while(move |at| *at < until)
+    }
+
+    /// Where the oldest event is, or would be.
+    fn oldest(&self) -> Position {
+        self.events.get_min().map_or(Position(self.head.0 + 1), |(position, _)| *position)
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((position, event)) = self.events.get_min().cloned() else { return };
+        self.events.remove(&position);
+        if let Some(positions) = self.topics.get_mut(&event.topic) {
+            positions.remove(&position);
+            if positions.is_empty() {
+                self.topics.remove(&event.topic);
+            }
+        }
     }
 
     fn at(&self, position: Position) -> Event {
@@ -41,19 +71,28 @@ impl Log {
 impl EventLog for Memory {
     async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>> {
         let state = self.snapshot()?;
-        let State { log, conversations, .. } = &*state;
+        let State { log, .. } = &*state;
+        let end = Position(i64::MAX);
         Ok(match scope {
             Scope::Everything => {
                 log.events.range((Excluded(after), Unbounded)).take(limit).map(|(_, event)| Event::clone(event)).collect()
             }
             Scope::Conversation(id) => {
-                log.of_topic(Topic::Conversation(id), after).take(limit).map(|position| log.at(position)).collect()
+                log.of_topic(Topic::Conversation(id), after, end).take(limit).map(|position| log.at(position)).collect()
             }
             Scope::Partner(id) => {
-                let topics = iter::once(Topic::Partner(id)).chain(conversations.of(id).map(Topic::Conversation));
-                merge(topics.map(|topic| log.of_topic(topic, after))).take(limit).map(|position| log.at(position)).collect()
+                let stays = log.memberships.of(id).filter(|(.., until)| *until > after);
+                let stays = stays.map(|(conversation, from, until)| {
+                    log.of_topic(Topic::Conversation(conversation), after.max(Position(from.0 - 1)), until)
+                });
+                let own = iter::once(log.of_topic(Topic::Partner(id), after, end));
+                merge(own.chain(stays)).take(limit).map(|position| log.at(position)).collect()
             }
         })
+    }
+
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>> {
+        Ok(self.snapshot()?.log.memberships.at(conversation, position))
     }
 
     async fn position(&self) -> Result<Position> {
@@ -62,12 +101,29 @@ impl EventLog for Memory {
 
     async fn position_at(&self, time: Timestamp) -> Result<Position> {
         let log = &self.snapshot()?.log;
-        let (mut low, mut high) = (0, log.head.0);
+        let (mut low, mut high) = (log.oldest().0 - 1, log.head.0);
         while low < high {
             let middle = low + (high - low + 1) / 2;
             if log.at(Position(middle)).at <= time { low = middle } else { high = middle - 1 }
         }
         Ok(Position(low))
+    }
+
+    async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        let mut tx = self.draft().await?;
+        let log = &mut tx.draft.log;
+        let old = log.events.values().take(limit).take_while(|event| event.at < before).count();
+        (0..old).for_each(|_| log.forget_oldest());
+        tx.publish();
+        Ok(old as u64)
+    }
+
+    async fn forget_memberships(&self, limit: usize) -> Result<u64> {
+        let mut tx = self.draft().await?;
+        let oldest = tx.draft.log.oldest();
+        let forgotten = tx.draft.log.memberships.forget(oldest, limit);
+        tx.publish();
+        Ok(forgotten as u64)
     }
 }
 

@@ -10,6 +10,7 @@ mod conversations;
 mod directory;
 mod events;
 mod groups;
+mod memberships;
 mod messages;
 mod pictures;
 mod presence;
@@ -23,7 +24,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx};
+use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
@@ -56,6 +57,7 @@ struct State {
 struct MemoryTx {
     draft: State,
     recorded: Vec<(Topic, Fact, Timestamp)>,
+    founders: Founders,
     current: Current,
     _writer: OwnedMutexGuard<()>,
 }
@@ -73,7 +75,8 @@ impl Memory {
     async fn draft(&self) -> Result<MemoryTx> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let draft = State::clone(&*self.snapshot()?);
-        Ok(MemoryTx { draft, recorded: Vec::new(), current: Arc::clone(&self.current), _writer: writer })
+        let current = Arc::clone(&self.current);
+        Ok(MemoryTx { draft, recorded: Vec::new(), founders: Founders::new(), current, _writer: writer })
     }
 }
 
@@ -85,8 +88,7 @@ impl Default for Memory {
 
 impl MemoryTx {
     fn publish(mut self) -> Vec<Event> {
-        let log = &mut self.draft.log;
-        let events = self.recorded.into_iter().map(|(topic, fact, at)| log.append(topic, fact, at)).collect();
+        let events = self.draft.log.append(self.recorded, &self.founders);
         // Bound to a name so that the old state is freed after the lock is, which is the shorter wait for readers.
         let _old = self.current.write().replace(Arc::new(self.draft));
         events

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::{Postgres, PostgresTx, get};
-use crate::{Attachment, AttachmentId, Attachments, NewAttachment, PartnerId, Result, WriteAttachments};
+use super::{Postgres, PostgresTx, alone, get, limit};
+use crate::{Attachment, AttachmentId, Attachments, NewAttachment, PartnerId, Result, Timestamp, WriteAttachments};
 
 const ATTACHMENT: &str = "SELECT id, object, name, mimetype, size_bytes, access_token, owner_id, created_at
     FROM attachments WHERE id = $1";
@@ -12,6 +12,15 @@ const ATTACHMENT_REACHES: &str = "SELECT EXISTS (
         JOIN participants p ON p.conversation_id = m.conversation_id AND p.partner_id = $2
         WHERE ma.attachment_id = $1
     )";
+/// Who sends one has locked its row, so that it is passed over, or has marked it as sent, which is looked at once more when
+/// the row is locked here.
+const FORGET_UNSENT: &str = concat!(
+    "DELETE FROM attachments WHERE id IN (
+        SELECT a.id FROM attachments a WHERE NOT a.sent AND a.created_at < $1 AND ",
+    alone!(3),
+    " ORDER BY a.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING object"
+);
 const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
         (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at)
     VALUES (nextval('attachments_id'), $1, $2, $3, $4, $5, $6, $7) RETURNING id";
@@ -40,6 +49,11 @@ impl Attachments for Postgres {
 
     async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool> {
         Ok(get(&self.only_row(sqlx::query(ATTACHMENT_REACHES).bind(id.0).bind(partner.0)).await?, 0)?)
+    }
+
+    async fn forget_unsent(&self, before: Timestamp, most: usize) -> Result<Vec<String>> {
+        let rows = self.rows(sqlx::query(FORGET_UNSENT).bind(before).bind(limit(most))).await?;
+        Ok(rows.iter().map(|row| get(row, "object")).collect::<sqlx::Result<_>>()?)
     }
 }
 

@@ -274,7 +274,10 @@ impl WriteConversations for PostgresTx {
         documents.dedup();
         let (models, records): (Vec<&str>, Vec<i64>) =
             documents.iter().map(|document| (document.model.as_str(), document.id)).unzip();
-        let participants: Vec<i64> = new.participants.iter().map(|id| id.0).collect();
+        let mut founders = new.participants;
+        founders.sort_unstable();
+        founders.dedup();
+        let participants: Vec<i64> = founders.iter().map(|id| id.0).collect();
         let insert = sqlx::query(INSERT_CONVERSATION)
             .bind(new.id.map(|id| id.0))
             .bind(new.uuid)
@@ -290,6 +293,7 @@ impl WriteConversations for PostgresTx {
         if let Some(given) = new.id {
             self.rows(sqlx::query(PASS_OVER).bind(given.0)).await?;
         }
+        self.founders.insert(id, founders);
         Ok(Conversation {
             id,
             uuid: new.uuid,

@@ -2,13 +2,15 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::{Postgres, PostgresTx, get, limit};
-use crate::{ConversationId, Error, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic};
+use super::{Postgres, PostgresTx, alone, count, get, limit};
+use crate::{
+    ConversationId, Error, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic, memberships::stays,
+};
 
 const POSITION: &str = "SELECT position FROM log_head";
 /// Halves the log until it knows, which costs a few reads by position: there is no index by time to keep up.
 const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
-        SELECT coalesce((SELECT min(position) FROM events) - 1, 0), (SELECT max(position) FROM events)
+        SELECT coalesce((SELECT min(position) FROM events) - 1, head.position), head.position FROM log_head head
         UNION ALL
         SELECT CASE WHEN e.at <= $1 THEN e.position ELSE s.low END, CASE WHEN e.at <= $1 THEN s.high ELSE e.position - 1 END
         FROM search s JOIN events e ON e.position = s.low + (s.high - s.low + 1) / 2
@@ -19,27 +21,88 @@ const EVERYTHING: &str = "SELECT position, conversation_id, partner_id, fact, at
     WHERE position > $1 ORDER BY position LIMIT $2";
 const OF_CONVERSATION: &str = "SELECT position, conversation_id, partner_id, fact, at FROM events
     WHERE conversation_id = $3 AND position > $1 ORDER BY position LIMIT $2";
-/// One index range per conversation, so that it does not matter how much happened elsewhere.
+/// One index range per stay in a conversation, so that it does not matter how much happened elsewhere.
 const OF_PARTNER: &str = "SELECT e.position, e.conversation_id, e.partner_id, e.fact, e.at
-    FROM participants p CROSS JOIN LATERAL (
+    FROM memberships m CROSS JOIN LATERAL (
         SELECT position, conversation_id, partner_id, fact, at FROM events
-        WHERE conversation_id = p.conversation_id AND position > $1 ORDER BY position LIMIT $2
+        WHERE conversation_id = m.conversation_id
+            AND position > greatest($1, m.from_position - 1) AND position < coalesce(m.until_position, 9223372036854775807)
+        ORDER BY position LIMIT $2
     ) e
-    WHERE p.partner_id = $3
+    WHERE m.partner_id = $3 AND (m.until_position IS NULL OR m.until_position > $1)
     UNION ALL (
         SELECT position, conversation_id, partner_id, fact, at FROM events
         WHERE partner_id = $3 AND position > $1 ORDER BY position LIMIT $2
     )
     ORDER BY position LIMIT $2";
-/// Locks the head of the log until the transaction has ended and its events are visible.
-const APPEND: &str = "WITH head AS (
-        UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
+const MEMBERS_AT: &str = "SELECT partner_id FROM memberships
+    WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
+    ORDER BY partner_id";
+
+/// Appends facts, having done what `$with` says. Locks the head of the log until the transaction has ended and its events
+/// are visible.
+macro_rules! append {
+    ($with:literal) => {
+        concat!(
+            "WITH head AS (
+                UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
+            )",
+            $with,
+            " INSERT INTO events (position, conversation_id, partner_id, fact, at)
+            SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at
+            FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[])
+                WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, place)
+            RETURNING position"
+        )
+    };
+}
+
+const APPEND: &str = append!("");
+/// The same for facts of who comes and goes. Who has been in a conversation goes first, if it also comes back.
+const APPEND_WITH_STAYS: &str = append!(
+    ", stays AS MATERIALIZED (
+        SELECT s.conversation_id, s.partner_id, head.base + s.from_place AS from_position,
+            head.base + s.until_place AS until_position
+        FROM head, unnest($6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+            AS s(conversation_id, partner_id, from_place, until_place)
+    ), ended AS (
+        UPDATE memberships m SET until_position = stays.until_position FROM stays
+        WHERE stays.from_position IS NULL AND m.conversation_id = stays.conversation_id
+            AND m.partner_id = stays.partner_id AND m.until_position IS NULL
+    ), begun AS (
+        INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
+        SELECT conversation_id, partner_id, from_position, until_position FROM stays WHERE from_position IS NOT NULL
+    )"
+);
+/// Stops at the first event that is young enough, whatever the times of later ones: the log must have no gaps.
+const FORGET_EVENTS: &str = concat!(
+    "WITH oldest AS MATERIALIZED (
+        SELECT position, at FROM events WHERE ",
+    alone!(1),
+    " ORDER BY position LIMIT $2
+    ), kept AS MATERIALIZED (
+        SELECT min(position) AS first FROM oldest WHERE at >= $1
+    ), gone AS (
+        DELETE FROM events e USING oldest, kept
+        WHERE e.position = oldest.position AND (kept.first IS NULL OR oldest.position < kept.first) RETURNING e.position
     )
-    INSERT INTO events (position, conversation_id, partner_id, fact, at)
-    SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at
-    FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[])
-        WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, place)
-    RETURNING position";
+    SELECT count(*) FROM gone"
+);
+const FORGET_MEMBERSHIPS: &str = concat!(
+    "WITH log AS MATERIALIZED (
+        SELECT coalesce((SELECT min(position) FROM events), head.position + 1) AS oldest FROM log_head head
+    ), ended AS MATERIALIZED (
+        SELECT m.conversation_id, m.partner_id, m.from_position FROM memberships m
+        WHERE m.until_position <= (SELECT oldest FROM log) AND ",
+    alone!(2),
+    " ORDER BY m.until_position LIMIT $1
+    ), gone AS (
+        DELETE FROM memberships m USING ended
+        WHERE m.conversation_id = ended.conversation_id AND m.partner_id = ended.partner_id
+            AND m.from_position = ended.from_position RETURNING m.partner_id
+    )
+    SELECT count(*) FROM gone"
+);
 
 fn event(row: &PgRow) -> Result<Event> {
     let conversation: Option<i64> = get(row, "conversation_id")?;
@@ -65,12 +128,25 @@ impl EventLog for Postgres {
         self.rows(query).await?.iter().map(event).collect()
     }
 
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>> {
+        let rows = self.rows(sqlx::query(MEMBERS_AT).bind(conversation.0).bind(position.0)).await?;
+        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    }
+
     async fn position(&self) -> Result<Position> {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION)).await?, "position")?))
     }
 
     async fn position_at(&self, time: Timestamp) -> Result<Position> {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION_AT).bind(time)).await?, "position")?))
+    }
+
+    async fn forget_events(&self, before: Timestamp, most: usize) -> Result<u64> {
+        count(&self.only_row(sqlx::query(FORGET_EVENTS).bind(before).bind(limit(most))).await?)
+    }
+
+    async fn forget_memberships(&self, most: usize) -> Result<u64> {
+        count(&self.only_row(sqlx::query(FORGET_MEMBERSHIPS).bind(limit(most))).await?)
     }
 }
 
@@ -82,6 +158,7 @@ impl PostgresTx {
             return Ok(Vec::new());
         }
         let facts = std::mem::take(&mut self.facts);
+        let stays = stays(&facts, &self.founders);
         let conversations: Vec<Option<i64>> = facts
             .iter()
             .map(|(topic, ..)| match topic {
@@ -98,13 +175,27 @@ impl PostgresTx {
             .collect();
         let texts = facts.iter().map(|(_, fact, _)| text(fact)).collect::<Result<Vec<String>>>()?;
         let times: Vec<Timestamp> = facts.iter().map(|(.., at)| *at).collect();
-        let append = sqlx::query(APPEND).bind(limit(facts.len())).bind(conversations).bind(partners).bind(texts).bind(times);
+        let statement = if stays.is_empty() { APPEND } else { APPEND_WITH_STAYS };
+        let mut append =
+            sqlx::query(statement).bind(limit(facts.len())).bind(conversations).bind(partners).bind(texts).bind(times);
+        if !stays.is_empty() {
+            append = append
+                .bind(stays.iter().map(|stay| stay.conversation.0).collect::<Vec<_>>())
+                .bind(stays.iter().map(|stay| stay.partner.0).collect::<Vec<_>>())
+                .bind(stays.iter().map(|stay| stay.from.map(place)).collect::<Vec<_>>())
+                .bind(stays.iter().map(|stay| stay.until.map(place)).collect::<Vec<_>>());
+        }
         let mut positions =
             self.rows(append).await?.iter().map(|row| get(row, "position")).collect::<sqlx::Result<Vec<i64>>>()?;
         positions.sort_unstable();
         let events = facts.into_iter().zip(positions);
         Ok(events.map(|((topic, fact, at), position)| Event { position: Position(position), topic, fact, at }).collect())
     }
+}
+
+/// A fact's place as the statement counts: from 1 on.
+fn place(place: usize) -> i64 {
+    limit(place) + 1
 }
 
 fn text(fact: &Fact) -> Result<String> {

@@ -129,7 +129,10 @@ const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
         FROM authors WHERE p.conversation_id = authors.conversation_id AND p.partner_id = authors.partner_id
     )
     SELECT id, seq FROM numbered ORDER BY place";
-const INSERT_MESSAGE_ATTACHMENTS: &str = "INSERT INTO message_attachments (message_id, place, attachment_id)
+const INSERT_MESSAGE_ATTACHMENTS: &str = "WITH sent AS (
+        UPDATE attachments SET sent = true WHERE id = ANY ($3) AND NOT sent
+    )
+    INSERT INTO message_attachments (message_id, place, attachment_id)
     SELECT message_id, place, attachment_id
     FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS new(message_id, place, attachment_id)";
 const BY_CLIENT_KEY: &str = concat!(
@@ -142,9 +145,9 @@ const BY_CLIENT_KEY: &str = concat!(
     JOIN messages m ON m.conversation_id = key.conversation_id AND m.author_id = key.author_id
         AND m.client_key = key.client_key"
 );
-/// Locked so that they are still there when the messages are stored.
+/// Locked so that they are still there when the messages are stored, and so that they can be marked as sent then.
 const ATTACHMENTS_TO_SEND: &str = "SELECT id, object, name, mimetype, size_bytes, access_token, owner_id, created_at
-    FROM attachments WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE";
+    FROM attachments WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
 
 pub(super) fn message(row: &PgRow) -> Result<Message> {
     Ok(Message {

@@ -14,6 +14,15 @@ mod presence;
 mod sessions;
 mod users;
 
+/// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
+/// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
+macro_rules! alone {
+    ($kind:literal) => {
+        concat!("(SELECT pg_try_advisory_xact_lock(73201, ", $kind, "))")
+    };
+}
+use alone;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -24,7 +33,7 @@ use sqlx::query::Query;
 use sqlx::{Connection, PgConnection};
 
 use self::gate::Gate;
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx};
+use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 const PING: &str = "SELECT 1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
@@ -143,7 +152,7 @@ impl Postgres {
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         let tx = self.gate.pass(self.begin_on_a_living_connection()).await?;
-        Ok(Box::new(PostgresTx { tx, patience: self.patience, facts: Vec::new(), failed: false }))
+        Ok(Box::new(PostgresTx { tx, patience: self.patience, facts: Vec::new(), founders: Founders::new(), failed: false }))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -167,6 +176,7 @@ struct PostgresTx {
     tx: sqlx::Transaction<'static, sqlx::Postgres>,
     patience: Duration,
     facts: Vec<(Topic, Fact, Timestamp)>,
+    founders: Founders,
     /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
     /// an error though it rolls back.
     failed: bool,
@@ -228,6 +238,12 @@ where
 fn word<T>(row: &PgRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
+}
+
+/// The number that a statement gives which only counts.
+fn count(row: &PgRow) -> Result<u64> {
+    let count: i64 = get(row, 0)?;
+    u64::try_from(count).map_err(|_| Error::Corrupt(format!("a count of {count}")))
 }
 
 /// What a method was asked to take at most, as PostgreSQL counts.

@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use storage::{Attachment, AttachmentId, NewAttachment, NewMessage, Page, PartnerId, Storage};
 
-use crate::people::{conversation, new_attachment, new_message, post, users, write};
+use crate::people::{at, conversation, lock, new_attachment, new_message, post, users, write};
 
 on_every_backend!(
     an_attachment_comes_back_as_it_was_stored,
     an_attachment_reaches_whoever_is_where_it_was_sent,
     a_deleted_attachment_is_taken_out_of_messages,
+    what_was_never_sent_is_forgotten,
+    what_is_being_sent_is_not_forgotten,
 );
 
 async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
@@ -82,4 +84,52 @@ async fn a_deleted_attachment_is_taken_out_of_messages(store: Arc<dyn Storage>) 
     };
     assert_eq!(held(one).await, [[kept.clone()], [kept]]);
     assert_eq!(held(two).await, [[]]);
+}
+
+async fn what_was_never_sent_is_forgotten(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let [sent, old, older, young] = write(&store, async |tx| {
+        let mut files = Vec::new();
+        for (name, age) in [("sent", 0), ("old", 1), ("older", 0), ("young", 2)] {
+            let new = NewAttachment { created_at: at(age), ..new_attachment(&ann, name) };
+            files.push(tx.insert_attachment(new).await.unwrap());
+        }
+        files.try_into().expect("four")
+    })
+    .await;
+    post(&store, NewMessage { attachments: vec![sent.clone()], ..new_message(room, &ann, "look") }).await;
+    assert_eq!(store.forget_unsent(at(0), 10).await.unwrap(), [""; 0]);
+    assert_eq!(store.forget_unsent(at(2), 0).await.unwrap(), [""; 0]);
+    let mut gone = store.forget_unsent(at(2), 10).await.unwrap();
+    gone.sort_unstable();
+    let mut expected = [old.object, older.object];
+    expected.sort_unstable();
+    assert_eq!(gone, expected);
+    for (file, is_there) in [(sent.id, true), (old.id, false), (older.id, false), (young.id, true)] {
+        assert_eq!(store.attachment(file).await.unwrap().is_some(), is_there);
+    }
+    assert_eq!(store.forget_unsent(at(2), 10).await.unwrap(), [""; 0]);
+}
+
+/// However the two meet.
+async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    for round in 0..30 {
+        let file = write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await;
+        let mut tx = store.begin().await.unwrap();
+        let to = lock(&mut *tx, room).await;
+        let attachments = tx.attachments_to_send(&[file.id]).await.unwrap();
+        let (forgotten, ()) = tokio::join!(store.forget_unsent(at(1), 10), async {
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            let message = NewMessage { attachments, ..new_message(room, &ann, "look") };
+            tx.insert_messages(&to, vec![message]).await.unwrap();
+            tx.commit().await.unwrap();
+        });
+        assert_eq!(forgotten.unwrap(), [""; 0]);
+        assert!(store.attachment_reaches(file.id, ann.partner.id).await.unwrap(), "round {round}");
+    }
 }

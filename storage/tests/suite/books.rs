@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{Storage, UserId};
+use storage::{PartnerId, Storage, UserId};
 
 use crate::people::{users, write};
 
@@ -15,6 +15,10 @@ async fn a_book_is_its_owners_alone(store: Arc<dyn Storage>) {
     })
     .await;
     assert_eq!(store.book(ann.id).await.unwrap(), [ben.id, cat.id]);
+    write(&store, async |tx| tx.insert_into_book(cat.id, &[ben.id]).await.unwrap()).await;
+    assert_eq!(store.known_by(ben.partner.id).await.unwrap(), [ann.partner.id, cat.partner.id]);
+    assert_eq!(store.known_by(ann.partner.id).await.unwrap(), []);
+    assert_eq!(store.known_by(PartnerId(1_000)).await.unwrap(), []);
     assert_eq!(store.book(ben.id).await.unwrap(), []);
     write(&store, async |tx| tx.delete_from_book(ann.id, &[ben.id, ann.id, UserId(1_000)]).await.unwrap()).await;
     assert_eq!(store.book(ann.id).await.unwrap(), [cat.id]);

@@ -42,6 +42,7 @@ mod conversations;
 mod directory;
 mod groups;
 mod log;
+mod memberships;
 mod messages;
 mod ordering;
 mod people;

@@ -97,6 +97,17 @@ pub(crate) async fn conversation(store: &Arc<dyn Storage>, participants: &[&User
     write(store, async |tx| tx.insert_conversation(new_conversation(participants)).await.unwrap().id).await
 }
 
+/// As [`conversation`], with its event.
+pub(crate) async fn begin(store: &Arc<dyn Storage>, participants: &[&User]) -> ConversationId {
+    write(store, async |tx| {
+        let begun = tx.insert_conversation(new_conversation(participants)).await.unwrap();
+        let id = begun.id;
+        tx.record(Topic::Conversation(id), Fact::ConversationCreated(begun), at(0));
+        id
+    })
+    .await
+}
+
 pub(crate) fn new_attachment(owner: &User, name: &str) -> NewAttachment {
     NewAttachment {
         object: Uuid::new_v4().to_string(),

@@ -1,0 +1,104 @@
+//! What has had its day goes away by itself: in small steps, beside everything else.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
+use futures_util::future::BoxFuture;
+use storage::{Storage, Timestamp};
+
+use super::{Chat, Result};
+use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
+
+/// How long things are kept of which nobody says when they are to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Events of the log. Whoever comes back later with an older position gets what is left.
+    pub log: Duration,
+    /// Files that were uploaded and never sent.
+    pub unsent_attachments: Duration,
+    /// Sessions, after their last use.
+    pub sessions: Duration,
+    /// How often it is looked for what is old enough.
+    pub every: Duration,
+}
+
+/// How many things of a kind one step takes away.
+const STEP: usize = 1_000;
+
+/// A kind of things that go away.
+struct Job {
+    what: &'static str,
+    /// How long such things are kept.
+    kept: fn(&Retention) -> Duration,
+    /// Takes away at most that many things from before that time, and says how many they were. Nodes that are about it at
+    /// the same time are not in each other's way.
+    step: for<'a> fn(&'a dyn Storage, &'a Blobs, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
+}
+
+/// In this order: what is kept for the sake of something goes after it.
+const JOBS: &[Job] = &[
+    Job {
+        what: "forget_events",
+        kept: |retention| retention.log,
+        step: |storage, _, before, most| storage.forget_events(before, most),
+    },
+    Job {
+        what: "forget_memberships",
+        // They go with the events that they are kept for.
+        kept: |_| Duration::ZERO,
+        step: |storage, _, _, most| storage.forget_memberships(most),
+    },
+    Job {
+        what: "expire_sessions",
+        kept: |retention| retention.sessions,
+        step: |storage, _, before, most| storage.expire_sessions(before, most),
+    },
+    Job {
+        what: "forget_unsent",
+        kept: |retention| retention.unsent_attachments,
+        step: |storage, blobs, before, most| {
+            Box::pin(async move {
+                let objects = storage.forget_unsent(before, most).await?;
+                let gone = objects.len() as u64;
+                // The rows are gone first: bytes without a row cost room, a row without its bytes is a file that is broken.
+                objects.into_iter().for_each(|object| blobs.delete_later(object));
+                Ok(gone)
+            })
+        },
+    },
+];
+
+impl Chat {
+    /// Starts the task that takes away what has had its day: once at the start, and then again and again.
+    pub(super) fn keep_house(&self, lifecycle: &Lifecycle) {
+        let (chat, stop) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move {
+            let mut rounds = tokio::time::interval(chat.0.rules.retention.every);
+            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = rounds.tick() => {}
+                    () = stop.stopping() => return,
+                }
+                for job in JOBS {
+                    if let Err(error) = chat.clear(job, &stop).await {
+                        tracing::warn!(job = job.what, error = %telemetry::chain(&error), "what is old could not be cleared away");
+                    }
+                }
+            }
+        });
+    }
+
+    /// Takes steps as long as they find enough to do.
+    async fn clear(&self, job: &Job, stop: &Lifecycle) -> Result<()> {
+        let kept = TimeDelta::from_std((job.kept)(&self.0.rules.retention)).unwrap_or(TimeDelta::MAX);
+        let before = clock::now().checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
+        while !stop.is_stopping() {
+            let step = (job.step)(self.0.storage.as_ref(), &self.0.blobs, before, STEP);
+            if self.visit(job.what, step).await? < STEP as u64 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! Who was in which conversation, as the log counts.
+
+use std::collections::HashMap;
+
+use crate::{ConversationId, Fact, PartnerId, Timestamp, Topic};
+
+/// Who a transaction that begins a conversation puts into it.
+pub(crate) type Founders = HashMap<ConversationId, Vec<PartnerId>>;
+
+/// What a transaction changes of one partner's being in one conversation. The ends are the places of facts among those
+/// that the transaction records, from 0 on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stay {
+    pub conversation: ConversationId,
+    pub partner: PartnerId,
+    /// `None`: it was in before.
+    pub from: Option<usize>,
+    /// `None`: it stays.
+    pub until: Option<usize>,
+}
+
+/// What recorded facts say of who comes and goes.
+pub(crate) fn stays(facts: &[(Topic, Fact, Timestamp)], founders: &Founders) -> Vec<Stay> {
+    let mut stays: Vec<Stay> = Vec::new();
+    for (place, (topic, fact, _)) in facts.iter().enumerate() {
+        let Topic::Conversation(conversation) = *topic else { continue };
+        let begins = |partner| Stay { conversation, partner, from: Some(place), until: None };
+        if let Fact::ConversationCreated(_) = fact {
+            stays.extend(founders.get(&conversation).into_iter().flatten().copied().map(begins));
+        } else if let Fact::ParticipantJoined { partner } = *fact {
+            stays.push(begins(partner));
+        } else if let Fact::ParticipantLeft { partner, .. } = *fact {
+            let is_this = |stay: &&mut Stay| (stay.conversation, stay.partner, stay.until) == (conversation, partner, None);
+            match stays.iter_mut().find(is_this) {
+                Some(stay) => stay.until = Some(place),
+                None => stays.push(Stay { conversation, partner, from: None, until: Some(place) }),
+            }
+        }
+    }
+    stays
+}
