@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod im_chat;
+pub mod json;
 pub mod jsonrpc;
 pub mod loose;
 pub mod messaging;
@@ -9,6 +10,7 @@ pub mod model;
 pub mod odoo;
 pub mod python;
 pub mod session;
+pub mod tokens;
 
 use std::sync::Arc;
 

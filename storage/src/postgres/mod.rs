@@ -12,6 +12,7 @@ mod messages;
 mod pictures;
 mod presence;
 mod sessions;
+mod tokens;
 mod users;
 
 use std::str::FromStr;

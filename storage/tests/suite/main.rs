@@ -49,6 +49,7 @@ mod places;
 mod presence;
 mod sessions;
 mod store;
+mod tokens;
 mod unread;
 mod users;
 
