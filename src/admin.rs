@@ -3,7 +3,10 @@
 use storage::{Fact, Group, NewPartner, NewUser, Role, Storage, Topic, User, UserChange, UserId};
 use uuid::Uuid;
 
-use crate::{auth, clock};
+use crate::{
+    auth::{self, Token, Tokens},
+    clock,
+};
 
 /// How large a picture may be: clients load one for everybody they show.
 pub const PICTURE_BYTES: usize = 256 * 1024;
@@ -38,6 +41,8 @@ pub enum Error {
     Unusable(&'static str),
     #[error("the password could not be hashed")]
     Password(#[source] auth::Error),
+    #[error("there is no token for this user")]
+    Token(#[source] auth::Error),
     #[error(transparent)]
     Storage(#[from] storage::Error),
 }
@@ -95,6 +100,13 @@ pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) ->
 /// Deactivates a user and ends its sessions.
 pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
     change(storage, login, UserChange { active: Some(false), ..UserChange::default() }).await
+}
+
+/// An access token for a user, who needs no password for it.
+pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
+    let user = user(storage, login).await?;
+    let issued = tokens.issue(storage, &user, auth::Error::Denied).await.map_err(Error::Token)?;
+    Ok(issued.access)
 }
 
 /// Gives a user a picture.
@@ -157,6 +169,7 @@ async fn change(storage: &dyn Storage, login: &str, change: UserChange) -> Resul
     let mut tx = storage.begin().await?;
     tx.update_user(user.id, change).await?;
     tx.delete_sessions_of(user.id).await?;
+    tx.delete_refresh_tokens_of(user.id).await?;
     tx.record(Topic::Partner(user.partner.id), Fact::UserChanged { user: user.id }, now);
     tx.commit().await?;
     Ok(())

@@ -90,6 +90,10 @@ pub struct Tokens {
     pub secret: Secret,
     /// For RS256 or ES256: PEM, or a file that holds it.
     pub public_key: String,
+    /// For RS256 and ES256: a JWKS, by the name of its file or by its URL.
+    pub jwks: String,
+    /// For how long it is not loaded again, whatever keys are asked for.
+    pub jwks_pause_seconds: u64,
     /// Who must have made a token; empty if it does not matter.
     pub issuer: String,
     /// For whom a token must be; empty if it does not matter.
@@ -118,10 +122,12 @@ pub enum UserName {
 
 impl Tokens {
     pub fn rules(&self) -> TokenRules {
-        let Self { secret, public_key, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
+        let Self { secret, public_key, jwks, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
         TokenRules {
             secret: secret.0,
             public_key,
+            jwks,
+            jwks_pause: Duration::from_secs(self.jwks_pause_seconds),
             issuer,
             audience,
             user_claim,

@@ -10,6 +10,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use dragoman::{
     admin::{self, NewAccount},
+    auth,
     config::{Config, Flags},
     lifecycle, server, telemetry,
 };
@@ -42,6 +43,9 @@ enum Command {
     /// Administers groups.
     #[command(subcommand)]
     Group(Group),
+    /// Lets users in by token.
+    #[command(subcommand)]
+    Token(Token),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -112,6 +116,17 @@ enum Group {
     },
 }
 
+/// Tokens are made with `tokens.secret`, the same as the servers have.
+#[derive(Subcommand)]
+enum Token {
+    /// Prints an access token.
+    Issue {
+        /// A login
+        #[arg(long)]
+        user: String,
+    },
+}
+
 fn role(word: &str) -> Result<Role, String> {
     Role::parse(word).ok_or_else(|| "must be user, agent or admin".into())
 }
@@ -146,6 +161,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
         Command::Migrate => database(&config, true).await.map(drop),
         Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, false).await?.as_ref(), command).await,
+        Command::Token(Token::Issue { user }) => token(&config, &user).await,
         Command::Openapi => unreachable!("answered above"),
     }
 }
@@ -187,6 +203,12 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
             admin::set_picture(storage, &login, &png).await.map_err(Into::into)
         }
     }
+}
+
+async fn token(config: &Config, login: &str) -> Result<(), server::StartError> {
+    let tokens = auth::Tokens::open(config.tokens.rules(), &lifecycle::Lifecycle::default())?;
+    let token = admin::issue_token(database(config, false).await?.as_ref(), &tokens, login).await?;
+    print(token.expose())
 }
 
 async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::StartError> {

@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets},
+    dialects::{House, im_chat, messaging, odoo, socket::Sockets, tokens},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -66,7 +66,7 @@ pub async fn run(
     let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
     let limits =
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
-    let tokens = tokens(&config, &services)?;
+    let tokens = open_tokens(&config, &services)?;
     let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
     let chat =
         Chat::start(Arc::clone(&storage), blobs, rules(&config), metrics.clone(), vec![observer], &services, &requests).await?;
@@ -114,7 +114,7 @@ fn rules(config: &Config) -> Rules {
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
-    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), operation);
+    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), tokens::api(house), operation);
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \
@@ -174,7 +174,7 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
 }
 
 /// What verifies and makes tokens. The demo makes itself a secret, which lasts as long as the program.
-fn tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartError> {
+fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartError> {
     let mut rules = config.tokens.rules();
     if config.demo && rules.secret.is_empty() {
         rules.secret = auth::secret();

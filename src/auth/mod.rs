@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use attempts::AttemptLimits;
 pub use password::Passwords;
 pub use session::{Login, SessionId};
-pub use token::{Names, Refused, TokenRules, Tokens};
+pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
 use crate::{
     chat::{Cause, Observer},
@@ -138,6 +138,7 @@ impl Auth {
     ) -> (Self, Observer) {
         let sessions = Arc::new(Sessions::new(session_lifetime));
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
+        token::keep(Arc::clone(&storage), lifecycle);
         let lives = Lives::default();
         let observed = lives.clone();
         let observer = Box::new(move |event: &Event| match &event.fact {
@@ -146,6 +147,7 @@ impl Auth {
                     observed.end(&Grant::Session(key));
                 }
             }
+            Fact::TokensRevoked { family } => observed.end_family(*family),
             Fact::UserChanged { user } => observed.end_user(*user),
             _ => {}
         });

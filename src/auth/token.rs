@@ -1,6 +1,8 @@
 //! Bearer tokens: JSON Web Tokens made here, or by somebody else's authentication service.
 
 mod claims;
+mod issue;
+mod jwks;
 mod keys;
 
 use std::time::Duration;
@@ -12,6 +14,8 @@ use uuid::Uuid;
 
 pub use claims::Names;
 pub(super) use claims::Subject;
+pub(super) use issue::keep;
+pub use issue::{Issued, Token};
 
 use super::{Auth, Caller, Error, Result, lives::Grant};
 use crate::{clock, lifecycle::Lifecycle};
@@ -20,6 +24,8 @@ use keys::{Header, Keys};
 
 /// How many callers a node remembers, so that a request costs no query for its token.
 const REMEMBERED: usize = 100_000;
+/// How far clocks may differ.
+const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
 /// How tokens are verified and made. A text that is empty is a setting that is not set.
 #[derive(Clone)]
@@ -28,6 +34,10 @@ pub struct TokenRules {
     pub secret: String,
     /// RS256 or ES256: PEM, or the name of a file that holds it.
     pub public_key: String,
+    /// RS256 and ES256: a JWKS, by the name of its file or by its URL.
+    pub jwks: String,
+    /// How long it is not loaded again.
+    pub jwks_pause: Duration,
     pub issuer: String,
     pub audience: String,
     /// The claim that names the user, and what of the user it names.
@@ -53,6 +63,8 @@ pub enum Refused {
     UnknownAlgorithm,
     #[error("no key is configured for its algorithm")]
     NoKey,
+    #[error("its key is unknown")]
+    UnknownKey,
     #[error("its signature is wrong")]
     BadSignature,
     #[error("it is not an access token")]
@@ -69,7 +81,9 @@ pub enum Refused {
     UnknownUser,
     #[error("its user is deactivated")]
     InactiveUser,
-    #[error("it was revoked")]
+    #[error("it was used before: all of its login's tokens are revoked")]
+    UsedAgain,
+    #[error("it was revoked, or never made")]
     Revoked,
 }
 
@@ -82,8 +96,8 @@ pub struct Tokens {
 
 impl Tokens {
     /// Reads the keys. The error is one line that names the setting.
-    pub fn open(rules: TokenRules, _: &Lifecycle) -> Result<Self, String> {
-        let keys = Keys::open(&rules)?;
+    pub fn open(rules: TokenRules, lifecycle: &Lifecycle) -> Result<Self, String> {
+        let keys = Keys::open(&rules, lifecycle)?;
         Ok(Self { rules, keys, remembered: Cache::new(REMEMBERED) })
     }
 
@@ -125,23 +139,21 @@ impl Auth {
             return Ok(Caller { expires_at: Some(expires_at), ..caller });
         }
         let grant = Grant::Token { subject: key.0.clone(), family };
-        let (user, (), life) = self.admit(&grant, || self.stored_subject(&key.0)).await?;
+        let (user, (), life) = self.admit(&grant, || self.stored_subject(&key.0, family)).await?;
         let caller = Caller { expires_at: Some(expires_at), ..Caller::living(user, life) };
         tokens.remembered.insert(key, caller.clone());
         Ok(caller)
     }
 
-    async fn stored_subject(&self, subject: &Subject) -> Result<(User, ())> {
+    async fn stored_subject(&self, subject: &Subject, family: Option<Uuid>) -> Result<(User, ())> {
         let storage = &self.0.storage;
-        let user = match subject {
-            Subject::Uid(id) => storage.user(*id).await?,
-            Subject::Uuid(uuid) => storage.user_by_uuid(*uuid).await?,
-            Subject::Login(login) => storage.user_by_login(login).await?,
+        let user = match (family, subject) {
+            (Some(family), _) => Some(storage.user_of_family(family).await?.ok_or(Refused::Revoked)?),
+            (None, Subject::Uid(id)) => storage.user(*id).await?,
+            (None, Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
+            (None, Subject::Login(login)) => storage.user_by_login(login).await?,
         };
-        let user = user.ok_or(Refused::UnknownUser)?;
+        let user = user.filter(|user| subject.is(user)).ok_or(Refused::UnknownUser)?;
         if user.active { Ok((user, ())) } else { Err(Refused::InactiveUser.into()) }
     }
 }
-
-/// How far clocks may differ.
-const LEEWAY: TimeDelta = TimeDelta::seconds(30);

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     auth::{self, Auth, Caller, Refused},
     chat::Chat,
+    config::Config,
     telemetry,
 };
 
@@ -45,7 +46,7 @@ pub async fn socket_caller(
     let caller = match token {
         Some(token) => house.auth.bearer(token).await,
         None if session::presented(request).is_none() => Err(Refused::Missing.into()),
-        None if is_from_our_page(request.headers(), house) => Session::of(request).await.caller(),
+        None if is_from_our_page(request.headers(), &house.config) => Session::of(request).await.caller(),
         None => {
             tracing::info!("a session was refused: its cookie came to a socket from no page that may use it");
             Err(Refused::Missing.into())
@@ -86,13 +87,13 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
 }
 
 /// Browsers always say from which page a socket is opened, and no page can make them say another.
-fn is_from_our_page(headers: &HeaderMap, house: &House) -> bool {
+fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return false };
-    if house.config.cors.origins.iter().any(|allowed| allowed == origin) {
+    if config.cors.origins.iter().any(|allowed| allowed == origin) {
         return true;
     }
-    match house.config.base_url.as_str() {
+    match config.base_url.as_str() {
         // Whether there is TLS before us is not known here.
         "" => ["http://", "https://"]
             .into_iter()
@@ -171,5 +172,68 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
             None => Session::of(request).await.caller(),
         };
         Ok(Self(seen(caller, request)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+    use super::{is_from_our_page, offered};
+    use crate::config::Config;
+
+    fn headers(given: &[(HeaderName, &'static str)]) -> HeaderMap {
+        given.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_token_follows_its_subprotocol() {
+        for (list, token) in [
+            ("bearer, a.b.c", Some(Some("a.b.c"))),
+            ("chat,bearer,a.b.c", Some(Some("a.b.c"))),
+            ("bearer", Some(None)),
+            ("chat, a.b.c", None),
+            ("", None),
+        ] {
+            assert_eq!(offered(&headers(&[(header::SEC_WEBSOCKET_PROTOCOL, list)])), token, "{list}");
+        }
+        let two = |first, second| {
+            let mut headers = headers(&[(header::SEC_WEBSOCKET_PROTOCOL, first)]);
+            headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(second));
+            headers
+        };
+        assert_eq!(offered(&two("bearer", "a.b.c")), Some(Some("a.b.c")));
+        assert_eq!(offered(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_socket_takes_the_cookie_from_our_pages_alone() {
+        let mut config = Config::load_defaults().expect("the defaults are settings");
+        config.cors.origins = vec!["https://friend.example".into()];
+        let is_ours = |config: &Config, origin: &'static str| {
+            is_from_our_page(&headers(&[(header::ORIGIN, origin), (header::HOST, "chat.example:8069")]), config)
+        };
+        for (origin, ours) in [
+            ("http://chat.example:8069", true),
+            ("https://chat.example:8069", true),
+            ("https://friend.example", true),
+            ("https://chat.example", false),
+            ("https://evil.example", false),
+            ("https://friend.example.evil.example", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(is_ours(&config, origin), ours, "{origin}");
+        }
+        config.base_url = "https://chat.example/".into();
+        for (origin, ours) in [
+            ("https://chat.example", true),
+            ("https://friend.example", true),
+            ("http://chat.example", false),
+            ("http://chat.example:8069", false),
+        ] {
+            assert_eq!(is_ours(&config, origin), ours, "{origin} with base_url");
+        }
+        assert!(!is_from_our_page(&headers(&[(header::HOST, "chat.example:8069")]), &config), "without an origin");
     }
 }

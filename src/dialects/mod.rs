@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod im_chat;
+pub mod json;
 pub mod jsonrpc;
 pub mod loose;
 pub mod messaging;
@@ -10,6 +11,7 @@ pub mod odoo;
 pub mod python;
 pub mod session;
 pub mod socket;
+pub mod tokens;
 
 use std::sync::Arc;
 

@@ -61,6 +61,10 @@ pub enum Fact {
     SessionEnded {
         session: String,
     },
+    /// A login's tokens count no longer: neither those that let in nor those that renew them.
+    TokensRevoked {
+        family: uuid::Uuid,
+    },
     /// The account was changed or deactivated; what is remembered of it is stale.
     UserChanged {
         user: UserId,

@@ -15,6 +15,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod sessions;
+mod tokens;
 mod users;
 
 use async_trait::async_trait;
@@ -33,6 +34,7 @@ pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, 
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 
 /// UTC, kept to the microsecond, which is what PostgreSQL keeps.
@@ -87,6 +89,7 @@ pub trait Storage:
     + Pictures
     + Groups
     + Sessions
+    + Tokens
     + Conversations
     + Directory
     + Messages
@@ -124,6 +127,7 @@ pub trait Tx:
     + WritePictures
     + WriteGroups
     + WriteSessions
+    + WriteTokens
     + WriteConversations
     + WriteDirectory
     + WriteMessages

@@ -12,7 +12,7 @@ use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
     Author, ConversationId, EventLog, InboxFilter, MessageId, MessageType, NewMessage, Page, PartnerId, Position, Scope,
-    SessionKey, SessionTouch, Storage, Topic,
+    SessionKey, SessionTouch, Storage, TokenKey, Topic,
 };
 
 /// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many events.
@@ -22,6 +22,8 @@ const FILL: &str = "
         SELECT n + 5000, gen_random_uuid(), 'u' || n, '', n, 'user', '', '', '{}', now() FROM generate_series(1, 5000) n;
     INSERT INTO sessions (key, user_id, created_at, last_used_at)
         SELECT sha256(int8send(n)), n + 5000, now(), now() FROM generate_series(1, 5000) n;
+    INSERT INTO refresh_tokens (key, family, user_id, expires_at)
+        SELECT sha256(int8send(n)), gen_random_uuid(), n + 5000, now() FROM generate_series(1, 5000) n;
     INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, last_message_id, last_message_at)
         SELECT n, gen_random_uuid(), 'group', 'group', '', now(), 6, n + 50000, now() FROM generate_series(1, 10000) n;
     INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
@@ -45,8 +47,8 @@ const FILL: &str = "
     ANALYZE;
 ";
 const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
-    WHERE relname IN
-    ('attachments', 'conversations', 'events', 'memberships', 'messages', 'participants', 'partners', 'sessions', 'users')";
+    WHERE relname IN ('attachments', 'conversations', 'events', 'memberships', 'messages', 'participants', 'partners',
+    'refresh_tokens', 'sessions', 'users')";
 
 async fn scans(database: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows = database.fetch_all(SCANS).await.unwrap();
@@ -94,11 +96,14 @@ fn session_key() -> SessionKey {
 }
 
 async fn read(storage: &Postgres, round: i64) {
-    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Sessions, Users};
+    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Sessions, Tokens, Users};
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     storage.session(session_key()).await.unwrap();
     storage.touch_sessions(&[SessionTouch { key: session_key(), last_used_at: DateTime::UNIX_EPOCH, told: None }]).await.unwrap();
+    storage.refresh_token(TokenKey([7; 32])).await.unwrap();
+    storage.user_of_family(uuid::Uuid::nil()).await.unwrap();
+    storage.user_by_uuid(uuid::Uuid::nil()).await.unwrap();
     storage.people(&[partner, PartnerId(round)]).await.unwrap();
     storage.conversation(conversation).await.unwrap().unwrap();
     storage.conversation_seen_by(conversation, partner).await.unwrap().unwrap().1.unwrap();

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use storage::{Timestamp, UserId};
+use storage::{Timestamp, User, UserId};
 use uuid::Uuid;
 
 use super::{LEEWAY, Refused, TokenRules};
@@ -22,7 +22,7 @@ pub(in crate::auth) enum Subject {
 }
 
 /// The claim of our own tokens that says from which login they come.
-pub(super) const FAMILY: &str = "family";
+pub(super) const FAMILY: &str = "dragoman_family";
 
 /// What a token says that counts, all of it checked.
 #[derive(Debug)]
@@ -71,6 +71,14 @@ impl Claims {
 }
 
 impl Subject {
+    pub(super) fn is(&self, user: &User) -> bool {
+        match self {
+            Self::Uid(id) => user.id == *id,
+            Self::Uuid(uuid) => user.uuid == *uuid,
+            Self::Login(login) => user.login == *login,
+        }
+    }
+
     /// A uid may be a text, as Django's newer tokens have it.
     fn read(claim: &Value, names: Names) -> Option<Self> {
         match names {

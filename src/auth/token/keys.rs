@@ -5,8 +5,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, errors::Erro
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Refused, TokenRules};
-use crate::auth::Result;
+use super::{Refused, Token, TokenRules, jwks::Jwks};
+use crate::{
+    auth::{Error, Result, internal},
+    lifecycle::Lifecycle,
+    telemetry,
+};
 
 /// No token is nearly as long.
 const LONGEST_BYTES: usize = 16 * 1024;
@@ -17,6 +21,7 @@ const PEM: &str = "-----BEGIN ";
 /// What is looked at before a token's signature is, and believed in nothing else.
 pub(super) struct Header {
     algorithm: Algorithm,
+    key_id: Option<String>,
 }
 
 impl Header {
@@ -24,12 +29,13 @@ impl Header {
         #[derive(Deserialize)]
         struct Parts {
             alg: String,
+            kid: Option<String>,
             /// Extensions that the reader must know. This one knows none.
             crit: Option<Value>,
         }
         let (header, _) = token.split_once('.').filter(|_| token.len() <= LONGEST_BYTES).ok_or(Refused::Malformed)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Refused::Malformed)?;
-        let Parts { alg, crit } = serde_json::from_slice(&header).map_err(|_| Refused::Malformed)?;
+        let Parts { alg, kid, crit } = serde_json::from_slice(&header).map_err(|_| Refused::Malformed)?;
         if crit.is_some() {
             return Err(Refused::Malformed);
         }
@@ -40,7 +46,7 @@ impl Header {
             other if other.eq_ignore_ascii_case("none") => return Err(Refused::AlgorithmNone),
             _ => return Err(Refused::UnknownAlgorithm),
         };
-        Ok(Self { algorithm })
+        Ok(Self { algorithm, key_id: kid })
     }
 
     /// Whether the token says that it was made with the secret.
@@ -54,11 +60,12 @@ impl Header {
 pub(super) struct Keys {
     secret: Option<(EncodingKey, DecodingKey)>,
     public: Option<DecodingKey>,
+    jwks: Option<Jwks>,
 }
 
 impl Keys {
     /// The error is one line that names the setting.
-    pub(super) fn open(rules: &TokenRules) -> Result<Self, String> {
+    pub(super) fn open(rules: &TokenRules, lifecycle: &Lifecycle) -> Result<Self, String> {
         let secret = match rules.secret.as_str() {
             "" => None,
             pem if pem.contains(PEM) => {
@@ -73,27 +80,59 @@ impl Keys {
             "" => None,
             given => Some(public_key(given).map_err(|error| format!("tokens.public_key: {error}"))?),
         };
-        Ok(Self { secret, public })
+        let jwks = match rules.jwks.as_str() {
+            "" => None,
+            address => {
+                let jwks = Jwks::open(address, rules.jwks_pause, lifecycle);
+                Some(jwks.map_err(|error| format!("tokens.jwks: {}", telemetry::chain(error.as_ref())))?)
+            }
+        };
+        Ok(Self { secret, public, jwks })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.secret.is_none() && self.public.is_none()
+        self.secret.is_none() && self.public.is_none() && self.jwks.is_none()
+    }
+
+    pub(super) fn can_sign(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// A token of our own with these claims.
+    pub(super) fn sign(&self, claims: &Map<String, Value>) -> Result<Token> {
+        let (key, _) = self.secret.as_ref().ok_or(Error::NotConfigured("tokens.secret"))?;
+        let header = jsonwebtoken::Header::new(Algorithm::HS256);
+        jsonwebtoken::encode(&header, claims, key).map(Token::new).map_err(internal)
     }
 
     /// The claims of a token, if one of the keys has signed them.
     pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Map<String, Value>> {
-        let keys = match header.algorithm {
-            Algorithm::HS256 => self.secret.iter().map(|(_, key)| key.clone()).collect(),
-            _ => self.public.iter().cloned().collect::<Vec<_>>(),
-        };
-        let mut refused = Refused::NoKey;
-        for key in keys.iter().filter(|key| key.family() == header.algorithm.family()) {
-            match claims(token, key, header.algorithm) {
-                Err(Refused::BadSignature) => refused = Refused::BadSignature,
+        let keys = self.candidates(header).await?;
+        for key in keys {
+            match claims(token, &key, header.algorithm) {
+                Err(Refused::BadSignature) => {}
                 outcome => return Ok(outcome?),
             }
         }
-        Err(refused.into())
+        Err(Refused::BadSignature.into())
+    }
+
+    /// The keys with which a token may be signed, at least one.
+    async fn candidates(&self, header: &Header) -> Result<Vec<DecodingKey>> {
+        if header.is_secret() {
+            let (_, key) = self.secret.as_ref().ok_or(Refused::NoKey)?;
+            return Ok(vec![key.clone()]);
+        }
+        let public = self.public.iter().filter(|key| key.family() == header.algorithm.family());
+        let mut keys: Vec<_> = public.cloned().collect();
+        if let Some(jwks) = &self.jwks {
+            keys.extend(jwks.candidates(header.algorithm, header.key_id.as_deref()).await?);
+        }
+        match (keys.is_empty(), &self.jwks) {
+            (false, _) => Ok(keys),
+            (true, Some(_)) => Err(Refused::UnknownKey.into()),
+            (true, None) => Err(Refused::NoKey.into()),
+        }
     }
 }
 

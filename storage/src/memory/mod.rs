@@ -16,6 +16,7 @@ mod pictures;
 mod presence;
 mod ranking;
 mod sessions;
+mod tokens;
 mod users;
 
 use std::{fmt::Display, sync::Arc};
@@ -45,6 +46,7 @@ struct State {
     pictures: pictures::Table,
     groups: groups::Table,
     sessions: sessions::Table,
+    tokens: tokens::Table,
     conversations: conversations::Table,
     messages: messages::Table,
     attachments: attachments::Table,

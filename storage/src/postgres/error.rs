@@ -7,6 +7,7 @@ const RULES: &[&str] = &[
     "conversations_uuid",
     "groups_name",
     "messages_client_key",
+    "refresh_tokens_pkey",
     "sessions_pkey",
     "users_login",
     "users_partner",

@@ -12,6 +12,7 @@ mod messages;
 mod pictures;
 mod presence;
 mod sessions;
+mod tokens;
 mod users;
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be

@@ -57,6 +57,8 @@ async fn a_user_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     };
     assert_eq!(stored, expected);
     assert_eq!(store.user(stored.id).await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.user_by_uuid(Uuid::from_u128(7)).await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.user_by_uuid(Uuid::from_u128(8)).await.unwrap(), None);
     assert_eq!(store.user_by_login("ann@example.com").await.unwrap(), Some(expected));
     assert_eq!(store.user_by_login("Ann@example.com").await.unwrap(), None);
     assert_eq!(store.user(UserId(stored.id.0 + 1000)).await.unwrap(), None);

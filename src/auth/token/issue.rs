@@ -1,0 +1,187 @@
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use storage::{Fact, NewRefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User};
+use uuid::Uuid;
+
+use super::{
+    Refused, TokenRules, Tokens,
+    claims::{FAMILY, Names},
+};
+use crate::{
+    auth::{Auth, Error, Login, Result, secret},
+    clock,
+    lifecycle::Lifecycle,
+    telemetry,
+};
+
+/// How often refresh tokens are looked for that have expired.
+const EXPIRE: Duration = Duration::from_secs(600);
+/// How many one step deletes.
+const EXPIRE_STEP: usize = 1_000;
+
+/// Something that lets in whoever holds it. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// For its holder, and nobody else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// What a login with tokens gives.
+#[derive(Debug)]
+pub struct Issued {
+    /// Lets in.
+    pub access: Token,
+    /// Renews both, once.
+    pub refresh: Token,
+    /// For how long `access` lets in.
+    pub lifetime: Duration,
+}
+
+/// What a refresh token is known by.
+fn key(refresh: &Token) -> TokenKey {
+    TokenKey(Sha256::digest(refresh.0.as_bytes()).into())
+}
+
+impl Tokens {
+    /// Whether tokens can be made.
+    fn expect_secret(&self) -> Result<()> {
+        if self.keys.can_sign() { Ok(()) } else { Err(Error::NotConfigured("tokens.secret")) }
+    }
+
+    /// Begins a family of tokens for a user who has shown, with its password as it was read, who it is: one that has
+    /// changed since then gets `changed`.
+    pub(crate) async fn issue(&self, storage: &dyn Storage, user: &User, changed: Error) -> Result<Issued> {
+        self.expect_secret()?;
+        let mut tx = storage.begin().await?;
+        let unchanged = |now: &User| now.active && now.password == user.password;
+        if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
+            return Err(changed);
+        }
+        let issued = self.add(tx.as_mut(), user, Uuid::new_v4(), clock::now()).await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    async fn add(&self, tx: &mut dyn Tx, user: &User, family: Uuid, now: Timestamp) -> Result<Issued> {
+        let refresh = Token(secret());
+        let expires_at = after(now, self.rules.refresh_lifetime);
+        tx.insert_refresh_token(NewRefreshToken { key: key(&refresh), family, user: user.id, expires_at }).await?;
+        let access = self.keys.sign(&claims(&self.rules, user, family, now))?;
+        Ok(Issued { access, refresh, lifetime: self.rules.access_lifetime })
+    }
+}
+
+/// Our own tokens are such as the settings take from others, with their family beside.
+fn claims(rules: &TokenRules, user: &User, family: Uuid, now: Timestamp) -> Map<String, Value> {
+    let TokenRules { issuer, audience, user_claim, names, type_claim, type_value, access_lifetime, .. } = rules;
+    let set = |name: &str, value: &str| (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.into()));
+    let mut claims: Map<String, Value> =
+        [set("iss", issuer), set("aud", audience), set(type_claim, type_value)].into_iter().flatten().collect();
+    let subject = match names {
+        Names::Uid => json!(user.id),
+        Names::Uuid => json!(user.uuid),
+        Names::Login => json!(user.login),
+    };
+    claims.extend([
+        ("iat".to_owned(), now.timestamp().into()),
+        ("exp".to_owned(), after(now, *access_lifetime).timestamp().into()),
+        ("jti".to_owned(), json!(Uuid::new_v4())),
+        (FAMILY.to_owned(), json!(family)),
+        (user_claim.clone(), subject),
+    ]);
+    claims
+}
+
+fn after(now: Timestamp, lifetime: Duration) -> Timestamp {
+    let lifetime = chrono::TimeDelta::from_std(lifetime).unwrap_or(chrono::TimeDelta::MAX);
+    now.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+impl Auth {
+    /// Tokens for whoever knows the password.
+    pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<Issued> {
+        self.0.tokens.expect_secret()?;
+        let user = self.user(login, password, from).await?;
+        self.0.tokens.issue(self.0.storage.as_ref(), &user, Error::Denied).await
+    }
+
+    /// Tokens for whoever has a session; they live on when it ends.
+    pub async fn tokens_by_session(&self, login: &Login) -> Result<Issued> {
+        self.0.tokens.expect_secret()?;
+        // Read again: only now is it known with which password the session began.
+        let (user, _) = self.stored_session(login.key(), clock::now()).await?;
+        self.0.tokens.issue(self.0.storage.as_ref(), &user, Error::Expired).await
+    }
+
+    /// New tokens for a refresh token, which works once: who uses one again has stolen it or been robbed of it, and
+    /// nobody can tell which, so that all that descends from its login ends.
+    pub async fn renew(&self, refresh: &str) -> Result<Issued> {
+        self.0.tokens.expect_secret()?;
+        let outcome = self.renewed(&Token::new(refresh.to_owned())).await;
+        if let Err(Error::Refused(why)) = &outcome {
+            tracing::info!("a refresh token was refused: {why}");
+        }
+        outcome
+    }
+
+    async fn renewed(&self, refresh: &Token) -> Result<Issued> {
+        let (key, now) = (key(refresh), clock::now());
+        let found = self.0.storage.refresh_token(key).await?.ok_or(Refused::Revoked)?;
+        let mut tx = self.0.storage.begin().await?;
+        let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(Refused::InactiveUser)?;
+        let token = tx.use_refresh_token(key, now).await?.ok_or(Refused::Revoked)?;
+        if token.used_at.is_some() {
+            tx.delete_family(token.family).await?;
+            tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
+            tx.commit().await?;
+            self.0.lives.end_family(token.family);
+            return Err(Refused::UsedAgain.into());
+        }
+        if token.expires_at <= now {
+            return Err(Refused::Expired.into());
+        }
+        let issued = self.0.tokens.add(tx.as_mut(), &user, token.family, now).await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+}
+
+/// Starts the task that deletes refresh tokens which have expired.
+pub(in crate::auth) fn keep(storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
+    let stop = lifecycle.clone();
+    lifecycle.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EXPIRE) => {}
+                () = stop.stopping() => return,
+            }
+            loop {
+                match storage.expire_refresh_tokens(clock::now(), EXPIRE_STEP).await {
+                    Ok(deleted) if deleted == EXPIRE_STEP as u64 => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %telemetry::chain(&error), "expired refresh tokens could not be deleted");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+}

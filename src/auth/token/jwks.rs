@@ -1,0 +1,155 @@
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+};
+use parking_lot::RwLock;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{sync::Mutex, time::Instant};
+use url::Url;
+
+use crate::{
+    auth::{Error, Result},
+    lifecycle::Lifecycle,
+    telemetry,
+};
+
+/// How long loading may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// No set of keys is nearly as large.
+const LARGEST_BYTES: usize = 1024 * 1024;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The public keys of an authentication service. Clones share them.
+///
+/// They are loaded when a token comes whose key is not among them, so that the service may change its keys; not more often
+/// than every `pause`, so that tokens with invented keys do not make us a nuisance. If that fails the old ones stay.
+#[derive(Clone)]
+pub(super) struct Jwks(Arc<Parts>);
+
+struct Parts {
+    source: Source,
+    pause: Duration,
+    /// `None` until they were loaded once.
+    known: RwLock<Option<Vec<Known>>>,
+    /// Held by whoever loads them; when that was last tried.
+    turn: Arc<Mutex<Option<Instant>>>,
+    lifecycle: Lifecycle,
+}
+
+enum Source {
+    File(PathBuf),
+    Url(Url, reqwest::Client),
+}
+
+struct Known {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl Jwks {
+    /// Keys from a file are read now, those from a URL when the first token comes.
+    pub(super) fn open(address: &str, pause: Duration, lifecycle: &Lifecycle) -> Result<Self, Cause> {
+        let (source, known) = if address.starts_with("http://") || address.starts_with("https://") {
+            // The provider is one for the whole process; that it is there already is fine.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            (Source::Url(Url::parse(address)?, reqwest::Client::builder().timeout(PATIENCE).build()?), None)
+        } else {
+            let text = fs::read(address).map_err(|error| format!("{address}: {error}"))?;
+            (Source::File(address.into()), Some(keys(&text).map_err(|error| format!("{address}: {error}"))?))
+        };
+        let (known, turn) = (RwLock::new(known), Arc::default());
+        Ok(Self(Arc::new(Parts { source, pause, known, turn, lifecycle: lifecycle.clone() })))
+    }
+
+    /// The keys that a token may be signed with: the one it names, or, if it names none, all of its algorithm.
+    pub(super) async fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Result<Vec<DecodingKey>> {
+        let found = self.known(algorithm, id);
+        if let Some(found) = found.filter(|found| !found.is_empty()) {
+            return Ok(found);
+        }
+        self.load().await;
+        self.known(algorithm, id).ok_or_else(|| Error::Unavailable(Arc::from(Cause::from("tokens.jwks could not be loaded yet"))))
+    }
+
+    fn known(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<DecodingKey>> {
+        let known = self.0.known.read();
+        let fits = |known: &&Known| known.algorithm == algorithm && (id.is_none() || known.id.as_deref() == id);
+        Some(known.as_ref()?.iter().filter(fits).map(|known| known.key.clone()).collect())
+    }
+
+    /// Loads the keys unless somebody has done so since this was called, or just before. Goes on if the caller goes away,
+    /// since others wait for the same.
+    async fn load(&self) {
+        let asked = Instant::now();
+        let mut turn = Arc::clone(&self.0.turn).lock_owned().await;
+        if turn.is_some_and(|last| last + self.0.pause > asked) {
+            return;
+        }
+        let this = self.clone();
+        self.0.lifecycle.spawn(async move {
+            match this.0.source.read().await {
+                Ok(keys) => {
+                    tracing::info!(keys = keys.len(), "tokens.jwks was loaded");
+                    *this.0.known.write() = Some(keys);
+                }
+                Err(error) => tracing::warn!(error = %telemetry::chain(error.as_ref()), "tokens.jwks could not be loaded"),
+            }
+            *turn = Some(Instant::now());
+        });
+        drop(self.0.turn.lock().await);
+    }
+}
+
+impl Source {
+    async fn read(&self) -> Result<Vec<Known>, Cause> {
+        let text = match self {
+            Self::File(path) => tokio::fs::read(path).await?,
+            Self::Url(url, client) => {
+                // Its address may hold a password.
+                let response = client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status);
+                let mut response = response.map_err(reqwest::Error::without_url)?;
+                let mut text = Vec::new();
+                while let Some(piece) = response.chunk().await.map_err(reqwest::Error::without_url)? {
+                    text.extend_from_slice(&piece);
+                    if text.len() > LARGEST_BYTES {
+                        return Err("the set is too large".into());
+                    }
+                }
+                text
+            }
+        };
+        keys(&text)
+    }
+}
+
+/// The keys of a set that are of use here; others may be in it.
+fn keys(text: &[u8]) -> Result<Vec<Known>, Cause> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
+    }
+    let set: Set = serde_json::from_slice(text)?;
+    Ok(set.keys.into_iter().filter_map(|key| Known::of(&serde_json::from_value(key).ok()?)).collect())
+}
+
+impl Known {
+    /// A symmetric key is none of these: whoever publishes one lets everybody sign.
+    fn of(jwk: &Jwk) -> Option<Self> {
+        let (algorithm, its_name) = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                (Algorithm::ES256, KeyAlgorithm::ES256)
+            }
+            _ => return None,
+        };
+        let is_for_it = jwk.common.key_algorithm.is_none_or(|name| name == its_name)
+            && jwk.common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
+        let key = DecodingKey::from_jwk(jwk).ok().filter(|_| is_for_it)?;
+        Some(Self { id: jwk.common.key_id.clone(), algorithm, key })
+    }
+}

@@ -1,0 +1,77 @@
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::users::{user, user_columns};
+use super::{Postgres, PostgresTx, get, limit};
+use crate::{NewRefreshToken, RefreshToken, Result, Timestamp, TokenKey, Tokens, User, UserId, WriteTokens};
+
+const REFRESH_TOKEN: &str = "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1";
+const USER_OF_FAMILY: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM (SELECT user_id FROM refresh_tokens WHERE family = $1 LIMIT 1) token
+      JOIN users account ON account.id = token.user_id
+      JOIN partners person ON person.id = account.partner_id"
+);
+const EXPIRE_REFRESH_TOKENS: &str = "DELETE FROM refresh_tokens WHERE key IN (
+        SELECT t.key FROM refresh_tokens t WHERE t.expires_at < $1 ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING user_id";
+const INSERT_REFRESH_TOKEN: &str = "INSERT INTO refresh_tokens (key, family, user_id, expires_at) VALUES ($1, $2, $3, $4)";
+/// Waits for whoever uses the token now, and sees what came of it.
+const LOCK_REFRESH_TOKEN: &str =
+    "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
+const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
+const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
+const DELETE_REFRESH_TOKENS_OF: &str = "DELETE FROM refresh_tokens WHERE user_id = $1";
+
+fn token(key: TokenKey, row: &PgRow) -> Result<RefreshToken> {
+    Ok(RefreshToken {
+        key,
+        family: get(row, "family")?,
+        user: UserId(get(row, "user_id")?),
+        expires_at: get(row, "expires_at")?,
+        used_at: get(row, "used_at")?,
+    })
+}
+
+#[async_trait]
+impl Tokens for Postgres {
+    async fn refresh_token(&self, key: TokenKey) -> Result<Option<RefreshToken>> {
+        self.row(sqlx::query(REFRESH_TOKEN).bind(key.0)).await?.map(|row| token(key, &row)).transpose()
+    }
+
+    async fn user_of_family(&self, family: Uuid) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_OF_FAMILY).bind(family)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn expire_refresh_tokens(&self, before: Timestamp, most: usize) -> Result<u64> {
+        let expired = self.rows(sqlx::query(EXPIRE_REFRESH_TOKENS).bind(before).bind(limit(most))).await?;
+        Ok(expired.len() as u64)
+    }
+}
+
+#[async_trait]
+impl WriteTokens for PostgresTx {
+    async fn insert_refresh_token(&mut self, new: NewRefreshToken) -> Result<()> {
+        let insert = sqlx::query(INSERT_REFRESH_TOKEN).bind(new.key.0).bind(new.family).bind(new.user.0).bind(new.expires_at);
+        self.rows(insert).await.map(drop)
+    }
+
+    async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>> {
+        let Some(row) = self.row(sqlx::query(LOCK_REFRESH_TOKEN).bind(key.0)).await? else { return Ok(None) };
+        let before = token(key, &row)?;
+        if before.used_at.is_none() {
+            self.rows(sqlx::query(USE_REFRESH_TOKEN).bind(key.0).bind(at)).await?;
+        }
+        Ok(Some(before))
+    }
+
+    async fn delete_family(&mut self, family: Uuid) -> Result<()> {
+        self.rows(sqlx::query(DELETE_FAMILY).bind(family)).await.map(drop)
+    }
+
+    async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()> {
+        self.rows(sqlx::query(DELETE_REFRESH_TOKENS_OF).bind(user.0)).await.map(drop)
+    }
+}

@@ -1,0 +1,56 @@
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::{Result, Timestamp, User, UserId};
+
+/// SHA-256 of a refresh token. The token itself is stored nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey(pub [u8; 32]);
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// What renews the tokens of a login, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshToken {
+    pub key: TokenKey,
+    /// All that descend from one login.
+    pub family: Uuid,
+    pub user: UserId,
+    pub expires_at: Timestamp,
+    pub used_at: Option<Timestamp>,
+}
+
+/// A refresh token to be stored.
+#[derive(Clone, Debug)]
+pub struct NewRefreshToken {
+    pub key: TokenKey,
+    pub family: Uuid,
+    pub user: UserId,
+    pub expires_at: Timestamp,
+}
+
+#[async_trait]
+pub trait Tokens {
+    /// The token, used or not, expired or not.
+    async fn refresh_token(&self, key: TokenKey) -> Result<Option<RefreshToken>>;
+    /// The user of a family, deactivated or not; `None` if the family has no token, used or not, that was not deleted.
+    async fn user_of_family(&self, family: Uuid) -> Result<Option<User>>;
+    /// Deletes at most `limit` tokens that expired before `before`, and says how many.
+    async fn expire_refresh_tokens(&self, before: Timestamp, limit: usize) -> Result<u64>;
+}
+
+#[async_trait]
+pub trait WriteTokens {
+    async fn insert_refresh_token(&mut self, new: NewRefreshToken) -> Result<()>;
+    /// Marks a token as used, unless it was, and gives it as it was before; of several who do so at once, one finds it
+    /// unused. `None` if there is none.
+    async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>>;
+    /// Deletes all tokens of a family.
+    async fn delete_family(&mut self, family: Uuid) -> Result<()>;
+    /// Deletes all tokens of a user.
+    async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()>;
+}
