@@ -14,6 +14,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod sessions;
+mod uploads;
 mod users;
 
 use async_trait::async_trait;
@@ -32,6 +33,7 @@ pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use uploads::{NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 
 /// UTC, kept to the microsecond, which is what PostgreSQL keeps.
@@ -90,6 +92,7 @@ pub trait Storage:
     + Directory
     + Messages
     + Attachments
+    + Uploads
     + Presences
     + EventLog
     + Send
@@ -127,6 +130,7 @@ pub trait Tx:
     + WriteDirectory
     + WriteMessages
     + WriteAttachments
+    + WriteUploads
     + Send
 {
     /// Queues a fact for the log; it gets its position when the transaction commits.
@@ -134,6 +138,9 @@ pub trait Tx:
 
     /// Marks the store as one that holds the demo data.
     async fn mark_demo(&mut self) -> Result<()>;
+
+    /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
+    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;
 
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
     /// in order. Positions have no gaps: whoever has seen everything up to the one before the first of these events

@@ -50,6 +50,7 @@ mod presence;
 mod sessions;
 mod store;
 mod unread;
+mod uploads;
 mod users;
 
 async fn memory_store() -> Arc<dyn Storage> {
