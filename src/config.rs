@@ -1,10 +1,14 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
+mod uploads;
+
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
+
+pub use uploads::Uploads;
 
 use crate::chat::PresenceRules;
 
@@ -34,6 +38,7 @@ pub struct Config {
     pub odoo: Odoo,
     pub messaging: Messaging,
     pub im_chat: ImChat,
+    pub uploads: Uploads,
     pub presence: Presence,
     pub limits: Limits,
     pub postgres: Postgres,
@@ -191,7 +196,11 @@ pub struct Flags {
 }
 
 /// The settings that are lists; in the environment their members stand between commas.
-const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
+const LISTS: [(&str, &str); 3] = [
+    ("DRAGOMAN__CORS__ORIGINS", "cors.origins"),
+    ("DRAGOMAN__PROXIES", "proxies"),
+    ("DRAGOMAN__UPLOADS__TYPES", "uploads.types"),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lists {
@@ -256,7 +265,7 @@ impl Config {
         if self.database.is_empty() {
             return Err("database must not be empty".into());
         }
-        if !self.base_url.is_empty() && !Url::parse(&self.base_url).is_ok_and(|url| ["http", "https"].contains(&url.scheme())) {
+        if !self.base_url.is_empty() && !is_web_address(&self.base_url) {
             return Err("base_url must be an http or https address".into());
         }
         for origin in &self.cors.origins {
@@ -269,6 +278,7 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
+        self.uploads.check()?;
         let positive: [(&str, u64); 14] = [
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
@@ -290,4 +300,8 @@ impl Config {
             None => Ok(self),
         }
     }
+}
+
+fn is_web_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }

@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo},
+    dialects::{House, im_chat, messaging, odoo, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -70,6 +70,7 @@ pub async fn run(
     let rules = Rules {
         waiting_per_user: config.limits.waiting_polls_per_user,
         upload_bytes: config.limits.upload_bytes,
+        uploads: config.uploads.rules(),
         presence: config.presence.rules(),
         recent_events: config.limits.recent_events,
     };
@@ -106,7 +107,7 @@ pub async fn run(
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
-    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), operation);
+    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), uploads::api(house), operation);
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \
@@ -145,7 +146,13 @@ pub async fn openapi() -> Result<String, StartError> {
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
-    let rules = Rules { waiting_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
+    let rules = Rules {
+        waiting_per_user: 1,
+        upload_bytes: 1,
+        uploads: config.uploads.rules(),
+        presence: config.presence.rules(),
+        recent_events: 1,
+    };
     let metrics = Metrics::default();
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
     let house = House { auth, chat, config, base_url: "".into() };

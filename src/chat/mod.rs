@@ -19,6 +19,7 @@ mod signals;
 mod tail;
 mod typing;
 mod updates;
+mod uploads;
 mod writer;
 
 use std::{collections::HashMap, future::Future, sync::Arc};
@@ -41,6 +42,7 @@ pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, TypingPost};
 pub use tail::Observer;
 pub use updates::Updates;
+pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
 use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
 
@@ -51,6 +53,7 @@ pub struct Rules {
     pub waiting_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
+    pub uploads: UploadRules,
     pub presence: PresenceRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
@@ -70,6 +73,7 @@ struct Parts {
     writer: writer::Writer,
     lives: presence::Lives,
     typing: typing::Typing,
+    upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
     rules: Rules,
     metrics: Metrics,
@@ -88,6 +92,7 @@ impl Chat {
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
+        let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
         let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
@@ -102,6 +107,7 @@ impl Chat {
             writer,
             lives: presence::Lives::default(),
             typing: typing::Typing::default(),
+            upload_key,
             waiting: Mutex::default(),
             rules,
             metrics,
@@ -163,6 +169,14 @@ impl Chat {
         *places += 1;
         Ok(Place { parts: Arc::clone(&self.0), user: caller.user })
     }
+}
+
+/// A secret that all nodes share; the first who asks for it makes it.
+async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
+    let mut tx = storage.begin().await?;
+    let secret = tx.secret(name, &crate::auth::secret()).await?;
+    tx.commit().await?;
+    Ok(secret)
 }
 
 /// One waiting poll of one user.

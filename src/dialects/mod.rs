@@ -8,6 +8,7 @@ pub mod model;
 pub mod odoo;
 pub mod python;
 pub mod session;
+pub mod uploads;
 
 use std::sync::Arc;
 

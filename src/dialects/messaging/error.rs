@@ -17,9 +17,14 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
         Error::Internal(cause) => Fault::internal(cause).into(),
         Error::Ended => Fault::session_expired().into(),
-        error @ (Error::NotFound(_) | Error::Forbidden | Error::Invalid { .. } | Error::TooLarge { .. } | Error::TooMany(_)) => {
-            Failure::Refusal(words(error))
-        }
+        error @ (Error::NotFound(_)
+        | Error::Forbidden
+        | Error::Invalid { .. }
+        | Error::TooLarge { .. }
+        | Error::WrongType { .. }
+        | Error::TooLate(_)
+        | Error::Conflict(_)
+        | Error::TooMany(_)) => Failure::Refusal(words(error)),
     }
 }
 
@@ -33,6 +38,9 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::Forbidden => "Access denied".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
+        Error::WrongType { expected } => format!("The file is not of the type {expected}").into(),
+        Error::TooLate(what) => format!("Too late: {what} is over").into(),
+        Error::Conflict(why) => format!("Not possible: {why}").into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
@@ -82,7 +90,9 @@ impl From<Error> for HttpFailure {
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
             Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
-            Error::Invalid { .. } => Self::BadRequest(refusal(text)),
+            Error::Invalid { .. } | Error::WrongType { .. } | Error::TooLate(_) | Error::Conflict(_) => {
+                Self::BadRequest(refusal(text))
+            }
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),
             Error::Internal(cause) => Self::Internal(traced(cause)),

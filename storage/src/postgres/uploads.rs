@@ -64,12 +64,8 @@ impl WriteUploads for PostgresTx {
     }
 
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool> {
-        let put = sqlx::query(PUT_UPLOAD)
-            .bind(name)
-            .bind(file.object)
-            .bind(file.mimetype)
-            .bind(file.size_bytes)
-            .bind(file.put_at);
+        let put =
+            sqlx::query(PUT_UPLOAD).bind(name).bind(file.object).bind(file.mimetype).bind(file.size_bytes).bind(file.put_at);
         Ok(self.row(put).await?.is_some())
     }
 
