@@ -83,6 +83,12 @@ impl Bucket {
         super::files_below(&self.path())
     }
 
+    /// What is left of files in parts that were neither completed nor given up.
+    pub fn unfinished(&self) -> Vec<PathBuf> {
+        let is_part = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".upload"));
+        super::files_below(self.directory.path()).into_iter().filter(is_part).collect()
+    }
+
     /// Deletes the bucket with all that is in it.
     pub fn vanish(&self) {
         std::fs::remove_dir_all(self.path()).expect("it was there");
