@@ -1,11 +1,22 @@
 //! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use hyper::{
+    Method,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use object_store::{
-    ObjectStore, ObjectStoreExt, PutPayload, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path::Path,
+    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder},
+    client::{HttpError, HttpErrorKind},
+    local::LocalFileSystem,
+    memory::InMemory,
+    path::Path,
+    prefix::PrefixStore,
+    signer::{SignedUrlOptions, Signer},
 };
 use uuid::Uuid;
 
@@ -19,12 +30,26 @@ use crate::{
 const PART_BYTES: usize = 5 * 1024 * 1024;
 /// How much of a file is looked at to tell its type.
 const SNIFFED_BYTES: usize = 8 * 1024;
+/// How long a bucket may keep silent, however long the whole takes: files are large, and some readers slow.
+const BUCKET_SILENCE: Duration = Duration::from_secs(20);
+/// How long a request to a bucket is tried again that it could not take.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The object store. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Of a store that clients can reach by themselves.
+    signer: Option<Arc<dyn Signer>>,
     lifecycle: Lifecycle,
+}
+
+/// Where a client puts an object, and where anybody finds it, without us between.
+#[derive(Debug)]
+pub struct Addresses {
+    /// Signed, and good for a while, with one content type.
+    pub put: String,
+    pub get: String,
 }
 
 /// What is known of bytes that were put.
@@ -40,6 +65,7 @@ impl Blobs {
     /// Opens `memory:`, `file:<directory>` (made if it is missing) or `s3://<bucket>/<prefix>`, whose credentials,
     /// region and endpoint come from the environment as `AWS_...`.
     pub fn open(address: &str, lifecycle: &Lifecycle) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut signer: Option<Arc<dyn Signer>> = None;
         let store: Arc<dyn ObjectStore> = match address.split_once(':') {
             Some(("memory", "")) => Arc::new(InMemory::new()),
             Some(("file", directory)) => {
@@ -47,15 +73,15 @@ impl Blobs {
                 Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_automatic_cleanup(true))
             }
             Some(("s3", rest)) => {
-                // The provider is one for the whole process; that it is there already is fine.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let (bucket, prefix) = rest.trim_start_matches('/').split_once('/').unwrap_or((rest.trim_start_matches('/'), ""));
-                let s3 = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
-                Arc::new(object_store::prefix::PrefixStore::new(s3, prefix))
+                let rest = rest.trim_start_matches('/');
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let bucket = Arc::new(PrefixStore::new(open_bucket(bucket)?, prefix));
+                signer = Some(Arc::clone(&bucket) as _);
+                bucket
             }
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
-        Ok(Self { store, lifecycle: lifecycle.clone() })
+        Ok(Self { store, signer, lifecycle: lifecycle.clone() })
     }
 
     /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails or is
@@ -113,15 +139,49 @@ impl Blobs {
         }
     }
 
-    /// Deletes an object soon; that it fails is logged, and costs only room.
-    pub fn delete_later(&self, object: String) {
-        let store = Arc::clone(&self.store);
-        self.lifecycle.spawn(async move {
-            if let Err(error) = store.delete(&Path::from(object.as_str())).await {
-                tracing::warn!(object, error = %telemetry::chain(&error), "an object could not be deleted");
-            }
-        });
+    /// The addresses of an object that is put, with this content type, and read by clients themselves; `None` if the store
+    /// is not one that they can reach.
+    pub async fn addresses(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<Addresses>> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        let mimetype = HeaderValue::from_str(mimetype).map_err(Error::internal)?;
+        let options = SignedUrlOptions::new().with_signed_header(CONTENT_TYPE, mimetype);
+        let put = signer.signed_url_opts(Method::PUT, &Path::from(object), lifetime, &options).await.map_err(failed)?;
+        let mut get = put.clone();
+        get.set_query(None);
+        Ok(Some(Addresses { put: put.into(), get: get.into() }))
     }
+
+    /// Deletes an object, if it is there; that it fails is logged, and costs only room.
+    pub async fn delete(&self, object: &str) {
+        match self.store.delete(&Path::from(object)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(object, error = %telemetry::chain(&error), "an object could not be deleted"),
+        }
+    }
+
+    /// Deletes an object soon.
+    pub fn delete_later(&self, object: String) {
+        let blobs = self.clone();
+        self.lifecycle.spawn(async move { blobs.delete(&object).await });
+    }
+}
+
+/// A bucket, with credentials, region, endpoint and whatever else the environment says as `AWS_...`.
+fn open_bucket(name: &str) -> object_store::Result<AmazonS3> {
+    // The provider is one for the whole process; that it is there already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = ClientOptions::new()
+        // An endpoint without TLS is one that somebody has set.
+        .with_allow_http(true)
+        .with_timeout_disabled()
+        .with_read_timeout(BUCKET_SILENCE);
+    let retry = RetryConfig { max_retries: 3, retry_timeout: BUCKET_PATIENCE, ..RetryConfig::default() };
+    let settings = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let builder = settings
+        .filter(|(key, _)| key.starts_with("AWS_"))
+        .filter_map(|(key, value)| Some((key.to_ascii_lowercase().parse().ok()?, value)))
+        .fold(AmazonS3Builder::new().with_client_options(client), |builder, (key, value)| builder.with_config(key, value));
+    builder.with_retry(retry).with_bucket_name(name).build()
 }
 
 /// An upload in parts that is aborted if it is not completed.
@@ -154,7 +214,19 @@ impl Drop for Unfinished {
 }
 
 fn failed(error: object_store::Error) -> Error {
-    Error::internal(error)
+    if is_unreachable(&error) { Error::Unavailable(Arc::new(error)) } else { Error::internal(error) }
+}
+
+/// Whether a bucket did not answer at all.
+fn is_unreachable(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return matches!(error.kind(), HttpErrorKind::Connect | HttpErrorKind::Timeout | HttpErrorKind::Interrupted);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A file's type by its first bytes: a known format, else text, else unknown.

@@ -1,10 +1,14 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
+mod uploads;
+
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
+
+pub use uploads::Uploads;
 
 use crate::{
     auth::{Names, TokenRules},
@@ -38,6 +42,7 @@ pub struct Config {
     pub odoo: Odoo,
     pub messaging: Messaging,
     pub im_chat: ImChat,
+    pub uploads: Uploads,
     pub presence: Presence,
     pub retention: Retention,
     pub limits: Limits,
@@ -295,7 +300,11 @@ pub struct Flags {
 const A_DAY: u64 = 24 * 60 * 60;
 
 /// The settings that are lists; in the environment their members stand between commas.
-const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
+const LISTS: [(&str, &str); 3] = [
+    ("DRAGOMAN__CORS__ORIGINS", "cors.origins"),
+    ("DRAGOMAN__PROXIES", "proxies"),
+    ("DRAGOMAN__UPLOADS__TYPES", "uploads.types"),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lists {
@@ -370,7 +379,7 @@ impl Config {
         if self.database.is_empty() {
             return Err("database must not be empty".into());
         }
-        if !self.base_url.is_empty() && !Url::parse(&self.base_url).is_ok_and(|url| ["http", "https"].contains(&url.scheme())) {
+        if !self.base_url.is_empty() && !is_web_address(&self.base_url) {
             return Err("base_url must be an http or https address".into());
         }
         for origin in &self.cors.origins {
@@ -389,6 +398,7 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
+        self.uploads.check()?;
         let positive: [(&str, u64); 25] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
@@ -424,4 +434,8 @@ impl Config {
             None => Ok(self),
         }
     }
+}
+
+fn is_web_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }

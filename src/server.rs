@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets, tokens},
+    dialects::{House, im_chat, messaging, odoo, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -106,6 +106,7 @@ fn rules(config: &Config) -> Rules {
         waiting_per_user: config.limits.waiting_polls_per_user,
         sockets_per_user: config.sockets.per_user,
         upload_bytes: config.limits.upload_bytes,
+        uploads: config.uploads.rules(),
         presence: config.presence.rules(),
         retention: config.retention(),
         recent_events: config.limits.recent_events,
@@ -114,7 +115,14 @@ fn rules(config: &Config) -> Rules {
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
-    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), tokens::api(house), operation);
+    let apis = (
+        odoo::api(house, im_chat::MODELS),
+        messaging::api(house),
+        im_chat::api(house),
+        tokens::api(house),
+        uploads::api(house),
+        operation,
+    );
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \

@@ -36,6 +36,14 @@ async fn exercise(server: &Server) -> Vec<String> {
         let path = format!("/api/messaging/attachment/{id}?access_token={token}");
         Answer::of(server.client().request(Method::GET, &path)).await;
     }
+    let wish = json!({"filename": IN_THE_FILE, "mimeType": "text/plain", "type": "chat-images"});
+    let given = john.post("/file-new/get-upload-url", &wish).await.json();
+    let address = given["data"]["uploadUrlData"]["uploadURL"].as_str().expect("it has one");
+    let (_, signature) = address.split_once("Signature=").expect("it is signed");
+    for text in [IN_THE_FILE, "again"] {
+        let put = crate::support::http().put(address).header(CONTENT_TYPE, "text/plain").body(text);
+        Answer::of(put).await;
+    }
     for path in [format!("/nowhere?token={QUERY}"), format!("/web/session/check?session_id={QUERY}&Auth={QUERY}")] {
         Answer::of(john.request(Method::GET, &path)).await;
         john.call(&path, json!({})).await;
@@ -46,7 +54,8 @@ async fn exercise(server: &Server) -> Vec<String> {
     let header = server.client().request(Method::POST, "/web/session/check").header("X-Openerp-Session-Id", &session);
     Answer::of(header.header(CONTENT_TYPE, "application/json").body("{}")).await;
     john.call("/web/session/destroy", json!({})).await;
-    let secrets = [session, token, PASSWORD.into(), MISTYPED.into(), QUERY.into(), BODY.into(), IN_THE_FILE.into()];
+    let secrets =
+        [session, token, signature.to_owned(), PASSWORD.into(), MISTYPED.into(), QUERY.into(), BODY.into(), IN_THE_FILE.into()];
     secrets.into_iter().chain(["access_token=".into(), "argon2".into()]).collect()
 }
 

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
-use storage::{Attachment, AttachmentId, ConversationId, NewAttachment};
+use storage::{Attachment, AttachmentId, ConversationId, NewAttachment, Tx};
 
 use super::{Chat, Error, Result, Thing, storable};
 use crate::{auth::Caller, blobs, clock};
@@ -24,6 +24,12 @@ pub struct Received {
     kept: bool,
 }
 
+impl Received {
+    pub(super) fn stored(&self) -> &blobs::Stored {
+        &self.stored
+    }
+}
+
 impl Drop for Received {
     fn drop(&mut self) {
         if !self.kept {
@@ -35,8 +41,30 @@ impl Drop for Received {
 impl Chat {
     /// Takes in the bytes of a file, piece by piece; fails as soon as they are too many.
     pub async fn receive(&self, bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin) -> Result<Received> {
-        let stored = self.0.blobs.put(bytes, self.0.rules.upload_bytes).await?;
+        self.receive_within(bytes, self.0.rules.upload_bytes).await
+    }
+
+    pub(super) async fn receive_within(
+        &self,
+        bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        limit_bytes: u64,
+    ) -> Result<Received> {
+        let stored = self.0.blobs.put(bytes, limit_bytes).await?;
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: false })
+    }
+
+    /// Commits what refers to a received file. Its bytes go away only if certainly nothing refers to them: a caller who
+    /// is cancelled meanwhile, or does not learn the outcome, leaves them.
+    pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &mut Received) -> Result<()> {
+        received.kept = true;
+        match tx.commit().await {
+            Ok(events) => self.0.announce.committed(events).await,
+            Err(error) => {
+                received.kept = matches!(error, storage::Error::Unavailable(_));
+                return Err(error.into());
+            }
+        }
+        Ok(())
     }
 
     /// Makes a received file an attachment of the caller's. A conversation, if named, must be one of the caller's.
@@ -63,8 +91,7 @@ impl Chat {
                 created_at: clock::now(),
             })
             .await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        received.kept = true;
+        self.commit_received(tx, &mut received).await?;
         Ok(attachment)
     }
 

@@ -29,6 +29,12 @@ pub enum Error {
     Conflict(&'static str),
     #[error("larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
+    /// The bytes are said to be of another type than was announced.
+    #[error("not of the type {expected}")]
+    WrongType { expected: String },
+    /// The time for it is over; names what that was, for example "the time to upload this file".
+    #[error("{0} is over")]
+    TooLate(&'static str),
     /// The caller has too much under way; names what.
     #[error("too many {0}")]
     TooMany(&'static str),

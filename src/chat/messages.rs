@@ -8,7 +8,7 @@ use storage::{
 };
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, Told, storable};
+use super::{Chat, Error, Result, Told, storable, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// How many messages a reader may name for others to be told of each.
@@ -60,7 +60,8 @@ impl Chat {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
-        let sent = self.0.writer.send(author, to, draft).await?;
+        let uploads = named_in(&draft.body, &self.0.rules.uploads.kinds);
+        let sent = self.0.writer.send(author, to, draft, uploads).await?;
         self.acts(caller);
         self.typing_stopped(to, caller.partner).await;
         Ok(sent)

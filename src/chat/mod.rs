@@ -22,6 +22,7 @@ mod sockets;
 mod tail;
 mod typing;
 mod updates;
+mod uploads;
 mod writer;
 
 use std::{collections::HashMap, future::Future, sync::Arc};
@@ -45,6 +46,7 @@ pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use tail::Observer;
 pub use updates::Updates;
+pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
 use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
 use hub::Start;
@@ -58,6 +60,7 @@ pub struct Rules {
     pub sockets_per_user: usize,
     /// The largest file taken.
     pub upload_bytes: u64,
+    pub uploads: UploadRules,
     pub presence: PresenceRules,
     pub retention: Retention,
     /// How many recent events are remembered for those who listen.
@@ -78,6 +81,7 @@ struct Parts {
     writer: writer::Writer,
     lives: presence::Lives,
     typing: typing::Typing,
+    upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
     rules: Rules,
     metrics: Metrics,
@@ -96,6 +100,7 @@ impl Chat {
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
+        let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
         let hub = Arc::new(Hub::new(head, rules.recent_events));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
@@ -111,6 +116,7 @@ impl Chat {
             writer,
             lives: presence::Lives::default(),
             typing: typing::Typing::default(),
+            upload_key,
             waiting: Mutex::default(),
             rules,
             metrics,
@@ -174,6 +180,14 @@ impl Chat {
         *places += 1;
         Ok(Place { parts: Arc::clone(&self.0), user: caller.user })
     }
+}
+
+/// A secret that all nodes share; the first who asks for it makes it.
+async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
+    let mut tx = storage.begin().await?;
+    let secret = tx.secret(name, &crate::auth::secret()).await?;
+    tx.commit().await?;
+    Ok(secret)
 }
 
 /// One waiting poll of one user.

@@ -26,6 +26,8 @@ struct Send {
     author: Author,
     to: ConversationId,
     draft: Draft,
+    /// What the message names, and thereby keeps.
+    uploads: Vec<String>,
     answer: oneshot::Sender<Result<Sent>>,
 }
 
@@ -55,10 +57,10 @@ impl Writer {
     }
 
     /// Stores a message, and gives it once it is durable. If the caller is cancelled the message may be stored or not.
-    pub(super) async fn send(&self, author: Author, to: ConversationId, draft: Draft) -> Result<Sent> {
+    pub(super) async fn send(&self, author: Author, to: ConversationId, draft: Draft, uploads: Vec<String>) -> Result<Sent> {
         let (answer, answered) = oneshot::channel();
         let gone = |_| Error::internal("the writer has stopped");
-        self.0.send(Send { author, to, draft, answer }).await.map_err(|_| Error::internal("the writer has stopped"))?;
+        self.0.send(Send { author, to, draft, uploads, answer }).await.map_err(|_| Error::internal("the writer has stopped"))?;
         answered.await.map_err(gone)?
     }
 
@@ -112,6 +114,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
     };
 
     let mut new = Vec::with_capacity(batch.len());
+    let mut uploads = Vec::new();
     let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
     let verdicts: Vec<Verdict> = batch
         .iter()
@@ -124,6 +127,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
                 };
                 if index == new.len() {
                     new.push(message);
+                    uploads.extend_from_slice(&send.uploads);
                 }
                 Verdict::New(index)
             }
@@ -132,6 +136,9 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
         .collect();
 
     let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(&conversations, new).await? };
+    if !uploads.is_empty() {
+        tx.keep_uploads(&uploads).await?;
+    }
     for message in &stored {
         tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
     }

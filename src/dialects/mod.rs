@@ -12,6 +12,7 @@ pub mod python;
 pub mod session;
 pub mod socket;
 pub mod tokens;
+pub mod uploads;
 
 use std::sync::Arc;
 

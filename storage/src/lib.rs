@@ -16,6 +16,7 @@ pub mod postgres;
 mod presence;
 mod sessions;
 mod tokens;
+mod uploads;
 mod users;
 
 use async_trait::async_trait;
@@ -35,6 +36,7 @@ pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
+pub use uploads::{NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 
 /// UTC, kept to the microsecond, which is what PostgreSQL keeps.
@@ -94,6 +96,7 @@ pub trait Storage:
     + Directory
     + Messages
     + Attachments
+    + Uploads
     + Presences
     + EventLog
     + Send
@@ -119,7 +122,7 @@ pub trait Storage:
 /// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
 ///
 /// Locks are taken in one order everywhere, so that transactions cannot deadlock: users, conversations by rising id, then
-/// participants by rising (conversation, partner), then the head of the log, which [`Tx::commit`] takes.
+/// participants by rising (conversation, partner), then uploads by name, then the head of the log, which [`Tx::commit`] takes.
 #[async_trait]
 pub trait Tx:
     WriteUsers
@@ -132,6 +135,7 @@ pub trait Tx:
     + WriteDirectory
     + WriteMessages
     + WriteAttachments
+    + WriteUploads
     + Send
 {
     /// Queues a fact for the log; it gets its position when the transaction commits.
@@ -139,6 +143,9 @@ pub trait Tx:
 
     /// Marks the store as one that holds the demo data.
     async fn mark_demo(&mut self) -> Result<()>;
+
+    /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
+    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;
 
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
     /// in order. Positions have no gaps: whoever has seen everything up to the one before the first of these events

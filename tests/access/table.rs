@@ -1,5 +1,6 @@
 //! What each route asks of its callers, and what it has for those who are not in.
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::SECRET;
@@ -17,6 +18,10 @@ pub enum Door {
     Password(Value),
     /// A session that the file is open to, or the file's token.
     File,
+    /// A session, else it answers 401.
+    Credentials,
+    /// An address that nobody can guess. What it answers to a guess.
+    Address(StatusCode, &'static str),
 }
 
 /// What comes of asking for something of others.
@@ -70,7 +75,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{File, Open, Password, Session, SessionOverHttp};
+    use Door::{Address, Credentials, File, Open, Password, Session, SessionOverHttp};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -180,6 +185,9 @@ pub fn table() -> Vec<Entry> {
         entry("POST /im_chat/api/history", Session, |scene| json!({"uuid": scene.uuid}), Outcome::Result(|| json!([]))),
         // There is something for the outsider as well, so that nobody waits.
         entry("POST /longpolling/poll", Session, |scene| json!({"channels": [scene.uuid], "last": 0}), Silent),
+        entry("POST /file-new/get-upload-url", Credentials, nothing, Nothing),
+        entry("PUT /files/{kind}/{name}", Address(StatusCode::FORBIDDEN, "This upload URL is not valid"), nothing, Nothing),
+        entry("GET /files/{kind}/{name}", Address(StatusCode::NOT_FOUND, "File not found"), nothing, Nothing),
         entry("POST /longpolling/im_status", Session, |_| json!({"partner_ids": [3, 5]}), Silent),
     ]
 }

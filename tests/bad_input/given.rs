@@ -48,6 +48,9 @@ const NAMES: &[&str] = &[
     "state",
     "new_status",
     "user_ids",
+    "filename",
+    "mimeType",
+    "type",
     "parent_partner_id",
     "child_partner_id",
     "message_type",
@@ -95,6 +98,9 @@ const VALUES: &[&str] = &[
     "\"'; DROP TABLE messages; --\"",
     "\"../../../etc/passwd\"",
     "\"<script>\"",
+    "\"chat-images\"",
+    "\"image/png\"",
+    "\"image/png\\r\\nX: y\"",
     "\"chat\"",
     "\"group\"",
     "\"away\"",
@@ -219,6 +225,11 @@ impl Given {
                 if route.is_poll() {
                     let at_once = AT_ONCE[params.len() % AT_ONCE.len()];
                     members.push(format!("\"timeout\":{at_once}"));
+                }
+                if route.path == "/file-new/get-upload-url" {
+                    // No envelope here, and something that could be right; what comes later counts.
+                    members.insert(0, "\"filename\":\"a.png\",\"mimeType\":\"image/png\",\"type\":\"chat-images\"".into());
+                    return format!("{{{}}}", members.join(",")).into_bytes();
                 }
                 format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"params\":{{{}}}}}", members.join(",")).into_bytes()
             }

@@ -1,5 +1,6 @@
 //! Servers to test, and clients to test them with.
 
+mod bucket;
 mod client;
 mod metrics;
 mod program;
@@ -10,7 +11,8 @@ mod server;
 mod socket;
 mod wait;
 
-pub use client::{Answer, Client};
+pub use bucket::Bucket;
+pub use client::{Answer, Client, http};
 pub use program::run;
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
@@ -25,3 +27,10 @@ pub const ADMIN: &str = "admin@gmail.com";
 pub const JOHN: &str = "john@example.com";
 pub const JANE: &str = "jane@example.com";
 pub const BOB: &str = "bob@example.com";
+
+/// All files in a directory and in those below it.
+pub fn files_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.expect("the directory can be listed").path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

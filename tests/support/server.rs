@@ -86,6 +86,12 @@ impl ServerBuilder {
         self
     }
 
+    /// A variable of the environment, as it is.
+    pub fn env(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
     pub async fn start(self) -> Server {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let mut server = Server { builder: self, directory, running: None };

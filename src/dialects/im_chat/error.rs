@@ -16,9 +16,11 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
         Error::Ended => Fault::session_expired(),
         Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
         error @ Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
-        error @ (Error::TooLarge { .. } | Error::TooMany(_) | Error::Conflict(_)) => {
-            Fault::new("odoo.exceptions.UserError", error.to_string())
-        }
+        error @ (Error::TooLarge { .. }
+        | Error::WrongType { .. }
+        | Error::TooLate(_)
+        | Error::Conflict(_)
+        | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

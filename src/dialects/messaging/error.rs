@@ -20,8 +20,10 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         error @ (Error::NotFound(_)
         | Error::Forbidden
         | Error::Invalid { .. }
-        | Error::Conflict(_)
         | Error::TooLarge { .. }
+        | Error::WrongType { .. }
+        | Error::TooLate(_)
+        | Error::Conflict(_)
         | Error::TooMany(_)) => Failure::Refusal(words(error)),
     }
 }
@@ -38,6 +40,8 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
         Error::Conflict(state) => sentence(state).into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
+        Error::WrongType { expected } => format!("The file is not of the type {expected}").into(),
+        Error::TooLate(what) => format!("Too late: {what} is over").into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
@@ -90,7 +94,7 @@ impl From<Error> for HttpFailure {
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
             Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
-            Error::Invalid { .. } => Self::BadRequest(refusal(text)),
+            Error::Invalid { .. } | Error::WrongType { .. } | Error::TooLate(_) => Self::BadRequest(refusal(text)),
             Error::Conflict(_) => Self::Conflict(refusal(text)),
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),

@@ -17,7 +17,9 @@ pub(super) fn fault(error: &Error) -> Fault {
             Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
         }
         Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
-        Error::Conflict(_) | Error::TooLarge { .. } | Error::TooMany(_) => user_error(error.to_string()),
+        Error::TooLarge { .. } | Error::WrongType { .. } | Error::TooLate(_) | Error::Conflict(_) | Error::TooMany(_) => {
+            user_error(error.to_string())
+        }
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

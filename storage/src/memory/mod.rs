@@ -17,11 +17,13 @@ mod presence;
 mod ranking;
 mod sessions;
 mod tokens;
+mod uploads;
 mod users;
 
 use std::{fmt::Display, sync::Arc};
 
 use async_trait::async_trait;
+use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -50,9 +52,11 @@ struct State {
     conversations: conversations::Table,
     messages: messages::Table,
     attachments: attachments::Table,
+    uploads: uploads::Table,
     presences: presence::Table,
     log: events::Log,
     demo: bool,
+    secrets: OrdMap<String, String>,
 }
 
 /// A draft of the next state.
@@ -130,6 +134,10 @@ impl Tx for MemoryTx {
     async fn mark_demo(&mut self) -> Result<()> {
         self.draft.demo = true;
         Ok(())
+    }
+
+    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
+        Ok(self.draft.secrets.entry(name.to_owned()).or_insert_with(|| fresh.to_owned()).clone())
     }
 
     async fn commit(self: Box<Self>) -> Result<Vec<Event>> {

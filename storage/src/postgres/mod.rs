@@ -13,6 +13,7 @@ mod pictures;
 mod presence;
 mod sessions;
 mod tokens;
+mod uploads;
 mod users;
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
@@ -40,6 +41,9 @@ const PING: &str = "SELECT 1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
 const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING";
+/// An update that changes nothing, so that the row comes back whoever made it.
+const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
+    ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -211,6 +215,10 @@ impl Tx for PostgresTx {
 
     async fn mark_demo(&mut self) -> Result<()> {
         self.rows(sqlx::query(MARK_DEMO)).await.map(drop)
+    }
+
+    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
+        Ok(get(&self.only_row(sqlx::query(SECRET).bind(name).bind(fresh)).await?, 0)?)
     }
 
     async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {

@@ -52,6 +52,7 @@ mod sessions;
 mod store;
 mod tokens;
 mod unread;
+mod uploads;
 mod users;
 
 async fn memory_store() -> Arc<dyn Storage> {

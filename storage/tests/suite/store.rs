@@ -4,7 +4,7 @@ use storage::{Error, Position, Scope, SessionKey, Storage};
 
 use crate::people::{at, new_partner, users, write};
 
-on_every_backend!(a_new_store_is_empty, the_demo_mark_stays, a_closed_store_is_unavailable);
+on_every_backend!(a_new_store_is_empty, the_demo_mark_stays, a_secret_is_made_once, a_closed_store_is_unavailable);
 
 async fn a_new_store_is_empty(store: Arc<dyn Storage>) {
     store.ping().await.unwrap();
@@ -21,6 +21,17 @@ async fn the_demo_mark_stays(store: Arc<dyn Storage>) {
         assert!(store.is_demo().await.unwrap());
     }
     assert!(store.is_empty().await.unwrap(), "the mark is nobody");
+}
+
+async fn a_secret_is_made_once(store: Arc<dyn Storage>) {
+    let secret = async |name: &str, fresh: &str| write(&store, async |tx| tx.secret(name, fresh).await.unwrap()).await;
+    let (mine, other) = tokio::join!(secret("one", "a"), secret("one", "b"));
+    assert_eq!(mine, other, "two nodes that begin at the same time agree");
+    assert_eq!(secret("one", "c").await, mine);
+    assert_eq!(secret("two", "d").await, "d");
+    store.begin().await.unwrap().secret("three", "forgotten").await.unwrap();
+    assert_eq!(secret("three", "e").await, "e", "nothing stays of what was not committed");
+    assert!(store.is_empty().await.unwrap() && !store.is_demo().await.unwrap());
 }
 
 async fn a_closed_store_is_unavailable(store: Arc<dyn Storage>) {

@@ -1,0 +1,186 @@
+//! Files that are put at an address signed for them, and that anybody may read who knows where.
+
+mod names;
+mod permit;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta};
+use futures_util::Stream;
+use storage::{NewUpload, Upload, UploadedFile};
+use uuid::Uuid;
+
+pub use permit::Permit;
+
+pub(super) use names::named_in;
+pub(super) use permit::Key;
+
+use super::{Chat, Error, FileBytes, Result, Thing, storable};
+use crate::{auth::Caller, blobs::Addresses, clock};
+use names::{essence, extension, is_harmless, is_mimetype};
+
+/// How long the name of a file may be.
+const FILENAME_BYTES: usize = 255;
+
+/// What the service may be told to do differently.
+#[derive(Clone, Debug)]
+pub struct UploadRules {
+    /// What uploads are for; the files of each have a folder of their own.
+    pub kinds: Vec<String>,
+    /// The largest file.
+    pub bytes: u64,
+    /// For how long a file may be put.
+    pub lifetime: Duration,
+    /// For how long after that a file stays which no message names.
+    pub unnamed: Duration,
+}
+
+/// What somebody wants to upload, as announced.
+#[derive(Debug)]
+pub struct Announced {
+    pub kind: String,
+    pub filename: String,
+    pub mimetype: String,
+}
+
+/// Leave to put one file.
+#[derive(Debug)]
+pub struct Leave {
+    /// A folder and a new name in it; nothing of the given file name but, perhaps, its extension.
+    pub name: String,
+    pub door: Door,
+}
+
+/// Where the file is put.
+#[derive(Debug)]
+pub enum Door {
+    /// Here, with this permit.
+    Ours(Permit),
+    /// In the object store, which takes it without us.
+    Theirs(Addresses),
+}
+
+/// A file on its way to whoever asks for it.
+pub struct Shown {
+    pub mimetype: String,
+    pub size_bytes: i64,
+    /// Whether a browser may show it. Anything else it is to save: it could be a page that acts as one of ours.
+    pub inline: bool,
+    pub bytes: FileBytes,
+}
+
+impl Chat {
+    /// Lets the caller put one file of this type, not larger than the rules allow, within their time.
+    pub async fn begin_upload(&self, caller: &Caller, announced: Announced) -> Result<Leave> {
+        let rules = &self.0.rules.uploads;
+        let Announced { kind, filename, mimetype } = announced;
+        if !rules.kinds.contains(&kind) {
+            return Err(Error::Invalid { field: "type", reason: format!("must be one of: {}", rules.kinds.join(", ")).into() });
+        }
+        storable("filename", &filename)?;
+        if filename.trim().is_empty() || filename.len() > FILENAME_BYTES {
+            let reason = format!("must have between 1 and {FILENAME_BYTES} bytes").into();
+            return Err(Error::Invalid { field: "filename", reason });
+        }
+        if !is_mimetype(&mimetype) {
+            return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
+        }
+        let name = match extension(&filename, &mimetype) {
+            Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
+            None => format!("{kind}/{}", Uuid::new_v4()),
+        };
+        // In whole seconds, as addresses have it, and rather later than earlier.
+        let expires = (clock::now() + rules.lifetime).timestamp() + 1;
+        let upload = NewUpload {
+            name: name.clone(),
+            owner: caller.user,
+            mimetype: mimetype.clone(),
+            limit_bytes: i64::try_from(rules.bytes).unwrap_or(i64::MAX),
+            expires_at: DateTime::from_timestamp(expires, 0).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC),
+        };
+        let mut tx = self.0.storage.begin().await?;
+        tx.insert_upload(upload).await?;
+        self.0.announce.committed(tx.commit().await?).await;
+        let door = match self.0.blobs.addresses(&name, &mimetype, rules.lifetime).await? {
+            Some(addresses) => Door::Theirs(addresses),
+            None => Door::Ours(self.0.upload_key.permit(name.clone(), mimetype, expires)),
+        };
+        Ok(Leave { name, door })
+    }
+
+    /// Takes the one file that a permit is for. `mimetype` and `size_bytes` are what the sender says of it, as far as it
+    /// says anything. Of two who put at the same time one comes too late; a file that does not arrive whole can be put
+    /// again.
+    pub async fn take_upload(
+        &self,
+        permit: &Permit,
+        mimetype: &str,
+        size_bytes: Option<u64>,
+        bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<()> {
+        if !self.0.upload_key.fits(permit) {
+            return Err(Error::Forbidden);
+        }
+        if clock::now().timestamp() >= permit.expires {
+            return Err(Error::TooLate("the time to upload this file"));
+        }
+        if !essence(mimetype).eq_ignore_ascii_case(essence(&permit.mimetype)) {
+            return Err(Error::WrongType { expected: permit.mimetype.clone() });
+        }
+        let upload = self.upload(&permit.name).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        if upload.file.is_some() {
+            return Err(ALREADY_PUT);
+        }
+        if !self.visit("user", self.0.storage.user(upload.owner)).await?.is_some_and(|owner| owner.active) {
+            return Err(Error::Forbidden);
+        }
+        let limit_bytes = u64::try_from(upload.limit_bytes).unwrap_or(0);
+        if size_bytes.is_some_and(|size| size > limit_bytes) {
+            return Err(Error::TooLarge { limit_bytes });
+        }
+        let mut received = self.receive_within(bytes, limit_bytes).await?;
+        let stored = received.stored();
+        let file = UploadedFile {
+            object: stored.object.clone(),
+            mimetype: stored.mimetype.to_owned(),
+            size_bytes: stored.size_bytes,
+            put_at: clock::now(),
+        };
+        let mut tx = self.0.storage.begin().await?;
+        if !tx.put_upload(&upload.name, file).await? {
+            return Err(ALREADY_PUT);
+        }
+        self.commit_received(tx, &mut received).await
+    }
+
+    /// A file that was put, for anybody.
+    pub async fn uploaded(&self, name: &str) -> Result<Shown> {
+        let upload = self.upload(name).await?;
+        let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
+        let bytes = self.0.blobs.get(&file.object).await?;
+        Ok(Shown { inline: is_harmless(&file.mimetype), mimetype: file.mimetype, size_bytes: file.size_bytes, bytes })
+    }
+
+    /// Forgets at most `limit` uploads whose time is over and that no message names, with their bytes, and says how many.
+    pub async fn expire_uploads(&self, limit: usize) -> Result<usize> {
+        let unnamed = TimeDelta::from_std(self.0.rules.uploads.unnamed).unwrap_or(TimeDelta::MAX);
+        let before = clock::now().checked_sub_signed(unnamed).unwrap_or(DateTime::UNIX_EPOCH);
+        let expired = self.visit("expire_uploads", self.0.storage.expire_uploads(before, limit)).await?;
+        let count = expired.len();
+        for Upload { name, file, .. } in expired {
+            // What was put without us, if anything was, is called as the upload is.
+            self.0.blobs.delete(&file.map_or(name, |file| file.object)).await;
+        }
+        Ok(count)
+    }
+
+    async fn upload(&self, name: &str) -> Result<Option<Upload>> {
+        if name.contains('\0') {
+            return Ok(None);
+        }
+        self.visit("upload", self.0.storage.upload(name)).await
+    }
+}
+
+const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");

@@ -1,0 +1,107 @@
+//! What texts say of files, and how much of it is to be believed.
+
+use uuid::Uuid;
+
+/// How long a type may be.
+const MIMETYPE_BYTES: usize = 127;
+/// How long what follows a name's last dot may be and still count as its extension.
+const EXTENSION_BYTES: usize = 10;
+
+/// The uploads that a text names, in whatever address.
+pub(in crate::chat) fn named_in(text: &str, kinds: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    for kind in kinds {
+        let folder = format!("/{kind}/");
+        for (at, _) in text.match_indices(&folder) {
+            let rest = &text[at + folder.len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c)).unwrap_or(rest.len());
+            // A dot at the end ends the sentence.
+            let file = rest[..end].trim_end_matches('.');
+            if file.split('.').next().is_some_and(|stem| Uuid::try_parse(stem).is_ok()) {
+                names.push(format!("{kind}/{file}"));
+            }
+        }
+    }
+    names
+}
+
+/// A type without its parameters.
+pub(super) fn essence(mimetype: &str) -> &str {
+    mimetype.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether it is a type, perhaps with parameters, that a header can carry.
+pub(super) fn is_mimetype(text: &str) -> bool {
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && text.trim() == text;
+    printable && text.len() <= MIMETYPE_BYTES && essence(text).split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b))
+}
+
+/// What ends the file's name, else its type; letters and digits only, or there is none.
+pub(super) fn extension(filename: &str, mimetype: &str) -> Option<String> {
+    let is_plain =
+        |text: &&str| !text.is_empty() && text.len() <= EXTENSION_BYTES && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let of_name = filename.rsplit_once('.').map(|(_, extension)| extension).filter(is_plain);
+    let of_type = || essence(mimetype).rsplit_once('/').map(|(_, subtype)| subtype).filter(is_plain);
+    of_name.or_else(of_type).map(str::to_ascii_lowercase)
+}
+
+/// Whether browsers only show it. A drawing in SVG can act.
+pub(super) fn is_harmless(mimetype: &str) -> bool {
+    let shown = ["image/", "audio/", "video/"].iter().any(|kind| mimetype.starts_with(kind));
+    (shown && !mimetype.contains("svg")) || mimetype == "application/pdf"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{extension, is_harmless, is_mimetype, named_in};
+
+    #[test]
+    fn an_extension_is_letters_and_digits() {
+        for (filename, mimetype, expected) in [
+            ("512x512.png", "image/png", Some("png")),
+            ("archive.tar.GZ", "application/gzip", Some("gz")),
+            ("../../etc/passwd", "text/plain", Some("plain")),
+            ("a.p/../ng", "image/jpeg; x=y", Some("jpeg")),
+            ("a.", "image/svg+xml", None),
+            ("a.päng", "application/vnd.ms-excel", None),
+            ("a.averylongextension", "image/webp", Some("webp")),
+            ("\u{202e}gnp.exe", "image/png", Some("exe")),
+        ] {
+            assert_eq!(extension(filename, mimetype).as_deref(), expected, "{filename}");
+        }
+    }
+
+    #[test]
+    fn a_type_has_two_parts() {
+        for good in ["image/png", "text/plain; charset=utf-8", "image/svg+xml", "application/vnd.ms-excel"] {
+            assert!(is_mimetype(good), "{good}");
+        }
+        for bad in ["", "png", "/", "image/", "/png", "a/b/c", " image/png", "image/png\r\nX: y", "ima ge/png", "bild/ö"] {
+            assert!(!is_mimetype(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_can_act_is_not_harmless() {
+        for good in ["image/png", "audio/mpeg", "video/mp4", "application/pdf"] {
+            assert!(is_harmless(good), "{good}");
+        }
+        for bad in ["image/svg+xml", "text/html", "text/xml", "text/plain", "application/zip", "application/octet-stream"] {
+            assert!(!is_harmless(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_text_names_uploads_by_their_addresses() {
+        let kinds = ["chat-images".to_owned(), "files".to_owned()];
+        let uuid = "d9bcf98b-063f-4286-ae70-8862dc7ebc1d";
+        let text = format!(
+            "See https://a.example/x/chat-images/{uuid}.png?w=1 and (/files/{uuid}). No: /other/{uuid}.png, \
+             /chat-images/x.png, chat-images. At the end: b/chat-images/{uuid}.jpg."
+        );
+        let expected = [format!("chat-images/{uuid}.png"), format!("chat-images/{uuid}.jpg"), format!("files/{uuid}")];
+        assert_eq!(named_in(&text, &kinds), expected);
+        assert_eq!(named_in("/chat-images/", &kinds), [""; 0]);
+    }
+}

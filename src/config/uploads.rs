@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::is_web_address;
+use crate::chat::UploadRules;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uploads {
+    /// What files may be uploaded for; each is a folder of its own.
+    pub types: Vec<String>,
+    /// The largest file.
+    pub bytes: u64,
+    /// For how long an upload's address is good.
+    pub lifetime_seconds: u64,
+    /// For how long after that a file stays which no message names.
+    pub unnamed_seconds: u64,
+    /// Where everybody reaches the folders; empty means the bucket's own address, or this server's `/files`.
+    pub public_url: String,
+}
+
+impl Uploads {
+    pub fn rules(&self) -> UploadRules {
+        UploadRules {
+            kinds: self.types.clone(),
+            bytes: self.bytes,
+            lifetime: Duration::from_secs(self.lifetime_seconds),
+            unnamed: Duration::from_secs(self.unnamed_seconds),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        /// As S3 has it.
+        const LONGEST_SECONDS: u64 = 7 * 24 * 60 * 60;
+        /// Where attachments are.
+        const TAKEN: &str = "attachments";
+
+        let is_plain = |kind: &String| {
+            !kind.is_empty() && kind != TAKEN && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        if self.types.is_empty() || !self.types.iter().all(is_plain) {
+            return Err(format!("uploads.types must hold names of letters, digits, - and _, and none of them {TAKEN}"));
+        }
+        if !(1..=LONGEST_SECONDS).contains(&self.lifetime_seconds) {
+            return Err(format!("uploads.lifetime_seconds must be between 1 and {LONGEST_SECONDS}"));
+        }
+        if !self.public_url.is_empty() && !is_web_address(&self.public_url) {
+            return Err("uploads.public_url must be an http or https address".into());
+        }
+        Ok(())
+    }
+}

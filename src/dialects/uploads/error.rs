@@ -1,0 +1,128 @@
+//! Failures in the words of this room: a status, and `{"message": "..."}`.
+
+use std::borrow::Cow;
+
+use poem_openapi::{ApiResponse, Object, payload::Json};
+
+use crate::{
+    auth,
+    chat::{Error, Thing},
+    telemetry,
+};
+
+/// Why something was refused.
+#[derive(Debug, Object)]
+#[oai(rename = "UploadRefusal")]
+pub(super) struct Refusal {
+    /// One clear sentence.
+    message: String,
+}
+
+#[derive(Debug, ApiResponse)]
+pub(super) enum Failure {
+    /// The request is not what it should be; `message` says how.
+    #[oai(status = 400, content_type = "application/json")]
+    BadRequest(Json<Refusal>),
+    /// No credentials, or none that count.
+    #[oai(status = 401, content_type = "application/json")]
+    Unauthorized(Json<Refusal>),
+    /// The address was not signed like this, or is good no longer.
+    #[oai(status = 403, content_type = "application/json")]
+    Forbidden(Json<Refusal>),
+    /// No such file.
+    #[oai(status = 404, content_type = "application/json")]
+    NotFound(Json<Refusal>),
+    /// The body did not arrive in time.
+    #[oai(status = 408, content_type = "application/json")]
+    TimedOut(Json<Refusal>),
+    /// A file was put there before.
+    #[oai(status = 409, content_type = "application/json")]
+    Conflict(Json<Refusal>),
+    /// Larger than this server takes.
+    #[oai(status = 413, content_type = "application/json")]
+    TooLarge(Json<Refusal>),
+    /// Of another type than was announced.
+    #[oai(status = 415, content_type = "application/json")]
+    WrongType(Json<Refusal>),
+    /// The caller has too much under way.
+    #[oai(status = 429, content_type = "application/json")]
+    TooMany(Json<Refusal>),
+    /// The server failed; `message` ends in an id that is also in its log.
+    #[oai(status = 500, content_type = "application/json")]
+    Internal(Json<Refusal>),
+    /// The server cannot reach its store, or is stopping.
+    #[oai(status = 503, content_type = "application/json")]
+    Unavailable(Json<Refusal>),
+}
+
+impl Failure {
+    pub(super) fn bad_request(text: impl Into<String>) -> Self {
+        Self::BadRequest(refusal(text))
+    }
+
+    pub(super) fn too_large(limit_bytes: u64) -> Self {
+        Error::TooLarge { limit_bytes }.into()
+    }
+
+    pub(super) fn timed_out() -> Self {
+        Self::TimedOut(refusal("The request did not arrive in time"))
+    }
+
+    fn unauthorized() -> Self {
+        Self::Unauthorized(refusal("Unauthorized"))
+    }
+}
+
+fn words(error: &Error) -> Cow<'static, str> {
+    match error {
+        Error::NotFound(Thing::Attachment) => "File not found".into(),
+        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Group | Thing::Message) => "Not found".into(),
+        Error::Ended => "Unauthorized".into(),
+        Error::Forbidden => "This upload URL is not valid".into(),
+        Error::Invalid { field, reason } => format!("{field} {reason}").into(),
+        Error::TooLarge { limit_bytes } => format!("Larger than {limit_bytes} bytes").into(),
+        Error::WrongType { expected } => format!("Content-Type must be {expected}").into(),
+        Error::TooLate(_) => "This upload URL has expired".into(),
+        Error::Conflict(_) => "A file was uploaded with this URL already".into(),
+        Error::TooMany(what) => format!("Too many {what}").into(),
+        Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
+        Error::Internal(_) => "Something went wrong on our side".into(),
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = words(&error);
+        let traced = |cause| refusal(format!("{text} ({})", telemetry::failed("an upload failed", cause)));
+        match &error {
+            Error::NotFound(_) => Self::NotFound(refusal(text)),
+            Error::Ended => Self::unauthorized(),
+            Error::Forbidden | Error::TooLate(_) => Self::Forbidden(refusal(text)),
+            Error::Invalid { .. } => Self::BadRequest(refusal(text)),
+            Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
+            Error::WrongType { .. } => Self::WrongType(refusal(text)),
+            Error::Conflict(_) => Self::Conflict(refusal(text)),
+            Error::TooMany(_) => Self::TooMany(refusal(text)),
+            Error::Internal(cause) => Self::Internal(traced(cause)),
+            Error::Unavailable(cause) => Self::Unavailable(traced(cause)),
+        }
+    }
+}
+
+impl From<&auth::Error> for Failure {
+    fn from(error: &auth::Error) -> Self {
+        match error {
+            auth::Error::Expired
+            | auth::Error::Denied
+            | auth::Error::Refused(_)
+            | auth::Error::NotConfigured(_)
+            | auth::Error::TooManyAttempts { .. } => Self::unauthorized(),
+            auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
+            auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
+        }
+    }
+}
+
+fn refusal(text: impl Into<String>) -> Json<Refusal> {
+    Json(Refusal { message: text.into() })
+}

@@ -1,0 +1,26 @@
+//! The room of uploads beside a chat (spec `60-concierge.md`, "Uploads"): an address to put a file at, and another to show
+//! it from.
+//!
+//! With a bucket both addresses are the bucket's. Else they are one and the same here, `/files/...`, with a permit in the
+//! query for whoever puts.
+
+mod error;
+mod file;
+mod routes;
+mod wire;
+
+use poem_openapi::{OpenApi, Tags};
+
+use super::House;
+
+/// All routes of the room.
+pub fn api(house: &House) -> impl OpenApi + use<> {
+    routes::Uploads(house.clone())
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// Files that are put at an address signed for them.
+    #[oai(rename = "uploads")]
+    Uploads,
+}

@@ -1,0 +1,138 @@
+//! What travels as JSON.
+
+use poem::{Request, RequestBody, error::ReadBodyError};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions, Object,
+    registry::{MetaMediaType, MetaRequest, Registry},
+    types::{Example, Type},
+};
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::error::Failure;
+use crate::{
+    chat::{Announced, Door, Leave, Permit},
+    dialects::{
+        House,
+        jsonrpc::{self, BodyLimit},
+    },
+};
+
+/// What somebody wants to upload. What is wrong with it is told after the caller's credentials were looked at.
+pub(super) struct Wish(pub(super) Result<Announced, Failure>);
+
+/// A file to be uploaded.
+#[derive(Object)]
+#[oai(rename = "UploadWish", example)]
+#[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `Wish`")]
+struct Schema {
+    /// Comes back as it is, and gives its extension to the name under which the file is stored.
+    filename: String,
+    /// What `Content-Type` is going to say.
+    mimeType: String,
+    /// What the file is for: one of the setting's list.
+    r#type: String,
+}
+
+impl Example for Schema {
+    fn example() -> Self {
+        Self { filename: "512x512.png".into(), mimeType: "image/png".into(), r#type: "chat-images".into() }
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Wish {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        Schema::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: Schema::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(read(request, body).await))
+    }
+}
+
+async fn read(request: &Request, body: &mut RequestBody) -> Result<Announced, Failure> {
+    let no_json = || Failure::bad_request("The body must be a JSON object, and Content-Type must say application/json");
+    if !jsonrpc::is_json(request) {
+        return Err(no_json());
+    }
+    let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
+    let body = body.take().map_err(|_| no_json())?.into_bytes_limit(limit.bytes);
+    let bytes = match tokio::time::timeout(limit.time, body).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(Failure::too_large(limit.bytes as u64)),
+        Ok(Err(_)) => return Err(no_json()),
+        Err(_) => return Err(Failure::timed_out()),
+    };
+    let members: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| no_json())?;
+    let text = |name: &str| match members.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        _ => Err(Failure::bad_request(format!("{name} must be a text"))),
+    };
+    Ok(Announced { filename: text("filename")?, mimetype: text("mimeType")?, kind: text("type")? })
+}
+
+/// Where to put the file, and where it will be.
+#[derive(Debug, Object)]
+#[oai(rename = "UploadAnswer")]
+pub(super) struct Answer {
+    data: Data,
+    message: String,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename = "UploadData")]
+#[allow(non_snake_case, reason = "as on the wire")]
+struct Data {
+    uploadUrlData: Urls,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename = "UploadUrls")]
+#[allow(non_snake_case, reason = "as on the wire")]
+struct Urls {
+    /// Takes one `PUT` of the file, with the announced `Content-Type`, while it is good.
+    uploadURL: String,
+    /// As announced.
+    fileName: String,
+    /// Under which the file is stored.
+    uploadPath: String,
+    /// Where anybody can read the file once it was put.
+    resourceUrl: String,
+}
+
+impl Answer {
+    pub(super) fn new(filename: String, leave: Leave, house: &House) -> Self {
+        let (put, get) = match leave.door {
+            Door::Ours(permit) => {
+                let address = format!("{}/files/{}", house.base_url, leave.name);
+                (format!("{address}?{}", query(&permit)), address)
+            }
+            Door::Theirs(addresses) => (addresses.put, addresses.get),
+        };
+        let get = match house.config.uploads.public_url.trim_end_matches('/') {
+            "" => get,
+            public => format!("{public}/{}", leave.name),
+        };
+        let upload_path = format!("/{}", leave.name);
+        let urls = Urls { uploadURL: put, fileName: filename, uploadPath: upload_path, resourceUrl: get };
+        Self { data: Data { uploadUrlData: urls }, message: "Upload Url generated successfully!".into() }
+    }
+}
+
+fn query(permit: &Permit) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("Content-Type", &permit.mimetype)
+        .append_pair("Expires", &permit.expires.to_string())
+        .append_pair("Signature", &permit.signature)
+        .finish()
+}

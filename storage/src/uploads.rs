@@ -1,0 +1,56 @@
+use async_trait::async_trait;
+
+use crate::{Result, Timestamp, UserId};
+
+/// Leave to put one file, once, until a certain time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUpload {
+    /// What the file is asked for by: plain ASCII, unguessable, never the given file name.
+    pub name: String,
+    pub owner: UserId,
+    /// As announced by whoever is going to put it.
+    pub mimetype: String,
+    pub limit_bytes: i64,
+    pub expires_at: Timestamp,
+}
+
+/// Leave that was given, and what has come of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    pub name: String,
+    pub owner: UserId,
+    pub mimetype: String,
+    pub limit_bytes: i64,
+    pub expires_at: Timestamp,
+    /// `None` before a file was put, and where the object store takes files without telling.
+    pub file: Option<UploadedFile>,
+}
+
+/// A file that was put; its bytes are in the object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedFile {
+    /// The object's name in the object store.
+    pub object: String,
+    /// As the content says, whatever was announced.
+    pub mimetype: String,
+    pub size_bytes: i64,
+    pub put_at: Timestamp,
+}
+
+#[async_trait]
+pub trait Uploads {
+    async fn upload(&self, name: &str) -> Result<Option<Upload>>;
+    /// Deletes at most `limit` uploads that expired before `before` and are not kept, file or no file, and gives them.
+    /// Their bytes stay.
+    async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<Upload>>;
+}
+
+#[async_trait]
+pub trait WriteUploads {
+    async fn insert_upload(&mut self, new: NewUpload) -> Result<()>;
+    /// Notes what was put. Says no, and notes nothing, if something was put before or there is no such upload; of two who
+    /// put at the same time one is told no.
+    async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool>;
+    /// Keeps uploads from expiring from now on; those that are not there are passed over.
+    async fn keep_uploads(&mut self, names: &[String]) -> Result<()>;
+}

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use storage::{NewUpload, Storage, Upload, UploadedFile, UserId};
+
+use crate::people::{at, users, write};
+
+on_every_backend!(
+    an_upload_comes_back_as_it_was_stored,
+    one_file_is_put_and_no_second,
+    of_two_who_put_at_once_one_is_told_no,
+    uploads_expire_in_small_steps_unless_they_are_kept,
+    an_upload_that_was_not_committed_is_none,
+);
+
+fn new_upload(owner: UserId, name: &str, expires_at: i64) -> NewUpload {
+    NewUpload {
+        name: format!("chat-images/{name}"),
+        owner,
+        mimetype: "image/png".to_owned(),
+        limit_bytes: 5_000_000_000,
+        expires_at: at(expires_at),
+    }
+}
+
+fn file(object: &str) -> UploadedFile {
+    UploadedFile { object: object.to_owned(), mimetype: "image/gif".to_owned(), size_bytes: 4_000_000_000, put_at: at(1) }
+}
+
+async fn an_upload_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let new = new_upload(ann.id, "a", 10);
+    let NewUpload { name, owner, mimetype, limit_bytes, expires_at } = new.clone();
+    write(&store, async |tx| tx.insert_upload(new).await.unwrap()).await;
+    let expected = Upload { name: name.clone(), owner, mimetype, limit_bytes, expires_at, file: None };
+    assert_eq!(store.upload(&name).await.unwrap(), Some(expected));
+    assert_eq!(store.upload("chat-images/b").await.unwrap(), None);
+    for (owner, name, why) in [(ann.id, "a", "a name is given once"), (UserId(1_000_000), "c", "an owner is somebody")] {
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.insert_upload(new_upload(owner, name, 20)).await.is_err(), "{why}");
+    }
+}
+
+async fn one_file_is_put_and_no_second(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    write(&store, async |tx| {
+        tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap();
+        assert!(tx.put_upload("chat-images/a", file("one")).await.unwrap());
+        assert!(!tx.put_upload("chat-images/a", file("two")).await.unwrap());
+        assert!(!tx.put_upload("chat-images/unknown", file("three")).await.unwrap());
+    })
+    .await;
+    write(&store, async |tx| assert!(!tx.put_upload("chat-images/a", file("four")).await.unwrap())).await;
+    assert_eq!(store.upload("chat-images/a").await.unwrap().unwrap().file, Some(file("one")));
+}
+
+async fn of_two_who_put_at_once_one_is_told_no(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    write(&store, async |tx| tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap()).await;
+    let put = |object: &'static str| {
+        let store = &store;
+        async move { write(store, async |tx| tx.put_upload("chat-images/a", file(object)).await.unwrap()).await }
+    };
+    let (one, two) = tokio::join!(put("one"), put("two"));
+    assert_ne!(one, two);
+    let won = if one { "one" } else { "two" };
+    assert_eq!(store.upload("chat-images/a").await.unwrap().unwrap().file, Some(file(won)));
+}
+
+async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    write(&store, async |tx| {
+        for (name, expires_at) in [("d", 4), ("b", 2), ("a", 1), ("kept", 1), ("c", 3)] {
+            tx.insert_upload(new_upload(ann.id, name, expires_at)).await.unwrap();
+        }
+        assert!(tx.put_upload("chat-images/b", file("b")).await.unwrap());
+    })
+    .await;
+    let keep = ["kept", "unknown", "kept"].map(|name| format!("chat-images/{name}"));
+    write(&store, async |tx| tx.keep_uploads(&keep).await.unwrap()).await;
+    write(&store, async |tx| tx.keep_uploads(&keep[..1]).await.unwrap()).await;
+    write(&store, async |tx| tx.keep_uploads(&[]).await.unwrap()).await;
+    let expire = async |limit| {
+        let mut expired = store.expire_uploads(at(4), limit).await.unwrap();
+        expired.sort_by(|a, b| a.name.cmp(&b.name));
+        expired.into_iter().map(|upload| (upload.name, upload.file.map(|file| file.object))).collect::<Vec<_>>()
+    };
+    let named = |name: &str, object: Option<&str>| (format!("chat-images/{name}"), object.map(str::to_owned));
+    assert_eq!(expire(2).await, [named("a", None), named("b", Some("b"))], "the oldest first, with what was put");
+    assert_eq!(expire(2).await, [named("c", None)], "what expires at that very time has not expired before it");
+    assert_eq!(expire(2).await, []);
+    assert_eq!(store.upload("chat-images/a").await.unwrap(), None);
+    assert!(store.upload("chat-images/kept").await.unwrap().is_some());
+    assert!(store.upload("chat-images/d").await.unwrap().is_some());
+}
+
+async fn an_upload_that_was_not_committed_is_none(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap();
+    drop(tx);
+    assert_eq!(store.upload("chat-images/a").await.unwrap(), None);
+    assert_eq!(store.expire_uploads(at(100), 10).await.unwrap(), []);
+}

@@ -1,0 +1,106 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use s3s::{
+    S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::SimpleAuth,
+    s3_error,
+    service::S3ServiceBuilder,
+};
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::server::ServerBuilder;
+
+const NAME: &str = "bucket";
+const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// An S3 server with one bucket. It checks signatures and until when they are good; anybody may read objects.
+pub struct Bucket {
+    directory: TempDir,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+/// A bucket policy as it is usual for files that pages show. A bucket that is not there lets nobody do anything.
+struct PublicRead(PathBuf);
+
+#[async_trait::async_trait]
+impl S3Access for PublicRead {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if !self.0.exists() {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let reads = ["GetObject", "HeadObject"].contains(&context.s3_op().name());
+        if reads || context.credentials().is_some() { Ok(()) } else { Err(s3_error!(AccessDenied)) }
+    }
+}
+
+impl Bucket {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        std::fs::create_dir(directory.path().join(NAME)).expect("a bucket is a directory");
+        let mut service = S3ServiceBuilder::new(FileSystem::new(directory.path()).expect("the directory is there"));
+        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        service.set_access(PublicRead(directory.path().join(NAME)));
+        let service = service.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it listens");
+        let serving = tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.expect("connections can be accepted");
+                let service = service.clone();
+                // How a connection ends is the client's affair.
+                tokio::spawn(
+                    async move { drop(http1::Builder::new().serve_connection(TokioIo::new(connection), service).await) },
+                );
+            }
+        });
+        Self { directory, address, serving }
+    }
+
+    /// Lets a server keep its files here, below a prefix.
+    pub fn holds_the_files_of(&self, server: ServerBuilder) -> ServerBuilder {
+        server
+            .set("FILES", format!("s3://{NAME}/some/prefix"))
+            .env("AWS_ENDPOINT", format!("http://{}", self.address))
+            .env("AWS_REGION", "eu-central-1")
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+    }
+
+    /// Where the bucket is reached.
+    pub fn url(&self) -> String {
+        format!("http://{}/{NAME}", self.address)
+    }
+
+    /// The objects' files.
+    pub fn objects(&self) -> Vec<PathBuf> {
+        super::files_below(&self.path())
+    }
+
+    /// What is left of files in parts that were neither completed nor given up.
+    pub fn unfinished(&self) -> Vec<PathBuf> {
+        let is_part = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".upload"));
+        super::files_below(self.directory.path()).into_iter().filter(is_part).collect()
+    }
+
+    /// Deletes the bucket with all that is in it.
+    pub fn vanish(&self) {
+        std::fs::remove_dir_all(self.path()).expect("it was there");
+    }
+
+    /// No longer answers anybody.
+    pub async fn stop(&mut self) {
+        self.serving.abort();
+        assert!((&mut self.serving).await.is_err_and(|ended| ended.is_cancelled()), "it served until now");
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(NAME)
+    }
+}
