@@ -45,7 +45,6 @@ pub struct Blobs {
 }
 
 /// Where a client puts an object, and where anybody finds it, without us between.
-#[derive(Debug)]
 pub struct Addresses {
     /// Signed, and good for a while, with one content type.
     pub put: String,

@@ -44,8 +44,7 @@ pub struct Announced {
     pub mimetype: String,
 }
 
-/// Leave to put one file.
-#[derive(Debug)]
+/// Leave to put one file. Whoever has it may use it, so nothing prints it.
 pub struct Leave {
     /// A folder and a new name in it; nothing of the given file name but, perhaps, its extension.
     pub name: String,
@@ -53,7 +52,6 @@ pub struct Leave {
 }
 
 /// Where the file is put.
-#[derive(Debug)]
 pub enum Door {
     /// Here, with this permit.
     Ours(Permit),
