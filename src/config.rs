@@ -2,7 +2,11 @@
 
 mod uploads;
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
@@ -29,8 +33,9 @@ pub struct Config {
     pub demo: bool,
     /// How clients reach this server; empty means `http://` and what it listens on.
     pub base_url: String,
-    /// How nodes tell each other that there is news: `local` for one node alone.
+    /// How nodes tell each other that there is news: `local` for one node alone, `postgres`, `nats://...`.
     pub bus: Bus,
+    pub nats: Nats,
     /// Where files are kept: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means a directory beside a
     /// database, and one that goes away with the program for a store in memory.
     pub files: String,
@@ -62,10 +67,38 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// How nodes tell each other that there is news.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Bus {
     Local,
+    Postgres,
+    /// The addresses of servers, which may hold passwords.
+    Nats(Secret),
+}
+
+impl TryFrom<String> for Bus {
+    type Error = &'static str;
+
+    fn try_from(bus: String) -> Result<Self, Self::Error> {
+        match bus.as_str() {
+            "local" => Ok(Self::Local),
+            "postgres" => Ok(Self::Postgres),
+            nats if nats.starts_with("nats://") || nats.starts_with("tls://") => Ok(Self::Nats(Secret(bus))),
+            _ => Err("bus must be local, postgres, nats://... or tls://..."),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Under which the nodes of one workspace tell each other.
+    pub subject: String,
+    /// A file with a user's JWT and key.
+    pub credentials: Option<PathBuf>,
+    /// A file with certificates of authorities to trust beside the well-known ones.
+    pub authorities: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -366,6 +399,7 @@ impl Config {
         Kept {
             log: Duration::from_secs(self.retention.log_seconds),
             unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
+            unnamed_uploads: Duration::from_secs(self.uploads.unnamed_seconds),
             sessions: self.session.lifetime(),
             every: Duration::from_secs(self.retention.every_seconds),
         }
@@ -375,6 +409,12 @@ impl Config {
         let storage = &self.storage.0;
         if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
             return Err("storage must be memory: or postgres://...".into());
+        }
+        if matches!(self.bus, Bus::Postgres) && storage == "memory:" {
+            return Err("bus cannot be postgres while storage is not".into());
+        }
+        if self.nats.subject.is_empty() || self.nats.subject.contains([' ', '*', '>']) {
+            return Err("nats.subject must be a subject without wildcards".into());
         }
         if self.database.is_empty() {
             return Err("database must not be empty".into());

@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use crate::{
     auth::{self, AttemptLimits, Auth, Tokens},
     blobs::Blobs,
-    chat::{Chat, Rules},
-    config::Config,
+    bus::{self, Bus},
+    chat::{Chat, Ground, Rules},
+    config::{self, Config},
     demo,
     dialects::{House, im_chat, messaging, odoo, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
@@ -68,8 +69,16 @@ pub async fn run(
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = open_tokens(&config, &services)?;
     let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
-    let chat =
-        Chat::start(Arc::clone(&storage), blobs, rules(&config), metrics.clone(), vec![observer], &services, &requests).await?;
+    let ground = Ground {
+        storage: Arc::clone(&storage),
+        blobs,
+        bus: open_bus(&config).await?,
+        observers: vec![observer],
+        metrics: metrics.clone(),
+        services: services.clone(),
+        requests: requests.clone(),
+    };
+    let chat = Chat::start(ground, rules(&config)).await?;
     let base_url = match config.base_url.trim_end_matches('/') {
         "" => format!("http://{address}"),
         given => given.to_owned(),
@@ -99,6 +108,24 @@ pub async fn run(
     storage.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The bell between nodes; none for one that is alone.
+async fn open_bus(config: &Config) -> Result<Option<Arc<dyn Bus>>, StartError> {
+    Ok(match &config.bus {
+        config::Bus::Local => None,
+        config::Bus::Postgres => Some(Arc::new(bus::Postgres::new(config.storage.0.clone()))),
+        config::Bus::Nats(address) => {
+            let options = bus::NatsOptions {
+                url: address.0.clone(),
+                subject: config.nats.subject.clone(),
+                credentials: config.nats.credentials.clone(),
+                authorities: config.nats.authorities.clone(),
+            };
+            let nats = bus::Nats::open(&options).await.map_err(|error| format!("bus: {}", telemetry::chain(error.as_ref())))?;
+            Some(Arc::new(nats))
+        }
+    })
 }
 
 fn rules(config: &Config) -> Rules {
@@ -163,7 +190,16 @@ pub async fn openapi() -> Result<String, StartError> {
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
-    let chat = Chat::start(Arc::clone(&storage), blobs, rules(&config), metrics.clone(), Vec::new(), &idle, &idle).await?;
+    let ground = Ground {
+        storage: Arc::clone(&storage),
+        blobs,
+        bus: None,
+        observers: Vec::new(),
+        metrics: metrics.clone(),
+        services: idle.clone(),
+        requests: idle.clone(),
+    };
+    let chat = Chat::start(ground, rules(&config)).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
     let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };

@@ -33,7 +33,12 @@ const RULES: &[Rule] = &[
     Rule {
         says: "backends are named where the parts are opened, and nowhere else",
         part: |file| file.starts_with("src/") && !is_server(file),
-        never: &["storage::memory", "storage::postgres", "sqlx"],
+        never: &["storage::memory", "storage::postgres", "bus::Postgres", "bus::Nats"],
+    },
+    Rule {
+        says: "only the bell over PostgreSQL speaks to it beside the storage",
+        part: |file| file.starts_with("src/") && file != "src/bus/postgres.rs",
+        never: &["sqlx"],
     },
     Rule {
         says: "the doorkeeper and the files know no dialect",

@@ -13,8 +13,7 @@ use std::{
 };
 
 use storage::{
-    Event, Fact, PartnerId, PasswordHash, Presence, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
-    UserId,
+    Event, Fact, PartnerId, PasswordHash, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange, UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -138,7 +137,6 @@ impl Auth {
     ) -> (Self, Observer) {
         let sessions = Arc::new(Sessions::new(session_lifetime));
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
-        token::keep(Arc::clone(&storage), lifecycle);
         let lives = Lives::default();
         let observed = lives.clone();
         let observer = Box::new(move |event: &Event| match &event.fact {
@@ -187,7 +185,7 @@ impl Auth {
         }
         tx.commit().await?;
         // A login is a sign of life, and ends what the user had set itself to.
-        self.0.storage.set_presence(Presence { partner, set: None, last_seen: now }).await?;
+        self.0.storage.set_presence(partner, None, now).await?;
         let login = Arc::new(Login::new(Caller::living(user, life), key, now, None));
         self.0.sessions.remember(Arc::clone(&login));
         Ok((id, login))

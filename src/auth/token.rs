@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 pub use claims::Names;
 pub(super) use claims::Subject;
-pub(super) use issue::keep;
 pub use issue::{Issued, Token};
 
 use super::{Auth, Caller, Error, Result, lives::Grant};

@@ -114,6 +114,11 @@ impl<S> Link<S> {
         (Self { outbox: Some(sender), connected: Arc::clone(&connected) }, Outbox { bus, words, connected, metrics })
     }
 
+    /// Whether there is nobody to tell.
+    pub fn is_alone(&self) -> bool {
+        self.outbox.is_none()
+    }
+
     /// Tells the other nodes, soon and at most once. Never waits; while too much waits to be told, it is not told.
     pub fn say(&self, word: Word<S>) {
         if let Some(outbox) = &self.outbox {

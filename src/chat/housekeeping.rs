@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use futures_util::future::BoxFuture;
-use storage::{Storage, Timestamp};
+use storage::{Storage, Timestamp, Upload};
 
 use super::{Chat, Result};
 use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
@@ -16,6 +16,8 @@ pub struct Retention {
     pub log: Duration,
     /// Files that were uploaded and never sent.
     pub unsent_attachments: Duration,
+    /// Uploads that no message names, after the time for them is over.
+    pub unnamed_uploads: Duration,
     /// Sessions, after their last use.
     pub sessions: Duration,
     /// How often it is looked for what is old enough.
@@ -65,6 +67,27 @@ const JOBS: &[Job] = &[
                 Ok(gone)
             })
         },
+    },
+    Job {
+        what: "expire_uploads",
+        kept: |retention| retention.unnamed_uploads,
+        step: |storage, blobs, before, most| {
+            Box::pin(async move {
+                let uploads = storage.expire_uploads(before, most).await?;
+                let gone = uploads.len() as u64;
+                for Upload { name, file, .. } in uploads {
+                    // What was put without us, if anything was, is called as the upload is.
+                    blobs.delete(&file.map_or(name, |file| file.object)).await;
+                }
+                Ok(gone)
+            })
+        },
+    },
+    Job {
+        what: "expire_refresh_tokens",
+        // They say by themselves until when they are good.
+        kept: |_| Duration::ZERO,
+        step: |storage, _, before, most| storage.expire_refresh_tokens(before, most),
     },
 ];
 

@@ -13,7 +13,10 @@ use storage::{Event, Fact, Message, MessageId, PartnerId, Position, Scope, Times
 use tokio::sync::Notify;
 
 use super::signals::{Audience, Recently, Signal, SignalMark, Signalled};
-use crate::clock;
+use crate::{
+    bus::{Link, Word},
+    clock,
+};
 
 /// An event as this node remembers it: with whom it concerns.
 #[derive(Debug)]
@@ -65,6 +68,7 @@ pub struct Hub {
     capacity: usize,
     /// Of which messages it was signalled that they were delivered.
     delivered: Cache<MessageId, ()>,
+    link: Link<Signal>,
 }
 
 struct Inner {
@@ -139,10 +143,10 @@ pub(super) enum Recent {
 
 impl Hub {
     /// A hub that starts at `head` and remembers `capacity` events.
-    pub fn new(head: Position, capacity: usize) -> Self {
+    pub(super) fn new(head: Position, capacity: usize, link: Link<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
         let inner = Inner { ring: VecDeque::new(), head, signals: Recently::default(), listeners, hearers };
-        Self { inner: Mutex::new(inner), capacity, delivered: Cache::new(DELIVERED) }
+        Self { inner: Mutex::new(inner), capacity, delivered: Cache::new(DELIVERED), link }
     }
 
     /// The newest event that listeners were told of.
@@ -224,15 +228,23 @@ impl Hub {
     pub(super) fn handed(&self, message: &Message, reader: PartnerId) {
         let scope = Scope::Conversation(message.conversation);
         if message.author.partner == reader
-            || !self.inner.lock().hearers.contains_key(&scope)
-            || self.delivered.get(&message.id).is_some()
+            || (self.link.is_alone() && !self.inner.lock().hearers.contains_key(&scope))
+            || !self.is_news(message.id)
         {
             return;
         }
-        self.delivered.insert(message.id, ());
         let (conversation, author) = (message.conversation, message.author.partner);
         let signal = Signal::Delivered { conversation, message: message.id, author, at: clock::now() };
+        self.link.say(Word::Signal(signal.clone()));
         self.signal(signal, Audience { conversation: Some(conversation), partners: Arc::from([]) });
+    }
+
+    /// Whether this is the first that this node hears of the message being delivered.
+    pub(super) fn is_news(&self, delivered: MessageId) -> bool {
+        self.delivered.get(&delivered).is_none() && {
+            self.delivered.insert(delivered, ());
+            true
+        }
     }
 
     /// Tells a signal to those whom it concerns and who care for signals, and remembers it for those who come back.

@@ -13,6 +13,7 @@ mod housekeeping;
 mod hub;
 mod meetings;
 mod messages;
+mod others;
 mod people;
 mod pictures;
 mod places;
@@ -48,7 +49,13 @@ pub use tail::Observer;
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
-use crate::{auth::Caller, blobs::Blobs, lifecycle::Lifecycle, metrics::Metrics};
+use crate::{
+    auth::Caller,
+    blobs::Blobs,
+    bus::{Bus as Bell, Link},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+};
 use hub::Start;
 
 /// What the service may be told to do differently.
@@ -67,6 +74,21 @@ pub struct Rules {
     pub recent_events: usize,
 }
 
+/// What the service stands on.
+pub struct Ground {
+    pub storage: Arc<dyn Storage>,
+    pub blobs: Blobs,
+    /// `None` for a node that is alone.
+    pub bus: Option<Arc<dyn Bell>>,
+    /// They see every event of the log from now on.
+    pub observers: Vec<Observer>,
+    pub metrics: Metrics,
+    /// To which the service's tasks belong.
+    pub services: Lifecycle,
+    /// Polls end when they stop.
+    pub requests: Lifecycle,
+}
+
 /// The service. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Chat(Arc<Parts>);
@@ -78,6 +100,7 @@ struct Parts {
     audiences: Arc<audiences::Audiences>,
     addresses: addresses::Addresses,
     announce: tail::Announce,
+    link: Link<Signal>,
     writer: writer::Writer,
     lives: presence::Lives,
     typing: typing::Typing,
@@ -89,22 +112,17 @@ struct Parts {
 }
 
 impl Chat {
-    /// Starts the service. Its tasks belong to `services`; polls end when `requests` stop. `observers` see every event of
-    /// the log from now on.
-    pub async fn start(
-        storage: Arc<dyn Storage>,
-        blobs: Blobs,
-        rules: Rules,
-        metrics: Metrics,
-        observers: Vec<Observer>,
-        services: &Lifecycle,
-        requests: &Lifecycle,
-    ) -> storage::Result<Self> {
+    pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
+        let Ground { storage, blobs, bus, observers, metrics, services, requests } = ground;
+        let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
-        let hub = Arc::new(Hub::new(head, rules.recent_events));
+        let (link, outbox) = bus.map(|bus| Link::new(bus, metrics.clone())).unzip();
+        let link = link.unwrap_or_else(Link::alone);
+        let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
-        let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
+        let announce =
+            tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
             storage,
@@ -113,6 +131,7 @@ impl Chat {
             audiences,
             addresses: addresses::Addresses::default(),
             announce,
+            link,
             writer,
             lives: presence::Lives::default(),
             typing: typing::Typing::default(),
@@ -120,8 +139,11 @@ impl Chat {
             waiting: Mutex::default(),
             rules,
             metrics,
-            requests: requests.clone(),
+            requests,
         }));
+        if let Some(outbox) = outbox {
+            chat.hear_others(outbox, services);
+        }
         chat.watch_presence(services);
         chat.watch_typing(services);
         chat.keep_house(services);
@@ -143,6 +165,11 @@ impl Chat {
     /// The newest event that this node has told.
     pub fn position(&self) -> Position {
         self.0.hub.head()
+    }
+
+    /// Whether other nodes can be heard, if there may be any.
+    pub fn hears_others(&self) -> bool {
+        self.0.link.is_connected()
     }
 
     /// How many sends wait for the next commit.

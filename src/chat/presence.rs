@@ -5,19 +5,23 @@ use std::{
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
-use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+use storage::{PartnerId, Person, Presence, SetStatus, Sign, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Chat, Error, Result, Signal, signals::Audience};
+use super::{Chat, Error, Result, Signal};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
-/// How often "last seen" is brought to the store, and whoever has gone is noticed.
+/// How often signs of life are brought to the store, and whoever has gone is noticed.
 const TICK: Duration = Duration::from_secs(5);
+/// How many partners one statement tells the store of.
+const FLUSHED: usize = 1_000;
 /// At most so often are others told who has come, so that many who come at once are told of together.
 const GATHER: Duration = Duration::from_millis(250);
 
 /// Whether a partner can be expected to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     Online,
     Away,
@@ -59,8 +63,10 @@ struct Life {
     sockets: usize,
     /// When the person itself last did something, where its client says so.
     active: Option<Timestamp>,
-    /// Not yet in the store.
+    /// There were signs of life since the store was last told.
     dirty: bool,
+    /// Until when, as the store was last told, the signs of life last; and from when on the partner is away.
+    stored: (Option<Timestamp>, Option<Timestamp>),
     /// What others were last told.
     told: Status,
     /// Whether what was told may be wrong in a way that the signs of life do not show.
@@ -69,7 +75,16 @@ struct Life {
 
 impl Default for Life {
     fn default() -> Self {
-        Self { request: None, poll: None, sockets: 0, active: None, dirty: false, told: Status::Offline, doubtful: false }
+        Self {
+            request: None,
+            poll: None,
+            sockets: 0,
+            active: None,
+            dirty: false,
+            stored: (None, None),
+            told: Status::Offline,
+            doubtful: false,
+        }
     }
 }
 
@@ -78,9 +93,34 @@ impl Life {
         if self.sockets > 0 { Some(now) } else { self.request.max(self.poll) }
     }
 
-    /// Whether it says no more than the store does, which does not know one sign of life from another.
+    /// Until when the signs of life last, if none follows. An open socket is one, again and again.
+    fn there_until(&self, rules: &PresenceRules, now: Timestamp) -> Option<Timestamp> {
+        let socket = (self.sockets > 0).then_some(now);
+        let (request, poll) =
+            (self.request.map(|at| at + delta(rules.request)), self.poll.max(socket).map(|at| at + delta(rules.poll)));
+        request.max(poll)
+    }
+
+    fn idle_from(&self, rules: &PresenceRules) -> Option<Timestamp> {
+        self.active.map(|at| at + delta(rules.active))
+    }
+
+    /// Whether it says no more than the store does.
     fn is_over(&self, rules: &PresenceRules, now: Timestamp) -> bool {
-        self.last_seen(now).is_none_or(|seen| now - seen > delta(rules.request.max(rules.poll)))
+        self.there_until(rules, now).is_none_or(|until| until < now)
+    }
+
+    /// What the store is to be told, if it is time: not at every sign of life, but before what it knows runs out, and when
+    /// there will be no more.
+    fn due(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, all: bool) -> Option<Sign> {
+        let (there_until, idle_from) = (self.there_until(rules, now)?, self.idle_from(rules));
+        let slack = delta(rules.poll / 2);
+        let (stored_until, stored_idle) = self.stored;
+        let runs_out = stored_until.is_none_or(|stored| there_until - stored > slack);
+        let turned = idle_from.is_some_and(|idle| stored_idle.is_none_or(|stored| idle - stored > slack));
+        let wanted = self.sockets > 0 || self.dirty;
+        let due = wanted && (runs_out || turned || (self.dirty && (all || there_until < now)));
+        due.then(|| Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from })
     }
 
     /// What the signs of life say by themselves.
@@ -134,12 +174,12 @@ impl Chat {
             let mut tick = tokio::time::interval(TICK);
             loop {
                 let stopping = tokio::select! {
-                    _ = tick.tick() => { chat.flush_presence().await; false }
+                    _ = tick.tick() => { chat.flush_presence(false).await; false }
                     () = chat.0.lives.news.notified() => false,
                     () = stop.stopping() => true,
                 };
                 if stopping {
-                    return chat.flush_presence().await;
+                    return chat.flush_presence(true).await;
                 }
                 chat.tell_presence().await;
                 tokio::time::sleep(GATHER).await;
@@ -201,8 +241,7 @@ impl Chat {
             Status::Away => Some(SetStatus::Away),
             Status::Offline => Some(SetStatus::Offline),
         };
-        let presence = Presence { partner: caller.partner, set, last_seen: clock::now() };
-        self.visit("set_presence", self.0.storage.set_presence(presence)).await?;
+        self.visit("set_presence", self.0.storage.set_presence(caller.partner, set, clock::now())).await?;
         self.lives(caller.partner, clock::now(), |life| life.doubtful = true);
         Ok(())
     }
@@ -228,9 +267,12 @@ impl Chat {
         let here = life.map_or(Status::Offline, |life| life.status(rules, now));
         let seen_here = life.and_then(|life| life.last_seen(now));
         let seen_elsewhere = stored.map(|stored| stored.last_seen);
-        // What this node knows is newer than what it has stored itself.
-        let elsewhere = Life { request: seen_elsewhere.filter(|seen| Some(*seen) > seen_here), ..Life::default() };
-        let signs = if here == Status::Offline { elsewhere.status(rules, now) } else { here };
+        let signs = match (here, stored) {
+            (Status::Offline, Some(stored)) if stored.there_until.is_some_and(|until| until >= now) => {
+                if stored.idle_from.is_some_and(|idle| idle < now) { Status::Away } else { Status::Online }
+            }
+            _ => here,
+        };
         let status = match stored.and_then(|stored| stored.set) {
             Some(SetStatus::Away) => Status::Away,
             Some(SetStatus::Offline) => Status::Offline,
@@ -272,48 +314,48 @@ impl Chat {
                 }
                 status
             };
-            self.signal_presence(partner, status).await;
+            self.signal(Signal::Presence { partner, status }).await;
         }
     }
 
-    async fn signal_presence(&self, partner: PartnerId, status: Status) {
-        match self.acquainted_with(partner).await {
-            Ok(partners) => {
-                let partners = partners.into_iter().collect::<Vec<_>>().into();
-                self.0.hub.signal(Signal::Presence { partner, status }, Audience { conversation: None, partners });
-            }
-            Err(error) => tracing::debug!(error = %telemetry::chain(&error), "presence could not be told"),
-        }
+    /// Another node says how a partner is. If it is here as well, this node looks for itself.
+    pub(super) fn doubt_presence(&self, partner: PartnerId) -> bool {
+        let mut lives = self.0.lives.lives.lock();
+        let Some(life) = lives.get_mut(&partner) else { return false };
+        life.doubtful = true;
+        self.0.lives.news.notify_one();
+        true
     }
 
     /// Who is told whether the partner is there: itself, everybody who shares a conversation with it, and everybody in
     /// whose address book it is.
-    async fn acquainted_with(&self, partner: PartnerId) -> Result<BTreeSet<PartnerId>> {
+    pub(super) async fn acquainted_with(&self, partner: PartnerId) -> Result<BTreeSet<PartnerId>> {
         let contacts = self.visit("contacts", self.0.storage.contacts(partner)).await?;
         let owners = self.visit("known_by", self.0.storage.known_by(partner)).await?;
         Ok(contacts.into_iter().chain(owners).chain([partner]).collect())
     }
 
-    async fn flush_presence(&self) {
-        let now = clock::now();
-        let seen: Vec<_> = {
+    /// Brings signs of life to the store: those that it is time for, or all.
+    async fn flush_presence(&self, all: bool) {
+        let (now, rules) = (clock::now(), &self.0.rules.presence);
+        let signs: Vec<_> = {
             let mut lives = self.0.lives.lives.lock();
-            let dirty = lives.iter_mut().filter(|(_, life)| life.dirty || life.sockets > 0);
-            dirty
-                .filter_map(|(partner, life)| {
-                    life.dirty = false;
-                    Some((*partner, life.last_seen(now)?))
-                })
-                .collect()
+            let due = |(partner, life): (&PartnerId, &mut Life)| {
+                let sign = life.due(*partner, rules, now, all)?;
+                life.dirty = false;
+                life.stored = (Some(sign.there_until), sign.idle_from);
+                Some(sign)
+            };
+            lives.iter_mut().filter_map(due).collect()
         };
-        if seen.is_empty() {
-            return;
-        }
-        if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(&seen)).await {
-            tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
-            let mut lives = self.0.lives.lives.lock();
-            for (partner, _) in seen {
-                lives.entry(partner).or_default().dirty = true;
+        for signs in signs.chunks(FLUSHED) {
+            if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await {
+                tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
+                let mut lives = self.0.lives.lives.lock();
+                for sign in signs {
+                    let life = lives.entry(sign.partner).or_default();
+                    (life.dirty, life.stored) = (true, (None, None));
+                }
             }
         }
     }

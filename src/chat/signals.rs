@@ -1,13 +1,15 @@
 use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
 
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 use storage::{ConversationId, MessageId, PartnerId, Position, Scope, Timestamp};
 
 use super::{Chat, Result, Status};
-use crate::clock;
+use crate::{bus::Word, clock, telemetry};
 
 /// Something worth knowing now and not later. It may be lost, and is in no log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Somebody began or ceased to type.
     Typing {
@@ -24,7 +26,7 @@ pub enum Signal {
 }
 
 /// A message that says no more than that its author is typing: it is told, and kept nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypingPost {
     /// Like a message's, and no message's.
     pub id: MessageId,
@@ -121,10 +123,31 @@ impl Recently {
 }
 
 impl Chat {
-    /// Tells everybody who listens to a conversation, by itself or among all of its own.
-    pub(super) async fn signal_conversation(&self, conversation: ConversationId, signal: Signal) -> Result<()> {
-        let partners = self.visit("members_at", self.0.audiences.of(conversation)).await?;
-        self.0.hub.signal(signal, Audience { conversation: Some(conversation), partners });
-        Ok(())
+    /// Tells a signal to those whom it concerns, on this node and on the others. It is worth no error to anybody.
+    pub(super) async fn signal(&self, signal: Signal) {
+        self.0.link.say(Word::Signal(signal.clone()));
+        self.signal_here(signal).await;
+    }
+
+    /// Tells a signal to those whom it concerns on this node.
+    pub(super) async fn signal_here(&self, signal: Signal) {
+        match self.audience(&signal).await {
+            Ok(audience) => self.0.hub.signal(signal, audience),
+            Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
+        }
+    }
+
+    async fn audience(&self, signal: &Signal) -> Result<Audience> {
+        Ok(match signal {
+            Signal::Typing { conversation, .. } => {
+                let partners = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
+                Audience { conversation: Some(*conversation), partners }
+            }
+            Signal::Delivered { conversation, .. } => Audience { conversation: Some(*conversation), partners: Arc::from([]) },
+            Signal::Presence { partner, .. } => {
+                let partners = self.acquainted_with(*partner).await?.into_iter().collect::<Vec<_>>().into();
+                Audience { conversation: None, partners }
+            }
+        })
     }
 }

@@ -6,8 +6,11 @@ use std::{sync::Arc, time::Duration};
 use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{audiences::Audiences, hub::Hub};
-use crate::lifecycle::Lifecycle;
+use super::{audiences::Audiences, hub::Hub, signals::Signal};
+use crate::{
+    bus::{Link, Word},
+    lifecycle::Lifecycle,
+};
 
 /// How long an event of another node can go unnoticed if its announcement is lost.
 const SAFETY_NET: Duration = Duration::from_secs(1);
@@ -32,6 +35,11 @@ struct Commit {
 }
 
 impl Announce {
+    /// Has the tail look for what other nodes have added to the log.
+    pub(super) fn look(&self) {
+        self.look.notify_one();
+    }
+
     /// Tells the tail what a transaction of this node has added to the log, and returns once whoever listens or asks on
     /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
     /// meanwhile, it returns as well; the tail catches up later.
@@ -54,11 +62,12 @@ pub(super) fn start(
     hub: Arc<Hub>,
     audiences: Arc<Audiences>,
     observers: Vec<Observer>,
+    link: Link<Signal>,
     lifecycle: &Lifecycle,
 ) -> Announce {
     let (commits, committed) = mpsc::channel(1_024);
     let look = Arc::new(Notify::new());
-    let tail = Tail { storage, hub, observers, audiences, committed, look: Arc::clone(&look) };
+    let tail = Tail { storage, hub, observers, audiences, link, committed, look: Arc::clone(&look) };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     Announce { commits, look }
 }
@@ -68,6 +77,7 @@ struct Tail {
     hub: Arc<Hub>,
     observers: Vec<Observer>,
     audiences: Arc<Audiences>,
+    link: Link<Signal>,
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
 }
@@ -98,8 +108,16 @@ impl Tail {
     async fn follow(&mut self, events: Vec<Event>) -> storage::Result<()> {
         let head = self.hub.head();
         match (events.first(), events.last()) {
-            (Some(first), _) if first.position.0 == head.0 + 1 => self.tell(events).await,
-            (_, Some(last)) if last.position > head => self.catch_up().await,
+            (Some(first), Some(last)) if first.position.0 == head.0 + 1 => {
+                let grown = last.position;
+                self.tell(events).await?;
+                self.link.say(Word::LogGrew(grown));
+                Ok(())
+            }
+            (_, Some(last)) if last.position > head => {
+                self.link.say(Word::LogGrew(last.position));
+                self.catch_up().await
+            }
             _ => Ok(()),
         }
     }

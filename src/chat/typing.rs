@@ -5,7 +5,7 @@ use storage::{ConversationId, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
 use super::{Chat, Result, Signal, TypingPost, storable};
-use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
+use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
 const RUNS_OUT: Duration = Duration::from_secs(10);
@@ -78,7 +78,8 @@ impl Chat {
                     () = stop.stopping() => return,
                 }
                 for (conversation, partner) in chat.0.typing.ran_out() {
-                    chat.signal_typing(conversation, partner, false, None).await;
+                    // Every node notices by itself.
+                    chat.signal_here(ended(conversation, partner)).await;
                 }
             }
         });
@@ -89,7 +90,7 @@ impl Chat {
         self.conversation(caller, conversation).await?;
         self.acts(caller);
         if self.0.typing.start(conversation, caller.partner) {
-            self.signal_typing(conversation, caller.partner, true, None).await;
+            self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: None }).await;
         }
         Ok(())
     }
@@ -102,7 +103,7 @@ impl Chat {
         let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
         self.0.typing.start(conversation, caller.partner);
         let post = TypingPost { id, body, at: clock::now() };
-        self.signal_typing(conversation, caller.partner, true, Some(post)).await;
+        self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: Some(post) }).await;
         Ok(id)
     }
 
@@ -116,15 +117,16 @@ impl Chat {
     /// Shows somebody who may have typed as not typing.
     pub(super) async fn typing_stopped(&self, conversation: ConversationId, partner: PartnerId) {
         if self.0.typing.stop(conversation, partner) {
-            self.signal_typing(conversation, partner, false, None).await;
+            self.signal(ended(conversation, partner)).await;
         }
     }
 
-    async fn signal_typing(&self, conversation: ConversationId, partner: PartnerId, typing: bool, post: Option<TypingPost>) {
-        let signal = Signal::Typing { conversation, partner, typing, post };
-        if let Err(error) = self.signal_conversation(conversation, signal).await {
-            // Who types is worth no error to anybody.
-            tracing::debug!(error = %telemetry::chain(&error), "typing could not be signalled");
+    /// Another node says who types, or does no longer.
+    pub(super) fn typing_elsewhere(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
+        if typing {
+            self.0.typing.start(conversation, partner);
+        } else {
+            self.0.typing.stop(conversation, partner);
         }
     }
 
@@ -138,4 +140,8 @@ impl Chat {
         let people = self.visit("people", self.0.storage.people(&typists)).await?;
         Ok(typists.iter().filter_map(|id| people.iter().find(|person| person.partner.id == *id)).cloned().collect())
     }
+}
+
+fn ended(conversation: ConversationId, partner: PartnerId) -> Signal {
+    Signal::Typing { conversation, partner, typing: false, post: None }
 }

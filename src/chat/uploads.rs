@@ -6,7 +6,7 @@ mod permit;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta};
+use chrono::DateTime;
 use futures_util::Stream;
 use storage::{NewUpload, Upload, UploadedFile};
 use uuid::Uuid;
@@ -32,8 +32,6 @@ pub struct UploadRules {
     pub bytes: u64,
     /// For how long a file may be put.
     pub lifetime: Duration,
-    /// For how long after that a file stays which no message names.
-    pub unnamed: Duration,
 }
 
 /// What somebody wants to upload, as announced.
@@ -158,19 +156,6 @@ impl Chat {
         let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
         let bytes = self.0.blobs.get(&file.object).await?;
         Ok(Shown { inline: is_harmless(&file.mimetype), mimetype: file.mimetype, size_bytes: file.size_bytes, bytes })
-    }
-
-    /// Forgets at most `limit` uploads whose time is over and that no message names, with their bytes, and says how many.
-    pub async fn expire_uploads(&self, limit: usize) -> Result<usize> {
-        let unnamed = TimeDelta::from_std(self.0.rules.uploads.unnamed).unwrap_or(TimeDelta::MAX);
-        let before = clock::now().checked_sub_signed(unnamed).unwrap_or(DateTime::UNIX_EPOCH);
-        let expired = self.visit("expire_uploads", self.0.storage.expire_uploads(before, limit)).await?;
-        let count = expired.len();
-        for Upload { name, file, .. } in expired {
-            // What was put without us, if anything was, is called as the upload is.
-            self.0.blobs.delete(&file.map_or(name, |file| file.object)).await;
-        }
-        Ok(count)
     }
 
     async fn upload(&self, name: &str) -> Result<Option<Upload>> {

@@ -22,12 +22,7 @@ pub struct Uploads {
 
 impl Uploads {
     pub fn rules(&self) -> UploadRules {
-        UploadRules {
-            kinds: self.types.clone(),
-            bytes: self.bytes,
-            lifetime: Duration::from_secs(self.lifetime_seconds),
-            unnamed: Duration::from_secs(self.unnamed_seconds),
-        }
+        UploadRules { kinds: self.types.clone(), bytes: self.bytes, lifetime: Duration::from_secs(self.lifetime_seconds) }
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

@@ -72,13 +72,14 @@ impl Operation {
         Json(Health { status: "pass".into(), reason: None })
     }
 
-    /// Whether the store can be reached
+    /// Whether the store and the bus can be reached
     #[oai(path = "/readyz", method = "get", operation_id = "readyz")]
     async fn readyz(&self) -> Readiness {
         let reason = if self.requests.is_stopping() {
             Some("stopping")
         } else {
             match tokio::time::timeout(PATIENCE, self.storage.ping()).await {
+                Ok(Ok(())) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => {
                     tracing::debug!(error = %telemetry::chain(&error), "not ready");

@@ -33,7 +33,7 @@ pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, NewMessage, Page, Seen, WriteMessages};
 pub use pictures::{Pictures, WritePictures};
-pub use presence::{Presence, Presences, SetStatus};
+pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use uploads::{NewUpload, Upload, UploadedFile, Uploads, WriteUploads};

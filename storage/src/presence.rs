@@ -31,6 +31,19 @@ pub struct Presence {
     /// `None`: as its activity says.
     pub set: Option<SetStatus>,
     pub last_seen: Timestamp,
+    /// Until when its signs of life last, wherever they were given; `None` if there were none.
+    pub there_until: Option<Timestamp>,
+    /// From when on it has been doing nothing for so long that it is away; `None` if nobody can tell.
+    pub idle_from: Option<Timestamp>,
+}
+
+/// What one node knows of a partner's signs of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    pub partner: PartnerId,
+    pub last_seen: Timestamp,
+    pub there_until: Timestamp,
+    pub idle_from: Option<Timestamp>,
 }
 
 /// Presence is written outside transactions: what is lost with a node is a few seconds of "last seen".
@@ -38,8 +51,8 @@ pub struct Presence {
 pub trait Presences {
     /// Those of the partners that were ever seen, in no particular order.
     async fn presences(&self, partners: &[PartnerId]) -> Result<Vec<Presence>>;
-    /// Notes that partners, who must exist, were seen; the time never goes back, what they set stays.
-    async fn touch_presences(&self, seen: &[(PartnerId, Timestamp)]) -> Result<()>;
-    /// Notes what a partner, who must exist, has set, and that it was seen; the time never goes back.
-    async fn set_presence(&self, presence: Presence) -> Result<()>;
+    /// Notes signs of life of partners, who must exist; no time ever goes back, and what they set stays.
+    async fn touch_presences(&self, signs: &[Sign]) -> Result<()>;
+    /// Notes what a partner, who must exist, has set, and that it was seen at that time, which never goes back.
+    async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()>;
 }

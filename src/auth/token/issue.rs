@@ -1,4 +1,4 @@
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
@@ -13,14 +13,7 @@ use super::{
 use crate::{
     auth::{Auth, Error, Login, Result, secret},
     clock,
-    lifecycle::Lifecycle,
-    telemetry,
 };
-
-/// How often refresh tokens are looked for that have expired.
-const EXPIRE: Duration = Duration::from_secs(600);
-/// How many one step deletes.
-const EXPIRE_STEP: usize = 1_000;
 
 /// Something that lets in whoever holds it. Its `Debug` shows nothing.
 #[derive(Clone)]
@@ -161,27 +154,4 @@ impl Auth {
         tx.commit().await?;
         Ok(issued)
     }
-}
-
-/// Starts the task that deletes refresh tokens which have expired.
-pub(in crate::auth) fn keep(storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
-    let stop = lifecycle.clone();
-    lifecycle.spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(EXPIRE) => {}
-                () = stop.stopping() => return,
-            }
-            loop {
-                match storage.expire_refresh_tokens(clock::now(), EXPIRE_STEP).await {
-                    Ok(deleted) if deleted == EXPIRE_STEP as u64 => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(error = %telemetry::chain(&error), "expired refresh tokens could not be deleted");
-                        break;
-                    }
-                }
-            }
-        }
-    });
 }

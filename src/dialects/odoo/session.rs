@@ -50,6 +50,9 @@ impl SessionApi {
             }
             let (Some(login), Some(password)) = (login, password) else { return Err(Fault::access_denied().into()) };
             let entered = self.0.auth.log_in(&login, &password, from, presented.0.id()).await;
+            if let Ok((_, login)) = &entered {
+                self.0.chat.seen(login);
+            }
             let (id, login) = entered.map_err(|error| session::fault(&error))?;
             *given = Some(self.cookie(&id));
             Ok(SessionInfo::new(&self.0, &login, &id))

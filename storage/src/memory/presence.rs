@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::Memory;
-use crate::{PartnerId, Presence, Presences, Result, Timestamp};
+use crate::{PartnerId, Presence, Presences, Result, SetStatus, Sign, Timestamp};
 
 pub(super) type Table = OrdMap<PartnerId, Presence>;
 
@@ -16,24 +16,30 @@ impl Presences for Memory {
         Ok(found)
     }
 
-    async fn touch_presences(&self, seen: &[(PartnerId, Timestamp)]) -> Result<()> {
+    async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {
         let mut tx = self.draft().await?;
-        for (partner, at) in seen {
-            tx.draft.users.person(*partner)?;
-            let new = Presence { partner: *partner, set: None, last_seen: *at };
-            let presence = tx.draft.presences.entry(*partner).or_insert(new);
-            presence.last_seen = presence.last_seen.max(*at);
+        for sign in signs {
+            tx.draft.users.person(sign.partner)?;
+            let presence = tx.draft.presences.entry(sign.partner).or_insert_with(|| never_seen(sign.partner, sign.last_seen));
+            presence.last_seen = presence.last_seen.max(sign.last_seen);
+            presence.there_until = presence.there_until.max(Some(sign.there_until));
+            presence.idle_from = presence.idle_from.max(sign.idle_from);
         }
         tx.publish();
         Ok(())
     }
 
-    async fn set_presence(&self, presence: Presence) -> Result<()> {
+    async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()> {
         let mut tx = self.draft().await?;
-        tx.draft.users.person(presence.partner)?;
-        let stored = tx.draft.presences.entry(presence.partner).or_insert(presence);
-        *stored = Presence { last_seen: stored.last_seen.max(presence.last_seen), ..presence };
+        tx.draft.users.person(partner)?;
+        let presence = tx.draft.presences.entry(partner).or_insert_with(|| never_seen(partner, seen));
+        presence.set = set;
+        presence.last_seen = presence.last_seen.max(seen);
         tx.publish();
         Ok(())
     }
+}
+
+fn never_seen(partner: PartnerId, before: Timestamp) -> Presence {
+    Presence { partner, set: None, last_seen: before, there_until: None, idle_from: None }
 }

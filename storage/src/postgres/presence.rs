@@ -1,14 +1,19 @@
 use async_trait::async_trait;
 
 use super::{Postgres, get};
-use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Timestamp};
+use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Sign, Timestamp};
 
-const PRESENCES: &str = "SELECT partner_id, set_status, last_seen FROM presences WHERE partner_id = ANY ($1)";
+const PRESENCES: &str =
+    "SELECT partner_id, set_status, last_seen, there_until, idle_from FROM presences WHERE partner_id = ANY ($1)";
 /// In one order, since nodes touch the same partners at the same time.
-const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_seen)
-    SELECT t.partner_id, max(t.last_seen) FROM unnest($1::bigint[], $2::timestamptz[]) AS t(partner_id, last_seen)
+const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_seen, there_until, idle_from)
+    SELECT t.partner_id, max(t.last_seen), max(t.there_until), max(t.idle_from)
+    FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[])
+        AS t(partner_id, last_seen, there_until, idle_from)
     GROUP BY t.partner_id ORDER BY t.partner_id
-    ON CONFLICT (partner_id) DO UPDATE SET last_seen = greatest(known.last_seen, excluded.last_seen)";
+    ON CONFLICT (partner_id) DO UPDATE SET last_seen = greatest(known.last_seen, excluded.last_seen),
+        there_until = greatest(known.there_until, excluded.there_until),
+        idle_from = greatest(known.idle_from, excluded.idle_from)";
 const SET_PRESENCE: &str = "INSERT INTO presences AS known (partner_id, set_status, last_seen) VALUES ($1, $2, $3)
     ON CONFLICT (partner_id) DO UPDATE
     SET set_status = excluded.set_status, last_seen = greatest(known.last_seen, excluded.last_seen)";
@@ -27,22 +32,31 @@ impl Presences for Postgres {
                     Some(word) => Some(SetStatus::parse(word).ok_or_else(|| Error::Corrupt(format!("set_status is {word:?}")))?),
                     None => None,
                 };
-                Ok(Presence { partner: PartnerId(get(row, "partner_id")?), set, last_seen: get(row, "last_seen")? })
+                Ok(Presence {
+                    partner: PartnerId(get(row, "partner_id")?),
+                    set,
+                    last_seen: get(row, "last_seen")?,
+                    there_until: get(row, "there_until")?,
+                    idle_from: get(row, "idle_from")?,
+                })
             })
             .collect()
     }
 
-    async fn touch_presences(&self, seen: &[(PartnerId, Timestamp)]) -> Result<()> {
-        if seen.is_empty() {
+    async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {
+        if signs.is_empty() {
             return Ok(());
         }
-        let (partners, times): (Vec<i64>, Vec<Timestamp>) = seen.iter().map(|(partner, at)| (partner.0, *at)).unzip();
-        self.rows(sqlx::query(TOUCH_PRESENCES).bind(partners).bind(times)).await.map(drop)
+        let touch = sqlx::query(TOUCH_PRESENCES)
+            .bind(signs.iter().map(|sign| sign.partner.0).collect::<Vec<_>>())
+            .bind(signs.iter().map(|sign| sign.last_seen).collect::<Vec<_>>())
+            .bind(signs.iter().map(|sign| sign.there_until).collect::<Vec<_>>())
+            .bind(signs.iter().map(|sign| sign.idle_from).collect::<Vec<_>>());
+        self.rows(touch).await.map(drop)
     }
 
-    async fn set_presence(&self, presence: Presence) -> Result<()> {
-        let Presence { partner, set, last_seen } = presence;
-        let upsert = sqlx::query(SET_PRESENCE).bind(partner.0).bind(set.map(SetStatus::as_str)).bind(last_seen);
+    async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()> {
+        let upsert = sqlx::query(SET_PRESENCE).bind(partner.0).bind(set.map(SetStatus::as_str)).bind(seen);
         self.rows(upsert).await.map(drop)
     }
 }

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
-use storage::{PartnerId, Presence, SetStatus, Storage};
+use storage::{PartnerId, Presence, SetStatus, Sign, Storage};
 
 use crate::people::{at, new_partner, users, write};
 
 on_every_backend!(
     whoever_was_never_seen_is_absent,
     touches_keep_what_was_set,
+    each_sign_counts_for_itself,
     what_was_set_can_be_changed_and_unset,
     a_touch_beside_an_open_transaction_is_kept,
 );
@@ -17,36 +18,53 @@ async fn presence(store: &Arc<dyn Storage>, partner: PartnerId) -> Option<Presen
     presences.pop()
 }
 
+fn sign(partner: PartnerId, seconds: i64) -> Sign {
+    Sign { partner, last_seen: at(seconds), there_until: at(seconds + 55), idle_from: None }
+}
+
+fn seen(partner: PartnerId, seconds: i64) -> Presence {
+    Presence { partner, set: None, last_seen: at(seconds), there_until: Some(at(seconds + 55)), idle_from: None }
+}
+
 async fn whoever_was_never_seen_is_absent(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await.map(|user| user.partner.id);
-    store.touch_presences(&[(ann, at(1)), (cat, at(2)), (ann, at(3))]).await.unwrap();
+    store.touch_presences(&[sign(ann, 1), sign(cat, 2), sign(ann, 3)]).await.unwrap();
     let mut presences = store.presences(&[cat, ben, ann]).await.unwrap();
     presences.sort_by_key(|presence| presence.partner);
-    let seen = |partner, seconds| Presence { partner, set: None, last_seen: at(seconds) };
     assert_eq!(presences, [seen(ann, 3), seen(cat, 2)]);
     assert_eq!(store.presences(&[]).await.unwrap(), []);
 }
 
 async fn touches_keep_what_was_set(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
-    let set = Presence { partner: ann, set: Some(SetStatus::Away), last_seen: at(10) };
-    store.set_presence(set).await.unwrap();
+    store.set_presence(ann, Some(SetStatus::Away), at(10)).await.unwrap();
+    let set = Presence { set: Some(SetStatus::Away), there_until: None, ..seen(ann, 10) };
     assert_eq!(presence(&store, ann).await, Some(set));
-    store.touch_presences(&[(ann, at(20))]).await.unwrap();
-    assert_eq!(presence(&store, ann).await, Some(Presence { last_seen: at(20), ..set }));
-    store.touch_presences(&[(ann, at(15))]).await.unwrap();
-    assert_eq!(presence(&store, ann).await, Some(Presence { last_seen: at(20), ..set }));
+    store.touch_presences(&[sign(ann, 20)]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { set: set.set, ..seen(ann, 20) }));
+    store.touch_presences(&[sign(ann, 15)]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { set: set.set, ..seen(ann, 20) }));
+}
+
+async fn each_sign_counts_for_itself(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
+    let asked = Sign { partner: ann, last_seen: at(5), there_until: at(305), idle_from: None };
+    let polled = Sign { partner: ann, last_seen: at(9), there_until: at(64), idle_from: Some(at(600)) };
+    store.touch_presences(&[asked]).await.unwrap();
+    store.touch_presences(&[polled]).await.unwrap();
+    store.touch_presences(&[asked]).await.unwrap();
+    let both = Presence { idle_from: Some(at(600)), there_until: Some(at(305)), ..seen(ann, 9) };
+    assert_eq!(presence(&store, ann).await, Some(both));
 }
 
 async fn what_was_set_can_be_changed_and_unset(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
     for (seconds, set) in [(1, Some(SetStatus::Away)), (2, Some(SetStatus::Offline)), (3, None)] {
-        let wanted = Presence { partner: ann, set, last_seen: at(seconds) };
-        store.set_presence(wanted).await.unwrap();
-        assert_eq!(presence(&store, ann).await, Some(wanted));
+        store.set_presence(ann, set, at(seconds)).await.unwrap();
+        assert_eq!(presence(&store, ann).await, Some(Presence { set, there_until: None, ..seen(ann, seconds) }));
     }
-    store.set_presence(Presence { partner: ann, set: Some(SetStatus::Away), last_seen: at(1) }).await.unwrap();
-    let expected = Presence { partner: ann, set: Some(SetStatus::Away), last_seen: at(3) };
+    store.set_presence(ann, Some(SetStatus::Away), at(1)).await.unwrap();
+    let expected = Presence { set: Some(SetStatus::Away), there_until: None, ..seen(ann, 3) };
     assert_eq!(presence(&store, ann).await, Some(expected), "the time never goes back");
 }
 
@@ -54,7 +72,7 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
     let mut tx = store.begin().await.unwrap();
     let company = tx.insert_partner(new_partner("Company")).await.unwrap().id;
-    let touching = async { store.touch_presences(&[(ann, at(1))]).await.unwrap() };
+    let touching = async { store.touch_presences(&[sign(ann, 1)]).await.unwrap() };
     let committing = async { tx.commit().await.unwrap() };
     tokio::join!(touching, committing);
     assert!(presence(&store, ann).await.is_some());

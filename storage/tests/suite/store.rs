@@ -43,7 +43,10 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Storage>) {
         store.user(ann.id).await.err(),
         store.session(SessionKey([0; 32])).await.err(),
         store.events(Position(0), Scope::Everything, 1).await.err(),
-        store.touch_presences(&[(ann.partner.id, at(0))]).await.err(),
+        store
+            .touch_presences(&[storage::Sign { partner: ann.partner.id, last_seen: at(0), there_until: at(1), idle_from: None }])
+            .await
+            .err(),
     ];
     for failure in failures {
         assert!(matches!(failure, Some(Error::Unavailable(_))), "{failure:?}");
