@@ -176,3 +176,30 @@ with_every_backend! {
         server.stop().await;
     }
 }
+
+/// A node that finds several comings and goings of another one at a time tells each event to those who were in then.
+#[tokio::test]
+async fn another_node_tells_the_same() {
+    let backend = Backend::postgres().await;
+    let (mut here, mut there) = (Server::demo(backend.clone()).await, Server::demo(backend).await);
+    let (jane, bob) = (Person::log_in(&here, JANE).await, Person::log_in(&here, BOB).await);
+    let (mut john, leaver) = (Person::log_in(&there, JOHN).await, Person::log_in(&here, JOHN).await);
+    let uuid = jane.session_with(&bob).await;
+    let join = json!([uuid, john.uid]);
+    jane.post(&uuid, "before").await;
+    for round in 0..5 {
+        jane.call_kw("im_chat.session", "add_user", join.clone()).await;
+        jane.post(&uuid, &format!("meanwhile {round}")).await;
+        leaver.call_kw("im_chat.session", "quit_user", json!([uuid])).await;
+        jane.post(&uuid, "after").await;
+    }
+    jane.call_kw("im_chat.session", "add_user", join).await;
+    jane.post(&uuid, "again").await;
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last| last != "again") {
+        heard.extend(texts(&john.poll().await));
+    }
+    assert_eq!(heard, ["meanwhile 0", "meanwhile 1", "meanwhile 2", "meanwhile 3", "meanwhile 4", "again"]);
+    here.stop().await;
+    there.stop().await;
+}
