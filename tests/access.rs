@@ -18,16 +18,13 @@ const SECRET: &str = "hush";
 
 /// The table, if it is one of the routes that the server has, all of them.
 async fn entries(server: &Server) -> Vec<(Route, Entry)> {
-    let mut routes = server.routes().await;
+    let routes = server.routes().await;
     let table = table();
     let (have, know): (BTreeSet<_>, BTreeSet<_>) =
         (routes.iter().map(Route::to_string).collect(), table.iter().map(|entry| entry.route.to_owned()).collect());
     assert_eq!(have, know, "every route has an entry here, and no other");
-    let mut take = |name: &str| {
-        let at = routes.iter().position(|route| route.to_string() == name).expect("compared above");
-        routes.swap_remove(at)
-    };
-    table.into_iter().map(|entry| (take(entry.route), entry)).collect()
+    let find = |name: &str| routes.iter().find(|route| route.to_string() == name).expect("compared above").clone();
+    table.into_iter().map(|entry| (find(entry.route), entry)).collect()
 }
 
 impl Scene {

@@ -15,6 +15,7 @@ mod operation;
 mod order;
 mod polls;
 mod postman;
+mod retention;
 mod shutdown;
 mod story;
 mod support;

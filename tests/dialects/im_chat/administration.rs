@@ -81,5 +81,23 @@ async fn a_picture_is_shown_to_those_in_a_session() {
     for stranger in [server.log_in(BOB).await, server.client()] {
         assert_ne!(show(&stranger).await, picture);
     }
+    // Nor by the uuid of another session, in which one is oneself and she is not.
+    let other = admin.session_with(&Person::log_in(&server, BOB).await).await;
+    let elsewhere = admin.client.request(Method::GET, &format!("/im_chat/image/{other}/6")).send().await.unwrap();
+    assert_ne!(elsewhere.bytes().await.unwrap(), picture);
+    server.stop().await;
+}
+
+/// Whoever waits does not go on listening.
+#[tokio::test]
+async fn a_deactivated_users_poll_ends_at_once() {
+    let mut server = server().await;
+    let jane = server.log_in(JANE).await;
+    let (answer, ()) = tokio::join!(jane.call("/longpolling/poll", json!({"channels": [], "last": i64::MAX})), async {
+        server.polls_waiting(1).await;
+        server.backend().administer(&["user", "deactivate", JANE], "").await;
+    });
+    assert_eq!(answer["error"]["code"], 100, "{answer}");
+    assert_eq!(answer["error"]["data"]["name"], "odoo.http.SessionExpiredException", "{answer}");
     server.stop().await;
 }

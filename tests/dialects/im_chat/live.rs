@@ -45,7 +45,7 @@ on_every_backend! {
         assert_eq!((&message["from_id"], &message["to_id"]), (&json!([8, "Bob Wilson"]), &json!([2, uuid])));
         let mut keys: Vec<_> = message.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["create_date", "from_id", "id", "message", "to_id", "type"], "as Odoo 8 has them");
+        assert_eq!(keys, ["create_date", "from_id", "from_partner_id", "id", "message", "to_id", "type"]);
         let page = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await;
         assert_eq!(page["messages"][0]["body"], "from Bob");
         bob.hear_message("message", "from Bob").await;
@@ -79,17 +79,20 @@ on_every_backend! {
             john.messaging("message/read", json!({"message_id": last})).await;
         }).await;
         let read = &told[0]["message"];
-        assert_eq!((&read["type"], &read["id"], &read["from_id"]), (&json!("read"), &last, &json!([4, "John Doe"])));
+        assert_eq!((&told[0]["channel"], &read["uuid"], &read["state"]), (&own, &json!(uuid), &json!("open")), "a session's header");
+        assert_eq!(read["read_by"], json!({"id": 4, "message_id": last}));
+        assert!(read.get("type").is_none(), "nothing that a client could take for a message");
         let told = while_polling(server, &mut jane, async {
             bob.im_chat("api/history", json!({"uuid": uuid})).await;
         }).await;
-        assert_eq!(told[0]["message"]["from_id"], json!([8, "Bob Wilson"]));
+        assert_eq!(told[0]["message"]["read_by"]["id"], 8);
         let sent = john.messaging("message/send", json!({"thread_id": 2, "body": "Seen?"})).await;
         jane.hear_message("message", "Seen?").await;
         jane.im_chat("api/history", json!({"uuid": uuid})).await;
         let page = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await;
         assert_eq!((&page["messages"][0]["id"], &page["messages"][0]["is_read"]), (&sent["message_id"], &json!(true)));
-        let own_read = jane.hear("the own read", |told| told["message"]["uuid"] == *uuid).await;
+        let is_own = |told: &Value| told["message"]["uuid"] == *uuid && told["message"].get("read_by").is_none();
+        let own_read = jane.hear("the own read", is_own).await;
         let info = &own_read["message"];
         assert_eq!((&info["is_read"], &info["state"]), (&json!(true), &json!("open")));
     }

@@ -3,11 +3,13 @@
 mod administration;
 mod bus;
 mod live;
+mod membership;
 mod methods;
 mod outsiders;
 mod presence;
 mod seed;
 mod sessions;
+mod signals;
 mod starting;
 
 use std::collections::{HashSet, VecDeque};

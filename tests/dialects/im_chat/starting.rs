@@ -27,6 +27,22 @@ on_every_backend! {
         assert_eq!(messages, [&first, &second], "by rising id");
     }
 
+    /// However many they are, and with what one has written in between.
+    async fn init_leaves_out_nothing_unread(server) {
+        const UNREAD: usize = 230;
+        let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
+        let uuid = jane.session_with(&bob).await;
+        let mut ids = Vec::new();
+        for number in 0..UNREAD {
+            let person = if number == UNREAD / 2 { &jane } else { &bob };
+            ids.push(person.post(&uuid, "Hello").await);
+        }
+        let told = jane.im_chat("init", json!({})).await;
+        let found: Vec<_> = told.as_array().unwrap().iter().filter(|pair| pair[1]["type"] == "message").collect();
+        assert_eq!(found.iter().map(|pair| &pair[1]["id"]).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+        assert_eq!(found[0][1]["from_partner_id"], json!([9, "Bob Wilson"]));
+    }
+
     async fn a_closed_session_with_news_comes_back_folded(server) {
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let uuid = jane.session_with(&bob).await;
@@ -63,6 +79,11 @@ on_every_backend! {
         let name = |answer: &serde_json::Value| answer["error"]["data"]["name"].clone();
         let odd = post(json!({"uuid": uuid, "message_type": "shout", "message_content": "!"})).await;
         assert_eq!((&odd["error"]["code"], name(&odd)), (&json!(200), json!("builtins.ValueError")));
+        for unnamed in ["!", "", "null", "7", "\"a.png\"", "[]", "{}", "[{}]", "{\"id\": 0}", "{\"name\": \" \"}", "{\"size\": 7}", "{\"id\": 7"] {
+            let params = json!({"uuid": uuid, "message_type": "money4_chat_attach_msg", "message_content": unnamed});
+            let answer = post(params).await;
+            assert_eq!((&answer["error"]["code"], name(&answer)), (&json!(200), json!("builtins.ValueError")), "{unnamed}");
+        }
         let none = post(json!({"uuid": uuid, "message_content": "!"})).await;
         assert_eq!(name(&none), "builtins.TypeError");
         let empty = post(json!({"uuid": uuid, "message_type": "message", "message_content": "  "})).await;
