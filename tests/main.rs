@@ -18,6 +18,7 @@ mod postman;
 mod shutdown;
 mod story;
 mod support;
+mod tokens;
 mod wire;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.

@@ -15,6 +15,10 @@ pub enum Door {
     SessionOverHttp,
     /// A login and a password, which the call holds.
     Password(Value),
+    /// A session, outside the envelope and with a status: else 401 and a sentence.
+    SessionOrToken,
+    /// A login and a password, or a refresh token, outside the envelope.
+    Credentials(Value),
     /// A session that the file is open to, or the file's token.
     File,
 }
@@ -70,7 +74,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{File, Open, Password, Session, SessionOverHttp};
+    use Door::{Credentials, File, Open, Password, Session, SessionOrToken, SessionOverHttp};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -92,6 +96,9 @@ pub fn table() -> Vec<Entry> {
             nothing,
             Nothing,
         ),
+        entry("GET /auth/token", SessionOrToken, nothing, Nothing),
+        entry("POST /auth/token", Credentials(json!({"login": JANE, "password": "wrong"})), nothing, Nothing),
+        entry("POST /auth/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
         entry("POST /jsonrpc", Password(execute), nothing, Nothing),
         entry("POST /web/session/get_session_info", Session, nothing, Silent),
         entry("POST /web/session/check", Session, nothing, Silent),
