@@ -97,7 +97,7 @@ pub fn table() -> Vec<Entry> {
             Nothing,
         ),
         entry("GET /auth/token", SessionOrToken, nothing, Nothing),
-        entry("POST /auth/token", Credentials(json!({"login": JANE, "password": "wrong"})), nothing, Nothing),
+        entry("POST /auth/token", Credentials(json!({"login": "nobody", "password": "wrong"})), nothing, Nothing),
         entry("POST /auth/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
         entry("POST /jsonrpc", Password(execute), nothing, Nothing),
         entry("POST /web/session/get_session_info", Session, nothing, Silent),

@@ -91,7 +91,7 @@ on_every_backend! {
         for (path, body) in [
             ("/auth/token", json!({"login": JOHN})),
             ("/auth/token", json!({"password": PASSWORD})),
-            ("/auth/token", json!({"login": 1, "password": 2})),
+            ("/auth/token", json!({"login": {}, "password": []})),
             ("/auth/token", json!([])),
             ("/auth/token/refresh", json!({})),
             ("/auth/token/refresh", json!({"refresh": null})),

@@ -14,7 +14,6 @@ use crate::support::{Backend, JOHN, PASSWORD, Server, run};
 #[tokio::test]
 async fn without_a_key_tokens_are_for_nobody() {
     let mut server = Server::builder(Backend::memory()).empty().start().await;
-    assert!(server.log().contains("tokens.secret is not set"), "{}", server.log());
     let token = sign(Key::Secret(SECRET), None, &claims(json!({})));
     let answers = [
         holder(&server, &token).await,
@@ -25,6 +24,7 @@ async fn without_a_key_tokens_are_for_nobody() {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
         assert_eq!(text(&answer.json(), "message"), "This server is not set up for tokens.");
     }
+    assert!(server.log().contains("tokens.secret is not set"), "{}", server.log());
     server.stop().await;
 }
 
