@@ -1,5 +1,6 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
+mod tokens;
 mod uploads;
 
 use std::{
@@ -12,12 +13,10 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
+pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
-use crate::{
-    auth::{Names, TokenRules},
-    chat::{PresenceRules, Retention as Kept},
-};
+use crate::chat::{PresenceRules, Retention as Kept};
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,67 +117,6 @@ pub struct Session {
 impl Session {
     pub fn lifetime(&self) -> Duration {
         Duration::from_secs(self.lifetime_seconds)
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tokens {
-    /// For HS256, in which this server makes its own tokens.
-    pub secret: Secret,
-    /// For RS256 or ES256: PEM, or a file that holds it.
-    pub public_key: String,
-    /// For RS256 and ES256: a JWKS, by the name of its file or by its URL.
-    pub jwks: String,
-    /// For how long it is not loaded again, whatever keys are asked for.
-    pub jwks_pause_seconds: u64,
-    /// Who must have made a token; empty if it does not matter.
-    pub issuer: String,
-    /// For whom a token must be; empty if it does not matter.
-    pub audience: String,
-    /// The claim that names the user.
-    pub user_claim: String,
-    /// What of the user that claim names.
-    pub user_claim_names: UserName,
-    /// The claim that tells access tokens from others; empty if none does.
-    pub type_claim: String,
-    /// What that claim holds in an access token.
-    pub type_value: String,
-    /// For how long a token made here lets in.
-    pub access_lifetime_seconds: u64,
-    /// For how long after a login, or after its last renewal, tokens can be renewed.
-    pub refresh_lifetime_seconds: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UserName {
-    Uid,
-    Uuid,
-    Login,
-}
-
-impl Tokens {
-    pub fn rules(&self) -> TokenRules {
-        let Self { secret, public_key, jwks, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
-        TokenRules {
-            secret: secret.0,
-            public_key,
-            jwks,
-            jwks_pause: Duration::from_secs(self.jwks_pause_seconds),
-            issuer,
-            audience,
-            user_claim,
-            names: match self.user_claim_names {
-                UserName::Uid => Names::Uid,
-                UserName::Uuid => Names::Uuid,
-                UserName::Login => Names::Login,
-            },
-            type_claim,
-            type_value,
-            access_lifetime: Duration::from_secs(self.access_lifetime_seconds),
-            refresh_lifetime: Duration::from_secs(self.refresh_lifetime_seconds),
-        }
     }
 }
 
@@ -428,18 +366,13 @@ impl Config {
                 return Err(format!("cors.origins must hold origins such as https://app.example, not {origin}"));
             }
         }
-        if self.tokens.user_claim.is_empty() {
-            return Err("tokens.user_claim must not be empty".into());
-        }
-        if self.tokens.refresh_lifetime_seconds < self.tokens.access_lifetime_seconds {
-            return Err("tokens.refresh_lifetime_seconds must not be less than tokens.access_lifetime_seconds".into());
-        }
+        self.tokens.check()?;
         let files = self.files.split(':').next().unwrap_or_default();
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 25] = [
+        let positive: [(&str, u64); 24] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -449,7 +382,6 @@ impl Config {
             ("sockets.queued_bytes", self.sockets.queued_bytes as u64),
             ("sockets.read_buffer_bytes", self.sockets.read_buffer_bytes as u64),
             ("session.lifetime_seconds", self.session.lifetime_seconds),
-            ("tokens.access_lifetime_seconds", self.tokens.access_lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),

@@ -54,6 +54,7 @@ impl Scene {
             (Door::SessionOverHttp, _) => upload(client, self.thread).await,
             (_, "GET") => Answer::of(client.request(Method::GET, &path)).await,
             (_, "PUT") => Answer::of(client.request(Method::PUT, &path).body("let me in")).await,
+            (Door::Credentials(body), _) => client.post(&path, body).await,
             (Door::Password(params), _) => client.post(&path, &json!({"id": 1, "params": params})).await,
             (_, _) => client.post(&path, &json!({"id": 1, "params": (entry.params)(self)})).await,
         }
@@ -107,11 +108,13 @@ fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
             assert_eq!(body["error"]["data"]["name"], "odoo.exceptions.AccessDenied", "{told}");
             assert!(body.get("result").is_none() && answer.session().is_none(), "{told}");
         }
-        Door::Credentials => {
-            assert_eq!((answer.status, answer.json()), (StatusCode::UNAUTHORIZED, json!({"message": "Unauthorized"})), "{told}");
-        }
         Door::Address(status, message) => {
             assert_eq!((answer.status, answer.json()), (*status, json!({"message": message})), "{told}");
+        }
+        Door::SessionOrToken | Door::Credentials(_) => {
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{told}");
+            let members: Vec<_> = answer.json().as_object().expect("it is an object").keys().cloned().collect();
+            assert_eq!(members, ["message"], "{told}");
         }
         Door::File => {
             assert_eq!((answer.status, answer.json()), (StatusCode::FORBIDDEN, json!({"error": "Access denied"})), "{told}");

@@ -50,6 +50,23 @@ async fn exercise(server: &Server) -> Vec<String> {
     }
     john.messaging("message/send", json!({"thread_id": 1, "body": BODY, "attachment_ids": [id]})).await;
     john.messaging("partners/search", json!({"query": QUERY})).await;
+    let mut tokens = Vec::new();
+    for body in [json!({"login": JANE, "password": PASSWORD}), json!({})] {
+        let pair = john.post("/auth/token", &body).await.json();
+        tokens.extend(["access", "refresh"].map(|member| pair[member].as_str().expect("it has one").to_owned()));
+    }
+    john.post("/auth/token", &json!({"login": JANE, "password": MISTYPED})).await;
+    for token in tokens.clone() {
+        john.post("/auth/token/refresh", &json!({"refresh": token})).await;
+        john.post("/auth/token/refresh", &json!({"refresh": token})).await;
+        john.post("/auth/token/refresh", &json!([token])).await;
+        for path in ["/auth/token".to_owned(), format!("/auth/token?token={token}")] {
+            for scheme in ["Bearer", "Basic"] {
+                let request = server.client().request(Method::GET, &path);
+                Answer::of(request.header("Authorization", format!("{scheme} {token}"))).await;
+            }
+        }
+    }
     // By the other way in which a session travels.
     let header = server.client().request(Method::POST, "/web/session/check").header("X-Openerp-Session-Id", &session);
     Answer::of(header.header(CONTENT_TYPE, "application/json").body("{}")).await;

@@ -19,6 +19,7 @@ mod retention;
 mod shutdown;
 mod story;
 mod support;
+mod tokens;
 mod wire;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.

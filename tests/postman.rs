@@ -26,7 +26,18 @@ on_every_backend! {
 
     /// As people use it who work on one thing, and do so more than once.
     async fn a_folder_can_be_run_by_itself_again_and_again(server) {
-        for folder in ["Notifications", "Two users chatting", "An im_chat client", "im_chat", "Uploads", "Notifications", "im_chat", "Uploads"] {
+        for folder in [
+            "Notifications",
+            "Two users chatting",
+            "An im_chat client",
+            "im_chat",
+            "Uploads",
+            "tokens",
+            "Notifications",
+            "im_chat",
+            "Uploads",
+            "tokens",
+        ] {
             let run = newman(server, &["Log in", folder]).await;
             assert_eq!(run.failures, [""; 0], "{folder}");
             assert!(run.assertions > 0, "{folder} asserts something");

@@ -130,3 +130,94 @@ impl std::fmt::Debug for Life {
         f.debug_struct("Life").field("ended", &self.ended.is_cancelled()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use storage::{SessionKey, UserId};
+    use uuid::Uuid;
+
+    use super::{Grant, Life, Lives};
+    use crate::auth::token::Subject;
+
+    const ANN: UserId = UserId(1);
+    const BEN: UserId = UserId(2);
+
+    fn session(n: u8) -> Grant {
+        Grant::Session(SessionKey([n; 32]))
+    }
+
+    fn token(family: u128) -> Grant {
+        Grant::Token { subject: Subject::Uid(ANN), family: Some(Uuid::from_u128(family)) }
+    }
+
+    fn life(lives: &Lives, grant: &Grant, user: UserId) -> Arc<Life> {
+        let life = lives.begin(grant);
+        assert!(life.is_of(user, lives.changes()), "nothing has happened meanwhile");
+        life
+    }
+
+    fn ended<const N: usize>(of: [&Arc<Life>; N]) -> [bool; N] {
+        of.map(|life| life.ended().is_cancelled())
+    }
+
+    #[test]
+    fn a_grant_ends_for_all_who_came_with_it() {
+        let lives = Lives::default();
+        let (one, again, other) =
+            (life(&lives, &session(1), ANN), life(&lives, &session(1), ANN), life(&lives, &session(2), ANN));
+        lives.end(&session(1));
+        assert_eq!(ended([&one, &again, &other]), [true, true, false]);
+    }
+
+    #[test]
+    fn a_family_ends_without_another() {
+        let lives = Lives::default();
+        let (one, other, cookie) = (life(&lives, &token(1), ANN), life(&lives, &token(2), ANN), life(&lives, &session(1), ANN));
+        lives.end_family(Uuid::from_u128(1));
+        assert_eq!(ended([&one, &other, &cookie]), [true, false, false]);
+    }
+
+    #[test]
+    fn a_user_ends_with_all_that_it_came_with() {
+        let lives = Lives::default();
+        let (ann, hers, ben) = (life(&lives, &session(1), ANN), life(&lives, &token(1), ANN), life(&lives, &session(2), BEN));
+        lives.end_user(ANN);
+        assert_eq!(ended([&ann, &hers, &ben]), [true, true, false]);
+    }
+
+    #[test]
+    fn what_happens_before_it_is_known_whose_grant_it_is_is_not_missed() {
+        let lives = Lives::default();
+        let (life, changes) = (lives.begin(&session(1)), lives.changes());
+        lives.end_user(ANN);
+        assert!(!life.is_of(ANN, changes), "what was read may be from before");
+
+        let (life, changes) = (lives.begin(&session(2)), lives.changes());
+        lives.end(&session(2));
+        assert!(!life.is_of(ANN, changes));
+    }
+
+    #[test]
+    fn after_the_end_there_is_a_new_beginning() {
+        let lives = Lives::default();
+        let old = life(&lives, &session(1), ANN);
+        lives.end(&session(1));
+        let new = life(&lives, &session(1), ANN);
+        assert_eq!(ended([&old, &new]), [true, false]);
+        drop(old);
+        lives.end_user(ANN);
+        assert_eq!(ended([&new]), [true], "the old one has not taken the new one along");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_those_who_have_gone() {
+        let lives = Lives::default();
+        let (one, same) = (life(&lives, &session(1), ANN), life(&lives, &session(1), ANN));
+        drop(one);
+        assert_eq!(lives.0.entries.lock().len(), 1);
+        drop(same);
+        assert_eq!(lives.0.entries.lock().len(), 0);
+    }
+}

@@ -64,7 +64,7 @@ pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
         auth::Error::NotConfigured(_) => (StatusCode::SERVICE_UNAVAILABLE, "This server is not set up for tokens."),
         auth::Error::Unavailable(_) => {
             telemetry::failed("not available", error);
-            (StatusCode::SERVICE_UNAVAILABLE, "The server cannot reach its database. Please try again shortly.")
+            (StatusCode::SERVICE_UNAVAILABLE, "The server is not available now. Please try again shortly.")
         }
         auth::Error::Internal(_) => {
             telemetry::failed("internal error", error);

@@ -121,8 +121,9 @@ pub trait Storage:
 
 /// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
 ///
-/// Locks are taken in one order everywhere, so that transactions cannot deadlock: users, conversations by rising id, then
-/// participants by rising (conversation, partner), then uploads by name, then the head of the log, which [`Tx::commit`] takes.
+/// Locks are taken in one order everywhere, so that transactions cannot deadlock: users, refresh tokens, conversations by
+/// rising id, then participants by rising (conversation, partner), then uploads by name, then the head of the log, which
+/// [`Tx::commit`] takes.
 #[async_trait]
 pub trait Tx:
     WriteUsers

@@ -16,10 +16,12 @@ pub enum Door {
     SessionOverHttp,
     /// A login and a password, which the call holds.
     Password(Value),
+    /// A session, outside the envelope and with a status: else 401 and a sentence.
+    SessionOrToken,
+    /// A login and a password, or a refresh token, outside the envelope.
+    Credentials(Value),
     /// A session that the file is open to, or the file's token.
     File,
-    /// A session, else it answers 401.
-    Credentials,
     /// An address that nobody can guess. What it answers to a guess.
     Address(StatusCode, &'static str),
 }
@@ -75,7 +77,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{Address, Credentials, File, Open, Password, Session, SessionOverHttp};
+    use Door::{Address, Credentials, File, Open, Password, Session, SessionOrToken, SessionOverHttp};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -97,6 +99,9 @@ pub fn table() -> Vec<Entry> {
             nothing,
             Nothing,
         ),
+        entry("GET /auth/token", SessionOrToken, nothing, Nothing),
+        entry("POST /auth/token", Credentials(json!({"login": "nobody", "password": "wrong"})), nothing, Nothing),
+        entry("POST /auth/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
         entry("POST /jsonrpc", Password(execute), nothing, Nothing),
         entry("POST /web/session/get_session_info", Session, nothing, Silent),
         entry("POST /web/session/check", Session, nothing, Silent),
@@ -210,7 +215,7 @@ pub fn table() -> Vec<Entry> {
         entry("POST /im_chat/api/history", Session, |scene| json!({"uuid": scene.uuid}), Outcome::Result(|| json!([]))),
         // There is something for the outsider as well, so that nobody waits.
         entry("POST /longpolling/poll", Session, |scene| json!({"channels": [scene.uuid], "last": 0}), Silent),
-        entry("POST /file-new/get-upload-url", Credentials, nothing, Nothing),
+        entry("POST /file-new/get-upload-url", SessionOrToken, nothing, Nothing),
         entry("PUT /files/{kind}/{name}", Address(StatusCode::FORBIDDEN, "This upload URL is not valid"), nothing, Nothing),
         entry("GET /files/{kind}/{name}", Address(StatusCode::NOT_FOUND, "File not found"), nothing, Nothing),
         entry("POST /longpolling/im_status", Session, |_| json!({"partner_ids": [3, 5]}), Silent),

@@ -26,6 +26,7 @@ const NAMES: &[&str] = &[
     "db",
     "login",
     "password",
+    "refresh",
     "service",
     "method",
     "args",

@@ -72,12 +72,13 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     backend: Backend,
+    demo: bool,
     settings: Vec<(String, String)>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, settings: Vec::new() }
+        Self { backend, demo: true, settings: Vec::new() }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -89,6 +90,12 @@ impl ServerBuilder {
     /// A variable of the environment, as it is.
     pub fn env(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Without the demo data.
+    pub fn empty(mut self) -> Self {
+        self.demo = false;
         self
     }
 
@@ -127,7 +134,8 @@ impl Server {
             File::options().create(true).append(true).open(self.directory.path().join("log")).expect("the log can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_dragoman"));
         command
-            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage, "--demo"])
+            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage])
+            .args(self.builder.demo.then_some("--demo"))
             .env("DRAGOMAN__LOG__LEVEL", "info,dragoman=debug")
             .envs(self.builder.settings.iter().cloned())
             .current_dir(self.directory.path())

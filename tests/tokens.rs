@@ -1,0 +1,44 @@
+//! Tokens: whom they let in, whom not, and how they are renewed.
+
+mod jwks;
+mod making;
+mod refusals;
+mod renewal;
+mod settings;
+mod simplejwt;
+
+use reqwest::{Method, StatusCode, header::AUTHORIZATION};
+use serde_json::Value;
+
+use crate::support::{Answer, Server};
+
+/// All that the holder of a token learns which is refused, whatever the reason.
+const REFUSED: &str = r#"{"message":"Not logged in, or no longer."}"#;
+
+/// Asks whom a token stands for.
+async fn holder(server: &Server, token: &str) -> Answer {
+    Answer::of(server.client().request(Method::GET, "/auth/token").header(AUTHORIZATION, format!("Bearer {token}"))).await
+}
+
+/// The uid of whom a token lets in.
+async fn uid(server: &Server, token: &str) -> i64 {
+    let answer = holder(server, token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}: {}", server.log());
+    answer.json()["uid"].as_i64().expect("a uid is a number")
+}
+
+/// That a token is refused, for a reason that the log has in a line of its own.
+async fn assert_refused(server: &Server, what: &str, token: &str, reason: &str) {
+    let before = server.log().lines().count();
+    let answer = holder(server, token).await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::UNAUTHORIZED, REFUSED), "{what}");
+    assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
+    let log = server.log();
+    let said = log.lines().skip(before).filter(|line| line.contains("a token was refused")).collect::<Vec<_>>();
+    assert!(matches!(said.as_slice(), [line] if line.ends_with(&format!("a token was refused: {reason}"))), "{what}: {said:?}");
+}
+
+/// Text of a member of an answer.
+fn text(answer: &Value, member: &str) -> String {
+    answer[member].as_str().unwrap_or_else(|| panic!("no {member} in {answer}")).to_owned()
+}
