@@ -10,6 +10,7 @@ pub mod odoo;
 pub mod python;
 pub mod session;
 pub mod socket;
+pub mod upload;
 
 use std::sync::Arc;
 
