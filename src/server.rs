@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets},
+    dialects::{House, im_chat, messaging, odoo, room, socket::Sockets},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -109,7 +109,7 @@ pub async fn run(
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
-    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), operation);
+    let apis = (odoo::api(house, im_chat::MODELS), messaging::api(house), im_chat::api(house), room::api(house), operation);
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \
@@ -132,6 +132,7 @@ fn endpoint(
     Route::new()
         .at("/openapi.json", operation::document(document))
         .nest("/docs", api.swagger_ui())
+        .at("/ws/chat/room", room::sockets(house))
         .nest("/", api)
         .around(move |endpoint, request| {
             let corridor = corridor.clone();

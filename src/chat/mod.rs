@@ -12,6 +12,7 @@ mod feed;
 mod hub;
 mod meetings;
 mod messages;
+mod pairs;
 mod people;
 mod pictures;
 mod places;
@@ -37,6 +38,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use hub::{Hub, Told};
 pub use messages::{Draft, Sent};
+pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
@@ -70,6 +72,7 @@ struct Parts {
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
     addresses: addresses::Addresses,
+    pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
     writer: writer::Writer,
     lives: presence::Lives,
@@ -88,12 +91,14 @@ impl Chat {
         blobs: Blobs,
         rules: Rules,
         metrics: Metrics,
-        observers: Vec<Observer>,
+        mut observers: Vec<Observer>,
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
+        let pairs = Arc::<pairs::Pairs>::default();
+        observers.push(pairs.observer());
         let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
@@ -102,6 +107,7 @@ impl Chat {
             hub,
             audiences,
             addresses: addresses::Addresses::default(),
+            pairs,
             announce,
             writer,
             lives: presence::Lives::default(),

@@ -8,6 +8,7 @@ pub mod messaging;
 pub mod model;
 pub mod odoo;
 pub mod python;
+pub mod room;
 pub mod session;
 pub mod socket;
 pub mod upload;
