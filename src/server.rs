@@ -20,7 +20,7 @@ use crate::{
     chat::{Chat, Ground, Rules},
     config::{self, Config},
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets, tokens, uploads},
+    dialects::{House, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -146,6 +146,7 @@ fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> 
         odoo::api(house, im_chat::MODELS),
         messaging::api(house),
         im_chat::api(house),
+        room::api(house),
         tokens::api(house),
         uploads::api(house),
         operation,
@@ -172,6 +173,7 @@ fn endpoint(
     Route::new()
         .at("/openapi.json", operation::document(document))
         .nest("/docs", api.swagger_ui())
+        .at("/ws/chat/room", room::sockets(house))
         .nest("/", api)
         .around(move |endpoint, request| {
             let corridor = corridor.clone();

@@ -14,6 +14,7 @@ mod hub;
 mod meetings;
 mod messages;
 mod others;
+mod pairs;
 mod people;
 mod pictures;
 mod places;
@@ -41,6 +42,7 @@ pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
 pub use hub::{Hub, Told};
 pub use messages::{Draft, Sent};
+pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
@@ -99,6 +101,7 @@ struct Parts {
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
     addresses: addresses::Addresses,
+    pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
     link: Link<Signal>,
     writer: writer::Writer,
@@ -113,7 +116,7 @@ struct Parts {
 
 impl Chat {
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
-        let Ground { storage, blobs, bus, observers, metrics, services, requests } = ground;
+        let Ground { storage, blobs, bus, mut observers, metrics, services, requests } = ground;
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
@@ -121,6 +124,8 @@ impl Chat {
         let link = link.unwrap_or_else(Link::alone);
         let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
+        let pairs = Arc::<pairs::Pairs>::default();
+        observers.push(pairs.observer());
         let announce =
             tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
@@ -130,6 +135,7 @@ impl Chat {
             hub,
             audiences,
             addresses: addresses::Addresses::default(),
+            pairs,
             announce,
             link,
             writer,

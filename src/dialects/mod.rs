@@ -9,9 +9,11 @@ pub mod messaging;
 pub mod model;
 pub mod odoo;
 pub mod python;
+pub mod room;
 pub mod session;
 pub mod socket;
 pub mod tokens;
+pub mod upload;
 pub mod uploads;
 
 use std::sync::Arc;

@@ -18,6 +18,8 @@ pub trait Directory {
         partners: (PartnerId, PartnerId),
         about: Option<&Document>,
     ) -> Result<Option<ConversationId>>;
+    /// All direct conversations that have these partners and nobody else, whatever they are about; by rising id.
+    async fn direct_conversations(&self, partners: (PartnerId, PartnerId)) -> Result<Vec<ConversationId>>;
     /// The oldest conversation of the group that is about this document alone, or about none.
     async fn group_conversation(&self, group: GroupId, about: Option<&Document>) -> Result<Option<ConversationId>>;
 }

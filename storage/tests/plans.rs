@@ -116,6 +116,8 @@ async fn read(storage: &Postgres, round: i64) {
         storage.direct_conversation((partner, other), about).await.unwrap();
         storage.group_conversation(GroupId(1 + round % 10), about).await.unwrap();
     }
+    storage.direct_conversations((partner, other)).await.unwrap();
+    assert_eq!(storage.messages_with_files(conversation, Some(MessageId(50_000)), 50).await.unwrap(), []);
     assert_eq!(storage.conversation_uuids(&[conversation]).await.unwrap().len(), 1);
     assert_eq!(storage.conversations_by_uuid(&[uuid::Uuid::nil()]).await.unwrap(), []);
     assert_eq!(storage.messages_at(&[(conversation, 3), (conversation, 4)]).await.unwrap().len(), 2);

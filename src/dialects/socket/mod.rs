@@ -54,6 +54,10 @@ pub trait Voice: Send + 'static {
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
     /// How a frame is answered that is not to be heard at all.
     fn refuse(&self, refusal: Refusal) -> Frame;
+    /// What is said of a message that is larger than it may be, where that does not close the socket.
+    fn too_large() -> Option<Frame> {
+        None
+    }
 }
 
 /// Frames to be sent in this order, or the end.
@@ -81,6 +85,7 @@ pub struct Close {
 impl Close {
     pub const GOING_AWAY: Self = Self::new(1001, "the server is going away");
     pub const NOT_LOGGED_IN: Self = Self::new(4003, "not logged in");
+    pub const TOO_LARGE: Self = Self::new(1009, "the message is too big");
     pub const TOO_SLOW: Self = Self::new(4008, "too slow to read");
     pub const TOO_FAST: Self = Self::new(4029, "too many frames");
     pub const TOO_MANY: Self = Self::new(4029, "too many sockets");
@@ -166,6 +171,7 @@ impl<V: Voice> Talk<'_, V> {
                     match read? {
                         Read::Text(text) => self.hear(&text).await?,
                         Read::Binary => self.refuse(Refusal::NotText)?,
+                        Read::TooLarge => self.refuse_with(V::too_large().ok_or(Close::TOO_LARGE)?)?,
                         Read::Sign => {}
                     }
                 }
@@ -207,8 +213,12 @@ impl<V: Voice> Talk<'_, V> {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Result<(), Close> {
+        self.refuse_with(self.voice.refuse(refusal))
+    }
+
+    fn refuse_with(&mut self, frame: Frame) -> Result<(), Close> {
         match self.pace.step() {
-            Verdict::Fine => self.say(vec![self.voice.refuse(refusal)]),
+            Verdict::Fine => self.say(vec![frame]),
             Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }

@@ -21,6 +21,8 @@ use crate::config;
 
 /// How much is gathered before it is written. Only what is in use is allocated.
 const GATHERED_BYTES: usize = 16 * 1024;
+/// How many times too large a message may be that is passed over. Anything larger closes the socket.
+const PASSED_OVER: usize = 16;
 
 /// One socket, and what is still to be written to it.
 pub(super) struct Wire {
@@ -31,6 +33,8 @@ pub(super) struct Wire {
     unflushed: bool,
     most_frames: usize,
     most_bytes: usize,
+    /// The largest message that is heard.
+    message_bytes: usize,
 }
 
 /// What has come from the peer.
@@ -38,18 +42,22 @@ pub(super) struct Wire {
 pub(super) enum Read {
     Text(Utf8Bytes),
     Binary,
+    /// A text that is too large.
+    TooLarge,
     /// A ping or a pong.
     Sign,
 }
 
 impl Wire {
-    pub(super) async fn new(stream: Upgraded, limits: &config::Sockets) -> Self {
+    /// What is too large closes the socket, or is passed over if it is not much too large.
+    pub(super) async fn new(stream: Upgraded, limits: &config::Sockets, passes_over: bool) -> Self {
+        let most_read = if passes_over { limits.message_bytes.saturating_mul(PASSED_OVER) } else { limits.message_bytes };
         let config = WebSocketConfig::default()
             // The default is 32 times as much, zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)
             .write_buffer_size(GATHERED_BYTES)
-            .max_message_size(Some(limits.message_bytes))
-            .max_frame_size(Some(limits.message_bytes));
+            .max_message_size(Some(most_read))
+            .max_frame_size(Some(most_read));
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             queue: VecDeque::new(),
@@ -57,6 +65,7 @@ impl Wire {
             unflushed: false,
             most_frames: limits.queued_frames,
             most_bytes: limits.queued_bytes,
+            message_bytes: limits.message_bytes,
         }
     }
 
@@ -84,6 +93,7 @@ impl Wire {
             return Poll::Ready(Err(end(&error)));
         }
         match ready!(Pin::new(&mut self.stream).poll_next(context)) {
+            Some(Ok(Message::Text(text))) if text.len() > self.message_bytes => Poll::Ready(Ok(Read::TooLarge)),
             Some(Ok(Message::Text(text))) => Poll::Ready(Ok(Read::Text(text))),
             Some(Ok(Message::Binary(_))) => Poll::Ready(Ok(Read::Binary)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
@@ -143,7 +153,7 @@ impl Wire {
 /// How an error of the stream is told to the peer, if it can still be told anything.
 fn end(error: &Error) -> Close {
     match error {
-        Error::Capacity(_) => Close::new(1009, "the message is too big"),
+        Error::Capacity(_) => Close::TOO_LARGE,
         Error::Utf8(_) => Close::new(1007, "the text is not UTF-8"),
         Error::Protocol(_) => Close::new(1002, "the frame is not what it should be"),
         _ => Close::new(1006, ""),

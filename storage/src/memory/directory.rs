@@ -14,6 +14,12 @@ fn is_about(row: &Row, document: Option<&Document>) -> bool {
     }
 }
 
+/// Whether a conversation of `one` is a direct one with `other` and nobody else.
+fn is_between(row: &Row, one: PartnerId, other: PartnerId) -> bool {
+    let people = if one == other { 1 } else { 2 };
+    row.conversation.kind == ConversationKind::Direct && row.participant_count() == people && row.has(other)
+}
+
 #[async_trait]
 impl Directory for Memory {
     async fn conversations_by_uuid(&self, uuids: &[Uuid]) -> Result<Vec<(ConversationId, Uuid)>> {
@@ -34,14 +40,13 @@ impl Directory for Memory {
         about: Option<&Document>,
     ) -> Result<Option<ConversationId>> {
         let table = &self.snapshot()?.conversations;
-        let people = if one == other { 1 } else { 2 };
-        let is_it = |row: &&Row| {
-            row.conversation.kind == ConversationKind::Direct
-                && row.participant_count() == people
-                && row.has(other)
-                && is_about(row, about)
-        };
-        Ok(table.rows_of(one).find(is_it).map(|row| row.conversation.id))
+        let found = table.rows_of(one).find(|row| is_between(row, one, other) && is_about(row, about));
+        Ok(found.map(|row| row.conversation.id))
+    }
+
+    async fn direct_conversations(&self, (one, other): (PartnerId, PartnerId)) -> Result<Vec<ConversationId>> {
+        let table = &self.snapshot()?.conversations;
+        Ok(table.rows_of(one).filter(|row| is_between(row, one, other)).map(|row| row.conversation.id).collect())
     }
 
     async fn group_conversation(&self, group: GroupId, about: Option<&Document>) -> Result<Option<ConversationId>> {

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{HashMap, OrdMap};
@@ -138,6 +138,13 @@ impl Messages for Memory {
             Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
             Page::After { .. } => range.map(see).collect(),
         })
+    }
+
+    async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        let state = self.snapshot()?;
+        let messages = state.conversations.get(of).into_iter().flat_map(|row| row.messages.iter().rev());
+        let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
+        Ok(messages.filter(wanted).take(limit).map(|message| Message::clone(message)).collect())
     }
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {

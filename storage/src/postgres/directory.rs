@@ -29,6 +29,13 @@ const DIRECT: &str = concat!(
     " AND NOT EXISTS (SELECT FROM participants third WHERE third.conversation_id = c.id AND third.partner_id NOT IN ($3, $4))
       ORDER BY c.id LIMIT 1"
 );
+/// The same, whatever it is about.
+const ALL_DIRECT: &str = "SELECT c.id FROM participants p
+      JOIN participants other ON other.conversation_id = p.conversation_id AND other.partner_id = $2
+      JOIN conversations c ON c.id = p.conversation_id
+      WHERE p.partner_id = $1 AND c.kind = 'direct'
+          AND NOT EXISTS (SELECT FROM participants third WHERE third.conversation_id = c.id AND third.partner_id NOT IN ($1, $2))
+      ORDER BY c.id";
 const OF_GROUP: &str =
     concat!("SELECT c.id FROM conversations c WHERE c.group_id = $3 AND ", is_about!(), " ORDER BY c.id LIMIT 1");
 const SET_KEY: &str = "UPDATE conversations SET key = $2 WHERE id = $1";
@@ -59,6 +66,11 @@ impl Directory for Postgres {
     ) -> Result<Option<ConversationId>> {
         let row = self.row(about_query(DIRECT, about).bind(one.0).bind(other.0)).await?;
         Ok(row.map(|row| get(&row, "id")).transpose()?.map(ConversationId))
+    }
+
+    async fn direct_conversations(&self, (one, other): (PartnerId, PartnerId)) -> Result<Vec<ConversationId>> {
+        let rows = self.rows(sqlx::query(ALL_DIRECT).bind(one.0).bind(other.0)).await?;
+        rows.iter().map(|row| Ok(ConversationId(get(row, "id")?))).collect()
     }
 
     async fn group_conversation(&self, group: GroupId, about: Option<&Document>) -> Result<Option<ConversationId>> {

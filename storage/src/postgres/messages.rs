@@ -81,6 +81,14 @@ const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
 const BEFORE: &str = page!("m.id < $3 ORDER BY m.id DESC");
 const AFTER: &str = page!("m.id > $3 ORDER BY m.id");
+/// `has_attachments` stays true when attachments are deleted, and only makes the index small.
+const WITH_FILES: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $2
+        AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)
+    ORDER BY m.id DESC LIMIT $3"
+);
 const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     WHERE p.partner_id = $1 AND EXISTS (
         SELECT FROM messages m
@@ -211,6 +219,12 @@ impl Messages for Postgres {
         let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
         let seen = |row: &PgRow| Ok(Seen { message: message(row)?, is_read: get(row, "is_read")? });
         self.rows(page).await?.iter().map(seen).collect()
+    }
+
+    async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        let before = before.map_or(i64::MAX, |before| before.0);
+        let page = sqlx::query(WITH_FILES).bind(of.0).bind(before).bind(self::limit(limit));
+        self.rows(page).await?.iter().map(message).collect()
     }
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {

@@ -8,6 +8,7 @@ use crate::people::{conflict, lock, new_conversation, users, write};
 on_every_backend!(
     uuids_and_ids_name_the_same,
     a_direct_conversation_is_found_by_its_people_and_document,
+    all_direct_conversations_of_two_are_found,
     a_group_finds_its_oldest_conversation,
     a_key_belongs_to_one_conversation,
     of_two_who_take_a_key_one_gets_it,
@@ -62,6 +63,20 @@ async fn a_direct_conversation_is_found_by_its_people_and_document(store: Arc<dy
     assert_eq!(find(&ann, &ann, None).await, Some(alone));
     assert_eq!(find(&ben, &ben, None).await, None);
     assert_eq!(find(&cat, &ann, None).await, None);
+}
+
+async fn all_direct_conversations_of_two_are_found(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let find = async |one: &User, other: &User| store.direct_conversations((one.partner.id, other.partner.id)).await.unwrap();
+    assert_eq!(find(&ann, &ben).await, []);
+    direct(&store, &[&ann, &ben, &cat], Vec::new()).await;
+    write(&store, async |tx| tx.insert_conversation(new_conversation(&[&ann, &ben])).await.unwrap()).await;
+    let both = [direct(&store, &[&ann, &ben], Vec::new()).await, direct(&store, &[&ben, &ann], vec![order(7)]).await];
+    let alone = direct(&store, &[&ann], Vec::new()).await;
+    assert_eq!(find(&ann, &ben).await, both);
+    assert_eq!(find(&ben, &ann).await, both);
+    assert_eq!(find(&ann, &ann).await, [alone]);
+    assert_eq!(find(&ann, &cat).await, []);
 }
 
 async fn a_group_finds_its_oldest_conversation(store: Arc<dyn Storage>) {

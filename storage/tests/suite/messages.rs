@@ -20,6 +20,7 @@ on_every_backend!(
     an_edited_message_keeps_all_but_its_text,
     a_deleted_message_keeps_only_its_place,
     a_held_message_is_shown,
+    a_conversations_files_come_newest_first,
     messages_change_only_in_their_own_conversation,
 );
 
@@ -314,6 +315,31 @@ async fn a_held_message_is_shown(store: Arc<dyn Storage>) {
     .await;
     assert_eq!(shown, Message { held: false, ..held });
     assert_eq!(store.messages_by_id(&[shown.id]).await.unwrap(), [shown]);
+}
+
+async fn a_conversations_files_come_newest_first(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let (room, other) = (conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ann, &ben]).await);
+    let mut files = Vec::new();
+    for (room, name) in [(room, "a"), (room, "b"), (other, "elsewhere"), (room, "c"), (room, "gone"), (room, "taken back")] {
+        say(&store, room, &ben, "no file").await;
+        let file = write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, name)).await.unwrap()).await;
+        let message = post(&store, NewMessage { attachments: vec![file.clone()], ..new_message(room, &ann, name) }).await;
+        files.push((message, file));
+    }
+    let [(a, _), (b, _), _, (c, _), (_, gone), (taken_back, _)] = files.as_slice() else { unreachable!("as many as said") };
+    write(&store, async |tx| {
+        tx.delete_attachment(gone.id).await.unwrap();
+        let locked = lock(tx, room).await;
+        tx.delete_message(&locked[0], taken_back.id, at(9)).await.unwrap();
+    })
+    .await;
+    let find = async |before: Option<MessageId>, limit| store.messages_with_files(room, before, limit).await.unwrap();
+    assert_eq!(find(None, 10).await, [c.clone(), b.clone(), a.clone()]);
+    assert_eq!(find(None, 2).await, [c.clone(), b.clone()]);
+    assert_eq!(find(Some(b.id), 10).await, [a.clone()]);
+    assert_eq!(find(Some(MessageId(i64::MAX)), 1).await, [c.clone()]);
+    assert_eq!(store.messages_with_files(ConversationId(1_000), None, 10).await.unwrap(), []);
 }
 
 async fn messages_change_only_in_their_own_conversation(store: Arc<dyn Storage>) {

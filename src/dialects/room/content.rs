@@ -1,0 +1,63 @@
+//! What a message is in this dialect.
+
+use storage::{Attachment, Message, MessageType, Metadata};
+use uuid::Uuid;
+
+/// In the metadata of a message: the uuid of the user whose profile it shows.
+const PROFILE: &str = "attached_profile";
+
+/// The three types of messages. What has come by another dialect and is none of them is a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    Text,
+    /// Of several files this dialect shows the first.
+    File(&'a Attachment),
+    /// The profile of the user with this uuid.
+    Profile(Uuid),
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn of(message: &'a Message) -> Self {
+        match (message.attachments.first(), message.message_type) {
+            (Some(file), _) => Self::File(file),
+            (None, MessageType::Profile) => shown(message).map_or(Self::Text, Self::Profile),
+            (None, MessageType::Text | MessageType::File | MessageType::Image | MessageType::Video | MessageType::Notice) => {
+                Self::Text
+            }
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::File(_) => "file",
+            Self::Profile(_) => "user_profile",
+        }
+    }
+
+    pub(super) fn file(self) -> Option<&'a Attachment> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Text | Self::Profile(_) => None,
+        }
+    }
+}
+
+/// The metadata of a message that shows the profile of the user with this uuid.
+pub(super) fn showing(user: Uuid) -> Metadata {
+    serde_json::json!({ PROFILE: user })
+}
+
+fn shown(message: &Message) -> Option<Uuid> {
+    message.metadata.as_ref()?.get(PROFILE)?.as_str()?.parse().ok()
+}
+
+/// The size of a file as it is shown to people.
+pub(super) fn size(file: Option<&Attachment>) -> String {
+    file.map_or_else(|| "0kb".to_owned(), |file| format!("{:.2}KB", file.size_bytes as f64 / 1024.0))
+}
+
+/// Where the bytes of a file are on this server, for whoever knows this.
+pub(super) fn address(file: &Attachment) -> String {
+    format!("/api/messaging/attachment/{}?access_token={}", file.id, file.access_token)
+}

@@ -1,0 +1,163 @@
+//! The service's failures in the words of this dialect.
+
+use std::error::Error as _;
+
+use poem::http::StatusCode;
+use poem_openapi::{ApiResponse, Object, payload::Json};
+use serde_json::Value;
+
+use crate::{
+    auth,
+    chat::{self, Error, Thing},
+    dialects::{bearer, socket::Close, upload::Broken},
+    telemetry,
+};
+
+/// Nobody has that uuid. Spelled as clients know it.
+pub(super) const NO_SUCH_USER: &str = "Invalid receipient";
+
+/// What a failure says to a person, and the word for programs.
+pub(super) fn told(error: &Error) -> (String, &'static str) {
+    match error {
+        Error::NotFound(Thing::Conversation) => ("Thread not found".into(), "not_found"),
+        Error::NotFound(Thing::Partner) => (NO_SUCH_USER.into(), "not_found"),
+        Error::NotFound(Thing::Attachment) => ("File not found".into(), "not_found"),
+        Error::NotFound(Thing::Group) => ("Group not found".into(), "not_found"),
+        Error::NotFound(Thing::Message) => ("Message not found".into(), "not_found"),
+        Error::Ended => ("Not logged in, or no longer.".into(), "not_logged_in"),
+        Error::Forbidden => ("Access denied".into(), "forbidden"),
+        // The field is called one thing here and another there.
+        Error::Invalid { field: "body", reason } => (format!("The message {reason}"), "invalid"),
+        Error::Invalid { field, reason } => (format!("{field} {reason}"), "invalid"),
+        Error::Conflict(state) => (format!("This is not possible: {state}"), "conflict"),
+        Error::WrongType { expected } => (format!("The file is not of the type {expected}"), "invalid"),
+        Error::TooLate(what) => (format!("Too late: {what} is over"), "conflict"),
+        Error::TooLarge { limit_bytes } => (format!("The file is larger than {limit_bytes} bytes"), "too_large"),
+        Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
+        Error::Unavailable(cause) => (
+            format!("The server is not available now, please try again shortly ({})", telemetry::failed("not available", cause)),
+            "unavailable",
+        ),
+        Error::Internal(cause) => {
+            (format!("Something went wrong on our side ({})", telemetry::failed("internal error", cause)), "internal")
+        }
+    }
+}
+
+/// How a failure to listen closes a socket.
+pub(super) fn close(error: &auth::Error) -> Close {
+    match error {
+        auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
+        auth::Error::TooManyAttempts { .. } | auth::Error::NotConfigured(_) => Close::UNAVAILABLE,
+        auth::Error::Unavailable(cause) => {
+            telemetry::failed("a socket was not opened", cause);
+            Close::UNAVAILABLE
+        }
+        auth::Error::Internal(cause) => {
+            telemetry::failed("a socket was not opened", cause);
+            Close::INTERNAL
+        }
+    }
+}
+
+/// How a failure to tell closes a socket: nothing is passed over, since whoever comes back reads the history.
+pub(super) fn untold(error: &chat::Error) -> Close {
+    telemetry::failed("a message could not be told", error.source().unwrap_or(error));
+    Close::UNAVAILABLE
+}
+
+/// What all failures look like.
+#[derive(Debug, Object)]
+#[oai(rename = "RoomFailureBody")]
+pub(super) struct Body {
+    /// `failure`.
+    status: String,
+    /// Null.
+    #[oai(nullable)]
+    entity: Option<Value>,
+    /// One clear sentence.
+    message: String,
+    success: bool,
+}
+
+/// How the routes fail.
+#[derive(Debug, ApiResponse)]
+pub(super) enum Failure {
+    /// The request is not what it should be; `message` says how.
+    #[oai(status = 400, content_type = "application/json")]
+    BadRequest(Json<Body>),
+    /// No token, or none that counts.
+    #[oai(status = 401, content_type = "application/json")]
+    NotLoggedIn(Json<Body>),
+    /// It is of others.
+    #[oai(status = 403, content_type = "application/json")]
+    Forbidden(Json<Body>),
+    /// No such thing.
+    #[oai(status = 404, content_type = "application/json")]
+    NotFound(Json<Body>),
+    /// It is not in a state in which that could be done.
+    #[oai(status = 409, content_type = "application/json")]
+    Conflict(Json<Body>),
+    /// The file is larger than this server takes.
+    #[oai(status = 413, content_type = "application/json")]
+    TooLarge(Json<Body>),
+    /// The caller has too much under way.
+    #[oai(status = 429, content_type = "application/json")]
+    TooMany(Json<Body>),
+    /// The server failed; `message` ends in an id that is also in its log.
+    #[oai(status = 500, content_type = "application/json")]
+    Internal(Json<Body>),
+    /// The server cannot reach its store, is stopping, or is not set up for tokens.
+    #[oai(status = 503, content_type = "application/json")]
+    Unavailable(Json<Body>),
+}
+
+impl Failure {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::BadRequest(body(message))
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::NotFound(body(message))
+    }
+}
+
+fn body(message: impl Into<String>) -> Json<Body> {
+    Json(Body { status: "failure".into(), entity: None, message: message.into(), success: false })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let body = body(told(&error).0);
+        match error {
+            Error::NotFound(_) => Self::NotFound(body),
+            Error::Ended => Self::NotLoggedIn(body),
+            Error::Forbidden => Self::Forbidden(body),
+            Error::Invalid { .. } | Error::WrongType { .. } => Self::BadRequest(body),
+            Error::Conflict(_) | Error::TooLate(_) => Self::Conflict(body),
+            Error::TooLarge { .. } => Self::TooLarge(body),
+            Error::TooMany(_) => Self::TooMany(body),
+            Error::Internal(_) => Self::Internal(body),
+            Error::Unavailable(_) => Self::Unavailable(body),
+        }
+    }
+}
+
+impl From<auth::Error> for Failure {
+    fn from(error: auth::Error) -> Self {
+        let (status, words) = bearer::told(&error);
+        let body = body(words);
+        match status {
+            StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body),
+            StatusCode::TOO_MANY_REQUESTS => Self::TooMany(body),
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(body),
+            _ => Self::Internal(body),
+        }
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(_: Broken) -> Self {
+        Self::bad_request(Broken::WORDS)
+    }
+}

@@ -1,0 +1,171 @@
+use std::collections::HashMap;
+
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+    types::ParseFromJSON,
+};
+use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person, User as Account, UserId};
+use uuid::Uuid;
+
+use super::{
+    Tag,
+    error::{Failure, NO_SUCH_USER},
+    wire::{Message, Success, User},
+};
+use crate::{
+    chat,
+    dialects::{
+        House,
+        bearer::Bearer,
+        loose::{Int, Loose},
+    },
+};
+
+/// How many messages a page holds if it is not said, and at most.
+const PAGE: usize = 50;
+const MOST: usize = 200;
+
+pub(super) struct History(pub(super) House);
+
+type Found<T> = Result<Json<Success<T>>, Failure>;
+
+#[OpenApi(prefix_path = "/chat", tag = "Tag::Room")]
+impl History {
+    /// The messages between the caller and a user
+    ///
+    /// Newest first.
+    #[oai(path = "/messages/:uid", method = "get", operation_id = "room_messages")]
+    async fn messages(
+        &self,
+        bearer: Bearer,
+        /// The uuid of the user.
+        Path(uid): Path<String>,
+        /// Only those with an id smaller than this.
+        Query(before): Query<Option<String>>,
+        /// 50, if not said; at most 200.
+        Query(limit): Query<Option<String>>,
+    ) -> Found<Messages> {
+        let caller = bearer.0?;
+        let uuid = uid.parse::<Uuid>().map_err(|_| Failure::not_found(NO_SUCH_USER))?;
+        let (before, limit) = page(before, limit, PAGE)?;
+        let other = self.0.chat.user_by_uuid(uuid).await?;
+        let messages = self.0.chat.history_between(&caller, other.partner.id, before, limit).await?;
+        let users = self.users([caller.user, other.id]).await?;
+        let known = |partner| users.values().find(|user| user.partner.id == partner);
+        let messages = messages.iter().map(|message| {
+            let author = message.author.partner;
+            let receiver = if author == caller.partner { other.partner.id } else { caller.partner };
+            Message::of(message, known(author), known(receiver))
+        });
+        let messages = Messages { messages: messages.collect() };
+        Ok(Json(Success::new(messages, Some("Messages retrieved successfully"))))
+    }
+
+    /// The caller's threads
+    ///
+    /// Each with another user, most recent first.
+    #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
+    async fn threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+        let caller = bearer.0?;
+        let mut lines = self.0.chat.inbox(&caller, None).await?;
+        lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
+        let people = lines.iter().flat_map(|line| &line.people);
+        let users = self.users(people.filter_map(|person| person.user)).await?;
+        let threads = lines.iter().filter_map(|line| {
+            // Without another, the caller is alone with itself.
+            let other = user_but(&line.people, caller.partner, &users)?;
+            let last_message = line.entry.last_message.as_ref().map(|message| {
+                let author = message.author.user.and_then(|user| users.get(&user));
+                Message::of(message, author, user_but(&line.people, message.author.partner, &users))
+            });
+            Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
+        });
+        Ok(Json(Success::new(threads.collect(), None)))
+    }
+
+    /// The files in a thread of the caller's
+    ///
+    /// As messages, newest first.
+    #[oai(path = "/thread/files/:thread_id", method = "get", operation_id = "room_thread_files")]
+    async fn files(
+        &self,
+        bearer: Bearer,
+        /// The id of the thread.
+        Path(thread_id): Path<String>,
+        /// Only those with an id smaller than this.
+        Query(before): Query<Option<String>>,
+        /// 200, if not said, and at most.
+        Query(limit): Query<Option<String>>,
+    ) -> Found<Vec<Message>> {
+        let caller = bearer.0?;
+        let id = thread_id.parse().map(ConversationId).map_err(|_| chat::Error::NotFound(chat::Thing::Conversation))?;
+        let (before, limit) = page(before, limit, MOST)?;
+        let messages = self.0.chat.files(&caller, id, before, limit).await?;
+        let (thread, participants) = self.0.chat.participants(&caller, id).await?;
+        let people: Vec<_> = match thread.kind {
+            ConversationKind::Direct => participants.into_iter().map(|participant| participant.person).collect(),
+            ConversationKind::Group | ConversationKind::Support => Vec::new(),
+        };
+        let authors = messages.iter().filter_map(|message| message.author.user);
+        let users = self.users(authors.chain(people.iter().filter_map(|person| person.user))).await?;
+        let files = messages.iter().map(|message| {
+            let author = message.author.user.and_then(|user| users.get(&user));
+            Message::of(message, author, user_but(&people, message.author.partner, &users))
+        });
+        Ok(Json(Success::new(files.collect(), None)))
+    }
+}
+
+impl History {
+    async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, Account>> {
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let contacts = self.0.chat.users_by_id(&ids).await?;
+        Ok(contacts.into_iter().filter_map(|contact| contact.user).map(|user| (user.id, user)).collect())
+    }
+}
+
+/// Who else is among these people, or the partner itself if nobody is.
+fn user_but<'a>(people: &[Person], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
+    let other = people.iter().find(|person| person.partner.id != partner).or(people.first())?;
+    users.get(&other.user?)
+}
+
+fn page(before: Option<String>, limit: Option<String>, default: usize) -> Result<(Option<MessageId>, usize), Failure> {
+    let before = number(before, "before")?.map(MessageId);
+    let limit = match number(limit, "limit")? {
+        None | Some(0) => default,
+        Some(limit) => usize::try_from(limit).map_err(|_| Failure::bad_request("limit must not be negative"))?.min(MOST),
+    };
+    Ok((before, limit))
+}
+
+/// A whole number, or none; one beyond 64 bits counts as the last in that direction.
+fn number(text: Option<String>, name: &str) -> Result<Option<i64>, Failure> {
+    match Int::parse_from_json(text.map(Into::into)) {
+        Ok(Loose::Given(number)) => Ok(Some(number)),
+        Ok(Loose::Missing) => Ok(None),
+        Ok(Loose::Wrong(_)) | Err(_) => Err(Failure::bad_request(format!("{name} must be a whole number"))),
+    }
+}
+
+/// A page of messages.
+#[derive(Debug, Object)]
+#[oai(rename = "RoomMessages")]
+struct Messages {
+    messages: Vec<Message>,
+}
+
+/// What the caller and another user say to each other.
+#[derive(Debug, Object)]
+#[oai(rename = "RoomThread")]
+struct Thread {
+    id: i64,
+    other_user: User,
+    /// Null if nothing was said yet.
+    #[oai(nullable)]
+    last_message: Option<Message>,
+}

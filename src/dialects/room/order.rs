@@ -1,0 +1,167 @@
+//! When a socket is told of which message. Files are stored before their sender shows them, and ids must rise all the same.
+
+use std::collections::{BTreeMap, HashMap};
+
+use storage::{ConversationId, Fact, Message, MessageId};
+
+/// How many messages are held back at most. Beyond it the oldest is told, shown or not.
+const MOST_HELD: usize = 100;
+
+/// What one socket was told, and what it is not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    held: BTreeMap<MessageId, Message>,
+    /// The largest id told of each conversation.
+    told: HashMap<ConversationId, MessageId>,
+}
+
+impl Order {
+    /// What is to be told now that this has happened, in this order.
+    pub(super) fn due(&mut self, fact: &Fact) -> Vec<Message> {
+        match fact {
+            Fact::MessagePosted(message) if message.held => {
+                self.held.insert(message.id, message.clone());
+                let oldest = (self.held.len() > MOST_HELD).then(|| self.held.pop_first()).flatten();
+                oldest.into_iter().map(|(_, message)| self.tell(message)).collect()
+            }
+            Fact::MessagePosted(message) => self.tell_up_to(message),
+            Fact::MessageShown(message) if self.held.contains_key(&message.id) || !self.has_passed(message) => {
+                self.tell_up_to(message)
+            }
+            Fact::MessageEdited(message) => {
+                if let Some(held) = self.held.get_mut(&message.id) {
+                    held.clone_from(message);
+                }
+                Vec::new()
+            }
+            // What nobody was told needs not be taken back.
+            Fact::MessageDeleted(message) => {
+                self.held.remove(&message.id);
+                Vec::new()
+            }
+            Fact::MessageShown(_)
+            | Fact::ReadUpTo { .. }
+            | Fact::ConversationCreated(_)
+            | Fact::ConversationChanged(_)
+            | Fact::ParticipantJoined { .. }
+            | Fact::ParticipantLeft { .. }
+            | Fact::PlaceChanged { .. }
+            | Fact::AttachmentDeleted { .. }
+            | Fact::SessionEnded { .. }
+            | Fact::TokensRevoked { .. }
+            | Fact::UserChanged { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether the message, or a later one of its conversation, was told.
+    pub(super) fn has_passed(&self, message: &Message) -> bool {
+        self.told.get(&message.conversation).is_some_and(|told| *told >= message.id)
+    }
+
+    /// The message, after those that were held back before it in its conversation.
+    fn tell_up_to(&mut self, message: &Message) -> Vec<Message> {
+        let before = self.held.range(..message.id).filter(|(_, held)| held.conversation == message.conversation);
+        let mut due: Vec<_> = before.map(|(id, _)| *id).collect();
+        due.push(message.id);
+        let due = due.into_iter().map(|id| match self.held.remove(&id) {
+            Some(held) if id != message.id => held,
+            Some(_) | None => message.clone(),
+        });
+        let due: Vec<_> = due.collect();
+        due.into_iter().map(|message| self.tell(message)).collect()
+    }
+
+    fn tell(&mut self, message: Message) -> Message {
+        self.told.insert(message.conversation, message.id);
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{Author, MessageType, PartnerId};
+
+    use super::*;
+
+    fn message(conversation: i64, id: i64, held: bool) -> Message {
+        Message {
+            id: MessageId(id),
+            seq: id,
+            conversation: ConversationId(conversation),
+            author: Author { partner: PartnerId(1), user: None, name: String::new() },
+            message_type: MessageType::File,
+            body: String::new(),
+            metadata: None,
+            attachments: Vec::new(),
+            client_key: None,
+            held,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            edited_at: None,
+            deleted_at: None,
+        }
+    }
+
+    fn told(order: &mut Order, fact: Fact) -> Vec<i64> {
+        order.due(&fact).into_iter().map(|message| message.id.0).collect()
+    }
+
+    fn posted(order: &mut Order, conversation: i64, id: i64, held: bool) -> Vec<i64> {
+        told(order, Fact::MessagePosted(message(conversation, id, held)))
+    }
+
+    fn shown(order: &mut Order, conversation: i64, id: i64) -> Vec<i64> {
+        told(order, Fact::MessageShown(message(conversation, id, false)))
+    }
+
+    #[test]
+    fn a_held_message_is_told_once_it_is_shown_and_not_again() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 5, true), []);
+        assert_eq!(shown(&mut order, 1, 5), [5]);
+        assert_eq!(shown(&mut order, 1, 5), []);
+    }
+
+    #[test]
+    fn a_later_message_of_its_conversation_brings_it_along() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 5, true), []);
+        assert_eq!(posted(&mut order, 1, 6, true), []);
+        assert_eq!(posted(&mut order, 2, 7, false), [7]);
+        assert_eq!(posted(&mut order, 1, 8, false), [5, 6, 8]);
+        assert_eq!(shown(&mut order, 1, 6), []);
+    }
+
+    #[test]
+    fn showing_a_later_one_shows_those_before_it() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 5, true), []);
+        assert_eq!(posted(&mut order, 1, 6, true), []);
+        assert_eq!(shown(&mut order, 1, 6), [5, 6]);
+        assert_eq!(shown(&mut order, 1, 5), []);
+    }
+
+    #[test]
+    fn a_socket_that_came_later_goes_on_upwards() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 8, false), [8]);
+        assert_eq!(shown(&mut order, 1, 5), []);
+        assert_eq!(shown(&mut order, 2, 6), [6]);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_told() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 5, true), []);
+        assert_eq!(told(&mut order, Fact::MessageDeleted(message(1, 5, true))), []);
+        assert_eq!(posted(&mut order, 1, 6, false), [6]);
+    }
+
+    #[test]
+    fn only_so_many_are_held_back() {
+        let mut order = Order::default();
+        for id in 1..=MOST_HELD as i64 {
+            assert_eq!(posted(&mut order, id, id, true), []);
+        }
+        assert_eq!(posted(&mut order, 1_000, 1_000, true), [1]);
+    }
+}

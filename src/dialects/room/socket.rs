@@ -1,0 +1,245 @@
+//! The socket: all that concerns one user, and what its client asks for.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use poem::{Endpoint, Request, Response, endpoint};
+use poem_openapi::types::ParseFromJSON;
+use serde::Deserialize;
+use serde_json::Value;
+use storage::{Fact, Message, MessageId, MessageType, User};
+use tokio::sync::OnceCell;
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use super::{
+    content::{self, Content},
+    error::{self, NO_SUCH_USER},
+    frames::{self, Words},
+    order::Order,
+};
+use crate::{
+    auth::Caller,
+    chat::{self, Batch, Draft, Error, Told},
+    dialects::{
+        House,
+        bearer::socket_caller,
+        loose::{Int, Loose, Text},
+        socket::{self, Frame, Refusal, Said, Speaking, Voice},
+    },
+};
+
+/// Where sockets are opened.
+pub fn sockets(house: &House) -> impl Endpoint<Output = Response> + use<> {
+    let house = house.clone();
+    endpoint::make(move |request| {
+        let house = house.clone();
+        async move { Ok::<_, poem::Error>(open(&request, house).await) }
+    })
+}
+
+async fn open(request: &Request, house: House) -> Response {
+    let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
+    let (caller, subprotocol) = socket_caller(request, token.as_deref(), &house).await;
+    let sockets = house.sockets.clone();
+    socket::open(request, subprotocol, &sockets, async move {
+        let caller = caller.map_err(|error| error::close(&error))?;
+        let feed = house.chat.hear_all(&caller);
+        let voice = Room { house, caller: caller.clone(), order: Order::default(), asked: BTreeSet::new() };
+        Ok(Speaking { voice, feed, caller })
+    })
+}
+
+/// What is said to one user on one socket.
+struct Room {
+    house: House,
+    caller: Caller,
+    order: Order,
+    /// What the client has asked to be shown, and was not told yet.
+    asked: BTreeSet<MessageId>,
+}
+
+/// A frame as clients send it. Values are looked at once the action is known.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    action: Value,
+    message_body: Value,
+    receiver_id: Value,
+    chat_id: Value,
+    attached_profile_id: Value,
+}
+
+/// Why an action is not done: a sentence, and a word for programs.
+struct Refused(String, &'static str);
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let (message, code) = error::told(&error);
+        Self(message, code)
+    }
+}
+
+impl Refused {
+    fn invalid(message: impl Into<String>) -> Self {
+        Self(message.into(), "invalid")
+    }
+}
+
+impl Voice for Room {
+    const DIALECT: &'static str = "room";
+
+    async fn greet(&mut self) -> Said {
+        Ok(Vec::new())
+    }
+
+    async fn hear(&mut self, text: &str) -> Said {
+        let asked = match read(text) {
+            Ok(asked) => asked,
+            Err(words) => return Ok(vec![frames::failure(None, words, "invalid_json")]),
+        };
+        let action = asked.action.as_str();
+        let outcome = match action {
+            Some("text_message") => self.send_text(&asked).await,
+            Some("file_message") => self.show_file(&asked).await,
+            Some("user_profile_message") => self.send_profile(&asked).await,
+            Some(_) => Err(Refused("There is no such action".into(), "unknown_action")),
+            None => Err(Refused("action must be a text".into(), "unknown_action")),
+        };
+        Ok(match outcome {
+            Ok(answer) => answer.into_iter().collect(),
+            Err(Refused(message, code)) => vec![frames::failure(action, &message, code)],
+        })
+    }
+
+    async fn tell(&mut self, batch: &Batch) -> Said {
+        let mut said = Vec::new();
+        for told in &batch.events {
+            let mut due = self.order.due(&told.event.fact);
+            if let Fact::MessageShown(message) = &told.event.fact
+                && self.asked.remove(&message.id)
+                && due.is_empty()
+            {
+                // Its turn is over, and its sender waits for the answer.
+                due.push(message.clone());
+            }
+            for message in due {
+                said.push(self.frame(&message, Some(told)).await.map_err(|error| error::untold(&error))?);
+            }
+        }
+        Ok(said)
+    }
+
+    async fn beat(&mut self) -> Said {
+        Ok(Vec::new())
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Frame {
+        match refusal {
+            Refusal::NotText => frames::failure(None, "Frames must be text", "not_text"),
+            Refusal::TooFast => frames::failure(None, "Too many frames, the next one closes the socket", "too_fast"),
+        }
+    }
+
+    fn too_large() -> Option<Frame> {
+        Some(frames::failure(None, "The frame is too large", "too_large"))
+    }
+}
+
+impl Room {
+    /// The sender is told when everybody else is, so that messages are told in one order.
+    async fn send_text(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
+        let body = text(&asked.message_body, "message_body")?.unwrap_or_default();
+        self.send(asked, Draft::new(MessageType::Text, body)).await
+    }
+
+    async fn send_profile(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
+        let no_such = || Refused("There is no user with this attached_profile_id".into(), "not_found");
+        let shown = self.user(&asked.attached_profile_id, "attached_profile_id").await?.ok_or_else(no_such)?;
+        // Other dialects show the name.
+        let draft = Draft::new(MessageType::Profile, shown.partner.name);
+        self.send(asked, Draft { metadata: Some(content::showing(shown.uuid)), ..draft }).await
+    }
+
+    async fn send(&self, asked: &Asked, draft: Draft) -> Result<Option<Frame>, Refused> {
+        let no_such = || Refused(NO_SUCH_USER.into(), "not_found");
+        let receiver = self.user(&asked.receiver_id, "receiver_id").await?.ok_or_else(no_such)?;
+        let chat = &self.house.chat;
+        // A message that cannot be sent begins no thread.
+        if draft.body.trim().is_empty() {
+            return Err(Refused::invalid("message_body must not be empty"));
+        }
+        let thread = chat.meet(&self.caller, receiver.id, None).await?;
+        chat.send(&self.caller, thread, draft).await?;
+        Ok(None)
+    }
+
+    /// Shows a file that this user has uploaded; a second time confirms it again, and no more.
+    async fn show_file(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
+        let id = match Int::parse_from_json(Some(asked.chat_id.clone())) {
+            Ok(Loose::Given(id)) => MessageId(id),
+            Ok(Loose::Missing) => return Err(Refused::invalid("chat_id is missing")),
+            Ok(Loose::Wrong(_)) | Err(_) => return Err(Refused::invalid("chat_id must be a whole number")),
+        };
+        // Whether others have such a message is not to be learned.
+        let no_such = || Refused("You have uploaded no file with this chat_id".into(), "not_found");
+        let (message, was_held) = match self.house.chat.show_message(&self.caller, id).await {
+            Ok(shown) => shown,
+            Err(Error::NotFound(_) | Error::Forbidden) => return Err(no_such()),
+            Err(error) => return Err(error.into()),
+        };
+        if Content::of(&message).file().is_none() {
+            return Err(no_such());
+        }
+        if was_held && !self.order.has_passed(&message) {
+            self.asked.insert(id);
+            return Ok(None);
+        }
+        Ok(Some(self.frame(&message, None).await?))
+    }
+
+    /// How this user is told of a message. What several are told of one event is put into words once.
+    async fn frame(&self, message: &Message, event: Option<&Told>) -> chat::Result<Frame> {
+        let own = event.filter(|told| is_of(told, message));
+        let words: Arc<OnceCell<Words>> = own.map_or_else(Arc::default, |told| told.shared("room", Arc::default));
+        let words = words.get_or_try_init(|| Words::of(message, &self.house.chat)).await?;
+        let is_author = message.author.partner == self.caller.partner;
+        Ok(if is_author { words.confirmed.clone() } else { words.received.clone() })
+    }
+
+    /// The user that a frame names; `None` if there is none.
+    async fn user(&self, id: &Value, name: &str) -> Result<Option<User>, Refused> {
+        let id = text(id, name)?.ok_or_else(|| Refused::invalid(format!("{name} is missing")))?;
+        let Ok(uuid) = id.trim().parse::<Uuid>() else { return Ok(None) };
+        match self.house.chat.user_by_uuid(uuid).await {
+            Ok(user) => Ok(Some(user)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether the event is about this message, and not about one that was told later because of it.
+fn is_of(told: &Told, message: &Message) -> bool {
+    match &told.event.fact {
+        Fact::MessagePosted(own) | Fact::MessageShown(own) => own.id == message.id,
+        _ => false,
+    }
+}
+
+fn read(text: &str) -> Result<Asked, &'static str> {
+    // An array would be taken for a struct's members in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err("A frame must be a JSON object");
+    }
+    serde_json::from_str(text).map_err(|_| "The frame is not valid JSON")
+}
+
+/// A text that may be missing; a number counts as the text it is written as.
+fn text(value: &Value, name: &str) -> Result<Option<String>, Refused> {
+    match Text::parse_from_json(Some(value.clone())) {
+        Ok(Loose::Given(text)) => Ok(Some(text)),
+        Ok(Loose::Missing) => Ok(None),
+        Ok(Loose::Wrong(_)) | Err(_) => Err(Refused::invalid(format!("{name} must be a text"))),
+    }
+}

@@ -1,0 +1,168 @@
+//! What the routes have in common on the wire.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{
+    Object,
+    types::{ParseFromJSON, ToJSON},
+};
+use serde_json::Value;
+use storage::{Message as Stored, Role, User as Account};
+
+use super::content::{self, Content};
+
+/// A time as the routes write it: UTC, to the microsecond.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// A user's phone number, or nothing.
+pub(super) fn phone_number(user: &Account) -> &str {
+    let known = user.partner.phone.as_deref().or(user.partner.mobile.as_deref());
+    known.or_else(|| text(user, "phone_number")).unwrap_or_default()
+}
+
+/// What a route gives that finds something.
+#[derive(Debug, Object)]
+#[oai(rename = "RoomSuccess")]
+pub(super) struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
+    /// `success`.
+    status: String,
+    data: T,
+    #[oai(nullable)]
+    message: Option<String>,
+    success: bool,
+}
+
+impl<T: ParseFromJSON + ToJSON + Send + Sync> Success<T> {
+    pub(super) fn new(data: T, message: Option<&str>) -> Self {
+        Self { status: "success".into(), data, message: message.map(str::to_owned), success: true }
+    }
+}
+
+/// A user as Django shows it. What the account does not know comes from its profile, or is a neutral value.
+#[derive(Clone, Debug, Object)]
+#[oai(rename = "RoomUser")]
+pub(super) struct User {
+    /// The uuid.
+    id: String,
+    /// Always empty: what was here is nobody's business.
+    password: String,
+    #[oai(nullable)]
+    last_login: Option<String>,
+    #[oai(nullable)]
+    gender: Option<String>,
+    email: String,
+    fullname: String,
+    country_code: String,
+    phone_number: String,
+    is_email_verified: bool,
+    is_phone_verified: bool,
+    is_active: bool,
+    is_staff: bool,
+    is_admin: bool,
+    is_superuser: bool,
+    created_at: String,
+    updated_at: String,
+    account_type: String,
+    #[oai(nullable)]
+    date_of_birth: Option<String>,
+    #[oai(nullable)]
+    profile_photo: Option<String>,
+    is_profile_complete: bool,
+    groups: Vec<Value>,
+    user_permissions: Vec<Value>,
+}
+
+impl From<&Account> for User {
+    fn from(user: &Account) -> Self {
+        let given = |key| text(user, key).map(str::to_owned);
+        let flag = |key| user.profile.get(key).and_then(Value::as_bool).unwrap_or_default();
+        let list = |key| user.profile.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let created_at = time(user.created_at);
+        Self {
+            id: user.uuid.to_string(),
+            password: String::new(),
+            last_login: given("last_login"),
+            gender: given("gender"),
+            email: user.partner.email.clone().unwrap_or_else(|| user.login.clone()),
+            fullname: user.partner.name.clone(),
+            country_code: given("country_code").unwrap_or_default(),
+            phone_number: phone_number(user).to_owned(),
+            is_email_verified: flag("is_email_verified"),
+            is_phone_verified: flag("is_phone_verified"),
+            is_active: user.active,
+            is_staff: matches!(user.role, Role::Agent | Role::Admin),
+            is_admin: user.role == Role::Admin,
+            is_superuser: user.role == Role::Admin,
+            updated_at: given("updated_at").unwrap_or_else(|| created_at.clone()),
+            created_at,
+            account_type: given("account_type").unwrap_or_else(|| "user".to_owned()),
+            date_of_birth: given("date_of_birth"),
+            profile_photo: given("profile_photo"),
+            is_profile_complete: flag("is_profile_complete"),
+            groups: list("groups"),
+            user_permissions: list("user_permissions"),
+        }
+    }
+}
+
+/// A text of the profile, in which anything may be anything.
+fn text<'a>(user: &'a Account, key: &str) -> Option<&'a str> {
+    user.profile.get(key)?.as_str()
+}
+
+/// A message as it reads now.
+#[derive(Debug, Object)]
+#[oai(rename = "RoomMessage")]
+pub(super) struct Message {
+    id: i64,
+    /// Null if it is no user.
+    #[oai(nullable)]
+    sender: Option<User>,
+    /// Null in a thread of several, and if it is no user.
+    #[oai(nullable)]
+    receiver: Option<User>,
+    /// For example `194.75KB`; `0kb` if there is no file.
+    attached_file_size: String,
+    /// Null if a profile is shown.
+    #[oai(nullable)]
+    message: Option<String>,
+    updated_at: String,
+    created_at: String,
+    /// A path on this server, at which whoever knows it may read the file.
+    #[oai(nullable)]
+    attached_file: Option<String>,
+    /// `text`, `file` or `user_profile`.
+    message_type: String,
+    #[oai(nullable)]
+    attached_file_name: Option<String>,
+    thread: i64,
+    /// The uuid of the user whose profile is shown.
+    #[oai(nullable)]
+    attached_profile: Option<String>,
+}
+
+impl Message {
+    pub(super) fn of(message: &Stored, sender: Option<&Account>, receiver: Option<&Account>) -> Self {
+        let content = Content::of(message);
+        let file = content.file();
+        let profile = match content {
+            Content::Profile(user) => Some(user.to_string()),
+            Content::Text | Content::File(_) => None,
+        };
+        Self {
+            id: message.id.0,
+            sender: sender.map(User::from),
+            receiver: receiver.map(User::from),
+            attached_file_size: content::size(file),
+            message: profile.is_none().then(|| message.body.clone()),
+            updated_at: time(message.deleted_at.or(message.edited_at).unwrap_or(message.created_at)),
+            created_at: time(message.created_at),
+            attached_file: file.map(content::address),
+            message_type: content.word().into(),
+            attached_file_name: file.map(|file| file.name.clone()),
+            thread: message.conversation.0,
+            attached_profile: profile,
+        }
+    }
+}
