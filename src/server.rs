@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets},
+    dialects::{House, conversations, im_chat, messaging, odoo, socket::Sockets},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -131,6 +131,7 @@ fn endpoint(
     let corridor = corridor::Corridor::new(house, metrics, &document);
     Route::new()
         .at("/openapi.json", operation::document(document))
+        .at("/conversations/:id", conversations::sockets(house))
         .nest("/docs", api.swagger_ui())
         .nest("/", api)
         .around(move |endpoint, request| {

@@ -1,6 +1,6 @@
 use std::{
     any::Any,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -113,8 +113,9 @@ impl Listener {
     /// Waits for the bell, and gives what it was rung for. A ring before the call is not lost.
     pub(super) async fn heard(&self) -> Heard {
         loop {
-            let since = Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
+            // In this order, so that nobody hears of what became of a message before the message.
             let signals = std::mem::take(&mut *self.signals.lock());
+            let since = Some(self.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
             if since.is_some() || !signals.is_empty() {
                 return Heard { since, signals: signals.into() };
             }
@@ -218,11 +219,12 @@ impl Hub {
         self.signal([scope], &Arc::new(Signal::Delivered { conversation, message: message.id, author, at: clock::now() }));
     }
 
-    /// Hands a signal to those who listen in any of the scopes and care for signals.
+    /// Hands a signal, once, to those who listen in any of the scopes and care for signals.
     pub(super) fn signal(&self, scopes: impl IntoIterator<Item = Scope>, signal: &Arc<Signal>) {
         let inner = self.inner.lock();
-        for scope in scopes {
-            for listener in inner.hearers.get(&scope).into_iter().flatten() {
+        let mut reached = HashSet::new();
+        for listener in scopes.into_iter().filter_map(|scope| inner.hearers.get(&scope)).flatten() {
+            if reached.insert(Arc::as_ptr(listener)) {
                 listener.signal(signal);
             }
         }
