@@ -20,7 +20,7 @@ use crate::{
     chat::{Chat, Ground, Rules},
     config::{self, Config},
     demo,
-    dialects::{House, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
+    dialects::{House, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -172,6 +172,7 @@ fn endpoint(
     let corridor = corridor::Corridor::new(house, metrics, &document);
     Route::new()
         .at("/openapi.json", operation::document(document))
+        .at("/conversations/:id", conversations::sockets(house))
         .nest("/docs", api.swagger_ui())
         .at("/ws/chat/room", room::sockets(house))
         .nest("/", api)

@@ -12,7 +12,9 @@ use super::{Chat, Error, Result, Told, storable, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// How many messages a reader may name for others to be told of each.
-const NAMED: usize = 100;
+pub(super) const NAMED: usize = 100;
+/// How long a client key may be; a store can only find what is short.
+const LONGEST_KEY: usize = 256;
 /// How many messages one answer of a waiting poll carries at most.
 const POLL_PAGE: usize = 100;
 
@@ -53,6 +55,10 @@ impl Chat {
         storable("body", &draft.body)?;
         if let Some(key) = &draft.client_key {
             storable("client key", key)?;
+            if key.len() > LONGEST_KEY {
+                let reason = format!("must not be longer than {LONGEST_KEY} bytes").into();
+                return Err(Error::Invalid { field: "client key", reason });
+            }
         }
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));

@@ -19,6 +19,7 @@ mod people;
 mod pictures;
 mod places;
 mod presence;
+mod reads;
 mod signals;
 mod sockets;
 mod tail;

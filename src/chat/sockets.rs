@@ -1,4 +1,4 @@
-use storage::{Conversation, ConversationId, Scope};
+use storage::{Conversation, ConversationId, PartnerId, Scope, Seen};
 
 use super::{Chat, Feed, Result, hub::Start};
 use crate::auth::Caller;
@@ -18,5 +18,15 @@ impl Chat {
         let feed = self.follow_hearing(scope, Start::Now, &hears).read_by(caller);
         let (conversation, _) = self.conversation(caller, id).await?;
         Ok((feed, conversation))
+    }
+    /// Notes that the caller was handed messages of the history: those that it has not read may have reached nobody yet.
+    pub fn hands(&self, caller: &Caller, messages: &[Seen]) {
+        let unread = messages.iter().filter(|seen| !seen.is_read);
+        unread.for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
+    }
+
+    /// Whether somebody is in a conversation.
+    pub async fn is_in(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
+        Ok(self.visit("participant_ids", self.0.audiences.of(id)).await?.binary_search(&partner).is_ok())
     }
 }

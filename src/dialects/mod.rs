@@ -1,6 +1,7 @@
 //! The rooms: each speaks one dialect, and only translates.
 
 pub mod bearer;
+pub mod conversations;
 pub mod im_chat;
 pub mod json;
 pub mod jsonrpc;

@@ -134,7 +134,7 @@ pub struct Speaking<V> {
 async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: Speaking<V>) -> Close {
     let Speaking { voice, feed, caller } = speaking;
     let Ok(_present) = sockets.chat.connects(&caller) else { return Close::TOO_MANY };
-    let mut talk = Talk { sockets, voice, wire, pace: Pace::new(&sockets.limits) };
+    let mut talk = Talk { sockets, voice, wire, pace: Pace::new(&sockets.limits), signs: Pace::new(&sockets.limits) };
     match talk.go_on(feed, &caller).await {
         Ok(never) => match never {},
         Err(close) => close,
@@ -146,14 +146,20 @@ struct Talk<'a, V> {
     voice: V,
     wire: &'a mut Wire,
     pace: Pace,
+    /// Of pings and pongs, which are nobody's words, but have to be answered all the same.
+    signs: Pace,
 }
 
 enum Never {}
 
 impl<V: Voice> Talk<'_, V> {
     async fn go_on(&mut self, mut feed: Feed, caller: &Caller) -> Result<Never, Close> {
-        let said = Box::pin(self.voice.greet()).await?;
-        self.say(said)?;
+        let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
+        for frame in greeting {
+            // However long it is, it must not be taken for the peer's slowness.
+            self.wire.has_room().await?;
+            self.say(vec![frame])?;
+        }
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
         let mut beat = pin!(sleep(ping));
         let mut heard = Moment::now();
@@ -172,7 +178,7 @@ impl<V: Voice> Talk<'_, V> {
                         Read::Text(text) => self.hear(&text).await?,
                         Read::Binary => self.refuse(Refusal::NotText)?,
                         Read::TooLarge => self.refuse_with(V::too_large().ok_or(Close::TOO_LARGE)?)?,
-                        Read::Sign => {}
+                        Read::Sign => self.notice()?,
                     }
                 }
                 batch = feed.next() => match batch {
@@ -191,7 +197,7 @@ impl<V: Voice> Talk<'_, V> {
                         return Err(Close::new(1001, "no sign of life"));
                     }
                     beat.as_mut().reset(Instant::now() + ping);
-                    let said = Box::pin(self.voice.beat()).await?;
+                    let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;
                     self.say(said)?;
                     self.wire.ping();
                 }
@@ -219,6 +225,14 @@ impl<V: Voice> Talk<'_, V> {
     fn refuse_with(&mut self, frame: Frame) -> Result<(), Close> {
         match self.pace.step() {
             Verdict::Fine => self.say(vec![frame]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Enough => Err(Close::TOO_FAST),
+        }
+    }
+
+    fn notice(&mut self) -> Result<(), Close> {
+        match self.signs.step() {
+            Verdict::Fine => Ok(()),
             Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }

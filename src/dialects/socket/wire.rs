@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -71,12 +71,34 @@ impl Wire {
 
     /// Has a frame written as soon as the peer takes it. Fails for a peer that leaves too much lying.
     pub(super) fn say(&mut self, frame: Frame) -> Result<(), Close> {
-        if self.queue.len() >= self.most_frames || self.queued_bytes >= self.most_bytes {
-            return Err(Close::TOO_SLOW);
+        if self.is_full() {
+            // Whoever takes what there is was only not asked yet. Who waits for the peer does so with the next read.
+            if let Poll::Ready(Err(error)) = self.poll_write(&mut Context::from_waker(Waker::noop())) {
+                return Err(end(&error));
+            }
+            if self.is_full() {
+                return Err(Close::TOO_SLOW);
+            }
         }
         self.queued_bytes += frame.len();
         self.queue.push_back(Message::Text(frame));
         Ok(())
+    }
+
+    /// Waits until a frame can be said; not for ever.
+    pub(super) async fn has_room(&mut self) -> Result<(), Close> {
+        if !self.is_full() {
+            return Ok(());
+        }
+        let written = std::future::poll_fn(|context| self.poll_write(context));
+        match tokio::time::timeout(CLOSING, written).await {
+            Ok(written) => written.map_err(|error| end(&error)),
+            Err(_) => Err(Close::TOO_SLOW),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.queue.len() >= self.most_frames || self.queued_bytes >= self.most_bytes
     }
 
     pub(super) fn ping(&mut self) {

@@ -1,0 +1,135 @@
+//! What clients ask for.
+
+use std::collections::HashMap;
+
+use poem_openapi::types::ParseFromJSON;
+use serde_json::value::RawValue;
+use storage::{MessageId, Page};
+
+use crate::dialects::loose::{Int, IntList, Ints, Loose, Text};
+
+/// How many messages are fetched at a time, if the client does not say, and at most.
+const PAGE: usize = 20;
+const LONGEST_PAGE: i64 = 100;
+
+/// One frame of a client. Its fields are read one by one, so that what is wrong with one does not hide the others.
+pub(super) struct Asking<'a>(HashMap<String, &'a RawValue>);
+
+/// What is wrong with a field, as a sentence.
+pub(super) type Wrong = String;
+
+/// What a frame asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    Send {
+        content: String,
+        local_id: Option<String>,
+    },
+    Typing(bool),
+    Read(Vec<MessageId>),
+    Fetch(Page),
+    Edit {
+        message: MessageId,
+        content: String,
+    },
+    Delete(MessageId),
+    /// The client is there, which the socket knows already.
+    Heartbeat,
+}
+
+pub(super) const SEND: &str = "send_message";
+
+impl<'a> Asking<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, Wrong> {
+        serde_json::from_str(text).map(Self).map_err(|_| "A frame must be a JSON object".into())
+    }
+
+    /// The name of the action, if there is one.
+    pub(super) fn name(&self) -> Option<String> {
+        self.text("action").ok().flatten()
+    }
+
+    /// The client's own id of what it sends, if there is one.
+    pub(super) fn local_id(&self) -> Option<String> {
+        self.text("local_id").ok().flatten()
+    }
+
+    /// The conversation that the frame names, if any.
+    pub(super) fn conversation(&self) -> Result<Option<String>, Wrong> {
+        self.text("conversation_id")
+    }
+
+    pub(super) fn action(&self) -> Result<Action, Wrong> {
+        let name = self.text("action")?.ok_or("action is missing")?;
+        Ok(match name.as_str() {
+            SEND => Action::Send { content: self.text("content")?.unwrap_or_default(), local_id: self.text("local_id")? },
+            "typing" => Action::Typing(self.flag("is_typing")?),
+            "read" => Action::Read(self.messages("message_ids")?),
+            "fetch_messages" => Action::Fetch(self.page()?),
+            "edit_message" => {
+                Action::Edit { message: self.message("message_id")?, content: self.text("content")?.unwrap_or_default() }
+            }
+            "delete_message" => Action::Delete(self.message("message_id")?),
+            "heartbeat" | "heartbeat_ack" => Action::Heartbeat,
+            _ => return Err("There is no such action".into()),
+        })
+    }
+
+    fn page(&self) -> Result<Page, Wrong> {
+        let limit = match self.field::<Int>("limit")?.given("limit")? {
+            None => PAGE,
+            Some(limit @ 1..) => usize::try_from(limit.min(LONGEST_PAGE)).expect("it is between 1 and 100"),
+            Some(_) => return Err("limit must be greater than 0".into()),
+        };
+        let [before, after] = ["before_id", "after_id"].map(|name| self.field::<Int>(name)?.given(name));
+        match (before?, after?) {
+            (None, None) => Ok(Page::Newest { offset: 0, limit }),
+            (Some(id), None) => Ok(Page::Before { id: MessageId(id), limit }),
+            (None, Some(id)) => Ok(Page::After { id: MessageId(id), limit }),
+            (Some(_), Some(_)) => Err("before_id and after_id cannot both be given".into()),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Wrong> {
+        self.field::<Text>(name)?.given(name)
+    }
+
+    fn message(&self, name: &str) -> Result<MessageId, Wrong> {
+        self.field::<Int>(name)?.given(name)?.map(MessageId).ok_or_else(|| format!("{name} is missing"))
+    }
+
+    fn messages(&self, name: &str) -> Result<Vec<MessageId>, Wrong> {
+        let list = self.field::<Ints>(name)?.given(name)?.ok_or_else(|| format!("{name} is missing"))?;
+        match list {
+            IntList { others: true, .. } => Err(format!("{name} must be a list of whole numbers")),
+            IntList { numbers, .. } if numbers.is_empty() => Err(format!("{name} must not be empty")),
+            IntList { numbers, .. } => Ok(numbers.into_iter().map(MessageId).collect()),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Wrong> {
+        let value = self.0.get(name).and_then(|value| serde_json::from_str(value.get()).ok());
+        value.ok_or_else(|| format!("{name} must be true or false"))
+    }
+
+    fn field<T: ParseFromJSON + Default>(&self, name: &str) -> Result<T, Wrong> {
+        let Some(value) = self.0.get(name) else { return Ok(T::default()) };
+        // Half a surrogate, a number beyond all numbers, or nested too deeply.
+        let value = serde_json::from_str(value.get()).map_err(|_| format!("{name} cannot be read"))?;
+        T::parse_from_json(Some(value)).map_err(|_| format!("{name} cannot be read"))
+    }
+}
+
+trait Given<T> {
+    fn given(self, name: &str) -> Result<Option<T>, Wrong>;
+}
+
+impl<T> Given<T> for Loose<T> {
+    fn given(self, name: &str) -> Result<Option<T>, Wrong> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Given(value) => Ok(Some(value)),
+            Self::Wrong(what) => Err(format!("{name} must be {what}")),
+        }
+    }
+}

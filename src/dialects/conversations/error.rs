@@ -1,0 +1,119 @@
+//! The service's failures in the words of this dialect.
+
+use super::{NOT_IN_IT, asking::Wrong};
+use crate::{
+    auth,
+    chat::{Error, Thing},
+    dialects::socket::Close,
+    telemetry,
+};
+
+/// Why a frame was not done what it asks for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It asks for nothing that could be done; says why, as a sentence.
+    Wrong(Wrong),
+    Chat(Error),
+}
+
+impl From<Wrong> for Failure {
+    fn from(wrong: Wrong) -> Self {
+        Self::Wrong(wrong)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Chat(error)
+    }
+}
+
+impl Failure {
+    /// What the client is told, unless the socket ends.
+    pub(super) fn words(self) -> Result<String, Close> {
+        match self {
+            Self::Wrong(wrong) => Ok(wrong),
+            Self::Chat(error) => words(&error),
+        }
+    }
+}
+
+fn words(error: &Error) -> Result<String, Close> {
+    Ok(match error {
+        Error::Ended => return Err(Close::NOT_LOGGED_IN),
+        Error::NotFound(Thing::Conversation) => "Conversation not found".into(),
+        Error::NotFound(Thing::Message) => "Message not found".into(),
+        Error::NotFound(Thing::Partner) => "User not found".into(),
+        Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
+        Error::NotFound(Thing::Group) => "Group not found".into(),
+        Error::Forbidden => "Access denied".into(),
+        Error::Invalid { field, reason } => format!("{} {reason}", in_this_dialect(field)),
+        Error::Conflict(state) => sentence(state),
+        Error::WrongType { expected } => format!("It is not of the type {expected}"),
+        Error::TooLate(what) => format!("Too late: {what} is over"),
+        Error::TooLarge { limit_bytes } => format!("It is larger than {limit_bytes} bytes"),
+        Error::TooMany(what) => format!("Too many {what}"),
+        Error::Unavailable(cause) => {
+            telemetry::failed("not available", cause);
+            "The server is not available now, please try again shortly".into()
+        }
+        Error::Internal(cause) => {
+            format!("Something went wrong on our side ({})", telemetry::failed("internal error", cause))
+        }
+    })
+}
+
+/// What clients call a field of the service.
+fn in_this_dialect(field: &str) -> &str {
+    match field {
+        "body" => "content",
+        "client key" => "local_id",
+        other => other,
+    }
+}
+
+/// A clause as a sentence begins.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
+/// How a socket is closed whose conversation cannot be opened.
+pub(super) fn not_opened(error: &Error) -> Close {
+    match error {
+        Error::NotFound(_)
+        | Error::Forbidden
+        | Error::Invalid { .. }
+        | Error::WrongType { .. }
+        | Error::TooLate(_)
+        | Error::Conflict(_)
+        | Error::TooLarge { .. } => NOT_IN_IT,
+        Error::Ended => Close::NOT_LOGGED_IN,
+        Error::TooMany(_) => Close::TOO_MANY,
+        Error::Unavailable(cause) => {
+            telemetry::failed("not available", cause);
+            Close::UNAVAILABLE
+        }
+        Error::Internal(cause) => {
+            telemetry::failed("internal error", cause);
+            Close::INTERNAL
+        }
+    }
+}
+
+/// How a socket is closed that nobody may open.
+pub(super) fn not_let_in(error: &auth::Error) -> Close {
+    match error {
+        auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
+        auth::Error::TooManyAttempts { .. } => Close::TOO_MANY,
+        auth::Error::NotConfigured(_) => Close::new(1013, "this server is not set up for tokens"),
+        auth::Error::Unavailable(cause) => {
+            telemetry::failed("not available", cause);
+            Close::UNAVAILABLE
+        }
+        auth::Error::Internal(cause) => {
+            telemetry::failed("internal error", cause);
+            Close::INTERNAL
+        }
+    }
+}

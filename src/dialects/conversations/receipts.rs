@@ -1,0 +1,100 @@
+//! Which of their author's messages nobody else has read yet.
+
+use std::{collections::VecDeque, ops::RangeInclusive};
+
+use storage::{Message, MessageId};
+
+/// Of how many messages their author is told at a time that they were read.
+pub(super) const MOST: usize = 100;
+
+/// The author's side of being read. Places are `seq`s of one conversation.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    /// Up to here the first of the others has read.
+    read: i64,
+    /// The newest place when the socket was opened; whose messages are up to here is not known.
+    opened: i64,
+    /// The author's messages since then that nobody else has read, oldest first.
+    posted: VecDeque<(i64, MessageId)>,
+}
+
+impl Receipts {
+    pub(super) fn new(opened: i64) -> Self {
+        Self { read: opened, opened, posted: VecDeque::new() }
+    }
+
+    /// Up to where others had read when the socket was opened.
+    pub(super) fn begin(&mut self, read: i64) {
+        self.read = read;
+    }
+
+    /// The author has written.
+    pub(super) fn posted(&mut self, message: &Message) {
+        if message.seq <= self.opened.max(self.read) {
+            return;
+        }
+        if self.posted.len() == MOST {
+            self.posted.pop_front();
+        }
+        self.posted.push_back((message.seq, message.id));
+    }
+
+    /// Somebody else has read up to `seq`. Gives the places whose authors are to be looked up, and the author's messages
+    /// that are known to have become read, oldest first.
+    pub(super) fn read(&mut self, seq: i64) -> (RangeInclusive<i64>, Vec<MessageId>) {
+        let from = self.read.saturating_add(1);
+        self.read = self.read.max(seq);
+        let unknown = self.opened.min(seq);
+        let newest = from.max(unknown.saturating_sub(MOST as i64 - 1));
+        let known = self.posted.iter().take_while(|(at, _)| *at <= seq).count();
+        (newest..=unknown, self.posted.drain(..known).map(|(_, id)| id).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use storage::{Author, ConversationId, MessageType, PartnerId};
+
+    use super::*;
+
+    fn message(seq: i64) -> Message {
+        Message {
+            id: MessageId(1_000 + seq),
+            seq,
+            conversation: ConversationId(1),
+            author: Author { partner: PartnerId(3), user: None, name: String::new() },
+            message_type: MessageType::Text,
+            body: String::new(),
+            metadata: None,
+            attachments: Vec::new(),
+            client_key: None,
+            held: false,
+            created_at: DateTime::UNIX_EPOCH,
+            edited_at: None,
+            deleted_at: None,
+        }
+    }
+
+    #[test]
+    fn each_message_is_read_once() {
+        let mut receipts = Receipts::new(5);
+        receipts.begin(3);
+        receipts.posted(&message(6));
+        receipts.posted(&message(8));
+        assert_eq!(receipts.read(3), (4..=3, vec![]), "nothing new");
+        assert_eq!(receipts.read(7), (4..=5, vec![MessageId(1_006)]));
+        assert_eq!(receipts.read(6), (8..=5, vec![]), "a second reader");
+        assert_eq!(receipts.read(9), (8..=5, vec![MessageId(1_008)]));
+    }
+
+    #[test]
+    fn only_the_newest_are_looked_up_and_remembered() {
+        let mut receipts = Receipts::new(1_000);
+        receipts.begin(10);
+        (1_001..=1_150).for_each(|seq| receipts.posted(&message(seq)));
+        let (unknown, known) = receipts.read(1_150);
+        assert_eq!(unknown, 901..=1_000);
+        assert_eq!((known.len(), known[0]), (MOST, MessageId(2_051)));
+    }
+}

@@ -1,0 +1,168 @@
+//! What the server says, as it stands on the wire. Every id is a string.
+
+use std::fmt::Write;
+
+use chrono::SecondsFormat;
+use serde::Serialize;
+use storage::{Message, MessageId, Seen, Timestamp};
+
+use crate::dialects::socket::Frame;
+
+/// One frame of the server.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Word<'a> {
+    ChatMessage {
+        message: Posted<'a>,
+    },
+    #[serde(rename = "message.failed")]
+    Failed {
+        local_id: Option<&'a str>,
+        error: &'a str,
+    },
+    #[serde(rename = "message.edited")]
+    Edited {
+        message_id: String,
+        content: String,
+        timestamp: String,
+    },
+    #[serde(rename = "message.deleted")]
+    Deleted {
+        message_id: String,
+        timestamp: String,
+    },
+    #[serde(rename = "message.status")]
+    MessageStatus {
+        message_id: String,
+        status: MessageStatus,
+        timestamp: String,
+    },
+    Typing {
+        user_id: &'a str,
+        username: &'a str,
+        is_typing: bool,
+    },
+    Read {
+        user_id: &'a str,
+        message_ids: Vec<String>,
+    },
+    MessagesFetched {
+        conversation_id: String,
+        messages: Vec<Fetched>,
+    },
+    UserStatus {
+        user_id: &'a str,
+        status: UserStatus,
+        timestamp: String,
+    },
+    Heartbeat {
+        timestamp: String,
+    },
+    Error {
+        action: Option<&'a str>,
+        error: &'a str,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MessageStatus {
+    Sent,
+    Delivered,
+    Read,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UserStatus {
+    Online,
+    Offline,
+}
+
+/// A message as it is told.
+#[derive(Debug, Serialize)]
+pub(super) struct Posted<'a> {
+    id: String,
+    /// The author's client's own id of it.
+    local_id: Option<&'a str>,
+    sender_id: String,
+    content: String,
+    timestamp: String,
+    status: MessageStatus,
+}
+
+/// A message of the history.
+#[derive(Debug, Serialize)]
+pub(super) struct Fetched {
+    id: String,
+    sender_id: String,
+    content: String,
+    sent_at: String,
+    is_edited: bool,
+    is_deleted: bool,
+}
+
+impl Word<'_> {
+    pub(super) fn frame(&self) -> Frame {
+        serde_json::to_string(self).expect("texts and flags can be written").into()
+    }
+}
+
+/// How a message is told to everybody. `base_url` is where its files can be had.
+pub(super) fn posted(message: &Message, base_url: &str) -> Frame {
+    let message = Posted {
+        id: message.id.to_string(),
+        local_id: message.client_key.as_deref(),
+        sender_id: sender(message),
+        content: content(message, base_url),
+        timestamp: time(message.created_at),
+        status: MessageStatus::Sent,
+    };
+    Word::ChatMessage { message }.frame()
+}
+
+pub(super) fn edited(message: &Message, base_url: &str) -> Frame {
+    let timestamp = time(message.edited_at.unwrap_or(message.created_at));
+    Word::Edited { message_id: message.id.to_string(), content: content(message, base_url), timestamp }.frame()
+}
+
+pub(super) fn deleted(message: &Message) -> Frame {
+    let timestamp = time(message.deleted_at.unwrap_or(message.created_at));
+    Word::Deleted { message_id: message.id.to_string(), timestamp }.frame()
+}
+
+pub(super) fn message_status(id: MessageId, status: MessageStatus, at: Timestamp) -> Frame {
+    Word::MessageStatus { message_id: id.to_string(), status, timestamp: time(at) }.frame()
+}
+
+pub(super) fn fetched(Seen { message, .. }: &Seen, base_url: &str) -> Fetched {
+    Fetched {
+        id: message.id.to_string(),
+        sender_id: sender(message),
+        content: content(message, base_url),
+        sent_at: time(message.created_at),
+        is_edited: message.edited_at.is_some(),
+        is_deleted: message.deleted_at.is_some(),
+    }
+}
+
+/// RFC 3339 to the second, as not all clients' readers take more.
+pub(super) fn time(time: Timestamp) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn sender(message: &Message) -> String {
+    message.author.user.map_or(message.author.partner.0, |user| user.0).to_string()
+}
+
+/// The text. Files that came by another dialect follow it, each in a line of its own with where it can be had.
+fn content(message: &Message, base_url: &str) -> String {
+    let mut content = message.body.clone();
+    for file in &message.attachments {
+        let (name, id, token) = (&file.name, file.id, &file.access_token);
+        let parted = if content.is_empty() { "" } else { "\n" };
+        write!(content, "{parted}{name} {base_url}/api/messaging/attachment/{id}?access_token={token}")
+            .expect("a text can be extended");
+    }
+    content
+}
