@@ -3,6 +3,7 @@
 mod attachments;
 mod books;
 mod conversations;
+mod devices;
 mod directory;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod sessions;
+mod support;
 mod users;
 
 use async_trait::async_trait;
@@ -24,6 +26,7 @@ pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
     ThreadType, UnreadTotals, Window, WriteConversations,
 };
+pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
@@ -32,6 +35,7 @@ pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, 
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use support::{Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 
 /// UTC, kept to the microsecond, which is what PostgreSQL keeps.
@@ -91,6 +95,8 @@ pub trait Storage:
     + Messages
     + Attachments
     + Presences
+    + Support
+    + Devices
     + EventLog
     + Send
     + Sync
@@ -127,6 +133,8 @@ pub trait Tx:
     + WriteDirectory
     + WriteMessages
     + WriteAttachments
+    + WriteSupport
+    + WriteDevices
     + Send
 {
     /// Queues a fact for the log; it gets its position when the transaction commits.

@@ -7,6 +7,7 @@
 mod attachments;
 mod books;
 mod conversations;
+mod devices;
 mod directory;
 mod events;
 mod groups;
@@ -15,6 +16,7 @@ mod pictures;
 mod presence;
 mod ranking;
 mod sessions;
+mod support;
 mod users;
 
 use std::{fmt::Display, sync::Arc};
@@ -48,6 +50,8 @@ struct State {
     messages: messages::Table,
     attachments: attachments::Table,
     presences: presence::Table,
+    support: support::Table,
+    devices: devices::Table,
     log: events::Log,
     demo: bool,
 }
