@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     auth::{Names, TokenRules},
-    chat::PresenceRules,
+    chat::{PresenceRules, SupportRules},
 };
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
@@ -38,6 +38,7 @@ pub struct Config {
     pub odoo: Odoo,
     pub messaging: Messaging,
     pub im_chat: ImChat,
+    pub concierge: Concierge,
     pub presence: Presence,
     pub limits: Limits,
     pub sockets: Sockets,
@@ -171,6 +172,30 @@ pub struct ImChat {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Concierge {
+    /// Where its sockets are to be found besides `/concierge`.
+    pub paths: Vec<String>,
+    /// The number of the workspace.
+    pub org_id: i64,
+    /// Whether ids and times in pushed events are numbers; if not, they are texts as everywhere else.
+    pub numbers_in_events: bool,
+    /// For how long a connection lasts after its last request.
+    pub connection_seconds: u64,
+    /// For how long a session stays open after its initiator's last request.
+    pub silence_seconds: u64,
+}
+
+impl Concierge {
+    pub fn rules(&self) -> SupportRules {
+        SupportRules {
+            silence: Duration::from_secs(self.silence_seconds),
+            connection: Duration::from_secs(self.connection_seconds),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Presence {
     /// For how long after its last request a partner is online.
     pub online_seconds: u64,
@@ -274,7 +299,11 @@ pub struct Flags {
 }
 
 /// The settings that are lists; in the environment their members stand between commas.
-const LISTS: [(&str, &str); 2] = [("DRAGOMAN__CORS__ORIGINS", "cors.origins"), ("DRAGOMAN__PROXIES", "proxies")];
+const LISTS: [(&str, &str); 3] = [
+    ("DRAGOMAN__CONCIERGE__PATHS", "concierge.paths"),
+    ("DRAGOMAN__CORS__ORIGINS", "cors.origins"),
+    ("DRAGOMAN__PROXIES", "proxies"),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lists {
@@ -348,6 +377,9 @@ impl Config {
                 return Err(format!("cors.origins must hold origins such as https://app.example, not {origin}"));
             }
         }
+        if let Some(path) = self.concierge.paths.iter().find(|path| !is_socket_path(path)) {
+            return Err(format!("concierge.paths must hold paths such as /uat, each of letters, digits, - and _, not {path}"));
+        }
         if self.tokens.user_claim.is_empty() {
             return Err("tokens.user_claim must not be empty".into());
         }
@@ -358,7 +390,7 @@ impl Config {
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
-        let positive: [(&str, u64); 23] = [
+        let positive: [(&str, u64); 25] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -370,6 +402,8 @@ impl Config {
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("tokens.access_lifetime_seconds", self.tokens.access_lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
+            ("concierge.connection_seconds", self.concierge.connection_seconds),
+            ("concierge.silence_seconds", self.concierge.silence_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
@@ -389,3 +423,12 @@ impl Config {
         }
     }
 }
+
+/// One word that leads nowhere else.
+fn is_socket_path(path: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    path.strip_prefix('/').is_some_and(|word| is_word(word) && !TAKEN.contains(&word))
+}
+
+/// The first words of paths that belong to others.
+const TAKEN: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Rules},
     config::Config,
     demo,
-    dialects::{House, im_chat, messaging, odoo, socket::Sockets},
+    dialects::{House, concierge, im_chat, messaging, odoo, socket::Sockets},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -73,6 +73,7 @@ pub async fn run(
         sockets_per_user: config.sockets.per_user,
         upload_bytes: config.limits.upload_bytes,
         presence: config.presence.rules(),
+        support: config.concierge.rules(),
         recent_events: config.limits.recent_events,
     };
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), vec![observer], &services, &requests).await?;
@@ -129,10 +130,8 @@ fn endpoint(
     let api = api(house, operation);
     let document = api.spec();
     let corridor = corridor::Corridor::new(house, metrics, &document);
-    Route::new()
-        .at("/openapi.json", operation::document(document))
-        .nest("/docs", api.swagger_ui())
-        .nest("/", api)
+    let route = Route::new().at("/openapi.json", operation::document(document)).nest("/docs", api.swagger_ui()).nest("/", api);
+    concierge::sockets(house, route)
         .around(move |endpoint, request| {
             let corridor = corridor.clone();
             async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }
@@ -149,8 +148,14 @@ pub async fn openapi() -> Result<String, StartError> {
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
     let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
-    let rules =
-        Rules { waiting_per_user: 1, sockets_per_user: 1, upload_bytes: 1, presence: config.presence.rules(), recent_events: 1 };
+    let rules = Rules {
+        waiting_per_user: 1,
+        sockets_per_user: 1,
+        upload_bytes: 1,
+        presence: config.presence.rules(),
+        support: config.concierge.rules(),
+        recent_events: 1,
+    };
     let metrics = Metrics::default();
     let chat = Chat::start(Arc::clone(&storage), blobs, rules, metrics.clone(), Vec::new(), &idle, &idle).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);

@@ -6,6 +6,8 @@ mod audiences;
 mod books;
 mod bus;
 mod conversations;
+mod desk;
+mod devices;
 mod edits;
 mod error;
 mod feed;
@@ -18,12 +20,13 @@ mod places;
 mod presence;
 mod signals;
 mod sockets;
+mod support;
 mod tail;
 mod typing;
 mod updates;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
@@ -41,6 +44,7 @@ pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, TypingPost};
+pub use support::{Side, SupportMessage};
 pub use tail::Observer;
 pub use updates::Updates;
 
@@ -56,8 +60,18 @@ pub struct Rules {
     /// The largest file taken.
     pub upload_bytes: u64,
     pub presence: PresenceRules,
+    pub support: SupportRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
+}
+
+/// For how long nothing may be heard of those who ask for support.
+#[derive(Clone, Copy, Debug)]
+pub struct SupportRules {
+    /// From the initiator of a session until it is closed.
+    pub silence: Duration,
+    /// On a connection of a device.
+    pub connection: Duration,
 }
 
 /// The service. Clones are handles to the same one.
@@ -69,6 +83,7 @@ struct Parts {
     blobs: Blobs,
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
+    desk: Arc<desk::Desk>,
     addresses: addresses::Addresses,
     announce: tail::Announce,
     writer: writer::Writer,
@@ -88,12 +103,14 @@ impl Chat {
         blobs: Blobs,
         rules: Rules,
         metrics: Metrics,
-        observers: Vec<Observer>,
+        mut observers: Vec<Observer>,
         services: &Lifecycle,
         requests: &Lifecycle,
     ) -> storage::Result<Self> {
         let hub = Arc::new(Hub::new(storage.position().await?, rules.recent_events));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage)));
+        let desk = Arc::new(desk::Desk::new(Arc::clone(&storage)));
+        observers.push(desk.observer());
         let announce = tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
@@ -101,6 +118,7 @@ impl Chat {
             blobs,
             hub,
             audiences,
+            desk,
             addresses: addresses::Addresses::default(),
             announce,
             writer,
@@ -113,6 +131,7 @@ impl Chat {
         }));
         chat.watch_presence(services);
         chat.watch_typing(services);
+        chat.watch_support(services);
         Ok(chat)
     }
 

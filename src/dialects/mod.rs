@@ -1,6 +1,7 @@
 //! The rooms: each speaks one dialect, and only translates.
 
 pub mod bearer;
+pub mod concierge;
 pub mod im_chat;
 pub mod jsonrpc;
 pub mod loose;

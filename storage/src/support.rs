@@ -55,8 +55,12 @@ pub trait Support {
     async fn support_sessions(&self, status: Option<SupportStatus>, offset: u64, limit: usize) -> Result<Vec<SupportSession>>;
     /// Notes that one of the sides has asked for something, and gives the session as it is then. Times never go back.
     /// `None` if the session is closed, or not there, or the partner is neither side.
-    async fn touch_support_session(&self, id: ConversationId, partner: PartnerId, at: Timestamp)
-    -> Result<Option<SupportSession>>;
+    async fn touch_support_session(
+        &self,
+        id: ConversationId,
+        partner: PartnerId,
+        at: Timestamp,
+    ) -> Result<Option<SupportSession>>;
     /// How many messages the partner has not read in sessions that it began.
     async fn support_unread(&self, initiator: PartnerId) -> Result<i64>;
     /// When the messages with these `seq`, each with its author, were first seen by the side that did not write them.
@@ -67,7 +71,8 @@ pub trait Support {
 #[async_trait]
 pub trait WriteSupport {
     /// Makes a support session of a conversation, which must have none. The initiator must have an account.
-    async fn insert_support_session(&mut self, of: ConversationId, initiator: PartnerId, at: Timestamp) -> Result<SupportSession>;
+    async fn insert_support_session(&mut self, of: ConversationId, initiator: PartnerId, at: Timestamp)
+    -> Result<SupportSession>;
     /// The session as it stays until the transaction ends, but for its pings.
     async fn support_session_of(&mut self, of: &Locked<Conversation>) -> Result<Option<SupportSession>>;
     /// Sets who answers, who must have an account.

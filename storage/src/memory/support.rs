@@ -104,7 +104,12 @@ impl Support for Memory {
 
 #[async_trait]
 impl WriteSupport for MemoryTx {
-    async fn insert_support_session(&mut self, of: ConversationId, initiator: PartnerId, at: Timestamp) -> Result<SupportSession> {
+    async fn insert_support_session(
+        &mut self,
+        of: ConversationId,
+        initiator: PartnerId,
+        at: Timestamp,
+    ) -> Result<SupportSession> {
         self.draft.expect_account(initiator)?;
         if self.draft.conversations.get(of).is_none() {
             return Err(missing("conversation", of));
@@ -149,13 +154,8 @@ impl WriteSupport for MemoryTx {
     }
 
     async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>> {
-        let mut partners: Vec<_> = self
-            .draft
-            .users
-            .all()
-            .filter(|user| user.active && roles.contains(&user.role))
-            .map(|user| user.partner.id)
-            .collect();
+        let mut partners: Vec<_> =
+            self.draft.users.all().filter(|user| user.active && roles.contains(&user.role)).map(|user| user.partner.id).collect();
         partners.sort_unstable();
         Ok(partners)
     }

@@ -151,7 +151,12 @@ impl Support for Postgres {
 
 #[async_trait]
 impl WriteSupport for PostgresTx {
-    async fn insert_support_session(&mut self, of: ConversationId, initiator: PartnerId, at: Timestamp) -> Result<SupportSession> {
+    async fn insert_support_session(
+        &mut self,
+        of: ConversationId,
+        initiator: PartnerId,
+        at: Timestamp,
+    ) -> Result<SupportSession> {
         self.rows(sqlx::query(INSERT).bind(of.0).bind(initiator.0).bind(at)).await?;
         session(&self.only_row(sqlx::query(SESSION).bind(of.0)).await?)
     }
