@@ -49,6 +49,9 @@ impl Order {
             | Fact::AttachmentDeleted { .. }
             | Fact::SessionEnded { .. }
             | Fact::TokensRevoked { .. }
+            | Fact::SupportWaits(_)
+            | Fact::SupportChanged { .. }
+            | Fact::DeviceConnected { .. }
             | Fact::UserChanged { .. } => Vec::new(),
         }
     }
