@@ -8,6 +8,7 @@ mod raw;
 mod routes;
 mod server;
 mod socket;
+mod token;
 mod wait;
 
 pub use client::{Answer, Client};
@@ -17,6 +18,7 @@ pub use raw::RawConnection;
 pub use routes::Route;
 pub use server::{Backend, Server};
 pub use socket::Socket;
+pub use token::{token, token_until, unsigned_token};
 pub use wait::until;
 
 /// Everybody in the demo data has it.

@@ -21,11 +21,17 @@ pub(super) type Wrong = String;
 /// What a frame asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
-    Send { content: String, local_id: Option<String> },
+    Send {
+        content: String,
+        local_id: Option<String>,
+    },
     Typing(bool),
     Read(Vec<MessageId>),
     Fetch(Page),
-    Edit { message: MessageId, content: String },
+    Edit {
+        message: MessageId,
+        content: String,
+    },
     Delete(MessageId),
     /// The client is there, which the socket knows already.
     Heartbeat,

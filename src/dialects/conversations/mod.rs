@@ -52,11 +52,7 @@ impl Room {
         socket::open(request, subprotocol, &sockets, self.begin(caller, address))
     }
 
-    async fn begin(
-        self,
-        caller: Result<Caller, auth::Error>,
-        address: Option<Address>,
-    ) -> Result<Speaking<Conversing>, Close> {
+    async fn begin(self, caller: Result<Caller, auth::Error>, address: Option<Address>) -> Result<Speaking<Conversing>, Close> {
         let caller = caller.map_err(|error| error::not_let_in(&error))?;
         let chat = &self.house.chat;
         let found = match address.ok_or(NOT_IN_IT)? {

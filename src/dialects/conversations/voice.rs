@@ -238,13 +238,7 @@ impl Conversing {
         Close::UNAVAILABLE
     }
 
-    async fn tell_read(
-        &mut self,
-        told: &Told,
-        reader: PartnerId,
-        seq: i64,
-        named: &[MessageId],
-    ) -> chat::Result<Vec<Frame>> {
+    async fn tell_read(&mut self, told: &Told, reader: PartnerId, seq: i64, named: &[MessageId]) -> chat::Result<Vec<Frame>> {
         let people = Arc::clone(&self.room.people);
         let known = people.known(reader).await?;
         let newest = match named {
