@@ -11,7 +11,7 @@ mod socket;
 mod wait;
 
 pub use client::{Answer, Client};
-pub use program::run;
+pub use program::{run, run_to_its_end};
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
