@@ -15,6 +15,8 @@ pub enum Door {
     SessionOverHttp,
     /// A login and a password, which the call holds.
     Password(Value),
+    /// A bearer token: else it answers 401 and that there is none.
+    Bearer,
     /// A session that the file is open to, or the file's token.
     File,
 }
@@ -70,7 +72,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{File, Open, Password, Session, SessionOverHttp};
+    use Door::{Bearer, File, Open, Password, Session, SessionOverHttp};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -147,6 +149,11 @@ pub fn table() -> Vec<Entry> {
         entry("POST /api/messaging/typing/status/{id}", Session, nothing, DENIED),
         entry("POST /api/messaging/presence/update", Session, |_| json!({"status": "online"}), Silent),
         entry("POST /api/messaging/presence/status", Session, |_| json!({"partner_ids": [2, 4]}), Silent),
+        // What is of others is tried with tokens, beside the room's other tests.
+        entry("GET /chat/messages/{uid}", Bearer, nothing, Nothing),
+        entry("POST /chat/attachment", Bearer, nothing, Nothing),
+        entry("GET /chat/user/threads", Bearer, nothing, Nothing),
+        entry("GET /chat/thread/files/{thread_id}", Bearer, nothing, Nothing),
         entry("GET /im_chat/image/{uuid}/{uid}", Open, nothing, Nothing),
         entry("POST /im_chat/api/get_or_create_session", Session, |_| json!({"user_to": 2}), Silent),
         entry("POST /im_chat/api/get_or_create_session_group", Session, |_| json!({"group": 3}), Silent),

@@ -3,3 +3,4 @@
 mod im_chat;
 mod messaging;
 mod odoo;
+mod room;
