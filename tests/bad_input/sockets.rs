@@ -92,7 +92,7 @@ with_every_backend! {
             let socket = Mutex::new(Socket::open(address).await);
             let handle = Handle::current();
             let outcome = tokio::task::spawn_blocking(move || {
-                let outcome = runner(CASES / 3).run(&said(talk), |message| handle.block_on(attempt(&socket, message)));
+                let outcome = runner(CASES).run(&said(talk), |message| handle.block_on(attempt(&socket, message)));
                 outcome.map_err(|error| error.to_string())
             });
             assert_eq!(outcome.await.expect("it ends"), Ok(()));
