@@ -8,6 +8,7 @@ const RULES: &[&str] = &[
     "groups_name",
     "messages_client_key",
     "sessions_pkey",
+    "support_sessions_pkey",
     "users_login",
     "users_partner",
     "users_uuid",

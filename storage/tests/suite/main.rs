@@ -49,6 +49,7 @@ mod places;
 mod presence;
 mod sessions;
 mod store;
+mod support;
 mod unread;
 mod users;
 
