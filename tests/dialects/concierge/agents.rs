@@ -49,6 +49,7 @@ with_every_backend! {
         assert_eq!(ended["chatSession"]["isSessionClosed"], true);
         let update = tenant.event().await;
         assert_eq!((&update["senderType"], &update["payload"]["chatSession"]["isSessionClosed"]), (&json!("BACKEND_USER"), &json!(true)));
+        drop((tenant, agent, admin));
         server.stop().await;
     }
 
@@ -75,6 +76,7 @@ with_every_backend! {
         assert_eq!(list(&mut agent, json!({"page": i64::MAX})).await.0, Vec::<Value>::new());
         assert_eq!(agent.refused("backend/list-chat-sessions", json!({"status": "lost"})).await, 400);
         assert_eq!(agent.refused("backend/list-chat-sessions", json!({"page": 0})).await, 400);
+        drop((tenant, agent));
         server.stop().await;
     }
 
@@ -95,6 +97,7 @@ with_every_backend! {
         assert_eq!(agent.socket.closed().await, 4003);
         tenant.init().await;
         assert_eq!(mia.event().await["channel"], "chat-session-new");
+        drop((tenant, mia));
         server.stop().await;
     }
 
@@ -110,6 +113,7 @@ with_every_backend! {
         }
         let own = admin.init().await;
         assert_eq!(admin.refused("backend/join-chat-session", json!({"chatSessionId": own})).await, 409);
+        drop((tenant, john, admin));
         server.stop().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Client, DEEPAK, JOHN, SECRET, address, start, token};
+use super::{Client, DEEPAK, JOHN, SECRET, address, signed, start, token};
 use crate::{
     support::{Server, Socket},
     with_every_backend,
@@ -27,6 +27,7 @@ with_every_backend! {
         let got = second.init().await;
         let whole = second.body("client/get-chat-session", json!({"chatSessionId": got})).await;
         assert_eq!(whole["connection"]["connectionId"], second.connection["connectionId"]);
+        drop(second);
         server.stop().await;
     }
 
@@ -62,10 +63,10 @@ with_every_backend! {
     async fn who_may_not_come_in_is_told_so(backend) {
         let mut server = start(backend).await;
         let now = chrono::Utc::now().timestamp();
-        let expired = super::signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": now - 3_600}));
-        let refresh = super::signed(json!({"user_id": DEEPAK, "token_type": "refresh", "exp": now + 3_600}));
+        let expired = signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": now - 3_600}));
+        let refresh = signed(json!({"user_id": DEEPAK, "token_type": "refresh", "exp": now + 3_600}));
         let unsigned = "eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjozNCwidG9rZW5fdHlwZSI6ImFjY2VzcyIsImV4cCI6OTk5OTk5OTk5OX0.";
-        for token in ["", "x", &expired, &refresh, unsigned, &super::token(987_654)] {
+        for token in ["", "x", &expired, &refresh, unsigned, &token(987_654)] {
             let mut socket = Socket::open(address(&server, &format!("/concierge?Auth={token}&deviceId=x"))).await;
             let last = socket.hear().await;
             assert_eq!((&last["channel"], &last["status"]), (&json!("connection"), &json!(401)));
@@ -85,7 +86,7 @@ with_every_backend! {
         let mut server = start(backend).await;
         // Half a minute of leeway, less a second.
         let exp = chrono::Utc::now().timestamp() - 28;
-        let short = super::signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": exp}));
+        let short = signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": exp}));
         let client = Client::at(&address(&server, &format!("/concierge?Auth={short}&deviceId=x"))).await;
         assert_eq!(client.socket.closed().await, 4003);
         server.stop().await;

@@ -1,8 +1,10 @@
 //! Who is pushed what, and what is in it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use super::{ADMIN, CONCIERGE, Client, DEEPAK, SECRET, shape, start};
+use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, SECRET, address, shape, start, token};
 use crate::{
     support::{Server, until},
     with_every_backend,
@@ -43,7 +45,7 @@ with_every_backend! {
         let mut tablet = Client::connect(&server, DEEPAK, "tablet").await;
         let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
         let mut admin = Client::connect(&server, ADMIN, "desk").await;
-        let mut bystander = Client::connect(&server, super::JOHN, "phone").await;
+        let mut bystander = Client::connect(&server, JOHN, "phone").await;
         let chat = tenant.init().await;
         let id = chat.as_str().expect("a text");
 
@@ -112,6 +114,7 @@ with_every_backend! {
         assert_eq!(event["payload"]["chatMessage"]["messageContent"], "again");
         assert!(tenant.pushed.is_empty() && bystander.socket.heard_so_far().await.is_empty());
         assert_eq!(tenant.socket.heard_so_far().await, Vec::<Value>::new());
+        drop((tenant, tablet, agent, admin, bystander));
         server.stop().await;
     }
 
@@ -120,7 +123,7 @@ with_every_backend! {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("CONCIERGE__NUMBERS_IN_EVENTS", false);
         let mut server = builder.set("CONCIERGE__ORG_ID", 12).set("CONCIERGE__PATHS", "/prod,/dev").start().await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
-        let at = super::address(&server, &format!("/prod?Auth={}&deviceId=x", super::token(CONCIERGE)));
+        let at = address(&server, &format!("/prod?Auth={}&deviceId=x", token(CONCIERGE)));
         let mut agent = Client::at(&at).await;
         let chat = tenant.init().await;
         let new = agent.event().await;
@@ -128,6 +131,7 @@ with_every_backend! {
         agent.join(&chat).await;
         let id = tenant.send("client", &chat, "hi").await["id"].clone();
         assert_eq!(agent.event().await["payload"]["chatMessage"]["id"], id);
+        drop((tenant, agent));
         server.stop().await;
     }
 
@@ -166,13 +170,14 @@ with_every_backend! {
         tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         let refused = elsewhere.messaging("message/send", json!({"thread_id": thread, "body": "too late"})).await;
         assert!(refused["error"].is_string(), "{refused}");
+        drop((tenant, agent));
         server.stop().await;
     }
 
     /// An event that nobody asked for: the server closes what nobody has asked about for long.
     async fn silent_sessions_are_closed(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("CONCIERGE__SILENCE_SECONDS", 1);
-        let mut server = builder.start().await;
+        let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
         let chat = tenant.init().await;
         let update = tenant.event().await;
@@ -182,14 +187,13 @@ with_every_backend! {
         assert_eq!(tenant.refused("client/ping-on-chat-session", json!({"chatSessionId": chat})).await, 409);
 
         let kept = tenant.init().await;
-        let mut pings = 0;
+        let begun = Instant::now();
         until("a session that is pinged for longer than it may be silent", async || {
-            pings += 1;
             tenant.body("client/ping-on-chat-session", json!({"chatSessionId": kept})).await;
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            (pings == 25).then_some(())
+            (begun.elapsed() > Duration::from_millis(2_500)).then_some(())
         })
         .await;
+        drop(tenant);
         server.stop().await;
     }
 }

@@ -3,6 +3,7 @@
 use proptest::{
     prelude::*,
     sample::select,
+    strategy::ValueTree,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use serde_json::{Value, json};
@@ -120,6 +121,7 @@ with_every_backend! {
             assert_eq!(client.refused("client/send-message", draft).await, 400);
         }
         assert_eq!(client.texts("client", &chat).await, Vec::<Value>::new());
+        drop(client);
         server.stop().await;
     }
 
@@ -135,6 +137,7 @@ with_every_backend! {
             answered(&mut client, &frame.replace("SESSION", &session.to_string())).await;
         }
         client.body("client/get-unread-msg-count", json!({})).await;
+        drop(client);
         server.stop().await;
     }
 }

@@ -61,6 +61,7 @@ with_every_backend! {
         }
         assert_eq!(admin.refused("backend/join-chat-session", body(&session["uuid"])).await, 404);
         assert_eq!(history(&mut tenant).await, before, "nothing has changed for those who are in");
+        drop((tenant, agent, admin, john));
         server.stop().await;
     }
 }

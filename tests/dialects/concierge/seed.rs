@@ -199,6 +199,7 @@ with_every_backend! {
         // 9
         let ended = client.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         is_like(&ended, &json!({"chatSessionId": chat, "chatSession": session(true, true)}), SESSION_NEW);
+        drop((client, agent));
         server.stop().await;
     }
 }

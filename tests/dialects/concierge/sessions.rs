@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CONCIERGE, Client, DEEPAK, start};
-use crate::with_every_backend;
+use super::{ADMIN, CONCIERGE, Client, DEEPAK, start};
+use crate::{support::until, with_every_backend};
 
 with_every_backend! {
     async fn page_1_is_the_newest_and_a_page_ascends(backend) {
@@ -20,6 +20,7 @@ with_every_backend! {
             assert_eq!(texts, expected, "page {page}");
             assert_eq!(history["paginate"], json!({"per_page": 2, "offset": offset, "page": page}));
         }
+        drop(tenant);
         server.stop().await;
     }
 
@@ -39,6 +40,7 @@ with_every_backend! {
         tablet.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         assert_eq!(tablet.body("client/send-message", draft).await, first);
         assert_eq!(tablet.texts("client", &chat).await, ["once"]);
+        drop((tenant, tablet));
         server.stop().await;
     }
 
@@ -62,6 +64,7 @@ with_every_backend! {
         assert_eq!(got["chatSession"]["isSessionClosed"], true);
         tenant.body("client/delete-message", json!({"chatSessionId": chat, "messageId": own["id"]})).await;
         assert_eq!(tenant.texts("client", &chat).await, [""]);
+        drop((tenant, agent));
         server.stop().await;
     }
 
@@ -86,6 +89,7 @@ with_every_backend! {
         let history = agent.body("backend/get-chat-messages", json!({"chatSessionId": chat})).await;
         let unsent = &history["messages"][0];
         assert_eq!((&unsent["id"], &unsent["status"], &unsent["messageContent"]), (&own["id"], &json!(0), &json!("")));
+        drop((tenant, agent));
         server.stop().await;
     }
 
@@ -119,6 +123,7 @@ with_every_backend! {
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&early["id"])).await, 400);
         assert_eq!(agent.refused("backend/update-message-seen-at", see(&texts[0]["id"])).await, 400);
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&json!("987654"))).await, 404);
+        drop((tenant, agent));
         server.stop().await;
     }
 
@@ -127,6 +132,7 @@ with_every_backend! {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
         let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let mut admin = Client::connect(&server, ADMIN, "desk").await;
         let chat = tenant.init().await;
         let pings = |body: &Value| {
             let of = |key: &str| body["chatSession"][key].as_str().map(|text| text.parse::<i64>().expect("a time"));
@@ -136,12 +142,19 @@ with_every_backend! {
         let (kept, joined) = pings(&agent.join(&chat).await);
         assert_eq!(kept, begun, "looking at it is no ping of others");
         assert!(joined >= begun);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        tenant.send("client", &chat, "hi").await;
-        let (sent, kept) = pings(&tenant.body("client/get-chat-session", json!({"chatSessionId": chat})).await);
-        assert!(sent > begun && kept == joined);
-        let (_, pinged) = pings(&agent.body("backend/ping-on-chat-session", json!({"chatSessionId": chat})).await);
-        assert!(pinged > joined);
+        let last = until("a later ping by a message", async || {
+            tenant.send("client", &chat, "hi").await;
+            let (sent, _) = pings(&admin.body("backend/get-chat-session", json!({"chatSessionId": chat})).await);
+            (sent > begun).then_some(sent)
+        })
+        .await;
+        until("a later ping of the joiner", async || {
+            let (kept, pinged) = pings(&agent.body("backend/ping-on-chat-session", json!({"chatSessionId": chat})).await);
+            assert_eq!(kept, last, "each side has its own");
+            (pinged > joined).then_some(())
+        })
+        .await;
+        drop((tenant, agent, admin));
         server.stop().await;
     }
 
@@ -166,6 +179,7 @@ with_every_backend! {
         let got = tenant.body("client/get-chat-session", json!({"chatSessionId": chat})).await;
         assert_eq!(got["chatSession"]["chatJoinedByEntityId"], CONCIERGE.to_string());
         assert_eq!(tenant.texts("client", &chat).await, ["still here"]);
+        drop((tenant, agent));
         server.stop().await;
     }
 }
