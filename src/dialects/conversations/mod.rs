@@ -52,7 +52,11 @@ impl Room {
         socket::open(request, subprotocol, &sockets, self.speaking(caller, address))
     }
 
-    async fn speaking(self, caller: Result<Caller, auth::Error>, address: Option<Address>) -> Result<Speaking<Conversing>, Close> {
+    async fn speaking(
+        self,
+        caller: Result<Caller, auth::Error>,
+        address: Option<Address>,
+    ) -> Result<Speaking<Conversing>, Close> {
         let caller = caller.map_err(|error| error::not_let_in(&error))?;
         let chat = &self.house.chat;
         let found = match address.ok_or(NOT_IN_IT)? {
