@@ -41,6 +41,7 @@ pub(super) enum Word<'a> {
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) struct Telling<'a> {
     /// Null if it is no user.
     sender_id: Option<Uuid>,
