@@ -10,7 +10,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Answer, Server, until},
+    support::{Answer, Backend, Server, until},
     with_every_backend, with_tokens_on_every_backend,
 };
 use people::{ADMIN, AGENT, Dialect, Ear, JOHN, Person, Place, TENANT, asked, concierge};
@@ -72,7 +72,7 @@ with_tokens_on_every_backend! {
                     reader.client().messaging("message/read", json!({"message_id": id})).await;
                 }
                 Dialect::ImChat => {
-                    reader.client().result("/im_chat/history", json!({"uuid": place.uuid, "limit": 1})).await;
+                    reader.client().result("/im_chat/api/history", json!({"uuid": place.uuid, "limit": 1})).await;
                 }
                 Dialect::Conversations => reader.socket().say(json!({"action": "read", "message_ids": [id]})).await,
                 Dialect::Concierge => {
@@ -237,7 +237,7 @@ with_every_backend! {
     /// Whoever comes by one dialect is there in all.
     async fn presence_crosses(backend) {
         for coming in [Dialect::Messaging, Dialect::ImChat, Dialect::Room, Dialect::Conversations, Dialect::Concierge] {
-            let backend = if backend.is_durable() { crate::support::Backend::postgres().await } else { backend.clone() };
+            let backend = if backend.is_durable() { Backend::postgres().await } else { backend.clone() };
             let mut server = Server::with_tokens(backend).await;
             let messaging = server.log_in(ADMIN.login).await;
             let place = Place { id: 1, uuid: String::new(), pair: None, session: None };

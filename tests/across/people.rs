@@ -211,7 +211,7 @@ impl Ear {
                         client.messaging("poll/messages", poll).await["messages"].take()
                     }
                     _ => {
-                        let poll = json!({"channels": [], "last": *last, "options": {"im_presence": true}});
+                        let poll = json!({"channels": [["odoo2", "im_chat.presence"]], "last": *last});
                         client.result("/longpolling/poll", poll).await
                     }
                 };

@@ -35,7 +35,8 @@ impl Described {
     fn meets(&self, side: &str, frame: &Value) {
         let own = || self.messages.iter().filter(|(key, _)| key.split('.').next() == Some(side));
         let fitting: Vec<_> = own().filter(|(_, validator)| validator.is_valid(frame)).map(|(key, _)| key.clone()).collect();
-        let errors = || own().flat_map(|(key, validator)| validator.iter_errors(frame).map(move |error| format!("{key}: {error}")));
+        let errors =
+            || own().flat_map(|(key, validator)| validator.iter_errors(frame).map(move |error| format!("{key}: {error}")));
         assert!(!fitting.is_empty(), "{frame} is not described:\n{}", errors().collect::<Vec<_>>().join("\n"));
         self.met.borrow_mut().extend(fitting);
     }
