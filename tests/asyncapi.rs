@@ -100,15 +100,18 @@ with_tokens_on_every_backend! {
 
         john.say(json!({"action": "text_message", "message_body": "hello there", "receiver_id": ADMIN_UUID})).await;
         john.say(json!({"action": "user_profile_message", "attached_profile_id": ADMIN_UUID, "receiver_id": ADMIN_UUID})).await;
+        // The upload is not to come before them.
+        for kind in ["text", "user_profile"] {
+            john.hear_until(|told| told["action"] == "conf_message" && told["message_type"] == kind).await;
+            admin.hear_until(|told| told["action"] == "re_message" && told["message_type"] == kind).await;
+        }
         let form = Form::new().text("receiver", ADMIN_UUID).text("message", "this is the file");
         let form = form.part("attached_file", Part::bytes(b"x".to_vec()).file_name("Screenshot.png"));
         let upload = server.client().request(reqwest::Method::POST, "/chat/attachment/").bearer_auth(token(JOHN_UID));
         let stored = Answer::of(upload.multipart(form)).await.json();
         john.say(json!({"action": "file_message", "chat_id": stored["entity"]["message"]["id"]})).await;
-        for kind in ["text", "user_profile", "file"] {
-            john.hear_until(|told| told["action"] == "conf_message" && told["message_type"] == kind).await;
-            admin.hear_until(|told| told["action"] == "re_message" && told["message_type"] == kind).await;
-        }
+        john.hear_until(|told| told["action"] == "conf_message" && told["message_type"] == "file").await;
+        admin.hear_until(|told| told["action"] == "re_message" && told["message_type"] == "file").await;
         // A conversation of several.
         let jane = server.log_in(JANE).await;
         jane.messaging("message/send", json!({"thread_id": 2, "body": "all of you"})).await;
