@@ -3,6 +3,7 @@
 mod bucket;
 mod client;
 mod metrics;
+mod nodes;
 mod program;
 mod proxy;
 mod raw;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use bucket::Bucket;
 pub use client::{Answer, Client, http};
+pub use nodes::{Bus, Node, two_nodes};
 pub use program::run;
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::Backend;
 
-/// How the way to the database is.
+/// How the way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     Open,
@@ -25,29 +25,47 @@ pub enum Road {
     Silent,
 }
 
-/// Stands between a server and its database, and counts the statements that pass.
+/// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
 pub struct Proxy {
     address: SocketAddr,
     road: watch::Sender<Road>,
+    /// Counts how often all who were on the road were thrown off it.
+    resets: watch::Sender<u64>,
     statements: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
     pub async fn before(backend: &Backend) -> Self {
-        let database = backend.address();
+        Self::to(backend.address()).await
+    }
+
+    pub async fn to(destination: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let (road, looking) = watch::channel(Road::Open);
+        let (resets, reset) = watch::channel(0);
         let statements = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&statements);
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("there are enough file descriptors");
-                tokio::spawn(carry(client, database, looking.clone(), Arc::clone(&counted)));
+                let (mut reset, carried) = (reset.clone(), carry(client, destination, looking.clone(), Arc::clone(&counted)));
+                reset.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = reset.changed() => {}
+                        () = carried => {}
+                    }
+                });
             }
         });
-        Self { address, road, statements, accepting }
+        Self { address, road, resets, statements, accepting }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The same database by way of this proxy.
@@ -57,6 +75,11 @@ impl Proxy {
 
     pub fn set(&self, road: Road) {
         self.road.send_replace(road);
+    }
+
+    /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
+    pub fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
     }
 
     /// How many statements the server has sent.
@@ -72,7 +95,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Receiver<Road>, statements: Arc<AtomicU64>) {
+async fn carry(mut client: TcpStream, destination: SocketAddr, mut road: watch::Receiver<Road>, statements: Arc<AtomicU64>) {
     let cut = {
         let mut road = road.clone();
         async move { drop(road.wait_for(|road| *road == Road::Cut).await) }
@@ -81,7 +104,7 @@ async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Rec
         if road.wait_for(|road| *road == Road::Open).await.is_err() {
             return;
         }
-        let Ok(mut server) = TcpStream::connect(database).await else { return };
+        let Ok(mut server) = TcpStream::connect(destination).await else { return };
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
         let mut reader = Reader::default();
@@ -131,6 +154,11 @@ struct Reader {
 const SSL_REQUEST: u32 = 80_877_103;
 
 impl Reader {
+    /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
+    pub fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
+    }
+
     /// How many statements these bytes complete: `Execute` and simple queries.
     fn statements(&mut self, bytes: &[u8]) -> u64 {
         self.unread.extend_from_slice(bytes);
