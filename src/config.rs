@@ -16,7 +16,7 @@ use url::Url;
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
-use crate::chat::{PresenceRules, Retention as Kept};
+use crate::chat::{PresenceRules, Retention as Kept, SupportRules};
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +47,7 @@ pub struct Config {
     pub messaging: Messaging,
     pub im_chat: ImChat,
     pub uploads: Uploads,
+    pub concierge: Concierge,
     pub presence: Presence,
     pub retention: Retention,
     pub limits: Limits,
@@ -150,6 +151,30 @@ pub enum PartnerOrUser {
 pub struct ImChat {
     /// For how long a poll of the bus waits; also how far back one goes that begins with `last` 0.
     pub poll_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Concierge {
+    /// Where its sockets are to be found besides `/concierge`.
+    pub paths: Vec<String>,
+    /// The number of the workspace.
+    pub org_id: i64,
+    /// Whether ids and times in pushed events are numbers; if not, they are texts as everywhere else.
+    pub numbers_in_events: bool,
+    /// For how long a connection lasts after its last request.
+    pub connection_seconds: u64,
+    /// For how long a session stays open after its initiator's last request.
+    pub silence_seconds: u64,
+}
+
+impl Concierge {
+    pub fn rules(&self) -> SupportRules {
+        SupportRules {
+            silence: Duration::from_secs(self.silence_seconds),
+            connection: Duration::from_secs(self.connection_seconds),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -271,7 +296,8 @@ pub struct Flags {
 const A_DAY: u64 = 24 * 60 * 60;
 
 /// The settings that are lists; in the environment their members stand between commas.
-const LISTS: [(&str, &str); 3] = [
+const LISTS: [(&str, &str); 4] = [
+    ("DRAGOMAN__CONCIERGE__PATHS", "concierge.paths"),
     ("DRAGOMAN__CORS__ORIGINS", "cors.origins"),
     ("DRAGOMAN__PROXIES", "proxies"),
     ("DRAGOMAN__UPLOADS__TYPES", "uploads.types"),
@@ -367,12 +393,15 @@ impl Config {
             }
         }
         self.tokens.check()?;
+        if let Some(path) = self.concierge.paths.iter().find(|path| !is_socket_path(path)) {
+            return Err(format!("concierge.paths must hold paths such as /uat, each of letters, digits, - and _, not {path}"));
+        }
         let files = self.files.split(':').next().unwrap_or_default();
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 24] = [
+        let positive: [(&str, u64); 26] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -383,6 +412,8 @@ impl Config {
             ("sockets.read_buffer_bytes", self.sockets.read_buffer_bytes as u64),
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
+            ("concierge.connection_seconds", self.concierge.connection_seconds),
+            ("concierge.silence_seconds", self.concierge.silence_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
@@ -411,3 +442,12 @@ impl Config {
 fn is_web_address(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }
+
+/// One word that leads nowhere else.
+fn is_socket_path(path: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    path.strip_prefix('/').is_some_and(|word| is_word(word) && !TAKEN.contains(&word))
+}
+
+/// The first words of paths that belong to others.
+const TAKEN: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

@@ -20,7 +20,7 @@ use crate::{
     chat::{Chat, Ground, Rules},
     config::{self, Config},
     demo,
-    dialects::{House, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
+    dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     telemetry,
@@ -136,6 +136,7 @@ fn rules(config: &Config) -> Rules {
         uploads: config.uploads.rules(),
         presence: config.presence.rules(),
         retention: config.retention(),
+        support: config.concierge.rules(),
         recent_events: config.limits.recent_events,
     }
 }
@@ -170,12 +171,13 @@ fn endpoint(
     let api = api(house, operation);
     let document = api.spec();
     let corridor = corridor::Corridor::new(house, metrics, &document);
-    Route::new()
+    let route = Route::new()
         .at("/openapi.json", operation::document(document))
         .at("/conversations/:id", conversations::sockets(house))
-        .nest("/docs", api.swagger_ui())
         .at("/ws/chat/room", room::sockets(house))
-        .nest("/", api)
+        .nest("/docs", api.swagger_ui())
+        .nest("/", api);
+    concierge::sockets(house, route)
         .around(move |endpoint, request| {
             let corridor = corridor.clone();
             async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }

@@ -1,5 +1,6 @@
 //! Nobody gets in where they don't belong: every route that the server has, tried by everybody who must not.
 
+mod sockets;
 mod table;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 //! server is made.
 
 mod given;
+mod sockets;
 
 use std::time::Duration;
 
@@ -62,6 +63,12 @@ async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> R
     }
 }
 
+/// The same cases each time: what fails once fails again.
+fn runner(cases: u32) -> TestRunner {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
 async fn is_well(server: &Server, john: &Client) {
     assert_eq!(server.metric("dragoman_panics_total").await, 0.0, "nothing panicked: {}", server.log());
     let answer = john.call("/web/session/get_session_info", json!({})).await;
@@ -88,11 +95,8 @@ with_every_backend! {
         let uuid = session["uuid"].as_str().expect("a session has a uuid").to_owned();
         let (trying, handle) = (john.clone(), Handle::current());
         let outcome = tokio::task::spawn_blocking(move || {
-            let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-            // The same cases each time: what fails once fails again.
-            let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
             let strategy = (proptest::sample::select(routes), given::any());
-            let outcome = runner.run(&strategy, |(route, given)| {
+            let outcome = runner(CASES).run(&strategy, |(route, given)| {
                 handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given, &uuid))
             });
             outcome.map_err(|error| error.to_string())

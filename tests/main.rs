@@ -17,6 +17,7 @@ mod polls;
 mod postman;
 mod retention;
 mod shutdown;
+mod sockets;
 mod story;
 mod support;
 mod tokens;
@@ -80,3 +81,23 @@ macro_rules! with_every_backend {
     };
 }
 pub(crate) use with_every_backend;
+
+/// As `on_every_backend`, with a server that verifies the tokens that tests make. All clients have gone at its stop.
+macro_rules! with_tokens_on_every_backend {
+    ($($(#[$meta:meta])* async fn $name:ident($server:ident) $body:block)+) => {
+        $crate::with_every_backend! {
+            $(
+                $(#[$meta])*
+                async fn $name(backend) {
+                    let mut server = $crate::support::Server::with_tokens(backend).await;
+                    {
+                        let $server = &mut server;
+                        $body
+                    }
+                    server.stop().await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use with_tokens_on_every_backend;

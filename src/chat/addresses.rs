@@ -30,16 +30,19 @@ impl Addresses {
 impl Chat {
     /// The conversation with this uuid, if the caller is in it, and the caller's place there.
     pub async fn conversation_by_uuid(&self, caller: &Caller, uuid: Uuid) -> Result<(Conversation, Participant)> {
-        let id = match self.0.addresses.ids.get(&uuid) {
-            Some(id) => id,
-            None => {
-                let found = self.visit("conversations_by_uuid", self.0.storage.conversations_by_uuid(&[uuid])).await?;
-                let (id, _) = found.first().copied().ok_or(Error::NotFound(Thing::Conversation))?;
-                self.0.addresses.remember(id, uuid);
-                id
-            }
-        };
+        let id = self.conversation_id(uuid).await?;
         self.conversation(caller, id).await
+    }
+
+    /// Which conversation has this uuid, whoever asks.
+    pub(super) async fn conversation_id(&self, uuid: Uuid) -> Result<ConversationId> {
+        if let Some(id) = self.0.addresses.ids.get(&uuid) {
+            return Ok(id);
+        }
+        let found = self.visit("conversations_by_uuid", self.0.storage.conversations_by_uuid(&[uuid])).await?;
+        let (id, _) = found.first().copied().ok_or(Error::NotFound(Thing::Conversation))?;
+        self.0.addresses.remember(id, uuid);
+        Ok(id)
     }
 
     /// The uuid of a conversation of which the caller has heard, and so may know it.

@@ -142,7 +142,7 @@ impl Chat {
         }
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
-        let mut marked = 0;
+        let (mut marked, mut seen) = (0, Vec::new());
         for (conversation, (seq, mut named)) in upto {
             let changed = tx.advance_read(conversation, caller.partner, seq).await?;
             if changed > 0 {
@@ -151,8 +151,10 @@ impl Chat {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: named };
                 tx.record(Topic::Conversation(conversation), fact, now);
                 marked += changed;
+                seen.push((conversation, seq));
             }
         }
+        tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(marked)
     }
@@ -175,14 +177,16 @@ impl Chat {
             }
         };
         let (mut tx, changes) = changes;
-        let mut total = 0;
+        let (mut total, mut seen) = (0, Vec::new());
         for (conversation, marked, seq) in changes {
             if marked > 0 {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: Vec::new() };
                 tx.record(Topic::Conversation(conversation), fact, now);
                 total += marked;
+                seen.push((conversation, seq));
             }
         }
+        tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(total)
     }

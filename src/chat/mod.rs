@@ -6,6 +6,8 @@ mod audiences;
 mod books;
 mod bus;
 mod conversations;
+mod desk;
+mod devices;
 mod edits;
 mod error;
 mod feed;
@@ -22,13 +24,14 @@ mod presence;
 mod reads;
 mod signals;
 mod sockets;
+mod support;
 mod tail;
 mod typing;
 mod updates;
 mod uploads;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
@@ -48,6 +51,7 @@ pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
+pub use support::{Side, SupportMessage};
 pub use tail::Observer;
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
@@ -73,6 +77,7 @@ pub struct Rules {
     pub uploads: UploadRules,
     pub presence: PresenceRules,
     pub retention: Retention,
+    pub support: SupportRules,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }
@@ -92,6 +97,15 @@ pub struct Ground {
     pub requests: Lifecycle,
 }
 
+/// For how long nothing may be heard of those who ask for support.
+#[derive(Clone, Copy, Debug)]
+pub struct SupportRules {
+    /// From the initiator of a session until it is closed.
+    pub silence: Duration,
+    /// On a connection of a device.
+    pub connection: Duration,
+}
+
 /// The service. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Chat(Arc<Parts>);
@@ -101,6 +115,7 @@ struct Parts {
     blobs: Blobs,
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
+    desk: Arc<desk::Desk>,
     addresses: addresses::Addresses,
     pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
@@ -127,6 +142,8 @@ impl Chat {
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         observers.push(pairs.observer());
+        let desk = Arc::new(desk::Desk::new(Arc::clone(&storage)));
+        observers.push(desk.observer());
         let announce =
             tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
@@ -135,6 +152,7 @@ impl Chat {
             blobs,
             hub,
             audiences,
+            desk,
             addresses: addresses::Addresses::default(),
             pairs,
             announce,
@@ -154,6 +172,7 @@ impl Chat {
         chat.watch_presence(services);
         chat.watch_typing(services);
         chat.keep_house(services);
+        chat.watch_support(services);
         Ok(chat)
     }
 

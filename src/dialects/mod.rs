@@ -1,6 +1,7 @@
 //! The rooms: each speaks one dialect, and only translates.
 
 pub mod bearer;
+pub mod concierge;
 pub mod conversations;
 pub mod im_chat;
 pub mod json;
@@ -45,4 +46,10 @@ impl House {
 /// A time as Odoo writes it: UTC, to the second, without saying so.
 pub fn odoo_time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A clause as a sentence begins.
+pub fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }

@@ -1,7 +1,9 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, Timestamp, UserId, Window};
+use crate::{
+    Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, SupportSession, Timestamp, UserId, Window,
+};
 
 /// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +70,19 @@ pub enum Fact {
     /// The account was changed or deactivated; what is remembered of it is stale.
     UserChanged {
         user: UserId,
+    },
+    /// A support session has begun to wait for one of those who answer; recorded for each of them.
+    SupportWaits(SupportSession),
+    /// Somebody has joined a support session, or it was closed.
+    SupportChanged {
+        session: SupportSession,
+        /// `None` if nobody did.
+        by: Option<UserId>,
+    },
+    /// A device of the partner's has a new connection, and so no other.
+    DeviceConnected {
+        device: String,
+        connection: String,
     },
 }
 

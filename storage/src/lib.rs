@@ -3,6 +3,7 @@
 mod attachments;
 mod books;
 mod conversations;
+mod devices;
 mod directory;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod sessions;
+mod support;
 mod tokens;
 mod uploads;
 mod users;
@@ -27,6 +29,7 @@ pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
     ThreadType, UnreadTotals, Window, WriteConversations,
 };
+pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
@@ -35,6 +38,7 @@ pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, 
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use support::{Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use uploads::{NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
@@ -98,6 +102,8 @@ pub trait Storage:
     + Attachments
     + Uploads
     + Presences
+    + Support
+    + Devices
     + EventLog
     + Send
     + Sync
@@ -137,6 +143,8 @@ pub trait Tx:
     + WriteMessages
     + WriteAttachments
     + WriteUploads
+    + WriteSupport
+    + WriteDevices
     + Send
 {
     /// Queues a fact for the log; it gets its position when the transaction commits.

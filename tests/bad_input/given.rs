@@ -239,7 +239,8 @@ impl Given {
     }
 }
 
-fn value() -> impl Strategy<Value = String> {
+/// Any value, as it stands in JSON or nearly so.
+pub fn value() -> impl Strategy<Value = String> {
     let plain = prop_oneof![
         8 => select(VALUES).prop_map(str::to_owned),
         1 => proptest::arbitrary::any::<i64>().prop_map(|number| number.to_string()),

@@ -27,6 +27,11 @@ impl Socket {
         (Self(stream), response)
     }
 
+    /// The stream itself, for what a client seldom does.
+    pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+        self.0
+    }
+
     pub async fn say(&mut self, frame: Value) {
         self.say_text(&frame.to_string()).await;
     }

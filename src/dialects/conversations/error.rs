@@ -4,7 +4,7 @@ use super::{NOT_IN_IT, asking::Wrong};
 use crate::{
     auth,
     chat::{Error, Thing},
-    dialects::socket::Close,
+    dialects::{sentence, socket::Close},
     telemetry,
 };
 
@@ -70,12 +70,6 @@ fn in_this_dialect(field: &str) -> &str {
         "client key" => "local_id",
         other => other,
     }
-}
-
-/// A clause as a sentence begins.
-fn sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 /// How a socket is closed whose conversation cannot be opened.

@@ -228,6 +228,9 @@ impl Conversing {
             | Fact::AttachmentDeleted { .. }
             | Fact::SessionEnded { .. }
             | Fact::TokensRevoked { .. }
+            | Fact::SupportWaits(_)
+            | Fact::SupportChanged { .. }
+            | Fact::DeviceConnected { .. }
             | Fact::UserChanged { .. } => {}
         }
         Ok(())

@@ -7,7 +7,10 @@ use poem_openapi::{ApiResponse, payload::Json};
 use crate::{
     auth,
     chat::{Error, Thing},
-    dialects::jsonrpc::{Failure, Fault, Refusal},
+    dialects::{
+        jsonrpc::{Failure, Fault, Refusal},
+        sentence,
+    },
     telemetry,
 };
 
@@ -116,12 +119,6 @@ impl From<&auth::Error> for HttpFailure {
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }
     }
-}
-
-/// A clause as a sentence begins.
-fn sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn refusal(text: impl Into<String>) -> Json<Refusal> {

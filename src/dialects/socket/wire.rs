@@ -80,9 +80,13 @@ impl Wire {
                 return Err(Close::TOO_SLOW);
             }
         }
+        self.push(frame);
+        Ok(())
+    }
+
+    fn push(&mut self, frame: Frame) {
         self.queued_bytes += frame.len();
         self.queue.push_back(Message::Text(frame));
-        Ok(())
     }
 
     /// Waits until a frame can be said; not for ever.
@@ -152,8 +156,11 @@ impl Wire {
     pub(super) async fn close(mut self, close: Close) {
         if close.code == Close::TOO_SLOW.code {
             self.queue.clear();
+            self.queued_bytes = 0;
         }
-        self.queue.extend(close.last.into_iter().map(Message::Text));
+        for frame in close.last {
+            self.push(frame);
+        }
         if close.code != 1000 && close.code != 1006 {
             let frame = CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into() };
             self.queue.push_back(Message::Close(Some(frame)));

@@ -152,7 +152,7 @@ impl Row {
         self.conversation.last_seq - place.read_seq - place.own_after
     }
 
-    fn unread_of(&self, partner: PartnerId) -> i64 {
+    pub(super) fn unread_of(&self, partner: PartnerId) -> i64 {
         self.places.get(&partner).map_or(0, |place| self.unread(place))
     }
 

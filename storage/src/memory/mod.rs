@@ -7,6 +7,7 @@
 mod attachments;
 mod books;
 mod conversations;
+mod devices;
 mod directory;
 mod events;
 mod groups;
@@ -16,6 +17,7 @@ mod pictures;
 mod presence;
 mod ranking;
 mod sessions;
+mod support;
 mod tokens;
 mod uploads;
 mod users;
@@ -54,6 +56,8 @@ struct State {
     attachments: attachments::Table,
     uploads: uploads::Table,
     presences: presence::Table,
+    support: support::Table,
+    devices: devices::Table,
     log: events::Log,
     demo: bool,
     secrets: OrdMap<String, String>,

@@ -29,6 +29,10 @@ impl Table {
         self.users.get(&id).map(|user| User::clone(user))
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &User> {
+        self.users.values().map(AsRef::as_ref)
+    }
+
     /// Somebody whom a write refers to, or who is referred to already.
     pub(super) fn person(&self, id: PartnerId) -> Result<&Person> {
         self.people.get(&id).map(AsRef::as_ref).ok_or_else(|| missing("partner", id))

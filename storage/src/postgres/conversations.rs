@@ -30,6 +30,8 @@ macro_rules! participant_columns {
     };
 }
 
+pub(super) use conversation_columns;
+
 const CONVERSATION: &str = concat!("SELECT ", conversation_columns!(), " FROM conversations c WHERE c.id = $1");
 const CONVERSATION_SEEN_BY: &str = concat!(
     "SELECT ",
@@ -166,7 +168,7 @@ const READ_ALL: &str = "WITH behind AS MATERIALIZED (
     )
     SELECT conversation_id, unread, last_seq FROM behind ORDER BY conversation_id";
 
-fn conversation(row: &PgRow) -> Result<Conversation> {
+pub(super) fn conversation(row: &PgRow) -> Result<Conversation> {
     Ok(Conversation {
         id: ConversationId(get(row, "conversation_id")?),
         uuid: get(row, "conversation_uuid")?,

@@ -3,6 +3,7 @@
 mod attachments;
 mod books;
 mod conversations;
+mod devices;
 mod directory;
 mod error;
 mod events;
@@ -12,6 +13,7 @@ mod messages;
 mod pictures;
 mod presence;
 mod sessions;
+mod support;
 mod tokens;
 mod uploads;
 mod users;

@@ -1,0 +1,62 @@
+//! The service's failures in the words of this dialect.
+
+use std::borrow::Cow;
+
+use crate::{
+    chat::{Error, Thing},
+    dialects::sentence,
+    telemetry,
+};
+
+/// Why a request is not granted, as its answer says it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// As in HTTP.
+    pub(super) status: u16,
+    pub(super) message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// The request is not what it should be.
+    pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: 400, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (status, message) = match &error {
+            Error::NotFound(Thing::Conversation) => (404, "There is no such chat session".into()),
+            Error::NotFound(Thing::Message) => (404, "There is no such message in this chat session".into()),
+            Error::NotFound(Thing::Partner | Thing::Attachment | Thing::Group) => (404, "There is no such thing".into()),
+            Error::Ended => (401, "Not logged in, or no longer".into()),
+            Error::Forbidden => (403, "Access denied".into()),
+            Error::Invalid { field, reason } => (400, format!("{} {reason}", name(field)).into()),
+            Error::Conflict(state) => (409, sentence(state).into()),
+            Error::WrongType { expected } => (400, format!("It is not of the type {expected}").into()),
+            Error::TooLate(what) => (409, format!("Too late: {what} is over").into()),
+            Error::TooLarge { limit_bytes } => (413, format!("Larger than {limit_bytes} bytes").into()),
+            Error::TooMany(what) => (429, format!("Too many {what}").into()),
+            Error::Unavailable(_) => {
+                telemetry::failed("not available", &error);
+                (503, "The server is not available now, please try again shortly".into())
+            }
+            Error::Internal(_) => {
+                let correlation = telemetry::failed("internal error", &error);
+                (500, format!("Something went wrong on our side ({correlation})").into())
+            }
+        };
+        Self { status, message }
+    }
+}
+
+/// What this dialect calls a field.
+fn name(field: &'static str) -> &'static str {
+    match field {
+        "body" => "messageContent",
+        "client key" => "metadata.messageUid",
+        "device" => "deviceId",
+        "message" => "messageId",
+        other => other,
+    }
+}

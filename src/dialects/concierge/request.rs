@@ -1,0 +1,182 @@
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
+use storage::MessageId;
+use url::form_urlencoded;
+use uuid::Uuid;
+
+use super::{ERROR, error::Failure};
+use crate::chat::{Error, Side, Thing};
+
+const MOST_PER_PAGE: u64 = 100;
+const USUAL_PER_PAGE: u64 = 50;
+/// How long a mark for retries may be. It is part of a key, which a store can only find while it is short.
+const LONGEST_UID: usize = 256;
+
+/// One request, with its parameters still to be read.
+pub(super) struct Request {
+    /// As it was sent, query string included: that is where it is answered.
+    pub(super) route: String,
+    body: Map<String, Value>,
+}
+
+/// Why a frame is no request, and where that is said.
+pub(super) struct NoRequest {
+    pub(super) channel: String,
+    pub(super) failure: Failure,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Paging {
+    /// From 1 on.
+    pub(super) page: u64,
+    pub(super) limit: u64,
+}
+
+impl Paging {
+    pub(super) fn offset(self) -> u64 {
+        (self.page - 1).saturating_mul(self.limit)
+    }
+
+    pub(super) fn limit(self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    action: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    route: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+impl Request {
+    /// Reads a frame as far as every request is the same.
+    pub(super) fn read(frame: &str) -> Result<Self, NoRequest> {
+        let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
+        let Ok(Envelope { action, data }) = serde_json::from_str(frame) else {
+            return no(ERROR, "A frame must be a JSON object with action and data");
+        };
+        let Data { route, body } = data.unwrap_or_default();
+        let Some(route) = text(route) else { return no(ERROR, "data.route must be a text") };
+        if text(action).as_deref() != Some("api") {
+            return no(&route, "action must be \"api\"");
+        }
+        let body = match body.map(|body| serde_json::from_str::<Option<Map<_, _>>>(body.get())) {
+            None => Map::new(),
+            Some(Ok(body)) => body.unwrap_or_default(),
+            Some(Err(_)) => return no(&route, "data.body must be a JSON object"),
+        };
+        Ok(Self { route, body })
+    }
+
+    /// As whom something is asked for, and what.
+    pub(super) fn target(&self) -> Option<(Side, &str)> {
+        let path = self.route.split_once('?').map_or(self.route.as_str(), |(path, _)| path);
+        let (side, action) = path.split_once('/')?;
+        match side {
+            "client" => Some((Side::Initiator, action)),
+            "backend" => Some((Side::Agent, action)),
+            _ => None,
+        }
+    }
+
+    /// A parameter that is there.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.body.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The session that is meant.
+    pub(super) fn session(&self) -> Result<Uuid, Failure> {
+        match self.value("chatSessionId") {
+            Some(Value::String(text)) => text.parse().map_err(|_| Error::NotFound(Thing::Conversation).into()),
+            Some(_) => Err(Failure::bad("chatSessionId must be a text")),
+            None => Err(Failure::bad("chatSessionId is missing")),
+        }
+    }
+
+    /// The message that is meant, and how it was said.
+    pub(super) fn message(&self) -> Result<(MessageId, &Value), Failure> {
+        let given = self.value("messageId").ok_or(Failure::bad("messageId is missing"))?;
+        let id = whole(given).ok_or(Failure::bad("messageId must be a whole number"))?;
+        Ok((MessageId(id), given))
+    }
+
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Failure> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(Failure::bad(format!("{name} must be true or false"))),
+        }
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Failure> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Failure::bad(format!("{name} must be a text"))),
+        }
+    }
+
+    /// What marks a message so that a retry can be told from a new one.
+    pub(super) fn message_uid(metadata: Option<&Value>) -> Result<Option<String>, Failure> {
+        let uid = match metadata.and_then(|metadata| metadata.get("messageUid")) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(uid)) => uid.clone(),
+            Some(Value::Number(uid)) => uid.to_string(),
+            Some(_) => return Err(Failure::bad("metadata.messageUid must be a text")),
+        };
+        if uid.len() > LONGEST_UID {
+            return Err(Failure::bad(format!("metadata.messageUid must not be longer than {LONGEST_UID} bytes")));
+        }
+        Ok(Some(uid).filter(|uid| !uid.is_empty()))
+    }
+
+    /// From the route's query string, or else from the body.
+    pub(super) fn paging(&self) -> Result<Paging, Failure> {
+        let page = self.count("page")?.unwrap_or(1);
+        let limit = self.count("limit")?.unwrap_or(USUAL_PER_PAGE).min(MOST_PER_PAGE);
+        Ok(Paging { page, limit })
+    }
+
+    fn count(&self, name: &'static str) -> Result<Option<u64>, Failure> {
+        let query = self.route.split_once('?').map_or("", |(_, query)| query);
+        let in_query = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
+        let given = match (in_query, self.value(name)) {
+            (Some((_, text)), _) => number(&text),
+            (None, Some(value)) => whole(value),
+            (None, None) => return Ok(None),
+        };
+        let positive = given.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
+        positive.map(Some).ok_or_else(|| Failure::bad(format!("{name} must be a whole number greater than 0")))
+    }
+}
+
+/// A whole number, as a number or as a text. Beyond 64 bits there is nothing that could be meant.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => Some(number),
+            None => number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64),
+        },
+        Value::String(text) => number(text),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn number(text: &str) -> Option<i64> {
+    text.trim().parse().ok()
+}

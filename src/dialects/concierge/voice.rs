@@ -1,0 +1,144 @@
+use storage::{Device, Timestamp};
+
+use super::{
+    CONNECTION, ERROR,
+    error::Failure,
+    made::Made,
+    request::{NoRequest, Request},
+    wire::{Connection, Pen, Refusal, answer},
+};
+use crate::{
+    auth::Caller,
+    chat::{Batch, Error},
+    dialects::{
+        House,
+        socket::{self, Close, Frame, Said, Voice},
+    },
+    telemetry,
+};
+
+/// One connection, and what it has under way.
+pub(super) struct Talk {
+    pub(super) house: House,
+    pub(super) caller: Caller,
+    /// What the client calls its device.
+    name: String,
+    link: Option<Link>,
+    pub(super) made: Made,
+}
+
+/// The connection as it is stored.
+pub(super) struct Link {
+    pub(super) device: Device,
+    /// When the store last learned that it was used.
+    kept_at: Timestamp,
+    /// Whether its own beginning was told. Connections that began before are the ones that it replaced.
+    pub(super) is_newest: bool,
+}
+
+impl Talk {
+    pub(super) fn new(house: House, caller: Caller, device: String) -> Self {
+        Self { house, caller, name: device, link: None, made: Made::default() }
+    }
+
+    /// How answers are written.
+    pub(super) fn pen(&self) -> Pen<'_> {
+        Pen { org_id: self.house.config.concierge.org_id, texts: true, base_url: &self.house.base_url }
+    }
+
+    pub(super) fn link(&mut self) -> &mut Link {
+        self.link.as_mut().expect("a socket greets before anything else")
+    }
+
+    pub(super) fn connection(&self) -> Connection<'_> {
+        let link = self.link.as_ref().expect("a socket greets before anything else");
+        self.pen().connection(&self.caller, &link.device)
+    }
+
+    fn said_of_connection(&self, status: u16) -> Frame {
+        #[derive(serde::Serialize)]
+        struct Body<'a> {
+            connection: Connection<'a>,
+        }
+        answer(CONNECTION, status, &Body { connection: self.connection() })
+    }
+
+    fn run_out(&self) -> Close {
+        Close { last: vec![self.said_of_connection(408)], ..Close::new(1001, "the connection was not used for too long") }
+    }
+}
+
+impl Voice for Talk {
+    const DIALECT: &'static str = "concierge";
+
+    async fn greet(&mut self) -> Said {
+        let device = self.house.chat.connect_device(&self.caller, &self.name).await.map_err(not_connected)?;
+        self.link = Some(Link { kept_at: device.updated_at, device, is_newest: false });
+        Ok(vec![self.said_of_connection(200)])
+    }
+
+    async fn hear(&mut self, text: &str) -> Said {
+        let chat = self.house.chat.clone();
+        if !chat.use_device(&mut self.link().device) {
+            return Err(self.run_out());
+        }
+        let (channel, failure) = match Request::read(text) {
+            Ok(request) => match self.answer(&request).await {
+                Ok(frame) => return Ok(frame.into_iter().collect()),
+                Err(failure) => (request.route, failure),
+            },
+            Err(NoRequest { channel, failure }) => (channel, failure),
+        };
+        Ok(vec![answer(&channel, failure.status, &Refusal { message: &failure.message })])
+    }
+
+    async fn tell(&mut self, batch: &Batch) -> Said {
+        let mut frames = Vec::new();
+        for told in &batch.events {
+            frames.extend(self.tell_event(told).await?);
+        }
+        Ok(frames)
+    }
+
+    async fn beat(&mut self) -> Said {
+        let chat = self.house.chat.clone();
+        let link = self.link();
+        if chat.is_device_over(&link.device) {
+            return Err(self.run_out());
+        }
+        if link.device.updated_at > link.kept_at {
+            match chat.keep_device(&link.device).await {
+                Ok(()) => link.kept_at = link.device.updated_at,
+                // The next beat tries again.
+                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a connection's use could not be stored"),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn refuse(&self, refusal: socket::Refusal) -> Frame {
+        match refusal {
+            socket::Refusal::NotText => answer(ERROR, 400, &Refusal { message: "A frame must be text" }),
+            socket::Refusal::TooFast => answer(ERROR, 429, &Refusal { message: "Too many frames, please wait" }),
+        }
+    }
+}
+
+/// How a socket ends whose device could not be given a connection.
+fn not_connected(error: Error) -> Close {
+    let close = match &error {
+        Error::Unavailable(_) => Close::UNAVAILABLE,
+        Error::Internal(_) => Close::INTERNAL,
+        Error::Ended => Close::NOT_LOGGED_IN,
+        Error::NotFound(_)
+        | Error::Forbidden
+        | Error::Invalid { .. }
+        | Error::Conflict(_)
+        | Error::WrongType { .. }
+        | Error::TooLate(_)
+        | Error::TooLarge { .. }
+        | Error::TooMany(_) => Close::new(1008, "deviceId must name the device"),
+    };
+    let Failure { status, message } = error.into();
+    Close { last: vec![answer(CONNECTION, status, &Refusal { message: &message })], ..close }
+}

@@ -1,0 +1,313 @@
+//! What is written, key for key.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use storage::{Author, Device, Message, MessageType, Role, SupportSession, Timestamp, User};
+use uuid::Uuid;
+
+use super::request::Paging;
+use crate::{auth::Caller, chat::SupportMessage, dialects::socket::Frame};
+
+const TENANT: &str = "TENANT";
+const BACKEND_USER: &str = "BACKEND_USER";
+
+/// An answer, or what is said of the connection.
+pub(super) fn answer(channel: &str, status: u16, body: &impl Serialize) -> Frame {
+    #[derive(Serialize)]
+    struct Answer<'a, B> {
+        channel: &'a str,
+        status: u16,
+        body: &'a B,
+    }
+    frame(&Answer { channel, status, body })
+}
+
+pub(super) fn frame(said: &impl Serialize) -> Frame {
+    Frame::from(serde_json::to_string(said).expect("all keys are texts"))
+}
+
+#[derive(Serialize)]
+pub(super) struct Refusal<'a> {
+    pub(super) message: &'a str,
+}
+
+/// A number, or the text of one.
+#[derive(Clone, Copy)]
+pub(super) struct Number {
+    value: i64,
+    is_text: bool,
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_text { serializer.collect_str(&self.value) } else { serializer.serialize_i64(self.value) }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ChatSession {
+    id: Number,
+    org_id: Number,
+    chat_session_id: Uuid,
+    chat_initiated_by_entity_type: &'static str,
+    chat_initiated_by_entity_id: Number,
+    last_pinged_by_chat_initiator: Number,
+    chat_joined_by_entity_type: Option<&'static str>,
+    chat_joined_by_entity_id: Option<Number>,
+    last_pinged_by_chat_joiner: Option<Number>,
+    is_session_closed: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ChatMessage<'a> {
+    id: Number,
+    /// Only in pushed events.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<u8>,
+    org_id: Number,
+    chat_session_id: Uuid,
+    sender_entity_type: &'static str,
+    sender_entity_id: Number,
+    message_content: Cow<'a, str>,
+    sent_at: Number,
+    status: u8,
+    seen_at: Option<Number>,
+    delivered_at: Number,
+    content_type: &'static str,
+    metadata: Option<&'a Value>,
+    /// The same for whoever spells it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metdata: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Connection<'a> {
+    id: Number,
+    connection_id: &'a str,
+    entity_type: &'static str,
+    entity_id: Number,
+    device_id: &'a str,
+    expired_at: Number,
+    created_at: Number,
+    updated_at: Number,
+    org_id: Number,
+}
+
+/// How much is said of a tenant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profile {
+    Short,
+    Whole,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tenant<'a> {
+    id: Number,
+    email: Option<&'a str>,
+    country_id: &'a Value,
+    code: &'a Value,
+    phone_number: Value,
+    #[serde(flatten)]
+    rest: Option<TenantRest<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TenantRest<'a> {
+    resident_profile: &'a Value,
+    property_owner_profile: &'a Value,
+    properties: Value,
+}
+
+#[derive(Serialize)]
+pub(super) struct Paginate {
+    per_page: u64,
+    offset: u64,
+    page: u64,
+}
+
+impl From<Paging> for Paginate {
+    fn from(paging: Paging) -> Self {
+        Self { per_page: paging.limit, offset: paging.offset(), page: paging.page }
+    }
+}
+
+/// Somebody as the envelope of an event names it.
+#[derive(Clone, Copy)]
+pub(super) struct Entity {
+    pub(super) kind: Option<&'static str>,
+    pub(super) id: Option<Number>,
+}
+
+/// How things are written.
+#[derive(Clone, Copy)]
+pub(super) struct Pen<'a> {
+    pub(super) org_id: i64,
+    /// Whether ids and times are texts.
+    pub(super) texts: bool,
+    /// How clients reach this server.
+    pub(super) base_url: &'a str,
+}
+
+impl Pen<'_> {
+    pub(super) fn number(self, value: i64) -> Number {
+        Number { value, is_text: self.texts }
+    }
+
+    fn time(self, time: Timestamp) -> Number {
+        self.number(time.timestamp_millis())
+    }
+
+    pub(super) fn session(self, session: &SupportSession) -> ChatSession {
+        let SupportSession { conversation, uuid, initiator, joiner, closed_at } = *session;
+        ChatSession {
+            id: self.number(conversation.0),
+            org_id: self.number(self.org_id),
+            chat_session_id: uuid,
+            chat_initiated_by_entity_type: TENANT,
+            chat_initiated_by_entity_id: self.number(initiator.user.0),
+            last_pinged_by_chat_initiator: self.time(initiator.pinged_at),
+            chat_joined_by_entity_type: joiner.map(|_| BACKEND_USER),
+            chat_joined_by_entity_id: joiner.map(|joiner| self.number(joiner.user.0)),
+            last_pinged_by_chat_joiner: joiner.map(|joiner| self.time(joiner.pinged_at)),
+            is_session_closed: closed_at.is_some(),
+        }
+    }
+
+    pub(super) fn message<'a>(self, session: &SupportSession, message: &'a Message, seen: Option<Timestamp>) -> ChatMessage<'a> {
+        let sent_at = self.time(message.created_at);
+        ChatMessage {
+            id: self.number(message.id.0),
+            kind: None,
+            org_id: self.number(self.org_id),
+            chat_session_id: session.uuid,
+            sender_entity_type: side(session, &message.author),
+            sender_entity_id: self.number(entity_id(&message.author)),
+            message_content: self.content(message),
+            sent_at,
+            status: match (message.deleted_at, seen) {
+                (Some(_), _) => 0,
+                (None, Some(_)) => 4,
+                (None, None) => 3,
+            },
+            seen_at: seen.map(|seen| self.time(seen)),
+            delivered_at: sent_at,
+            content_type: content_type(message),
+            metadata: message.metadata.as_ref(),
+            metdata: None,
+        }
+    }
+
+    pub(super) fn seen<'a>(self, session: &SupportSession, seen: &'a SupportMessage) -> ChatMessage<'a> {
+        self.message(session, &seen.message, seen.seen_at)
+    }
+
+    /// As it is pushed.
+    pub(super) fn pushed<'a>(self, session: &SupportSession, message: &'a Message) -> ChatMessage<'a> {
+        let pushed = self.message(session, message, None);
+        ChatMessage { kind: Some(kind(pushed.content_type)), ..pushed }
+    }
+
+    /// A file that another dialect's client has sent has no text, and here no other place than that.
+    fn content(self, message: &Message) -> Cow<'_, str> {
+        match message.attachments.first() {
+            Some(file) if message.body.trim().is_empty() => {
+                let token = url::form_urlencoded::byte_serialize(file.access_token.as_bytes()).collect::<String>();
+                format!("{}/api/messaging/attachment/{}?access_token={token}", self.base_url, file.id).into()
+            }
+            Some(_) | None => message.body.as_str().into(),
+        }
+    }
+
+    pub(super) fn connection<'a>(self, caller: &Caller, device: &'a Device) -> Connection<'a> {
+        Connection {
+            id: self.number(device.id),
+            connection_id: &device.connection,
+            entity_type: match caller.role {
+                Role::User => TENANT,
+                Role::Agent | Role::Admin => BACKEND_USER,
+            },
+            entity_id: self.number(device.user.0),
+            device_id: &device.name,
+            expired_at: self.time(device.expires_at),
+            created_at: self.time(device.created_at),
+            updated_at: self.time(device.updated_at),
+            org_id: self.number(self.org_id),
+        }
+    }
+
+    pub(super) fn tenant(self, user: &User, how: Profile) -> Tenant<'_> {
+        const NOTHING: Value = Value::Null;
+        let of = |key: &str| user.profile.get(key).unwrap_or(&NOTHING);
+        let phone = || user.partner.phone.as_deref().map_or(Value::Null, Value::from);
+        Tenant {
+            id: self.number(user.id.0),
+            email: user.partner.email.as_deref(),
+            country_id: of("countryId"),
+            code: of("code"),
+            phone_number: user.profile.get("phoneNumber").cloned().unwrap_or_else(phone),
+            rest: (how == Profile::Whole).then(|| TenantRest {
+                resident_profile: of("residentProfile"),
+                property_owner_profile: of("propertyOwnerProfile"),
+                properties: user.profile.get("properties").cloned().unwrap_or_else(|| Value::Array(Vec::new())),
+            }),
+        }
+    }
+
+    pub(super) fn tenant_entity(self, session: &SupportSession) -> Entity {
+        Entity { kind: Some(TENANT), id: Some(self.number(session.initiator.user.0)) }
+    }
+
+    pub(super) fn agent_entity(self, id: Option<i64>) -> Entity {
+        Entity { kind: Some(BACKEND_USER), id: id.map(|id| self.number(id)) }
+    }
+
+    /// The author of a message, and for whom it is.
+    pub(super) fn correspondents(self, session: &SupportSession, author: &Author) -> (Entity, Entity) {
+        if side(session, author) == TENANT {
+            (self.tenant_entity(session), self.agent_entity(session.joiner.map(|joiner| joiner.user.0)))
+        } else {
+            (self.agent_entity(Some(entity_id(author))), self.tenant_entity(session))
+        }
+    }
+}
+
+/// Whoever did not begin the session answers in it.
+fn side(session: &SupportSession, author: &Author) -> &'static str {
+    if author.partner == session.initiator.partner { TENANT } else { BACKEND_USER }
+}
+
+/// A partner without an account can be brought in from other dialects.
+fn entity_id(author: &Author) -> i64 {
+    author.user.map_or(author.partner.0, |user| user.0)
+}
+
+fn content_type(message: &Message) -> &'static str {
+    match message.message_type {
+        MessageType::File => "FILE",
+        MessageType::Image => "IMAGE",
+        MessageType::Video => "VIDEO",
+        MessageType::Text | MessageType::Notice | MessageType::Profile => match message.attachments.first() {
+            Some(_) if !message.body.trim().is_empty() => "TEXT",
+            Some(file) if file.mimetype.starts_with("image/") => "IMAGE",
+            Some(file) if file.mimetype.starts_with("video/") => "VIDEO",
+            Some(_) => "FILE",
+            None => "TEXT",
+        },
+    }
+}
+
+/// The seed has three kinds, in the order in which it lists the content types.
+fn kind(content_type: &str) -> u8 {
+    match content_type {
+        "FILE" | "VIDEO" => 2,
+        "IMAGE" => 3,
+        _ => 1,
+    }
+}

@@ -1,0 +1,40 @@
+use async_trait::async_trait;
+use imbl::OrdMap;
+
+use super::{Memory, MemoryTx, Sequence};
+use crate::{Connecting, Device, Devices, Result, UserId, WriteDevices};
+
+#[derive(Clone, Default)]
+pub(super) struct Table {
+    ids: Sequence,
+    rows: OrdMap<(UserId, String), Device>,
+}
+
+#[async_trait]
+impl Devices for Memory {
+    async fn touch_device(&self, used: Connecting<'_>) -> Result<()> {
+        let mut tx = self.draft().await?;
+        let device = tx.draft.devices.rows.get_mut(&(used.user, used.device.to_owned()));
+        if let Some(device) = device.filter(|device| device.connection == used.connection) {
+            device.updated_at = device.updated_at.max(used.at);
+            device.expires_at = device.expires_at.max(used.expires_at);
+        }
+        tx.publish();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl WriteDevices for MemoryTx {
+    async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device> {
+        self.draft.users.expect_user(new.user)?;
+        let Connecting { user, device: name, connection, at, expires_at } = new;
+        let table = &mut self.draft.devices;
+        let known = table.rows.get(&(user, name.to_owned())).map(|device| (device.id, device.created_at));
+        let (id, created_at) = known.unwrap_or_else(|| (table.ids.draw(None), at));
+        let (name, connection) = (name.to_owned(), connection.to_owned());
+        let device = Device { id, user, name, connection, created_at, updated_at: at, expires_at };
+        table.rows.insert((user, device.name.clone()), device.clone());
+        Ok(device)
+    }
+}

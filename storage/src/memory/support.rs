@@ -1,0 +1,162 @@
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use imbl::OrdMap;
+
+use super::{Memory, MemoryTx, State, missing};
+use crate::{
+    Conversation, ConversationId, Error, Locked, PartnerId, Result, Role, Support, SupportSession, SupportSide, SupportStatus,
+    Timestamp, WriteConversations, WriteSupport,
+};
+
+pub(super) type Table = OrdMap<ConversationId, Row>;
+
+#[derive(Clone)]
+pub(super) struct Row {
+    initiator: (PartnerId, Timestamp),
+    joiner: Option<(PartnerId, Timestamp)>,
+    /// Since when each side has seen everything up to each `seq`; the initiator's side is `true`.
+    seen: OrdMap<(bool, i64), Timestamp>,
+}
+
+impl Row {
+    fn has_seen(&self, by_initiator: bool, seq: i64) -> Option<Timestamp> {
+        self.seen.range((by_initiator, seq)..=(by_initiator, i64::MAX)).next().map(|(_, at)| *at)
+    }
+}
+
+impl State {
+    fn support(&self, id: ConversationId) -> Option<SupportSession> {
+        let row = self.support.get(&id)?;
+        let conversation = &self.conversations.get(id).expect("conversations are never deleted").conversation;
+        let side = |(partner, pinged_at)| {
+            let person = self.users.person(partner).expect("partners are never deleted");
+            SupportSide { partner, user: person.user.expect("it had an account when it came"), pinged_at }
+        };
+        Some(SupportSession {
+            conversation: id,
+            uuid: conversation.uuid,
+            initiator: side(row.initiator),
+            joiner: row.joiner.map(side),
+            closed_at: conversation.closed_at,
+        })
+    }
+
+    /// Fails if a write refers to a partner who has no account.
+    fn expect_account(&self, partner: PartnerId) -> Result<()> {
+        self.users.person(partner)?.user.map(drop).ok_or_else(|| missing("user of partner", partner))
+    }
+}
+
+#[async_trait]
+impl Support for Memory {
+    async fn support_session(&self, id: ConversationId) -> Result<Option<SupportSession>> {
+        Ok(self.snapshot()?.support(id))
+    }
+
+    async fn support_sessions(&self, status: Option<SupportStatus>, offset: u64, limit: usize) -> Result<Vec<SupportSession>> {
+        let state = self.snapshot()?;
+        let sessions = state.support.keys().rev().filter_map(|id| state.support(*id));
+        let wanted = sessions.filter(|session| status.is_none_or(|status| session.status() == status));
+        Ok(wanted.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit).collect())
+    }
+
+    async fn touch_support_session(
+        &self,
+        id: ConversationId,
+        partner: PartnerId,
+        at: Timestamp,
+    ) -> Result<Option<SupportSession>> {
+        let mut tx = self.draft().await?;
+        if tx.draft.support(id).is_none_or(|session| session.closed_at.is_some()) {
+            return Ok(None);
+        }
+        let Some(row) = tx.draft.support.get_mut(&id) else { return Ok(None) };
+        let mut touched = false;
+        for (side, pinged_at) in std::iter::once(&mut row.initiator).chain(&mut row.joiner) {
+            if *side == partner {
+                *pinged_at = at.max(*pinged_at);
+                touched = true;
+            }
+        }
+        if !touched {
+            return Ok(None);
+        }
+        let session = tx.draft.support(id);
+        tx.publish();
+        Ok(session)
+    }
+
+    async fn support_unread(&self, initiator: PartnerId) -> Result<i64> {
+        let state = self.snapshot()?;
+        let own = |id: ConversationId| state.support.get(&id).is_some_and(|row| row.initiator.0 == initiator);
+        let rows = state.conversations.rows_of(initiator).filter(|row| own(row.conversation.id));
+        Ok(rows.map(|row| row.unread_of(initiator)).sum())
+    }
+
+    async fn seen_at(&self, of: ConversationId, messages: &[(i64, PartnerId)]) -> Result<HashMap<i64, Timestamp>> {
+        let state = self.snapshot()?;
+        let Some(row) = state.support.get(&of) else { return Ok(HashMap::new()) };
+        let seen = |(seq, author): &(i64, PartnerId)| Some((*seq, row.has_seen(*author != row.initiator.0, *seq)?));
+        Ok(messages.iter().filter_map(seen).collect())
+    }
+}
+
+#[async_trait]
+impl WriteSupport for MemoryTx {
+    async fn insert_support_session(
+        &mut self,
+        of: ConversationId,
+        initiator: PartnerId,
+        at: Timestamp,
+    ) -> Result<SupportSession> {
+        self.draft.expect_account(initiator)?;
+        if self.draft.conversations.get(of).is_none() {
+            return Err(missing("conversation", of));
+        }
+        if self.draft.support.contains_key(&of) {
+            return Err(Error::Conflict("support_sessions_pkey"));
+        }
+        self.draft.support.insert(of, Row { initiator: (initiator, at), joiner: None, seen: OrdMap::new() });
+        Ok(self.draft.support(of).expect("inserted above"))
+    }
+
+    async fn support_session_of(&mut self, of: &Locked<Conversation>) -> Result<Option<SupportSession>> {
+        Ok(self.draft.support(of.id))
+    }
+
+    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: PartnerId, at: Timestamp) -> Result<()> {
+        self.draft.expect_account(joiner)?;
+        if let Some(row) = self.draft.support.get_mut(&of.id) {
+            row.joiner = Some((joiner, at));
+        }
+        Ok(())
+    }
+
+    async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>> {
+        let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
+        let silent = sessions.filter(|session| session.closed_at.is_none() && session.initiator.pinged_at < before);
+        let silent: Vec<_> = silent.take(limit).map(|session| session.conversation).collect();
+        self.lock_conversations(&silent).await
+    }
+
+    async fn mark_seen(&mut self, by: PartnerId, upto: &[(ConversationId, i64)], at: Timestamp) -> Result<Vec<ConversationId>> {
+        let mut marked = Vec::new();
+        for (id, seq) in upto {
+            let Some(row) = self.draft.support.get_mut(id) else { continue };
+            let by_initiator = row.initiator.0 == by;
+            if row.has_seen(by_initiator, *seq).is_none() {
+                row.seen.insert((by_initiator, *seq), at);
+                marked.push(*id);
+            }
+        }
+        Ok(marked)
+    }
+
+    async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>> {
+        let mut partners: Vec<_> =
+            self.draft.users.all().filter(|user| user.active && roles.contains(&user.role)).map(|user| user.partner.id).collect();
+        partners.sort_unstable();
+        Ok(partners)
+    }
+}

@@ -1,0 +1,39 @@
+use async_trait::async_trait;
+
+use super::{Postgres, PostgresTx, get};
+use crate::{Connecting, Device, Devices, Result, WriteDevices};
+
+const TOUCH: &str = "UPDATE devices SET updated_at = greatest(updated_at, $4), expires_at = greatest(expires_at, $5)
+    WHERE user_id = $1 AND name = $2 AND connection = $3";
+const CONNECT: &str = "INSERT INTO devices (user_id, name, connection, created_at, updated_at, expires_at)
+    VALUES ($1, $2, $3, $4, $4, $5)
+    ON CONFLICT ON CONSTRAINT devices_of_user DO UPDATE
+        SET connection = excluded.connection, updated_at = excluded.updated_at, expires_at = excluded.expires_at
+    RETURNING id, created_at";
+
+#[async_trait]
+impl Devices for Postgres {
+    async fn touch_device(&self, used: Connecting<'_>) -> Result<()> {
+        let Connecting { user, device, connection, at, expires_at } = used;
+        let touch = sqlx::query(TOUCH).bind(user.0).bind(device).bind(connection).bind(at).bind(expires_at);
+        self.rows(touch).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl WriteDevices for PostgresTx {
+    async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device> {
+        let Connecting { user, device, connection, at, expires_at } = new;
+        let connect = sqlx::query(CONNECT).bind(user.0).bind(device).bind(connection).bind(at).bind(expires_at);
+        let row = self.only_row(connect).await?;
+        Ok(Device {
+            id: get(&row, "id")?,
+            user,
+            name: device.to_owned(),
+            connection: connection.to_owned(),
+            created_at: get(&row, "created_at")?,
+            updated_at: at,
+            expires_at,
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! What was said before, by pages.
+
+use serde_json::{Value, json};
+
+use super::{JOHN, complaint, enter, hear, send};
+use crate::{
+    support::{self, Socket},
+    with_tokens_on_every_backend,
+};
+
+/// The texts of a page.
+async fn page(socket: &mut Socket, mut asked: Value) -> Vec<String> {
+    asked["action"] = "fetch_messages".into();
+    socket.say(asked).await;
+    let fetched = hear(socket, "messages_fetched").await;
+    let contents = fetched["messages"].as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap().to_owned());
+    contents.collect()
+}
+
+fn numbers(numbers: impl Iterator<Item = usize>) -> Vec<String> {
+    numbers.map(|number| number.to_string()).collect()
+}
+
+with_tokens_on_every_backend! {
+    async fn history_comes_by_pages_in_either_direction(server) {
+        let admin = server.log_in(support::ADMIN).await;
+        let mut ids = Vec::new();
+        for number in 0..130 {
+            let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": number.to_string()})).await;
+            ids.push(sent["message_id"].as_i64().unwrap());
+        }
+        let mut john = enter(server, JOHN, 1).await;
+        assert_eq!(page(&mut john, json!({})).await, numbers((110..130).rev()), "twenty, if it does not say");
+        assert_eq!(page(&mut john, json!({"limit": 1_000})).await, numbers((30..130).rev()), "and a hundred at most");
+        for before in [json!(ids[110]), json!(ids[110].to_string())] {
+            assert_eq!(page(&mut john, json!({"before_id": before, "limit": "3"})).await, numbers((107..110).rev()));
+        }
+        assert_eq!(page(&mut john, json!({"before_id": ids[0]})).await, [""; 0]);
+        assert_eq!(page(&mut john, json!({"after_id": ids[9], "limit": 2})).await, numbers(10..12), "oldest first");
+        assert_eq!(page(&mut john, json!({"after_id": "0", "limit": 100})).await, numbers(0..100));
+        assert_eq!(page(&mut john, json!({"after_id": ids[129]})).await, [""; 0]);
+        let error = complaint(&mut john, r#"{"action": "fetch_messages", "before_id": 9, "after_id": 1}"#).await;
+        assert_eq!(error["error"], "before_id and after_id cannot both be given");
+        let error = complaint(&mut john, r#"{"action": "fetch_messages", "limit": 0}"#).await;
+        assert_eq!(error["error"], "limit must be greater than 0");
+    }
+
+    /// Whoever comes back asks for what came meanwhile.
+    async fn nothing_is_missed_between_two_connections(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        let seen = send(&mut john, "seen").await;
+        john.close().await;
+        let admin = server.log_in(support::ADMIN).await;
+        for body in ["missed", "missed as well"] {
+            admin.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+        }
+        let mut john = enter(server, JOHN, 1).await;
+        assert_eq!(page(&mut john, json!({"after_id": seen["id"]})).await, ["missed", "missed as well"]);
+    }
+
+    /// Files of other dialects are named, and can be had.
+    async fn files_are_shown_as_text(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        let admin = server.log_in(support::ADMIN).await;
+        let file = reqwest::multipart::Part::bytes(b"some notes".to_vec()).file_name("notes.txt");
+        let form = reqwest::multipart::Form::new().part("file", file).text("thread_id", "1");
+        let upload = admin.request(reqwest::Method::POST, "/api/messaging/attachment/upload").multipart(form);
+        let uploaded = support::Answer::of(upload).await.json();
+        let files = [uploaded["attachment_id"].clone()];
+        admin.messaging("message/send", json!({"thread_id": 1, "body": "look", "attachment_ids": files})).await;
+        let told = hear(&mut john, "chat_message").await;
+        let content = told["message"]["content"].as_str().unwrap();
+        let address = content.strip_prefix("look\nnotes.txt ").unwrap_or_else(|| panic!("{content}"));
+        let path = address.strip_prefix(&server.url("")).unwrap_or_else(|| panic!("{address}"));
+        assert_eq!(server.get(path).await.text().await.unwrap(), "some notes");
+    }
+}

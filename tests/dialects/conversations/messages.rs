@@ -1,0 +1,143 @@
+//! Sending, sending again, changing and taking back; here and across the dialects.
+
+use serde_json::{Value, json};
+
+use super::{ADMIN, BOB, JANE, JOHN, complaint, enter, hear, is_time, said, send, text};
+use crate::{
+    support::{self, Server},
+    with_every_backend, with_tokens_on_every_backend,
+};
+
+fn sending(content: &str, local_id: &str) -> Value {
+    json!({"action": "send_message", "content": content, "local_id": local_id})
+}
+
+with_tokens_on_every_backend! {
+    /// A client that is not sure sends again, be it from another connection.
+    async fn a_retry_stores_nothing_and_is_answered(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        john.say(sending("once", "temp_1")).await;
+        john.say(sending("once", "temp_1")).await;
+        let first = hear(&mut john, "chat_message").await;
+        assert_eq!(hear(&mut john, "chat_message").await, first, "both are answered");
+        let mut again = enter(server, JOHN, 1).await;
+        again.say(sending("once more", "temp_1")).await;
+        assert_eq!(hear(&mut again, "chat_message").await, first);
+        again.say(json!({"action": "fetch_messages"})).await;
+        assert_eq!(hear(&mut again, "messages_fetched").await["messages"].as_array().unwrap().len(), 1);
+        let told = said(&mut admin).await;
+        assert_eq!(told, [first], "others are told once");
+        admin.say(sending("another author's", "temp_1")).await;
+        assert_eq!(hear(&mut admin, "chat_message").await["message"]["content"], "another author's");
+    }
+
+    async fn an_author_can_change_what_was_said(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        let message = send(&mut john, "Helo!").await;
+        let edit = json!({"action": "edit_message", "message_id": message["id"], "content": "Hello!"});
+        john.say(edit.clone()).await;
+        let edited = hear(&mut john, "message.edited").await;
+        assert!(is_time(&edited["timestamp"]), "{edited}");
+        let expected = json!({"type": "message.edited", "message_id": message["id"], "content": "Hello!",
+            "timestamp": edited["timestamp"]});
+        assert_eq!(edited, expected);
+        assert_eq!(hear(&mut admin, "message.edited").await, edited);
+        john.say(edit).await;
+        assert_eq!(hear(&mut john, "message.edited").await, edited, "answered, though nothing has changed");
+        admin.say(json!({"action": "fetch_messages"})).await;
+        let fetched = hear(&mut admin, "messages_fetched").await;
+        assert_eq!((&fetched["messages"][0]["content"], &fetched["messages"][0]["is_edited"]), (&json!("Hello!"), &json!(true)));
+        let others = json!({"action": "edit_message", "message_id": message["id"], "content": "mine"});
+        let refused = json!({"type": "error", "action": "edit_message", "error": "Access denied"});
+        assert_eq!(complaint(&mut admin, &others.to_string()).await, refused);
+        let empty = json!({"action": "edit_message", "message_id": message["id"], "content": " "});
+        assert_eq!(complaint(&mut john, &empty.to_string()).await["error"], "content must not be empty");
+    }
+
+    async fn an_author_can_take_back_what_was_said(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        let message = send(&mut john, "regretted").await;
+        let delete = json!({"action": "delete_message", "message_id": message["id"]});
+        let refused = json!({"type": "error", "action": "delete_message", "error": "Access denied"});
+        assert_eq!(complaint(&mut admin, &delete.to_string()).await, refused);
+        john.say(delete.clone()).await;
+        let deleted = hear(&mut john, "message.deleted").await;
+        let expected = json!({"type": "message.deleted", "message_id": message["id"], "timestamp": deleted["timestamp"]});
+        assert_eq!(deleted, expected);
+        assert_eq!(hear(&mut admin, "message.deleted").await, deleted);
+        john.say(delete).await;
+        assert_eq!(hear(&mut john, "message.deleted").await, deleted, "answered, though it was gone");
+        admin.say(json!({"action": "fetch_messages"})).await;
+        let fetched = &hear(&mut admin, "messages_fetched").await["messages"][0];
+        assert_eq!((&fetched["id"], &fetched["content"], &fetched["is_deleted"]), (&message["id"], &json!(""), &json!(true)));
+        let edit = json!({"action": "edit_message", "message_id": message["id"], "content": "back"});
+        assert_eq!(complaint(&mut john, &edit.to_string()).await["error"], "The message was deleted");
+    }
+
+    /// A message of another conversation is none of this one's, even of one's own.
+    async fn messages_of_other_conversations_are_not_there(server) {
+        let (mut here, mut there) = (enter(server, JOHN, 1).await, enter(server, JOHN, 2).await);
+        let own = send(&mut there, "elsewhere").await["id"].clone();
+        let others = send(&mut enter(server, ADMIN, 2).await, "by another").await["id"].clone();
+        for (action, frame) in [
+            ("edit_message", json!({"action": "edit_message", "message_id": own, "content": "x"})),
+            ("delete_message", json!({"action": "delete_message", "message_id": own})),
+            ("read", json!({"action": "read", "message_ids": [others]})),
+            ("read", json!({"action": "read", "message_ids": ["987654", "-1"]})),
+        ] {
+            let error = complaint(&mut here, &frame.to_string()).await;
+            assert_eq!(error, json!({"type": "error", "action": action, "error": "Message not found"}));
+        }
+        let john = server.log_in(support::JOHN).await;
+        assert_eq!(john.messaging("unread/count", json!({})).await["unread_count"], 1, "it was not read there");
+    }
+
+    /// Whatever a client of another dialect does is told here, and the other way round.
+    async fn other_dialects_are_heard_here_and_hear_what_is_said_here(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        let admin = server.log_in(support::ADMIN).await;
+        let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": "over HTTP"})).await;
+        let told = hear(&mut john, "chat_message").await;
+        let message = json!({"id": sent["message_id"].to_string(), "local_id": null, "sender_id": "2", "content": "over HTTP",
+            "timestamp": told["message"]["timestamp"], "status": "sent"});
+        assert_eq!(told, json!({"type": "chat_message", "message": message}));
+        let own = send(&mut john, "over a socket").await;
+        let page = admin.messaging("messages", json!({"thread_id": 1})).await;
+        assert_eq!(page["messages"][0]["body"], "over a socket", "{page}");
+        admin.messaging("typing/start", json!({"thread_id": 1})).await;
+        let typing = json!({"type": "typing", "user_id": "2", "username": "admin", "is_typing": true});
+        assert_eq!(hear(&mut john, "typing").await, typing);
+        admin.messaging("typing/stop", json!({"thread_id": 1})).await;
+        assert_eq!(hear(&mut john, "typing").await["is_typing"], false);
+        admin.messaging("notifications/mark_all_read", json!({"thread_id": 1})).await;
+        let read = json!({"type": "read", "user_id": "2", "message_ids": [own["id"]]});
+        assert_eq!(hear(&mut john, "read").await, read);
+    }
+}
+
+with_every_backend! {
+    /// Everybody sees messages in the order of their ids, the own ones included.
+    async fn all_see_one_order(backend) {
+        const EACH: usize = 25;
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let mut sockets = Vec::new();
+        for uid in [ADMIN, JOHN, JANE, BOB] {
+            sockets.push((uid, enter(&server, uid, 2).await));
+        }
+        let talking = sockets.into_iter().map(|(uid, mut socket)| async move {
+            for number in 0..EACH {
+                socket.say(sending(&format!("{number} of {uid}"), &number.to_string())).await;
+            }
+            let mut ids = Vec::new();
+            while ids.len() < 4 * EACH {
+                let told = hear(&mut socket, "chat_message").await;
+                ids.push(text(&told["message"], "id").parse::<i64>().unwrap());
+            }
+            ids
+        });
+        let heard = futures_util::future::join_all(talking).await;
+        assert!(heard[0].is_sorted(), "{:?}", heard[0]);
+        assert!(heard.iter().all(|ids| *ids == heard[0]), "{heard:?}");
+        server.stop().await;
+    }
+}

@@ -1,0 +1,74 @@
+//! What authors learn of what they have written.
+
+use serde_json::{Value, json};
+
+use super::{ADMIN, BOB, JANE, JOHN, enter, hear, said, send};
+use crate::{
+    support::{self, Socket},
+    with_tokens_on_every_backend,
+};
+
+/// The next status of a message, and which it is of.
+async fn status(socket: &mut Socket) -> (Value, Value) {
+    let mut told = hear(socket, "message.status").await;
+    (told["status"].take(), told["message_id"].take())
+}
+
+async fn read(socket: &mut Socket, id: &Value) {
+    socket.say(json!({"action": "read", "message_ids": [id]})).await;
+}
+
+with_tokens_on_every_backend! {
+    /// The first of several readers counts.
+    async fn each_message_is_delivered_and_read_once(server) {
+        let mut admin = enter(server, ADMIN, 2).await;
+        let first = send(&mut admin, "first").await["id"].clone();
+        let second = send(&mut admin, "second").await["id"].clone();
+        assert_eq!(said(&mut admin).await, [json!(null); 0], "nobody is there");
+        let (mut jane, mut bob) = (enter(server, JANE, 2).await, enter(server, BOB, 2).await);
+        let third = send(&mut admin, "third").await["id"].clone();
+        assert_eq!(status(&mut admin).await, (json!("delivered"), third.clone()));
+        read(&mut jane, &second).await;
+        for id in [&first, &second] {
+            assert_eq!(status(&mut admin).await, (json!("read"), id.clone()), "all up to there");
+        }
+        read(&mut bob, &third).await;
+        assert_eq!(status(&mut admin).await, (json!("read"), third.clone()));
+        read(&mut jane, &third).await;
+        hear(&mut jane, "read").await;
+        let statuses: Vec<_> = said(&mut admin).await.into_iter().filter(|told| told["type"] == "message.status").collect();
+        assert_eq!(statuses, [json!(null); 0], "Jane was not the first");
+    }
+
+    /// Whoever fetches what came while it was away has been handed it.
+    async fn what_is_fetched_is_delivered(server) {
+        let mut admin = enter(server, ADMIN, 1).await;
+        let id = send(&mut admin, "are you there?").await["id"].clone();
+        let mut john = enter(server, JOHN, 1).await;
+        john.say(json!({"action": "fetch_messages"})).await;
+        assert_eq!(status(&mut admin).await, (json!("delivered"), id.clone()));
+        john.say(json!({"action": "fetch_messages"})).await;
+        hear(&mut john, "messages_fetched").await;
+        assert_eq!(said(&mut admin).await, [json!(null); 0], "once");
+    }
+
+    /// Of messages from before the author's socket was opened as well, and only of the author's own.
+    async fn reading_in_another_dialect_counts(server) {
+        let (admin, john) = (server.log_in(support::ADMIN).await, server.log_in(support::JOHN).await);
+        let mut own = Vec::new();
+        for number in 0..3 {
+            let body = number.to_string();
+            let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+            own.push(json!(sent["message_id"].to_string()));
+            john.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+        }
+        let mut admin = enter(server, ADMIN, 1).await;
+        let newest = send(&mut admin, "newest").await["id"].clone();
+        john.messaging("notifications/mark_all_read", json!({})).await;
+        assert_eq!(hear(&mut admin, "read").await, json!({"type": "read", "user_id": "4", "message_ids": [newest]}));
+        own.push(newest);
+        for id in own {
+            assert_eq!(status(&mut admin).await, (json!("read"), id));
+        }
+    }
+}

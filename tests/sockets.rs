@@ -1,0 +1,60 @@
+//! The loop that serves all sockets, tried through one of the dialects, and its protocol, tried through an echo.
+
+mod autobahn;
+mod ends;
+mod limits;
+mod protocol;
+
+use serde_json::{Value, json};
+
+use crate::support::{Backend, Server, Socket, token, until};
+
+/// The uids of the demo data's people.
+const ADMIN: i64 = 2;
+const JOHN: i64 = 4;
+const JANE: i64 = 6;
+const BOB: i64 = 8;
+
+/// The address of a socket of the conversation that all of them are in.
+fn url(server: &Server, uid: i64) -> String {
+    server.socket_url(&format!("/conversations/2/?token={}", token(uid)))
+}
+
+/// A socket whose first words have been heard.
+async fn enter(server: &Server, uid: i64) -> Socket {
+    let mut socket = Socket::open(url(server, uid)).await;
+    for _ in 0..4 {
+        assert_eq!(socket.hear().await["type"], "user_status");
+    }
+    socket
+}
+
+/// Sees that a socket still serves.
+async fn is_well(socket: &mut Socket) {
+    socket.say(json!({"action": "send_message", "content": "all is well"})).await;
+    socket.hear_until(|told| told["message"]["content"] == "all is well").await;
+}
+
+/// Waits until a socket was closed with this code.
+async fn closed_with(server: &Server, code: u16) {
+    let line = format!("dragoman_sockets_closed_total{{code=\"{code}\",dialect=\"conversations\"}} 1");
+    until(&line, async || {
+        let metrics = server.get("/metrics").await.text().await.expect("the answer is whole");
+        metrics.lines().any(|found| found == line).then_some(())
+    })
+    .await;
+}
+
+/// Nothing panicked meanwhile, and it stops as it should.
+async fn stop(mut server: Server) {
+    assert_eq!(server.metric("dragoman_panics_total").await, 0.0, "{}", server.log());
+    server.stop().await;
+}
+
+async fn start() -> Server {
+    Server::with_tokens(Backend::memory()).await
+}
+
+fn is_error(told: &Value) -> bool {
+    told["type"] == "error"
+}

@@ -1,0 +1,105 @@
+//! An endpoint that exists only here: a voice that repeats what it hears.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use dragoman::{
+    auth::Caller,
+    blobs::Blobs,
+    chat::{Batch, Chat, Rules},
+    config::{self, Config},
+    demo,
+    dialects::socket::{self, Frame, Refusal, Said, Sockets, Speaking, Voice},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+};
+use poem::{Request, listener::TcpAcceptor};
+use storage::{Storage, UserId, memory::Memory};
+use tokio::net::TcpListener;
+
+use crate::sockets::JOHN;
+
+struct Repeating;
+
+impl Voice for Repeating {
+    const DIALECT: &'static str = "echo";
+
+    async fn greet(&mut self) -> Said {
+        Ok(Vec::new())
+    }
+
+    async fn hear(&mut self, text: &str) -> Said {
+        Ok(vec![text.into()])
+    }
+
+    async fn tell(&mut self, _: &Batch) -> Said {
+        Ok(Vec::new())
+    }
+
+    async fn beat(&mut self) -> Said {
+        Ok(Vec::new())
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Frame {
+        format!("{refusal:?}").into()
+    }
+}
+
+/// A server of nothing but echoes.
+pub struct Echo {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+}
+
+impl Echo {
+    pub async fn start() -> Self {
+        let lifecycle = Lifecycle::default();
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        demo::load(storage.as_ref()).await.expect("the store is empty");
+        let john = storage.user(UserId(JOHN)).await.expect("the store can be read").expect("he is in the demo data");
+        let caller = Caller::of(john);
+        let config = Config::load_defaults().expect("the defaults are as they should be");
+        let blobs = Blobs::open("memory:", &lifecycle).expect("memory can always be opened");
+        let rules = Rules {
+            waiting_per_user: 1,
+            sockets_per_user: 1_000,
+            upload_bytes: 1,
+            presence: config.presence.rules(),
+            recent_events: 1,
+        };
+        let metrics = Metrics::default();
+        let chat = Chat::start(storage, blobs, rules, metrics.clone(), Vec::new(), &lifecycle, &lifecycle).await;
+        let chat = chat.expect("the store can be read");
+        // Only the protocol is tried here, no limits.
+        let limits = config::Sockets {
+            message_bytes: 64 * 1024 * 1024,
+            frames_burst: u32::MAX,
+            queued_frames: usize::MAX,
+            queued_bytes: usize::MAX,
+            ..config.sockets
+        };
+        let sockets = Sockets::new(&chat, &limits, &metrics, &lifecycle);
+        let endpoint = poem::endpoint::make_sync(move |request: Request| {
+            let (feed, caller) = (chat.hear_all(&caller), caller.clone());
+            socket::open(&request, None, &sockets, async move { Ok(Speaking { voice: Repeating, feed, caller }) })
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let acceptor = TcpAcceptor::from_tokio(listener).expect("it is a listener");
+        let stop = lifecycle.clone();
+        lifecycle.spawn(async move {
+            let server = poem::Server::new_with_acceptor(acceptor);
+            let ends = async move { stop.stopping().await };
+            server.run_with_graceful_shutdown(endpoint, ends, None).await.expect("it serves");
+        });
+        Self { address, lifecycle }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    pub async fn stop(self) {
+        self.lifecycle.stop();
+        self.lifecycle.finished(Duration::from_secs(10)).await;
+    }
+}
