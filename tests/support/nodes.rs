@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 
 use super::{Backend, PASSWORD, Server, server::ServerBuilder, until};
 
-/// All nodes make and verify tokens with it.
-const SECRET: &str = "what all nodes of a test have in common";
-
 /// How the nodes of a test tell each other that there is news.
 #[derive(Clone, Debug)]
 pub struct Bus {
@@ -58,7 +55,7 @@ pub trait Node {
 
 impl Node for ServerBuilder {
     fn node(self, bus: &Bus) -> Self {
-        self.set("BUS", &bus.address).set("NATS__SUBJECT", &bus.subject).set("TOKENS__SECRET", SECRET)
+        self.with_tokens().set("BUS", &bus.address).set("NATS__SUBJECT", &bus.subject)
     }
 }
 
