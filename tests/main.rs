@@ -7,6 +7,7 @@ mod access;
 mod architecture;
 mod bad_input;
 mod database_away;
+mod deploy;
 mod dialects;
 mod logs;
 mod odoorpc;

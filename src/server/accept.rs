@@ -20,12 +20,12 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
     Endpoint, Request, Response,
-    http::uri::Scheme,
+    http::{StatusCode, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::rest::Rest;
@@ -37,6 +37,10 @@ use crate::{
 
 /// How long to wait when nothing can be accepted, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long after the stop a trusted proxy may still ask on a connection that it keeps. It learns from the answers, and by
+/// finding the door shut, that we have gone; on a connection closed at once, what it sends meanwhile would be lost, and
+/// most requests are of a kind that it must not repeat.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What the accept loop works with.
 pub(super) struct Accepting {
@@ -51,7 +55,8 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// Accepts until `stop` resolves. Connections go on, and finish what they are at once `requests` stop.
+    /// Accepts until `stop` resolves, and then all who have knocked before. Connections go on, and finish what they are at
+    /// once `requests` stop.
     pub(super) async fn run(
         self,
         endpoint: impl Endpoint<Output = Response> + 'static,
@@ -60,6 +65,16 @@ impl Accepting {
     ) {
         let endpoint = Arc::new(endpoint);
         let proxies: Arc<[IpAddr]> = self.proxies.into();
+        let serve = |place: OwnedSemaphorePermit, stream, peer| {
+            let connection = Connection {
+                endpoint: Arc::clone(&endpoint),
+                peer,
+                proxies: Arc::clone(&proxies),
+                header_timeout: self.header_timeout,
+                held: Held::new((place, self.metrics.connection())),
+            };
+            requests.spawn(connection.serve(stream, requests.clone()));
+        };
         let places = Arc::new(Semaphore::new(self.connections));
         let mut stop = pin!(stop);
         loop {
@@ -69,25 +84,24 @@ impl Accepting {
             };
             let (place, accepted) = tokio::select! {
                 next = next => next,
-                () = &mut stop => return,
+                () = &mut stop => break,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((stream, peer)) => serve(place, stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(PAUSE).await;
-                    continue;
                 }
-            };
-            let connection = Connection {
-                endpoint: Arc::clone(&endpoint),
-                peer,
-                proxies: Arc::clone(&proxies),
-                header_timeout: self.header_timeout,
-                held: Held::new((place, self.metrics.connection())),
-            };
-            let stopping = requests.clone();
-            requests.spawn(connection.serve(stream, stopping));
+            }
+        }
+        // For the kernel they are connected already, and may have sent their requests.
+        let knocked = self.listener.into_std().expect("it was made by the runtime");
+        while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+            && let Ok((stream, peer)) = knocked.accept()
+        {
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                serve(place, stream, peer);
+            }
         }
     }
 }
@@ -107,25 +121,28 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let header_timeout = self.header_timeout;
+        let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
+        let lifecycle = requests.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let endpoint = Arc::clone(&self.endpoint);
             // Who waits to be told to go on sends nothing before the answer, and need not be listened to.
             let waits = request.headers().contains_key(header::EXPECT);
             let has_body = !request.body().is_end_stream();
             let mut request = self.request(request, local);
+            let lifecycle = lifecycle.clone();
             async move {
-                if !has_body {
-                    return Answer::Ok(endpoint.get_response(request).await.into());
-                }
                 let rest = Rest::default();
-                let body = rest.of(request.take_body().into());
-                request.set_body(body);
-                request.extensions_mut().insert(rest.clone());
+                if has_body {
+                    let body = rest.of(request.take_body().into());
+                    request.set_body(body);
+                    request.extensions_mut().insert(rest.clone());
+                }
                 let mut response = endpoint.get_response(request).await;
-                if !rest.is_read(waits).await {
+                let is_kept = rest.is_read(waits).await && !lifecycle.is_stopping();
+                if !is_kept && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok(response.into())
+                Answer::Ok(response.into())
             }
         });
         let connection = http1::Builder::new()
@@ -137,7 +154,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         // How a connection ends is the client's affair, and happens all the time.
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = requests.stopping() => {
+            () = stopped(&requests, linger) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -171,6 +188,12 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         }
         from
     }
+}
+
+/// Resolves when a connection that is idle is to be closed.
+async fn stopped(requests: &Lifecycle, linger: Duration) {
+    requests.stopping().await;
+    tokio::time::sleep(linger).await;
 }
 
 type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;

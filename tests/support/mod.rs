@@ -16,7 +16,7 @@ mod wait;
 pub use bucket::Bucket;
 pub use client::{Answer, Client, http};
 pub use nodes::{Bus, Node, two_nodes};
-pub use program::run;
+pub use program::{run, run_to_its_end};
 pub use proxy::{Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;

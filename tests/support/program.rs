@@ -37,3 +37,11 @@ pub async fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) 
     drop(stdin);
     child.wait_with_output().await.expect("it can be waited for")
 }
+
+/// Runs a program that succeeds, and gives all that it said.
+pub async fn run_to_its_end(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("it can be started");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {said}");
+    said
+}

@@ -1,0 +1,162 @@
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+use uuid::Uuid;
+
+use crate::support::{Client, run_to_its_end, until};
+
+/// The configuration as it is shipped.
+pub const SHIPPED: &str = include_str!("../../deploy/nginx.conf");
+
+/// The real nginx before two nodes. Dropping it ends it.
+pub struct Nginx {
+    child: Child,
+    directory: TempDir,
+    ports: Ports,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    /// Without TLS, which is beside the point of most tests.
+    plain: u16,
+    tls: u16,
+    /// Where everybody is sent to TLS.
+    redirect: u16,
+}
+
+impl Ports {
+    /// Ports that most probably are free: below those that the system gives to connections.
+    fn drawn() -> Self {
+        let first = 20_000 + u16::try_from(Uuid::new_v4().as_u128() % 12_000).expect("it is small");
+        Self { plain: first, tls: first + 1, redirect: first + 2 }
+    }
+}
+
+fn program() -> String {
+    std::env::var("DRAGOMAN_TEST_NGINX").expect("run the tests with .ci/test, which installs nginx")
+}
+
+impl Nginx {
+    pub async fn before(nodes: [SocketAddr; 2]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let certificate = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=chat.example.com"];
+        let key = directory.path().join("privkey.pem");
+        let chain = directory.path().join("fullchain.pem");
+        let mut openssl = Command::new("openssl");
+        openssl.args(certificate).arg("-keyout").arg(key).arg("-out").arg(chain);
+        run_to_its_end(&mut openssl).await;
+        for _ in 0..5 {
+            let ports = Ports::drawn();
+            let configuration = adapted(directory.path(), nodes, ports);
+            fs::write(directory.path().join("nginx.conf"), configuration).expect("the directory is ours");
+            let mut child = start(directory.path());
+            let listens = until("nginx", async || {
+                let ended = child.try_wait().expect("it is our child").is_some();
+                let listens = TcpStream::connect(("127.0.0.1", ports.redirect)).await.is_ok();
+                (ended || listens).then_some(!ended)
+            });
+            if listens.await {
+                return Self { child, directory, ports };
+            }
+        }
+        panic!("nginx does not start: {}", read(directory.path(), "start.log"));
+    }
+
+    /// Whether nginx takes the configuration that is shipped, as it says itself.
+    pub async fn check() {
+        let nodes = [SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2))];
+        let nginx = Self::before(nodes).await;
+        run_to_its_end(command(nginx.directory.path()).arg("-t")).await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.plain)
+    }
+
+    pub fn url_over_tls(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.ports.tls)
+    }
+
+    pub fn url_of_the_redirect(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.redirect)
+    }
+
+    /// A client without a session.
+    pub fn client(&self) -> Client {
+        Client::new(self.url(""))
+    }
+
+    pub async fn log_in(&self, login: &str) -> Client {
+        let mut client = self.client();
+        client.log_in(login, crate::support::PASSWORD).await;
+        client
+    }
+
+    pub fn access_log(&self) -> String {
+        read(self.directory.path(), "access.log")
+    }
+
+    /// Everything that it has written, wherever.
+    pub fn logs(&self) -> String {
+        ["access.log", "error.log", "start.log"].map(|name| read(self.directory.path(), name)).concat()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("nginx's logs:\n{}", self.logs());
+        }
+        // Killed, its workers would stay.
+        if let Some(id) = self.child.id() {
+            let _ = kill(Pid::from_raw(i32::try_from(id).expect("process ids are small")), Signal::SIGTERM);
+        }
+    }
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(program());
+    command.arg("-e").arg(directory.join("start.log")).arg("-c").arg(directory.join("nginx.conf"));
+    // Started by root, its workers would be somebody else, who cannot get into the directory.
+    command.args(["-g", "daemon off; user root root;"]);
+    command
+}
+
+fn start(directory: &Path) -> Child {
+    command(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nginx can be started")
+}
+
+fn read(directory: &Path, name: &str) -> String {
+    fs::read_to_string(directory.join(name)).unwrap_or_default()
+}
+
+/// The shipped configuration with other addresses and directories, and nothing else changed.
+fn adapted(directory: &Path, [first, second]: [SocketAddr; 2], ports: Ports) -> String {
+    let Ports { plain, tls, redirect } = ports;
+    let own = directory.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {own}/{kind};\n"));
+    let changes = [
+        ("pid /run/nginx.pid;", format!("pid {own}/pid;")),
+        ("/var/log/nginx", own.to_string()),
+        ("/etc/nginx/tls", own.to_string()),
+        ("http {\n", format!("http {{\n{}", temporary.concat())),
+        ("listen [::]:80;\n", String::new()),
+        ("listen [::]:443 ssl http2;\n", String::new()),
+        ("listen 80;\n", format!("listen 127.0.0.1:{redirect};\n")),
+        ("listen 443 ssl http2;\n", format!("listen 127.0.0.1:{tls} ssl http2;\nlisten 127.0.0.1:{plain};\n")),
+        ("node1:8069", first.to_string()),
+        ("node2:8069", second.to_string()),
+    ];
+    changes.into_iter().fold(SHIPPED.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "the configuration says {from}");
+        text.replace(from, &to)
+    })
+}
