@@ -10,6 +10,7 @@ mod database_away;
 mod deploy;
 mod dialects;
 mod logs;
+mod nodes;
 mod odoorpc;
 mod openapi;
 mod operation;

@@ -77,6 +77,8 @@ impl Bus for Nats {
 
     async fn listen(&self, inbox: &Inbox<'_>) {
         let mut events = self.events.lock().await;
+        // Tries follow one another quickly, mostly with the same outcome.
+        let mut said = None;
         loop {
             match self.client.subscribe(self.subject.clone()).await {
                 Ok(mut letters) => {
@@ -91,10 +93,20 @@ impl Bus for Nats {
                             },
                             event = events.recv() => match event {
                                 // The subscription is made again by the client itself.
-                                Some(Event::Connected | Event::SlowConsumer(_)) => inbox(Incoming::Connected),
+                                Some(Event::Connected | Event::SlowConsumer(_)) => {
+                                    said = None;
+                                    inbox(Incoming::Connected);
+                                }
                                 Some(Event::Disconnected | Event::Closed) => inbox(Incoming::Disconnected),
                                 Some(Event::ServerError(error)) => tracing::warn!(%error, "NATS refuses something"),
-                                Some(Event::LameDuckMode | Event::Draining | Event::ClientError(_)) => {}
+                                Some(Event::ClientError(error)) => {
+                                    let error = Some(error.to_string());
+                                    if said != error {
+                                        tracing::warn!(error, "NATS cannot be reached");
+                                        said = error;
+                                    }
+                                }
+                                Some(Event::LameDuckMode | Event::Draining) => {}
                                 None => return,
                             },
                         }
