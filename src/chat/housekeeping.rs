@@ -32,8 +32,8 @@ struct Job {
     what: &'static str,
     /// How long such things are kept.
     kept: fn(&Retention) -> Duration,
-    /// Takes away at most that many things from before that time, and says how many they were. Nodes that are about it at
-    /// the same time are not in each other's way.
+    /// Takes away at most that many things from before that time, and says how many they were. One node does so at a time;
+    /// another that is about it finds nothing to do.
     step: for<'a> fn(&'a dyn Storage, &'a Blobs, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
 }
 

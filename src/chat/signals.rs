@@ -1,4 +1,4 @@
-use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -105,8 +105,8 @@ impl Recently {
 
     /// Behind all that was told until `time`.
     pub(super) fn newest_until(&self, time: Timestamp) -> SignalMark {
-        let told = self.ring.iter().take_while(|signalled| signalled.at <= time);
-        told.last().map(|signalled| signalled.mark).unwrap_or_default()
+        let told = self.ring.partition_point(|signalled| signalled.at <= time);
+        told.checked_sub(1).map(|newest| self.ring[newest].mark).unwrap_or_default()
     }
 
     /// What was told after `mark`, and before any event after `upto`, that concerns any of the scopes and is not too old.
@@ -115,7 +115,7 @@ impl Recently {
             return Vec::new();
         }
         let now = clock::now();
-        let known = self.ring.partition_point(|signalled| signalled.mark.cmp(&mark) != Ordering::Greater);
+        let known = self.ring.partition_point(|signalled| signalled.mark <= mark);
         let rest = self.ring.range(known..).take_while(|signalled| signalled.mark.position <= upto);
         let concerns = |signalled: &Signalled| scopes.iter().any(|scope| signalled.audience.has(*scope));
         rest.filter(|signalled| concerns(signalled) && now - signalled.at <= KEPT).cloned().collect()

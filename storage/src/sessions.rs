@@ -45,7 +45,8 @@ pub trait Sessions {
     async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>>;
     /// Notes that sessions were used; those that have ended meanwhile are passed over.
     async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()>;
-    /// Deletes at most `limit` sessions last used before `before`, and says how many.
+    /// Deletes at most `limit` sessions last used before `before`, and says how many. Does nothing while another process
+    /// does the same.
     async fn expire_sessions(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }
 

@@ -18,15 +18,6 @@ mod tokens;
 mod uploads;
 mod users;
 
-/// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
-/// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
-macro_rules! alone {
-    ($kind:literal) => {
-        concat!("(SELECT pg_try_advisory_xact_lock(73201, ", $kind, "))")
-    };
-}
-use alone;
-
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +30,15 @@ use sqlx::{Connection, PgConnection};
 
 use self::gate::Gate;
 use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+
+/// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
+/// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
+macro_rules! alone {
+    ($kind:literal) => {
+        concat!("(SELECT pg_try_advisory_xact_lock(73201, ", $kind, "))")
+    };
+}
+use alone;
 
 const PING: &str = "SELECT 1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";

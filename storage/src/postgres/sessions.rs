@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::users::{user, user_columns};
-use super::{Postgres, PostgresTx, get, limit};
+use super::{Postgres, PostgresTx, alone, get, limit};
 use crate::{
     Error, NewSession, Position, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions,
 };
@@ -25,9 +25,13 @@ const TOUCH_SESSIONS: &str = "WITH touch AS MATERIALIZED (
     UPDATE sessions s
     SET last_used_at = greatest(s.last_used_at, touch.last_used_at), told = greatest(s.told, touch.told)
     FROM locked JOIN touch ON touch.key = locked.key WHERE s.key = locked.key";
-const EXPIRE_SESSIONS: &str = "DELETE FROM sessions WHERE key IN (
-        SELECT s.key FROM sessions s WHERE s.last_used_at < $1 ORDER BY s.last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED
-    ) RETURNING user_id";
+const EXPIRE_SESSIONS: &str = concat!(
+    "DELETE FROM sessions WHERE key IN (
+        SELECT s.key FROM sessions s WHERE s.last_used_at < $1 AND ",
+    alone!(4),
+    " ORDER BY s.last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING user_id"
+);
 const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at) VALUES ($1, $2, $3, $3)";
 const DELETE_SESSION: &str = "DELETE FROM sessions WHERE key = $1 RETURNING user_id";
 const DELETE_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING key";
