@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ADMIN, JOHN, PAIR, on_every_bus, poll};
+use super::{ADMIN, JOHN, PAIR, enter, enter_room, on_every_bus, poll};
 use crate::support::{self, Socket};
 
 /// What a poll says to somebody whose session has ended.
@@ -37,10 +37,10 @@ on_every_bus! {
                 john.call("/api/messaging/poll/messages", json!({"thread_id": PAIR, "timeout": 60})).await
             }));
             node.polls_waiting(1).await;
-            sockets.push(super::enter(node, JOHN, PAIR).await);
-            sockets.push(super::enter_room(node, JOHN).await);
+            sockets.push(enter(node, JOHN, PAIR).await);
+            sockets.push(enter_room(node, JOHN).await);
         }
-        let stays = super::enter(there, ADMIN, PAIR).await;
+        let stays = enter(there, ADMIN, PAIR).await;
         here.backend().administer(&["user", "deactivate", support::JOHN], "").await;
         for answer in waiting {
             let answer = answer.await.unwrap();

@@ -154,11 +154,6 @@ struct Reader {
 const SSL_REQUEST: u32 = 80_877_103;
 
 impl Reader {
-    /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
-    pub fn reset(&self) {
-        self.resets.send_modify(|resets| *resets += 1);
-    }
-
     /// How many statements these bytes complete: `Execute` and simple queries.
     fn statements(&mut self, bytes: &[u8]) -> u64 {
         self.unread.extend_from_slice(bytes);
