@@ -117,6 +117,11 @@ fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
             let members: Vec<_> = answer.json().as_object().expect("it is an object").keys().cloned().collect();
             assert_eq!(members, ["message"], "{told}");
         }
+        Door::Bearer => {
+            let refused =
+                json!({"status": "failure", "entity": null, "message": "Not logged in, or no longer.", "success": false});
+            assert_eq!((answer.status, answer.json()), (StatusCode::UNAUTHORIZED, refused), "{told}");
+        }
         Door::File => {
             assert_eq!((answer.status, answer.json()), (StatusCode::FORBIDDEN, json!({"error": "Access denied"})), "{told}");
         }
@@ -231,6 +236,12 @@ with_every_backend! {
                 let form = multipart::Form::new().part("file", multipart::Part::bytes(b"x".to_vec()).file_name("x"));
                 let request = john.request(Method::POST, &path).header("Origin", "https://evil.example").multipart(form);
                 assert_eq!(Answer::of(request).await.status, StatusCode::FORBIDDEN, "{route}");
+                continue;
+            }
+            // A cookie opens nothing there, and nothing else is sent along.
+            if matches!(entry.door, Door::Bearer) {
+                let request = john.request(Method::POST, &path).header("Origin", "https://evil.example").body("");
+                assert_eq!(Answer::of(request).await.status, StatusCode::UNAUTHORIZED, "{route}");
                 continue;
             }
             for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {

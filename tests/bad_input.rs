@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     on_every_backend,
-    support::{ADMIN, Answer, Backend, Client, JOHN, RawConnection, Route, Server},
+    support::{ADMIN, Answer, Backend, Client, JOHN, RawConnection, Route, Server, token},
     with_every_backend,
 };
 use given::Given;
@@ -48,8 +48,11 @@ fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client
 async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> Result<(), TestCaseError> {
     let method = Method::from_bytes(route.method.as_bytes()).expect("the document holds methods");
     let mut request = client.request(method, &route.path_with(given.in_path()));
-    if let Some(kind) = given.content_type(route.path.ends_with("/upload")) {
+    if let Some(kind) = given.content_type(["/api/messaging/attachment/upload", "/chat/attachment"].contains(&&*route.path)) {
         request = request.header(CONTENT_TYPE, kind);
+    }
+    if route.path.starts_with("/chat/") {
+        request = request.bearer_auth(token(4));
     }
     let response = request.body(given.body(route, uuid)).send().await;
     let response = response.map_err(|error| TestCaseError::fail(format!("{route}: no answer: {error:?}")))?;
@@ -77,6 +80,7 @@ async fn is_well(server: &Server, john: &Client) {
 
 async fn generous(backend: Backend) -> Server {
     Server::builder(backend)
+        .with_tokens()
         .set("IM_CHAT__POLL_SECONDS", 1)
         .set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1_000_000)
         .set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000_000)

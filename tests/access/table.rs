@@ -20,6 +20,8 @@ pub enum Door {
     SessionOrToken,
     /// A login and a password, or a refresh token, outside the envelope.
     Credentials(Value),
+    /// A bearer token: else it answers 401 and that there is none.
+    Bearer,
     /// A session that the file is open to, or the file's token.
     File,
     /// An address that nobody can guess. What it answers to a guess.
@@ -77,7 +79,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{Address, Credentials, File, Open, Password, Session, SessionOrToken, SessionOverHttp};
+    use Door::{Address, Bearer, Credentials, File, Open, Password, Session, SessionOrToken, SessionOverHttp};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -182,6 +184,11 @@ pub fn table() -> Vec<Entry> {
         entry("POST /api/messaging/typing/status/{id}", Session, nothing, DENIED),
         entry("POST /api/messaging/presence/update", Session, |_| json!({"status": "online"}), Silent),
         entry("POST /api/messaging/presence/status", Session, |_| json!({"partner_ids": [2, 4]}), Silent),
+        // What is of others is tried with tokens, beside the room's other tests.
+        entry("GET /chat/messages/{uid}", Bearer, nothing, Nothing),
+        entry("POST /chat/attachment", Bearer, nothing, Nothing),
+        entry("GET /chat/user/threads", Bearer, nothing, Nothing),
+        entry("GET /chat/thread/files/{thread_id}", Bearer, nothing, Nothing),
         entry("GET /im_chat/image/{uuid}/{uid}", Open, nothing, Nothing),
         entry("POST /im_chat/api/get_or_create_session", Session, |_| json!({"user_to": 2}), Silent),
         entry("POST /im_chat/api/get_or_create_session_group", Session, |_| json!({"group": 3}), Silent),

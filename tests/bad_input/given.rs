@@ -161,6 +161,7 @@ const IN_PATHS: &[&str] = &[
     "%20",
     "+1",
     "null",
+    "3fa85f64-5717-4562-b3fc-2c963f66afa6",
 ];
 
 const CONTENT_TYPES: &[Option<&str>] = &[
@@ -270,6 +271,9 @@ fn body() -> impl Strategy<Value = Body> {
         "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"",
         "Content-Disposition: form-data; name=\"thread_id\"",
         "Content-Disposition: form-data; name=\"name\"",
+        "Content-Disposition: form-data; name=\"attached_file\"; filename=\"a.txt\"",
+        "Content-Disposition: form-data; name=\"receiver\"",
+        "3fa85f64-5717-4562-b3fc-2c963f66afa6",
         "Content-Disposition: form-data; name=\"file\"; filename=\"../../a\\u0000\"",
         "Content-Disposition: \u{1}",
         "Content-Type: text/html",

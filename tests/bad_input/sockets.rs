@@ -90,9 +90,9 @@ with_every_backend! {
         for talk in TALKS {
             let address = server.socket_url(&format!("{}?token={}", talk.path, token(4)));
             let socket = Mutex::new(Socket::open(address).await);
-            let (strategy, handle) = (said(talk), Handle::current());
+            let handle = Handle::current();
             let outcome = tokio::task::spawn_blocking(move || {
-                let outcome = runner(CASES / 3).run(&strategy, |message| handle.block_on(attempt(&socket, message)));
+                let outcome = runner(CASES).run(&said(talk), |message| handle.block_on(attempt(&socket, message)));
                 outcome.map_err(|error| error.to_string())
             });
             assert_eq!(outcome.await.expect("it ends"), Ok(()));

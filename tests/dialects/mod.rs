@@ -4,4 +4,5 @@ mod conversations;
 mod im_chat;
 mod messaging;
 mod odoo;
+mod room;
 mod uploads;

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::{
     Bytes, Message,
     client::IntoClientRequest,
     protocol::frame::{
-        Frame,
+        Frame, FrameHeader,
         coding::{Control, Data, OpCode},
     },
 };
@@ -50,14 +50,15 @@ async fn what_is_not_text_is_answered_and_what_claims_to_be_is_not() {
 #[tokio::test]
 async fn what_is_against_the_protocol_ends_the_socket() {
     let server = start().await;
-    for (what, frame) in [
-        ("the rest of nothing", Frame::message("x", OpCode::Data(Data::Continue), true)),
-        ("a reserved kind", Frame::message("x", OpCode::Data(Data::Reserved(5)), true)),
-        ("a ping in parts", Frame::message("x", OpCode::Control(Control::Ping), false)),
-        ("a ping of more than 125 bytes", Frame::message("x".repeat(126), OpCode::Control(Control::Ping), true)),
+    for (what, opcode, bytes, is_final) in [
+        ("the rest of nothing", OpCode::Data(Data::Continue), 1, true),
+        ("a reserved kind", OpCode::Data(Data::Reserved(5)), 1, true),
+        ("a ping in parts", OpCode::Control(Control::Ping), 1, false),
+        ("a ping of more than 125 bytes", OpCode::Control(Control::Ping), 126, true),
     ] {
         let mut john = enter(&server, JOHN).await;
-        john.send(Message::Frame(frame)).await;
+        let header = FrameHeader { is_final, opcode, ..FrameHeader::default() };
+        john.send(Message::Frame(Frame::from_payload(header, "x".repeat(bytes).into()))).await;
         assert_eq!(john.closed().await, 1002, "{what}");
     }
     stop(server).await;

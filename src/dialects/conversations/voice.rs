@@ -1,21 +1,23 @@
 //! What is said on one socket.
 
-use std::{collections::HashSet, sync::Arc};
+mod telling;
 
-use storage::{Conversation, ConversationId, Fact, MessageId, MessageType, PartnerId, Person, Timestamp};
+use std::collections::HashSet;
+
+use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person};
 use uuid::Uuid;
 
 use super::{
-    NOT_IN_IT, Room,
+    Room,
     asking::{Action, Asking, SEND},
     error::Failure,
     people,
     receipts::Receipts,
-    wire::{self, MessageStatus, UserStatus, Word, time},
+    wire::{self, UserStatus, Word, time},
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Chat, Draft, PersonPresence, Signal, Status, Told},
+    chat::{self, Batch, Chat, Draft, PersonPresence, Status},
     clock,
     dialects::socket::{Close, Frame, Refusal, Said, Voice},
     telemetry,
@@ -194,120 +196,6 @@ impl Conversing {
         let (named, changed) = self.chat().mark_read_in(&self.caller, self.id, messages).await?;
         let again = (!changed).then(|| read(&self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
-    }
-
-    async fn tell_event(&mut self, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
-        match &told.event.fact {
-            Fact::MessagePosted(message) => {
-                let frame = told.shared(WORDS, || wire::posted(message, &self.room.house.base_url));
-                let times = 1 + self.owed.extract_if(.., |owed| *owed == message.id).count();
-                said.extend(std::iter::repeat_n(frame, times));
-                self.told = self.told.max(message.id);
-                if message.author.partner == self.caller.partner {
-                    self.receipts.posted(message);
-                }
-            }
-            Fact::MessageEdited(message) => said.push(told.shared(WORDS, || wire::edited(message, &self.room.house.base_url))),
-            Fact::MessageDeleted(message) => said.push(told.shared(WORDS, || wire::deleted(message))),
-            Fact::ReadUpTo { partner, seq, messages } => {
-                let words = self.tell_read(told, *partner, *seq, messages).await.map_err(|error| self.lost(&error))?;
-                said.extend(words);
-            }
-            Fact::ParticipantJoined { partner } => match self.arrival(*partner).await {
-                Ok(words) => said.extend(words),
-                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "who has joined could not be told"),
-            },
-            Fact::ParticipantLeft { partner, .. } if *partner == self.caller.partner => return Err(NOT_IN_IT),
-            Fact::ParticipantLeft { partner, .. } => {
-                self.online.remove(partner);
-            }
-            Fact::MessageShown(_)
-            | Fact::ConversationCreated(_)
-            | Fact::ConversationChanged(_)
-            | Fact::PlaceChanged { .. }
-            | Fact::AttachmentDeleted { .. }
-            | Fact::SessionEnded { .. }
-            | Fact::TokensRevoked { .. }
-            | Fact::SupportWaits(_)
-            | Fact::SupportChanged { .. }
-            | Fact::DeviceConnected { .. }
-            | Fact::UserChanged { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// A socket that could not tell everything is closed: whoever comes back asks for what it has missed.
-    fn lost(&self, error: &chat::Error) -> Close {
-        telemetry::failed("what has happened could not be told", error);
-        Close::UNAVAILABLE
-    }
-
-    async fn tell_read(&mut self, told: &Told, reader: PartnerId, seq: i64, named: &[MessageId]) -> chat::Result<Vec<Frame>> {
-        let people = Arc::clone(&self.room.people);
-        let known = people.known(reader).await?;
-        let newest = match named {
-            [] => Some(people.message_at(self.id, seq).await?),
-            _ => None,
-        };
-        let named = newest.as_ref().map_or(named, std::slice::from_ref);
-        let mut said = vec![told.shared(WORDS, || read(&known.id, named))];
-        if reader != self.caller.partner {
-            let (unknown, known) = self.receipts.read(seq);
-            let mut own = self.own_at(unknown.map(|seq| (self.id, seq)).collect()).await?;
-            own.extend(known);
-            let status = |id: &MessageId| wire::message_status(*id, MessageStatus::Read, told.event.at);
-            said.extend(own[own.len().saturating_sub(super::receipts::MOST)..].iter().map(status));
-        }
-        Ok(said)
-    }
-
-    /// Those of the messages at these places that are the caller's, oldest first.
-    async fn own_at(&self, places: Vec<(ConversationId, i64)>) -> chat::Result<Vec<MessageId>> {
-        if places.is_empty() {
-            return Ok(Vec::new());
-        }
-        let messages = self.chat().messages_at(&places).await?;
-        let own = messages.iter().filter(|message| message.author.partner == self.caller.partner);
-        let mut own: Vec<_> = own.map(|message| message.id).collect();
-        own.sort_unstable();
-        Ok(own)
-    }
-
-    async fn arrival(&mut self, partner: PartnerId) -> chat::Result<Vec<Frame>> {
-        let contacts = self.chat().contacts_by_id(&[partner]).await?;
-        self.presence(contacts.iter().map(chat::Contact::person).collect()).await
-    }
-
-    async fn tell_signal(&mut self, signal: &Signal) -> chat::Result<Option<Frame>> {
-        Ok(match signal {
-            Signal::Typing { conversation, partner, typing, .. }
-                if *conversation == self.id && *partner != self.caller.partner =>
-            {
-                let known = self.room.people.known(*partner).await?;
-                Some(Word::Typing { user_id: &known.id, username: &known.username, is_typing: *typing }.frame())
-            }
-            Signal::Delivered { conversation, message, author, at }
-                if *conversation == self.id && *author == self.caller.partner =>
-            {
-                Some(wire::message_status(*message, MessageStatus::Delivered, *at))
-            }
-            Signal::Presence { partner, status } => self.tell_presence(*partner, *status, clock::now()).await?,
-            Signal::Typing { .. } | Signal::Delivered { .. } => None,
-        })
-    }
-
-    /// Whoever is away is online here, so not every change is one.
-    async fn tell_presence(&mut self, partner: PartnerId, status: Status, at: Timestamp) -> chat::Result<Option<Frame>> {
-        if !self.chat().is_in(partner, self.id).await? {
-            self.online.remove(&partner);
-            return Ok(None);
-        }
-        let known = self.room.people.known(partner).await?;
-        let (status, changed) = match status {
-            Status::Online | Status::Away => (UserStatus::Online, self.online.insert(partner)),
-            Status::Offline => (UserStatus::Offline, self.online.remove(&partner)),
-        };
-        Ok(changed.then(|| Word::UserStatus { user_id: &known.id, status, timestamp: time(at) }.frame()))
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message, Utf8Bytes,
+        error::ProtocolError,
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
@@ -184,6 +185,8 @@ fn end(error: &Error) -> Close {
     match error {
         Error::Capacity(_) => Close::TOO_LARGE,
         Error::Utf8(_) => Close::new(1007, "the text is not UTF-8"),
+        // It went away without a word.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Close::new(1006, ""),
         Error::Protocol(_) => Close::new(1002, "the frame is not what it should be"),
         _ => Close::new(1006, ""),
     }

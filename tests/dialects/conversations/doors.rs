@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{client::IntoClientRequest, http::Request};
 
-use super::{ADMIN, BOB, JANE, JOHN, enter, hear, send, url};
+use super::{ADMIN, BOB, JANE, JOHN, enter, hear, open, send, url};
 use crate::{
     support::{self, Server, Socket, token, token_until, unsigned_token},
     with_every_backend, with_tokens_on_every_backend,
@@ -33,7 +33,7 @@ with_tokens_on_every_backend! {
     async fn what_is_of_others_is_as_if_it_were_not(server) {
         let unknown = "75140d72-8b20-4549-885c-20599badb486";
         for id in ["1", "987654", "0", "-1", "99999999999999999999", unknown, "abc", "1.5", "%00", "%ff", "1%2f2"] {
-            assert_eq!(enter(server, BOB, id).await.closed().await, 4004, "{id}");
+            assert_eq!(open(server, BOB, id).await.closed().await, 4004, "{id}");
         }
     }
 
@@ -79,7 +79,7 @@ with_tokens_on_every_backend! {
         let left = bob.call("/web/dataset/call_kw", call("quit_user", json!([uuid]))).await;
         assert_eq!(left["result"], true, "{left}");
         assert_eq!(there.closed().await, 4004);
-        assert_eq!(enter(server, BOB, uuid).await.closed().await, 4004);
+        assert_eq!(open(server, BOB, uuid).await.closed().await, 4004);
         send(&mut stays, "after").await;
     }
 }
@@ -99,7 +99,7 @@ with_every_backend! {
             let socket = Socket::open(asking(&server, &[cookie.clone(), ("origin", origin.into())])).await;
             assert_eq!(socket.closed().await, 4003, "{origin}");
         }
-        assert_eq!(Socket::open(asking(&server, &[cookie.clone()])).await.closed().await, 4003, "from no page");
+        assert_eq!(Socket::open(asking(&server, std::slice::from_ref(&cookie))).await.closed().await, 4003, "from no page");
         let origin = format!("http://{}", server.address());
         let socket = Socket::open(asking(&server, &[cookie, ("origin", origin)])).await;
         john.call("/web/session/destroy", json!({})).await;
@@ -116,7 +116,7 @@ with_every_backend! {
         let (john, mut admin) = (enter(&server, JOHN, 1).await, enter(&server, ADMIN, 1).await);
         backend.administer(&["user", "deactivate", support::JOHN], "").await;
         assert_eq!(john.closed().await, 4003);
-        assert_eq!(enter(&server, JOHN, 1).await.closed().await, 4003, "and stays out");
+        assert_eq!(open(&server, JOHN, 1).await.closed().await, 4003, "and stays out");
         send(&mut admin, "others stay").await;
         server.stop().await;
     }

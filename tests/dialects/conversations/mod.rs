@@ -25,9 +25,16 @@ fn url(server: &Server, conversation: impl Display, token: &str) -> String {
     server.socket_url(&format!("/conversations/{conversation}/?token={token}"))
 }
 
-/// A user's socket of a conversation.
-async fn enter(server: &Server, uid: i64, conversation: impl Display) -> Socket {
+/// A user's socket of a conversation, which may not have begun.
+async fn open(server: &Server, uid: i64, conversation: impl Display) -> Socket {
     Socket::open(url(server, conversation, &token(uid))).await
+}
+
+/// The same once it has begun: from now on it hears everything.
+async fn enter(server: &Server, uid: i64, conversation: impl Display) -> Socket {
+    let mut socket = open(server, uid, conversation).await;
+    assert_eq!(socket.hear().await["type"], "user_status");
+    socket
 }
 
 /// Sends a text, and gives the message as the sender is told of it.

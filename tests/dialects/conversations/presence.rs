@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ADMIN, BOB, JANE, JOHN, enter, said, text};
+use super::{ADMIN, BOB, JANE, JOHN, open, said, text};
 use crate::{
     support::{self, Server, Socket},
     with_every_backend, with_tokens_on_every_backend,
@@ -10,14 +10,15 @@ use crate::{
 
 /// The next that is told of somebody's coming or going.
 async fn status(socket: &mut Socket, uid: i64) -> String {
-    let told = socket.hear_until(|told| told["type"] == "user_status" && told["user_id"] == uid.to_string()).await;
+    let uid = uid.to_string();
+    let told = socket.hear_until(|told| told["type"] == "user_status" && told["user_id"] == uid.as_str()).await;
     text(&told, "status").to_owned()
 }
 
 with_tokens_on_every_backend! {
     /// Away is not gone.
     async fn who_is_away_is_online(server) {
-        let mut john = enter(server, JOHN, 1).await;
+        let mut john = open(server, JOHN, 1).await;
         assert_eq!(status(&mut john, ADMIN).await, "offline");
         let admin = server.log_in(support::ADMIN).await;
         admin.messaging("presence/update", json!({"status": "away"})).await;
@@ -29,12 +30,12 @@ with_tokens_on_every_backend! {
     }
 
     async fn who_is_brought_in_is_told_of(server) {
-        let mut john = enter(server, JOHN, 1).await;
+        let mut john = open(server, JOHN, 1).await;
         let admin = server.log_in(support::ADMIN).await;
         let added = admin.messaging("thread/add_participant", json!({"thread_id": 1, "partner_id": 7})).await;
         assert!(added.get("error").is_none(), "{added}");
         assert_eq!(status(&mut john, JANE).await, "offline");
-        let _jane = enter(server, JANE, 1).await;
+        let _jane = open(server, JANE, 1).await;
         assert_eq!(status(&mut john, JANE).await, "online");
     }
 }
@@ -43,19 +44,19 @@ with_every_backend! {
     async fn coming_and_going_is_told_to_participants(backend) {
         let server = Server::builder(backend).with_tokens();
         let mut server = server.set("PRESENCE__ONLINE_SECONDS", 1).set("PRESENCE__POLL_SECONDS", 1).start().await;
-        let (mut john, mut jane) = (enter(&server, JOHN, 1).await, enter(&server, JANE, 2).await);
+        let (mut john, mut jane) = (open(&server, JOHN, 1).await, open(&server, JANE, 2).await);
         assert_eq!(status(&mut john, ADMIN).await, "offline");
-        let admin = enter(&server, ADMIN, 2).await;
+        assert_eq!(status(&mut jane, BOB).await, "offline");
+        let admin = open(&server, ADMIN, 2).await;
         assert_eq!(status(&mut john, ADMIN).await, "online", "wherever the other has come to");
-        let bob = enter(&server, BOB, 2).await;
-        assert_eq!(status(&mut jane, BOB).await, "offline", "when she came");
+        let bob = open(&server, BOB, 2).await;
         assert_eq!(status(&mut jane, BOB).await, "online");
-        let mut late = enter(&server, JOHN, 1).await;
+        let mut late = open(&server, JOHN, 1).await;
         assert_eq!(status(&mut late, ADMIN).await, "online", "right after connecting");
         admin.close().await;
         assert_eq!(status(&mut john, ADMIN).await, "offline");
         bob.close().await;
-        let heard: Vec<_> = john.heard_so_far().await.into_iter().filter(|told| told["user_id"] == BOB.to_string()).collect();
+        let heard: Vec<_> = john.heard_so_far().await.into_iter().filter(|told| told["user_id"] == "8").collect();
         assert_eq!(heard, [json!(null); 0], "Bob is in none of John's windows");
         server.stop().await;
     }

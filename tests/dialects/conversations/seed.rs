@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ADMIN, JOHN, complaint, enter, hear, is_time, keys, said, send, text};
+use super::{ADMIN, JOHN, complaint, enter, hear, is_time, keys, open, said, send, text};
 use crate::{support::Server, with_every_backend, with_tokens_on_every_backend};
 
 with_tokens_on_every_backend! {
@@ -97,7 +97,7 @@ with_tokens_on_every_backend! {
     }
 
     async fn who_is_there_is_told_right_after_connecting(server) {
-        let mut john = enter(server, JOHN, 1).await;
+        let mut john = open(server, JOHN, 1).await;
         let statuses = [john.hear().await, john.hear().await];
         for status in &statuses {
             assert_eq!(keys(status), ["status", "timestamp", "type", "user_id"]);

@@ -1,0 +1,105 @@
+//! What comes in from other dialects, and goes out to them.
+
+use serde_json::{Value, json};
+
+use super::{ADMIN, BOB, JANE, JOHN, show, text};
+use crate::{support::Server, with_every_backend};
+
+fn keys(frame: &Value) -> Vec<&str> {
+    frame.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+with_every_backend! {
+    /// A direct conversation is a direct one, whoever began it.
+    async fn a_message_of_another_dialect_is_told(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        let client = server.log_in(JOHN.email).await;
+        client.messaging("message/send", json!({"thread_id": 1, "body": "from afar"})).await;
+        let heard = admin.hear().await;
+        assert_eq!(keys(&heard), ["action", "created_msg_id", "message", "message_type", "receiver_id", "sender_id", "timestamp"]);
+        assert_eq!([&heard["action"], &heard["message_type"], &heard["message"]], ["re_message", "text", "from afar"]);
+        assert_eq!([&heard["sender_id"], &heard["receiver_id"]], [JOHN.uuid, ADMIN.uuid]);
+        assert_eq!(john.hear().await["action"], "conf_message");
+        server.stop().await;
+    }
+
+    /// With the thread beside the known keys.
+    async fn a_group_is_heard_of(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut sockets = [ADMIN.socket(&server).await, JANE.socket(&server).await, BOB.socket(&server).await];
+        let mut john = JOHN.socket(&server).await;
+        let client = server.log_in(JOHN.email).await;
+        client.messaging("message/send", json!({"thread_id": 2, "body": "to the team"})).await;
+        let confirmed = john.hear().await;
+        assert_eq!([&confirmed["action"], &confirmed["thread"]], [&json!("conf_message"), &json!(2)]);
+        let heard = sockets[0].hear().await;
+        assert_eq!(
+            keys(&heard),
+            ["action", "created_msg_id", "message", "message_type", "receiver_id", "sender_id", "thread", "timestamp"]
+        );
+        assert_eq!([&heard["action"], &heard["message"], &heard["sender_id"]], ["re_message", "to the team", JOHN.uuid]);
+        assert_eq!(heard["thread"], 2);
+        for socket in &mut sockets[1..] {
+            assert_eq!(socket.hear().await, heard);
+        }
+        server.stop().await;
+    }
+
+    /// A direct conversation that a third joins is a group from then on.
+    async fn a_thread_that_a_third_joins_is_a_group(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut admin, mut jane) = (ADMIN.socket(&server).await, JANE.socket(&server).await);
+        let client = server.log_in(JOHN.email).await;
+        client.messaging("message/send", json!({"thread_id": 1, "body": "the two of us"})).await;
+        assert_eq!(admin.hear().await.get("thread"), None);
+        client.messaging("thread/add_participant", json!({"thread_id": 1, "partner_id": JANE.uid})).await;
+        client.messaging("message/send", json!({"thread_id": 1, "body": "the three of us"})).await;
+        assert_eq!(admin.hear().await["thread"], 1);
+        assert_eq!(jane.hear().await["thread"], 1);
+        // What is for the admin alone goes elsewhere.
+        let mut john = JOHN.socket(&server).await;
+        john.say(text(&ADMIN, "only you")).await;
+        assert_eq!(admin.hear().await.get("thread"), None);
+        john.say(text(&JANE, "and only you")).await;
+        assert_eq!(jane.hear().await["message"], "and only you");
+        server.stop().await;
+    }
+
+    /// In the other dialects everything has a text.
+    async fn others_see_what_was_said_here(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut john = JOHN.socket(&server).await;
+        john.say(json!({"attached_profile_id": JANE.uuid, "receiver_id": ADMIN.uuid, "action": "user_profile_message"})).await;
+        john.hear().await;
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
+        john.say(show(&file["id"])).await;
+        john.hear().await;
+        let client = server.log_in(ADMIN.email).await;
+        let seen = client.messaging("messages", json!({"thread_id": 1})).await;
+        let mut seen = seen["messages"].as_array().unwrap().clone();
+        seen.sort_by_key(|message| message["id"].as_i64());
+        let [profile, with_file] = seen.as_slice() else { panic!("two messages, not {seen:?}") };
+        assert_eq!([&profile["message_type"], &profile["body"]], ["profile", JANE.name]);
+        assert_eq!([&with_file["message_type"], &with_file["body"]], ["file", "look"]);
+        assert_eq!(with_file["attachments"][0]["name"], file["attached_file_name"]);
+        server.stop().await;
+    }
+
+    /// A file that was sent by another dialect is one here, too.
+    async fn a_file_of_another_dialect_is_a_file(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut admin = ADMIN.socket(&server).await;
+        let client = server.log_in(JOHN.email).await;
+        let part = reqwest::multipart::Part::bytes(vec![b'x'; 512]).file_name("hello.txt");
+        let form = reqwest::multipart::Form::new().part("file", part);
+        let request = client.request(reqwest::Method::POST, "/api/messaging/attachment/upload").multipart(form);
+        let file = crate::support::Answer::of(request).await.json()["attachment_id"].take();
+        client.messaging("message/send", json!({"thread_id": 1, "body": "look", "attachment_ids": [file]})).await;
+        let heard = admin.hear().await;
+        assert_eq!([&heard["message_type"], &heard["message_body"]], ["file", "look"]);
+        assert_eq!([&heard["attached_file_name"], &heard["attached_file_size"]], ["hello.txt", "0.50KB"]);
+        assert_eq!(ADMIN.data(&server, "/chat/thread/files/1").await.as_array().unwrap().len(), 1);
+        server.stop().await;
+    }
+}

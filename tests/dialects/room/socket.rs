@@ -1,0 +1,138 @@
+//! Who is told what, and in which order.
+
+use serde_json::json;
+
+use super::{ADMIN, JANE, JOHN, show, text};
+use crate::{support::Server, with_every_backend};
+
+with_every_backend! {
+    /// The sender's other devices get its confirmation, too.
+    async fn all_sockets_of_a_user_are_told(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut phone, mut laptop) = (JOHN.socket(&server).await, JOHN.socket(&server).await);
+        let (mut one, mut other) = (ADMIN.socket(&server).await, ADMIN.socket(&server).await);
+        let mut jane = JANE.socket(&server).await;
+        phone.say(text(&ADMIN, "hello")).await;
+        let confirmed = phone.hear().await;
+        assert_eq!(confirmed["action"], "conf_message");
+        assert_eq!(laptop.hear().await, confirmed);
+        let heard = one.hear().await;
+        assert_eq!(heard["action"], "re_message");
+        assert_eq!(other.hear().await, heard);
+        // Nobody else.
+        phone.say(text(&JANE, "only you")).await;
+        assert_eq!(jane.hear().await["message"], "only you");
+        server.stop().await;
+    }
+
+    /// It comes back once.
+    async fn a_message_to_oneself_is_a_confirmation(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut john = JOHN.socket(&server).await;
+        for body in ["note", "another"] {
+            john.say(text(&JOHN, body)).await;
+            let frame = john.hear().await;
+            assert_eq!([&frame["action"], &frame["message"]], ["conf_message", body]);
+            assert_eq!([&frame["sender_id"], &frame["receiver_id"]], [JOHN.uuid; 2]);
+        }
+        let history = JOHN.history(&server, &JOHN).await;
+        assert_eq!(history.len(), 2);
+        assert_eq!([&history[0]["sender"]["id"], &history[0]["receiver"]["id"]], [JOHN.uuid; 2]);
+        let threads = JOHN.data(&server, "/chat/user/threads/").await;
+        assert_eq!(threads[0]["other_user"]["id"], JOHN.uuid);
+        server.stop().await;
+    }
+
+    /// Delivered once; confirmed as often as it is asked for.
+    async fn a_file_is_delivered_once_and_confirmed_again(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
+        john.say(show(&file["id"])).await;
+        let confirmed = john.hear().await;
+        // Clients send the id as the number that it is, or as a word.
+        john.say(show(&file["id"].to_string().into())).await;
+        assert_eq!(john.hear().await, confirmed);
+        john.say(text(&ADMIN, "afterwards")).await;
+        assert_eq!(john.hear().await["message"], "afterwards");
+        assert_eq!(admin.hear().await["created_msg_id"], file["id"]);
+        assert_eq!(admin.hear().await["message"], "afterwards");
+        server.stop().await;
+    }
+
+    /// Who has no socket open has no other way to send it.
+    async fn a_file_of_a_sender_without_a_socket_is_delivered_at_once(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut admin = ADMIN.socket(&server).await;
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
+        let heard = admin.hear().await;
+        assert_eq!([&heard["created_msg_id"], &heard["message_body"]], [&file["id"], &json!("look")]);
+        let mut john = JOHN.socket(&server).await;
+        john.say(show(&file["id"])).await;
+        assert_eq!(john.hear().await["action"], "conf_message");
+        john.say(text(&ADMIN, "afterwards")).await;
+        assert_eq!(admin.hear().await["message"], "afterwards", "it is not delivered again");
+        server.stop().await;
+    }
+
+    /// Ids rise on every socket: what was uploaded before comes before, shown or not.
+    async fn a_later_message_brings_the_file_along(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await["id"].take();
+        let mut late = ADMIN.socket(&server).await;
+        john.say(text(&ADMIN, "and this")).await;
+        for socket in [&mut john, &mut admin] {
+            assert_eq!(socket.hear().await["created_msg_id"], file);
+            assert_eq!(socket.hear().await["message"], "and this");
+        }
+        john.say(show(&file)).await;
+        let confirmed = john.hear().await;
+        assert_eq!([&confirmed["created_msg_id"], &confirmed["action"]], [&file, &json!("conf_message")]);
+        john.say(text(&ADMIN, "the end")).await;
+        assert_eq!(john.hear().await["message"], "the end");
+        assert_eq!(admin.hear().await["message"], "the end", "the file was told");
+        for body in ["and this", "the end"] {
+            assert_eq!(late.hear().await["message"], body, "who came later goes on upwards");
+        }
+        server.stop().await;
+    }
+
+    /// It waits for its answer all the same.
+    async fn a_socket_that_came_later_gets_its_confirmation(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let first = JOHN.socket(&server).await;
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await["id"].take();
+        let mut second = JOHN.socket(&server).await;
+        second.say(text(&ADMIN, "and this")).await;
+        assert_eq!(second.hear().await["message"], "and this");
+        second.say(show(&file)).await;
+        assert_eq!(second.hear().await["created_msg_id"], file);
+        first.close().await;
+        server.stop().await;
+    }
+
+    /// Many at once, both ways: everybody sees the same order, that of the ids, own messages included.
+    async fn everybody_sees_one_order(backend) {
+        const EACH: usize = 15;
+
+        let mut server = Server::with_tokens(backend).await;
+        let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        for number in 0..EACH {
+            john.say(text(&ADMIN, &format!("john {number}"))).await;
+            admin.say(text(&JOHN, &format!("admin {number}"))).await;
+        }
+        let mut seen = Vec::new();
+        for socket in [&mut john, &mut admin] {
+            let mut told = Vec::new();
+            for _ in 0..2 * EACH {
+                let frame = socket.hear().await;
+                told.push((frame["created_msg_id"].as_i64().unwrap(), frame["message"].clone()));
+            }
+            assert!(told.is_sorted_by_key(|(id, _)| *id), "{told:?}");
+            seen.push(told);
+        }
+        assert_eq!(seen[0], seen[1]);
+        server.stop().await;
+    }
+}
