@@ -46,6 +46,10 @@ impl Bus {
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    pub fn is_postgres(&self) -> bool {
+        self.address == "postgres"
+    }
 }
 
 /// A server that is one of several.
