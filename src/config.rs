@@ -16,7 +16,7 @@ use url::Url;
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
-use crate::chat::{PresenceRules, Retention as Kept, SupportRules};
+use crate::chat::{PresenceRules, Retention as Kept, Rules, SupportRules};
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -359,13 +359,27 @@ impl Config {
     }
 
     /// How long things are kept.
-    pub fn retention(&self) -> Kept {
+    fn retention(&self) -> Kept {
         Kept {
             log: Duration::from_secs(self.retention.log_seconds),
             unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
             unnamed_uploads: Duration::from_secs(self.uploads.unnamed_seconds),
             sessions: self.session.lifetime(),
             every: Duration::from_secs(self.retention.every_seconds),
+        }
+    }
+
+    /// What the service is told to do.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            waiting_per_user: self.limits.waiting_polls_per_user,
+            sockets_per_user: self.sockets.per_user,
+            upload_bytes: self.limits.upload_bytes,
+            uploads: self.uploads.rules(),
+            presence: self.presence.rules(),
+            retention: self.retention(),
+            support: self.concierge.rules(),
+            recent_events: self.limits.recent_events,
         }
     }
 

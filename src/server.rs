@@ -17,7 +17,7 @@ use crate::{
     auth::{self, AttemptLimits, Auth, Tokens},
     blobs::Blobs,
     bus::{self, Bus},
-    chat::{Chat, Ground, Rules},
+    chat::{Chat, Ground},
     config::{self, Config},
     demo,
     dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
@@ -78,7 +78,7 @@ pub async fn run(
         services: services.clone(),
         requests: requests.clone(),
     };
-    let chat = Chat::start(ground, rules(&config)).await?;
+    let chat = Chat::start(ground, config.rules()).await?;
     let base_url = match config.base_url.trim_end_matches('/') {
         "" => format!("http://{address}"),
         given => given.to_owned(),
@@ -126,19 +126,6 @@ async fn open_bus(config: &Config) -> Result<Option<Arc<dyn Bus>>, StartError> {
             Some(Arc::new(nats))
         }
     })
-}
-
-fn rules(config: &Config) -> Rules {
-    Rules {
-        waiting_per_user: config.limits.waiting_polls_per_user,
-        sockets_per_user: config.sockets.per_user,
-        upload_bytes: config.limits.upload_bytes,
-        uploads: config.uploads.rules(),
-        presence: config.presence.rules(),
-        retention: config.retention(),
-        support: config.concierge.rules(),
-        recent_events: config.limits.recent_events,
-    }
 }
 
 /// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
@@ -204,7 +191,7 @@ pub async fn openapi() -> Result<String, StartError> {
         services: idle.clone(),
         requests: idle.clone(),
     };
-    let chat = Chat::start(ground, rules(&config)).await?;
+    let chat = Chat::start(ground, config.rules()).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
     let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };

@@ -60,7 +60,7 @@ impl Side {
     fn takes_part(self, caller: &Caller, session: &SupportSession) -> Result<()> {
         self.sees(caller, session)?;
         match self {
-            Self::Agent if !session.joiner.is_some_and(|joiner| joiner.partner == caller.partner) => Err(Error::Forbidden),
+            Self::Agent if session.joiner.is_none_or(|joiner| joiner.partner != caller.partner) => Err(Error::Forbidden),
             Self::Initiator | Self::Agent => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! What each room promises to its clients.
 
+mod concierge;
 mod conversations;
 mod im_chat;
 mod messaging;

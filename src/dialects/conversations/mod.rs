@@ -49,10 +49,14 @@ impl Room {
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
         let address = request.raw_path_param("id").and_then(Address::read);
         let sockets = self.house.sockets.clone();
-        socket::open(request, subprotocol, &sockets, self.begin(caller, address))
+        socket::open(request, subprotocol, &sockets, self.speaking(caller, address))
     }
 
-    async fn begin(self, caller: Result<Caller, auth::Error>, address: Option<Address>) -> Result<Speaking<Conversing>, Close> {
+    async fn speaking(
+        self,
+        caller: Result<Caller, auth::Error>,
+        address: Option<Address>,
+    ) -> Result<Speaking<Conversing>, Close> {
         let caller = caller.map_err(|error| error::not_let_in(&error))?;
         let chat = &self.house.chat;
         let found = match address.ok_or(NOT_IN_IT)? {

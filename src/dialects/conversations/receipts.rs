@@ -24,7 +24,7 @@ impl Receipts {
     }
 
     /// Up to where others had read when the socket was opened.
-    pub(super) fn begin(&mut self, read: i64) {
+    pub(super) fn read_before(&mut self, read: i64) {
         self.read = read;
     }
 
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_message_is_read_once() {
         let mut receipts = Receipts::new(5);
-        receipts.begin(3);
+        receipts.read_before(3);
         receipts.posted(&message(6));
         receipts.posted(&message(8));
         let mut read = |seq| {
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn only_the_newest_are_looked_up_and_remembered() {
         let mut receipts = Receipts::new(1_000);
-        receipts.begin(10);
+        receipts.read_before(10);
         (1_001..=1_150).for_each(|seq| receipts.posted(&message(seq)));
         let (unknown, known) = receipts.read(1_150);
         assert_eq!(unknown, 901..=1_000);

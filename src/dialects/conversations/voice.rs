@@ -117,7 +117,7 @@ impl Conversing {
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
         let (_, participants) = self.chat().participants(&self.caller, self.id).await?;
         let others = participants.iter().filter(|participant| participant.person.partner.id != self.caller.partner);
-        self.receipts.begin(others.map(|other| other.read_seq).max().unwrap_or(0));
+        self.receipts.read_before(others.map(|other| other.read_seq).max().unwrap_or(0));
         self.presence(participants.into_iter().map(|participant| participant.person).collect()).await
     }
 

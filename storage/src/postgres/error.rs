@@ -9,6 +9,7 @@ const RULES: &[&str] = &[
     "messages_client_key",
     "refresh_tokens_pkey",
     "sessions_pkey",
+    "support_sessions_pkey",
     "users_login",
     "users_partner",
     "users_uuid",

@@ -50,6 +50,7 @@ mod places;
 mod presence;
 mod sessions;
 mod store;
+mod support;
 mod tokens;
 mod unread;
 mod uploads;

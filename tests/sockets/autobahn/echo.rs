@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use dragoman::{
     auth::Caller,
     blobs::Blobs,
-    chat::{Batch, Chat, Rules},
+    chat::{Batch, Chat, Ground, Rules},
     config::{self, Config},
     demo,
     dialects::socket::{self, Frame, Refusal, Said, Sockets, Speaking, Voice},
@@ -59,15 +59,17 @@ impl Echo {
         let caller = Caller::of(john);
         let config = Config::load_defaults().expect("the defaults are as they should be");
         let blobs = Blobs::open("memory:", &lifecycle).expect("memory can always be opened");
-        let rules = Rules {
-            waiting_per_user: 1,
-            sockets_per_user: 1_000,
-            upload_bytes: 1,
-            presence: config.presence.rules(),
-            recent_events: 1,
-        };
         let metrics = Metrics::default();
-        let chat = Chat::start(storage, blobs, rules, metrics.clone(), Vec::new(), &lifecycle, &lifecycle).await;
+        let ground = Ground {
+            storage,
+            blobs,
+            bus: None,
+            observers: Vec::new(),
+            metrics: metrics.clone(),
+            services: lifecycle.clone(),
+            requests: lifecycle.clone(),
+        };
+        let chat = Chat::start(ground, Rules { sockets_per_user: 1_000, ..config.rules() }).await;
         let chat = chat.expect("the store can be read");
         // Only the protocol is tried here, no limits.
         let limits = config::Sockets {

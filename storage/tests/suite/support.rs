@@ -1,0 +1,221 @@
+use std::sync::Arc;
+
+use storage::{
+    Connecting, ConversationId, ConversationKind, NewConversation, NewUser, Role, Storage, SupportSession, SupportStatus, User,
+    UserChange, UserId,
+};
+
+use crate::people::{at, conflict, lock, new_conversation, new_user, read_up_to, say, users, write};
+
+on_every_backend!(
+    a_session_is_begun_joined_and_closed,
+    a_session_needs_a_conversation_and_accounts,
+    pings_are_of_the_sides_of_open_sessions,
+    sessions_are_listed_newest_first,
+    what_was_seen_stays_seen_since_then,
+    unread_is_counted_where_one_began,
+    silent_sessions_are_found_by_one_at_a_time,
+    those_with_a_role_are_known,
+    a_device_keeps_its_row,
+);
+
+async fn begin(store: &Arc<dyn Storage>, by: &User, seconds: i64) -> SupportSession {
+    let new = NewConversation { kind: ConversationKind::Support, ..new_conversation(&[by]) };
+    write(store, async |tx| {
+        let conversation = tx.insert_conversation(new).await.unwrap();
+        tx.insert_support_session(conversation.id, by.partner.id, at(seconds)).await.unwrap()
+    })
+    .await
+}
+
+async fn join(store: &Arc<dyn Storage>, id: ConversationId, by: &User, seconds: i64) -> SupportSession {
+    write(store, async |tx| {
+        let of = lock(tx, id).await.remove(0);
+        tx.insert_participants(&of, &[by.partner.id], at(seconds)).await.unwrap();
+        tx.set_support_joiner(&of, by.partner.id, at(seconds)).await.unwrap();
+        tx.support_session_of(&of).await.unwrap().unwrap()
+    })
+    .await
+}
+
+async fn close(store: &Arc<dyn Storage>, id: ConversationId, seconds: i64) {
+    write(store, async |tx| {
+        let of = lock(tx, id).await.remove(0);
+        tx.set_closed(&of, at(seconds)).await.unwrap();
+    })
+    .await;
+}
+
+async fn a_session_is_begun_joined_and_closed(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let begun = begin(&store, &ann, 1).await;
+    let id = begun.conversation;
+    let initiator = begun.initiator;
+    assert_eq!((initiator.partner, initiator.user, initiator.pinged_at), (ann.partner.id, ann.id, at(1)));
+    assert_eq!((begun.joiner, begun.closed_at, begun.status()), (None, None, SupportStatus::Waiting));
+    assert_eq!(store.conversation(id).await.unwrap().unwrap().uuid, begun.uuid);
+    assert_eq!(store.support_session(id).await.unwrap(), Some(begun));
+
+    let joined = join(&store, id, &ben, 2).await;
+    assert_eq!(joined.joiner.map(|side| (side.partner, side.user, side.pinged_at)), Some((ben.partner.id, ben.id, at(2))));
+    assert_eq!((joined.initiator, joined.status()), (initiator, SupportStatus::Joined));
+    close(&store, id, 3).await;
+    let closed = store.support_session(id).await.unwrap().unwrap();
+    assert_eq!(closed, SupportSession { closed_at: Some(at(3)), ..joined });
+    assert_eq!(closed.status(), SupportStatus::Closed);
+    assert_eq!(store.support_session(ConversationId(1_000)).await.unwrap(), None);
+}
+
+async fn a_session_needs_a_conversation_and_accounts(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let begun = begin(&store, &ann, 1).await;
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.insert_support_session(ConversationId(1_000), ann.partner.id, at(1)).await.is_err());
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_support_session(begun.conversation, ann.partner.id, at(1)).await), "support_sessions_pkey");
+    drop(tx);
+    let plain = write(&store, async |tx| tx.insert_conversation(new_conversation(&[&ann])).await.unwrap().id).await;
+    assert_eq!(store.support_session(plain).await.unwrap(), None);
+    let marked = write(&store, async |tx| tx.mark_seen(ann.partner.id, &[(plain, 1)], at(1)).await.unwrap()).await;
+    assert_eq!(marked, []);
+}
+
+async fn pings_are_of_the_sides_of_open_sessions(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let id = begin(&store, &ann, 1).await.conversation;
+    let touch = async |user: &User, seconds| {
+        let touched = store.touch_support_session(id, user.partner.id, at(seconds)).await.unwrap();
+        assert!(touched.is_none() || touched == store.support_session(id).await.unwrap());
+        touched.map(|session| (session.initiator.pinged_at, session.joiner.map(|joiner| joiner.pinged_at)))
+    };
+    assert_eq!(touch(&ben, 2).await, None);
+    assert_eq!(touch(&ann, 3).await, Some((at(3), None)));
+    join(&store, id, &ben, 4).await;
+    assert_eq!(touch(&ben, 5).await, Some((at(3), Some(at(5)))));
+    assert_eq!(touch(&ann, 2).await, Some((at(3), Some(at(5)))), "time does not go back");
+    assert_eq!(touch(&cat, 6).await, None);
+    close(&store, id, 7).await;
+    assert_eq!(touch(&ann, 8).await, None);
+    assert_eq!(store.touch_support_session(ConversationId(1_000), ann.partner.id, at(8)).await.unwrap(), None);
+}
+
+async fn sessions_are_listed_newest_first(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut ids = Vec::new();
+    for seconds in 0..6 {
+        ids.push(begin(&store, &ann, seconds).await.conversation);
+    }
+    for joined in [1, 2, 3] {
+        join(&store, ids[joined], &ben, 9).await;
+    }
+    for closed in [3, 4] {
+        close(&store, ids[closed], 10).await;
+    }
+    let list = async |status, offset, limit| {
+        let found = store.support_sessions(status, offset, limit).await.unwrap();
+        found.iter().map(|session| ids.iter().position(|id| *id == session.conversation).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 0, 10).await, [5, 4, 3, 2, 1, 0]);
+    assert_eq!(list(None, 1, 2).await, [4, 3]);
+    assert_eq!(list(Some(SupportStatus::Waiting), 0, 10).await, [5, 0]);
+    assert_eq!(list(Some(SupportStatus::Joined), 0, 10).await, [2, 1]);
+    assert_eq!(list(Some(SupportStatus::Closed), 0, 10).await, [4, 3]);
+    assert_eq!(list(Some(SupportStatus::Closed), 1, 10).await, [3]);
+    assert!(list(Some(SupportStatus::Closed), u64::MAX, 10).await.is_empty());
+}
+
+async fn what_was_seen_stays_seen_since_then(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let id = begin(&store, &ann, 1).await.conversation;
+    join(&store, id, &ben, 2).await;
+    let mark = async |by: &User, seq, seconds| {
+        write(&store, async |tx| tx.mark_seen(by.partner.id, &[(id, seq)], at(seconds)).await.unwrap()).await == [id]
+    };
+    let seen = async |seq, author: &User| {
+        store.seen_at(id, &[(seq, author.partner.id), (900, author.partner.id)]).await.unwrap().get(&seq).copied()
+    };
+    assert_eq!(seen(1, &ann).await, None);
+    assert!(mark(&ben, 2, 10).await);
+    assert!(!mark(&ben, 2, 11).await && !mark(&ben, 1, 12).await, "that was seen before");
+    assert!(mark(&ben, 4, 13).await);
+    for (seq, expected) in [(1, Some(at(10))), (2, Some(at(10))), (3, Some(at(13))), (4, Some(at(13))), (5, None)] {
+        assert_eq!(seen(seq, &ann).await, expected, "{seq}");
+        assert_eq!(seen(seq, &ben).await, None, "the other side has seen nothing");
+    }
+    assert!(mark(&ann, 1, 14).await);
+    assert_eq!(seen(1, &ben).await, Some(at(14)));
+    assert!(store.seen_at(ConversationId(1_000), &[(1, ann.partner.id)]).await.unwrap().is_empty());
+}
+
+async fn unread_is_counted_where_one_began(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let own = begin(&store, &ann, 1).await.conversation;
+    join(&store, own, &ben, 2).await;
+    let others = begin(&store, &ben, 1).await.conversation;
+    join(&store, others, &ann, 2).await;
+    let plain = write(&store, async |tx| tx.insert_conversation(new_conversation(&[&ann, &ben])).await.unwrap().id).await;
+    for id in [own, others, plain] {
+        say(&store, id, &ben, "one").await;
+        say(&store, id, &ben, "two").await;
+        say(&store, id, &ann, "three").await;
+    }
+    assert_eq!(store.support_unread(ann.partner.id).await.unwrap(), 2);
+    assert_eq!(store.support_unread(ben.partner.id).await.unwrap(), 1);
+    read_up_to(&store, own, ann.partner.id, 1).await;
+    assert_eq!(store.support_unread(ann.partner.id).await.unwrap(), 1);
+}
+
+async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut ids = Vec::new();
+    for seconds in 0..4 {
+        ids.push(begin(&store, &ann, seconds).await.conversation);
+    }
+    join(&store, ids[1], &ben, 50).await;
+    close(&store, ids[0], 5).await;
+    let mut tx = store.begin().await.unwrap();
+    let found: Vec<_> = tx.lock_silent_support(at(3), 10).await.unwrap().iter().map(|of| of.id).collect();
+    assert_eq!(found, ids[1..3]);
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.lock_silent_support(at(10), 1).await.unwrap().len(), 1);
+}
+
+async fn those_with_a_role_are_known(store: Arc<dyn Storage>) {
+    let add = async |name: &str, role| {
+        write(&store, async |tx| tx.insert_user(NewUser { role, ..new_user(name) }).await.unwrap()).await
+    };
+    add("ann", Role::User).await;
+    let (ben, cat, dan) = (add("ben", Role::Agent).await, add("cat", Role::Admin).await, add("dan", Role::Agent).await);
+    let with = async |roles: &[Role]| write(&store, async |tx| tx.partners_with_role(roles).await.unwrap()).await;
+    assert_eq!(with(&[Role::Agent, Role::Admin]).await, [ben.partner.id, cat.partner.id, dan.partner.id]);
+    let change = UserChange { active: Some(false), ..UserChange::default() };
+    write(&store, async |tx| tx.update_user(dan.id, change).await.unwrap()).await;
+    assert_eq!(with(&[Role::Agent]).await, [ben.partner.id]);
+    assert_eq!(with(&[]).await, []);
+}
+
+async fn a_device_keeps_its_row(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let new = |user: &User, connection: &'static str, seconds| Connecting {
+        user: user.id,
+        device: "phone",
+        connection,
+        at: at(seconds),
+        expires_at: at(seconds + 100),
+    };
+    let connect = async |new| write(&store, async |tx| tx.connect_device(new).await.unwrap()).await;
+    let first = connect(new(&ann, "one", 1)).await;
+    assert_eq!((first.user, first.name.as_str(), first.connection.as_str()), (ann.id, "phone", "one"));
+    assert_eq!((first.created_at, first.updated_at, first.expires_at), (at(1), at(1), at(101)));
+    assert_ne!(connect(new(&ben, "two", 1)).await.id, first.id);
+    store.touch_device(new(&ann, "one", 5)).await.unwrap();
+    store.touch_device(new(&ann, "another", 6)).await.unwrap();
+    let again = connect(new(&ann, "three", 7)).await;
+    assert_eq!((again.id, again.created_at, again.connection.as_str()), (first.id, at(1), "three"));
+    assert_eq!((again.updated_at, again.expires_at), (at(7), at(107)));
+    let mut tx = store.begin().await.unwrap();
+    let nobodys = Connecting { user: UserId(1_000), ..new(&ann, "four", 8) };
+    assert!(tx.connect_device(nobodys).await.is_err());
+}

@@ -1,0 +1,185 @@
+//! What a tenant does in its sessions.
+
+use serde_json::{Value, json};
+
+use super::{ADMIN, CONCIERGE, Client, DEEPAK, start};
+use crate::{support::until, with_every_backend};
+
+with_every_backend! {
+    async fn page_1_is_the_newest_and_a_page_ascends(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let chat = tenant.init().await;
+        for number in 1..=5 {
+            tenant.send("client", &chat, &number.to_string()).await;
+        }
+        for (page, expected, offset) in [(1, vec!["4", "5"], 0), (2, vec!["2", "3"], 2), (3, vec!["1"], 4), (4, vec![], 6)] {
+            let route = format!("client/get-chat-messages?page={page}&limit=2");
+            let history = tenant.body(&route, json!({"chatSessionId": chat})).await;
+            let texts: Vec<_> = history["messages"].as_array().expect("a list").iter().map(|m| &m["messageContent"]).collect();
+            assert_eq!(texts, expected, "page {page}");
+            assert_eq!(history["paginate"], json!({"per_page": 2, "offset": offset, "page": page}));
+        }
+        drop(tenant);
+        server.stop().await;
+    }
+
+    /// Also on another connection, and after the session was closed.
+    async fn a_retry_gets_the_first_answer(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let chat = tenant.init().await;
+        let metadata = json!({"messageUid": "a-1", "reply": {"to": [1, null, "ä"]}});
+        let draft = json!({"chatSessionId": chat, "messageContent": "once", "contentType": "TEXT", "metadata": metadata});
+        let first = tenant.body("client/send-message", draft.clone()).await;
+        assert_eq!(first["chatMessage"]["metadata"], metadata);
+        assert!(first["chatMessage"].get("metdata").is_none());
+        assert_eq!(tenant.body("client/send-message", draft.clone()).await, first);
+        let mut tablet = Client::connect(&server, DEEPAK, "tablet").await;
+        assert_eq!(tablet.body("client/send-message", draft.clone()).await, first);
+        tablet.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
+        assert_eq!(tablet.body("client/send-message", draft).await, first);
+        assert_eq!(tablet.texts("client", &chat).await, ["once"]);
+        drop((tenant, tablet));
+        server.stop().await;
+    }
+
+    async fn a_closed_session_takes_nothing_more(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        let own = tenant.send("client", &chat, "to be unsent later").await;
+        let ended = tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
+        let that = json!({"chatSessionId": chat, "messageContent": "x", "newSession": false});
+        for route in ["client/send-message", "client/ping-on-chat-session", "client/init-chat-with-concierge"] {
+            assert_eq!(tenant.refused(route, that.clone()).await, 409, "{route}");
+        }
+        for route in ["backend/send-message", "backend/ping-on-chat-session", "backend/join-chat-session"] {
+            assert_eq!(agent.refused(route, that.clone()).await, 409, "{route}");
+        }
+        assert_eq!(tenant.body("client/end-chat-with-concierge", that.clone()).await, ended, "ending again changes nothing");
+        let got = tenant.body("client/get-chat-session", that).await;
+        assert_eq!(got["chatSession"]["isSessionClosed"], true);
+        tenant.body("client/delete-message", json!({"chatSessionId": chat, "messageId": own["id"]})).await;
+        assert_eq!(tenant.texts("client", &chat).await, [""]);
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
+    async fn unsent_messages_stay_without_what_they_said(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        let other = tenant.init().await;
+        let own = tenant.send("client", &chat, "oops").await;
+        let others = agent.send("backend", &chat, "well").await;
+        let unsend = async |client: &mut Client, session: &Value, id: &Value| {
+            client.ask("client/delete-message", json!({"chatSessionId": session, "messageId": id})).await["status"].clone()
+        };
+        assert_eq!(unsend(&mut tenant, &chat, &others["id"]).await, 403);
+        assert_eq!(unsend(&mut tenant, &other, &own["id"]).await, 404);
+        assert_eq!(unsend(&mut tenant, &chat, &json!(987_654)).await, 404);
+        for _ in 0..2 {
+            assert_eq!(unsend(&mut tenant, &chat, &own["id"]).await, 200);
+        }
+        let history = agent.body("backend/get-chat-messages", json!({"chatSessionId": chat})).await;
+        let unsent = &history["messages"][0];
+        assert_eq!((&unsent["id"], &unsent["status"], &unsent["messageContent"]), (&own["id"], &json!(0), &json!("")));
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
+    async fn what_was_seen_is_known_with_its_time(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        let early = tenant.send("client", &chat, "before anybody has joined").await;
+        agent.join(&chat).await;
+        let texts: Vec<_> = [agent.send("backend", &chat, "one").await, agent.send("backend", &chat, "two").await,
+            agent.send("backend", &chat, "three").await].into();
+        let count = async |tenant: &mut Client| tenant.body("client/get-unread-msg-count", json!({})).await["unreadMsgCount"].clone();
+        assert_eq!(count(&mut tenant).await, "3");
+        let see = |id: &Value| json!({"chatSessionId": chat, "messageId": id});
+        let second = tenant.body("client/update-message-seen-at", see(&texts[1]["id"])).await;
+        assert_eq!((&second["chatMessage"]["status"], &second["chatMessage"]["id"]), (&json!(4), &texts[1]["id"]));
+        assert_eq!(count(&mut tenant).await, "1");
+        // Seen stays seen, since when it was.
+        let first = tenant.body("client/update-message-seen-at", see(&texts[0]["id"])).await;
+        assert_eq!(first["chatMessage"]["seenAt"], second["chatMessage"]["seenAt"]);
+        let statuses = async |client: &mut Client, route: &str| {
+            let history = client.body(route, json!({"chatSessionId": chat})).await;
+            history["messages"].as_array().expect("a list").iter().map(|m| m["status"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(statuses(&mut agent, "backend/get-chat-messages").await, [3, 4, 4, 3]);
+        let seen = agent.body("backend/update-message-seen-at", see(&early["id"])).await;
+        assert_eq!((&seen["chatMessage"]["status"], &seen["chatMessage"]["senderEntityType"]), (&json!(4), &json!("TENANT")));
+        assert_eq!(statuses(&mut tenant, "client/get-chat-messages").await, [4, 4, 4, 3]);
+        // Nobody sees for the other side.
+        assert_eq!(tenant.refused("client/update-message-seen-at", see(&early["id"])).await, 400);
+        assert_eq!(agent.refused("backend/update-message-seen-at", see(&texts[0]["id"])).await, 400);
+        assert_eq!(tenant.refused("client/update-message-seen-at", see(&json!("987654"))).await, 404);
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
+    /// Also the other side's, and each its own.
+    async fn any_request_of_a_side_is_its_ping(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let mut admin = Client::connect(&server, ADMIN, "desk").await;
+        let chat = tenant.init().await;
+        let pings = |body: &Value| {
+            let of = |key: &str| body["chatSession"][key].as_str().map(|text| text.parse::<i64>().expect("a time"));
+            (of("lastPingedByChatInitiator"), of("lastPingedByChatJoiner"))
+        };
+        let (begun, _) = pings(&agent.body("backend/get-chat-session", json!({"chatSessionId": chat})).await);
+        let (kept, joined) = pings(&agent.join(&chat).await);
+        assert_eq!(kept, begun, "looking at it is no ping of others");
+        assert!(joined >= begun);
+        let last = until("a later ping by a message", async || {
+            tenant.send("client", &chat, "hi").await;
+            let (sent, _) = pings(&admin.body("backend/get-chat-session", json!({"chatSessionId": chat})).await);
+            (sent > begun).then_some(sent)
+        })
+        .await;
+        until("a later ping of the joiner", async || {
+            let (kept, pinged) = pings(&agent.body("backend/ping-on-chat-session", json!({"chatSessionId": chat})).await);
+            assert_eq!(kept, last, "each side has its own");
+            (pinged > joined).then_some(())
+        })
+        .await;
+        drop((tenant, agent, admin));
+        server.stop().await;
+    }
+
+    async fn sessions_outlive_the_server(backend) {
+        let durable = backend.is_durable();
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        tenant.send("client", &chat, "still here").await;
+        let (id, created) = (tenant.connection["id"].clone(), tenant.connection["createdAt"].clone());
+        let former = tenant.connection["connectionId"].clone();
+        let address = server.kill().await;
+        if !durable {
+            return;
+        }
+        server.start_again(address).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        assert_eq!((&tenant.connection["id"], &tenant.connection["createdAt"]), (&id, &created));
+        assert_ne!(tenant.connection["connectionId"], former);
+        let got = tenant.body("client/get-chat-session", json!({"chatSessionId": chat})).await;
+        assert_eq!(got["chatSession"]["chatJoinedByEntityId"], CONCIERGE.to_string());
+        assert_eq!(tenant.texts("client", &chat).await, ["still here"]);
+        drop((tenant, agent));
+        server.stop().await;
+    }
+}
