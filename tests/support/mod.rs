@@ -19,7 +19,7 @@ pub use client::{Answer, Client, http};
 pub use cluster::Cluster;
 pub use nodes::{Bus, Node, two_nodes};
 pub use program::{run, run_to_its_end};
-pub use proxy::{Proxy, Road};
+pub use proxy::{Loss, Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
 pub use server::{Backend, Server, ServerBuilder};
