@@ -26,7 +26,10 @@ impl Chat {
     pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
         let place = self.take_place(caller)?;
         let from = match since {
-            Since::Seen(mark) => Start::Seen(mark),
+            Since::Seen(mark) => {
+                self.reach(mark.position).await?;
+                Start::Seen(mark)
+            }
             Since::Time(time) => {
                 Start::Time { time, position: self.visit("position_at", self.0.storage.position_at(time)).await? }
             }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use storage::{
@@ -20,6 +21,9 @@ use crate::{clock, lifecycle::Lifecycle, metrics::Metrics};
 
 /// How many messages one commit carries at most.
 const BATCH: usize = 256;
+/// For how long a commit holds up the next one. Most take milliseconds; one of which it is not known whether the store
+/// has done it goes on beside the others until that is known.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// A message on its way into the store.
 struct Send {
@@ -50,7 +54,13 @@ impl Writer {
                     // Nobody hands anything in any more, and what was handed in is stored.
                     () = stop.stopping() => return,
                 }
-                commit(storage.as_ref(), &announce, &metrics, std::mem::take(&mut batch)).await;
+                let (storage, announce, metrics) = (Arc::clone(&storage), announce.clone(), metrics.clone());
+                let batch = std::mem::take(&mut batch);
+                let mut committing = Box::pin(async move { commit(storage.as_ref(), &announce, &metrics, batch).await });
+                tokio::select! {
+                    () = &mut committing => {}
+                    () = tokio::time::sleep(HELD_UP) => stop.spawn(committing),
+                }
             }
         });
         Self(sends)

@@ -1,0 +1,53 @@
+//! Both nodes behind nginx are restarted, one after the other, while people work in every dialect.
+
+use crate::{
+    deploy::nginx::Nginx,
+    load::{Load, generous},
+    support::{Backend, Bus, Node, Server},
+};
+
+/// How often each node is restarted.
+const ROUNDS: usize = 2;
+/// How many messages are acknowledged between two restarts.
+const BETWEEN: usize = 60;
+
+/// Nothing is lost, nothing comes twice, no send is refused, and no request fails: nginx has another node for it. Sockets
+/// are closed, as they must be, and clients come back.
+async fn nobody_loses_anything(bus: Bus) {
+    let backend = Backend::postgres().await;
+    let start = || generous(Server::builder(backend.clone()).node(&bus)).set("PROXIES", "127.0.0.1").start();
+    let mut nodes = [start().await, start().await];
+    for node in &nodes {
+        node.ready().await;
+    }
+    let nginx = Nginx::before(nodes.each_ref().map(Server::address)).await;
+    let load = Load::begin(&nodes[0], &[nginx.address()]).await;
+    for _ in 0..ROUNDS {
+        for node in &mut nodes {
+            load.goes_on(BETWEEN).await;
+            let address = node.address();
+            node.stop().await;
+            node.start_again(address).await;
+            node.ready().await;
+        }
+    }
+    load.goes_on(BETWEEN).await;
+    let outcome = load.end().await;
+    eprintln!("{} restarts: {}", ROUNDS * nodes.len(), outcome.summary());
+    outcome.is_flawless();
+    assert_eq!((outcome.refused, outcome.broken), (0, 0), "{}\n{}", outcome.summary(), nginx.logs());
+    assert!(outcome.closed > 0, "sockets were closed, and opened again");
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_loses_anything_with_notifications_of_postgres() {
+    nobody_loses_anything(Bus::postgres()).await;
+}
+
+#[tokio::test]
+async fn nobody_loses_anything_with_nats() {
+    nobody_loses_anything(Bus::nats()).await;
+}
