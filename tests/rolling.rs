@@ -3,7 +3,7 @@
 use crate::{
     deploy::nginx::Nginx,
     load::{Load, generous},
-    support::{Backend, Bus, Node, Server},
+    support::{Backend, Bus, Node, Server, until},
 };
 
 /// How often each node is restarted.
@@ -23,8 +23,13 @@ async fn nobody_loses_anything(bus: Bus) {
     let nginx = Nginx::before(nodes.each_ref().map(Server::address)).await;
     let load = Load::begin(&nodes[0], &[nginx.address()]).await;
     for _ in 0..ROUNDS {
-        for node in &mut nodes {
+        for number in 0..nodes.len() {
             load.goes_on(BETWEEN).await;
+            // nginx leaves a node that it could not reach alone for a while; both are at work again.
+            for node in &nodes {
+                until("work for both", async || (node.metric("dragoman_polls_waiting").await > 0.0).then_some(())).await;
+            }
+            let node = &mut nodes[number];
             let address = node.address();
             node.stop().await;
             node.start_again(address).await;

@@ -190,7 +190,8 @@ impl Listening for Room {
 
     fn message(&self, frame: &Value) -> Option<Heard> {
         // What is said in groups is told here too.
-        let is_ours = ["re_message", "conf_message"].map(Some).contains(&frame["action"].as_str()) && frame.get("thread").is_none();
+        let is_ours =
+            ["re_message", "conf_message"].map(Some).contains(&frame["action"].as_str()) && frame.get("thread").is_none();
         is_ours.then(|| heard(&frame["created_msg_id"], &frame["message"]))
     }
 }
