@@ -3,13 +3,15 @@
 use crate::{
     deploy::nginx::Nginx,
     load::{Load, generous},
-    support::{Backend, Bus, Node, Server},
+    support::{Backend, Bus, Node, Server, until},
 };
 
 /// How often each node is restarted.
 const ROUNDS: usize = 2;
 /// How many messages are acknowledged between two restarts.
 const BETWEEN: usize = 60;
+/// A node that has answered so many sends is trusted.
+const AT_WORK: u64 = 5;
 
 /// Nothing is lost, nothing comes twice, no send is refused, and no request fails: nginx has another node for it. Sockets
 /// are closed, as they must be, and clients come back.
@@ -23,8 +25,13 @@ async fn nobody_loses_anything(bus: Bus) {
     let nginx = Nginx::before(nodes.each_ref().map(Server::address)).await;
     let load = Load::begin(&nodes[0], &[nginx.address()]).await;
     for _ in 0..ROUNDS {
-        for node in &mut nodes {
+        for number in 0..nodes.len() {
             load.goes_on(BETWEEN).await;
+            // nginx leaves a node that it could not reach alone until that has answered again.
+            for node in &nodes {
+                until("work for both", async || (answered(node).await >= AT_WORK).then_some(())).await;
+            }
+            let node = &mut nodes[number];
             let address = node.address();
             node.stop().await;
             node.start_again(address).await;
@@ -40,6 +47,14 @@ async fn nobody_loses_anything(bus: Bus) {
     for node in &mut nodes {
         node.stop().await;
     }
+}
+
+/// How many sends a node has answered since it was started.
+async fn answered(node: &Server) -> u64 {
+    let metrics = node.get("/metrics").await.text().await.expect("the answer is whole");
+    let sends =
+        metrics.lines().filter(|line| line.starts_with("dragoman_request_seconds_count") && line.contains("message/send"));
+    sends.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use super::{PAIR, send};
 use crate::support::{self, Backend, Bus, Node, Server, until};
 
 const CUT_OFF: &str = "the bus cannot be reached";
+/// So that there is nothing else to complain of.
+const SECRET: (&str, &str) = ("DRAGOMAN__TOKENS__SECRET", "long enough for a secret of tokens");
 
 /// A node works alone as long as it must, and says what is wrong.
 #[tokio::test]
@@ -94,7 +96,7 @@ async fn a_bus_that_cannot_be_meant_stops_the_start_with_one_line() {
         ("nats://:99999", "memory:", "bus: "),
     ];
     for (bus, storage, reason) in cases {
-        let environment = [("DRAGOMAN__BUS", bus), ("DRAGOMAN__STORAGE", storage)];
+        let environment = [("DRAGOMAN__BUS", bus), ("DRAGOMAN__STORAGE", storage), SECRET];
         let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{bus}: {errors}");
@@ -102,8 +104,7 @@ async fn a_bus_that_cannot_be_meant_stops_the_start_with_one_line() {
         assert!(!errors.contains("secret"), "{bus}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{bus}: {errors}");
     }
-    let environment =
-        [("DRAGOMAN__BUS", "nats://127.0.0.1:1"), ("DRAGOMAN__NATS__CREDENTIALS", "/nowhere"), ("DRAGOMAN__STORAGE", "memory:")];
+    let environment = [("DRAGOMAN__BUS", "nats://127.0.0.1:1"), ("DRAGOMAN__NATS__CREDENTIALS", "/nowhere"), SECRET];
     let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && errors.contains("bus: "), "{errors}");
