@@ -48,6 +48,11 @@ enum Command {
     Token(Token),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Prints the AsyncAPI document of a dialect's sockets.
+    Asyncapi {
+        /// `room`, `conversations` or `concierge`; all of them, by their names, if it is missing.
+        dialect: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -155,6 +160,9 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
     if matches!(cli.command, Command::Openapi) {
         return print(&server::openapi().await?);
     }
+    if let Command::Asyncapi { dialect } = &cli.command {
+        return print(&server::asyncapi(dialect.as_deref())?);
+    }
     let config = Config::load(cli.config.as_deref(), &flags)?;
     match cli.command {
         Command::Serve(options) => serve(config, !options.no_migrate).await,
@@ -162,7 +170,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
         Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, false).await?.as_ref(), command).await,
         Command::Token(Token::Issue { user }) => token(&config, &user).await,
-        Command::Openapi => unreachable!("answered above"),
+        Command::Openapi | Command::Asyncapi { .. } => unreachable!("answered above"),
     }
 }
 

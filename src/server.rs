@@ -2,6 +2,7 @@
 //! backends named.
 
 mod accept;
+mod asyncapi;
 mod corridor;
 mod operation;
 mod rest;
@@ -142,7 +143,8 @@ fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> 
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \
-             `/web/session/authenticate` first; then every route here can be called.",
+             `/web/session/authenticate` first; then every route here can be called. The sockets have pages of their own: \
+             [room](/asyncapi/room), [conversations](/asyncapi/conversations), [concierge](/asyncapi/concierge).",
         )
         .license(poem_openapi::LicenseObject::new("MIT OR Apache-2.0"))
         .server("/")
@@ -164,7 +166,7 @@ fn endpoint(
         .at("/ws/chat/room", room::sockets(house))
         .nest("/docs", api.swagger_ui())
         .nest("/", api);
-    concierge::sockets(house, route)
+    concierge::sockets(house, asyncapi::at(route))
         .around(move |endpoint, request| {
             let corridor = corridor.clone();
             async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }
@@ -196,6 +198,19 @@ pub async fn openapi() -> Result<String, StartError> {
     let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())
+}
+
+/// The AsyncAPI document of a dialect's sockets, or those of all by their names: for `dragoman asyncapi`.
+pub fn asyncapi(dialect: Option<&str>) -> Result<String, StartError> {
+    let documents = asyncapi::documents();
+    let Some(dialect) = dialect else {
+        let all: serde_json::Map<_, _> = documents.into_iter().map(|(name, document)| (name.to_owned(), document)).collect();
+        return Ok(serde_json::to_string_pretty(&all)?);
+    };
+    let known = documents.each_ref().map(|(name, _)| *name).join(", ");
+    let found = documents.into_iter().find(|(name, _)| *name == dialect);
+    let (_, document) = found.ok_or_else(|| format!("{dialect}: the dialects with sockets are {known}"))?;
+    Ok(serde_json::to_string_pretty(&document)?)
 }
 
 /// Loads the demo data, if it is wanted and there is room for it.

@@ -4,7 +4,9 @@
 #![allow(unreachable_pub, reason = "a test binary has no public items; `pub` says what a module offers")]
 
 mod access;
+mod across;
 mod architecture;
+mod asyncapi;
 mod bad_input;
 mod database_away;
 mod deploy;
@@ -19,6 +21,7 @@ mod operation;
 mod order;
 mod polls;
 mod postman;
+mod reconnect;
 mod retention;
 mod rolling;
 mod shutdown;

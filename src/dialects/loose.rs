@@ -7,7 +7,9 @@ use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
-use serde_json::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use super::jsonrpc::Failure;
 
@@ -95,6 +97,8 @@ trait Shape: Sized + Send + Sync {
     fn read(value: Value) -> Loose<Self>;
     fn write(&self) -> Value;
     fn schema() -> MetaSchema;
+    /// The same as JSON Schema has it, but for what counts as missing.
+    fn described() -> Value;
 }
 
 impl Shape for i64 {
@@ -115,6 +119,10 @@ impl Shape for i64 {
             nullable: true,
             ..MetaSchema::ANY
         }
+    }
+
+    fn described() -> Value {
+        json!({"oneOf": [{"type": "integer"}, {"type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$"}]})
     }
 }
 
@@ -138,6 +146,10 @@ impl Shape for String {
     fn schema() -> MetaSchema {
         let either = vec![inline(MetaSchema::new("string")), inline(MetaSchema::new("number"))];
         MetaSchema { one_of: either, nullable: true, ..MetaSchema::ANY }
+    }
+
+    fn described() -> Value {
+        json!({"type": ["string", "number"]})
     }
 }
 
@@ -172,6 +184,10 @@ impl Shape for IntList {
     fn schema() -> MetaSchema {
         let list = MetaSchema { items: Some(Box::new(inline(i64::schema()))), ..MetaSchema::new("array") };
         MetaSchema { one_of: vec![inline(list), inline(i64::schema())], nullable: true, ..MetaSchema::ANY }
+    }
+
+    fn described() -> Value {
+        json!({"oneOf": [{"type": "array", "items": i64::described()}, i64::described()]})
     }
 }
 
@@ -219,6 +235,27 @@ impl<T: Shape> Type for Loose<T> {
 impl<T: Shape> ParseFromJSON for Loose<T> {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         Ok(value.map_or(Self::Missing, T::read))
+    }
+}
+
+/// What is missing needs no `default`, which would make documents say that it may be missing.
+impl<'de, T: Shape> Deserialize<'de> for Loose<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::<Value>::deserialize(deserializer)?.map_or(Self::Missing, T::read))
+    }
+}
+
+impl<T: Shape> JsonSchema for Loose<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::NAME.into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::try_from(T::described()).expect("it is an object")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rooms: each speaks one dialect, and only translates.
 
+pub mod asyncapi;
 pub mod bearer;
 pub mod concierge;
 pub mod conversations;

@@ -16,7 +16,7 @@ use crate::{
     clock,
 };
 
-const COOKIE: &str = "session_id";
+pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
 
 /// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`.

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use storage::{MessageType, Page, SupportSession, SupportStatus, User};
@@ -17,51 +18,51 @@ use crate::{
 /// An answer, or none as long as it waits for its turn among what the client is told.
 type Answered = Result<Option<Frame>, Failure>;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Whole<'a> {
+pub(super) struct Whole<'a> {
     chat_session_id: Uuid,
     chat_session: ChatSession,
     connection: Connection<'a>,
     tenant: Tenant<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Ended {
+pub(super) struct Ended {
     chat_session_id: Uuid,
     chat_session: ChatSession,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Sent<'a> {
+pub(super) struct Sent<'a> {
     chat_session_id: Uuid,
     chat_message: ChatMessage<'a>,
 }
 
-#[derive(Serialize)]
-struct History<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct History<'a> {
     messages: Vec<ChatMessage<'a>>,
     paginate: Paginate,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Sessions {
+pub(super) struct Sessions {
     chat_sessions: Vec<ChatSession>,
     paginate: Paginate,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Unsent<'a> {
+pub(super) struct Unsent<'a> {
     message_id: &'a Value,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Unread {
+pub(super) struct Unread {
     unread_msg_count: Number,
 }
 

@@ -1,8 +1,10 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 use storage::{ConversationId, Fact, Message, MessageId, SupportSession, Topic, UserId};
 use uuid::Uuid;
 
 use super::{
+    REPLACED,
     voice::Talk,
     wire::{ChatMessage, ChatSession, Entity, Number, Pen, frame},
 };
@@ -15,9 +17,9 @@ use crate::{
 /// All who are told an event are told it in the same words.
 const WORDS: &str = "concierge";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Pushed<P> {
+pub(super) struct Pushed<P> {
     channel: String,
     payload: P,
     /// Always empty.
@@ -29,22 +31,22 @@ struct Pushed<P> {
     socket_message_id: Uuid,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+pub(super) struct Session {
     chat_session: ChatSession,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Posted<'a> {
+pub(super) struct Posted<'a> {
     chat_session_id: Uuid,
     chat_message: ChatMessage<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Unsent {
+pub(super) struct Unsent {
     message_id: Number,
 }
 
@@ -94,6 +96,7 @@ impl Talk {
 
     async fn push_message(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
+        self.house.chat.hands_over(&self.caller, message);
         Ok(Some(told.shared(WORDS, || {
             let pen = self.event_pen();
             let payload = Posted { chat_session_id: session.uuid, chat_message: pen.pushed(&session, message) };
@@ -136,7 +139,7 @@ impl Talk {
         if link.device.name == device {
             let is_this = link.device.connection == connection;
             if link.is_newest && !is_this {
-                return Err(Close::new(4009, "the device has connected again"));
+                return Err(REPLACED);
             }
             link.is_newest |= is_this;
         }

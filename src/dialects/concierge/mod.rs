@@ -2,6 +2,7 @@
 //! them what others do. Every frame has a `channel`: the published client gives up a chat over one without.
 
 mod actions;
+mod asyncapi;
 mod error;
 mod events;
 mod made;
@@ -17,6 +18,7 @@ use super::{
     socket::{Close, Speaking, open},
 };
 use crate::auth;
+pub use asyncapi::asyncapi;
 use voice::Talk;
 use wire::{Refusal, answer};
 
@@ -26,6 +28,10 @@ const PATH: &str = "/concierge";
 const CONNECTION: &str = "connection";
 /// Where it is said that a frame is no request.
 const ERROR: &str = "error";
+
+const RUN_OUT: Close = Close::new(1001, "the connection was not used for too long");
+const NO_DEVICE: Close = Close::new(1008, "deviceId must name the device");
+const REPLACED: Close = Close::new(4009, "the device has connected again");
 
 /// Puts the room's sockets where the settings want them.
 pub fn sockets(house: &House, route: Route) -> Route {

@@ -1,7 +1,9 @@
+use schemars::JsonSchema;
+use serde::Serialize;
 use storage::{Device, Timestamp};
 
 use super::{
-    CONNECTION, ERROR,
+    CONNECTION, ERROR, NO_DEVICE, RUN_OUT,
     error::Failure,
     made::Made,
     request::{NoRequest, Request},
@@ -25,6 +27,11 @@ pub(super) struct Talk {
     name: String,
     link: Option<Link>,
     pub(super) made: Made,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Connected<'a> {
+    connection: Connection<'a>,
 }
 
 /// The connection as it is stored.
@@ -56,15 +63,11 @@ impl Talk {
     }
 
     fn said_of_connection(&self, status: u16) -> Frame {
-        #[derive(serde::Serialize)]
-        struct Body<'a> {
-            connection: Connection<'a>,
-        }
-        answer(CONNECTION, status, &Body { connection: self.connection() })
+        answer(CONNECTION, status, &Connected { connection: self.connection() })
     }
 
     fn run_out(&self) -> Close {
-        Close { last: vec![self.said_of_connection(408)], ..Close::new(1001, "the connection was not used for too long") }
+        Close { last: vec![self.said_of_connection(408)], ..RUN_OUT }
     }
 }
 
@@ -137,7 +140,7 @@ fn not_connected(error: Error) -> Close {
         | Error::WrongType { .. }
         | Error::TooLate(_)
         | Error::TooLarge { .. }
-        | Error::TooMany(_) => Close::new(1008, "deviceId must name the device"),
+        | Error::TooMany(_) => NO_DEVICE,
     };
     let Failure { status, message } = error.into();
     Close { last: vec![answer(CONNECTION, status, &Refusal { message: &message })], ..close }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use storage::{Author, Device, Message, MessageType, Role, SupportSession, Timestamp, User};
@@ -15,20 +16,21 @@ const BACKEND_USER: &str = "BACKEND_USER";
 
 /// An answer, or what is said of the connection.
 pub(super) fn answer(channel: &str, status: u16, body: &impl Serialize) -> Frame {
-    #[derive(Serialize)]
-    struct Answer<'a, B> {
-        channel: &'a str,
-        status: u16,
-        body: &'a B,
-    }
     frame(&Answer { channel, status, body })
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Answer<'a, B> {
+    channel: &'a str,
+    status: u16,
+    body: &'a B,
 }
 
 pub(super) fn frame(said: &impl Serialize) -> Frame {
     Frame::from(serde_json::to_string(said).expect("all keys are texts"))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Refusal<'a> {
     pub(super) message: &'a str,
 }
@@ -46,7 +48,20 @@ impl Serialize for Number {
     }
 }
 
-#[derive(Serialize)]
+impl JsonSchema for Number {
+    fn schema_name() -> Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A text in answers, and a number in pushed events unless the settings say otherwise",
+            "oneOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]+$"}],
+        })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatSession {
     id: Number,
@@ -61,7 +76,7 @@ pub(super) struct ChatSession {
     is_session_closed: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatMessage<'a> {
     id: Number,
@@ -84,7 +99,7 @@ pub(super) struct ChatMessage<'a> {
     pub(super) metdata: Option<&'a Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Connection<'a> {
     id: Number,
@@ -105,7 +120,7 @@ pub(super) enum Profile {
     Whole,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tenant<'a> {
     id: Number,
@@ -117,7 +132,7 @@ pub(super) struct Tenant<'a> {
     rest: Option<TenantRest<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TenantRest<'a> {
     resident_profile: &'a Value,
@@ -125,7 +140,7 @@ struct TenantRest<'a> {
     properties: Value,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Paginate {
     per_page: u64,
     offset: u64,

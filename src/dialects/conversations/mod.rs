@@ -3,6 +3,7 @@
 //! A conversation goes by its integer id, written as a string, or by its uuid.
 
 mod asking;
+mod asyncapi;
 mod error;
 mod people;
 mod receipts;
@@ -21,6 +22,7 @@ use super::{
     socket::{self, Close, Speaking},
 };
 use crate::auth::{self, Caller};
+pub use asyncapi::asyncapi;
 use people::People;
 use voice::Conversing;
 

@@ -3,68 +3,45 @@
 use std::fmt::Write;
 
 use chrono::SecondsFormat;
+use schemars::JsonSchema;
 use serde::Serialize;
 use storage::{Message, MessageId, Seen, Timestamp};
 
 use crate::dialects::socket::Frame;
 
 /// One frame of the server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Word<'a> {
-    ChatMessage {
-        message: Posted<'a>,
-    },
+    /// A message, to everybody in the conversation, its author included.
+    ChatMessage { message: Posted<'a> },
+    /// A message could not be sent.
     #[serde(rename = "message.failed")]
-    Failed {
-        local_id: Option<&'a str>,
-        error: &'a str,
-    },
+    Failed { local_id: Option<&'a str>, error: &'a str },
+    /// A message says something else now.
     #[serde(rename = "message.edited")]
-    Edited {
-        message_id: String,
-        content: String,
-        timestamp: String,
-    },
+    Edited { message_id: String, content: String, timestamp: String },
+    /// A message was taken back.
     #[serde(rename = "message.deleted")]
-    Deleted {
-        message_id: String,
-        timestamp: String,
-    },
+    Deleted { message_id: String, timestamp: String },
+    /// How far a message has come, to its author.
     #[serde(rename = "message.status")]
-    MessageStatus {
-        message_id: String,
-        status: MessageStatus,
-        timestamp: String,
-    },
-    Typing {
-        user_id: &'a str,
-        username: &'a str,
-        is_typing: bool,
-    },
-    Read {
-        user_id: &'a str,
-        message_ids: Vec<String>,
-    },
-    MessagesFetched {
-        conversation_id: String,
-        messages: Vec<Fetched>,
-    },
-    UserStatus {
-        user_id: &'a str,
-        status: UserStatus,
-        timestamp: String,
-    },
-    Heartbeat {
-        timestamp: String,
-    },
-    Error {
-        action: Option<&'a str>,
-        error: &'a str,
-    },
+    MessageStatus { message_id: String, status: MessageStatus, timestamp: String },
+    /// Somebody begins or ends typing.
+    Typing { user_id: &'a str, username: &'a str, is_typing: bool },
+    /// Somebody has read messages. If nobody named any, it is the newest, and all before it.
+    Read { user_id: &'a str, message_ids: Vec<String> },
+    /// A page of the history: newest first, or oldest first after `after_id`.
+    MessagesFetched { conversation_id: String, messages: Vec<Fetched> },
+    /// Somebody is there, or is not; also said of everybody at the beginning.
+    UserStatus { user_id: &'a str, status: UserStatus, timestamp: String },
+    /// The server is there.
+    Heartbeat { timestamp: String },
+    /// What was asked for could not be done.
+    Error { action: Option<&'a str>, error: &'a str },
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MessageStatus {
     Sent,
@@ -72,7 +49,7 @@ pub(super) enum MessageStatus {
     Read,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum UserStatus {
     Online,
@@ -80,7 +57,7 @@ pub(super) enum UserStatus {
 }
 
 /// A message as it is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Posted<'a> {
     id: String,
     /// The author's client's own id of it.
@@ -92,7 +69,7 @@ pub(super) struct Posted<'a> {
 }
 
 /// A message of the history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Fetched {
     id: String,
     sender_id: String,

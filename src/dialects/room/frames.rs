@@ -1,5 +1,6 @@
 //! What is said on a socket.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use storage::Message;
 use uuid::Uuid;
@@ -20,30 +21,62 @@ pub(super) struct Words {
     pub(super) confirmed: Frame,
 }
 
-#[derive(Serialize)]
-struct Telling<'a> {
+/// One frame of the server.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub(super) enum Word<'a> {
+    /// A message, to those who get it.
+    ReMessage(Telling<'a>),
+    /// A message, to whoever wrote it.
+    ConfMessage(Telling<'a>),
+    /// What was asked for is not to be had.
+    Error {
+        /// One clear sentence.
+        message: &'a str,
+        /// A word for programs.
+        code: &'static str,
+        /// The action, if that could be read.
+        request: Option<&'a str>,
+    },
+}
+
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(super) struct Telling<'a> {
+    /// Null if it is no user.
     sender_id: Option<Uuid>,
+    /// Null if it is no user; in a thread of several, everybody who is told.
     receiver_id: Option<Uuid>,
     #[serde(flatten)]
     body: Body<'a>,
+    /// To the microsecond, in UTC.
     timestamp: String,
     created_msg_id: i64,
-    action: &'static str,
-    /// Where the message is, unless that goes without saying.
+    /// The thread, if it is one of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<i64>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
 enum Body<'a> {
-    Text { message: &'a str },
-    File { message_body: &'a str, attached_file_name: &'a str, attached_file_size: String },
-    UserProfile { message: (), attached_profile: Card },
+    Text {
+        message: &'a str,
+    },
+    File {
+        message_body: &'a str,
+        attached_file_name: &'a str,
+        /// For example `194.75KB`.
+        attached_file_size: String,
+    },
+    UserProfile {
+        message: (),
+        attached_profile: Card,
+    },
 }
 
 /// A user as others show it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct Card {
     id: Uuid,
     fullname: String,
@@ -74,35 +107,24 @@ impl Words {
             }
         };
         let sender_id = chat.uuid_of(message.author.user).await?;
-        let words = |action| {
-            frame(&Telling {
-                sender_id,
-                receiver_id,
-                body: body.clone(),
-                timestamp: message.created_at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string(),
-                created_msg_id: message.id.0,
-                action,
-                thread,
-            })
+        let telling = Telling {
+            sender_id,
+            receiver_id,
+            body,
+            timestamp: message.created_at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string(),
+            created_msg_id: message.id.0,
+            thread,
         };
-        Ok(Self { received: words("re_message"), confirmed: words("conf_message") })
+        Ok(Self { received: Word::ReMessage(telling.clone()).frame(), confirmed: Word::ConfMessage(telling).frame() })
     }
 }
 
-/// That what was asked for is not to be had.
-#[derive(Serialize)]
-struct Failure<'a> {
-    action: &'static str,
-    message: &'a str,
-    code: &'static str,
-    /// What was asked for, if that could be read.
-    request: Option<&'a str>,
+impl Word<'_> {
+    fn frame(&self) -> Frame {
+        serde_json::to_string(self).expect("texts and numbers can be written as JSON").into()
+    }
 }
 
 pub(super) fn failure(request: Option<&str>, message: &str, code: &'static str) -> Frame {
-    frame(&Failure { action: "error", message, code, request })
-}
-
-fn frame(said: &impl Serialize) -> Frame {
-    serde_json::to_string(said).expect("texts and numbers can be written as JSON").into()
+    Word::Error { message, code, request }.frame()
 }

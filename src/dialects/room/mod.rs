@@ -5,6 +5,7 @@
 //! conversations this dialect only hears, by its socket. It has no word for edits: whoever reads later reads what a message
 //! says now, and one that was taken back is an empty text.
 
+mod asyncapi;
 mod content;
 mod error;
 mod frames;
@@ -16,6 +17,7 @@ mod wire;
 
 use poem_openapi::{OpenApi, Tags};
 
+pub use asyncapi::asyncapi;
 pub use socket::sockets;
 
 use super::House;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use poem::{Endpoint, Request, Response, endpoint};
-use poem_openapi::types::ParseFromJSON;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use storage::{Fact, Message, MessageId, MessageType, User};
@@ -59,15 +59,35 @@ struct Room {
     asked: BTreeSet<MessageId>,
 }
 
-/// A frame as clients send it. Values are looked at once the action is known.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Asked {
+/// What clients ask for. Members are looked at when it is done.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub(super) enum Asked {
+    /// Sends a text to a user.
+    TextMessage {
+        message_body: Text,
+        /// The user's uuid.
+        receiver_id: Text,
+    },
+    /// Shows a file to whom it was uploaded for.
+    FileMessage {
+        /// The message that the upload has made.
+        chat_id: Int,
+    },
+    /// Shows a user's profile to a user.
+    UserProfileMessage {
+        /// The uuid of the user whose profile it is.
+        attached_profile_id: Text,
+        /// The user's uuid.
+        receiver_id: Text,
+    },
+}
+
+/// What a frame asks for, whether or not there is such an action.
+#[derive(Deserialize)]
+struct Naming {
+    #[serde(default)]
     action: Value,
-    message_body: Value,
-    receiver_id: Value,
-    chat_id: Value,
-    attached_profile_id: Value,
 }
 
 /// Why an action is not done: a sentence, and a word for programs.
@@ -94,17 +114,16 @@ impl Voice for Room {
     }
 
     async fn hear(&mut self, text: &str) -> Said {
-        let asked = match read(text) {
-            Ok(asked) => asked,
+        let (action, frame) = match read(text) {
+            Ok(read) => read,
             Err(words) => return Ok(vec![frames::failure(None, words, "invalid_json")]),
         };
-        let action = asked.action.as_str();
-        let outcome = match action {
-            Some("text_message") => self.send_text(&asked).await,
-            Some("file_message") => self.show_file(&asked).await,
-            Some("user_profile_message") => self.send_profile(&asked).await,
-            Some(_) => Err(Refused("There is no such action".into(), "unknown_action")),
-            None => Err(Refused("action must be a text".into(), "unknown_action")),
+        let action = action.as_str();
+        let outcome = match (action, Asked::deserialize(frame)) {
+            (Some(_), Ok(asked)) => self.answer(asked).await,
+            // Members are never wrong before they are looked at.
+            (Some(_), Err(_)) => Err(Refused("There is no such action".into(), "unknown_action")),
+            (None, _) => Err(Refused("action must be a text".into(), "unknown_action")),
         };
         Ok(match outcome {
             Ok(answer) => answer.into_iter().collect(),
@@ -125,6 +144,7 @@ impl Voice for Room {
             }
             for message in due {
                 said.push(self.frame(&message, Some(told)).await.map_err(|error| error::untold(&error))?);
+                self.house.chat.hands_over(&self.caller, &message);
             }
         }
         Ok(said)
@@ -147,23 +167,31 @@ impl Voice for Room {
 }
 
 impl Room {
-    /// The sender is told when everybody else is, so that messages are told in one order.
-    async fn send_text(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
-        let body = text(&asked.message_body, "message_body")?.unwrap_or_default();
-        self.send(asked, Draft::new(MessageType::Text, body)).await
+    async fn answer(&mut self, asked: Asked) -> Result<Option<Frame>, Refused> {
+        match asked {
+            Asked::TextMessage { message_body, receiver_id } => {
+                let body = given(message_body, "message_body")?.unwrap_or_default();
+                self.send(receiver_id, Draft::new(MessageType::Text, body)).await
+            }
+            Asked::FileMessage { chat_id } => self.show_file(chat_id).await,
+            Asked::UserProfileMessage { attached_profile_id, receiver_id } => {
+                self.send_profile(attached_profile_id, receiver_id).await
+            }
+        }
     }
 
-    async fn send_profile(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
+    async fn send_profile(&mut self, profile: Text, receiver: Text) -> Result<Option<Frame>, Refused> {
         let no_such = || Refused("There is no user with this attached_profile_id".into(), "not_found");
-        let shown = self.user(&asked.attached_profile_id, "attached_profile_id").await?.ok_or_else(no_such)?;
+        let shown = self.user(profile, "attached_profile_id").await?.ok_or_else(no_such)?;
         // Other dialects show the name.
         let draft = Draft::new(MessageType::Profile, shown.partner.name);
-        self.send(asked, Draft { metadata: Some(content::showing(shown.uuid)), ..draft }).await
+        self.send(receiver, Draft { metadata: Some(content::showing(shown.uuid)), ..draft }).await
     }
 
-    async fn send(&self, asked: &Asked, draft: Draft) -> Result<Option<Frame>, Refused> {
+    /// The sender is told when everybody else is, so that messages are told in one order.
+    async fn send(&self, receiver: Text, draft: Draft) -> Result<Option<Frame>, Refused> {
         let no_such = || Refused(NO_SUCH_USER.into(), "not_found");
-        let receiver = self.user(&asked.receiver_id, "receiver_id").await?.ok_or_else(no_such)?;
+        let receiver = self.user(receiver, "receiver_id").await?.ok_or_else(no_such)?;
         let chat = &self.house.chat;
         // A message that cannot be sent begins no thread.
         if draft.body.trim().is_empty() {
@@ -175,12 +203,8 @@ impl Room {
     }
 
     /// Shows a file that this user has uploaded; a second time confirms it again, and no more.
-    async fn show_file(&mut self, asked: &Asked) -> Result<Option<Frame>, Refused> {
-        let id = match Int::parse_from_json(Some(asked.chat_id.clone())) {
-            Ok(Loose::Given(id)) => MessageId(id),
-            Ok(Loose::Missing) => return Err(Refused::invalid("chat_id is missing")),
-            Ok(Loose::Wrong(_)) | Err(_) => return Err(Refused::invalid("chat_id must be a whole number")),
-        };
+    async fn show_file(&mut self, chat_id: Int) -> Result<Option<Frame>, Refused> {
+        let id = MessageId(given(chat_id, "chat_id")?.ok_or_else(|| Refused::invalid("chat_id is missing"))?);
         // Whether others have such a message is not to be learned.
         let no_such = || Refused("You have uploaded no file with this chat_id".into(), "not_found");
         let (message, was_held) = match self.house.chat.show_message(&self.caller, id).await {
@@ -208,8 +232,8 @@ impl Room {
     }
 
     /// The user that a frame names; `None` if there is none.
-    async fn user(&self, id: &Value, name: &str) -> Result<Option<User>, Refused> {
-        let id = text(id, name)?.ok_or_else(|| Refused::invalid(format!("{name} is missing")))?;
+    async fn user(&self, id: Text, name: &str) -> Result<Option<User>, Refused> {
+        let id = given(id, name)?.ok_or_else(|| Refused::invalid(format!("{name} is missing")))?;
         let Ok(uuid) = id.trim().parse::<Uuid>() else { return Ok(None) };
         match self.house.chat.user_by_uuid(uuid).await {
             Ok(user) => Ok(Some(user)),
@@ -227,19 +251,21 @@ fn is_of(told: &Told, message: &Message) -> bool {
     }
 }
 
-fn read(text: &str) -> Result<Asked, &'static str> {
+/// What is asked for, and all that was said with it.
+fn read(text: &str) -> Result<(Value, Value), &'static str> {
     // An array would be taken for a struct's members in their order.
     if !text.trim_start().starts_with('{') {
         return Err("A frame must be a JSON object");
     }
-    serde_json::from_str(text).map_err(|_| "The frame is not valid JSON")
+    let read = serde_json::from_str(text).and_then(|Naming { action }| Ok((action, serde_json::from_str(text)?)));
+    read.map_err(|_| "The frame is not valid JSON")
 }
 
-/// A text that may be missing; a number counts as the text it is written as.
-fn text(value: &Value, name: &str) -> Result<Option<String>, Refused> {
-    match Text::parse_from_json(Some(value.clone())) {
-        Ok(Loose::Given(text)) => Ok(Some(text)),
-        Ok(Loose::Missing) => Ok(None),
-        Ok(Loose::Wrong(_)) | Err(_) => Err(Refused::invalid(format!("{name} must be a text"))),
+/// The value of a member that may be missing.
+fn given<T>(member: Loose<T>, name: &str) -> Result<Option<T>, Refused> {
+    match member {
+        Loose::Missing => Ok(None),
+        Loose::Given(value) => Ok(Some(value)),
+        Loose::Wrong(what) => Err(Refused::invalid(format!("{name} must be {what}"))),
     }
 }

@@ -1,0 +1,238 @@
+//! How a dialect's sockets are described: AsyncAPI 3.0, its schemas made from the types that are read and written.
+//!
+//! A document is the server's own: what it receives is what clients say, what it sends is what they hear.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{session::COOKIE, socket::Close};
+
+/// What there is to know before anything is said.
+pub struct About {
+    pub dialect: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    /// With `{...}` where something is to be put in.
+    pub address: &'static str,
+    /// What that is.
+    pub parameters: &'static [(&'static str, &'static str)],
+    /// The names in the query with what they mean; the first is the token's.
+    pub query: &'static [(&'static str, &'static str)],
+    /// How sockets end besides the ways in which all do, and when.
+    pub closes: &'static [(&'static Close, &'static str)],
+}
+
+/// How every socket may end.
+const CLOSES: &[(&Close, &str)] = &[
+    (&Close::GOING_AWAY, "the server stops; come back"),
+    (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`"),
+    (&Close::INTERNAL, "the server failed"),
+    (&Close::UNAVAILABLE, "the store cannot be reached, or the server is not set up for tokens"),
+    (&Close::NOT_LOGGED_IN, "no token, or none that counts; the token has run out, or the user was deactivated"),
+    (&Close::TOO_SLOW, "too much waits for the client to read it"),
+    (&Close::TOO_FAST, "the client went on sending too much after it was warned"),
+    (&Close::TOO_MANY, "the user has too many sockets"),
+];
+
+/// A document in the making.
+pub struct Document {
+    about: About,
+    /// Of what is read, and of what is written.
+    asked: SchemaGenerator,
+    said: SchemaGenerator,
+    messages: Map<String, Value>,
+    operations: Map<String, Value>,
+}
+
+impl Document {
+    pub fn new(about: About) -> Self {
+        let settings = || SchemaSettings::draft07().with(|settings| settings.definitions_path = "/components/schemas".into());
+        Self {
+            about,
+            asked: settings().for_deserialize().into_generator(),
+            said: settings().for_serialize().into_generator(),
+            messages: Map::new(),
+            operations: Map::new(),
+        }
+    }
+
+    /// Describes each variant of an enum, tagged with `tag`, as a message of clients. Each is called as its tag says, and has
+    /// those of the examples that bear it.
+    pub fn asked<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
+        let schema = self.asked_schema::<T>();
+        self.variants("asked", &schema, tag, examples);
+    }
+
+    /// The same for messages of the server.
+    pub fn said<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
+        let schema = self.said_schema::<T>();
+        self.variants("said", &schema, tag, examples);
+    }
+
+    /// The schema of something that is read.
+    pub fn asked_schema<T: JsonSchema>(&mut self) -> Value {
+        bare(self.asked.root_schema_for::<T>())
+    }
+
+    /// The schema of something that is written.
+    pub fn said_schema<T: JsonSchema>(&mut self) -> Value {
+        bare(self.said.root_schema_for::<T>())
+    }
+
+    fn variants(&mut self, whose: &str, schema: &Value, tag: &str, examples: &[Value]) {
+        for variant in schema["oneOf"].as_array().expect("it is the schema of an enum") {
+            let name = variant["properties"][tag]["const"].as_str().expect("each variant has its tag");
+            let own: Vec<_> = examples.iter().filter(|example| example[tag] == name).cloned().collect();
+            self.message(&format!("{whose}.{name}"), name, variant.clone(), &own);
+        }
+    }
+
+    /// Describes one message.
+    pub fn message(&mut self, key: &str, title: &str, payload: Value, examples: &[Value]) {
+        let summary = payload["description"].as_str().map(paragraph);
+        let mut message = json!({"name": key, "title": title, "payload": payload});
+        if let Some(summary) = summary {
+            message["summary"] = summary.into();
+        }
+        if !examples.is_empty() {
+            message["examples"] = examples.iter().map(|example| json!({"payload": example})).collect();
+        }
+        let before = self.messages.insert(key.to_owned(), message);
+        assert!(before.is_none(), "two messages are called {key}");
+    }
+
+    /// Says that clients may ask this, and with what it is answered.
+    pub fn hears(&mut self, asked: &str, answers: &[&str]) {
+        let asked = format!("asked.{asked}");
+        let mut operation = self.operation("receive", [asked.clone()]);
+        if !answers.is_empty() {
+            let answers = answers.iter().map(|answer| format!("said.{answer}"));
+            operation["reply"] = json!({"channel": self.channel(), "messages": self.references(answers)});
+        }
+        self.operations.insert(asked, operation);
+    }
+
+    /// Says that the server says these by itself, too.
+    pub fn tells(&mut self, name: &str, said: &[&str]) {
+        let operation = self.operation("send", said.iter().map(|said| format!("said.{said}")));
+        self.operations.insert(name.to_owned(), operation);
+    }
+
+    fn operation(&self, action: &str, messages: impl IntoIterator<Item = String>) -> Value {
+        json!({"action": action, "channel": self.channel(), "messages": self.references(messages)})
+    }
+
+    fn channel(&self) -> Value {
+        json!({"$ref": format!("#/channels/{}", self.about.dialect)})
+    }
+
+    fn references(&self, messages: impl IntoIterator<Item = String>) -> Value {
+        let reference = |key: String| {
+            assert!(self.messages.contains_key(&key), "there is no message {key}");
+            json!({"$ref": format!("#/channels/{}/messages/{key}", self.about.dialect)})
+        };
+        messages.into_iter().map(reference).collect()
+    }
+
+    /// The whole document.
+    pub fn finish(mut self) -> Value {
+        let named: Map<_, _> =
+            self.messages.keys().map(|name| (name.clone(), json!({"$ref": format!("#/components/messages/{name}")}))).collect();
+        let mut schemas = self.said.take_definitions(true);
+        for (name, schema) in self.asked.take_definitions(true) {
+            let other = schemas.insert(name.clone(), schema.clone());
+            assert!(other.is_none_or(|other| other == schema), "two schemas are called {name}");
+        }
+        let About { dialect, title, description, address, parameters, query, closes } = self.about;
+        let mut channel = json!({
+            "address": address,
+            "title": title,
+            "description": ways_to_end(closes),
+            "messages": named,
+            "bindings": {"ws": {"method": "GET", "query": {
+                "type": "object",
+                "properties": members(query, |meaning| json!({"type": "string", "description": meaning})),
+            }}},
+        });
+        if !parameters.is_empty() {
+            channel["parameters"] = members(parameters, |meaning| json!({"description": meaning})).into();
+        }
+        let (token, _) = query.first().expect("every dialect's query has a token");
+        json!({
+            "asyncapi": "3.0.0",
+            "info": {
+                "title": title,
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": description,
+                "license": {"name": "MIT OR Apache-2.0"},
+            },
+            "defaultContentType": "application/json",
+            "servers": {"plain": server("ws", "127.0.0.1:8069"), "secure": server("wss", "chat.example.com")},
+            "channels": {dialect: channel},
+            "operations": self.operations,
+            "components": {"messages": self.messages, "schemas": schemas, "securitySchemes": security(token)},
+        })
+    }
+}
+
+fn server(protocol: &str, host: &str) -> Value {
+    let schemes = ["query", "bearer", "subprotocol", "cookie"];
+    json!({
+        "host": "{host}",
+        "protocol": protocol,
+        "variables": {"host": {"default": host, "description": "Where the server is"}},
+        "security": schemes.map(|scheme| json!({"$ref": format!("#/components/securitySchemes/{scheme}")})),
+    })
+}
+
+/// Any one of them is enough.
+fn security(token: &str) -> Value {
+    json!({
+        "query": {"type": "httpApiKey", "in": "query", "name": token, "description": "The access token, in the address"},
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The access token, in a header"},
+        "subprotocol": {
+            "type": "httpApiKey",
+            "in": "header",
+            "name": "Sec-WebSocket-Protocol",
+            "description": "`bearer, <token>`: for pages, which can set no other header; the server chooses `bearer`",
+        },
+        "cookie": {
+            "type": "httpApiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": "A session's cookie, from pages of the server's own origin or of one in `cors.origins`",
+        },
+    })
+}
+
+/// Lines of Markdown.
+fn ways_to_end(own: &[(&Close, &str)]) -> String {
+    let mut closes: Vec<_> = own.iter().chain(CLOSES).collect();
+    closes.sort_by_key(|(close, _)| close.code);
+    let lines = closes.iter().map(|(close, when)| format!("- `{}` {}: {when}\n", close.code, close.reason));
+    let lines: String = lines.collect();
+    format!(
+        "A socket is given to everybody who asks for one, and closed at once if it must not be, since browsers hide from a \
+         page why none was given. All messages are texts of JSON.\n\nThe server closes with:\n\n{lines}"
+    )
+}
+
+fn members(named: &[(&str, &str)], member: fn(&str) -> Value) -> Map<String, Value> {
+    named.iter().map(|(name, meaning)| ((*name).to_owned(), member(meaning))).collect()
+}
+
+/// A schema without what makes it a document of its own.
+fn bare(schema: Schema) -> Value {
+    let mut schema = schema.to_value();
+    if let Some(members) = schema.as_object_mut() {
+        for name in ["$schema", "title", "components"] {
+            members.remove(name);
+        }
+    }
+    schema
+}
+
+/// A comment as it reads without the ends of its lines.
+fn paragraph(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,211 @@
+//! The sockets' AsyncAPI document. Its examples are those that clients were written against.
+
+use schemars::JsonSchema;
+use serde_json::{Value, json};
+use storage::Metadata;
+use uuid::Uuid;
+
+use super::{
+    CONNECTION, ERROR, NO_DEVICE, PATH, REPLACED, RUN_OUT,
+    actions::{Ended, History, Sent, Sessions, Unread, Unsent, Whole},
+    events::{self, Pushed},
+    voice::Connected,
+    wire::{Answer, Refusal},
+};
+use crate::dialects::{
+    asyncapi::{About, Document},
+    loose::Int,
+};
+
+mod examples;
+
+const ABOUT: About = About {
+    dialect: "concierge",
+    title: "Concierge: support chat",
+    description: "A support chat in the style of an AWS API Gateway WebSocket. Tenants begin sessions, agents answer in them. \
+                  A request is `{\"action\": \"api\", \"data\": {\"route\": ..., \"body\": ...}}`; its answer bears its route \
+                  as `channel`. Every message of the server has a `channel`. What others do is pushed to all other \
+                  connections that it concerns. The same sockets are at the paths in `concierge.paths`, such as `/uat`. \
+                  Files are put at an address from `POST /file-new/get-upload-url`, which is in the OpenAPI document. Whoever \
+                  comes back reads what was missed with `get-chat-messages`, whose first page is the newest.",
+    address: PATH,
+    parameters: &[],
+    query: &[("Auth", "An access token"), ("deviceId", "What the client calls its device")],
+    closes: &[
+        (&RUN_OUT, "no request has come for `concierge.connection_seconds`; said before with status 408"),
+        (&NO_DEVICE, "`deviceId` is missing or too long; said before with its status"),
+        (&REPLACED, "the same device has a new connection"),
+    ],
+};
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its shape is told")]
+struct Begin {
+    /// Whether a session is to begin. If not, `chatSessionId` says which one goes on.
+    new_session: Option<bool>,
+    chat_session_id: Option<Uuid>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its shape is told")]
+struct OfSession {
+    chat_session_id: Uuid,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its shape is told")]
+struct OfMessage {
+    chat_session_id: Uuid,
+    message_id: Int,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its shape is told")]
+struct Send {
+    chat_session_id: Uuid,
+    /// `TEXT` if it is missing.
+    content_type: Option<ContentType>,
+    /// The text, or where the file is.
+    message_content: String,
+    /// Comes back as it is. With a `messageUid` in it, what is sent again is stored once.
+    metadata: Option<Metadata>,
+    /// The same for whoever spells it so.
+    metdata: Option<Metadata>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(dead_code, reason = "only its shape is told")]
+enum ContentType {
+    Text,
+    File,
+    Image,
+    Video,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its shape is told")]
+struct Join {
+    chat_session_id: Uuid,
+    /// Whether to take it from the agent who has it.
+    take_over: Option<bool>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is told")]
+struct List {
+    status: Option<Status>,
+    page: Option<Int>,
+    limit: Option<Int>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its shape is told")]
+enum Status {
+    Waiting,
+    Joined,
+    Closed,
+}
+
+#[derive(JsonSchema)]
+struct Nothing {}
+
+pub fn asyncapi() -> Value {
+    let mut document = Document::new(ABOUT);
+    refusals(&mut document);
+    route::<Begin, Whole>(&mut document, "client/init-chat-with-concierge", "Begins a session, or goes on with one");
+    for (side, whose) in [("client", "the tenant's"), ("backend", "an agent's")] {
+        let mut both = |action: &str, says: &str, describe: fn(&mut Document, &str, &str)| {
+            describe(&mut document, &format!("{side}/{action}"), &format!("{says} ({whose})"));
+        };
+        both("get-chat-session", "Tells how a session is", route::<OfSession, Whole>);
+        both("ping-on-chat-session", "Keeps a session open", route::<OfSession, Whole>);
+        both("get-chat-messages", "Reads a page of messages, `?page=1&limit=50`", route::<OfSession, History>);
+        both("send-message", "Says something", route::<Send, Sent>);
+        both("delete-message", "Takes an own message back", route::<OfMessage, Unsent>);
+        both("update-message-seen-at", "Marks a message of the other side as seen", route::<OfMessage, Sent>);
+    }
+    route::<Nothing, Unread>(&mut document, "client/get-unread-msg-count", "Counts what the tenant has not seen");
+    route::<OfSession, Ended>(&mut document, "client/end-chat-with-concierge", "Ends a session");
+    route::<List, Sessions>(&mut document, "backend/list-chat-sessions", "Lists sessions");
+    route::<Join, Whole>(&mut document, "backend/join-chat-session", "Answers in a session from now on");
+    route::<OfSession, Ended>(&mut document, "backend/end-chat-session", "Ends a session");
+    pushed::<events::Session>(&mut document, "chat-session-new", "^chat-session-new$", "A session begins to wait, to agents");
+    pushed::<events::Session>(&mut document, "chat-session-update", "^chat-session-update-.+$", "A session has changed");
+    pushed::<events::Posted>(&mut document, "chat-message", "^chat-message-[0-9a-f]{8}-.+$", "Somebody has said something");
+    pushed::<events::Unsent>(&mut document, "chat-message-delete", "^chat-message-delete$", "Somebody has taken a message back");
+    document.tells("tell", &["chat-session-new", "chat-session-update", "chat-message", "chat-message-delete"]);
+    document.tells("tell-of-connection", &["connection", "connection.refused"]);
+    document.tells("refuse", &["error"]);
+    document.finish()
+}
+
+/// What is said of the connection itself, and how requests are refused.
+fn refusals(document: &mut Document) {
+    let connection = answered(document.said_schema::<Answer<'_, Connected<'_>>>(), json!({"const": CONNECTION}), &[200, 408]);
+    said(document, "connection", "The connection is there (200), or was not used for too long and ends (408)", connection);
+    let refusal = document.said_schema::<Answer<'_, Refusal<'_>>>();
+    let turned_away = answered(refusal.clone(), json!({"const": CONNECTION}), REFUSED);
+    said(document, "connection.refused", "The connection ends, and why", turned_away);
+    let unread = answered(refusal.clone(), json!({"const": ERROR}), REFUSED);
+    said(document, "error", "What was said is no request", unread);
+    let refused = answered(refusal, json!({"type": "string"}), REFUSED);
+    said(document, "refused", "What was asked for is not to be had; `channel` is the request's route", refused);
+}
+
+/// Describes a route by what its requests' bodies are, and its answers'.
+fn route<B: JsonSchema, A: JsonSchema>(document: &mut Document, route: &str, says: &str) {
+    let name = route.replace('/', ".");
+    let spelled = json!({"type": "string", "pattern": format!("^{route}(\\?.*)?$")});
+    let request = json!({
+        "type": "object",
+        "description": says,
+        "required": ["action", "data"],
+        "properties": {
+            "action": {"const": "api"},
+            "data": {
+                "type": "object",
+                "required": ["route", "body"],
+                "properties": {"route": spelled, "body": document.asked_schema::<B>()},
+            },
+        },
+    });
+    document.message(&format!("asked.{name}"), route, request, &examples::requests(route));
+    let answer = answered(document.said_schema::<Answer<'_, A>>(), spelled, &[200]);
+    document.message(&format!("said.{name}"), route, described(answer, "The answer"), &examples::answers(route));
+    document.hears(&name, &[&name, "refused"]);
+}
+
+fn pushed<P: JsonSchema>(document: &mut Document, name: &str, channel: &str, says: &str) {
+    let mut event = document.said_schema::<Pushed<P>>();
+    event["properties"]["channel"] = json!({"type": "string", "pattern": channel});
+    said(document, name, says, event);
+}
+
+fn said(document: &mut Document, name: &str, says: &str, payload: Value) {
+    document.message(&format!("said.{name}"), name, described(payload, says), &examples::said(name));
+}
+
+fn described(mut schema: Value, says: &str) -> Value {
+    schema["description"] = says.into();
+    schema
+}
+
+/// The statuses of a refusal are too many to list.
+const REFUSED: &[u16] = &[];
+
+/// The schema of an answer, with what is known of its channel and status.
+fn answered(mut schema: Value, channel: Value, statuses: &[u16]) -> Value {
+    schema["properties"]["channel"] = channel;
+    schema["properties"]["status"] = match statuses {
+        [] => json!({"type": "integer", "minimum": 400, "maximum": 599}),
+        known => json!({"enum": known}),
+    };
+    schema
+}

@@ -1,0 +1,122 @@
+//! The sockets' AsyncAPI document. Its examples are those that clients were written against.
+
+use schemars::JsonSchema;
+use serde_json::{Value, json};
+
+use super::{NOT_IN_IT, wire::Word};
+use crate::dialects::{
+    asyncapi::{About, Document},
+    loose::{Int, Ints, Text},
+};
+
+const ABOUT: About = About {
+    dialect: "conversations",
+    title: "Conversations: one socket per conversation",
+    description: "Everybody who is in a conversation hears on its socket what is said, read and typed there, by whichever \
+                  dialect. All ids are strings. Whoever comes back fetches with `after_id` what was missed.",
+    address: "/conversations/{id}/",
+    parameters: &[("id", "The conversation's integer id, or its uuid")],
+    query: &[("token", "An access token")],
+    closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it")],
+};
+
+/// What clients ask for. It is read member by member, so that what is wrong with one does not hide the others.
+#[derive(JsonSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its shape is told")]
+enum Asked {
+    /// Says something. What is sent again with the same `local_id` is stored once.
+    SendMessage {
+        conversation_id: Option<Text>,
+        content: Text,
+        /// The client's own id of it.
+        local_id: Option<Text>,
+    },
+    /// Tells the others that the user types, or no longer does.
+    Typing { conversation_id: Option<Text>, is_typing: bool },
+    /// Marks messages as read, and all before them.
+    Read { conversation_id: Option<Text>, message_ids: Ints },
+    /// Asks for the messages before one or after one, or for the newest.
+    FetchMessages {
+        conversation_id: Option<Text>,
+        before_id: Option<Int>,
+        after_id: Option<Int>,
+        /// 20 if it is missing, at most 100.
+        limit: Option<Int>,
+    },
+    /// Changes what a message of the user's says.
+    EditMessage { conversation_id: Option<Text>, message_id: Int, content: Text },
+    /// Takes a message of the user's back.
+    DeleteMessage { conversation_id: Option<Text>, message_id: Int },
+    /// The client is there.
+    Heartbeat,
+    /// The client has heard that the server is there.
+    HeartbeatAck,
+}
+
+pub fn asyncapi() -> Value {
+    let mut document = Document::new(ABOUT);
+    document.asked::<Asked>("action", &asked());
+    document.said::<Word>("type", &said());
+    document.hears("send_message", &["chat_message", "message.failed"]);
+    document.hears("typing", &["error"]);
+    document.hears("read", &["read", "error"]);
+    document.hears("fetch_messages", &["messages_fetched", "error"]);
+    document.hears("edit_message", &["message.edited", "error"]);
+    document.hears("delete_message", &["message.deleted", "error"]);
+    document.hears("heartbeat", &[]);
+    document.hears("heartbeat_ack", &[]);
+    let told = ["chat_message", "message.edited", "message.deleted", "message.status", "read", "typing", "user_status"];
+    document.tells("tell", &told);
+    document.tells("beat", &["heartbeat"]);
+    document.tells("refuse", &["error"]);
+    document.finish()
+}
+
+fn asked() -> [Value; 9] {
+    [
+        json!({"action": "send_message", "conversation_id": "123", "content": "Hello!", "local_id": "temp_123"}),
+        json!({"action": "typing", "conversation_id": "123", "is_typing": true}),
+        json!({"action": "read", "conversation_id": "123", "message_ids": ["456", "457"]}),
+        json!({"action": "fetch_messages", "conversation_id": "123", "before_id": "456", "limit": 20}),
+        json!({"action": "fetch_messages", "after_id": "456"}),
+        json!({"action": "edit_message", "message_id": "456", "content": "Hello, everybody!"}),
+        json!({"action": "delete_message", "message_id": "456"}),
+        json!({"action": "heartbeat"}),
+        json!({"action": "heartbeat_ack"}),
+    ]
+}
+
+fn said() -> [Value; 11] {
+    let (at, message_id) = ("2023-12-01T12:00:01Z", "456");
+    [
+        json!({"type": "chat_message", "message": {"id": message_id, "local_id": "temp_123", "sender_id": "789",
+            "content": "Hello!", "timestamp": "2023-12-01T12:00:00Z", "status": "sent"}}),
+        json!({"type": "message.failed", "local_id": "temp_123", "error": "content must not be empty"}),
+        json!({"type": "message.edited", "message_id": message_id, "content": "Hello, everybody!", "timestamp": at}),
+        json!({"type": "message.deleted", "message_id": message_id, "timestamp": at}),
+        json!({"type": "message.status", "message_id": message_id, "status": "delivered", "timestamp": at}),
+        json!({"type": "typing", "user_id": "789", "username": "john_doe", "is_typing": true}),
+        json!({"type": "read", "user_id": "789", "message_ids": [message_id, "457"]}),
+        json!({"type": "messages_fetched", "conversation_id": "123", "messages": [{"id": "455", "sender_id": "789",
+            "content": "Previous message", "sent_at": "2023-12-01T11:59:00Z", "is_edited": false, "is_deleted": false}]}),
+        json!({"type": "user_status", "user_id": "789", "status": "online", "timestamp": at}),
+        json!({"type": "heartbeat", "timestamp": at}),
+        json!({"type": "error", "action": "read", "error": "Message not found"}),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::asking::Asking, *};
+
+    /// What is documented is understood as it stands.
+    #[test]
+    fn every_example_is_an_action() {
+        for example in asked() {
+            let text = example.to_string();
+            let read = Asking::read(&text).and_then(|asking| asking.action());
+            assert!(read.is_ok(), "{example}: {read:?}");
+        }
+    }
+}

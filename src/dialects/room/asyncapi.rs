@@ -1,0 +1,59 @@
+//! The socket's AsyncAPI document. Its examples are those that clients were written against.
+
+use serde_json::{Value, json};
+
+use super::{frames::Word, socket::Asked};
+use crate::dialects::asyncapi::{About, Document};
+
+const ABOUT: About = About {
+    dialect: "room",
+    title: "Room: one socket per user",
+    description: "The socket of a chat made with Django Channels. Users are known by their uuids. All sockets of a user hear \
+                  what is said to them, and what they have said themselves on any of them. A file is uploaded with \
+                  `POST /chat/attachment/` first, which is in the OpenAPI document, as is the history at \
+                  `/chat/messages/<uuid>/`: whoever comes back reads there what was missed.",
+    address: "/ws/chat/room/",
+    parameters: &[],
+    query: &[("token", "An access token")],
+    closes: &[],
+};
+
+pub fn asyncapi() -> Value {
+    let mut document = Document::new(ABOUT);
+    document.asked::<Asked>("action", &asked_examples());
+    document.said::<Word>("action", &said_examples());
+    for message in ["text_message", "file_message", "user_profile_message"] {
+        document.hears(message, &["conf_message", "error"]);
+    }
+    document.tells("tell", &["re_message", "conf_message"]);
+    document.tells("refuse", &["error"]);
+    document.finish()
+}
+
+const RECEIVER: &str = "75140d72-8b20-4549-885c-20599badb486";
+const SENDER: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
+
+fn asked_examples() -> [Value; 3] {
+    [
+        json!({"action": "text_message", "message_body": "hello there", "receiver_id": RECEIVER}),
+        json!({"action": "file_message", "chat_id": 5}),
+        json!({"attached_profile_id": RECEIVER, "receiver_id": RECEIVER, "action": "user_profile_message"}),
+    ]
+}
+
+fn said_examples() -> Vec<Value> {
+    let told = |action: &str| {
+        [
+            json!({"sender_id": SENDER, "receiver_id": RECEIVER, "message": "hello there",
+                "timestamp": "2025-03-14T10:36:22.680911+00:00", "created_msg_id": 4, "message_type": "text", "action": action}),
+            json!({"message_body": "this is the file", "attached_file_name": "Screenshot 2025-03-14 100311.png",
+                "attached_file_size": "194.75KB", "sender_id": SENDER, "receiver_id": RECEIVER,
+                "timestamp": "2025-03-14T10:45:51.147140+00:00", "created_msg_id": 5, "action": action, "message_type": "file"}),
+            json!({"sender_id": SENDER, "receiver_id": RECEIVER, "message": null,
+                "timestamp": "2025-03-14T10:52:54.603043+00:00", "created_msg_id": 6, "message_type": "user_profile", "action": action,
+                "attached_profile": {"id": RECEIVER, "fullname": "Admin user", "phone_number": "admin"}}),
+        ]
+    };
+    let refused = json!({"action": "error", "message": "Invalid receipient", "code": "not_found", "request": "text_message"});
+    told("re_message").into_iter().chain(told("conf_message")).chain([refused]).collect()
+}
