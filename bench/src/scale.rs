@@ -5,8 +5,9 @@ use std::time::Instant;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{
-    Bench, Result, count,
+    Bench, Result,
     children::Server,
+    count,
     database::{self, Databases},
     http, load,
     report::{Mark, Row},

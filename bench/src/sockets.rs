@@ -57,7 +57,13 @@ impl Bench<'_> {
     }
 
     /// Sends through the first server to everybody's sockets.
-    async fn turn(&self, servers: &[(&Server, usize)], doors: &[(String, String)], send: &Request, at_once: usize) -> Result<Turn> {
+    async fn turn(
+        &self,
+        servers: &[(&Server, usize)],
+        doors: &[(String, String)],
+        send: &Request,
+        at_once: usize,
+    ) -> Result<Turn> {
         let mut sockets = Vec::new();
         for (server, count) in servers {
             sockets.extend(load::open(server.address, doors, *count).await?);
