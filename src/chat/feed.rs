@@ -71,7 +71,8 @@ impl Feed {
                 }
                 Recent::Older(from) => {
                     self.unread = Some(from);
-                    self.older(from).await?
+                    // Rarely; who waits need not have the room for it.
+                    Box::pin(self.older(from)).await?
                 }
             };
             if !batch.events.is_empty() || !batch.signals.is_empty() {

@@ -111,6 +111,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
     let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
     let conversations = tx.lock_conversations(&ids).await?;
     let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
+    // Not by the statement that locks: it would see who was in before it had to wait.
     let participating = tx.participating(&pairs).await?;
     let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
     let sent = tx.messages_by_client_key(&keys).await?;
@@ -145,7 +146,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
         })
         .collect();
 
-    let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(&conversations, new).await? };
+    let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(conversations, new).await? };
     if !uploads.is_empty() {
         tx.keep_uploads(&uploads).await?;
     }
