@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{future::FutureExt, sync::CancellationToken, task::TaskTracker};
 
 /// The tasks of one server, and the two reasons for them to stop. Clones share both.
 #[derive(Clone, Default)]
@@ -15,13 +15,8 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Runs a task that is waited for at the stop, and dropped where it stands if it outlives the limit.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let hard = self.hard.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = hard.cancelled_owned() => {}
-                () = task => {}
-            }
-        });
+        // Not an async block around both, which would keep room for the task twice: where it came from, and where it runs.
+        self.tasks.spawn(task.with_cancellation_token_owned(self.hard.clone()));
     }
 
     /// Resolves when no new work is to be begun, and whoever waits is to be answered with what there is.

@@ -8,7 +8,9 @@ use crate::config::{Log, LogFormat};
 
 /// Starts the log on standard error. The environment's `RUST_LOG`, if set, decides instead of the level.
 pub fn start(log: &Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&log.level));
+    // What the client of NATS logs at each of its tries the bus says, once.
+    let quiet = format!("async_nats=off,{}", log.level);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Proxy, Road, Server, until};
+use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, Proxy, Road, Server, until};
 
 /// What must never be in an answer.
 const INTERNALS: [&str; 7] = ["sqlx", "src/", "PgDatabaseError", "panicked", "Connection refused", "os error", "PoolTimedOut"];
@@ -136,5 +136,32 @@ async fn it_may_happen_often() {
         assert_eq!(heard["result"]["messages"][0]["body"], format!("round {round}"), "{heard}");
         stage.server.polls_waiting(0).await;
     }
+    stage.server.stop().await;
+}
+
+/// The connection breaks at the very commit of a send. What is said of it is what is so, whichever of the two it is.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_answered_as_it_was() {
+    let mut stage = Stage::set().await;
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let waiting = stage.poll();
+        stage.server.polls_waiting(1).await;
+
+        stage.proxy.lose(Loss::Commit);
+        stage.send(&format!("never stored {round}")).await.expect_err("the database has not heard of it");
+        assert!(stage.proxy.has_lost());
+
+        stage.proxy.lose(Loss::Answer);
+        let body = format!("stored {round}");
+        let id = stage.send(&body).await.expect("the database has done it");
+        assert!(stage.proxy.has_lost());
+        let heard = waiting.await.expect("it ends");
+        assert_eq!((&heard["result"]["messages"][0]["id"], &heard["result"]["messages"][0]["body"]), (&json!(id), &json!(body)));
+        expected.insert(0, body);
+    }
+    let page = stage.john.messaging("messages", json!({"thread_id": 1})).await;
+    let bodies: Vec<_> = page["messages"].as_array().expect("a list").iter().map(|message| &message["body"]).collect();
+    assert_eq!(bodies, expected.iter().collect::<Vec<_>>());
     stage.server.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Nothing lost, nothing twice, nothing out of order: many write, many poll, and once the server is killed meanwhile.
 
-mod checker;
+pub mod checker;
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::{
     support::{ADMIN, BOB, Backend, Client, JANE, JOHN, Server},
     with_every_backend,
 };
-use checker::{Heard, Sent, faults};
+use checker::{Fault, Heard, Sent, faults};
 
 const EVERYBODY: [&str; 4] = [ADMIN, JOHN, JANE, BOB];
 const CONVERSATIONS: usize = 50;
@@ -191,7 +191,7 @@ fn compare(sent: &[Sent], heard: &[ByConversation]) {
     assert_eq!(written, WRITERS * MESSAGES + CONVERSATIONS, "all of them are acknowledged at last");
     for (number, heard) in heard.iter().enumerate() {
         assert_eq!(heard.len(), CONVERSATIONS, "poller {number} has polled everywhere");
-        assert_eq!(faults(sent, heard), Vec::<String>::new(), "poller {number}");
+        assert_eq!(faults(sent, heard), Vec::<Fault>::new(), "poller {number}");
     }
     // Those who may have been stored though nobody heard so are the same for everybody.
     assert!(heard.iter().all(|other| other == &heard[0]), "all pollers have heard the same");

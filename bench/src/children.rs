@@ -19,13 +19,12 @@ pub(crate) struct Server {
 impl Server {
     /// Dragoman itself, on this store.
     pub(crate) fn dragoman(program: &Path, storage: &str) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
-        if storage == "memory:" {
-            command.arg("--demo");
-        }
-        command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000");
-        Self::start(command.env("DRAGOMAN__LOG__LEVEL", "error"))
+        Self::start(&mut dragoman(program, storage))
+    }
+
+    /// One of several Dragomans on this database.
+    pub(crate) fn node(program: &Path, database: &str) -> Result<Self> {
+        Self::start(dragoman(program, database).env("DRAGOMAN__BUS", "postgres"))
     }
 
     /// The bare handlers.
@@ -52,6 +51,27 @@ impl Server {
         let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss in smaps_rollup")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
+
+    /// For how many seconds the process has kept a core busy, to the hundredth.
+    pub(crate) fn busy(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may hold anything, `utime` and `stime` are the 12th and 13th; Linux says 100 ticks a second.
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+        let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(ticks.iter().sum::<f64>() / 100.0)
+    }
+}
+
+fn dragoman(program: &Path, storage: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
+    if storage == "memory:" {
+        command.arg("--demo");
+    }
+    command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LOG__LEVEL", "error");
+    command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
+    command.env("DRAGOMAN__SOCKETS__FRAMES_BURST", "1000000").env("DRAGOMAN__SOCKETS__FRAMES_PER_SECOND", "1000000");
+    command
 }
 
 impl Drop for Server {

@@ -1,6 +1,6 @@
 //! Two databases with the same schema and the same people: one for the server, one for its limits.
 
-use std::{path::Path, process::Command};
+use std::{collections::HashMap, path::Path, process::Command};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -9,6 +9,7 @@ use crate::{Result, children};
 /// One message, as pgbench and the bare handler store it.
 const SEND: &str = include_str!("../send.sql");
 const SEED: &str = include_str!("../seed.sql");
+const LARGE: &str = include_str!("../large.sql");
 /// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
 /// variable.
 const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
@@ -52,6 +53,25 @@ impl Databases {
             .await?;
         connection.close().await?;
         Ok(seen)
+    }
+
+    /// Fills the server's database with what is large.
+    pub(crate) async fn fill(&self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.ours).await?;
+        // One by one: VACUUM must not be in a transaction, which several statements at once would be.
+        for statement in LARGE.split_inclusive(";\n") {
+            sqlx::raw_sql(statement).execute(&mut connection).await?;
+        }
+        Ok(connection.close().await?)
+    }
+
+    /// By which uuids the server knows its people, who go by their numbers in `seed.sql`.
+    pub(crate) async fn uuids(&self) -> Result<HashMap<i64, String>> {
+        let mut connection = PgConnection::connect(&self.ours).await?;
+        let uuids: Vec<(i64, String)> =
+            sqlx::query_as("SELECT partner_id, uuid::text FROM users").fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(uuids.into_iter().collect())
     }
 
     pub(crate) async fn drop(self) -> Result<()> {

@@ -8,11 +8,12 @@ use std::{
     },
 };
 
+use futures_util::{SinkExt, StreamExt};
 use poem::{
-    EndpointExt, Response, Route, Server,
+    EndpointExt, Request, Response, Route, Server, Upgraded,
     error::InternalServerError,
-    handler,
-    http::StatusCode,
+    get, handler,
+    http::{StatusCode, header},
     listener::{Acceptor, TcpAcceptor},
     post,
     web::Data,
@@ -21,12 +22,29 @@ use sqlx::{
     AssertSqlSafe, Row,
     postgres::{PgPool, PgPoolOptions},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, broadcast},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message, Utf8Bytes,
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
 
 use crate::{Result, database};
 
 /// As many connections to the database as the server has.
 const POOL: u32 = 16;
+/// As much as the server reads at a time from a socket.
+const READ_BUFFER: usize = 2048;
+/// How many frames may wait for a socket's task.
+const FRAMES: usize = 1024;
+/// What the server says of a message, as long.
+const FRAME: &str = r#"{"type":"chat_message","message":{"id":"100000","local_id":null,"sender_id":"1010","content":"A message of a usual length, neither short nor long.","timestamp":"2026-01-01T00:00:00Z","status":"sent"}}"#;
 
 /// Serves until it is killed. What needs a database answers only if there is one.
 pub(crate) async fn serve(database: Option<&str>) -> Result<()> {
@@ -46,6 +64,9 @@ pub(crate) async fn serve(database: Option<&str>) -> Result<()> {
         .at("/wait", post(wait))
         .at("/notify", post(notify))
         .at("/store", post(store))
+        .at("/socket", get(socket))
+        .at("/tell", post(tell))
+        .data(broadcast::Sender::<Utf8Bytes>::new(FRAMES))
         .data(pool)
         .data(Arc::new(Notify::new()));
     Ok(Server::new_with_acceptor(acceptor).run(routes).await?)
@@ -89,5 +110,48 @@ async fn store(Data(pool): Data<&PgPool>, Data(bell): Data<&Arc<Notify>>) -> poe
     let statement = sqlx::query(AssertSqlSafe(database::send("$1", "$2")));
     statement.bind(conversation).bind(author).execute(pool).await.map_err(InternalServerError)?;
     bell.notify_one();
+    Ok(json(r#"{"jsonrpc":"2.0","id":1,"result":{"success":true}}"#))
+}
+
+/// Everything that is told, gathered as it comes, until the peer goes away.
+#[handler]
+fn socket(request: &Request, Data(told): Data<&broadcast::Sender<Utf8Bytes>>) -> poem::Result<Response> {
+    let key = request.header(header::SEC_WEBSOCKET_KEY).ok_or(StatusCode::UPGRADE_REQUIRED)?;
+    let (upgrade, told) = (request.take_upgrade()?, told.subscribe());
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            // It ends when its peer does.
+            let _ = listen(upgraded, told).await;
+        }
+    });
+    Ok(Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
+        .finish())
+}
+
+async fn listen(upgraded: Upgraded, mut told: broadcast::Receiver<Utf8Bytes>) -> Result<(), Error> {
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let mut stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+    loop {
+        tokio::select! {
+            frame = told.recv() => {
+                let mut next = frame.ok();
+                while let Some(frame) = next {
+                    stream.feed(Message::Text(frame)).await?;
+                    next = told.try_recv().ok();
+                }
+                stream.flush().await?;
+            }
+            heard = stream.next() => drop(heard.ok_or(Error::ConnectionClosed)??),
+        }
+    }
+}
+
+#[handler]
+fn tell(Data(told): Data<&broadcast::Sender<Utf8Bytes>>) -> poem::Result<Response> {
+    told.send(Utf8Bytes::from_static(FRAME)).map_err(InternalServerError)?;
     Ok(json(r#"{"jsonrpc":"2.0","id":1,"result":{"success":true}}"#))
 }

@@ -3,14 +3,16 @@
 use std::{
     fs,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::{
     FROM_NOW_ON, Result,
     http::{Connection, Request},
+    socket::Socket,
 };
 
 /// No answer takes this long.
@@ -48,6 +50,18 @@ pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>]
     Ok(answers / time.as_secs_f64())
 }
 
+/// What an answer takes, in microseconds, at the median, when these requests are made in turn, one at a time.
+pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: usize) -> Result<f64> {
+    let mut connection = Connection::open(address).await?;
+    let mut taken = Vec::new();
+    for request in requests.iter().cycle().take(times) {
+        let begun = Instant::now();
+        timeout(PATIENCE, connection.exchange(request)).await??;
+        taken.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&taken))
+}
+
 /// What one message to one who waits takes, in microseconds, at the median.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery {
@@ -83,6 +97,67 @@ pub(crate) async fn delivery(
         last = id.unwrap_or(last);
     }
     Ok(Delivery { whole: median(&whole), behind: median(&behind) })
+}
+
+/// Sockets whose ends are read as fast as they come.
+pub(crate) struct Listeners {
+    /// One permit for every message that any of them was told.
+    told: Arc<Semaphore>,
+    /// They listen as long as these live.
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Listeners {
+    /// Has the sockets count messages, which contain these words.
+    pub(crate) fn new(sockets: Vec<Socket>, words: &'static [u8]) -> Self {
+        let (told, mut tasks) = (Arc::new(Semaphore::new(0)), JoinSet::new());
+        for mut socket in sockets {
+            let told = Arc::clone(&told);
+            tasks.spawn(async move {
+                loop {
+                    told.add_permits(socket.count(words).await?);
+                }
+            });
+        }
+        Self { told, tasks }
+    }
+
+    /// How many messages they are told within about that time, and how long that took in seconds, when the next so many
+    /// are sent at once whenever everybody was told the last ones.
+    pub(crate) async fn deliveries(
+        &mut self,
+        address: SocketAddr,
+        send: &Request,
+        at_once: usize,
+        time: Duration,
+    ) -> Result<(f64, f64)> {
+        let everybody = u32::try_from(self.tasks.len() * at_once)?;
+        let mut senders = Vec::new();
+        for _ in 0..at_once {
+            senders.push(Connection::open(address).await?);
+        }
+        let (begun, mut times) = (Instant::now(), 0);
+        while begun.elapsed() < time {
+            for sender in &mut senders {
+                sender.send(send).await?;
+            }
+            for sender in &mut senders {
+                sender.receive().await?;
+            }
+            timeout(PATIENCE, self.told.acquire_many(everybody)).await??.forget();
+            times += 1;
+        }
+        Ok((f64::from(everybody) * f64::from(times), begun.elapsed().as_secs_f64()))
+    }
+}
+
+/// Opens as many sockets as asked, on these paths and for these sessions in turn.
+pub(crate) async fn open(address: SocketAddr, doors: &[(String, String)], count: usize) -> Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for (path, session) in doors.iter().cycle().take(count) {
+        sockets.push(timeout(PATIENCE, Socket::open(address, path, session)).await??);
+    }
+    Ok(sockets)
 }
 
 /// Connections on each of which one request waits.

@@ -6,10 +6,13 @@ mod http;
 mod limits;
 mod load;
 mod report;
+mod scale;
+mod socket;
+mod sockets;
 
 use std::{
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
     time::Duration,
 };
@@ -22,7 +25,8 @@ use http::{Connection, Request};
 use load::Delivery;
 use report::{Mark, Row};
 
-type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Measures Dragoman beside the limits it is held to.
 #[derive(Parser)]
@@ -30,7 +34,7 @@ struct Cli {
     /// Two to three minutes instead of many.
     #[arg(long)]
     quick: bool,
-    /// Only rows whose name contains one of these words: count, send, poll, memory.
+    /// Only the rows that go by these words: count, send, lone, poll, memory, fanout, sockets, room, scale, nodes.
     only: Vec<String>,
     #[command(subcommand)]
     command: Option<Role>,
@@ -128,11 +132,18 @@ impl Bench<'_> {
             .print()?;
         }
         if self.wanted("poll") {
-            let pair = (house.thread, house.reader.as_str(), house.writer.as_str());
+            let pair = (house.thread, house.readers[0].as_str(), house.author.as_str());
             self.poll(&ours, &limits, pair, "/notify", "long poll, memory", "a bare pair on a `Notify`").await?;
         }
+        drop((ours, limits));
         if self.wanted("memory") && self.databases.is_none() {
             self.memory("memory:", None).await?;
+        }
+        if self.wanted("fanout") {
+            self.fan_out().await?;
+        }
+        if self.wanted("sockets") {
+            self.memory_of_sockets().await?;
         }
         Ok(())
     }
@@ -175,7 +186,20 @@ impl Bench<'_> {
             // Conversation 32 holds the persons 1 and 2.
             self.poll(&ours, &limits, pair, "/store", "long poll, PostgreSQL", limit).await?;
         }
-        drop((ours, limits));
+        drop(limits);
+        if self.wanted("lone") {
+            self.lone(&ours, databases).await?;
+        }
+        if self.wanted("room") {
+            self.room(&ours, databases).await?;
+        }
+        if self.wanted("scale") {
+            self.scale(&ours, databases).await?;
+        }
+        drop(ours);
+        if self.wanted("nodes") {
+            self.nodes(databases).await?;
+        }
         if self.wanted("memory") {
             self.memory(&databases.ours, Some(databases)).await?;
         }
@@ -191,14 +215,11 @@ impl Bench<'_> {
         what: &'static str,
         mark: Mark,
     ) -> Result<()> {
-        let script = std::env::temp_dir().join(format!("dragoman-bench-{}.sql", std::process::id()));
-        std::fs::write(&script, database::script())?;
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
             let sent = load::throughput(ours.address, load, self.time()).await?;
-            rounds.push((sent, self.pgbench(&databases.limits, &script, variables)?));
+            rounds.push((sent, self.pgbench(&databases.limits, variables)?));
         }
-        std::fs::remove_file(script)?;
         Row {
             what,
             limit: "`pgbench`, 32 clients, the same writes in one statement",
@@ -210,12 +231,16 @@ impl Bench<'_> {
         .print()
     }
 
-    fn pgbench(&self, database: &str, script: &Path, variables: [&str; 3]) -> Result<f64> {
+    fn pgbench(&self, database: &str, variables: [&str; 3]) -> Result<f64> {
+        let script = std::env::temp_dir().join(format!("dragoman-bench-{}.sql", std::process::id()));
+        std::fs::write(&script, database::script())?;
         let mut command = Command::new(children::pgbench());
         command.args(["--no-vacuum", "--protocol=prepared", "--client=32", "--jobs=1"]);
         command.arg(format!("--time={}", self.time().as_secs().max(1)));
-        command.args(variables.map(|variable| format!("--define={variable}"))).arg("--file").arg(script).arg(database);
-        let printed = children::finished(&mut command)?;
+        command.args(variables.map(|variable| format!("--define={variable}"))).arg("--file").arg(&script).arg(database);
+        let printed = children::finished(&mut command);
+        std::fs::remove_file(script)?;
+        let printed = printed?;
         let rate = printed.lines().find_map(|line| line.strip_prefix("tps = "));
         let rate = rate.and_then(|rate| rate.split_whitespace().next()).ok_or("pgbench printed no rate")?;
         Ok(rate.parse()?)
@@ -256,7 +281,7 @@ impl Bench<'_> {
                 Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n, FROM_NOW_ON)).collect(),
                 None => {
                     let house = Furnished::by_the_api(&ours).await?;
-                    vec![poll(&house.reader, house.thread, FROM_NOW_ON)]
+                    vec![poll(&house.readers[0], house.thread, FROM_NOW_ON)]
                 }
             };
             let before = ours.resident()?;
@@ -289,7 +314,7 @@ impl Bench<'_> {
     }
 
     fn rounds(&self) -> usize {
-        if self.cli.quick { 5 } else { 9 }
+        if self.cli.quick { 3 } else { 9 }
     }
 
     /// How long one turn takes.
@@ -335,8 +360,8 @@ struct Furnished {
     /// For each connection.
     count: Vec<Vec<Request>>,
     thread: i64,
-    reader: String,
-    writer: String,
+    author: String,
+    readers: Vec<String>,
 }
 
 impl Furnished {
@@ -368,7 +393,7 @@ impl Furnished {
             }
         }
         let count = sessions.iter().cycle().take(CONNECTIONS).map(|session| vec![count(session)]).collect();
-        let [reader, writer] = [1, 2].map(|person: usize| sessions[person].clone());
-        Ok(Self { count, thread, reader, writer })
+        let author = sessions.remove(0);
+        Ok(Self { count, thread, author, readers: sessions })
     }
 }

@@ -11,6 +11,8 @@ pub(crate) enum Mark {
     AtMost(f64),
     /// Below so many KiB, whatever the limit needs.
     Below(f64),
+    /// So many of ours, whatever the limit reaches.
+    Reach(f64),
 }
 
 /// One row: what was measured, and beside it the limit, in turns.
@@ -38,6 +40,7 @@ impl fmt::Display for Row {
         let mark = match self.mark {
             Mark::AtLeast(ratio) => format!("at least {ratio}"),
             Mark::AtMost(ratio) => format!("at most {ratio}"),
+            Mark::Reach(least) => format!("at least {least} {unit}"),
             Mark::Below(most) => format!("below {most} {unit}"),
         };
         let (ours, limits, ratio) = (median(&ours), median(&limits), median(&ratios));

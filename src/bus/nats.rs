@@ -1,8 +1,9 @@
 use std::{path::PathBuf, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use percent_encoding::percent_decode_str;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Bus, Error, Inbox, Incoming};
@@ -54,10 +55,24 @@ impl Nats {
         }
         // The provider is one for the whole process; that it is there already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
+        let servers = options.url.split(',').map(|server| server.trim().parse()).collect::<Result<Vec<ServerAddr>, _>>()?;
+        // The client does not read these by itself. Servers of one cluster know the same users.
+        if let Some(server) = servers.iter().find(|server| server.has_user_pass()) {
+            let user = decoded(server.username())?;
+            connect = match decoded(server.password())? {
+                Some(password) => connect.user_and_password(user.unwrap_or_default(), password),
+                None => connect.token(user.unwrap_or_default()),
+            };
+        }
         let client = connect.connect(servers).await?;
         Ok(Self { client, subject: options.subject.clone(), events: Mutex::new(events) })
     }
+}
+
+/// A part of an address as it was meant.
+fn decoded(part: Option<&str>) -> Result<Option<String>, Error> {
+    let decode = |part| percent_decode_str(part).decode_utf8().map(String::from);
+    Ok(part.map(decode).transpose()?)
 }
 
 #[async_trait]
@@ -77,6 +92,8 @@ impl Bus for Nats {
 
     async fn listen(&self, inbox: &Inbox<'_>) {
         let mut events = self.events.lock().await;
+        // Tries follow one another quickly, mostly with the same outcome.
+        let mut said = None;
         loop {
             match self.client.subscribe(self.subject.clone()).await {
                 Ok(mut letters) => {
@@ -91,10 +108,20 @@ impl Bus for Nats {
                             },
                             event = events.recv() => match event {
                                 // The subscription is made again by the client itself.
-                                Some(Event::Connected | Event::SlowConsumer(_)) => inbox(Incoming::Connected),
+                                Some(Event::Connected | Event::SlowConsumer(_)) => {
+                                    said = None;
+                                    inbox(Incoming::Connected);
+                                }
                                 Some(Event::Disconnected | Event::Closed) => inbox(Incoming::Disconnected),
                                 Some(Event::ServerError(error)) => tracing::warn!(%error, "NATS refuses something"),
-                                Some(Event::LameDuckMode | Event::Draining | Event::ClientError(_)) => {}
+                                Some(Event::ClientError(error)) => {
+                                    let error = Some(error.to_string());
+                                    if said != error {
+                                        tracing::warn!(error, "NATS cannot be reached");
+                                        said = error;
+                                    }
+                                }
+                                Some(Event::LameDuckMode | Event::Draining) => {}
                                 None => return,
                             },
                         }

@@ -24,13 +24,17 @@ pub struct Bus {
 impl Chat {
     /// Begins to listen to everything that concerns the caller.
     pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
-        let place = self.take_place(caller)?;
         let from = match since {
-            Since::Seen(mark) => Start::Seen(mark),
+            Since::Seen(mark) => {
+                self.reach(mark.position).await?;
+                Start::Seen(mark)
+            }
             Since::Time(time) => {
                 Start::Time { time, position: self.visit("position_at", self.0.storage.position_at(time)).await? }
             }
         };
+        // Whoever is seen to wait listens already.
+        let place = self.take_place(caller)?;
         let own = Scope::Partner(caller.partner);
         let feed = self.follow_hearing(own, from, &[own]).read_by(caller);
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })

@@ -71,7 +71,8 @@ impl Feed {
                 }
                 Recent::Older(from) => {
                     self.unread = Some(from);
-                    self.older(from).await?
+                    // Rarely; who waits need not have the room for it.
+                    Box::pin(self.older(from)).await?
                 }
             };
             if !batch.events.is_empty() || !batch.signals.is_empty() {
@@ -119,9 +120,12 @@ impl Feed {
     async fn older(&mut self, from: Position) -> Result<Batch> {
         let head = self.hub.head();
         let mut events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
+        let is_whole = events.len() == LOG_PAGE;
+        // What this node has not told yet rings when it does.
+        events.retain(|event| event.position <= head);
         self.bring_up_to_date(&mut events).await?;
         let last = events.last().map_or(head, |event| event.position);
-        self.cursor.position = if events.len() < LOG_PAGE { last.max(head) } else { last };
+        self.cursor.position = if is_whole { last } else { head };
         self.unread = Some(Position(self.cursor.position.0 + 1));
         let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);
         self.cursor = cursor;

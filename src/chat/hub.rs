@@ -226,17 +226,16 @@ impl Hub {
 
     /// Notes that the reader is handed a message, and signals it where somebody cares, once.
     pub(super) fn handed(&self, message: &Message, reader: PartnerId) {
-        let scope = Scope::Conversation(message.conversation);
-        if message.author.partner == reader
-            || (self.link.is_alone() && !self.inner.lock().hearers.contains_key(&scope))
+        let (conversation, author) = (message.conversation, message.author.partner);
+        if author == reader
+            || (self.link.is_alone() && !self.inner.lock().hearers.contains_key(&Scope::Partner(author)))
             || !self.is_news(message.id)
         {
             return;
         }
-        let (conversation, author) = (message.conversation, message.author.partner);
         let signal = Signal::Delivered { conversation, message: message.id, author, at: clock::now() };
         self.link.say(Word::Signal(signal.clone()));
-        self.signal(signal, Audience { conversation: Some(conversation), partners: Arc::from([]) });
+        self.signal(signal, Audience::of_author(author));
     }
 
     /// Whether this is the first that this node hears of the message being delivered.

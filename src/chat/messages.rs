@@ -4,13 +4,16 @@ use std::{
 };
 
 use storage::{
-    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope, Seen, Topic,
+    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope, Seen,
+    Topic, Tx,
 };
 use tokio::time::Instant;
 
 use super::{Chat, Error, Result, Told, storable, uploads::named_in};
 use crate::{auth::Caller, clock};
 
+/// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
+const DEEPEST: usize = 64;
 /// How many messages a reader may name for others to be told of each.
 pub(super) const NAMED: usize = 100;
 /// How long a client key may be; a store can only find what is short.
@@ -59,6 +62,10 @@ impl Chat {
                 let reason = format!("must not be longer than {LONGEST_KEY} bytes").into();
                 return Err(Error::Invalid { field: "client key", reason });
             }
+        }
+        if draft.metadata.as_ref().is_some_and(|metadata| is_deeper(metadata, DEEPEST)) {
+            let reason = format!("must not be nested deeper than {DEEPEST} times").into();
+            return Err(Error::Invalid { field: "metadata", reason });
         }
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));
@@ -159,24 +166,28 @@ impl Chat {
         Ok(marked)
     }
 
+    /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
+    pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
+        let mut tx = self.0.storage.begin().await?;
+        let marked = tx.advance_read(of, caller.partner, seq).await?;
+        self.marked(caller, tx, vec![(of, marked, seq)]).await
+    }
+
     /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
     /// others became read.
     pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
-        let now = clock::now();
-        let changes = match of {
-            Some(id) => {
-                let (conversation, _) = self.conversation(caller, id).await?;
-                let mut tx = self.0.storage.begin().await?;
-                let marked = tx.advance_read(id, caller.partner, conversation.last_seq).await?;
-                (tx, vec![(id, marked, conversation.last_seq)])
-            }
-            None => {
-                let mut tx = self.0.storage.begin().await?;
-                let changes = tx.advance_read_everywhere(caller.partner).await?;
-                (tx, changes)
-            }
+        let Some(id) = of else {
+            let mut tx = self.0.storage.begin().await?;
+            let changes = tx.advance_read_everywhere(caller.partner).await?;
+            return self.marked(caller, tx, changes).await;
         };
-        let (mut tx, changes) = changes;
+        let (conversation, _) = self.conversation(caller, id).await?;
+        self.mark_read_up_to(caller, id, conversation.last_seq).await
+    }
+
+    /// Commits how far the caller has read: for each conversation how many messages of others became read, and up to where.
+    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, i64, i64)>) -> Result<i64> {
+        let now = clock::now();
         let (mut total, mut seen) = (0, Vec::new());
         for (conversation, marked, seq) in changes {
             if marked > 0 {
@@ -189,5 +200,13 @@ impl Chat {
         tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(total)
+    }
+}
+
+fn is_deeper(metadata: &Metadata, most: usize) -> bool {
+    match metadata {
+        Metadata::Array(items) => most == 0 || items.iter().any(|item| is_deeper(item, most - 1)),
+        Metadata::Object(members) => most == 0 || members.values().any(|member| is_deeper(member, most - 1)),
+        Metadata::Null | Metadata::Bool(_) | Metadata::Number(_) | Metadata::String(_) => false,
     }
 }

@@ -45,13 +45,16 @@ impl Chat {
         Ok(())
     }
 
-    /// Takes the caller out of a conversation. What it wrote stays.
+    /// Takes the caller out of a conversation in which at least two others stay. What it wrote stays.
     pub async fn leave(&self, caller: &Caller, of: ConversationId) -> Result<()> {
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[of]).await?;
         let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
         if !tx.delete_participant(conversation, caller.partner).await? {
             return Err(Error::Forbidden);
+        }
+        if tx.participant_count(conversation).await? < 2 {
+            return Err(Error::Conflict("nobody would be left to talk to"));
         }
         if conversation.group.is_none() {
             // It is no longer the one between those two.

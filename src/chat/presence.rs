@@ -16,6 +16,8 @@ use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 const TICK: Duration = Duration::from_secs(5);
 /// How many partners one statement tells the store of.
 const FLUSHED: usize = 1_000;
+/// A client may say anything.
+const LONGEST_IDLE: Duration = Duration::from_secs(7 * 86_400);
 /// At most so often are others told who has come, so that many who come at once are told of together.
 const GATHER: Duration = Duration::from_millis(250);
 
@@ -204,7 +206,8 @@ impl Chat {
         self.lives(caller.partner, now, |life| {
             life.poll = Some(now);
             if let Some(idle) = idle {
-                life.active = Some(now - delta(idle));
+                // Beyond what makes a partner away, longer is the same.
+                life.active = Some(now - delta(idle.min(LONGEST_IDLE)));
             }
         });
     }

@@ -62,6 +62,11 @@ pub(super) struct Audience {
 }
 
 impl Audience {
+    /// That its message was delivered is news to nobody else.
+    pub(super) fn of_author(author: PartnerId) -> Self {
+        Self { conversation: None, partners: Arc::from([author]) }
+    }
+
     pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
         let partners = self.partners.iter().copied().map(Scope::Partner);
         self.conversation.map(Scope::Conversation).into_iter().chain(partners)
@@ -143,7 +148,7 @@ impl Chat {
                 let partners = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
                 Audience { conversation: Some(*conversation), partners }
             }
-            Signal::Delivered { conversation, .. } => Audience { conversation: Some(*conversation), partners: Arc::from([]) },
+            Signal::Delivered { author, .. } => Audience::of_author(*author),
             Signal::Presence { partner, .. } => {
                 let partners = self.acquainted_with(*partner).await?.into_iter().collect::<Vec<_>>().into();
                 Audience { conversation: None, partners }

@@ -1,13 +1,19 @@
-use storage::{Conversation, ConversationId, PartnerId, Scope, Seen};
+use storage::{Conversation, ConversationId, Message, PartnerId, Scope, Seen};
 
 use super::{Chat, Feed, Result, hub::Start};
 use crate::auth::Caller;
 
 impl Chat {
-    /// Everything that concerns the caller from now on, with signals.
+    /// Everything that concerns the caller from now on, with signals. Whoever listens says what of it was handed over:
+    /// [`Chat::hands_over`].
     pub fn hear_all(&self, caller: &Caller) -> Feed {
         let own = Scope::Partner(caller.partner);
-        self.follow_hearing(own, Start::Now, &[own]).read_by(caller)
+        self.follow_hearing(own, Start::Now, &[own])
+    }
+
+    /// Notes that the caller was handed a message that was told.
+    pub fn hands_over(&self, caller: &Caller, message: &Message) {
+        self.0.hub.handed(message, caller.partner);
     }
 
     /// Everything that happens from now on in a conversation of the caller, with signals to it, and those to the caller:
@@ -19,6 +25,7 @@ impl Chat {
         let (conversation, _) = self.conversation(caller, id).await?;
         Ok((feed, conversation))
     }
+
     /// Notes that the caller was handed messages of the history: those that it has not read may have reached nobody yet.
     pub fn hands(&self, caller: &Caller, messages: &[Seen]) {
         let unread = messages.iter().filter(|seen| !seen.is_read);

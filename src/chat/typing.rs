@@ -4,11 +4,13 @@ use parking_lot::Mutex;
 use storage::{ConversationId, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Signal, TypingPost, storable};
+use super::{Chat, Error, Result, Signal, TypingPost, storable};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
 const RUNS_OUT: Duration = Duration::from_secs(10);
+/// How long the text may be that a client sends along. It is remembered for a while, and crosses to other nodes.
+const LONGEST_POST: usize = 1_024;
 /// How often it is looked for who has not gone on.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -98,6 +100,10 @@ impl Chat {
     /// The same, told each time with the text that the caller's client has sent along. Gives an id that no message has.
     pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
         storable("body", &body)?;
+        if body.len() > LONGEST_POST {
+            let reason = format!("must not be longer than {LONGEST_POST} bytes").into();
+            return Err(Error::Invalid { field: "body", reason });
+        }
         self.conversation(caller, conversation).await?;
         self.acts(caller);
         let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;

@@ -28,7 +28,11 @@ impl Chat {
         since: Option<Timestamp>,
         deadline: Instant,
     ) -> Result<Updates> {
-        let mut feed = self.follow(Scope::Partner(caller.partner), if since.is_some() { None } else { after });
+        let after = if since.is_some() { None } else { after };
+        if let Some(after) = after {
+            self.reach(after).await?;
+        }
+        let mut feed = self.follow(Scope::Partner(caller.partner), after);
         let mut changed = BTreeSet::new();
         if let Some(since) = since {
             changed.extend(

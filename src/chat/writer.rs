@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use storage::{
@@ -20,6 +21,9 @@ use crate::{clock, lifecycle::Lifecycle, metrics::Metrics};
 
 /// How many messages one commit carries at most.
 const BATCH: usize = 256;
+/// For how long a commit holds up the next one. Most take milliseconds; one of which it is not known whether the store
+/// has done it goes on beside the others until that is known.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// A message on its way into the store.
 struct Send {
@@ -50,7 +54,13 @@ impl Writer {
                     // Nobody hands anything in any more, and what was handed in is stored.
                     () = stop.stopping() => return,
                 }
-                commit(storage.as_ref(), &announce, &metrics, std::mem::take(&mut batch)).await;
+                let (storage, announce, metrics) = (Arc::clone(&storage), announce.clone(), metrics.clone());
+                let batch = std::mem::take(&mut batch);
+                let mut committing = Box::pin(async move { commit(storage.as_ref(), &announce, &metrics, batch).await });
+                tokio::select! {
+                    () = &mut committing => {}
+                    () = tokio::time::sleep(HELD_UP) => stop.spawn(committing),
+                }
             }
         });
         Self(sends)
@@ -101,6 +111,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
     let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
     let conversations = tx.lock_conversations(&ids).await?;
     let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
+    // Not by the statement that locks: it would see who was in before it had to wait.
     let participating = tx.participating(&pairs).await?;
     let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
     let sent = tx.messages_by_client_key(&keys).await?;
@@ -135,7 +146,7 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
         })
         .collect();
 
-    let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(&conversations, new).await? };
+    let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(conversations, new).await? };
     if !uploads.is_empty() {
         tx.keep_uploads(&uploads).await?;
     }

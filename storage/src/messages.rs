@@ -132,8 +132,8 @@ pub trait Messages {
 pub trait WriteMessages {
     /// Stores the messages with `seq` and id rising in the order given; each one's conversation must be among
     /// `to`, so ids of one conversation become visible in increasing order, whoever writes. The `last_…` fields of
-    /// the conversations follow. Fails with `Conflict("messages_client_key")` if a client key is taken.
-    async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>>;
+    /// the conversations follow, so those of `to` are true no longer: who inserts again locks again. Fails with `Conflict("messages_client_key")` if a client key is taken.
+    async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>>;
     /// The messages stored with these client keys; unknown ones are absent.
     async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>>;
     /// A message of that conversation, which nobody else can change while it is locked.

@@ -159,7 +159,7 @@ async fn write(storage: &Postgres, round: i64) {
         held: false,
         created_at: now,
     };
-    for message in tx.insert_messages(&locked, vec![new]).await.unwrap() {
+    for message in tx.insert_messages(locked, vec![new]).await.unwrap() {
         tx.record(Topic::Conversation(conversation), storage::Fact::MessagePosted(message), now);
     }
     assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap(), 2);

@@ -77,8 +77,12 @@ impl Nginx {
         run_to_its_end(command(nginx.directory.path()).arg("-t")).await;
     }
 
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.plain))
+    }
+
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports.plain)
+        format!("http://{}{path}", self.address())
     }
 
     pub fn url_over_tls(&self, path: &str) -> String {

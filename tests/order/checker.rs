@@ -8,7 +8,7 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Sent {
     writer: usize,
-    conversation: i64,
+    pub conversation: i64,
     body: String,
     /// `None` if it was refused.
     pub id: Option<i64>,
@@ -38,17 +38,44 @@ impl Heard {
     }
 }
 
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Acknowledged, and not heard.
+    Lost,
+    /// Heard twice, or as another message than was acknowledged.
+    Doubled,
+    /// Heard in another order than that of the ids, or than its writer's.
+    OutOfOrder,
+    /// Answered with an error, and heard.
+    Refused,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: Kind,
+    pub what: String,
+}
+
+impl Fault {
+    fn new(kind: Kind, what: String) -> Self {
+        Self { kind, what }
+    }
+}
+
 /// Everything wrong with what one poller has heard, by conversation, given all that was sent, each writer's in the order
 /// of its sending. A message whose fate the writer never learnt may be heard.
-pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<String> {
+pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (conversation, heard) in heard {
         for pair in heard.windows(2).filter(|pair| pair[0].id >= pair[1].id) {
-            faults.push(format!("{conversation}: {:?} comes after {:?}", pair[1], pair[0]));
+            let what = format!("{conversation}: {:?} comes after {:?}", pair[1], pair[0]);
+            faults.push(Fault::new(Kind::OutOfOrder, what));
         }
         let mut bodies = HashSet::new();
         for message in heard.iter().filter(|message| !bodies.insert(&message.body)) {
-            faults.push(format!("{conversation}: {message:?} comes twice"));
+            faults.push(Fault::new(Kind::Doubled, format!("{conversation}: {message:?} comes twice")));
         }
     }
     let at: HashMap<_, _> =
@@ -58,13 +85,15 @@ pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<String> {
         let heard = at.get(&(sent.conversation, &sent.body));
         match (sent.id, heard) {
             (None, None) => {}
-            (None, Some(_)) => faults.push(format!("{sent:?} was refused, and heard")),
-            (Some(_), None) => faults.push(format!("{sent:?} was acknowledged, and not heard")),
-            (Some(id), Some(heard)) if id != *heard => faults.push(format!("{sent:?} is heard as {heard}")),
+            (None, Some(_)) => faults.push(Fault::new(Kind::Refused, format!("{sent:?} was refused, and heard"))),
+            (Some(_), None) => faults.push(Fault::new(Kind::Lost, format!("{sent:?} was acknowledged, and not heard"))),
+            (Some(id), Some(heard)) if id != *heard => {
+                faults.push(Fault::new(Kind::Doubled, format!("{sent:?} is heard as {heard}")));
+            }
             (Some(id), Some(_)) => {
                 let before = newest.insert((sent.writer, sent.conversation), id);
                 if before.is_some_and(|before| before >= id) {
-                    faults.push(format!("{sent:?} was sent later, and stands earlier"));
+                    faults.push(Fault::new(Kind::OutOfOrder, format!("{sent:?} was sent later, and stands earlier")));
                 }
             }
         }
@@ -81,33 +110,41 @@ fn flawless() -> (Vec<Sent>, HashMap<i64, Vec<Heard>>) {
 }
 
 /// What is wrong after `spoil` was at work.
-fn after(spoil: impl FnOnce(&mut Vec<Sent>, &mut Vec<Heard>)) -> Vec<String> {
+fn after(spoil: impl FnOnce(&mut Vec<Sent>, &mut Vec<Heard>)) -> Vec<Kind> {
     let (mut sent, mut heard) = flawless();
     spoil(&mut sent, heard.get_mut(&7).expect("it is there"));
-    faults(&sent, &heard)
+    faults(&sent, &heard).into_iter().map(|fault| fault.kind).collect()
 }
 
 #[test]
 fn what_is_as_it_should_be_has_no_fault() {
-    assert_eq!(after(|_, _| {}), Vec::<String>::new());
-    assert_eq!(after(|sent, _| sent.push(Sent::refused(1, 7, "e"))), Vec::<String>::new());
+    assert_eq!(after(|_, _| {}), []);
+    assert_eq!(after(|sent, _| sent.push(Sent::refused(1, 7, "e"))), []);
     let unsure = Heard { id: 15, body: "nobody knows whether it was stored".into() };
-    assert_eq!(after(|_, heard| heard.push(unsure)), Vec::<String>::new());
+    assert_eq!(after(|_, heard| heard.push(unsure)), []);
 }
 
 #[test]
-fn every_fault_is_found() {
-    assert_ne!(after(|_, heard| drop(heard.remove(1))), Vec::<String>::new(), "one dropped");
-    assert_ne!(after(|_, heard| heard.insert(1, heard[1].clone())), Vec::<String>::new(), "one doubled");
+fn every_fault_is_found_and_called_by_its_name() {
+    assert_eq!(after(|_, heard| drop(heard.remove(1))), [Kind::Lost], "one dropped");
+    assert!(after(|_, heard| heard.insert(1, heard[1].clone())).contains(&Kind::Doubled), "one doubled");
     let again = Heard { id: 15, body: "b".into() };
-    assert_ne!(after(|_, heard| heard.push(again)), Vec::<String>::new(), "one stored twice");
-    assert_ne!(after(|_, heard| heard.swap(0, 1)), Vec::<String>::new(), "two swapped");
-    assert_ne!(after(|_, heard| heard[2].id = 13), Vec::<String>::new(), "another id than was acknowledged");
+    assert!(after(|_, heard| heard.push(again)).contains(&Kind::Doubled), "one stored twice");
+    assert!(after(|_, heard| heard.swap(0, 1)).contains(&Kind::OutOfOrder), "two swapped");
+    assert_eq!(after(|_, heard| heard[2].id = 13), [Kind::Doubled], "another id than was acknowledged");
     let swapped = |sent: &mut Vec<Sent>, heard: &mut Vec<Heard>| {
         sent[0].id = Some(14);
         sent[3].id = Some(10);
         (heard[0].body, heard[2].body) = ("d".into(), "a".into());
     };
-    assert_ne!(after(swapped), Vec::<String>::new(), "two of one writer stored in the other order");
-    assert_ne!(after(|sent, _| sent[1].id = None), Vec::<String>::new(), "a refused one stored");
+    assert_eq!(after(swapped), [Kind::OutOfOrder], "two of one writer stored in the other order");
+    assert_eq!(after(|sent, _| sent[1].id = None), [Kind::Refused], "a refused one stored");
+    // As after a lost answer: what was sent again under another name may stand there as well, what was refused may not.
+    let told_again = |sent: &mut Vec<Sent>, heard: &mut Vec<Heard>| {
+        sent.push(Sent::refused(2, 7, "e"));
+        heard.push(Heard { id: 16, body: "e".into() });
+    };
+    assert_eq!(after(told_again), [Kind::Refused], "one refused while it was stored");
+    // As after a reconnect from too early a place.
+    assert!(after(|_, heard| heard.extend_from_within(..1)).contains(&Kind::Doubled), "the beginning told again");
 }

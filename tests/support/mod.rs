@@ -2,7 +2,9 @@
 
 mod bucket;
 mod client;
+mod cluster;
 mod metrics;
+mod nodes;
 mod program;
 mod proxy;
 mod raw;
@@ -14,11 +16,13 @@ mod wait;
 
 pub use bucket::Bucket;
 pub use client::{Answer, Client, http};
+pub use cluster::Cluster;
+pub use nodes::{Bus, Node, two_nodes};
 pub use program::{run, run_to_its_end};
-pub use proxy::{Proxy, Road};
+pub use proxy::{Loss, Proxy, Road};
 pub use raw::RawConnection;
 pub use routes::Route;
-pub use server::{Backend, Server};
+pub use server::{Backend, Server, ServerBuilder};
 pub use socket::Socket;
 pub use token::{token, token_until, unsigned_token};
 pub use wait::until;

@@ -6,6 +6,7 @@ use std::{
     },
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -15,7 +16,7 @@ use tokio::{
 
 use super::Backend;
 
-/// How the way to the database is.
+/// How the way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     Open,
@@ -25,29 +26,59 @@ pub enum Road {
     Silent,
 }
 
-/// Stands between a server and its database, and counts the statements that pass.
+/// What happens to the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The connection breaks before the database hears of it.
+    Commit,
+    /// The connection breaks once the database has done it, before the server hears so.
+    Answer,
+}
+
+/// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
 pub struct Proxy {
     address: SocketAddr,
     road: watch::Sender<Road>,
+    /// Counts how often all who were on the road were thrown off it.
+    resets: watch::Sender<u64>,
     statements: Arc<AtomicU64>,
+    loss: Arc<Mutex<Option<Loss>>>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
     pub async fn before(backend: &Backend) -> Self {
-        let database = backend.address();
+        Self::to(backend.address()).await
+    }
+
+    pub async fn to(destination: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let (road, looking) = watch::channel(Road::Open);
+        let (resets, reset) = watch::channel(0);
         let statements = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&statements);
+        let loss = Arc::<Mutex<Option<Loss>>>::default();
+        let (counted, losing) = (Arc::clone(&statements), Arc::clone(&loss));
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("there are enough file descriptors");
-                tokio::spawn(carry(client, database, looking.clone(), Arc::clone(&counted)));
+                let mut reset = reset.clone();
+                reset.mark_unchanged();
+                let carried = carry(client, destination, looking.clone(), Arc::clone(&counted), Arc::clone(&losing));
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = reset.changed() => {}
+                        () = carried => {}
+                    }
+                });
             }
         });
-        Self { address, road, statements, accepting }
+        Self { address, road, resets, statements, loss, accepting }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The same database by way of this proxy.
@@ -57,6 +88,21 @@ impl Proxy {
 
     pub fn set(&self, road: Road) {
         self.road.send_replace(road);
+    }
+
+    /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
+    pub fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
+    }
+
+    /// Breaks the connection on which the next commit is.
+    pub fn lose(&self, loss: Loss) {
+        *self.loss.lock() = Some(loss);
+    }
+
+    /// Whether what was to be lost is lost.
+    pub fn has_lost(&self) -> bool {
+        self.loss.lock().is_none()
     }
 
     /// How many statements the server has sent.
@@ -72,7 +118,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Receiver<Road>, statements: Arc<AtomicU64>) {
+async fn carry(
+    mut client: TcpStream,
+    destination: SocketAddr,
+    mut road: watch::Receiver<Road>,
+    statements: Arc<AtomicU64>,
+    loss: Arc<Mutex<Option<Loss>>>,
+) {
     let cut = {
         let mut road = road.clone();
         async move { drop(road.wait_for(|road| *road == Road::Cut).await) }
@@ -81,7 +133,7 @@ async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Rec
         if road.wait_for(|road| *road == Road::Open).await.is_err() {
             return;
         }
-        let Ok(mut server) = TcpStream::connect(database).await else { return };
+        let Ok(mut server) = TcpStream::connect(destination).await else { return };
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
         let mut reader = Reader::default();
@@ -94,7 +146,17 @@ async fn carry(mut client: TcpStream, database: SocketAddr, mut road: watch::Rec
                         if road.wait_for(|road| *road == Road::Open).await.is_err() {
                             return;
                         }
-                        to_server.write_all(&asked[..read]).await
+                        let lost = if asked[..read].ends_with(COMMIT) { loss.lock().take() } else { None };
+                        match lost {
+                            None => to_server.write_all(&asked[..read]).await,
+                            Some(Loss::Commit) => return,
+                            Some(Loss::Answer) => {
+                                if to_server.write_all(&asked[..read]).await.is_ok() {
+                                    let _ = from_server.read(&mut answered).await;
+                                }
+                                return;
+                            }
+                        }
                     }
                     _ => return,
                 },
@@ -126,6 +188,9 @@ struct Reader {
     /// A connection begins with packets that have no kind.
     begun: bool,
 }
+
+/// How the text of a statement that commits ends.
+const COMMIT: &[u8] = b"COMMIT\0";
 
 /// Asks whether the connection may be encrypted; after it comes the real beginning.
 const SSL_REQUEST: u32 = 80_877_103;

@@ -74,11 +74,13 @@ pub struct ServerBuilder {
     backend: Backend,
     demo: bool,
     settings: Vec<(String, String)>,
+    /// The most bytes that one file may have.
+    largest_file: Option<u64>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new() }
+        Self { backend, demo: true, settings: Vec::new(), largest_file: None }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -97,6 +99,25 @@ impl ServerBuilder {
     pub fn empty(mut self) -> Self {
         self.demo = false;
         self
+    }
+
+    /// Lets no file grow beyond this: what is written there fails, as on a disk that is full.
+    pub fn largest_file(mut self, bytes: u64) -> Self {
+        self.largest_file = Some(bytes);
+        self
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_dragoman");
+        match self.largest_file {
+            None => Command::new(program),
+            Some(bytes) => {
+                let mut command = Command::new("sh");
+                // Whoever does not care for the signal is told by an error.
+                command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string(), program]);
+                command
+            }
+        }
     }
 
     pub async fn start(self) -> Server {
@@ -132,7 +153,7 @@ impl Server {
     async fn begin(&mut self, listen: &str) {
         let log =
             File::options().create(true).append(true).open(self.directory.path().join("log")).expect("the log can be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dragoman"));
+        let mut command = self.builder.command();
         command
             .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage])
             .args(self.builder.demo.then_some("--demo"))

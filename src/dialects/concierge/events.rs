@@ -96,6 +96,7 @@ impl Talk {
 
     async fn push_message(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
+        self.house.chat.hands_over(&self.caller, message);
         Ok(Some(told.shared(WORDS, || {
             let pen = self.event_pen();
             let payload = Posted { chat_session_id: session.uuid, chat_message: pen.pushed(&session, message) };

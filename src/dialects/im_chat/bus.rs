@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
@@ -47,11 +50,13 @@ impl BusApi {
     #[oai(path = "/im_status", method = "post", operation_id = "longpolling_im_status")]
     async fn im_status(&self, call: Call<PartnerIds>, session: Session) -> Reply<Vec<ImStatus>> {
         call.logged_in(session, |_, params| async move {
-            let asked = optional(params.partner_ids, "partner_ids")?.unwrap_or_default().numbers;
+            let mut asked = optional(params.partner_ids, "partner_ids")?.unwrap_or_default().numbers;
+            let mut named = HashSet::new();
+            asked.retain(|id| named.insert(*id));
             let partners: Vec<_> = asked.iter().copied().map(PartnerId).collect();
             let contacts = self.0.chat.contacts_by_id(&partners).await.map_err(fault)?;
-            let find = |id: &i64| contacts.iter().find(|contact| contact.partner.id.0 == *id);
-            let people = asked.iter().filter_map(find).map(|contact| contact.person()).collect();
+            let mut known: HashMap<_, _> = contacts.iter().map(|contact| (contact.partner.id.0, contact.person())).collect();
+            let people = asked.iter().filter_map(|id| known.remove(id)).collect();
             let presence = self.0.chat.presence(people).await.map_err(fault)?;
             let status = |presence: crate::chat::PersonPresence| ImStatus {
                 id: presence.person.partner.id.0,

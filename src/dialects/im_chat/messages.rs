@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
-use storage::{ConversationId, Message as Stored, MessageId, Page, Seen, Timestamp, Window};
+use storage::{Conversation, ConversationId, Message as Stored, MessageId, Page, Seen, Timestamp, Window};
 
 use super::{
     Tag,
@@ -89,8 +89,8 @@ impl Messages {
     #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
     async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
         call.logged_in(session, |login, params| async move {
-            let Some((id, messages)) = self.page(&login, params).await? else { return Ok(Vec::new()) };
-            self.0.chat.mark_all_read(&login, Some(id)).await.map_err(fault)?;
+            let Some((conversation, messages)) = self.page(&login, params).await? else { return Ok(Vec::new()) };
+            self.0.chat.mark_read_up_to(&login, conversation.id, conversation.last_seq).await.map_err(fault)?;
             Ok::<_, Failure>(messages)
         })
         .await
@@ -98,7 +98,7 @@ impl Messages {
 }
 
 impl Messages {
-    async fn page(&self, caller: &Caller, params: HistoryParams) -> Result<Option<(ConversationId, Vec<Message>)>, Fault> {
+    async fn page(&self, caller: &Caller, params: HistoryParams) -> Result<Option<(Conversation, Vec<Message>)>, Fault> {
         let last = optional(params.last_id, "last_id")?.or(optional(params.last_id_misspelt, "last_ID")?);
         let limit = limit(params.limit, PAGE, LONGEST_PAGE)?;
         let Some(id) = sessions::find(&self.0, caller, params.uuid).await? else { return Ok(None) };
@@ -110,7 +110,8 @@ impl Messages {
             Err(error) if is_absent(&error) => return Ok(None),
             history => history.map_err(fault)?,
         };
-        Ok(Some((id, seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid)).collect())))
+        let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid)).collect();
+        Ok(Some((conversation, messages)))
     }
 
     async fn start(&self, caller: &Caller) -> Result<Vec<Value>, Failure> {

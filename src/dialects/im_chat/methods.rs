@@ -72,6 +72,8 @@ pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Re
     say(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
     match house.chat.leave(caller, id).await {
         Ok(()) => Ok(true.into()),
+        // Others were quicker.
+        Err(chat::Error::Conflict(_)) => Ok(false.into()),
         Err(error) if is_absent(&error) => Ok(false.into()),
         Err(error) => Err(fault(error)),
     }

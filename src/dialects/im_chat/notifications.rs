@@ -81,14 +81,30 @@ struct Known {
 }
 
 impl Listener<'_> {
-    /// The notifications of a batch, by rising id. May be none.
+    /// The first notifications of a batch, by rising id: what is left out comes after them, and is told to whoever asks for
+    /// what follows. None if nothing in the whole batch is told.
     pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
-        let events = &batch.events[..batch.events.len().min(MOST)];
-        // What was told after an event that is left for the next answer is left with it.
-        let end = batch.events.get(MOST).map(|told| told.event.position);
-        let signals: Vec<_> =
-            batch.signals.iter().filter(|signalled| end.is_none_or(|end| signalled.mark.position < end)).cloned().collect();
-        let known = self.know(events, &signals).await?;
+        let (mut events, mut signals) = (batch.events.as_slice(), batch.signals.as_slice());
+        while !events.is_empty() || !signals.is_empty() {
+            let (some, rest) = events.split_at(events.len().min(MOST));
+            // What was told after an event that is left for later is left with it.
+            let end = rest.first().map(|told| told.event.position);
+            let before = signals.partition_point(|signalled| end.is_none_or(|end| signalled.mark.position < end));
+            let (some_signals, rest_signals) = signals.split_at(before.min(MOST));
+            // Nor is any event told before a signal that is left.
+            let next = rest_signals.first().map(|signalled| signalled.mark.position);
+            let some = &some[..some.partition_point(|told| next.is_none_or(|next| told.event.position <= next))];
+            let told = self.notifications_of(some, some_signals).await?;
+            if !told.is_empty() {
+                return Ok(told);
+            }
+            (events, signals) = (&events[some.len()..], rest_signals);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn notifications_of(&self, events: &[Arc<Told>], signals: &[Arc<Signalled>]) -> Result<Vec<Notification>, Fault> {
+        let known = self.know(events, signals).await?;
         let mut told = Vec::new();
         for event in events {
             let first = event.event.position.0 * STRIDE;
@@ -122,8 +138,9 @@ impl Listener<'_> {
             }
         }
         people.extend(signals.iter().filter_map(|signalled| match &signalled.signal {
-            Signal::Typing { partner, .. } | Signal::Presence { partner, .. } => Some(*partner),
-            Signal::Delivered { .. } => None,
+            Signal::Typing { partner, typing: true, .. } if *partner != self.caller.partner => Some(*partner),
+            Signal::Presence { partner, .. } if self.presence => Some(*partner),
+            Signal::Typing { .. } | Signal::Presence { .. } | Signal::Delivered { .. } => None,
         }));
         let mut known = Known::default();
         if !sessions.is_empty() {

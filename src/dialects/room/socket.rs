@@ -144,6 +144,7 @@ impl Voice for Room {
             }
             for message in due {
                 said.push(self.frame(&message, Some(told)).await.map_err(|error| error::untold(&error))?);
+                self.house.chat.hands_over(&self.caller, &message);
             }
         }
         Ok(said)

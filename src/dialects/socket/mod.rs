@@ -5,14 +5,7 @@ mod pace;
 mod upgrade;
 mod wire;
 
-use std::{
-    any::Any,
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant as Moment},
-};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -131,11 +124,11 @@ pub struct Speaking<V> {
 }
 
 /// Serves a socket from its first frame to its end, and gives why it ended.
-async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: Speaking<V>) -> Close {
+async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Speaking<V>) -> Close {
     let Speaking { voice, feed, caller } = speaking;
-    let Ok(_present) = sockets.chat.connects(&caller) else { return Close::TOO_MANY };
+    let Ok(_present) = sockets.chat.connects(caller) else { return Close::TOO_MANY };
     let mut talk = Talk { sockets, voice, wire, pace: Pace::new(&sockets.limits), signs: Pace::new(&sockets.limits) };
-    match talk.go_on(feed, &caller).await {
+    match talk.go_on(feed, caller).await {
         Ok(never) => match never {},
         Err(close) => close,
     }
@@ -143,7 +136,7 @@ async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: Speaking<
 
 struct Talk<'a, V> {
     sockets: &'a Sockets,
-    voice: V,
+    voice: &'a mut V,
     wire: &'a mut Wire,
     pace: Pace,
     /// Of pings and pongs, which are nobody's words, but have to be answered all the same.
@@ -153,7 +146,7 @@ struct Talk<'a, V> {
 enum Never {}
 
 impl<V: Voice> Talk<'_, V> {
-    async fn go_on(&mut self, mut feed: Feed, caller: &Caller) -> Result<Never, Close> {
+    async fn go_on(&mut self, feed: &mut Feed, caller: &Caller) -> Result<Never, Close> {
         let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
         for frame in greeting {
             // However long it is, it must not be taken for the peer's slowness.
@@ -161,19 +154,16 @@ impl<V: Voice> Talk<'_, V> {
             self.say(vec![frame])?;
         }
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
-        let mut beat = pin!(sleep(ping));
-        let mut heard = Moment::now();
+        let expires = expiry(caller);
+        let (mut heard, mut pinged, mut leaves) = (Instant::now(), Instant::now(), None);
         let mut ended = pin!(caller.ended.cancelled());
-        let mut expired = pin!(sleep_until(expiry(caller)));
-        // Not all clients are to come back at the same moment.
-        let mut stopping = pin!(async {
-            self.sockets.requests.stopping().await;
-            sleep(Duration::from_secs(self.sockets.limits.drain_seconds).mul_f64(fraction())).await;
-        });
+        let mut stopping = pin!(self.sockets.requests.stopping());
+        // One for all that is waited for: every socket holds it.
+        let mut alarm = pin!(sleep_until(expires.min(pinged + ping)));
         loop {
             tokio::select! {
                 read = self.wire.read() => {
-                    heard = Moment::now();
+                    heard = Instant::now();
                     match read? {
                         Read::Text(text) => self.hear(&text).await?,
                         Read::Binary => self.refuse(Refusal::NotText)?,
@@ -192,18 +182,33 @@ impl<V: Voice> Talk<'_, V> {
                         sleep(Duration::from_secs(1)).await;
                     }
                 },
-                () = &mut beat => {
-                    if heard.elapsed() > ping * SILENT_PINGS {
-                        return Err(Close::new(1001, "no sign of life"));
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    if leaves.is_some_and(|leaves| now >= leaves) {
+                        return Err(Close::GOING_AWAY);
                     }
-                    beat.as_mut().reset(Instant::now() + ping);
-                    let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;
-                    self.say(said)?;
-                    self.wire.ping();
+                    if now >= expires {
+                        return Err(Close::new(4003, "the token has run out"));
+                    }
+                    if now >= pinged + ping {
+                        if now - heard > ping * SILENT_PINGS {
+                            return Err(Close::new(1001, "no sign of life"));
+                        }
+                        pinged = now;
+                        let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;
+                        self.say(said)?;
+                        self.wire.ping();
+                    }
+                    alarm.as_mut().reset(expires.min(pinged + ping).min(leaves.unwrap_or(expires)));
                 }
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
-                () = &mut expired => return Err(Close::new(4003, "the token has run out")),
-                () = &mut stopping => return Err(Close::GOING_AWAY),
+                () = &mut stopping, if leaves.is_none() => {
+                    // Not all clients are to come back at the same moment.
+                    let at = Instant::now() + Duration::from_secs(self.sockets.limits.drain_seconds).mul_f64(fraction());
+                    leaves = Some(at);
+                    let next = alarm.deadline().min(at);
+                    alarm.as_mut().reset(next);
+                }
             }
         }
     }

@@ -26,13 +26,15 @@ pub fn open<V: Voice>(
     let Ok(upgrade) = request.take_upgrade() else { return no_socket(request) };
     let held = request.data::<Held>().cloned();
     let own = sockets.clone();
+    // Boxed what does not last as long as the socket, so that its room is given back.
+    let begin = Box::pin(begin);
     sockets.requests.spawn(async move {
         let Ok(Ok(upgraded)) = tokio::time::timeout(CHANGING, upgrade).await else { return };
         let begun = Instant::now();
         let counted = own.metrics.socket(V::DIALECT);
         let mut wire = Wire::new(upgraded, &own.limits, V::too_large().is_some()).await;
-        let close = match Box::pin(begin).await {
-            Ok(speaking) => serve(&own, &mut wire, speaking).await,
+        let close = match begin.await {
+            Ok(ref mut speaking) => serve(&own, &mut wire, speaking).await,
             Err(close) => close,
         };
         own.metrics.socket_closed(V::DIALECT, close.code);

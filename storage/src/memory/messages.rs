@@ -156,7 +156,7 @@ impl Messages for Memory {
 
 #[async_trait]
 impl WriteMessages for MemoryTx {
-    async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>> {
+    async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>> {
         if let Some(stray) = new.iter().find(|new| to.iter().all(|locked| locked.id != new.conversation)) {
             return Err(Error::Internal(format!("conversation {} is not locked", stray.conversation).into()));
         }

@@ -52,7 +52,7 @@ macro_rules! append {
             SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at
             FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[])
                 WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, place)
-            RETURNING position"
+            RETURNING position, pg_current_xact_id()::text AS transaction"
         )
     };
 }
@@ -185,8 +185,9 @@ impl PostgresTx {
                 .bind(stays.iter().map(|stay| stay.from.map(place)).collect::<Vec<_>>())
                 .bind(stays.iter().map(|stay| stay.until.map(place)).collect::<Vec<_>>());
         }
-        let mut positions =
-            self.rows(append).await?.iter().map(|row| get(row, "position")).collect::<sqlx::Result<Vec<i64>>>()?;
+        let rows = self.rows(append).await?;
+        self.number = rows.first().map(|row| get(row, "transaction")).transpose()?;
+        let mut positions = rows.iter().map(|row| get(row, "position")).collect::<sqlx::Result<Vec<i64>>>()?;
         positions.sort_unstable();
         let events = facts.into_iter().zip(positions);
         Ok(events.map(|((topic, fact, at), position)| Event { position: Position(position), topic, fact, at }).collect())

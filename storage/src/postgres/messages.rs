@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -96,19 +96,17 @@ const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     )
     ORDER BY p.conversation_id";
 
-/// One statement whatever the number of messages. `seq` continues what the locked rows say, which no other transaction
-/// can change; ids are drawn in the order asked, because the rows are sorted before they are drawn for. Authors' rows
-/// are locked in order before any is updated, since a partner that reads everything locks all of its own.
+/// One statement whatever the number of messages. Ids are drawn in the order asked, because the rows are sorted before
+/// they are drawn for. Authors' rows are locked in order before any is updated, since a partner that reads everything
+/// locks all of its own.
 const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
-        SELECT new.place, new.conversation_id, new.author_id, new.message_type, new.body, new.metadata,
-            new.has_attachments, new.client_key, new.held, new.created_at,
-            c.last_seq + row_number() OVER (PARTITION BY new.conversation_id ORDER BY new.place) AS seq
+        SELECT place, conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, held,
+            created_at, seq
         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-                $8::boolean[], $9::timestamptz[]) WITH ORDINALITY
+                $8::boolean[], $9::timestamptz[], $10::bigint[]) WITH ORDINALITY
             AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, held, created_at,
-                place)
-        JOIN conversations c ON c.id = new.conversation_id
-        ORDER BY new.place
+                seq, place)
+        ORDER BY place
     ), numbered AS MATERIALIZED (
         SELECT nextval('messages_id') AS id, place, conversation_id, author_id, message_type, body, metadata,
             has_attachments, client_key, held, created_at, seq
@@ -136,7 +134,7 @@ const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
         UPDATE participants p SET own_after = p.own_after + authors.messages, last_own_id = authors.last_id
         FROM authors WHERE p.conversation_id = authors.conversation_id AND p.partner_id = authors.partner_id
     )
-    SELECT id, seq FROM numbered ORDER BY place";
+    SELECT id FROM numbered ORDER BY place";
 const INSERT_MESSAGE_ATTACHMENTS: &str = "WITH sent AS (
         UPDATE attachments SET sent = true WHERE id = ANY ($3) AND NOT sent
     )
@@ -235,12 +233,17 @@ impl Messages for Postgres {
 
 #[async_trait]
 impl WriteMessages for PostgresTx {
-    async fn insert_messages(&mut self, to: &[Locked<Conversation>], new: Vec<NewMessage>) -> Result<Vec<Message>> {
+    async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>> {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let locked: HashSet<ConversationId> = to.iter().map(|conversation| conversation.id).collect();
-        assert!(new.iter().all(|message| locked.contains(&message.conversation)), "messages go to locked conversations");
+        let mut last_seqs: HashMap<_, _> = to.iter().map(|conversation| (conversation.id, conversation.last_seq)).collect();
+        let next_seq = |message: &NewMessage| {
+            let last = last_seqs.get_mut(&message.conversation).expect("messages go to locked conversations");
+            *last += 1;
+            *last
+        };
+        let seqs: Vec<i64> = new.iter().map(next_seq).collect();
         let insert = sqlx::query(INSERT_MESSAGES)
             .bind(new.iter().map(|message| message.conversation.0).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.author.partner.0).collect::<Vec<_>>())
@@ -250,12 +253,14 @@ impl WriteMessages for PostgresTx {
             .bind(new.iter().map(|message| !message.attachments.is_empty()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.client_key.as_deref()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.held).collect::<Vec<_>>())
-            .bind(new.iter().map(|message| message.created_at).collect::<Vec<_>>());
+            .bind(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
+            .bind(&seqs);
         let rows = self.rows(insert).await?;
         let stored = rows
             .iter()
+            .zip(seqs)
             .zip(new)
-            .map(|(row, new)| Ok(stored(MessageId(get(row, "id")?), get(row, "seq")?, new)))
+            .map(|((row, seq), new)| Ok(stored(MessageId(get(row, "id")?), seq, new)))
             .collect::<sqlx::Result<Vec<Message>>>()?;
         self.insert_message_attachments(&stored).await?;
         Ok(stored)

@@ -19,6 +19,7 @@ mod uploads;
 mod users;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +47,8 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+/// `committed`, `aborted` or `in progress`; null if that is long ago.
+const OUTCOME: &str = "SELECT pg_xact_status($1::text::xid8)";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -57,6 +60,8 @@ const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How much longer than the server's own limit to wait for an answer; then the server does not even say no.
 const GRACE: Duration = Duration::from_millis(500);
+/// Between two questions about what became of a transaction.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(200);
 
 /// Where the database is, and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -70,10 +75,11 @@ pub struct Options {
     pub statement_timeout: Duration,
 }
 
-/// Keeps everything in a PostgreSQL database.
+/// Keeps everything in a PostgreSQL database. Clones share its connections.
+#[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
-    gate: Gate,
+    gate: Arc<Gate>,
     /// Without the limits of the pool's connections: a migration may take long.
     migrating: PgConnectOptions,
     patience: Duration,
@@ -106,7 +112,7 @@ impl Postgres {
             .connect_lazy_with(connecting);
         let storage = Self {
             pool,
-            gate: Gate::new(options.acquire_timeout + GRACE),
+            gate: Arc::new(Gate::new(options.acquire_timeout + GRACE)),
             migrating,
             patience: options.statement_timeout + GRACE,
         };
@@ -145,6 +151,24 @@ impl Postgres {
         }
     }
 
+    /// What became of a transaction whose commit was not answered. Asks until it is known, however long the database is
+    /// away: who was told either without knowing it would be told wrong.
+    async fn has_committed(&self, number: &str) -> Result<bool> {
+        loop {
+            let outcome = match self.only_row(sqlx::query(OUTCOME).bind(number)).await {
+                Ok(row) => get::<Option<String>, _>(&row, 0)?,
+                Err(Error::Unavailable(_)) => Some("in progress".into()),
+                Err(error) => return Err(error),
+            };
+            match outcome.as_deref() {
+                Some("committed") => return Ok(true),
+                Some("aborted") => return Ok(false),
+                Some(_) => tokio::time::sleep(BETWEEN_QUESTIONS).await,
+                None => return Err(Error::Internal("it is no longer known what became of a transaction".into())),
+            }
+        }
+    }
+
     async fn row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Option<PgRow>> {
         Ok(self.rows(query).await?.pop())
     }
@@ -159,7 +183,14 @@ impl Postgres {
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         let tx = self.gate.pass(self.begin_on_a_living_connection()).await?;
-        Ok(Box::new(PostgresTx { tx, patience: self.patience, facts: Vec::new(), founders: Founders::new(), failed: false }))
+        Ok(Box::new(PostgresTx {
+            tx,
+            storage: self.clone(),
+            facts: Vec::new(),
+            founders: Founders::new(),
+            number: None,
+            failed: false,
+        }))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -181,9 +212,11 @@ impl Storage for Postgres {
 
 struct PostgresTx {
     tx: sqlx::Transaction<'static, sqlx::Postgres>,
-    patience: Duration,
+    storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: Founders,
+    /// What PostgreSQL calls this transaction, once it has appended its facts.
+    number: Option<String>,
     /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
     /// an error though it rolls back.
     failed: bool,
@@ -191,7 +224,7 @@ struct PostgresTx {
 
 impl PostgresTx {
     async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let rows = match tokio::time::timeout(self.patience, query.fetch_all(&mut *self.tx)).await {
+        let rows = match tokio::time::timeout(self.storage.patience, query.fetch_all(&mut *self.tx)).await {
             Ok(rows) => rows.map_err(Error::from),
             Err(silence) => Err(Error::Unavailable(silence.into())),
         };
@@ -228,11 +261,20 @@ impl Tx for PostgresTx {
             return Err(Error::Internal("a statement of this transaction has failed".into()));
         }
         let events = self.append_facts().await?;
-        match tokio::time::timeout(self.patience, self.tx.commit()).await {
-            Ok(committed) => committed?,
-            Err(silence) => return Err(Error::Unavailable(silence.into())),
+        let Self { tx, storage, number, .. } = *self;
+        let failure = match tokio::time::timeout(storage.patience, tx.commit()).await {
+            Ok(Ok(())) => return Ok(events),
+            Ok(Err(error)) => Error::from(error),
+            Err(silence) => Error::Unavailable(silence.into()),
+        };
+        // That it was not answered does not say that it was not done.
+        if matches!(failure, Error::Unavailable(_))
+            && let Some(number) = number
+            && storage.has_committed(&number).await?
+        {
+            return Ok(events);
         }
-        Ok(events)
+        Err(failure)
     }
 }
 

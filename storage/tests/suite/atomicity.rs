@@ -59,7 +59,7 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     tx.advance_read(*room, ann.partner.id, 1).await.unwrap();
     let keyed = NewMessage { client_key: Some("key".to_owned()), ..new_message(*room, ben, "new message") };
     let new = vec![keyed, new_message(*room, ben, "another")];
-    let message = tx.insert_messages(&to, new).await.unwrap().remove(0);
+    let message = tx.insert_messages(to, new).await.unwrap().remove(0);
     tx.advance_read_everywhere(ben.partner.id).await.unwrap();
     tx.insert_attachment(new_attachment(ann, "new file")).await.unwrap();
     tx.delete_attachment(file.id).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_failed_transaction_leaves_no_trace(store: Arc<dyn Storage>) {
     let mut tx = store.begin().await.unwrap();
     let to = lock(&mut *tx, before.room).await;
     let new = vec![new_message(before.room, &before.ann, "innocent"), keyed("second")];
-    tx.insert_messages(&to, new).await.unwrap_err();
+    tx.insert_messages(to, new).await.unwrap_err();
     drop(tx);
     assert_eq!(everything(&store, &before).await, untouched);
 }

@@ -126,7 +126,7 @@ async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
                 tokio::task::yield_now().await;
             }
             let message = NewMessage { attachments, ..new_message(room, &ann, "look") };
-            tx.insert_messages(&to, vec![message]).await.unwrap();
+            tx.insert_messages(to, vec![message]).await.unwrap();
             tx.commit().await.unwrap();
         });
         assert_eq!(forgotten.unwrap(), [""; 0]);

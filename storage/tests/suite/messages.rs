@@ -98,8 +98,8 @@ async fn several_messages_are_stored_in_the_order_given(store: Arc<dyn Storage>)
     let stored = write(&store, async |tx| {
         let to = tx.lock_conversations(&[one, two]).await.unwrap();
         let new = given.map(|(room, body)| new_message(room, &ann, body));
-        assert_eq!(tx.insert_messages(&to, Vec::new()).await.unwrap(), []);
-        tx.insert_messages(&to, new.into()).await.unwrap()
+        assert_eq!(tx.insert_messages(Vec::new(), Vec::new()).await.unwrap(), []);
+        tx.insert_messages(to, new.into()).await.unwrap()
     })
     .await;
     assert!(stored.is_sorted_by_key(|message| message.id));
@@ -215,9 +215,10 @@ async fn a_retry_finds_what_it_stored(store: Arc<dyn Storage>) {
     let again = [key(&ann, "k1"), key(&ann, "k2"), key(&ben, "k1"), (ConversationId(1_000), ann.partner.id, "k1".to_owned())];
     assert_eq!(tx.messages_by_client_key(&again).await.unwrap(), std::slice::from_ref(&stored));
     assert_eq!(tx.messages_by_client_key(&[]).await.unwrap(), []);
-    let second = tx.insert_messages(&to, vec![keyed(room, &ann, "k2")]).await.unwrap();
+    let second = tx.insert_messages(to, vec![keyed(room, &ann, "k2")]).await.unwrap();
     assert_eq!(tx.messages_by_client_key(&[key(&ann, "k2")]).await.unwrap(), second, "also of this transaction");
-    assert_eq!(conflict(tx.insert_messages(&to, vec![keyed(room, &ann, "k1")]).await), "messages_client_key");
+    let to = lock(&mut *tx, room).await;
+    assert_eq!(conflict(tx.insert_messages(to, vec![keyed(room, &ann, "k1")]).await), "messages_client_key");
     drop(tx);
     assert_eq!(bodies(&store, room, Page::Newest { offset: 0, limit: 9 }).await, "keyed");
 }
@@ -234,7 +235,7 @@ async fn a_client_key_is_one_authors_in_one_conversation(store: Arc<dyn Storage>
     let mut tx = store.begin().await.unwrap();
     let to = lock(&mut *tx, two).await;
     let twice = vec![keyed(two, &ann, "new"), keyed(two, &ann, "new")];
-    assert_eq!(conflict(tx.insert_messages(&to, twice).await), "messages_client_key");
+    assert_eq!(conflict(tx.insert_messages(to, twice).await), "messages_client_key");
 }
 
 async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {

@@ -31,7 +31,7 @@ async fn post_to_several(store: &Arc<dyn Storage>, by: &User, rooms: &[Conversat
     // Gives the others a chance to come between, also where no write waits for anything.
     tokio::task::yield_now().await;
     let new = chosen.iter().map(|room| new_message(*room, by, "hello")).collect();
-    let messages = tx.insert_messages(&to, new).await.unwrap();
+    let messages = tx.insert_messages(to, new).await.unwrap();
     for message in &messages {
         tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
     }

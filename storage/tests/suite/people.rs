@@ -148,7 +148,7 @@ pub(crate) async fn lock(tx: &mut dyn Tx, id: ConversationId) -> Vec<Locked<Conv
 pub(crate) async fn post(store: &Arc<dyn Storage>, new: NewMessage) -> Message {
     let mut tx = store.begin().await.unwrap();
     let to = lock(&mut *tx, new.conversation).await;
-    let message = tx.insert_messages(&to, vec![new]).await.unwrap().remove(0);
+    let message = tx.insert_messages(to, vec![new]).await.unwrap().remove(0);
     tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
     tx.commit().await.unwrap();
     message

@@ -77,7 +77,7 @@ async fn each_participants_last_message_is_known(store: Arc<dyn Storage>) {
     let ann_last = write(&store, async |tx| {
         let to = lock(tx, room).await;
         let new = vec![new_message(room, &ann, "middle"), new_message(room, &ann, "of ann")];
-        tx.insert_messages(&to, new).await.unwrap().remove(1)
+        tx.insert_messages(to, new).await.unwrap().remove(1)
     })
     .await;
     let elsewhere = say(&store, other, &ann, "elsewhere").await;

@@ -2,11 +2,13 @@
 
 mod administration;
 mod bus;
+mod fairness;
 mod live;
 mod membership;
 mod methods;
 mod outsiders;
 mod presence;
+
 mod seed;
 mod sessions;
 mod signals;

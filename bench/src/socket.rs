@@ -1,0 +1,79 @@
+//! As little of a WebSocket's client as it takes to open many of them and to count what they are told.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{Result, http::find};
+
+/// A socket that is open.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens one as a page of the server itself would, for the person with this session.
+    pub(crate) async fn open(address: SocketAddr, path: &str, session: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut received = Vec::new();
+        let head = loop {
+            if stream.read_buf(&mut received).await? == 0 {
+                return Err("the server has closed the connection".into());
+            }
+            if let Some(head) = find(&received, b"\r\n\r\n") {
+                break head + 4;
+            }
+        };
+        if !received.starts_with(b"HTTP/1.1 101") {
+            return Err(String::from_utf8_lossy(&received).into());
+        }
+        received.drain(..head);
+        Ok(Self { stream, received })
+    }
+
+    /// Says a text, masked with zeros: that is a mask, and leaves the text as it is.
+    pub(crate) async fn say(&mut self, text: &str) -> Result<()> {
+        let length = u16::try_from(text.len())?;
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend(length.to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(text.as_bytes());
+        Ok(self.stream.write_all(&frame).await?)
+    }
+
+    /// Waits for more, and counts the frames that are whole by then and contain these words.
+    pub(crate) async fn count(&mut self, words: &[u8]) -> Result<usize> {
+        if self.stream.read_buf(&mut self.received).await? == 0 {
+            return Err("the server has closed a socket".into());
+        }
+        let (mut counted, mut passed) = (0, 0);
+        while let Some(payload) = payload(&self.received[passed..]) {
+            counted += usize::from(find(&self.received[passed..][payload.clone()], words).is_some());
+            passed += payload.end;
+        }
+        self.received.drain(..passed);
+        Ok(counted)
+    }
+}
+
+/// Where the first frame has its payload, if the frame is whole. Servers do not mask.
+fn payload(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let (begin, length): (usize, usize) = match *bytes.get(1)? & 0x7f {
+        126 => (4, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
+        127 => (10, usize::try_from(u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)).ok()?),
+        short => (2, usize::from(short)),
+    };
+    let end = length.checked_add(begin)?;
+    (end <= bytes.len()).then_some(begin..end)
+}

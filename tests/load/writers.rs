@@ -1,0 +1,167 @@
+//! How clients of each dialect send, and what they take from the answers.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    Dialect, END, PAIR, Place,
+    visitor::{Line, Visitor},
+};
+use crate::order::checker::Sent;
+
+/// John, to whom the admin writes in the room.
+const JOHN_UUID: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
+/// Between two messages of one writer.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What one writer writes, and where.
+pub struct Written {
+    pub writer: usize,
+    pub places: Vec<Place>,
+    /// Turns false when there has been enough.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What became of one try.
+enum Answer {
+    Acknowledged(i64),
+    Refused,
+    /// It may be stored or not.
+    Nothing,
+}
+
+impl Written {
+    /// Writes until it is enough; each message again under another name until one is acknowledged. Gives what is known of
+    /// each.
+    pub async fn by(self, dialect: Dialect, mut visitor: Visitor) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let mut line = None;
+        for step in 0.. {
+            if !*self.stop.borrow() {
+                break;
+            }
+            let place = match dialect {
+                Dialect::Room => self.places.iter().find(|place| place.id == PAIR).expect("it is among them"),
+                // A few here, then a few there.
+                _ => &self.places[step / 10 % self.places.len()],
+            };
+            for retry in 0.. {
+                let body = format!("{dialect:?} {}/{step}/{retry}", self.writer);
+                let answer = match dialect {
+                    Dialect::Messaging => post(&mut visitor, "/api/messaging/message/send", place.id, &body).await,
+                    Dialect::ImChat => post_session(&mut visitor, &place.uuid, &body).await,
+                    Dialect::Conversations => speak(&mut visitor, &mut line, place.id, &body).await,
+                    Dialect::Room => speak_in_room(&mut visitor, &mut line, &body).await,
+                };
+                match answer {
+                    Answer::Acknowledged(id) => {
+                        visitor.troubles.acknowledged.fetch_add(1, Ordering::Relaxed);
+                        sent.push(Sent::acknowledged(self.writer, place.id, &body, id));
+                        break;
+                    }
+                    Answer::Refused => {
+                        visitor.troubles.refused.fetch_add(1, Ordering::Relaxed);
+                        sent.push(Sent::refused(self.writer, place.id, &body));
+                        visitor.turn_away().await;
+                    }
+                    Answer::Nothing => {}
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        sent
+    }
+}
+
+/// The last message of a conversation, which is sent until it is stored.
+pub async fn end(visitor: &Visitor, place: i64) -> Sent {
+    let mut visitor = visitor.clone();
+    loop {
+        match post(&mut visitor, "/api/messaging/message/send", place, END).await {
+            Answer::Acknowledged(id) => return Sent::acknowledged(usize::MAX, place, END, id),
+            Answer::Refused => visitor.turn_away().await,
+            Answer::Nothing => panic!("all doors are open"),
+        }
+    }
+}
+
+fn answer(answer: Option<Value>, id: impl Fn(&Value) -> Option<i64>) -> Answer {
+    match answer {
+        None => Answer::Nothing,
+        Some(answer) => id(&answer["result"]).map_or(Answer::Refused, Answer::Acknowledged),
+    }
+}
+
+async fn post(visitor: &mut Visitor, path: &str, place: i64, body: &str) -> Answer {
+    let params = json!({"thread_id": place, "body": body});
+    answer(visitor.call(path, params).await, |result| result["message_id"].as_i64())
+}
+
+async fn post_session(visitor: &mut Visitor, uuid: &str, body: &str) -> Answer {
+    let params = json!({"uuid": uuid, "message_type": "message", "message_content": body});
+    answer(visitor.call("/im_chat/post", params).await, Value::as_i64)
+}
+
+/// An open socket of a place, kept from message to message.
+type Kept = Option<(i64, Line)>;
+
+/// Sends with a key of its own, again and again until it is answered: it must be stored once.
+async fn speak(visitor: &mut Visitor, kept: &mut Kept, place: i64, body: &str) -> Answer {
+    loop {
+        let (at, mut line) = match kept.take() {
+            Some(open) => open,
+            None => match visitor.open(&format!("/conversations/{place}/")).await {
+                Some(line) => (place, line),
+                None => continue,
+            },
+        };
+        if at != place {
+            continue;
+        }
+        let frame = json!({"action": "send_message", "content": body, "local_id": body});
+        if line.say(frame).await.is_some() {
+            while let Some(told) = line.hear().await {
+                let answer = match told["type"].as_str() {
+                    Some("chat_message") if told["message"]["local_id"] == *body => {
+                        let id = told["message"]["id"].as_str().and_then(|id| id.parse().ok());
+                        Answer::Acknowledged(id.expect("it has an id"))
+                    }
+                    Some("message.failed") => Answer::Refused,
+                    _ => continue,
+                };
+                *kept = Some((place, line));
+                return answer;
+            }
+        }
+        visitor.closed().await;
+    }
+}
+
+async fn speak_in_room(visitor: &mut Visitor, kept: &mut Kept, body: &str) -> Answer {
+    let mut line = match kept.take() {
+        Some((_, line)) => line,
+        None => loop {
+            if let Some(line) = visitor.open("/ws/chat/room/").await {
+                break line;
+            }
+        },
+    };
+    let frame = json!({"action": "text_message", "message_body": body, "receiver_id": JOHN_UUID});
+    if line.say(frame).await.is_some() {
+        while let Some(told) = line.hear().await {
+            let answer = match told["action"].as_str() {
+                Some("conf_message") if told["message"] == *body => {
+                    Answer::Acknowledged(told["created_msg_id"].as_i64().expect("it has an id"))
+                }
+                Some("error") => Answer::Refused,
+                _ => continue,
+            };
+            *kept = Some((PAIR, line));
+            return answer;
+        }
+    }
+    visitor.closed().await;
+    Answer::Nothing
+}

@@ -1,0 +1,86 @@
+//! Two servers on one database are one chat: what happens at one is known at the other, with each bus.
+
+mod access;
+mod cut;
+mod messages;
+mod presence;
+mod start;
+
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, Socket, token};
+
+/// The uids of the demo data's people.
+const ADMIN: i64 = 2;
+const JOHN: i64 = 4;
+const JANE: i64 = 6;
+/// The demo data's conversation of the admin and John.
+const PAIR: i64 = 1;
+
+/// Writes each test once and runs it with every bus: the list of buses stands here.
+macro_rules! on_every_bus {
+    ($($(#[$meta:meta])* async fn $name:ident($here:ident, $there:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                $(#[$meta])*
+                async fn check(bus: $crate::support::Bus) {
+                    let backend = $crate::support::Backend::postgres().await;
+                    let [mut here, mut there] = $crate::support::two_nodes(&backend, &bus).await;
+                    {
+                        let ($here, $there) = (&mut here, &mut there);
+                        $body
+                    }
+                    here.stop().await;
+                    there.stop().await;
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    check($crate::support::Bus::postgres()).await;
+                }
+
+                #[tokio::test]
+                async fn nats() {
+                    check($crate::support::Bus::nats()).await;
+                }
+            }
+        )+
+    };
+}
+use on_every_bus;
+
+/// A user's socket of a conversation.
+async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {
+    let mut socket = Socket::open(server.socket_url(&format!("/conversations/{conversation}/?token={}", token(uid)))).await;
+    // It hears from when it is greeted on.
+    socket.hear_until(|told| told["type"] == "user_status").await;
+    socket
+}
+
+/// A user's socket of the room, which hears everything that concerns the user.
+async fn enter_room(server: &Server, uid: i64) -> Socket {
+    let mut socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={}", token(uid)))).await;
+    // It listens once it answers.
+    socket.heard_so_far().await;
+    socket
+}
+
+/// Sends a text, and gives its id.
+async fn send(client: &Client, body: &str) -> i64 {
+    let sent = client.messaging("message/send", json!({"thread_id": PAIR, "body": body})).await;
+    sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}"))
+}
+
+/// The next frame of a kind; others are passed over.
+async fn hear(socket: &mut Socket, kind: &str) -> Value {
+    socket.hear_until(|told| told["type"] == kind).await
+}
+
+/// A poll that begins now, with what it brings at last.
+fn poll(client: &Client, path: &str, params: Value) -> tokio::task::JoinHandle<Value> {
+    let (client, path) = (client.clone(), path.to_owned());
+    tokio::spawn(async move { client.call(&path, params).await }.map(|mut answer| answer["result"].take()))
+}

@@ -1,0 +1,116 @@
+//! Who is there is known everywhere, and whoever vanishes with a node is missed in time.
+
+use serde_json::json;
+
+use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus};
+use crate::support::{self, Backend, Bus, Client, Node, Server, until};
+
+/// Signs of life last so long here; a node brings them to the store every five seconds.
+const SECONDS: u64 = 12;
+
+async fn status_of(client: &Client, uid: i64) -> String {
+    let answer = client.messaging("presence/status", json!({"partner_ids": [uid]})).await;
+    answer["presence"][0]["status"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+async fn becomes(client: &Client, uid: i64, status: &str) {
+    until(status, async || (status_of(client, uid).await == status).then_some(())).await;
+}
+
+/// Two nodes on which signs of life last a short time.
+async fn short_lives(bus: &Bus) -> [Server; 2] {
+    let backend = Backend::postgres().await;
+    let start = || {
+        let server = Server::builder(backend.clone()).node(bus);
+        server.set("PRESENCE__ONLINE_SECONDS", SECONDS).set("PRESENCE__POLL_SECONDS", SECONDS).start()
+    };
+    let nodes = [start().await, start().await];
+    for node in &nodes {
+        node.ready().await;
+    }
+    nodes
+}
+
+on_every_bus! {
+    async fn who_comes_at_one_node_is_seen_at_the_other(here, there) {
+        let mut watching = enter(there, ADMIN, PAIR).await;
+        let admin = there.log_in(support::ADMIN).await;
+        assert_eq!(status_of(&admin, JOHN).await, "offline");
+        let john = here.log_in(support::JOHN).await;
+        john.messaging("threads", json!({})).await;
+        let told = watching.hear_until(|told| told["user_id"] == JOHN.to_string() && told["status"] == "online").await;
+        assert_eq!(told["type"], "user_status");
+        becomes(&admin, JOHN, "online").await;
+        // What somebody says of itself counts everywhere, at once.
+        for status in ["away", "offline", "online"] {
+            john.messaging("presence/update", json!({"status": status})).await;
+            becomes(&admin, JOHN, status).await;
+        }
+    }
+}
+
+async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
+    let [mut here, mut there] = short_lives(&bus).await;
+    let mut watching = enter(&there, ADMIN, PAIR).await;
+    let admin = there.log_in(support::ADMIN).await;
+    let socket = enter_room(&here, JOHN).await;
+    becomes(&admin, JOHN, "online").await;
+    socket.close().await;
+    // The node that it has left tells the others.
+    watching.hear_until(|told| told["user_id"] == JOHN.to_string() && told["status"] == "offline").await;
+    becomes(&admin, JOHN, "offline").await;
+    here.stop().await;
+    there.stop().await;
+}
+
+async fn who_vanishes_with_a_node_is_missed_in_time(bus: Bus) {
+    let [mut here, mut there] = short_lives(&bus).await;
+    let admin = there.log_in(support::ADMIN).await;
+    let _socket = enter_room(&here, JOHN).await;
+    becomes(&admin, JOHN, "online").await;
+    here.kill().await;
+    assert_eq!(status_of(&admin, JOHN).await, "online", "it may be back in a moment");
+    becomes(&admin, JOHN, "offline").await;
+    there.stop().await;
+}
+
+/// Somebody who is at both nodes and leaves one is still there.
+async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
+    let [mut here, mut there] = short_lives(&bus).await;
+    let (one, mut other) = (enter(&here, JOHN, PAIR).await, enter(&there, JOHN, PAIR).await);
+    let mut watching = enter(&there, ADMIN, PAIR).await;
+    one.close().await;
+    here.stop().await;
+    tokio::time::sleep(std::time::Duration::from_secs(SECONDS + 6)).await;
+    let admin = there.log_in(support::ADMIN).await;
+    assert_eq!(status_of(&admin, JOHN).await, "online");
+    let said = watching.heard_so_far().await;
+    assert!(!said.iter().any(|told| told["user_id"] == JOHN.to_string() && told["status"] == "offline"), "{said:?}");
+    other.say(json!({"action": "typing", "is_typing": true})).await;
+    hear(&mut watching, "typing").await;
+    there.stop().await;
+}
+
+macro_rules! with_every_bus {
+    ($($name:ident)+) => {
+        $(
+            mod $name {
+                #[tokio::test]
+                async fn postgres() {
+                    super::$name(super::Bus::postgres()).await;
+                }
+
+                #[tokio::test]
+                async fn nats() {
+                    super::$name(super::Bus::nats()).await;
+                }
+            }
+        )+
+    };
+}
+
+with_every_bus! {
+    a_socket_keeps_its_user_there_until_it_goes
+    who_vanishes_with_a_node_is_missed_in_time
+    who_is_at_both_nodes_leaves_when_the_last_socket_goes
+}
