@@ -26,9 +26,8 @@ use readers::read;
 use visitor::Visitor;
 use writers::Written;
 
-/// The demo data's conversations: of the admin and John, and of everybody.
+/// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
-const GROUP: i64 = 2;
 /// Conversations beside those of the demo data.
 const MORE: usize = 4;
 /// The last message of each conversation: readers stop there.
@@ -68,7 +67,6 @@ struct Troubles {
 /// People at work.
 pub struct Load {
     backend: Backend,
-    doors: Arc<[SocketAddr]>,
     admin: Visitor,
     places: Vec<Place>,
     writing: watch::Sender<bool>,
@@ -175,7 +173,7 @@ impl Load {
             writers.spawn(written.by(dialect, visitor(number, uid, client)));
         }
         let admin = visitor(0, 2, &admin);
-        Self { backend, doors, admin, places, writing, writers, readers, troubles }
+        Self { backend, admin, places, writing, writers, readers, troubles }
     }
 
     /// Waits until so many more messages are acknowledged.
@@ -190,7 +188,7 @@ impl Load {
 
     /// Lets everybody finish, once all doors are open again.
     pub async fn end(self) -> Outcome {
-        let Self { backend, doors: _, admin, places, writing, writers, readers, troubles } = self;
+        let Self { backend, admin, places, writing, writers, readers, troubles } = self;
         writing.send_replace(false);
         let mut sent: Vec<Sent> = writers.join_all().await.into_iter().flatten().collect();
         for place in &places {

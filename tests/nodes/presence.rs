@@ -1,6 +1,6 @@
 //! Who is there is known everywhere, and whoever vanishes with a node is missed in time.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus};
 use crate::support::{self, Backend, Bus, Client, Node, Server, until};
@@ -15,6 +15,12 @@ async fn status_of(client: &Client, uid: i64) -> String {
 
 async fn becomes(client: &Client, uid: i64, status: &str) {
     until(status, async || (status_of(client, uid).await == status).then_some(())).await;
+}
+
+/// Whether it is said that John is this now.
+fn is(told: &Value, status: &str) -> bool {
+    let john = JOHN.to_string();
+    told["user_id"] == *john && told["status"] == status
 }
 
 /// Two nodes on which signs of life last a short time.
@@ -38,7 +44,7 @@ on_every_bus! {
         assert_eq!(status_of(&admin, JOHN).await, "offline");
         let john = here.log_in(support::JOHN).await;
         john.messaging("threads", json!({})).await;
-        let told = watching.hear_until(|told| told["user_id"] == JOHN.to_string() && told["status"] == "online").await;
+        let told = watching.hear_until(|told| is(told, "online")).await;
         assert_eq!(told["type"], "user_status");
         becomes(&admin, JOHN, "online").await;
         // What somebody says of itself counts everywhere, at once.
@@ -57,7 +63,7 @@ async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
     becomes(&admin, JOHN, "online").await;
     socket.close().await;
     // The node that it has left tells the others.
-    watching.hear_until(|told| told["user_id"] == JOHN.to_string() && told["status"] == "offline").await;
+    watching.hear_until(|told| is(told, "offline")).await;
     becomes(&admin, JOHN, "offline").await;
     here.stop().await;
     there.stop().await;
@@ -85,7 +91,7 @@ async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
     let admin = there.log_in(support::ADMIN).await;
     assert_eq!(status_of(&admin, JOHN).await, "online");
     let said = watching.heard_so_far().await;
-    assert!(!said.iter().any(|told| told["user_id"] == JOHN.to_string() && told["status"] == "offline"), "{said:?}");
+    assert!(!said.iter().any(|told| is(told, "offline")), "{said:?}");
     other.say(json!({"action": "typing", "is_typing": true})).await;
     hear(&mut watching, "typing").await;
     there.stop().await;
