@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    BODY, Bench, Furnished, Result,
+    BODY, Bench, Error, Furnished, Result,
     children::Server,
     database::Databases,
     http::{self, Request},
@@ -103,27 +103,32 @@ impl Bench<'_> {
         let uuids = databases.uuids().await?;
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
-            let mut pairs = JoinSet::new();
-            let end = Instant::now() + self.time();
+            let mut pairs = Vec::new();
             for person in 1..=PAIRS {
-                let mut writer = Socket::open(ours.address, "/ws/chat/room", &session(person)).await?;
-                let mut reader = Socket::open(ours.address, "/ws/chat/room", &session(person + PAIRS)).await?;
+                let writer = Socket::open(ours.address, "/ws/chat/room", &session(person)).await?;
+                let reader = Socket::open(ours.address, "/ws/chat/room", &session(person + PAIRS)).await?;
                 let receiver = uuids.get(&(person + PAIRS)).ok_or("nobody to write to")?;
                 let text = format!(r#"{{"action":"text_message","receiver_id":"{receiver}","message_body":"{BODY}"}}"#);
-                pairs.spawn(async move {
+                let mut pair = Pair { writer, reader, text };
+                // The first message begins the conversation.
+                pair.message().await?;
+                pairs.push(pair);
+            }
+            let mut chatting = JoinSet::new();
+            let begun = Instant::now();
+            let end = begun + self.time();
+            for mut pair in pairs {
+                chatting.spawn(async move {
                     let mut messages = 0;
                     while Instant::now() < end {
-                        writer.say(&text).await?;
-                        let told = async { tokio::try_join!(one(&mut writer, b"conf_message"), one(&mut reader, b"re_message")) };
-                        timeout(PATIENCE, told).await??;
+                        pair.message().await?;
                         messages += 1;
                     }
-                    Ok::<_, crate::Error>(messages)
+                    Ok::<_, Error>(messages)
                 });
             }
-            let begun = Instant::now();
             let mut messages = 0;
-            while let Some(done) = pairs.join_next().await {
+            while let Some(done) = chatting.join_next().await {
                 messages += done??;
             }
             let said = f64::from(messages) / begun.elapsed().as_secs_f64();
@@ -179,6 +184,23 @@ async fn held(server: &Server, doors: &[(String, String)], count: usize) -> Resu
     let _open = load::open(server.address, doors, count).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     Ok((server.resident()? - before) / count as f64)
+}
+
+/// Two people who chat.
+struct Pair {
+    writer: Socket,
+    reader: Socket,
+    text: String,
+}
+
+impl Pair {
+    /// One message, until both have it.
+    async fn message(&mut self) -> Result<()> {
+        self.writer.say(&self.text).await?;
+        let told = async { tokio::try_join!(one(&mut self.writer, b"conf_message"), one(&mut self.reader, b"re_message")) };
+        timeout(PATIENCE, told).await??;
+        Ok(())
+    }
 }
 
 /// Waits for one such frame.
