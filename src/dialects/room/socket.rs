@@ -61,21 +61,24 @@ struct Room {
 
 /// What clients ask for. Members are looked at when it is done.
 #[derive(Deserialize, JsonSchema)]
-#[serde(tag = "action", rename_all = "snake_case")]
+#[serde(tag = "action")]
 pub(super) enum Asked {
     /// Sends a text to a user.
-    TextMessage {
+    #[serde(rename = "text_message")]
+    Text {
         message_body: Text,
         /// The user's uuid.
         receiver_id: Text,
     },
     /// Shows a file to whom it was uploaded for.
-    FileMessage {
+    #[serde(rename = "file_message")]
+    File {
         /// The message that the upload has made.
         chat_id: Int,
     },
     /// Shows a user's profile to a user.
-    UserProfileMessage {
+    #[serde(rename = "user_profile_message")]
+    Profile {
         /// The uuid of the user whose profile it is.
         attached_profile_id: Text,
         /// The user's uuid.
@@ -169,14 +172,12 @@ impl Voice for Room {
 impl Room {
     async fn answer(&mut self, asked: Asked) -> Result<Option<Frame>, Refused> {
         match asked {
-            Asked::TextMessage { message_body, receiver_id } => {
+            Asked::Text { message_body, receiver_id } => {
                 let body = given(message_body, "message_body")?.unwrap_or_default();
                 self.send(receiver_id, Draft::new(MessageType::Text, body)).await
             }
-            Asked::FileMessage { chat_id } => self.show_file(chat_id).await,
-            Asked::UserProfileMessage { attached_profile_id, receiver_id } => {
-                self.send_profile(attached_profile_id, receiver_id).await
-            }
+            Asked::File { chat_id } => self.show_file(chat_id).await,
+            Asked::Profile { attached_profile_id, receiver_id } => self.send_profile(attached_profile_id, receiver_id).await,
         }
     }
 
