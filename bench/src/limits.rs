@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use dragoman::lifecycle::Lifecycle;
 use futures_util::{SinkExt, StreamExt};
 use poem::{
     EndpointExt, Request, Response, Route, Server, Upgraded,
@@ -66,6 +67,7 @@ pub(crate) async fn serve(database: Option<&str>) -> Result<()> {
         .at("/store", post(store))
         .at("/socket", get(socket))
         .at("/tell", post(tell))
+        .data(Lifecycle::default())
         .data(broadcast::Sender::<Utf8Bytes>::new(FRAMES))
         .data(pool)
         .data(Arc::new(Notify::new()));
@@ -115,10 +117,14 @@ async fn store(Data(pool): Data<&PgPool>, Data(bell): Data<&Arc<Notify>>) -> poe
 
 /// Everything that is told, gathered as it comes, until the peer goes away.
 #[handler]
-fn socket(request: &Request, Data(told): Data<&broadcast::Sender<Utf8Bytes>>) -> poem::Result<Response> {
+fn socket(
+    request: &Request,
+    Data(tasks): Data<&Lifecycle>,
+    Data(told): Data<&broadcast::Sender<Utf8Bytes>>,
+) -> poem::Result<Response> {
     let key = request.header(header::SEC_WEBSOCKET_KEY).ok_or(StatusCode::UPGRADE_REQUIRED)?;
     let (upgrade, told) = (request.take_upgrade()?, told.subscribe());
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         if let Ok(upgraded) = upgrade.await {
             // It ends when its peer does.
             let _ = listen(upgraded, told).await;
