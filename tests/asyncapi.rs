@@ -96,7 +96,8 @@ with_tokens_on_every_backend! {
         let address = |uid| server.socket_url(&format!("/ws/chat/room/?token={}", token(uid)));
         let mut john = Talk::open(&described, address(JOHN_UID)).await;
         let mut admin = Talk::open(&described, address(ADMIN_UID)).await;
-        (john.catch_up().await, admin.catch_up().await);
+        john.catch_up().await;
+        admin.catch_up().await;
 
         john.say(json!({"action": "text_message", "message_body": "hello there", "receiver_id": ADMIN_UUID})).await;
         john.say(json!({"action": "user_profile_message", "attached_profile_id": ADMIN_UUID, "receiver_id": ADMIN_UUID})).await;
@@ -128,7 +129,8 @@ with_tokens_on_every_backend! {
         let address = |token: &str, device| server.socket_url(&format!("/concierge?Auth={token}&deviceId={device}"));
         let mut agent = Talk::open(&described, address(&token(AGENT), "desk")).await;
         let mut tenant = Talk::open(&described, address(&token(TENANT), "phone")).await;
-        (agent.catch_up().await, tenant.catch_up().await);
+        agent.catch_up().await;
+        tenant.catch_up().await;
 
         let begun = tenant.ask("client/init-chat-with-concierge", json!({"newSession": true})).await;
         let of = json!({"chatSessionId": begun["chatSessionId"]});
@@ -185,7 +187,8 @@ with_every_backend! {
         let address = |uid| server.socket_url(&format!("/conversations/1/?token={}", token(uid)));
         let mut john = Talk::open(&described, address(JOHN_UID)).await;
         let mut admin = Talk::open(&described, address(ADMIN_UID)).await;
-        (john.catch_up().await, admin.catch_up().await);
+        john.catch_up().await;
+        admin.catch_up().await;
 
         let kind = |told: &Value, kind: &str| told["type"] == kind;
         john.say(json!({"action": "send_message", "conversation_id": "1", "content": "Hello!", "local_id": "temp_123"})).await;
