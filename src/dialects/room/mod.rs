@@ -9,6 +9,7 @@ mod content;
 mod error;
 mod frames;
 mod history;
+mod open;
 mod order;
 mod socket;
 mod upload;
@@ -16,6 +17,7 @@ mod wire;
 
 use poem_openapi::{OpenApi, Tags};
 
+pub use open::Open;
 pub use socket::sockets;
 
 use super::House;
