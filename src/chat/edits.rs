@@ -41,12 +41,19 @@ impl Chat {
         Ok(deleted)
     }
 
-    /// Shows a message of the caller's that was held; gives it, and whether it was held until now.
+    /// Shows a file of the caller's that was held; gives its message, and whether it was held until now. A message
+    /// without a file counts as none: it was never held.
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
         let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
         let mut tx = self.0.storage.begin().await?;
         let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        if message.deleted_at.is_some() {
+            return Err(Error::Conflict("the message was deleted"));
+        }
+        if message.attachments.is_empty() {
+            return Err(Error::NotFound(Thing::Message));
+        }
         if !message.held {
             return Ok((message, false));
         }

@@ -41,6 +41,22 @@ impl Draft {
     pub fn new(message_type: MessageType, body: String) -> Self {
         Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, held: false }
     }
+
+    /// Whether it can be stored, wherever it is sent to: for those who have to make room for it first.
+    pub fn check(&self) -> Result<()> {
+        storable("body", &self.body)?;
+        if self.metadata.as_ref().is_some_and(|metadata| is_deeper(metadata, DEEPEST)) {
+            let reason = format!("must not be nested deeper than {DEEPEST} times").into();
+            return Err(Error::Invalid { field: "metadata", reason });
+        }
+        let Some(key) = &self.client_key else { return Ok(()) };
+        storable("client key", key)?;
+        if key.len() > LONGEST_KEY {
+            let reason = format!("must not be longer than {LONGEST_KEY} bytes").into();
+            return Err(Error::Invalid { field: "client key", reason });
+        }
+        Ok(())
+    }
 }
 
 /// What became of a send.
@@ -55,18 +71,7 @@ impl Chat {
     /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
     /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
     pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Sent> {
-        storable("body", &draft.body)?;
-        if let Some(key) = &draft.client_key {
-            storable("client key", key)?;
-            if key.len() > LONGEST_KEY {
-                let reason = format!("must not be longer than {LONGEST_KEY} bytes").into();
-                return Err(Error::Invalid { field: "client key", reason });
-            }
-        }
-        if draft.metadata.as_ref().is_some_and(|metadata| is_deeper(metadata, DEEPEST)) {
-            let reason = format!("must not be nested deeper than {DEEPEST} times").into();
-            return Err(Error::Invalid { field: "metadata", reason });
-        }
+        draft.check()?;
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {

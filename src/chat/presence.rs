@@ -232,11 +232,6 @@ impl Chat {
         }
     }
 
-    /// Whether the caller has a socket open.
-    pub fn has_socket(&self, caller: &Caller) -> bool {
-        self.0.lives.lives.lock().get(&caller.partner).is_some_and(|life| life.sockets > 0)
-    }
-
     /// Sets what others see of the caller. `Online` means: as its activity says.
     pub async fn set_status(&self, caller: &Caller, status: Status) -> Result<()> {
         let set = match status {

@@ -82,7 +82,7 @@ impl Chat {
         if !is_mimetype(&mimetype) {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
         }
-        let name = match extension(&filename, &mimetype) {
+        let name = match extension(&mimetype) {
             Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
             None => format!("{kind}/{}", Uuid::new_v4()),
         };

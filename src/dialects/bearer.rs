@@ -42,7 +42,8 @@ pub async fn socket_caller(
 ) -> (Result<Caller, auth::Error>, Option<&'static str>) {
     let offered = offered(request.headers());
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
-    let token = query_token.or_else(|| authorization(request.headers())).or(offered.flatten());
+    let given = [query_token, authorization(request.headers()), offered.flatten()];
+    let token = given.into_iter().flatten().find(|token| !token.is_empty());
     let caller = match token {
         Some(token) => house.auth.bearer(token).await,
         None if session::presented(request).is_none() => Err(Refused::Missing.into()),

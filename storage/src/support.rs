@@ -77,8 +77,8 @@ pub trait WriteSupport {
     async fn support_session_of(&mut self, of: &Locked<Conversation>) -> Result<Option<SupportSession>>;
     /// Sets who answers, who must have an account.
     async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: PartnerId, at: Timestamp) -> Result<()>;
-    /// At most `limit` open sessions whose initiator last asked for something before `before`, locked. Passes over those
-    /// that somebody else has locked.
+    /// At most `limit` open sessions whose initiator last asked for something, and wrote, before `before`, locked. Passes
+    /// over those that somebody else has locked.
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;
     /// Notes, for those of the conversations that are support sessions, that the partner's side has seen everything up to
     /// that `seq`. Gives those in which it had not before. Each conversation at most once.

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     assert_refused, holder,
-    making::{EC, Key, OTHER_EC, OTHER_RSA, RSA, SECRET, claims, sign},
+    making::{EC, Key, OTHER_EC, OTHER_RSA, RSA, RSA_PUBLIC, SECRET, claims, sign},
     uid,
 };
 use crate::support::{Backend, Server, until};
@@ -106,6 +106,23 @@ async fn keys_are_loaded_when_they_are_needed() {
     service.publish(Some(set(&[Key::Rsa(OTHER_RSA).published("3")])));
     assert_eq!(uid(&server, &token(Key::Rsa(OTHER_RSA), Some("3"))).await, 4);
     assert_refused(&server, "a key that is no longer published", &token(Key::Rsa(RSA), Some("1")), UNKNOWN).await;
+    server.stop().await;
+}
+
+/// The key of the settings needs no service.
+#[tokio::test]
+async fn a_public_key_counts_while_the_service_is_out_of_order() {
+    let service = Service::with(set(&[Key::Ec(EC).published("1")])).await;
+    service.publish(None);
+    let server = Server::builder(Backend::memory()).set("TOKENS__JWKS", &service.url).set("TOKENS__PUBLIC_KEY", RSA_PUBLIC);
+    let mut server = server.set("TOKENS__JWKS_PAUSE_SECONDS", 0).start().await;
+    for id in [None, Some("1")] {
+        assert_eq!(uid(&server, &token(Key::Rsa(RSA), id)).await, 4);
+    }
+    assert_eq!(service.asked(), 0);
+    assert_eq!(holder(&server, &token(Key::Ec(EC), Some("1"))).await.status, 503);
+    service.publish(Some(set(&[Key::Ec(EC).published("1")])));
+    assert_eq!(uid(&server, &token(Key::Ec(EC), Some("1"))).await, 4);
     server.stop().await;
 }
 

@@ -155,7 +155,10 @@ impl Talk {
                 self.made.sent(message.id, session.conversation, answer);
                 Ok(None)
             }
-            at_once => Ok(at_once),
+            at_once => {
+                self.made.repeated(message.id);
+                Ok(at_once)
+            }
         }
     }
 

@@ -75,6 +75,7 @@ impl Talk {
         let frame = match &told.event.fact {
             Fact::MessagePosted(message) => match self.made.take_sent(message.id) {
                 Some(answer) => Some(answer),
+                None if self.made.take_repeated(message.id) => None,
                 None => self.push_message(told, message).await?,
             },
             Fact::MessageDeleted(message) if !self.made.take_unsent(message.id) => self.push_unsent(told, message).await?,

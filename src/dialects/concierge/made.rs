@@ -19,6 +19,8 @@ enum Thing {
         of: ConversationId,
         answer: Frame,
     },
+    /// Sent again, and answered at once. Its event, if it is yet to come, is of the same message.
+    Repeated(MessageId),
     Unsent(MessageId),
     Changed(SupportSession),
 }
@@ -26,6 +28,10 @@ enum Thing {
 impl Made {
     pub(super) fn sent(&mut self, message: MessageId, of: ConversationId, answer: Frame) {
         self.remember(Thing::Sent { message, of, answer });
+    }
+
+    pub(super) fn repeated(&mut self, message: MessageId) {
+        self.remember(Thing::Repeated(message));
     }
 
     pub(super) fn unsent(&mut self, message: MessageId) {
@@ -48,8 +54,13 @@ impl Made {
     pub(super) fn take_sent(&mut self, id: MessageId) -> Option<Frame> {
         match self.take(|thing| matches!(thing, Thing::Sent { message, .. } if *message == id))? {
             Thing::Sent { answer, .. } => Some(answer),
-            Thing::Unsent(_) | Thing::Changed(_) => None,
+            Thing::Repeated(_) | Thing::Unsent(_) | Thing::Changed(_) => None,
         }
+    }
+
+    /// Whether this connection has sent that message again.
+    pub(super) fn take_repeated(&mut self, id: MessageId) -> bool {
+        self.take(|thing| matches!(thing, Thing::Repeated(message) if *message == id)).is_some()
     }
 
     /// Whether this connection has unsent that message.
@@ -70,7 +81,7 @@ impl Made {
                 answers.push(answer.clone());
                 false
             }
-            Thing::Sent { .. } | Thing::Unsent(_) | Thing::Changed(_) => true,
+            Thing::Sent { .. } | Thing::Repeated(_) | Thing::Unsent(_) | Thing::Changed(_) => true,
         });
         answers
     }

@@ -48,7 +48,7 @@ async fn connect(request: Request, house: House) -> Response {
     let (mut token, mut device) = (None, None);
     for (name, value) in url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         match name.as_ref() {
-            "Auth" => token = Some(value.into_owned()).filter(|token| !token.is_empty()),
+            "Auth" => token = Some(value.into_owned()),
             "deviceId" => device = Some(value.into_owned()),
             _ => {}
         }

@@ -48,7 +48,7 @@ struct Envelope<'a> {
     #[serde(borrow)]
     action: Option<&'a RawValue>,
     #[serde(borrow)]
-    data: Option<Data<'a>>,
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,6 +59,12 @@ struct Data<'a> {
     body: Option<&'a RawValue>,
 }
 
+/// An array would be taken for a struct's members in their order.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    let json = Some(json).filter(|json| json.trim_start().starts_with('{'))?;
+    serde_json::from_str(json).ok()
+}
+
 fn text(raw: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
@@ -67,10 +73,12 @@ impl Request {
     /// Reads a frame as far as every request is the same.
     pub(super) fn read(frame: &str) -> Result<Self, NoRequest> {
         let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
-        let Ok(Envelope { action, data }) = serde_json::from_str(frame) else {
+        let Some(Envelope { action, data }) = object(frame) else {
             return no(ERROR, "A frame must be a JSON object with action and data");
         };
-        let Data { route, body } = data.unwrap_or_default();
+        let Some(Data { route, body }) = data.map_or_else(|| Some(Data::default()), |data| object(data.get())) else {
+            return no(ERROR, "data must be a JSON object");
+        };
         let Some(route) = text(route) else { return no(ERROR, "data.route must be a text") };
         if text(action).as_deref() != Some("api") {
             return no(&route, "action must be \"api\"");

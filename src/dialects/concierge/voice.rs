@@ -98,7 +98,10 @@ impl Voice for Talk {
     async fn tell(&mut self, batch: &Batch) -> Said {
         let mut frames = Vec::new();
         for told in &batch.events {
-            frames.extend(self.tell_event(told).await?);
+            match self.tell_event(told).await {
+                Ok(said) => frames.extend(said),
+                Err(close) => return Err(Close { last: frames.into_iter().chain(close.last).collect(), ..close }),
+            }
         }
         Ok(frames)
     }
@@ -124,6 +127,10 @@ impl Voice for Talk {
             socket::Refusal::NotText => answer(ERROR, 400, &Refusal { message: "A frame must be text" }),
             socket::Refusal::TooFast => answer(ERROR, 429, &Refusal { message: "Too many frames, please wait" }),
         }
+    }
+
+    fn too_large() -> Option<Frame> {
+        Some(answer(ERROR, 413, &Refusal { message: "The frame is too large" }))
     }
 }
 

@@ -90,5 +90,5 @@ impl Address {
 fn token(request: &Request) -> Option<String> {
     let query = request.uri().query()?;
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");
-    token.map(|(_, token)| token.into_owned()).filter(|token| !token.is_empty())
+    token.map(|(_, token)| token.into_owned())
 }

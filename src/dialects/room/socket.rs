@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{
-    content::{self, Content},
+    content,
     error::{self, NO_SUCH_USER},
     frames::{self, Words},
     order::Order,
@@ -113,6 +113,7 @@ impl Voice for Room {
     const DIALECT: &'static str = "room";
 
     async fn greet(&mut self) -> Said {
+        self.house.room.enter(self.caller.partner);
         Ok(Vec::new())
     }
 
@@ -157,6 +158,16 @@ impl Voice for Room {
         Ok(Vec::new())
     }
 
+    async fn leave(&mut self) {
+        for upload in self.house.room.leave(self.caller.partner) {
+            match self.house.chat.show_message(&self.caller, upload).await {
+                // What was taken back needs not be shown.
+                Ok(_) | Err(Error::Conflict(_)) => {}
+                Err(error) => error::unshown(&error),
+            }
+        }
+    }
+
     fn refuse(&self, refusal: Refusal) -> Frame {
         match refusal {
             Refusal::NotText => frames::failure(None, "Frames must be text", "not_text"),
@@ -198,6 +209,7 @@ impl Room {
         if draft.body.trim().is_empty() {
             return Err(Refused::invalid("message_body must not be empty"));
         }
+        draft.check()?;
         let thread = chat.meet(&self.caller, receiver.id, None).await?;
         chat.send(&self.caller, thread, draft).await?;
         Ok(None)
@@ -213,9 +225,7 @@ impl Room {
             Err(Error::NotFound(_) | Error::Forbidden) => return Err(no_such()),
             Err(error) => return Err(error.into()),
         };
-        if Content::of(&message).file().is_none() {
-            return Err(no_such());
-        }
+        self.house.room.shown(self.caller.partner, id);
         if was_held && !self.order.has_passed(&message) {
             self.asked.insert(id);
             return Ok(None);

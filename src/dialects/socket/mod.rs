@@ -45,6 +45,10 @@ pub trait Voice: Send + 'static {
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
     /// What is said beside every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
+    /// What is still done once nothing more is heard or told.
+    fn leave(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
     /// How a frame is answered that is not to be heard at all.
     fn refuse(&self, refusal: Refusal) -> Frame;
     /// What is said of a message that is larger than it may be, where that does not close the socket.
@@ -127,10 +131,19 @@ pub struct Speaking<V> {
 async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Speaking<V>) -> Close {
     let Speaking { voice, feed, caller } = speaking;
     let Ok(_present) = sockets.chat.connects(caller) else { return Close::TOO_MANY };
-    let mut talk = Talk { sockets, voice, wire, pace: Pace::new(&sockets.limits), signs: Pace::new(&sockets.limits) };
-    match talk.go_on(feed, caller).await {
+    let (pace, signs) = (Pace::new(&sockets.limits), Pace::new(&sockets.limits));
+    let mut talk = Talk { sockets, voice, wire, pace, signs, tells: false };
+    let close = match talk.go_on(feed, caller).await {
         Ok(never) => match never {},
-        Err(close) => close,
+        Err(close) => talk.last_words(feed, close).await,
+    };
+    let left = async {
+        talk.voice.leave().await;
+        Ok(Vec::new())
+    };
+    match contained(&sockets.metrics, Box::pin(left)).await {
+        Ok(_) => close,
+        Err(broken) => broken,
     }
 }
 
@@ -141,6 +154,8 @@ struct Talk<'a, V> {
     pace: Pace,
     /// Of pings and pongs, which are nobody's words, but have to be answered all the same.
     signs: Pace,
+    /// Nothing is told before the greeting, nor after something that could not be told.
+    tells: bool,
 }
 
 enum Never {}
@@ -153,6 +168,7 @@ impl<V: Voice> Talk<'_, V> {
             self.wire.has_room().await?;
             self.say(vec![frame])?;
         }
+        self.tells = true;
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
         let expires = expiry(caller);
         let (mut heard, mut pinged, mut leaves) = (Instant::now(), Instant::now(), None);
@@ -173,7 +189,7 @@ impl<V: Voice> Talk<'_, V> {
                 }
                 batch = feed.next() => match batch {
                     Ok(batch) => {
-                        let said = contained(&self.sockets.metrics, Box::pin(self.voice.tell(&batch))).await?;
+                        let said = self.tell(&batch).await?;
                         self.say(said)?;
                     }
                     Err(error) => {
@@ -211,6 +227,29 @@ impl<V: Voice> Talk<'_, V> {
                 }
             }
         }
+    }
+
+    async fn tell(&mut self, batch: &Batch) -> Said {
+        let said = contained(&self.sockets.metrics, Box::pin(self.voice.tell(batch))).await;
+        self.tells = said.is_ok();
+        said
+    }
+
+    /// What was stored before the end is still told, above all the answers to this peer's own messages: not to a peer that
+    /// reads nothing more, nor once its session has ended.
+    async fn last_words(&mut self, feed: &mut Feed, close: Close) -> Close {
+        let is_deaf = [1000, 1006, Close::TOO_SLOW.code].contains(&close.code);
+        if is_deaf || !self.tells || close == Close::NOT_LOGGED_IN {
+            return close;
+        }
+        // Nothing is waited for: what this peer has sent is in the feed already.
+        let Some(Ok(batch)) = feed.next().now_or_never() else { return close };
+        let told = match self.tell(&batch).await {
+            Ok(frames) => frames,
+            Err(broken) => broken.last,
+        };
+        self.sockets.metrics.frames_told(V::DIALECT, told.len());
+        Close { last: told.into_iter().chain(close.last).collect(), ..close }
     }
 
     async fn hear(&mut self, text: &str) -> Result<(), Close> {

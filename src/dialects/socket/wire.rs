@@ -22,8 +22,9 @@ use crate::config;
 
 /// How much is gathered before it is written. Only what is in use is allocated.
 const GATHERED_BYTES: usize = 16 * 1024;
-/// How many times too large a message may be that is passed over. Anything larger closes the socket.
-const PASSED_OVER: usize = 16;
+/// The largest message that is passed over. Anything larger closes the socket. It is held whole until its last byte has
+/// come, and takes memory only as it comes.
+const PASSED_OVER_BYTES: usize = 16 * 1024 * 1024;
 
 /// One socket, and what is still to be written to it.
 pub(super) struct Wire {
@@ -52,7 +53,7 @@ pub(super) enum Read {
 impl Wire {
     /// What is too large closes the socket, or is passed over if it is not much too large.
     pub(super) async fn new(stream: Upgraded, limits: &config::Sockets, passes_over: bool) -> Self {
-        let most_read = if passes_over { limits.message_bytes.saturating_mul(PASSED_OVER) } else { limits.message_bytes };
+        let most_read = if passes_over { limits.message_bytes.max(PASSED_OVER_BYTES) } else { limits.message_bytes };
         let config = WebSocketConfig::default()
             // The default is 32 times as much, zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)

@@ -135,7 +135,13 @@ impl WriteSupport for MemoryTx {
 
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>> {
         let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
-        let silent = sessions.filter(|session| session.closed_at.is_none() && session.initiator.pinged_at < before);
+        let has_written = |session: &SupportSession| {
+            let row = self.draft.conversations.get(session.conversation).expect("conversations are never deleted");
+            let mut last = row.last_of_each();
+            last.any(|message| message.author.partner == session.initiator.partner && message.created_at >= before)
+        };
+        let silent = sessions
+            .filter(|session| session.closed_at.is_none() && session.initiator.pinged_at < before && !has_written(session));
         let silent: Vec<_> = silent.take(limit).map(|session| session.conversation).collect();
         self.lock_conversations(&silent).await
     }

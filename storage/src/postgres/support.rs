@@ -76,6 +76,10 @@ const LOCK_SILENT: &str = concat!(
     conversation_columns!(),
     " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id
       WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1
+        AND NOT EXISTS (
+            SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
+            WHERE p.conversation_id = c.id AND p.partner_id = s.initiator_id AND m.created_at >= $1
+        )
       ORDER BY c.id LIMIT $2 FOR NO KEY UPDATE OF c, s SKIP LOCKED"
 );
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)

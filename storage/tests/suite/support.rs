@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use storage::{
-    Connecting, ConversationId, ConversationKind, NewConversation, NewUser, Role, Storage, SupportSession, SupportStatus, User,
-    UserChange, UserId,
+    Connecting, ConversationId, ConversationKind, NewConversation, NewMessage, NewUser, Role, Storage, SupportSession,
+    SupportStatus, User, UserChange, UserId,
 };
 
-use crate::people::{at, conflict, lock, new_conversation, new_user, read_up_to, say, users, write};
+use crate::people::{at, conflict, lock, new_conversation, new_message, new_user, post, read_up_to, say, users, write};
 
 on_every_backend!(
     a_session_is_begun_joined_and_closed,
@@ -169,10 +169,14 @@ async fn unread_is_counted_where_one_began(store: Arc<dyn Storage>) {
 async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let mut ids = Vec::new();
-    for seconds in 0..4 {
+    for seconds in [0, 1, 2, 3, 0] {
         ids.push(begin(&store, &ann, seconds).await.conversation);
     }
     join(&store, ids[1], &ben, 50).await;
+    // Who writes is not silent; what others write says nothing of it.
+    for (id, by) in [(ids[4], &ann), (ids[1], &ben)] {
+        post(&store, NewMessage { created_at: at(50), ..new_message(id, by, "here") }).await;
+    }
     close(&store, ids[0], 5).await;
     let mut tx = store.begin().await.unwrap();
     let found: Vec<_> = tx.lock_silent_support(at(3), 10).await.unwrap().iter().map(|of| of.id).collect();

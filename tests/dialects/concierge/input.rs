@@ -96,10 +96,14 @@ with_every_backend! {
         let mut client = Client::connect(&server, DEEPAK, "phone").await;
         let deep = format!("{{\"data\": {}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
         for frame in ["", "hello", "[]", "1", "null", "{}", "{\"data\": 1}", "{\"data\": {\"route\": 1}}", "{\"data\": {}, \"data\": {}}",
-            "{\"action\": \"api\", \"data\": {\"route\": \"\\ud800\"}}", &deep] {
+            "{\"action\": \"api\", \"data\": {\"route\": \"\\ud800\"}}",
+            "[\"api\", {\"route\": \"client/get-unread-msg-count\"}]",
+            "{\"action\": \"api\", \"data\": [\"client/get-unread-msg-count\"]}", &deep] {
             let answer = answered(&mut client, frame).await;
             assert_eq!((&answer["channel"], &answer["status"]), (&json!("error"), &json!(400)), "{answer}");
         }
+        let large = answered(&mut client, &"x".repeat(70_000)).await;
+        assert_eq!((&large["channel"], &large["status"]), (&json!("error"), &json!(413)), "{large}");
         client.socket.send(Message::binary(vec![1, 2, 3])).await;
         let refused = client.socket.hear().await;
         assert_eq!((&refused["channel"], &refused["status"]), (&json!("error"), &json!(400)));

@@ -44,6 +44,26 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// Who has been answered is not told of its own message once more.
+    async fn a_retry_on_two_connections_at_once_is_answered_once_each(backend) {
+        let mut server = start(backend).await;
+        let mut phone = Client::connect(&server, DEEPAK, "phone").await;
+        let mut tablet = Client::connect(&server, DEEPAK, "tablet").await;
+        let chat = phone.init().await;
+        for round in 0..10 {
+            let draft = json!({"chatSessionId": chat, "messageContent": "once", "metadata": {"messageUid": round.to_string()}});
+            tablet.socket.heard_so_far().await;
+            let (one, other) =
+                tokio::join!(phone.body("client/send-message", draft.clone()), tablet.body("client/send-message", draft));
+            assert_eq!(one, other);
+            for client in [&mut phone, &mut tablet] {
+                assert_eq!(client.socket.heard_so_far().await, [Value::Null; 0], "{round}");
+            }
+        }
+        drop((phone, tablet));
+        server.stop().await;
+    }
+
     async fn a_closed_session_takes_nothing_more(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;

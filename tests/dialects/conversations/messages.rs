@@ -1,6 +1,8 @@
 //! Sending, sending again, changing and taking back; here and across the dialects.
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{ADMIN, BOB, JANE, JOHN, complaint, enter, hear, is_time, said, send, text};
 use crate::{
@@ -116,6 +118,33 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Whoever sends too much is shown out, and knows nevertheless what of it was stored.
+    async fn what_was_stored_is_answered_before_the_end(backend) {
+        let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 40);
+        let mut server = server.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
+        let mut admin = enter(&server, ADMIN, 2).await;
+        let mut john = enter(&server, JOHN, 2).await;
+        for number in 0..60 {
+            john.say(sending(&number.to_string(), &number.to_string())).await;
+        }
+        let mut john = john.into_stream();
+        let mut answered = Vec::new();
+        while let Some(Ok(frame)) = john.next().await {
+            let Message::Text(told) = frame else { continue };
+            let mut told: Value = serde_json::from_str(&told).unwrap();
+            if told["type"] == "chat_message" {
+                answered.push(told["message"]["content"].take());
+            }
+        }
+        assert!(answered.len() >= 39, "{answered:?}");
+        admin.say(sending("the end", "end")).await;
+        for content in answered.into_iter().chain([json!("the end")]) {
+            assert_eq!(hear(&mut admin, "chat_message").await["message"]["content"], content);
+        }
+        drop(admin);
+        server.stop().await;
+    }
+
     /// Everybody sees messages in the order of their ids, the own ones included.
     async fn all_see_one_order(backend) {
         const EACH: usize = 25;

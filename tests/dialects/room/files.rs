@@ -19,6 +19,7 @@ with_every_backend! {
     /// Whatever is missing or wrong is told, and nothing is left of it.
     async fn a_wrong_form_is_refused(backend) {
         let mut server = Server::builder(backend).with_tokens().set("LIMITS__UPLOAD_BYTES", 1_000).start().await;
+        let threads = JOHN.data(&server, "/chat/user/threads/").await;
         let without_file = multipart::Form::new().text("receiver", ADMIN.uuid);
         let file = multipart::Part::bytes(b"x".to_vec()).file_name("x");
         let without_receiver = multipart::Form::new().part("attached_file", file);
@@ -29,13 +30,18 @@ with_every_backend! {
             (form("96bf0d3f-720d-4620-8dee-0f59f997cb51", "", 1), 404, "Invalid receipient"),
             (form(ADMIN.uuid, "", 1_001), 413, "The file is larger than 1000 bytes"),
             (form(ADMIN.uuid, "\0", 1), 400, "The message must not contain the NUL character"),
+            (form(BOB.uuid, "\0", 1), 400, "The message must not contain the NUL character"),
         ] {
             let answer = JOHN.post_form(&server, what).await;
             assert_eq!((answer.status.as_u16(), answer.json()), (status, failure(message)));
         }
         let answer = crate::support::Answer::of(JOHN.request(&server, reqwest::Method::POST, "/chat/attachment").body("no form"));
         assert_eq!(answer.await.json(), failure("receiver is missing"));
+        let mut john = JOHN.socket(&server).await;
+        john.say(text(&BOB, "a\0b")).await;
+        assert_eq!(john.hear().await["code"], "invalid");
         assert_eq!(JOHN.history(&server, &ADMIN).await, [json!(null); 0]);
+        assert_eq!(JOHN.data(&server, "/chat/user/threads/").await, threads, "no thread was begun");
         server.stop().await;
     }
 

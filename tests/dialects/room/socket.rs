@@ -3,7 +3,17 @@
 use serde_json::json;
 
 use super::{ADMIN, JANE, JOHN, show, text};
-use crate::{support::Server, with_every_backend};
+use crate::{
+    support::{Server, Socket, token},
+    with_every_backend,
+};
+
+/// A socket of John's in his conversation with the admin, of another dialect.
+async fn conversation(server: &Server) -> Socket {
+    let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(JOHN.uid)))).await;
+    assert_eq!(socket.hear().await["type"], "user_status");
+    socket
+}
 
 with_every_backend! {
     /// The sender's other devices get its confirmation, too.
@@ -72,6 +82,44 @@ with_every_backend! {
         assert_eq!(john.hear().await["action"], "conf_message");
         john.say(text(&ADMIN, "afterwards")).await;
         assert_eq!(admin.hear().await["message"], "afterwards", "it is not delivered again");
+        server.stop().await;
+    }
+
+    /// Nor has who is only in the room of another dialect.
+    async fn a_socket_of_another_dialect_shows_no_file(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut elsewhere = conversation(&server).await;
+        let mut admin = ADMIN.socket(&server).await;
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
+        assert_eq!(admin.hear().await["created_msg_id"], file["id"]);
+        elsewhere.hear_until(|told| told["type"] == "chat_message").await;
+        server.stop().await;
+    }
+
+    /// Nobody is left then who could show it.
+    async fn what_waits_is_shown_when_the_last_socket_goes(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (phone, laptop, mut admin) = (JOHN.socket(&server).await, JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
+        phone.close().await;
+        assert_eq!(admin.heard_so_far().await, [json!(null); 0]);
+        laptop.close().await;
+        assert_eq!(admin.hear().await["created_msg_id"], file["id"]);
+        server.stop().await;
+    }
+
+    async fn what_was_taken_back_is_not_shown(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
+        let file = JOHN.upload(&server, &ADMIN, "hush", 10).await["id"].take();
+        let mut elsewhere = conversation(&server).await;
+        elsewhere.say(json!({"action": "delete_message", "message_id": file})).await;
+        elsewhere.hear_until(|told| told["type"] == "message.deleted").await;
+        john.say(show(&file)).await;
+        let refused = john.hear().await;
+        assert_eq!([&refused["code"], &refused["message"]], ["conflict", "The message was deleted"], "{refused}");
+        john.say(text(&ADMIN, "never mind")).await;
+        assert_eq!(admin.hear().await["message"], "never mind");
         server.stop().await;
     }
 
