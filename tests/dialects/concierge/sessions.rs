@@ -24,6 +24,22 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// The log must be able to tell it, where it stands inside of more.
+    async fn metadata_is_nested_only_so_deep(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let chat = tenant.init().await;
+        let nested = |depth| (0..depth).fold(json!("deep"), |inner, _| json!([inner]));
+        let message = |depth| {
+            json!({"chatSessionId": chat, "contentType": "TEXT", "messageContent": "hello", "metadata": nested(depth)})
+        };
+        let sent = tenant.body("client/send-message", message(64)).await;
+        assert_eq!(sent["chatMessage"]["metadata"], nested(64));
+        assert_eq!(tenant.refused("client/send-message", message(65)).await, 400);
+        assert_eq!(tenant.refused("client/send-message", message(110)).await, 400);
+        server.stop().await;
+    }
+
     /// Also on another connection, and after the session was closed.
     async fn a_retry_gets_the_first_answer(backend) {
         let mut server = start(backend).await;
