@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_backend,
-    support::{Answer, JANE, JOHN, PASSWORD, Server},
+    support::{Answer, JANE, JOHN, PASSWORD, Server, Socket},
 };
 
 /// Somebody's password, though not the one that counts.
@@ -73,7 +73,13 @@ async fn exercise(server: &Server) -> Vec<String> {
     john.call("/web/session/destroy", json!({})).await;
     let secrets =
         [session, token, signature.to_owned(), PASSWORD.into(), MISTYPED.into(), QUERY.into(), BODY.into(), IN_THE_FILE.into()];
-    secrets.into_iter().chain(["access_token=".into(), "argon2".into()]).collect()
+    for path in ["/ws/chat/room?token=", "/conversations/1?token=", "/concierge?deviceId=phone&Auth="] {
+        for token in [tokens[0].as_str(), QUERY] {
+            let address = server.url(&format!("{path}{token}")).replacen("http", "ws", 1);
+            drop(Socket::open(address).await);
+        }
+    }
+    secrets.into_iter().chain(tokens).chain(["access_token=".into(), "argon2".into()]).collect()
 }
 
 /// The lines of a log that hold a secret. The demo password is a number that others may hold by chance.

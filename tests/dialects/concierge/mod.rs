@@ -4,6 +4,7 @@ mod agents;
 mod connection;
 mod events;
 mod input;
+mod node;
 mod outsiders;
 mod seed;
 mod sessions;
