@@ -117,7 +117,7 @@ with_every_backend! {
         elsewhere.hear_until(|told| told["type"] == "message.deleted").await;
         john.say(show(&file)).await;
         let refused = john.hear().await;
-        assert_eq!([&refused["code"], &refused["message"]], ["conflict", "The message was deleted"], "{refused}");
+        assert_eq!([&refused["code"], &refused["message"]], ["conflict", "This is not possible: the message was deleted"], "{refused}");
         john.say(text(&ADMIN, "never mind")).await;
         assert_eq!(admin.hear().await["message"], "never mind");
         server.stop().await;
