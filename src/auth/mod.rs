@@ -139,7 +139,7 @@ impl Auth {
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
         let lives = Lives::default();
         let observed = lives.clone();
-        let observer = Box::new(move |event: &Event| match &event.fact {
+        let observer = Box::new(move |event: &Event, _: &[PartnerId]| match &event.fact {
             Fact::SessionEnded { session } => {
                 if let Some(key) = session_key(session) {
                     observed.end(&Grant::Session(key));

@@ -1,49 +1,30 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use quick_cache::sync::Cache;
-use storage::{ConversationId, Fact, Storage, SupportSession};
+use storage::{ConversationId, Fact, SupportSession};
 
-use super::Observer;
+use super::{Observer, remembered::Remembered};
 
 /// How many conversations are remembered.
 const REMEMBERED: usize = 50_000;
 
 /// Which conversations are support sessions, and of whom, so that telling a message costs no query.
 pub(super) struct Desk {
-    storage: Arc<dyn Storage>,
-    remembered: Cache<ConversationId, Option<Arc<SupportSession>>>,
-    /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
-    generation: AtomicU64,
+    pub(super) sessions: Remembered<ConversationId, Option<Arc<SupportSession>>>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { sessions: Remembered::new(REMEMBERED) }
+    }
 }
 
 impl Desk {
-    pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
-        Self { storage, remembered: Cache::new(REMEMBERED), generation: AtomicU64::new(0) }
-    }
-
-    pub(super) async fn session(&self, id: ConversationId) -> storage::Result<Option<Arc<SupportSession>>> {
-        if let Some(session) = self.remembered.get(&id) {
-            return Ok(session);
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        let session = self.storage.support_session(id).await?.map(Arc::new);
-        self.remembered.insert(id, session.clone());
-        if self.generation.load(Ordering::Acquire) != generation {
-            self.remembered.remove(&id);
-        }
-        Ok(session)
-    }
-
     /// Forgets what has changed, before anybody is told of it.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let desk = Arc::clone(self);
-        Box::new(move |event| {
+        Box::new(move |event, _| {
             if let Fact::SupportChanged { session, .. } = &event.fact {
-                desk.generation.fetch_add(1, Ordering::AcqRel);
-                desk.remembered.remove(&session.conversation);
+                desk.sessions.forget(&session.conversation);
             }
         })
     }

@@ -43,7 +43,8 @@ impl Chat {
     /// The caller's conversation with a user, about that document alone or about none: the oldest, whichever dialect it was
     /// begun in, or else a new one. Whoever asks at the same time gets the same.
     pub async fn meet(&self, caller: &Caller, with: UserId, about: Option<&Document>) -> Result<ConversationId> {
-        let other = self.active_users(&[with]).await?.pop().ok_or(Error::NotFound(Thing::Partner))?.partner;
+        let user = self.user(with).await?.filter(|user| user.active).ok_or(Error::NotFound(Thing::Partner))?;
+        let other = &user.partner;
         self.about_something_storable(about)?;
         let (low, high) = (caller.partner.min(other.id), caller.partner.max(other.id));
         let new = NewConversation {
@@ -109,6 +110,7 @@ impl Chat {
     async fn find(&self, meeting: &Meeting<'_>) -> Result<Option<ConversationId>> {
         let storage = &self.0.storage;
         match meeting.who {
+            Who::Pair(low, high) if meeting.about.is_none() => self.meeting_of((low, high)).await,
             Who::Pair(low, high) => {
                 self.visit("direct_conversation", storage.direct_conversation((low, high), meeting.about)).await
             }

@@ -22,6 +22,7 @@ mod pictures;
 mod places;
 mod presence;
 mod reads;
+mod remembered;
 mod signals;
 mod sockets;
 mod support;
@@ -132,7 +133,7 @@ struct Parts {
 
 impl Chat {
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
-        let Ground { storage, blobs, bus, mut observers, metrics, services, requests } = ground;
+        let Ground { storage, blobs, bus, observers, metrics, services, requests } = ground;
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
@@ -141,9 +142,9 @@ impl Chat {
         let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
-        observers.push(pairs.observer());
-        let desk = Arc::new(desk::Desk::new(Arc::clone(&storage)));
-        observers.push(desk.observer());
+        let desk = Arc::<desk::Desk>::default();
+        // What is remembered is forgotten before anybody acts upon the change.
+        let observers = [pairs.observer(), desk.observer()].into_iter().chain(observers).collect();
         let announce =
             tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);

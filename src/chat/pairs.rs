@@ -1,22 +1,18 @@
 //! What passes between two people, and to whom a message goes.
 
-use std::{
-    cmp::Reverse,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{cmp::Reverse, sync::Arc};
 
 use quick_cache::sync::Cache;
 use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, PartnerId, Topic, User, UserId};
 use uuid::Uuid;
 
-use super::{Chat, Error, Observer, Result, Thing};
+use super::{Chat, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
 /// How many conversations, and how many users' uuids, are remembered.
 const REMEMBERED: usize = 50_000;
+/// How many users are remembered with all that is known of them.
+const REMEMBERED_USERS: usize = 10_000;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +30,40 @@ enum Company {
     Any(Uuid),
 }
 
-/// What is remembered of conversations and users, so that telling of a message costs no query.
+impl Company {
+    fn is_between(&self, (low, high): (PartnerId, PartnerId)) -> bool {
+        match self {
+            Self::Two(people) => {
+                let mut there: Vec<_> = people.iter().map(|(partner, _)| *partner).collect();
+                there.sort_unstable();
+                there.first() == Some(&low) && there.last() == Some(&high)
+            }
+            Self::Any(_) => false,
+        }
+    }
+}
+
+/// What is remembered of conversations and users, so that telling of a message costs no query, nor does finding out where
+/// to send it.
 pub(super) struct Pairs {
-    companies: Cache<ConversationId, Company>,
+    companies: Remembered<ConversationId, Company>,
+    /// The conversation between two, the smaller id first, that is about nothing: if it still is between those two.
+    meetings: Remembered<(PartnerId, PartnerId), ConversationId>,
+    users: Remembered<UserId, Arc<User>>,
+    /// They never change.
     uuids: Cache<UserId, Uuid>,
-    /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
-    generation: AtomicU64,
+    ids: Cache<Uuid, UserId>,
 }
 
 impl Default for Pairs {
     fn default() -> Self {
-        Self { companies: Cache::new(REMEMBERED), uuids: Cache::new(REMEMBERED), generation: AtomicU64::new(0) }
+        Self {
+            companies: Remembered::new(REMEMBERED),
+            meetings: Remembered::new(REMEMBERED),
+            users: Remembered::new(REMEMBERED_USERS),
+            uuids: Cache::new(REMEMBERED),
+            ids: Cache::new(REMEMBERED),
+        }
     }
 }
 
@@ -52,15 +71,19 @@ impl Pairs {
     /// Forgets what the log says has changed, before anybody is told of it.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let pairs = Arc::clone(self);
-        Box::new(move |event| {
-            let changed = matches!(
-                event.fact,
-                Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::ConversationChanged(_)
-            );
-            if let (true, Topic::Conversation(id)) = (changed, event.topic) {
-                pairs.generation.fetch_add(1, Ordering::AcqRel);
-                pairs.companies.remove(&id);
+        Box::new(move |event, audience| match (&event.fact, event.topic) {
+            (
+                Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::ConversationChanged(_),
+                Topic::Conversation(id),
+            ) => {
+                pairs.companies.forget(&id);
+                // Whoever was alone in it may now be one of two.
+                if let (Some(low), Some(high), 1..=2) = (audience.first(), audience.last(), audience.len()) {
+                    pairs.meetings.forget(&(*low, *high));
+                }
             }
+            (Fact::UserChanged { user }, _) => pairs.users.forget(user),
+            _ => {}
         })
     }
 }
@@ -80,22 +103,44 @@ impl Chat {
     /// The uuid of a user of whom the caller has heard; none of nobody.
     pub async fn uuid_of(&self, user: Option<UserId>) -> Result<Option<Uuid>> {
         let Some(user) = user else { return Ok(None) };
-        // It never changes.
         if let Some(uuid) = self.0.pairs.uuids.get(&user) {
             return Ok(Some(uuid));
         }
-        let found = self.visit("users_by_id", self.0.storage.users_by_id(&[user])).await?;
-        let uuid = found.first().map(|user| user.uuid);
-        if let Some(uuid) = uuid {
-            self.0.pairs.uuids.insert(user, uuid);
-        }
-        Ok(uuid)
+        Ok(self.user(user).await?.map(|user| user.uuid))
     }
 
     /// The user with this uuid, who may be deactivated.
-    pub async fn user_by_uuid(&self, uuid: Uuid) -> Result<User> {
-        let found = self.visit("user_by_uuid", self.0.storage.user_by_uuid(uuid)).await?;
+    pub async fn user_by_uuid(&self, uuid: Uuid) -> Result<Arc<User>> {
+        let found = match self.0.pairs.ids.get(&uuid) {
+            Some(id) => self.user(id).await?,
+            None => {
+                let found = self.visit("user_by_uuid", self.0.storage.user_by_uuid(uuid)).await?;
+                found.inspect(|user| self.0.pairs.ids.insert(uuid, user.id)).map(Arc::new)
+            }
+        };
         found.ok_or(Error::NotFound(Thing::Partner))
+    }
+
+    /// The user with this id, who may be deactivated.
+    pub(super) async fn user(&self, id: UserId) -> Result<Option<Arc<User>>> {
+        let read = async {
+            let mut found = self.visit("users_by_id", self.0.storage.users_by_id(&[id])).await?;
+            Ok(found.pop().map(Arc::new))
+        };
+        let user = self.0.pairs.users.get(id, read).await?;
+        Ok(user.inspect(|user| self.0.pairs.uuids.insert(id, user.uuid)))
+    }
+
+    /// The conversation between two, the smaller id first, that is about nothing, if it was begun: the oldest.
+    pub(super) async fn meeting_of(&self, pair: (PartnerId, PartnerId)) -> Result<Option<ConversationId>> {
+        let find = || self.visit("direct_conversation", self.0.storage.direct_conversation(pair, None));
+        let Some(id) = self.0.pairs.meetings.get(pair, find()).await? else { return Ok(None) };
+        if self.company(id).await?.is_between(pair) {
+            return Ok(Some(id));
+        }
+        // A third has come since.
+        self.0.pairs.meetings.forget(&pair);
+        find().await
     }
 
     /// What the caller and one other person have said to each other alone, in whichever conversations: newest first, with a
@@ -133,24 +178,17 @@ impl Chat {
     }
 
     async fn company(&self, id: ConversationId) -> Result<Company> {
-        let pairs = &self.0.pairs;
-        if let Some(company) = pairs.companies.get(&id) {
-            return Ok(company);
-        }
-        let generation = pairs.generation.load(Ordering::Acquire);
-        let conversation = self.visit("conversation", self.0.storage.conversation(id)).await?;
-        let conversation = conversation.ok_or(Error::NotFound(Thing::Conversation))?;
-        let company = match conversation.kind {
-            ConversationKind::Direct => {
-                let people = self.visit("people_in", self.0.storage.people_in(&[id])).await?;
-                Company::Two(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
-            }
-            ConversationKind::Group | ConversationKind::Support => Company::Any(conversation.uuid),
+        let read = async {
+            let conversation = self.visit("conversation", self.0.storage.conversation(id)).await?;
+            let Some(conversation) = conversation else { return Ok(None) };
+            Ok(Some(match conversation.kind {
+                ConversationKind::Direct => {
+                    let people = self.visit("people_in", self.0.storage.people_in(&[id])).await?;
+                    Company::Two(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
+                }
+                ConversationKind::Group | ConversationKind::Support => Company::Any(conversation.uuid),
+            }))
         };
-        pairs.companies.insert(id, company.clone());
-        if pairs.generation.load(Ordering::Acquire) != generation {
-            pairs.companies.remove(&id);
-        }
-        Ok(company)
+        self.0.pairs.companies.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
     }
 }

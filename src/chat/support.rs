@@ -293,7 +293,11 @@ impl Chat {
 
     /// The session of a conversation of which the caller has heard, if it is one. Its pings may be older than they are.
     pub async fn support_of(&self, id: storage::ConversationId) -> Result<Option<Arc<SupportSession>>> {
-        self.visit("support_session", self.0.desk.session(id)).await
+        let read = async {
+            let session = self.visit("support_session", self.0.storage.support_session(id)).await?;
+            Ok(Some(session.map(Arc::new)))
+        };
+        Ok(self.0.desk.sessions.get(id, read).await?.flatten())
     }
 }
 

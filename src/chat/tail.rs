@@ -17,8 +17,8 @@ const SAFETY_NET: Duration = Duration::from_secs(1);
 /// How many events one read of the log brings at most.
 const LOG_PAGE: usize = 1_000;
 
-/// Called with every event of the log, once, in order, on this node. Must be quick.
-pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
+/// Called with every event of the log and whom it concerns, in rising order: once, in order, on this node. Must be quick.
+pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
 
 /// Where commits are announced to this node's tail.
 #[derive(Clone)]
@@ -146,8 +146,8 @@ impl Tail {
                 }
             }
         }
-        for (event, _) in &told {
-            self.observers.iter().for_each(|observe| observe(event));
+        for (event, audience) in &told {
+            self.observers.iter().for_each(|observe| observe(event, audience));
         }
         self.hub.append(told);
         Ok(())

@@ -196,7 +196,7 @@ impl Room {
         let no_such = || Refused("There is no user with this attached_profile_id".into(), "not_found");
         let shown = self.user(profile, "attached_profile_id").await?.ok_or_else(no_such)?;
         // Other dialects show the name.
-        let draft = Draft::new(MessageType::Profile, shown.partner.name);
+        let draft = Draft::new(MessageType::Profile, shown.partner.name.clone());
         self.send(receiver, Draft { metadata: Some(content::showing(shown.uuid)), ..draft }).await
     }
 
@@ -243,7 +243,7 @@ impl Room {
     }
 
     /// The user that a frame names; `None` if there is none.
-    async fn user(&self, id: Text, name: &str) -> Result<Option<User>, Refused> {
+    async fn user(&self, id: Text, name: &str) -> Result<Option<Arc<User>>, Refused> {
         let id = given(id, name)?.ok_or_else(|| Refused::invalid(format!("{name} is missing")))?;
         let Ok(uuid) = id.trim().parse::<Uuid>() else { return Ok(None) };
         match self.house.chat.user_by_uuid(uuid).await {

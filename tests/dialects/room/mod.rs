@@ -4,6 +4,7 @@ mod doors;
 mod files;
 mod history;
 mod input;
+mod meeting;
 mod others;
 mod python;
 mod seed;
