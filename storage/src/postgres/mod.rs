@@ -94,6 +94,11 @@ impl Postgres {
             ("statement_timeout", millis(options.statement_timeout)),
             ("lock_timeout", millis(options.statement_timeout / 2)),
             ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION)),
+            // What is asked for is in memory, or on a disk without a head: an index costs little more than reading on. The
+            // default has small tables read whole with every message.
+            ("random_page_cost", "1.1".into()),
+            // Compiling a plan takes longer than any statement here.
+            ("jit", "off".into()),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
