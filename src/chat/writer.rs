@@ -1,29 +1,37 @@
-//! Sends that wait at the same time share one commit.
+//! Sends that wait at the same time share one commit, and while it is under way the next one is prepared.
+
+mod admission;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use storage::{
-    Attachment, AttachmentId, Author, ClientKey, Conversation, ConversationId, Fact, Locked, Message, NewMessage, PartnerId,
-    Storage, Topic,
+use storage::{Author, ClientKey, ConversationId, Fact, Message, Storage, Topic, Tx};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
 };
-use tokio::sync::{mpsc, oneshot};
 
+use self::admission::{Admission, Judged};
 use super::{
-    error::{Error, Result, Thing},
+    error::{Error, Result},
     messages::{Draft, Sent},
     tail::Announce,
 };
-use crate::{clock, lifecycle::Lifecycle, metrics::Metrics};
+use crate::{lifecycle::Lifecycle, metrics::Metrics};
 
 /// How many messages one commit carries at most.
 const BATCH: usize = 256;
+/// How many sends wait at most in either of two places: where they are handed in, and where the writer has them.
+const WAITING: usize = 4 * BATCH;
 /// For how long a commit holds up the next one. Most take milliseconds; one of which it is not known whether the store
-/// has done it goes on beside the others until that is known.
-const HELD_UP: Duration = Duration::from_secs(5);
+/// has done it goes on beside the others until that is known. Less than a transaction may wait for.
+const HELD_UP: Duration = Duration::from_secs(2);
 
 /// A message on its way into the store.
 struct Send {
@@ -37,99 +45,177 @@ struct Send {
 
 /// Where messages are handed in.
 #[derive(Clone)]
-pub(super) struct Writer(mpsc::Sender<Send>);
+pub(super) struct Writer {
+    sends: mpsc::Sender<Send>,
+    queued: Arc<AtomicUsize>,
+}
 
 impl Writer {
     /// Starts the writer of this node. Nobody waits for a timer: an idle node commits a lone send at once, and what
     /// arrives during a commit shares the next one.
     pub(super) fn start(storage: Arc<dyn Storage>, announce: Announce, metrics: Metrics, lifecycle: &Lifecycle) -> Self {
-        let (sends, mut waiting) = mpsc::channel::<Send>(4 * BATCH);
-        let stop = lifecycle.clone();
-        lifecycle.spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = waiting.recv_many(&mut batch, BATCH) => {}
-                    // Nobody hands anything in any more, and what was handed in is stored.
-                    () = stop.stopping() => return,
-                }
-                let (storage, announce, metrics) = (Arc::clone(&storage), announce.clone(), metrics.clone());
-                let batch = std::mem::take(&mut batch);
-                let mut committing = Box::pin(async move { commit(storage.as_ref(), &announce, &metrics, batch).await });
-                tokio::select! {
-                    () = &mut committing => {}
-                    () = tokio::time::sleep(HELD_UP) => stop.spawn(committing),
-                }
-            }
-        });
-        Self(sends)
+        let (sends, handed_in) = mpsc::channel(WAITING);
+        let queued = Arc::<AtomicUsize>::default();
+        let bench = Bench { storage, announce, metrics };
+        lifecycle.spawn(bench.work(handed_in, Arc::clone(&queued), lifecycle.clone()));
+        Self { sends, queued }
     }
 
     /// Stores a message, and gives it once it is durable. If the caller is cancelled the message may be stored or not.
     pub(super) async fn send(&self, author: Author, to: ConversationId, draft: Draft, uploads: Vec<String>) -> Result<Sent> {
         let (answer, answered) = oneshot::channel();
         let gone = |_| Error::internal("the writer has stopped");
-        self.0.send(Send { author, to, draft, uploads, answer }).await.map_err(|_| Error::internal("the writer has stopped"))?;
+        self.sends
+            .send(Send { author, to, draft, uploads, answer })
+            .await
+            .map_err(|_| Error::internal("the writer has stopped"))?;
         answered.await.map_err(gone)?
     }
 
     /// How many sends wait for the next commit.
     pub(super) fn waiting(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.sends.max_capacity() - self.sends.capacity() + self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// Stores a batch in one transaction and answers each sender. A send that breaks a rule fails alone; if the store
-/// refuses the batch, its sends are tried one by one.
-async fn commit(storage: &dyn Storage, announce: &Announce, metrics: &Metrics, batch: Vec<Send>) {
-    match metrics.visit("send", try_commit(storage, announce, metrics, &batch)).await {
-        Ok(outcomes) => answer(batch, outcomes),
-        Err(Error::Internal(_)) if batch.len() > 1 => {
-            for send in batch {
-                let outcome = try_commit(storage, announce, metrics, std::slice::from_ref(&send)).await;
-                let outcome = outcome.and_then(|mut outcomes| outcomes.remove(0));
-                answer(vec![send], vec![outcome]);
+/// A commit that may be under way.
+struct UnderWay {
+    /// Locked until it is done. Who waited for them in the store would hold up everybody else in its batch.
+    conversations: HashSet<ConversationId>,
+    /// Dropped when it is done.
+    done: Option<oneshot::Receiver<()>>,
+    /// When others go on without it.
+    until: Instant,
+}
+
+impl UnderWay {
+    fn nothing() -> Self {
+        Self { conversations: HashSet::new(), done: None, until: Instant::now() }
+    }
+
+    /// Waits until others may go on. Safe to cancel.
+    async fn passes(&mut self) {
+        if let Some(done) = &mut self.done {
+            let _ = tokio::time::timeout_at(self.until, done).await;
+            *self = Self::nothing();
+        }
+    }
+}
+
+/// What the writer works with.
+#[derive(Clone)]
+struct Bench {
+    storage: Arc<dyn Storage>,
+    announce: Announce,
+    metrics: Metrics,
+}
+
+impl Bench {
+    /// One batch is prepared while the one before it is committed. Commits themselves go one after the other, in the store
+    /// too: that is what the order of the log takes.
+    async fn work(self, mut handed_in: mpsc::Receiver<Send>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
+        let mut queue = Vec::new();
+        let mut under_way = UnderWay::nothing();
+        loop {
+            while queue.len() < WAITING
+                && let Ok(send) = handed_in.try_recv()
+            {
+                queue.push(send);
+            }
+            let free = |send: &mut Send| !under_way.conversations.contains(&send.to);
+            let batch: Vec<_> = queue.extract_if(.., free).take(BATCH).collect();
+            queued.store(queue.len(), Ordering::Relaxed);
+            if batch.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = under_way.passes(), if under_way.done.is_some() => {}
+                    received = handed_in.recv_many(&mut queue, BATCH), if queue.len() < WAITING => if received == 0 { return },
+                    // Nobody hands anything in any more, and what was handed in is stored or being committed.
+                    () = lifecycle.stopping(), if queue.is_empty() => return,
+                }
+                continue;
+            }
+            match self.prepare(&batch).await {
+                Ok(Prepared { verdicts, stored, .. }) if stored.is_empty() => answer(batch, outcomes(verdicts, &stored)),
+                Ok(prepared) => {
+                    under_way.passes().await;
+                    let (committed, done) = oneshot::channel();
+                    under_way = UnderWay {
+                        conversations: batch.iter().map(|send| send.to).collect(),
+                        done: Some(done),
+                        until: Instant::now() + HELD_UP,
+                    };
+                    let bench = self.clone();
+                    lifecycle.spawn(async move {
+                        match bench.commit(prepared, Some(committed)).await {
+                            Ok(outcomes) => answer(batch, outcomes),
+                            Err(error) => bench.refused(batch, error).await,
+                        }
+                    });
+                }
+                Err(error) => self.refused(batch, error).await,
             }
         }
-        Err(error) => {
-            let outcomes = batch.iter().map(|_| Err(error.clone())).collect();
-            answer(batch, outcomes);
+    }
+
+    /// Does everything for a batch but the commit. A send that breaks a rule fails alone.
+    async fn prepare(&self, batch: &[Send]) -> Result<Prepared> {
+        self.metrics.visit("send", Prepared::begin(self.storage.as_ref(), batch)).await
+    }
+
+    /// Commits, and tells those who listen on this node, so that a sender who has its answer finds its message there.
+    async fn commit(&self, prepared: Prepared, committed: Option<oneshot::Sender<()>>) -> Result<Vec<Result<Sent>>> {
+        let Prepared { tx, verdicts, stored } = prepared;
+        if !stored.is_empty() {
+            let events = self.metrics.visit("commit", tx.commit()).await?;
+            drop(committed);
+            self.announce.committed(events).await;
+            self.metrics.stored(stored.len());
+        }
+        Ok(outcomes(verdicts, &stored))
+    }
+
+    /// If the store refuses a batch, its sends are tried one by one.
+    async fn refused(&self, batch: Vec<Send>, error: Error) {
+        let is_one_of_many = matches!(error, Error::Internal(_)) && batch.len() > 1;
+        for send in batch {
+            let outcome = match is_one_of_many {
+                true => self.alone(&send).await,
+                false => Err(error.clone()),
+            };
+            answer(vec![send], vec![outcome]);
         }
     }
-}
 
-fn answer(batch: Vec<Send>, outcomes: Vec<Result<Sent>>) {
-    for (send, outcome) in batch.into_iter().zip(outcomes) {
-        // A sender who has gone away needs no answer.
-        let _ = send.answer.send(outcome);
+    async fn alone(&self, send: &Send) -> Result<Sent> {
+        let prepared = self.prepare(std::slice::from_ref(send)).await?;
+        self.commit(prepared, None).await?.remove(0)
     }
 }
 
-async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metrics, batch: &[Send]) -> Result<Vec<Result<Sent>>> {
-    let mut tx = storage.begin().await?;
-    let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
-    let conversations = tx.lock_conversations(&ids).await?;
-    let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
-    // Not by the statement that locks: it would see who was in before it had to wait.
-    let participating = tx.participating(&pairs).await?;
-    let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
-    let sent = tx.messages_by_client_key(&keys).await?;
-    let files: Vec<_> = batch.iter().flat_map(|send| send.draft.attachments.iter().copied()).collect();
-    let files = tx.attachments_to_send(&files).await?;
-    let admission = Admission {
-        conversations: conversations.iter().map(|conversation| (conversation.id, conversation)).collect(),
-        participating,
-        sent: sent.into_iter().filter_map(|message| Some((client_key(&message)?, message))).collect(),
-        files: files.into_iter().map(|file| (file.id, file)).collect(),
-    };
+/// A batch in its transaction.
+struct Prepared {
+    tx: Box<dyn Tx>,
+    verdicts: Vec<Verdict>,
+    /// In the order of the batch.
+    stored: Vec<Message>,
+}
 
-    let mut new = Vec::with_capacity(batch.len());
-    let mut uploads = Vec::new();
-    let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
-    let verdicts: Vec<Verdict> = batch
-        .iter()
-        .map(|send| match admission.judge(send) {
+enum Verdict {
+    Known(Message),
+    /// Which one of those that are stored.
+    New(usize),
+    Refused(Error),
+}
+
+impl Prepared {
+    async fn begin(storage: &dyn Storage, batch: &[Send]) -> Result<Self> {
+        let mut tx = storage.begin().await?;
+        let admission = Admission::read(tx.as_mut(), batch).await?;
+        let mut new = Vec::with_capacity(batch.len());
+        let mut uploads = Vec::new();
+        let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
+        let judge = |send: &Send| match admission.judge(send) {
             Ok(Judged::Sent(message)) => Verdict::Known(message),
             Ok(Judged::New(message)) => {
                 let index = match send.client_key() {
@@ -143,79 +229,33 @@ async fn try_commit(storage: &dyn Storage, announce: &Announce, metrics: &Metric
                 Verdict::New(index)
             }
             Err(error) => Verdict::Refused(error),
-        })
-        .collect();
+        };
+        let verdicts = batch.iter().map(judge).collect();
 
-    let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(conversations, new).await? };
-    if !uploads.is_empty() {
-        tx.keep_uploads(&uploads).await?;
-    }
-    for message in &stored {
-        tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
-    }
-    if !stored.is_empty() {
-        announce.committed(tx.commit().await?).await;
-        metrics.stored(stored.len());
-    }
-    Ok(verdicts
-        .into_iter()
-        .map(|verdict| match verdict {
-            Verdict::Known(message) => Ok(Sent { message, again: true }),
-            Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
-            Verdict::Refused(error) => Err(error),
-        })
-        .collect())
-}
-
-enum Verdict {
-    Known(Message),
-    New(usize),
-    Refused(Error),
-}
-
-/// What the rules need to know of the store to judge a send.
-struct Admission<'a> {
-    conversations: HashMap<ConversationId, &'a Locked<Conversation>>,
-    participating: HashSet<(ConversationId, PartnerId)>,
-    sent: HashMap<ClientKey, Message>,
-    files: HashMap<AttachmentId, Attachment>,
-}
-
-enum Judged {
-    /// A retry: this is what was stored the first time.
-    Sent(Message),
-    New(NewMessage),
-}
-
-impl Admission<'_> {
-    /// The rules of sending, for one send.
-    fn judge(&self, send: &Send) -> Result<Judged> {
-        let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
-        if !self.participating.contains(&(send.to, send.author.partner)) {
-            return Err(Error::Forbidden);
+        let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(admission.into_conversations(), new).await? };
+        if !uploads.is_empty() {
+            tx.keep_uploads(&uploads).await?;
         }
-        if let Some(message) = send.client_key().and_then(|key| self.sent.get(&key)) {
-            return Ok(Judged::Sent(message.clone()));
+        for message in &stored {
+            tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
         }
-        if conversation.closed_at.is_some() {
-            return Err(Error::Conflict("the conversation is closed"));
-        }
-        let attachments = send.draft.attachments.iter().map(|id| match self.files.get(id) {
-            Some(file) if file.owner == send.author.partner => Ok(file.clone()),
-            // Whether it exists is not for others to learn.
-            Some(_) | None => Err(Error::Forbidden),
-        });
-        Ok(Judged::New(NewMessage {
-            conversation: send.to,
-            author: send.author.clone(),
-            message_type: send.draft.message_type,
-            body: send.draft.body.clone(),
-            metadata: send.draft.metadata.clone(),
-            attachments: attachments.collect::<Result<_>>()?,
-            client_key: send.draft.client_key.clone(),
-            held: send.draft.held,
-            created_at: clock::now(),
-        }))
+        Ok(Self { tx, verdicts, stored })
+    }
+}
+
+fn outcomes(verdicts: Vec<Verdict>, stored: &[Message]) -> Vec<Result<Sent>> {
+    let outcome = |verdict| match verdict {
+        Verdict::Known(message) => Ok(Sent { message, again: true }),
+        Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
+        Verdict::Refused(error) => Err(error),
+    };
+    verdicts.into_iter().map(outcome).collect()
+}
+
+fn answer(batch: Vec<Send>, outcomes: Vec<Result<Sent>>) {
+    for (send, outcome) in batch.into_iter().zip(outcomes) {
+        // A sender who has gone away needs no answer.
+        let _ = send.answer.send(outcome);
     }
 }
 
