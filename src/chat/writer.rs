@@ -82,6 +82,9 @@ impl Writer {
 struct UnderWay {
     /// Locked until it is done. Who waited for them in the store would hold up everybody else in its batch.
     conversations: HashSet<ConversationId>,
+    /// How many it carries. A batch as large is worth preparing meanwhile; a smaller one waits for the end, and for others to
+    /// join it, since what a batch costs hardly depends on its size.
+    messages: usize,
     /// Dropped when it is done.
     done: Option<oneshot::Receiver<()>>,
     /// When others go on without it.
@@ -90,7 +93,7 @@ struct UnderWay {
 
 impl UnderWay {
     fn nothing() -> Self {
-        Self { conversations: HashSet::new(), done: None, until: Instant::now() }
+        Self { conversations: HashSet::new(), messages: 0, done: None, until: Instant::now() }
     }
 
     /// Waits until others may go on. Safe to cancel.
@@ -111,7 +114,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// One batch is prepared while the one before it is committed. Commits themselves go one after the other, in the store
+    /// One batch is prepared while the one before it is committed, if enough wait for it. Commits themselves go one after the other, in the store
     /// too: that is what the order of the log takes.
     async fn work(self, mut handed_in: mpsc::Receiver<Send>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
         let mut queue = Vec::new();
@@ -122,8 +125,12 @@ impl Bench {
             {
                 queue.push(send);
             }
-            let free = |send: &mut Send| !under_way.conversations.contains(&send.to);
-            let batch: Vec<_> = queue.extract_if(.., free).take(BATCH).collect();
+            let free = |send: &Send| !under_way.conversations.contains(&send.to);
+            let enough = queue.iter().filter(|send| free(send)).count() >= under_way.messages;
+            let batch: Vec<_> = match enough {
+                true => queue.extract_if(.., |send| free(send)).take(BATCH).collect(),
+                false => Vec::new(),
+            };
             queued.store(queue.len(), Ordering::Relaxed);
             if batch.is_empty() {
                 tokio::select! {
@@ -142,6 +149,7 @@ impl Bench {
                     let (committed, done) = oneshot::channel();
                     under_way = UnderWay {
                         conversations: batch.iter().map(|send| send.to).collect(),
+                        messages: batch.len(),
                         done: Some(done),
                         until: Instant::now() + HELD_UP,
                     };
