@@ -10,8 +10,9 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::{
-    FROM_NOW_ON, Result,
+    Result,
     http::{Connection, Request},
+    requests::FROM_NOW_ON,
     socket::Socket,
 };
 

@@ -5,13 +5,13 @@ use std::time::Instant;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{
-    Bench, Result,
+    Result,
     children::Server,
-    count,
     database::{self, Databases},
     http, load,
     report::{Mark, Row},
-    send, session,
+    requests::{count, send, session},
+    rows::Bench,
 };
 
 impl Bench<'_> {

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    BODY, Bench, Error, Furnished, Result,
+    Error, Result,
     children::Server,
     database::Databases,
     http::{self, Request},
     load::{self, Listeners, median},
     report::{Mark, Row},
-    send, session,
+    requests::{BODY, Furnished, send, session},
+    rows::Bench,
     socket::Socket,
 };
 
