@@ -63,6 +63,20 @@ pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: us
     Ok(median(&taken))
 }
 
+/// The same of a mark as read, of the message that was sent just before.
+pub(crate) async fn marking(address: SocketAddr, send: &Request, read: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
+    let mut connection = Connection::open(address).await?;
+    let mut taken = Vec::new();
+    for _ in 0..times {
+        let id = timeout(PATIENCE, connection.exchange(send)).await??.number("message_id").ok_or("a send without an id")?;
+        let read = read(&id);
+        let begun = Instant::now();
+        timeout(PATIENCE, connection.exchange(&read)).await??;
+        taken.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&taken))
+}
+
 /// What one message to one who waits takes, in microseconds, at the median.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery {
@@ -149,6 +163,23 @@ impl Listeners {
             times += 1;
         }
         Ok((f64::from(everybody) * f64::from(times), begun.elapsed().as_secs_f64()))
+    }
+}
+
+impl Listeners {
+    /// What one message takes, in microseconds, at the median: until its sender is answered, and until everybody is told.
+    pub(crate) async fn heard(&mut self, address: SocketAddr, send: &Request, times: usize) -> Result<(f64, f64)> {
+        let everybody = u32::try_from(self.tasks.len())?;
+        let mut sender = Connection::open(address).await?;
+        let (mut answered, mut told) = (Vec::new(), Vec::new());
+        for _ in 0..times {
+            let begun = Instant::now();
+            timeout(PATIENCE, sender.exchange(send)).await??;
+            answered.push(begun.elapsed().as_secs_f64() * 1e6);
+            timeout(PATIENCE, self.told.acquire_many(everybody)).await??.forget();
+            told.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok((median(&answered), median(&told)))
     }
 }
 

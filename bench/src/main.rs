@@ -1,21 +1,24 @@
-//! Measures the server beside the limits it is held to, in turns, and prints a table. `README.md` says what each row means.
+//! Measures the server beside the limits it is held to, in turns, and writes a report. `README.md` says what each row means.
 
 mod children;
 mod database;
 mod http;
 mod limits;
 mod load;
+mod machine;
 mod report;
 mod requests;
 mod rows;
 mod socket;
 
-use std::{io::Write, process::ExitCode};
+use std::{cell::RefCell, io::Write, path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::{Parser, Subcommand};
+use chrono::Utc;
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 
 use database::Databases;
-use report::Row;
+use machine::Machine;
+use report::{Results, Run};
 use rows::Bench;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -23,11 +26,16 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Measures Dragoman beside the limits it is held to.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// Two to three minutes instead of many.
+    /// Some two minutes instead of many.
     #[arg(long)]
     quick: bool,
-    /// Only the rows that go by these words: count, send, lone, poll, memory, fanout, sockets, room, scale, nodes.
+    /// The folder of the report; what it tells of rows that are not measured now, stays.
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/report"), hide_default_value = true)]
+    report: PathBuf,
+    /// Only the rows that go by these words.
+    #[arg(value_parser = PossibleValuesParser::new(rows::WORDS))]
     only: Vec<String>,
     #[command(subcommand)]
     command: Option<Role>,
@@ -67,22 +75,29 @@ fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<()> {
     let program = children::build_server()?;
-    let databases = match std::env::var("DRAGOMAN_TEST_POSTGRES") {
-        Ok(admin) => Some(Databases::create(&admin, &program).await?),
-        Err(_) => None,
+    let (at, begun) = (Utc::now().format("%Y-%m-%d %H:%M").to_string(), Instant::now());
+    let (databases, postgres) = match std::env::var("DRAGOMAN_TEST_POSTGRES") {
+        Ok(admin) => {
+            let databases = Databases::create(&admin, &program).await?;
+            let version = databases.version().await?;
+            (Some(databases), Some(version))
+        }
+        Err(_) => (None, None),
     };
-    let bench = Bench { cli, program, databases };
+    let bench = Bench { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
     let measured = bench.measure().await;
     if let Some(databases) = bench.databases {
         databases.drop().await?;
     }
+    // What was measured is not lost because something after it was not.
+    let command = ["bench/run"].into_iter().chain(cli.quick.then_some("--quick")).chain(cli.only.iter().map(String::as_str));
+    let command = command.collect::<Vec<_>>().join(" ");
+    let run = Run { at, command, seconds: begun.elapsed().as_secs(), machine: Machine::this(postgres)? };
+    say(&format!("\nIt took {} s.", run.seconds))?;
+    let mut results = Results::load(&cli.report)?;
+    results.take(run, bench.rows.into_inner(), bench.growth.into_inner());
+    results.save(&cli.report)?;
     measured
-}
-
-impl Row {
-    fn print(&self) -> Result<()> {
-        say(&self.to_string())
-    }
 }
 
 fn say(line: &str) -> Result<()> {

@@ -31,6 +31,15 @@ pub(crate) fn poll(session: &str, conversation: i64, last: &str) -> Request {
     http::call("/api/messaging/poll/messages", session, &params)
 }
 
+pub(crate) fn page(session: &str, conversation: i64, before: &str) -> Request {
+    let params = format!(r#"{{"thread_id":{conversation},"limit":50,{before}}}"#);
+    http::call("/api/messaging/messages", session, &params)
+}
+
+pub(crate) fn read(session: &str, message: &str) -> Request {
+    http::call("/api/messaging/message/read", session, &format!(r#"{{"message_id":{message}}}"#))
+}
+
 /// Requests to a server on memory, whose demo data has been added to: six people, ten more threads of all of them, with
 /// five messages each.
 pub(crate) struct Furnished {

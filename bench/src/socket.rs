@@ -9,6 +9,11 @@ use tokio::{
 
 use crate::{Result, http::find};
 
+/// How a ping begins.
+const PING: u8 = 0x89;
+/// An empty pong, masked as a client's must be.
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
 /// A socket that is open.
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -52,17 +57,21 @@ impl Socket {
         Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// Waits for more, and counts the frames that are whole by then and contain these words.
+    /// Waits for more, and counts the frames that are whole by then and contain these words. Pings are answered.
     pub(crate) async fn count(&mut self, words: &[u8]) -> Result<usize> {
         if self.stream.read_buf(&mut self.received).await? == 0 {
             return Err("the server has closed a socket".into());
         }
-        let (mut counted, mut passed) = (0, 0);
+        let (mut counted, mut passed, mut pinged) = (0, 0, false);
         while let Some(payload) = payload(&self.received[passed..]) {
             counted += usize::from(find(&self.received[passed..][payload.clone()], words).is_some());
+            pinged |= self.received[passed] == PING;
             passed += payload.end;
         }
         self.received.drain(..passed);
+        if pinged {
+            self.stream.write_all(&PONG).await?;
+        }
         Ok(counted)
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     rows::Bench,
 };
 
-/// How many polls wait for the measure of memory.
-const POLLS: usize = 10_000;
+/// How many polls wait for the measure of memory, and how many in a quick run.
+const POLLS: [usize; 2] = [10_000, 2_000];
 
 impl Bench<'_> {
     pub(super) async fn poll(
@@ -23,7 +23,7 @@ impl Bench<'_> {
         limits: &Server,
         (thread, reader, writer): (i64, &str, &str),
         route: &str,
-        what: &'static str,
+        (key, what): (&'static str, &'static str),
         limit: &'static str,
     ) -> Result<()> {
         let wait = |_: &str| http::call("/wait", "", "{}");
@@ -39,11 +39,12 @@ impl Bench<'_> {
         let (ours, limits) = (load::median(&ours), load::median(&limits));
         let remark = format!("after the send's own answer: {ours:.0} us, limit {limits:.0} us");
         let rounds = deliveries.iter().map(|(ours, limit)| (ours.whole, limit.whole)).collect();
-        Row { what, limit, unit: "us", mark: Mark::AtMost(2.0), rounds, remark }.print()
+        let (key, what, limit) = (key.into(), what.into(), limit.into());
+        self.done(Row { key, what, limit, unit: "us".into(), mark: Mark::AtMost(2.0), rounds, remark })
     }
 
     pub(super) async fn memory(&self, storage: &str, databases: Option<&Databases>) -> Result<()> {
-        let polls = load::connections_allowed(POLLS)?;
+        let polls = load::connections_allowed(POLLS[usize::from(self.cli.quick)])?;
         let mut rounds = Vec::new();
         let mut remark = format!("{polls} polls");
         for round in 0..if self.cli.quick { 1 } else { 3 } {
@@ -61,11 +62,11 @@ impl Bench<'_> {
             let each = (ours.resident()? - before) / polls as f64;
             if let Some(databases) = databases.filter(|_| round == 0) {
                 // By now every connection to the database has told what it did before.
-                tokio::time::sleep(Duration::from_secs(12)).await;
-                let before = databases.transactions().await?;
-                tokio::time::sleep(Duration::from_secs(12)).await;
+                tokio::time::sleep(Duration::from_secs(11)).await;
+                let (before, seconds) = (databases.transactions().await?, if self.cli.quick { 5 } else { 12 });
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
                 let transactions = databases.transactions().await? - before;
-                remark += &format!(", transactions in 12 s of waiting: {transactions}");
+                remark += &format!(", transactions in {seconds} s of waiting: {transactions}");
             }
             drop((waiting, ours));
 
@@ -76,7 +77,14 @@ impl Bench<'_> {
             tokio::time::sleep(Duration::from_secs(3)).await;
             rounds.push((each, (limits.resident()? - before) / polls as f64));
         }
-        let (what, limit) = ("memory of a waiting long poll", "a bare handler that waits");
-        Row { what, limit, unit: "KiB", mark: Mark::Below(24.0), rounds, remark }.print()
+        self.done(Row {
+            key: "memory-poll".into(),
+            what: "memory of a waiting long poll".into(),
+            limit: "a bare handler that waits".into(),
+            unit: "KiB".into(),
+            mark: Mark::Below(24.0),
+            rounds,
+            remark,
+        })
     }
 }

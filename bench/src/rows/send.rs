@@ -19,23 +19,24 @@ impl Bench<'_> {
         databases: &Databases,
         load: &[Vec<Request>],
         variables: [&str; 3],
-        what: &'static str,
+        (key, what): (&'static str, &'static str),
         mark: Mark,
     ) -> Result<()> {
+        databases.settle().await?;
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
             let sent = load::throughput(ours.address, load, self.time()).await?;
             rounds.push((sent, self.pgbench(&databases.limits, variables)?));
         }
-        Row {
-            what,
-            limit: "`pgbench`, 32 clients, the same writes in one statement",
-            unit: "/s",
+        self.done(Row {
+            key: key.into(),
+            what: what.into(),
+            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
+            unit: "/s".into(),
             mark,
             rounds,
             remark: String::new(),
-        }
-        .print()
+        })
     }
 
     pub(super) fn pgbench(&self, database: &str, variables: [&str; 3]) -> Result<f64> {
