@@ -9,10 +9,9 @@ use tokio::{
 
 use crate::{Result, http::find};
 
-/// How a ping begins.
+/// How a ping begins, and how a pong does. Those of a client have to be masked; zeros are a mask, too.
 const PING: u8 = 0x89;
-/// An empty pong, masked as a client's must be.
-const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+const PONG: u8 = 0x8a;
 
 /// A socket that is open.
 pub(crate) struct Socket {
@@ -21,7 +20,8 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens one as a page of the server itself would, for the person with this session.
+    /// Opens one as a page of the server itself would, for the person with this session. It has been greeted and hears what is
+    /// told from now on: a server that is busy answers the handshake some time before.
     pub(crate) async fn open(address: SocketAddr, path: &str, session: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -44,7 +44,26 @@ impl Socket {
             return Err(String::from_utf8_lossy(&received).into());
         }
         received.drain(..head);
-        Ok(Self { stream, received })
+        let mut socket = Self { stream, received };
+        socket.stream.write_all(&[PING, 0x80, 0, 0, 0, 0]).await?;
+        while !socket.has(PONG) {
+            if socket.stream.read_buf(&mut socket.received).await? == 0 {
+                return Err("the server has closed a socket".into());
+            }
+        }
+        Ok(socket)
+    }
+
+    /// Whether a frame has come that begins so.
+    fn has(&self, first: u8) -> bool {
+        let mut passed = 0;
+        while let Some(payload) = payload(&self.received[passed..]) {
+            if self.received[passed] == first {
+                return true;
+            }
+            passed += payload.end;
+        }
+        false
     }
 
     /// Says a text, masked with zeros: that is a mask, and leaves the text as it is.
@@ -70,7 +89,7 @@ impl Socket {
         }
         self.received.drain(..passed);
         if pinged {
-            self.stream.write_all(&PONG).await?;
+            self.stream.write_all(&[PONG, 0x80, 0, 0, 0, 0]).await?;
         }
         Ok(counted)
     }

@@ -72,6 +72,7 @@ pub(super) fn row(row: &Row) -> Result<String> {
             .y_labels(6)
             .y_desc(if unit.is_empty() { "ours / limit" } else { unit })
             .x_label_formatter(&|round| format!("{round:.0}"))
+            .y_label_formatter(&|value| if top < 2.0 { format!("{value:.2}") } else { number(*value) })
             .draw()?;
         let across = [(0.5, mark.0), (rounds + 0.5, mark.0)];
         chart.draw_series(DashedLineSeries::new(across, 6, 4, MARK.stroke_width(2)))?;
@@ -82,7 +83,12 @@ pub(super) fn row(row: &Row) -> Result<String> {
             name(names, place, colour, what)?;
             place += 1;
         }
-        name(names, place, MARK, &format!("to reach: {} {} {unit}", mark.1, mark.0))
+        name(
+            names,
+            place,
+            MARK,
+            &format!("to reach: {} {} {unit}", mark.1, if mark.0 < 100.0 { mark.0.to_string() } else { number(mark.0) }),
+        )
     })
 }
 

@@ -29,10 +29,11 @@ impl Bench<'_> {
         self.done(Row { key: key.into(), what: what.into(), limit: limit.into(), unit: "/s".into(), mark, rounds, remark })
     }
 
-    /// Answers per second, and what one costs of the server's processor time, in some unit.
-    async fn cost(&self, server: &Server, requests: &[Vec<Request>]) -> Result<(f64, f64)> {
+    /// Answers per second, and how many microseconds of its processor time one costs the server.
+    pub(super) async fn cost(&self, server: &Server, requests: &[Vec<Request>]) -> Result<(f64, f64)> {
         let before = server.busy()?;
         let answers = load::throughput(server.address, requests, self.time()).await?;
-        Ok((answers, (server.busy()? - before) / answers))
+        let all = answers * load::LASTS * self.time().as_secs_f64();
+        Ok((answers, 1e6 * (server.busy()? - before) / all))
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     children::{self, Server},
     database::{self, Databases},
     http::Request,
-    load,
+    load::median,
     report::{Mark, Row},
     rows::Bench,
 };
@@ -23,9 +23,10 @@ impl Bench<'_> {
         mark: Mark,
     ) -> Result<()> {
         databases.settle().await?;
-        let mut rounds = Vec::new();
+        let (mut rounds, mut costs) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds() {
-            let sent = load::throughput(ours.address, load, self.time()).await?;
+            let (sent, cost) = self.cost(ours, load).await?;
+            costs.push(cost);
             rounds.push((sent, self.pgbench(&databases.limits, variables)?));
         }
         self.done(Row {
@@ -35,7 +36,7 @@ impl Bench<'_> {
             unit: "/s".into(),
             mark,
             rounds,
-            remark: String::new(),
+            remark: format!("{:.0} us of the server's processor time each", median(&costs)),
         })
     }
 
