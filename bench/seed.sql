@@ -14,6 +14,9 @@ SELECT n, (n + other) % 32 + 1, now(), 0 FROM generate_series(1, 1000) n, genera
 UNION ALL SELECT 1001, n, now(), 0 FROM generate_series(1, 32) n
 UNION ALL SELECT 1001 + n, 33 + n % 32, now(), 0 FROM generate_series(1, 320) n;
 
+-- Whom the log tells what happens: those who have been in a conversation from the start.
+INSERT INTO memberships (conversation_id, partner_id, from_position) SELECT conversation_id, partner_id, 0 FROM participants;
+
 SELECT setval('people_id', 2000), setval('conversations_id', 2000);
 CREATE SEQUENCE bench_positions;
 ANALYZE;

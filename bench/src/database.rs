@@ -10,6 +10,7 @@ use crate::{Result, children};
 const SEND: &str = include_str!("../send.sql");
 const SEED: &str = include_str!("../seed.sql");
 const LARGE: &str = include_str!("../large.sql");
+const CROWDS: &str = include_str!("../crowds.sql");
 /// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
 /// variable.
 const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
@@ -55,14 +56,51 @@ impl Databases {
         Ok(seen)
     }
 
-    /// Fills the server's database with what is large.
-    pub(crate) async fn fill(&self) -> Result<()> {
+    /// Fills the server's database with conversations of so many messages.
+    pub(crate) async fn fill(&self, histories: &[u32]) -> Result<()> {
+        self.run(&LARGE.replace("HISTORIES", &list(histories))).await
+    }
+
+    /// Fills it with people who have so many conversations, and with conversations that hold so many people.
+    pub(crate) async fn crowd(&self, conversations: &[u32], people: &[u32]) -> Result<()> {
+        self.run(&CROWDS.replace("OWN", &list(conversations)).replace("CROWDS", &list(people))).await
+    }
+
+    async fn run(&self, script: &str) -> Result<()> {
         let mut connection = PgConnection::connect(&self.ours).await?;
         // One by one: VACUUM must not be in a transaction, which several statements at once would be.
-        for statement in LARGE.split_inclusive(";\n") {
-            sqlx::raw_sql(statement).execute(&mut connection).await?;
+        for statement in script.split_inclusive(";\n") {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
         }
         Ok(connection.close().await?)
+    }
+
+    /// Leaves nothing to be cleared away or written out from what was measured before, on either side.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        for url in [&self.ours, &self.limits] {
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await?;
+            sqlx::raw_sql("CHECKPOINT").execute(&mut connection).await?;
+            connection.close().await?;
+        }
+        Ok(())
+    }
+
+    /// What PostgreSQL says it is.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let mut connection = PgConnection::connect(&self.admin).await?;
+        let version = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(version)
+    }
+
+    /// The id of the message with this number in a conversation.
+    pub(crate) async fn message(&self, conversation: i64, seq: i64) -> Result<i64> {
+        let mut connection = PgConnection::connect(&self.ours).await?;
+        let id = sqlx::query_scalar("SELECT id FROM messages WHERE conversation_id = $1 AND seq = $2");
+        let id = id.bind(conversation).bind(seq).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(id)
     }
 
     /// By which uuids the server knows its people, who go by their numbers in `seed.sql`.
@@ -82,6 +120,11 @@ impl Databases {
         }
         Ok(connection.close().await?)
     }
+}
+
+/// As an array's elements.
+fn list(sizes: &[u32]) -> String {
+    sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The script for pgbench.

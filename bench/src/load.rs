@@ -10,8 +10,9 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::{
-    FROM_NOW_ON, Result,
+    Result,
     http::{Connection, Request},
+    requests::FROM_NOW_ON,
     socket::Socket,
 };
 
@@ -20,12 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long a poll is given to begin to wait.
 const SETTLE: Duration = Duration::from_millis(10);
 
+/// How many times as long as what counts of it a measure of throughput lasts.
+pub(crate) const LASTS: f64 = 1.25;
+
 /// Answers per second when each connection makes its requests in turn, again and again. The first fifth of the time does
 /// not count.
 pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>], time: Duration) -> Result<f64> {
     let mut tasks = JoinSet::new();
-    let begin = Instant::now() + time / 4;
-    let end = begin + time;
+    let end = Instant::now() + time.mul_f64(LASTS);
+    let begin = end - time;
     for requests in connections {
         let requests = requests.clone();
         tasks.spawn(async move {
@@ -57,6 +61,20 @@ pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: us
     for request in requests.iter().cycle().take(times) {
         let begun = Instant::now();
         timeout(PATIENCE, connection.exchange(request)).await??;
+        taken.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&taken))
+}
+
+/// The same of a mark as read, of the message that was sent just before.
+pub(crate) async fn marking(address: SocketAddr, send: &Request, read: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
+    let mut connection = Connection::open(address).await?;
+    let mut taken = Vec::new();
+    for _ in 0..times {
+        let id = timeout(PATIENCE, connection.exchange(send)).await??.number("message_id").ok_or("a send without an id")?;
+        let read = read(&id);
+        let begun = Instant::now();
+        timeout(PATIENCE, connection.exchange(&read)).await??;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&taken))
@@ -144,10 +162,43 @@ impl Listeners {
             for sender in &mut senders {
                 sender.receive().await?;
             }
-            timeout(PATIENCE, self.told.acquire_many(everybody)).await??.forget();
+            self.wait_for(everybody).await?;
             times += 1;
         }
         Ok((f64::from(everybody) * f64::from(times), begun.elapsed().as_secs_f64()))
+    }
+}
+
+impl Listeners {
+    /// Waits until they have been told so many messages in all. One whose socket is closed will not be.
+    async fn wait_for(&mut self, told: u32) -> Result<()> {
+        let (counted, tasks) = (&self.told, &mut self.tasks);
+        let waiting = async {
+            tokio::select! {
+                all = counted.acquire_many(told) => {
+                    all?.forget();
+                    Ok(())
+                }
+                Some(ended) = tasks.join_next() => ended?,
+            }
+        };
+        let missing = || format!("{told} deliveries did not come, but {}", self.told.available_permits());
+        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| Err(missing().into()))
+    }
+
+    /// What one message takes, in microseconds, at the median: until its sender is answered, and until everybody is told.
+    pub(crate) async fn heard(&mut self, address: SocketAddr, send: &Request, times: usize) -> Result<(f64, f64)> {
+        let everybody = u32::try_from(self.tasks.len())?;
+        let mut sender = Connection::open(address).await?;
+        let (mut answered, mut told) = (Vec::new(), Vec::new());
+        for _ in 0..times {
+            let begun = Instant::now();
+            timeout(PATIENCE, sender.exchange(send)).await??;
+            answered.push(begun.elapsed().as_secs_f64() * 1e6);
+            self.wait_for(everybody).await?;
+            told.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok((median(&answered), median(&told)))
     }
 }
 

@@ -9,6 +9,10 @@ use tokio::{
 
 use crate::{Result, http::find};
 
+/// How a ping begins, and how a pong does. Those of a client have to be masked; zeros are a mask, too.
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+
 /// A socket that is open.
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -16,7 +20,8 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens one as a page of the server itself would, for the person with this session.
+    /// Opens one as a page of the server itself would, for the person with this session. It has been greeted and hears what is
+    /// told from now on: a server that is busy answers the handshake some time before.
     pub(crate) async fn open(address: SocketAddr, path: &str, session: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -39,7 +44,26 @@ impl Socket {
             return Err(String::from_utf8_lossy(&received).into());
         }
         received.drain(..head);
-        Ok(Self { stream, received })
+        let mut socket = Self { stream, received };
+        socket.stream.write_all(&[PING, 0x80, 0, 0, 0, 0]).await?;
+        while !socket.has(PONG) {
+            if socket.stream.read_buf(&mut socket.received).await? == 0 {
+                return Err("the server has closed a socket".into());
+            }
+        }
+        Ok(socket)
+    }
+
+    /// Whether a frame has come that begins so.
+    fn has(&self, first: u8) -> bool {
+        let mut passed = 0;
+        while let Some(payload) = payload(&self.received[passed..]) {
+            if self.received[passed] == first {
+                return true;
+            }
+            passed += payload.end;
+        }
+        false
     }
 
     /// Says a text, masked with zeros: that is a mask, and leaves the text as it is.
@@ -52,17 +76,21 @@ impl Socket {
         Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// Waits for more, and counts the frames that are whole by then and contain these words.
+    /// Waits for more, and counts the frames that are whole by then and contain these words. Pings are answered.
     pub(crate) async fn count(&mut self, words: &[u8]) -> Result<usize> {
         if self.stream.read_buf(&mut self.received).await? == 0 {
             return Err("the server has closed a socket".into());
         }
-        let (mut counted, mut passed) = (0, 0);
+        let (mut counted, mut passed, mut pinged) = (0, 0, false);
         while let Some(payload) = payload(&self.received[passed..]) {
             counted += usize::from(find(&self.received[passed..][payload.clone()], words).is_some());
+            pinged |= self.received[passed] == PING;
             passed += payload.end;
         }
         self.received.drain(..passed);
+        if pinged {
+            self.stream.write_all(&[PONG, 0x80, 0, 0, 0, 0]).await?;
+        }
         Ok(counted)
     }
 }

@@ -42,13 +42,27 @@ const FILL: &str = "
         SELECT n, 'o' || n, '', '', 0, '', 1 + n % 5000, now(), n % 20 > 0 FROM generate_series(1, 20000) n;
     INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
         SELECT c, 1 + (c * 7 + 5) % 5000, 0, 1 + c FROM generate_series(1, 10000) c;
+    INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, closed_at)
+        SELECT 10000 + n, gen_random_uuid(), 'support', 'chat', '', now(), 1, CASE WHEN n <= 9900 THEN now() END
+        FROM generate_series(1, 10000) n;
+    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
+        SELECT 10000 + n, 1 + n % 5000, now(), 0 FROM generate_series(1, 10000) n;
+    INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at, joiner_id, joiner_pinged_at)
+        SELECT 10000 + n, 1 + n % 5000, now(), 1, now() FROM generate_series(1, 10000) n;
+    INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
+        SELECT 10000 + n, false, 1, now() FROM generate_series(1, 9900) n;
+    INSERT INTO devices (user_id, name, connection, created_at, updated_at, expires_at)
+        SELECT n + 5000, 'phone', 'c' || n, now(), now(), now() FROM generate_series(1, 5000) n;
+    INSERT INTO uploads (name, owner_id, mimetype, limit_bytes, expires_at, kept)
+        SELECT 'f' || n, 5001 + n % 5000, '', 1, now(), n % 20 > 0 FROM generate_series(1, 20000) n;
+    INSERT INTO presences (partner_id, last_seen) SELECT n, now() FROM generate_series(1, 5000) n;
     UPDATE log_head SET position = 60000;
     SELECT setval('messages_id', 60000);
     ANALYZE;
 ";
 const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
-    WHERE relname IN ('attachments', 'conversations', 'events', 'memberships', 'messages', 'participants', 'partners',
-    'refresh_tokens', 'sessions', 'users')";
+    WHERE relname IN ('attachments', 'conversations', 'devices', 'events', 'memberships', 'messages', 'participants',
+    'partners', 'presences', 'refresh_tokens', 'sessions', 'support_seen', 'support_sessions', 'uploads', 'users')";
 
 async fn scans(database: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows = database.fetch_all(SCANS).await.unwrap();
@@ -80,6 +94,7 @@ async fn hot_statements_read_no_large_table_from_end_to_end() {
     for round in 1..=12 {
         read(&storage, round).await;
         write(&storage, round).await;
+        support(&storage, round).await;
     }
     // What a connection has counted is told at the latest when it ends.
     storage.close().await;
@@ -166,6 +181,37 @@ async fn write(storage: &Postgres, round: i64) {
     assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
     tx.commit().await.unwrap();
     clear_away(storage, round).await;
+}
+
+/// What clients of support sessions do again and again: their sessions, devices, uploads and presence.
+async fn support(storage: &Postgres, round: i64) {
+    use storage::{Connecting, Devices, Presences, Sign, Support, SupportStatus, UploadedFile, Uploads, UserId};
+
+    let (session, initiator, now) = (ConversationId(10_000 + round), PartnerId(1 + round), Utc::now());
+    storage.support_session(session).await.unwrap().unwrap();
+    for status in [None, Some(SupportStatus::Joined), Some(SupportStatus::Closed)] {
+        assert_eq!(storage.support_sessions(status, 10, 50).await.unwrap().len(), 50);
+    }
+    assert!(storage.touch_support_session(ConversationId(19_999), PartnerId(5_000), now).await.unwrap().is_some());
+    assert_eq!(storage.support_unread(initiator).await.unwrap(), 2);
+    assert_eq!(storage.seen_at(session, &[(1, initiator)]).await.unwrap().len(), 1);
+    let user = UserId(5_000 + round);
+    let used = Connecting { user, device: "phone", connection: "c", at: now, expires_at: now };
+    storage.touch_device(used).await.unwrap();
+    storage.upload("f7").await.unwrap().unwrap();
+    assert_eq!(storage.expire_uploads(now, 10).await.unwrap().len(), 10);
+    assert_eq!(storage.presences(&[initiator, PartnerId(99)]).await.unwrap().len(), 2);
+    let sign = Sign { partner: initiator, last_seen: now, there_until: now, idle_from: None };
+    storage.touch_presences(&[sign]).await.unwrap();
+    storage.set_presence(initiator, None, now).await.unwrap();
+
+    let mut tx = storage.begin().await.unwrap();
+    tx.connect_device(used).await.unwrap();
+    let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
+    assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
+    tx.keep_uploads(&["f19".to_owned(), "f18".to_owned()]).await.unwrap();
+    tx.mark_seen(PartnerId(1), &[(session, 1)], now).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// What is done all the time beside everything else takes as little.

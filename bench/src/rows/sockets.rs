@@ -5,20 +5,21 @@ use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    BODY, Bench, Error, Furnished, Result,
+    Error, Result,
     children::Server,
     database::Databases,
     http::{self, Request},
     load::{self, Listeners, median},
     report::{Mark, Row},
-    send, session,
+    requests::{BODY, Furnished, send, session},
+    rows::Bench,
     socket::Socket,
 };
 
 /// How many sockets are told every message.
 const LISTENERS: usize = 1_000;
-/// How many sockets are open for the measure of memory.
-const IDLE: usize = 10_000;
+/// How many sockets are open for the measure of memory, and how many in a quick run.
+const IDLE: [usize; 2] = [10_000, 2_000];
 /// How many pairs chat.
 const PAIRS: i64 = 32;
 /// Within which a message has come, or it never will.
@@ -39,10 +40,10 @@ impl Bench<'_> {
         let house = Furnished::by_the_api(&ours).await?;
         let (said, told) = (send(&house.author, house.thread), http::call("/tell", "", "{}"));
         let rows = [
-            (1, "fan-out to 1,000 sockets, one message at a time", Mark::AtLeast(0.8)),
-            (16, "fan-out to 1,000 sockets, 16 messages at a time", Mark::AtLeast(0.5)),
+            (1, "fan-out-1", "fan-out to 1,000 sockets, one message at a time", Mark::AtLeast(0.8)),
+            (16, "fan-out-16", "fan-out to 1,000 sockets, 16 messages at a time", Mark::AtLeast(0.5)),
         ];
-        for (at_once, what, mark) in rows {
+        for (at_once, key, what, mark) in rows {
             let (mut rounds, mut costs) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds() {
                 let ours = self.turn(&[(&ours, LISTENERS)], &doors(&house), &said, at_once).await?;
@@ -51,7 +52,8 @@ impl Bench<'_> {
                 costs.push(ours.busy_per_second / limit.busy_per_second);
             }
             let remark = format!("deliveries; per second of the server's processor time {:.2} times as many", median(&costs));
-            Row { what, limit: "bare sockets, one shared frame, writes gathered", unit: "/s", mark, rounds, remark }.print()?;
+            let limit = "bare sockets, one shared frame, writes gathered".into();
+            self.done(Row { key: key.into(), what: what.into(), limit, unit: "/s".into(), mark, rounds, remark })?;
         }
         Ok(())
     }
@@ -79,9 +81,12 @@ impl Bench<'_> {
     }
 
     pub(crate) async fn memory_of_sockets(&self) -> Result<()> {
-        let count = load::connections_allowed(IDLE)?;
-        let rows = [("memory of an idle socket, `conversations`", true), ("memory of an idle socket, `room`", false)];
-        for (what, converses) in rows {
+        let count = load::connections_allowed(IDLE[usize::from(self.cli.quick)])?;
+        let rows = [
+            ("memory-conversations", "memory of an idle socket, `conversations`", true),
+            ("memory-room", "memory of an idle socket, `room`", false),
+        ];
+        for (key, what, converses) in rows {
             let mut rounds = Vec::new();
             for _ in 0..if self.cli.quick { 1 } else { 3 } {
                 let ours = Server::dragoman(&self.program, "memory:")?;
@@ -92,14 +97,16 @@ impl Bench<'_> {
                 drop(ours);
                 rounds.push((each, held(&Server::limits(None)?, &[bare()], count).await?));
             }
-            let (limit, remark) = ("a bare socket with small buffers", format!("{count} sockets"));
-            Row { what, limit, unit: "KiB", mark: Mark::Below(8.0), rounds, remark }.print()?;
+            let (limit, remark) = ("a bare socket with small buffers".into(), format!("{count} sockets"));
+            let (key, what, unit) = (key.into(), what.into(), "KiB".into());
+            self.done(Row { key, what, limit, unit, mark: Mark::Below(8.0), rounds, remark })?;
         }
         Ok(())
     }
 
     /// Pairs of which one says something as soon as both have the last.
     pub(crate) async fn room(&self, ours: &Server, databases: &Databases) -> Result<()> {
+        databases.settle().await?;
         let uuids = databases.uuids().await?;
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
@@ -134,15 +141,15 @@ impl Bench<'_> {
             let said = f64::from(messages) / begun.elapsed().as_secs_f64();
             rounds.push((said, self.pgbench(&databases.limits, ["first=1", "last=1000", "spread=0"])?));
         }
-        Row {
-            what: "room chat, PostgreSQL, 32 pairs, messages",
-            limit: "`pgbench`, 32 clients, the same writes in one statement",
-            unit: "/s",
+        self.done(Row {
+            key: "room".into(),
+            what: "room chat, PostgreSQL, 32 pairs, messages".into(),
+            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
+            unit: "/s".into(),
             mark: Mark::Reach(6_000.0),
             rounds,
             remark: "15 times what Django Channels does".into(),
-        }
-        .print()
+        })
     }
 
     pub(crate) async fn nodes(&self, databases: &Databases) -> Result<()> {
@@ -156,15 +163,15 @@ impl Bench<'_> {
             let alone = self.turn(&[(&one, LISTENERS)], &doors, &said, 16).await?;
             rounds.push((both.busy_per_second, alone.busy_per_second));
         }
-        Row {
-            what: "two nodes, 500 sockets each, 16 messages at a time",
-            limit: "one node with all 1,000",
-            unit: "/s",
+        self.done(Row {
+            key: "nodes".into(),
+            what: "two nodes, 500 sockets each, 16 messages at a time".into(),
+            limit: "one node with all 1,000".into(),
+            unit: "/s".into(),
             mark: Mark::AtLeast(1.7),
             rounds,
             remark: "deliveries per second of the busiest node's processor time".into(),
-        }
-        .print()
+        })
     }
 }
 

@@ -5,17 +5,18 @@ use std::time::Instant;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{
-    Bench, Result,
+    Result,
     children::Server,
-    count,
     database::{self, Databases},
-    http, load,
-    report::{Mark, Row},
-    send, session,
+    load,
+    report::{Mark, Row, number},
+    requests::{count, page, send, session},
+    rows::Bench,
 };
 
 impl Bench<'_> {
     pub(crate) async fn lone(&self, ours: &Server, databases: &Databases) -> Result<()> {
+        databases.settle().await?;
         let mut connection = PgConnection::connect(&databases.limits).await?;
         // Conversation 32 holds the persons 1 and 2.
         let send = [send(&session(1), 32)];
@@ -32,37 +33,57 @@ impl Bench<'_> {
             rounds.push((sent, load::median(&taken)));
         }
         connection.close().await?;
-        Row {
-            what: "one lone send, PostgreSQL",
-            limit: "the same writes as one bare statement",
-            unit: "us",
+        self.done(Row {
+            key: "lone-send".into(),
+            what: "one lone send, PostgreSQL".into(),
+            limit: "the same writes as one bare statement".into(),
+            unit: "us".into(),
             mark: Mark::AtMost(2.0),
             rounds,
             remark: "ours over HTTP".into(),
-        }
-        .print()
+        })
     }
 
     /// What is asked for in large conversations takes no longer than in small ones.
-    pub(crate) async fn scale(&self, ours: &Server, databases: &Databases) -> Result<()> {
-        databases.fill().await?;
-        let page = |conversation: i64, offset: i64| {
-            let params = format!(r#"{{"thread_id":{conversation},"limit":50,"offset":{offset}}}"#);
-            http::call("/api/messaging/messages", &session(65), &params)
-        };
+    pub(super) async fn scale(&self, ours: &Server) -> Result<()> {
+        let histories = self.histories();
+        let largest = histories.last().copied().map_or(0, i64::from);
+        let large = 1499 + i64::try_from(histories.len())?;
+        let page =
+            |reader: i64, conversation: i64, offset: i64| page(&session(reader), conversation, &format!(r#""offset":{offset}"#));
+        let (newest, oldest) = (page(large - 1435, large, 0), page(large - 1435, large, largest - 50));
         let rows = [
-            ("`notifications/count`, 50,000 unread", "100 unread", count(&session(67)), count(&session(66))),
-            ("newest page of 1,000,000 messages", "of 1,000", page(1501, 0), page(1500, 0)),
-            ("oldest page of 1,000,000 messages", "of 1,000", page(1501, 999_950), page(1500, 950)),
+            (
+                "scale-count",
+                "`notifications/count`, 50,000 unread".to_owned(),
+                "100 unread",
+                count(&session(70)),
+                count(&session(69)),
+            ),
+            (
+                "scale-newest",
+                format!("newest page of {} messages", number(largest as f64)),
+                "of 1,000",
+                newest,
+                page(65, 1500, 0),
+            ),
+            (
+                "scale-oldest",
+                format!("oldest page of {} messages", number(largest as f64)),
+                "of 1,000",
+                oldest,
+                page(65, 1500, 950),
+            ),
         ];
-        for (what, limit, large, small) in rows {
+        for (key, what, limit, large, small) in rows {
             let mut rounds = Vec::new();
             for _ in 0..self.rounds() {
                 let large = load::latency(ours.address, std::slice::from_ref(&large), self.times()).await?;
                 let small = load::latency(ours.address, std::slice::from_ref(&small), self.times()).await?;
                 rounds.push((large, small));
             }
-            Row { what, limit, unit: "us", mark: Mark::AtMost(1.3), rounds, remark: String::new() }.print()?;
+            let (key, what, limit, unit) = (key.into(), what.into(), limit.into(), "us".into());
+            self.done(Row { key, what, limit, unit, mark: Mark::AtMost(1.3), rounds, remark: String::new() })?;
         }
         Ok(())
     }

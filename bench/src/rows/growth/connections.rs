@@ -1,0 +1,56 @@
+use crate::{
+    Result,
+    children::Server,
+    load::{self, Listeners},
+    report::{Curve, Growth},
+    requests::{CONNECTIONS, Furnished, send},
+    rows::Bench,
+};
+
+/// How many sockets are open.
+const SOCKETS: [u32; 3] = [100, 1_000, 10_000];
+
+/// A server with so many idle sockets, which count what they are told.
+struct Crowded {
+    server: Server,
+    house: Furnished,
+    _idle: Listeners,
+}
+
+impl Bench<'_> {
+    /// Sockets that are told nothing cost nothing but memory. Each size has a server of its own, so that all can be
+    /// measured in turns.
+    pub(crate) async fn growth_of_connections(&self) -> Result<()> {
+        let mut growth = Growth {
+            key: "growth-connections".into(),
+            over: "idle sockets".into(),
+            sizes: self.sizes(SOCKETS),
+            curves: vec![
+                Curve::flat("`notifications/count`, of 32 connections together"),
+                Curve::flat("one `message/send`, elsewhere"),
+            ],
+        };
+        let mut crowded = Vec::new();
+        for size in &mut growth.sizes {
+            // The files that may be open are for all of them together.
+            *size = u32::try_from(load::connections_allowed(*size as usize + 2_000)? - 2_000)?;
+            let server = Server::dragoman(&self.program, "memory:")?;
+            let house = Furnished::by_the_api(&server).await?;
+            // The thread before the one that is written to, and of the same people.
+            let path = format!("/conversations/{}/", house.thread - 1);
+            let doors: Vec<_> = house.readers.iter().map(|reader| (path.clone(), reader.clone())).collect();
+            let idle = Listeners::new(load::open(server.address, &doors, *size as usize).await?, b"chat_message");
+            crowded.push(Crowded { server, house, _idle: idle });
+        }
+        for _ in 0..self.growth_rounds() {
+            growth.round();
+            for Crowded { server, house, .. } in &crowded {
+                let per_second = load::throughput(server.address, &house.count, self.time() / 2).await?;
+                growth.curves[0].add(1e6 * CONNECTIONS as f64 / per_second);
+                let send = [send(&house.author, house.thread)];
+                growth.curves[1].add(load::latency(server.address, &send, 2 * self.growth_times()).await?);
+            }
+        }
+        self.grown(growth)
+    }
+}

@@ -1,0 +1,72 @@
+use crate::{
+    Result,
+    children::Server,
+    http,
+    load::{self, Listeners},
+    report::{Curve, Growth},
+    requests::{page, read, send, session},
+    rows::Bench,
+};
+
+/// How many people are in a conversation.
+const PEOPLE: [u32; 5] = [2, 10, 100, 1_000, 5_000];
+/// The first two of the people, who are in all of the conversations.
+const WRITER: i64 = 10_001;
+const READER: i64 = 10_002;
+
+impl Bench<'_> {
+    /// How many of the persons from 10,001 on are in the conversations from 1601 on.
+    pub(crate) fn crowds(&self) -> Vec<u32> {
+        self.sizes(PEOPLE)
+    }
+
+    pub(crate) async fn growth_of_participants(&self, ours: &Server) -> Result<()> {
+        let mut growth = Growth {
+            key: "growth-participants".into(),
+            over: "participants of a conversation".into(),
+            sizes: self.crowds(),
+            curves: vec![
+                Curve::flat("`message/send`, nobody listens"),
+                Curve::flat("`messages`, the newest 50"),
+                Curve::flat("`message/read`, of one message"),
+                Curve::growing("`thread/participants`", "gives all of them"),
+                Curve::growing("`message/send`, all listen", "frames for all are written on the same cores"),
+                Curve::growing("the same, until all are told", "a frame for each"),
+            ],
+        };
+        let people =
+            |conversation: i64| http::call(&format!("/api/messaging/thread/participants/{conversation}"), &session(READER), "{}");
+        let (times, rounds) = (self.growth_times(), self.growth_rounds());
+        // Nobody may listen to some of it, so there are two passes, in each of which all sizes take turns.
+        let mut silent = Vec::new();
+        for _ in 0..rounds {
+            let mut round = Vec::new();
+            for (conversation, _) in (1601..).zip(&growth.sizes) {
+                let said = send(&session(WRITER), conversation);
+                round.push([
+                    load::latency(ours.address, std::slice::from_ref(&said), times).await?,
+                    load::latency(ours.address, &[page(&session(READER), conversation, r#""offset":0"#)], times).await?,
+                    load::marking(ours.address, &said, &|message| read(&session(READER), message), times).await?,
+                    load::latency(ours.address, &[people(conversation)], times / 10).await?,
+                ]);
+            }
+            silent.push(round);
+        }
+        let mut listening = Vec::new();
+        for (conversation, size) in (1601..).zip(&growth.sizes) {
+            let path = format!("/conversations/{conversation}/");
+            let doors: Vec<_> = (WRITER..).take(*size as usize).map(|person| (path.clone(), session(person))).collect();
+            listening.push(Listeners::new(load::open(ours.address, &doors, doors.len()).await?, b"chat_message"));
+        }
+        for round in silent {
+            growth.round();
+            for ((conversation, listeners), alone) in (1601..).zip(&mut listening).zip(round) {
+                let (answered, told) = listeners.heard(ours.address, &send(&session(WRITER), conversation), times / 4).await?;
+                for (curve, taken) in growth.curves.iter_mut().zip(alone.into_iter().chain([answered, told])) {
+                    curve.add(taken);
+                }
+            }
+        }
+        self.grown(growth)
+    }
+}

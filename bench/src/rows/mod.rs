@@ -1,0 +1,164 @@
+//! The rows of the table, one after the other.
+
+mod count;
+mod growth;
+mod polls;
+mod scale;
+mod send;
+mod sockets;
+
+use std::{cell::RefCell, path::PathBuf, time::Duration};
+
+use crate::{
+    Cli, Result,
+    children::Server,
+    database::Databases,
+    http::{self, Request},
+    report::{self, Growth, Mark, Row},
+    requests::{CONNECTIONS, Furnished, count, send, session},
+    say,
+};
+
+/// All words that a row goes by.
+pub(crate) const WORDS: [&str; 11] =
+    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "room", "scale", "nodes", "growth"];
+
+pub(crate) struct Bench<'a> {
+    pub(crate) cli: &'a Cli,
+    pub(crate) program: PathBuf,
+    pub(crate) databases: Option<Databases>,
+    /// What has been measured by now.
+    pub(crate) rows: RefCell<Vec<Row>>,
+    pub(crate) growth: RefCell<Vec<Growth>>,
+}
+
+impl Bench<'_> {
+    pub(crate) async fn measure(&self) -> Result<()> {
+        say(report::HEAD)?;
+        self.on_memory().await?;
+        match &self.databases {
+            Some(databases) => self.on_postgres(databases).await?,
+            None => say("\nWithout DRAGOMAN_TEST_POSTGRES nothing is measured on PostgreSQL; bench/run starts one.")?,
+        }
+        Ok(())
+    }
+
+    async fn on_memory(&self) -> Result<()> {
+        let (ours, limits) = (Server::dragoman(&self.program, "memory:")?, Server::limits(None)?);
+        let house = Furnished::by_the_api(&ours).await?;
+        if self.wanted("count") {
+            let constant = vec![vec![http::call("/constant", "", "{}")]; CONNECTIONS];
+            let name = ("count-memory", "`notifications/count`, memory, 32 connections", "a bare handler, constant JSON");
+            self.answers((&ours, &house.count), (&limits, &constant), name, Mark::AtLeast(0.4)).await?;
+        }
+        if self.wanted("poll") {
+            let pair = (house.thread, house.readers[0].as_str(), house.author.as_str());
+            let name = ("poll-memory", "long poll, memory");
+            self.poll(&ours, &limits, pair, "/notify", name, "a bare pair on a `Notify`").await?;
+        }
+        drop((ours, limits));
+        if self.wanted("memory") && self.databases.is_none() {
+            self.memory("memory:", None).await?;
+        }
+        if self.wanted("fanout") {
+            self.fan_out().await?;
+        }
+        if self.wanted("sockets") {
+            self.memory_of_sockets().await?;
+        }
+        if self.wanted("growth") {
+            self.growth_of_connections().await?;
+        }
+        Ok(())
+    }
+
+    async fn on_postgres(&self, databases: &Databases) -> Result<()> {
+        let ours = Server::dragoman(&self.program, &databases.ours)?;
+        let limits = Server::limits(Some(&databases.limits))?;
+        if self.wanted("count") {
+            let select = vec![vec![http::call("/select", "", "{}")]; CONNECTIONS];
+            let count: Vec<_> = (33..65).map(|reader| vec![count(&session(reader))]).collect();
+            let (what, limit) =
+                ("`notifications/count`, PostgreSQL, 32 connections", "a bare handler, one `select` by primary key");
+            self.answers((&ours, &count), (&limits, &select), ("count-postgres", what, limit), Mark::AtLeast(0.6)).await?;
+        }
+        if self.wanted("send") {
+            // Writer n, counted from 0, is in the conversations whose number leaves the rest n, as person n + 1.
+            let spread = |writer: i64| (1..=1000).filter(|n| n % 32 == writer).map(|n| send(&session(writer + 1), n)).collect();
+            let spread: Vec<Vec<Request>> = (0..32).map(spread).collect();
+            let name = ("send-spread", "`message/send`, PostgreSQL, 32 connections, 1,000 conversations");
+            self.send(&ours, databases, &spread, ["first=1", "last=1000", "spread=0"], name, Mark::AtLeast(2.0)).await?;
+            let together: Vec<Vec<Request>> = (1..33).map(|writer| vec![send(&session(writer), 1001)]).collect();
+            let name = ("send-together", "the same, all in one conversation");
+            self.send(&ours, databases, &together, ["first=1001", "last=1001", "spread=1"], name, Mark::AtLeast(4.0)).await?;
+        }
+        if self.wanted("poll") {
+            databases.settle().await?;
+            let (reader, writer) = (session(1), session(2));
+            let pair = (32, reader.as_str(), writer.as_str());
+            let limit = "a bare pair that stores with one statement, then a `Notify`";
+            // Conversation 32 holds the persons 1 and 2.
+            self.poll(&ours, &limits, pair, "/store", ("poll-postgres", "long poll, PostgreSQL"), limit).await?;
+        }
+        drop(limits);
+        if self.wanted("lone") {
+            self.lone(&ours, databases).await?;
+        }
+        if self.wanted("room") {
+            self.room(&ours, databases).await?;
+        }
+        drop(ours);
+        if self.wanted("nodes") {
+            self.nodes(databases).await?;
+        }
+        if self.wanted("memory") {
+            self.memory(&databases.ours, Some(databases)).await?;
+        }
+        self.on_large_tables(databases).await
+    }
+
+    /// The last, because the tables are not small any more afterwards.
+    async fn on_large_tables(&self, databases: &Databases) -> Result<()> {
+        if !self.wanted("scale") && !self.wanted("growth") {
+            return Ok(());
+        }
+        databases.fill(&self.histories()).await?;
+        let ours = Server::dragoman(&self.program, &databases.ours)?;
+        if self.wanted("scale") {
+            self.scale(&ours).await?;
+        }
+        if self.wanted("growth") {
+            self.growth_of_histories(&ours, databases).await?;
+            databases.crowd(&self.conversations(), &self.crowds()).await?;
+            self.growth_of_conversations(&ours).await?;
+            self.growth_of_participants(&ours).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells a row, and keeps it for the report.
+    fn done(&self, row: Row) -> Result<()> {
+        say(&report::line(&row))?;
+        self.rows.borrow_mut().push(row);
+        Ok(())
+    }
+
+    fn grown(&self, growth: Growth) -> Result<()> {
+        say(&report::grown(&growth))?;
+        self.growth.borrow_mut().push(growth);
+        Ok(())
+    }
+
+    fn wanted(&self, word: &str) -> bool {
+        self.cli.only.is_empty() || self.cli.only.iter().any(|only| only == word)
+    }
+
+    fn rounds(&self) -> usize {
+        if self.cli.quick { 3 } else { 7 }
+    }
+
+    /// How long one turn takes.
+    fn time(&self) -> Duration {
+        Duration::from_secs(if self.cli.quick { 1 } else { 4 })
+    }
+}

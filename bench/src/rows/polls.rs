@@ -1,0 +1,90 @@
+//! The rows about long polls.
+
+use std::time::Duration;
+
+use crate::{
+    Result,
+    children::Server,
+    database::Databases,
+    http::{self, Request},
+    load::{self, Delivery},
+    report::{Mark, Row},
+    requests::{FROM_NOW_ON, Furnished, poll, send, session},
+    rows::Bench,
+};
+
+/// How many polls wait for the measure of memory, and how many in a quick run.
+const POLLS: [usize; 2] = [10_000, 2_000];
+
+impl Bench<'_> {
+    pub(super) async fn poll(
+        &self,
+        ours: &Server,
+        limits: &Server,
+        (thread, reader, writer): (i64, &str, &str),
+        route: &str,
+        (key, what): (&'static str, &'static str),
+        limit: &'static str,
+    ) -> Result<()> {
+        let wait = |_: &str| http::call("/wait", "", "{}");
+        let poll = |last: &str| poll(reader, thread, last);
+        let (send, notify) = (send(writer, thread), http::call(route, "", "{}"));
+        let times = if self.cli.quick { 30 } else { 100 };
+        let mut deliveries: Vec<(Delivery, Delivery)> = Vec::new();
+        for _ in 0..self.rounds() {
+            let delivery = load::delivery(ours.address, &poll, &send, times).await?;
+            deliveries.push((delivery, load::delivery(limits.address, &wait, &notify, times).await?));
+        }
+        let (ours, limits): (Vec<_>, Vec<_>) = deliveries.iter().map(|(ours, limit)| (ours.behind, limit.behind)).unzip();
+        let (ours, limits) = (load::median(&ours), load::median(&limits));
+        let remark = format!("after the send's own answer: {ours:.0} us, limit {limits:.0} us");
+        let rounds = deliveries.iter().map(|(ours, limit)| (ours.whole, limit.whole)).collect();
+        let (key, what, limit) = (key.into(), what.into(), limit.into());
+        self.done(Row { key, what, limit, unit: "us".into(), mark: Mark::AtMost(2.0), rounds, remark })
+    }
+
+    pub(super) async fn memory(&self, storage: &str, databases: Option<&Databases>) -> Result<()> {
+        let polls = load::connections_allowed(POLLS[usize::from(self.cli.quick)])?;
+        let mut rounds = Vec::new();
+        let mut remark = format!("{polls} polls");
+        for round in 0..if self.cli.quick { 1 } else { 3 } {
+            let ours = Server::dragoman(&self.program, storage)?;
+            let polling: Vec<Request> = match databases {
+                Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n, FROM_NOW_ON)).collect(),
+                None => {
+                    let house = Furnished::by_the_api(&ours).await?;
+                    vec![poll(&house.readers[0], house.thread, FROM_NOW_ON)]
+                }
+            };
+            let before = ours.resident()?;
+            let waiting = load::wait(ours.address, polling.into_iter().cycle(), polls).await?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let each = (ours.resident()? - before) / polls as f64;
+            if let Some(databases) = databases.filter(|_| round == 0) {
+                // By now every connection to the database has told what it did before.
+                tokio::time::sleep(Duration::from_secs(11)).await;
+                let (before, seconds) = (databases.transactions().await?, if self.cli.quick { 5 } else { 12 });
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                let transactions = databases.transactions().await? - before;
+                remark += &format!(", transactions in {seconds} s of waiting: {transactions}");
+            }
+            drop((waiting, ours));
+
+            let limits = Server::limits(None)?;
+            let before = limits.resident()?;
+            let request = http::call("/wait", "", "{}");
+            let _waiting = load::wait(limits.address, std::iter::repeat(request), polls).await?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            rounds.push((each, (limits.resident()? - before) / polls as f64));
+        }
+        self.done(Row {
+            key: "memory-poll".into(),
+            what: "memory of a waiting long poll".into(),
+            limit: "a bare handler that waits".into(),
+            unit: "KiB".into(),
+            mark: Mark::Below(24.0),
+            rounds,
+            remark,
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! The rows about sending from many connections.
+
+use std::process::Command;
+
+use crate::{
+    Result,
+    children::{self, Server},
+    database::{self, Databases},
+    http::Request,
+    load::median,
+    report::{Mark, Row},
+    rows::Bench,
+};
+
+impl Bench<'_> {
+    pub(super) async fn send(
+        &self,
+        ours: &Server,
+        databases: &Databases,
+        load: &[Vec<Request>],
+        variables: [&str; 3],
+        (key, what): (&'static str, &'static str),
+        mark: Mark,
+    ) -> Result<()> {
+        databases.settle().await?;
+        let (mut rounds, mut costs) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds() {
+            let (sent, cost) = self.cost(ours, load).await?;
+            costs.push(cost);
+            rounds.push((sent, self.pgbench(&databases.limits, variables)?));
+        }
+        self.done(Row {
+            key: key.into(),
+            what: what.into(),
+            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
+            unit: "/s".into(),
+            mark,
+            rounds,
+            remark: format!("{:.0} us of the server's processor time each", median(&costs)),
+        })
+    }
+
+    pub(super) fn pgbench(&self, database: &str, variables: [&str; 3]) -> Result<f64> {
+        let script = std::env::temp_dir().join(format!("dragoman-bench-{}.sql", std::process::id()));
+        std::fs::write(&script, database::script())?;
+        let mut command = Command::new(children::pgbench());
+        command.args(["--no-vacuum", "--protocol=prepared", "--client=32", "--jobs=1"]);
+        command.arg(format!("--time={}", self.time().as_secs().max(1)));
+        command.args(variables.map(|variable| format!("--define={variable}"))).arg("--file").arg(&script).arg(database);
+        let printed = children::finished(&mut command);
+        std::fs::remove_file(script)?;
+        let printed = printed?;
+        let rate = printed.lines().find_map(|line| line.strip_prefix("tps = "));
+        let rate = rate.and_then(|rate| rate.split_whitespace().next()).ok_or("pgbench printed no rate")?;
+        Ok(rate.parse()?)
+    }
+}

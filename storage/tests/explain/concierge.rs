@@ -1,0 +1,52 @@
+use chrono::{TimeDelta, Utc};
+use storage::{
+    Connecting, ConversationId, Devices, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus, UploadedFile,
+    Uploads, UserId, postgres::Postgres,
+};
+
+use crate::Explained;
+
+/// 50 sessions: conversation, session, and the users of both sides.
+const SESSIONS: u32 = 50 * 4 + 10;
+
+pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
+    let (session, initiator) = (ConversationId(20_850), PartnerId(650));
+    on.within(5, "support_session", async |s| s.support_session(session).await).await.unwrap();
+    let statuses = [("all", None), ("joined", Some(SupportStatus::Joined)), ("closed", Some(SupportStatus::Closed))];
+    for (what, status) in statuses {
+        // Those that wait, that are joined and that are closed are found beside each other, the newest first.
+        let most = SESSIONS + 2 * 200;
+        let listed = async |s: &Postgres| s.support_sessions(status, 0, 50).await;
+        assert_eq!(on.within(most, &format!("{what} sessions"), listed).await.len(), 50, "{what}");
+    }
+    let unread = async |s: &Postgres| s.support_unread(initiator).await;
+    on.within(50 * 3 + 10, "support_unread", unread).await;
+    let seen = async |s: &Postgres| s.seen_at(session, &[(1, initiator)]).await;
+    assert_eq!(on.within(3, "seen_at", seen).await.len(), 1);
+    let now = Utc::now();
+    let touch = async |s: &Postgres| s.touch_support_session(ConversationId(39_950), PartnerId(950), now).await;
+    on.within(6, "touch_support_session", touch).await.unwrap();
+
+    let used =
+        Connecting { user: UserId(10_700), device: "phone", connection: "c700", at: now, expires_at: now + TimeDelta::hours(1) };
+    on.within(1, "touch_device", async |s| s.touch_device(used).await).await;
+    on.within(1, "upload", async |s| s.upload("f700").await).await.unwrap();
+    on.within(2 * 20, "expire_uploads", async |s| s.expire_uploads(now, 10).await).await;
+    let people = [PartnerId(7), PartnerId(700), PartnerId(5_999)];
+    assert_eq!(on.within(3, "presences", async |s| s.presences(&people).await).await.len(), 3);
+    let signs = people.map(|partner| Sign { partner, last_seen: now, there_until: now, idle_from: None });
+    on.within(3, "touch_presences", async |s| s.touch_presences(&signs).await).await;
+
+    let written = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        tx.connect_device(used).await?;
+        let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
+        tx.put_upload("f5001", file).await?;
+        tx.keep_uploads(&["f5002".to_owned(), "f5003".to_owned()]).await?;
+        tx.mark_seen(initiator, &[(session, 1)], now).await?;
+        tx.commit().await
+    };
+    on.within(12, "what a session writes", written).await;
+    let answering = async |s: &Postgres| s.begin().await?.partners_with_role(&[Role::Agent]).await;
+    assert_eq!(on.within(9, "partners_with_role", answering).await.len(), 9);
+}

@@ -1,0 +1,93 @@
+//! No hot statement reads what it does not give: where there is much of everything, PostgreSQL explains what each
+//! statement of a method has really read, and that must not be more than what the method is there for.
+#![cfg(feature = "postgres")]
+// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+#![allow(clippy::unwrap_used)]
+
+mod concierge;
+mod plans;
+mod reads;
+mod writes;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use storage::Storage;
+use storage::postgres::{Options, Postgres};
+
+use plans::{EXPLAIN, Plans};
+
+const FILL: &str = include_str!("fill.sql");
+/// PostgreSQL plans the first five runs of a statement for their values, and perhaps the later ones once for all.
+const RUNS: usize = 7;
+
+/// A database with much of everything, on one connection.
+struct Explained {
+    storage: Postgres,
+    plans: Plans,
+    /// What has read more than it should.
+    excesses: RefCell<Vec<String>>,
+}
+
+impl Explained {
+    /// Does something again and again, each time with about so many rows read, or fewer. Twice as many are no excess: the
+    /// planner's statistics are of samples, and now and then it begins a join at the other end.
+    async fn within<T>(&self, about: u32, what: &str, work: impl AsyncFn(&Postgres) -> storage::Result<T>) -> T {
+        let mut given = None;
+        for _ in 0..RUNS {
+            self.plans.take();
+            given = Some(work(&self.storage).await.unwrap());
+            // Whatever was still to be said of the last statement has been heard once another one is answered.
+            self.storage.ping().await.unwrap();
+            let plans = self.plans.take();
+            assert!(plans.len() > 1, "{what}: nothing was explained");
+            let read = plans.iter().map(plans::Plan::read).sum::<f64>();
+            if read > 2.0 * f64::from(about) {
+                let told: String = plans.iter().map(|plan| format!("{plan}\n")).collect();
+                let told = format!("{what} has read {read} rows, and should read about {about}:\n{told}");
+                self.excesses.borrow_mut().push(told);
+                break;
+            }
+        }
+        given.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn hot_statements_read_no_more_than_they_give() {
+    let server = std::env::var("DRAGOMAN_TEST_POSTGRES")
+        .expect("DRAGOMAN_TEST_POSTGRES names no PostgreSQL to make databases in: run the tests with .ci/test");
+    let name = format!("explain_{}", uuid::Uuid::new_v4().simple());
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    let mut admin = PgConnection::connect(&server).await.unwrap();
+    admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+
+    let options = |url| Options {
+        url,
+        max_connections: 1,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+    };
+    let filled = Postgres::open(&options(url.clone())).await.unwrap();
+    filled.migrate().await.unwrap();
+    filled.close().await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    database.execute(FILL).await.unwrap();
+    database.execute(AssertSqlSafe(EXPLAIN.replace("NAME", &name))).await.unwrap();
+    database.close().await.unwrap();
+
+    let plans = Plans::default();
+    let _hearing = tracing::subscriber::set_default(plans.clone());
+    let explained = Explained { storage: Postgres::open(&options(url)).await.unwrap(), plans, excesses: RefCell::default() };
+    reads::of_a_long_conversation(&explained).await;
+    reads::of_a_busy_person(&explained).await;
+    reads::of_a_crowd(&explained).await;
+    concierge::sessions_devices_uploads_presence(&explained).await;
+    writes::to_what_is_large(&explained).await;
+
+    explained.storage.close().await;
+    admin.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
+    let excesses = explained.excesses.into_inner();
+    assert!(excesses.is_empty(), "{}", excesses.join("\n"));
+}

@@ -1,0 +1,67 @@
+use chrono::Utc;
+use storage::{
+    Author, ConversationId, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage, Topic, Window, postgres::Postgres,
+};
+
+use crate::Explained;
+
+/// A message takes as little in whatever is large, and so does a mark as read.
+pub(crate) async fn to_what_is_large(on: &Explained) {
+    let places = [
+        ("a long conversation", ConversationId(1), PartnerId(1), PartnerId(2)),
+        ("a busy person's conversation", ConversationId(5_000), PartnerId(3), PartnerId(100 + 4_990 % 500)),
+        ("a crowd", ConversationId(2), PartnerId(1_001), PartnerId(4_000)),
+    ];
+    for (what, of, author, reader) in places {
+        on.within(25, &format!("a message to {what}"), async |s| send(s, of, author).await).await;
+        let window = async |s: &Postgres| {
+            let mut tx = s.begin().await?;
+            tx.set_place(of, reader, Some(Window::Folded), None).await?;
+            tx.commit().await
+        };
+        on.within(2, &format!("a window in {what}"), window).await;
+        // What was there before is passed over at once, then one message at a time.
+        let mut tx = on.storage.begin().await.unwrap();
+        tx.advance_read(of, reader, i64::MAX).await.unwrap();
+        tx.commit().await.unwrap();
+        let read = async |s: &Postgres| {
+            send(s, of, author).await?;
+            let mut tx = s.begin().await?;
+            assert_eq!(tx.advance_read(of, reader, i64::MAX).await?, 1);
+            tx.commit().await
+        };
+        on.within(25 + 8, &format!("a mark as read in {what}"), read).await;
+    }
+    let edit = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        let locked = tx.lock_conversations(&[ConversationId(1)]).await?;
+        let now = Utc::now();
+        tx.edit_message(&locked[0], MessageId(50_000), "again", now).await?;
+        tx.delete_message(&locked[0], MessageId(50_001), now).await?;
+        tx.commit().await
+    };
+    on.within(25, "an edit and a deletion", edit).await;
+}
+
+async fn send(storage: &Postgres, to: ConversationId, author: PartnerId) -> storage::Result<()> {
+    let now = Utc::now();
+    let mut tx = storage.begin().await?;
+    let locked = tx.lock_conversations(&[to]).await?;
+    assert_eq!(tx.participating(&[(to, author)]).await?.len(), 1);
+    tx.messages_by_client_key(&[(to, author, "another".to_owned())]).await?;
+    let new = NewMessage {
+        conversation: to,
+        author: Author { partner: author, user: None, name: String::new() },
+        message_type: MessageType::Text,
+        body: "hello".to_owned(),
+        metadata: None,
+        attachments: Vec::new(),
+        client_key: None,
+        held: false,
+        created_at: now,
+    };
+    for message in tx.insert_messages(locked, vec![new]).await? {
+        tx.record(Topic::Conversation(to), Fact::MessagePosted(message), now);
+    }
+    tx.commit().await.map(drop)
+}
