@@ -5,6 +5,7 @@ mod credentials;
 mod cut;
 mod messages;
 mod presence;
+mod signals;
 mod start;
 
 use futures_util::FutureExt;

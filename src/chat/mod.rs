@@ -33,6 +33,7 @@ mod writer;
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use chrono::DateTime;
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
@@ -136,9 +137,12 @@ impl Chat {
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
+        // Of a log that is empty, time does not count.
+        let newest = storage.events(Position(head.0 - 1), Scope::Everything, 1).await?.pop();
+        let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
         let (link, outbox) = bus.map(|bus| Link::new(bus, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
-        let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
+        let hub = Arc::new(Hub::new((head, head_at), rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         observers.push(pairs.observer());

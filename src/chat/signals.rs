@@ -39,8 +39,16 @@ pub struct TypingPost {
 pub struct SignalMark {
     /// The newest event when it was told.
     pub position: Position,
-    /// How many were told after that event, this one included; 0 is the event itself.
+    /// Rises with the signals after that event, and by itself with the time since then, so that it goes on from where it
+    /// was on another node and after a start; 0 is the event itself.
     pub count: i64,
+}
+
+/// What the time since an event counts: hundreds a second at first, so that signals seldom count more, and fewer and fewer,
+/// up to half a day. After that the signals alone count.
+fn steps(since: TimeDelta) -> i64 {
+    const MOST: i64 = 1 << 18;
+    since.num_milliseconds().max(0).saturating_mul(1_600).isqrt().min(MOST)
 }
 
 /// A signal as this node remembers it: when it was told, and to whom.
@@ -84,6 +92,8 @@ impl Audience {
 /// How many signals are remembered, and for how long: long enough for somebody who was not listening between two polls.
 const REMEMBERED: usize = 16_384;
 const KEPT: TimeDelta = TimeDelta::seconds(60);
+/// By how much the clock of another node may be ahead.
+const AHEAD: TimeDelta = TimeDelta::seconds(1);
 
 /// The ring of recent signals.
 #[derive(Default)]
@@ -93,19 +103,25 @@ pub(super) struct Recently {
 }
 
 impl Recently {
-    /// Takes in a signal that is told while `head` is the newest event.
-    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, head: Position, at: Timestamp) {
+    /// Takes in a signal that is told while the event at `head`, which happened at `since`, is the newest one.
+    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
         let fresh = self.ring.partition_point(|signalled| at - signalled.at > KEPT);
         let excess = (self.ring.len() + 1).saturating_sub(REMEMBERED);
         self.ring.drain(..fresh.max(excess));
         self.newest = self.newest_at(head);
-        self.newest.count += 1;
+        self.newest.count = steps(at - since).max(self.newest.count + 1);
         self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
     }
 
     /// Behind all that was told, with `head` the newest event.
     pub(super) fn newest_at(&self, head: Position) -> SignalMark {
         self.newest.max(SignalMark { position: head, count: 0 })
+    }
+
+    /// Behind all that may have been told by any node while this is the newest event, if that is not further than what
+    /// this one has told.
+    pub(super) fn newest_anywhere(&self, (head, since): (Position, Timestamp), now: Timestamp) -> SignalMark {
+        self.newest_at(head).max(SignalMark { position: head, count: steps(now + AHEAD - since) })
     }
 
     /// Behind all that was told until `time`.
