@@ -1,5 +1,6 @@
 //! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
 
+mod absence;
 mod addresses;
 mod attachments;
 mod audiences;
@@ -123,6 +124,7 @@ struct Parts {
     link: Link<Signal>,
     writer: writer::Writer,
     lives: presence::Lives,
+    news: absence::News,
     typing: typing::Typing,
     upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
@@ -163,6 +165,7 @@ impl Chat {
             link,
             writer,
             lives: presence::Lives::default(),
+            news: absence::News::default(),
             typing: typing::Typing::default(),
             upload_key,
             waiting: Mutex::default(),
@@ -174,6 +177,7 @@ impl Chat {
             chat.hear_others(outbox, services);
         }
         chat.watch_presence(services);
+        chat.watch_absence(services);
         chat.watch_typing(services);
         chat.keep_house(services);
         chat.watch_support(services);

@@ -75,6 +75,11 @@ impl Audience {
         Self { conversation: None, partners: Arc::from([author]) }
     }
 
+    /// Those who are told who comes and goes.
+    pub(super) fn of_acquainted(partners: Arc<[PartnerId]>) -> Self {
+        Self { conversation: None, partners }
+    }
+
     pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
         let partners = self.partners.iter().copied().map(Scope::Partner);
         self.conversation.map(Scope::Conversation).into_iter().chain(partners)
@@ -91,6 +96,9 @@ impl Audience {
 
 /// How many signals are remembered, and for how long: long enough for somebody who was not listening between two polls.
 const REMEMBERED: usize = 16_384;
+/// How many names the audiences of those may have together. Whoever is in a conversation with thousands comes and goes
+/// before thousands.
+const NAMED: usize = 4_000_000;
 const KEPT: TimeDelta = TimeDelta::seconds(60);
 /// By how much the clock of another node may be ahead.
 const AHEAD: TimeDelta = TimeDelta::seconds(1);
@@ -99,15 +107,21 @@ const AHEAD: TimeDelta = TimeDelta::seconds(1);
 #[derive(Default)]
 pub(super) struct Recently {
     ring: VecDeque<Arc<Signalled>>,
+    /// How many names all their audiences have.
+    named: usize,
     newest: SignalMark,
 }
 
 impl Recently {
     /// Takes in a signal that is told while the event at `head`, which happened at `since`, is the newest one.
     pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
-        let fresh = self.ring.partition_point(|signalled| at - signalled.at > KEPT);
-        let excess = (self.ring.len() + 1).saturating_sub(REMEMBERED);
-        self.ring.drain(..fresh.max(excess));
+        self.named += audience.partners.len();
+        while let Some(oldest) = self.ring.front()
+            && (at - oldest.at > KEPT || self.ring.len() >= REMEMBERED || self.named > NAMED)
+        {
+            self.named -= oldest.audience.partners.len();
+            self.ring.pop_front();
+        }
         self.newest = self.newest_at(head);
         self.newest.count = steps(at - since).max(self.newest.count + 1);
         self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
@@ -166,8 +180,8 @@ impl Chat {
             }
             Signal::Delivered { author, .. } => Audience::of_author(*author),
             Signal::Presence { partner, .. } => {
-                let partners = self.acquainted_with(*partner).await?.into_iter().collect::<Vec<_>>().into();
-                Audience { conversation: None, partners }
+                let acquainted = self.acquainted_with(&[*partner]).await?.pop();
+                acquainted.map_or_else(|| Audience::of_author(*partner), |(_, partners)| Audience::of_acquainted(partners))
             }
         })
     }

@@ -42,13 +42,15 @@ const FILL: &str = "
         SELECT n, 'o' || n, '', '', 0, '', 1 + n % 5000, now(), n % 20 > 0 FROM generate_series(1, 20000) n;
     INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
         SELECT c, 1 + (c * 7 + 5) % 5000, 0, 1 + c FROM generate_series(1, 10000) c;
+    INSERT INTO presences (partner_id, last_seen, there_until)
+        SELECT n, now(), now() - n * interval '1 second' FROM generate_series(1, 5000) n;
     UPDATE log_head SET position = 60000;
     SELECT setval('messages_id', 60000);
     ANALYZE;
 ";
 const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
     WHERE relname IN ('attachments', 'conversations', 'events', 'memberships', 'messages', 'participants', 'partners',
-    'refresh_tokens', 'sessions', 'users')";
+    'presences', 'refresh_tokens', 'sessions', 'users')";
 
 /// Connections to the database beside the one that asks.
 const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity
@@ -104,7 +106,7 @@ fn session_key() -> SessionKey {
 }
 
 async fn read(storage: &Postgres, round: i64) {
-    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Sessions, Tokens, Users};
+    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Presences, Sessions, Tokens, Users};
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     storage.session(session_key()).await.unwrap();
@@ -133,7 +135,9 @@ async fn read(storage: &Postgres, round: i64) {
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
-    storage.known_by(partner).await.unwrap();
+    storage.known_by(&[partner]).await.unwrap();
+    storage.contacts(&[partner, PartnerId(round)]).await.unwrap();
+    assert_eq!(storage.ended_presences((DateTime::UNIX_EPOCH, partner), Utc::now(), 50).await.unwrap().len(), 50);
     storage.conversations_with_news(partner, Utc::now()).await.unwrap();
     assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
     let pages = [

@@ -29,7 +29,7 @@ use sqlx::query::Query;
 use sqlx::{Connection, PgConnection};
 
 use self::gate::Gate;
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
 /// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
@@ -297,6 +297,12 @@ where
 fn word<T>(row: &PgRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
+}
+
+/// A partner, and a column that holds the ids of others.
+fn partners_of(row: &PgRow, column: &'static str) -> Result<(PartnerId, Vec<PartnerId>)> {
+    let others: Vec<i64> = get(row, column)?;
+    Ok((PartnerId(get(row, "partner_id")?), others.into_iter().map(PartnerId).collect()))
 }
 
 /// The number that a statement gives which only counts.
