@@ -1,10 +1,13 @@
 //! Two servers on one database are one chat: what happens at one is known at the other, with each bus.
 
 mod access;
+mod credentials;
 mod cut;
 mod messages;
 mod presence;
+mod signals;
 mod start;
+mod vanished;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
@@ -51,6 +54,26 @@ macro_rules! on_every_bus {
     };
 }
 use on_every_bus;
+
+/// The same for tests that start their own nodes.
+macro_rules! with_every_bus {
+    ($($name:ident)+) => {
+        $(
+            mod $name {
+                #[tokio::test]
+                async fn postgres() {
+                    super::$name($crate::support::Bus::postgres()).await;
+                }
+
+                #[tokio::test]
+                async fn nats() {
+                    super::$name($crate::support::Bus::nats()).await;
+                }
+            }
+        )+
+    };
+}
+use with_every_bus;
 
 /// A user's socket of a conversation.
 async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {

@@ -74,6 +74,8 @@ pub struct Hub {
 struct Inner {
     ring: VecDeque<Arc<Told>>,
     head: Position,
+    /// When the newest event happened.
+    head_at: Timestamp,
     signals: Recently,
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
     /// Those of the listeners whom signals concern.
@@ -142,10 +144,10 @@ pub(super) enum Recent {
 }
 
 impl Hub {
-    /// A hub that starts at `head` and remembers `capacity` events.
-    pub(super) fn new(head: Position, capacity: usize, link: Link<Signal>) -> Self {
+    /// A hub that starts at `head`, the position of an event of that time, and remembers `capacity` events.
+    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: usize, link: Link<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
-        let inner = Inner { ring: VecDeque::new(), head, signals: Recently::default(), listeners, hearers };
+        let inner = Inner { ring: VecDeque::new(), head, head_at, signals: Recently::default(), listeners, hearers };
         Self { inner: Mutex::new(inner), capacity, delivered: Cache::new(DELIVERED), link }
     }
 
@@ -165,7 +167,7 @@ impl Hub {
         for (event, audience) in events {
             debug_assert_eq!(event.position.0, inner.head.0 + 1, "the log has no gaps");
             let position = event.position;
-            inner.head = position;
+            (inner.head, inner.head_at) = (position, event.at);
             let ring = |scope| {
                 for listener in inner.listeners.get(&scope).into_iter().flatten() {
                     listener.ring(position);
@@ -187,8 +189,8 @@ impl Hub {
         inner.ring.drain(..excess);
     }
 
-    /// Registers a listener, and gives from where it reads on. What is beyond the newest event or signal counts as that: the
-    /// log it came from is gone, or the node that told the signal is.
+    /// Registers a listener, and gives from where it reads on. What is beyond the newest event, or beyond any signal that
+    /// there can be by now, counts as that: the log it came from is gone, or the node that told the signal is.
     pub(super) fn listen(&self, scope: Scope, from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
         let inner = &mut *self.inner.lock();
         let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
@@ -197,7 +199,9 @@ impl Hub {
             Start::Seen(signals) => Cursor { position: signals.position, signals },
             Start::Time { time, position } => Cursor { position, signals: inner.signals.newest_until(time) },
         };
-        let cursor = Cursor { position: asked.position.min(newest.position), signals: asked.signals.min(newest.signals) };
+        let anywhere = inner.signals.newest_anywhere((inner.head, inner.head_at), clock::now());
+        let signals = if asked.signals <= anywhere { asked.signals } else { newest.signals };
+        let cursor = Cursor { position: asked.position.min(newest.position), signals };
         let listener = Arc::new(Listener {
             since: AtomicI64::new(0),
             signalled: AtomicBool::new(!hears.is_empty()),
@@ -252,7 +256,7 @@ impl Hub {
         for scope in audience.scopes() {
             inner.hearers.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
         }
-        let head = inner.head;
+        let head = (inner.head, inner.head_at);
         inner.signals.tell(signal, audience, head, clock::now());
     }
 
@@ -282,7 +286,9 @@ impl Hub {
         };
         listener.signalled.store(false, Ordering::Release);
         let signals = inner.signals.after(cursor.signals, inner.head, &listener.hears);
-        let cursor = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
+        // Another node may have told it more.
+        let newest = inner.signals.newest_at(inner.head).max(cursor.signals);
+        let cursor = Cursor { position: inner.head, signals: newest };
         Recent::All { events, signals, cursor }
     }
 

@@ -1,5 +1,6 @@
 //! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
 
+mod absence;
 mod addresses;
 mod attachments;
 mod audiences;
@@ -34,6 +35,7 @@ mod writer;
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
+use chrono::DateTime;
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
@@ -123,6 +125,7 @@ struct Parts {
     link: Link<Signal>,
     writer: writer::Writer,
     lives: presence::Lives,
+    news: absence::News,
     typing: typing::Typing,
     upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
@@ -137,9 +140,12 @@ impl Chat {
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
+        // Of a log that is empty, time does not count.
+        let newest = storage.events(Position(head.0 - 1), Scope::Everything, 1).await?.pop();
+        let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
         let (link, outbox) = bus.map(|bus| Link::new(bus, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
-        let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
+        let hub = Arc::new(Hub::new((head, head_at), rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
@@ -160,6 +166,7 @@ impl Chat {
             link,
             writer,
             lives: presence::Lives::default(),
+            news: absence::News::default(),
             typing: typing::Typing::default(),
             upload_key,
             waiting: Mutex::default(),
@@ -171,6 +178,7 @@ impl Chat {
             chat.hear_others(outbox, services);
         }
         chat.watch_presence(services);
+        chat.watch_absence(services);
         chat.watch_typing(services);
         chat.keep_house(services);
         chat.watch_support(services);

@@ -1,12 +1,17 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use storage::{Position, Scope};
+use storage::{PartnerId, Position, Scope};
 use tokio::sync::mpsc;
 
-use super::{Chat, Error, Result, Signal};
+use super::{Chat, Error, Result, Signal, Status, absence::PAGE};
 use crate::{
     bus::{Heard, Outbox, Word},
     lifecycle::Lifecycle,
+    telemetry,
 };
 
 /// How many signals of other nodes may wait to be passed on before more are lost.
@@ -27,15 +32,16 @@ impl Chat {
         });
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
+            let mut some = Vec::with_capacity(PAGE);
             loop {
-                let signal = tokio::select! {
-                    signal = signals.recv() => signal,
-                    () = stop.stopping() => None,
+                let heard = tokio::select! {
+                    heard = signals.recv_many(&mut some, PAGE) => heard,
+                    () = stop.stopping() => 0,
                 };
-                match signal {
-                    Some(signal) => chat.pass_on(signal).await,
-                    None => return,
+                if heard == 0 {
+                    return;
                 }
+                chat.pass_on(some.drain(..)).await;
             }
         });
     }
@@ -60,14 +66,38 @@ impl Chat {
         reached.unwrap_or_else(|late| Err(Error::Unavailable(Arc::new(late))))
     }
 
-    async fn pass_on(&self, signal: Signal) {
-        match &signal {
-            Signal::Typing { conversation, partner, typing, .. } => self.typing_elsewhere(*conversation, *partner, *typing),
-            Signal::Presence { partner, .. } if self.doubt_presence(*partner) => return,
-            Signal::Presence { .. } => {}
-            Signal::Delivered { message, .. } if !self.0.hub.is_news(*message) => return,
-            Signal::Delivered { .. } => {}
+    /// In the order in which they came. Of many who come and go together it is asked together whom that concerns.
+    async fn pass_on(&self, signals: impl Iterator<Item = Signal>) {
+        let mut presences = Vec::new();
+        for signal in signals {
+            if let Signal::Presence { partner, status } = signal {
+                presences.push((partner, status));
+                continue;
+            }
+            self.pass_on_presences(&mut presences).await;
+            match &signal {
+                Signal::Typing { conversation, partner, typing, .. } => self.typing_elsewhere(*conversation, *partner, *typing),
+                Signal::Delivered { message, .. } if !self.0.hub.is_news(*message) => continue,
+                Signal::Delivered { .. } | Signal::Presence { .. } => {}
+            }
+            self.signal_here(signal).await;
         }
-        self.signal_here(signal).await;
+        self.pass_on_presences(&mut presences).await;
+    }
+
+    async fn pass_on_presences(&self, presences: &mut Vec<(PartnerId, Status)>) {
+        presences.retain(|(partner, _)| !self.doubt_presence(*partner));
+        let partners: BTreeSet<_> = presences.iter().map(|(partner, _)| *partner).collect();
+        let partners: Vec<_> = partners.into_iter().collect();
+        match self.acquainted_with(&partners).await {
+            Ok(acquainted) => {
+                let acquainted: HashMap<_, _> = acquainted.into_iter().collect();
+                for (partner, status) in presences.iter() {
+                    self.show_presence(*partner, *status, Arc::clone(&acquainted[partner]));
+                }
+            }
+            Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
+        }
+        presences.clear();
     }
 }

@@ -1,25 +1,28 @@
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+mod life;
 
-use chrono::TimeDelta;
-use parking_lot::Mutex;
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+
 use serde::{Deserialize, Serialize};
-use storage::{PartnerId, Person, Presence, SetStatus, Sign, Timestamp};
-use tokio::sync::Notify;
+use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
 
-use super::{Chat, Error, Result, Signal};
-use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
+pub(super) use self::life::Lives;
+use self::life::{Life, delta};
+use super::{
+    Chat, Error, Result, Signal,
+    absence::{GRACE, PAGE},
+};
+use crate::{auth::Caller, bus::Word, clock, lifecycle::Lifecycle, telemetry};
 
 /// How often signs of life are brought to the store, and whoever has gone is noticed.
-const TICK: Duration = Duration::from_secs(5);
+pub(super) const TICK: Duration = Duration::from_secs(5);
 /// How many partners one statement tells the store of.
 const FLUSHED: usize = 1_000;
 /// A client may say anything.
 const LONGEST_IDLE: Duration = Duration::from_secs(7 * 86_400);
 /// At most so often are others told who has come, so that many who come at once are told of together.
 const GATHER: Duration = Duration::from_millis(250);
+/// Others may take somebody for vanished whose sign of life the store was told only so long after the one before had ended.
+const LATE: Duration = GRACE.saturating_sub(Duration::from_secs(1));
 
 /// Whether a partner can be expected to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,93 +53,6 @@ pub struct PresenceRules {
     pub active: Duration,
 }
 
-/// The signs of life on this node.
-#[derive(Default)]
-pub(super) struct Lives {
-    lives: Mutex<HashMap<PartnerId, Life>>,
-    /// Rung when somebody has come or turned away, or has set its status.
-    news: Notify,
-}
-
-#[derive(Clone, Debug)]
-struct Life {
-    request: Option<Timestamp>,
-    poll: Option<Timestamp>,
-    sockets: usize,
-    /// When the person itself last did something, where its client says so.
-    active: Option<Timestamp>,
-    /// There were signs of life since the store was last told.
-    dirty: bool,
-    /// Until when, as the store was last told, the signs of life last; and from when on the partner is away.
-    stored: (Option<Timestamp>, Option<Timestamp>),
-    /// What others were last told.
-    told: Status,
-    /// Whether what was told may be wrong in a way that the signs of life do not show.
-    doubtful: bool,
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self {
-            request: None,
-            poll: None,
-            sockets: 0,
-            active: None,
-            dirty: false,
-            stored: (None, None),
-            told: Status::Offline,
-            doubtful: false,
-        }
-    }
-}
-
-impl Life {
-    fn last_seen(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.sockets > 0 { Some(now) } else { self.request.max(self.poll) }
-    }
-
-    /// Until when the signs of life last, if none follows. An open socket is one, again and again.
-    fn there_until(&self, rules: &PresenceRules, now: Timestamp) -> Option<Timestamp> {
-        let socket = (self.sockets > 0).then_some(now);
-        let (request, poll) =
-            (self.request.map(|at| at + delta(rules.request)), self.poll.max(socket).map(|at| at + delta(rules.poll)));
-        request.max(poll)
-    }
-
-    fn idle_from(&self, rules: &PresenceRules) -> Option<Timestamp> {
-        self.active.map(|at| at + delta(rules.active))
-    }
-
-    /// Whether it says no more than the store does.
-    fn is_over(&self, rules: &PresenceRules, now: Timestamp) -> bool {
-        self.there_until(rules, now).is_none_or(|until| until < now)
-    }
-
-    /// What the store is to be told, if it is time: not at every sign of life, but before what it knows runs out, and when
-    /// there will be no more.
-    fn due(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, all: bool) -> Option<Sign> {
-        let (there_until, idle_from) = (self.there_until(rules, now)?, self.idle_from(rules));
-        let slack = delta(rules.poll / 2);
-        let (stored_until, stored_idle) = self.stored;
-        let runs_out = stored_until.is_none_or(|stored| there_until - stored > slack);
-        let turned = idle_from.is_some_and(|idle| stored_idle.is_none_or(|stored| idle - stored > slack));
-        let wanted = self.sockets > 0 || self.dirty;
-        let due = wanted && (runs_out || turned || (self.dirty && (all || there_until < now)));
-        due.then(|| Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from })
-    }
-
-    /// What the signs of life say by themselves.
-    fn status(&self, rules: &PresenceRules, now: Timestamp) -> Status {
-        let within = |at: Option<Timestamp>, limit: Duration| at.is_some_and(|at| now - at <= delta(limit));
-        let there = self.sockets > 0 || within(self.request, rules.request) || within(self.poll, rules.poll);
-        match there {
-            false => Status::Offline,
-            true if self.active.is_some() && !within(self.active, rules.active) => Status::Away,
-            true => Status::Online,
-        }
-    }
-}
-
 /// An open socket of a partner, which is there as long as this is.
 pub struct PresentSocket {
     chat: Chat,
@@ -154,20 +70,6 @@ impl Drop for PresentSocket {
     }
 }
 
-impl Lives {
-    /// Rings for whoever is no longer as others were told, and for nobody else: most are simply online.
-    fn change<T>(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, change: impl FnOnce(&mut Life) -> T) -> T {
-        let mut lives = self.lives.lock();
-        let life = lives.entry(partner).or_default();
-        let outcome = change(life);
-        life.dirty = true;
-        if life.doubtful || life.status(rules, now) != life.told {
-            self.news.notify_one();
-        }
-        outcome
-    }
-}
-
 impl Chat {
     /// Starts the task that tells others who has come and gone, and the store when partners were last seen.
     pub(super) fn watch_presence(&self, lifecycle: &Lifecycle) {
@@ -176,12 +78,14 @@ impl Chat {
             let mut tick = tokio::time::interval(TICK);
             loop {
                 let stopping = tokio::select! {
-                    _ = tick.tick() => { chat.flush_presence(false).await; false }
+                    _ = tick.tick() => false,
                     () = chat.0.lives.news.notified() => false,
                     () = stop.stopping() => true,
                 };
+                // The store first: were this node killed between the two, somebody would be online for ever.
+                chat.flush_presence(stopping).await;
                 if stopping {
-                    return chat.flush_presence(true).await;
+                    return;
                 }
                 chat.tell_presence().await;
                 tokio::time::sleep(GATHER).await;
@@ -284,36 +188,54 @@ impl Chat {
         let changed: Vec<PartnerId> = {
             let lives = self.0.lives.lives.lock();
             let rules = &self.0.rules.presence;
-            let differs =
-                |life: &Life| life.doubtful || life.status(rules, now) != life.told || (!life.dirty && life.is_over(rules, now));
+            let differs = |life: &Life| {
+                life.doubtful || life.unheard || life.status(rules, now) != life.told || (!life.dirty && life.is_over(rules, now))
+            };
             lives.iter().filter(|(_, life)| differs(life)).map(|(partner, _)| *partner).collect()
         };
-        if changed.is_empty() {
-            return;
+        for changed in changed.chunks(PAGE) {
+            if let Err(error) = self.tell_presence_of(changed, now).await {
+                // The next tick tries again.
+                let mut lives = self.0.lives.lives.lock();
+                for partner in changed {
+                    lives.entry(*partner).and_modify(|life| life.doubtful = true);
+                }
+                return tracing::debug!(error = %telemetry::chain(&error), "presence could not be told");
+            }
         }
-        let stored = match self.visit("presences", self.0.storage.presences(&changed)).await {
-            Ok(stored) => stored,
-            Err(error) => return tracing::debug!(error = %telemetry::chain(&error), "presence could not be told"),
-        };
+    }
+
+    async fn tell_presence_of(&self, partners: &[PartnerId], now: Timestamp) -> Result<()> {
+        let stored = self.visit("presences", self.0.storage.presences(partners)).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
-        for partner in changed {
+        let rules = &self.0.rules.presence;
+        let is_news = |partner: &PartnerId| {
+            let mut lives = self.0.lives.lives.lock();
+            let Some(life) = lives.get_mut(partner) else { return false };
+            let (status, _) = self.status(stored.get(partner), Some(life), now);
+            life.doubtful = false;
+            let is_news = life.unheard || life.told != status;
+            if !is_news && status == Status::Offline && !life.dirty && life.is_over(rules, now) {
+                lives.remove(partner);
+            }
+            is_news
+        };
+        let news: Vec<_> = partners.iter().copied().filter(is_news).collect();
+        for (partner, acquainted) in self.acquainted_with(&news).await? {
             let status = {
                 let mut lives = self.0.lives.lives.lock();
-                let Some(life) = lives.get(&partner) else { continue };
+                let Some(life) = lives.get_mut(&partner) else { continue };
                 let (status, _) = self.status(stored.get(&partner), Some(life), now);
-                let life = lives.get_mut(&partner).expect("it was there a moment ago, under the same lock");
-                let changed = std::mem::replace(&mut life.told, status) != status;
-                life.doubtful = false;
-                if status == Status::Offline && !life.dirty && life.is_over(&self.0.rules.presence, now) {
+                (life.told, life.unheard) = (status, false);
+                if status == Status::Offline && !life.dirty && life.is_over(rules, now) {
                     lives.remove(&partner);
-                }
-                if !changed {
-                    continue;
                 }
                 status
             };
-            self.signal(Signal::Presence { partner, status }).await;
+            self.0.link.say(Word::Signal(Signal::Presence { partner, status }));
+            self.show_presence(partner, status, acquainted);
         }
+        Ok(())
     }
 
     /// Another node says how a partner is. If it is here as well, this node looks for itself.
@@ -325,40 +247,35 @@ impl Chat {
         true
     }
 
-    /// Who is told whether the partner is there: itself, everybody who shares a conversation with it, and everybody in
-    /// whose address book it is.
-    pub(super) async fn acquainted_with(&self, partner: PartnerId) -> Result<BTreeSet<PartnerId>> {
-        let contacts = self.visit("contacts", self.0.storage.contacts(partner)).await?;
-        let owners = self.visit("known_by", self.0.storage.known_by(partner)).await?;
-        Ok(contacts.into_iter().chain(owners).chain([partner]).collect())
-    }
-
     /// Brings signs of life to the store: those that it is time for, or all.
     async fn flush_presence(&self, all: bool) {
         let (now, rules) = (clock::now(), &self.0.rules.presence);
-        let signs: Vec<_> = {
+        let (signs, known): (Vec<_>, Vec<_>) = {
             let mut lives = self.0.lives.lives.lock();
             let due = |(partner, life): (&PartnerId, &mut Life)| {
                 let sign = life.due(*partner, rules, now, all)?;
+                let known = life.stored;
                 life.dirty = false;
+                let was_late = life.stored.0.is_some_and(|stored| now - stored >= delta(LATE));
+                life.unheard |= was_late && life.told != Status::Offline;
                 life.stored = (Some(sign.there_until), sign.idle_from);
-                Some(sign)
+                Some((sign, known))
             };
-            lives.iter_mut().filter_map(due).collect()
+            lives.iter_mut().filter_map(due).unzip()
         };
-        for signs in signs.chunks(FLUSHED) {
-            if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await {
-                tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
+        for (signs, known) in signs.chunks(FLUSHED).zip(known.chunks(FLUSHED)) {
+            let told = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await;
+            let was_untold = self.0.lives.untold.swap(told.is_err(), Ordering::AcqRel);
+            if let Err(error) = told {
+                if !was_untold {
+                    tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
+                }
                 let mut lives = self.0.lives.lives.lock();
-                for sign in signs {
+                for (sign, known) in signs.iter().zip(known) {
                     let life = lives.entry(sign.partner).or_default();
-                    (life.dirty, life.stored) = (true, (None, None));
+                    (life.dirty, life.stored) = (true, *known);
                 }
             }
         }
     }
-}
-
-fn delta(duration: Duration) -> TimeDelta {
-    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

@@ -39,8 +39,16 @@ pub struct TypingPost {
 pub struct SignalMark {
     /// The newest event when it was told.
     pub position: Position,
-    /// How many were told after that event, this one included; 0 is the event itself.
+    /// Rises with the signals after that event, and by itself with the time since then, so that it goes on from where it
+    /// was on another node and after a start; 0 is the event itself.
     pub count: i64,
+}
+
+/// What the time since an event counts: hundreds a second at first, so that signals seldom count more, and fewer and fewer,
+/// up to half a day. After that the signals alone count.
+fn steps(since: TimeDelta) -> i64 {
+    const MOST: i64 = 1 << 18;
+    since.num_milliseconds().max(0).saturating_mul(1_600).isqrt().min(MOST)
 }
 
 /// A signal as this node remembers it: when it was told, and to whom.
@@ -67,6 +75,11 @@ impl Audience {
         Self { conversation: None, partners: Arc::from([author]) }
     }
 
+    /// Those who are told who comes and goes.
+    pub(super) fn of_acquainted(partners: Arc<[PartnerId]>) -> Self {
+        Self { conversation: None, partners }
+    }
+
     pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
         let partners = self.partners.iter().copied().map(Scope::Partner);
         self.conversation.map(Scope::Conversation).into_iter().chain(partners)
@@ -83,29 +96,46 @@ impl Audience {
 
 /// How many signals are remembered, and for how long: long enough for somebody who was not listening between two polls.
 const REMEMBERED: usize = 16_384;
+/// How many names the audiences of those may have together. Whoever is in a conversation with thousands comes and goes
+/// before thousands.
+const NAMED: usize = 4_000_000;
 const KEPT: TimeDelta = TimeDelta::seconds(60);
+/// By how much the clock of another node may be ahead.
+const AHEAD: TimeDelta = TimeDelta::seconds(1);
 
 /// The ring of recent signals.
 #[derive(Default)]
 pub(super) struct Recently {
     ring: VecDeque<Arc<Signalled>>,
+    /// How many names all their audiences have.
+    named: usize,
     newest: SignalMark,
 }
 
 impl Recently {
-    /// Takes in a signal that is told while `head` is the newest event.
-    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, head: Position, at: Timestamp) {
-        let fresh = self.ring.partition_point(|signalled| at - signalled.at > KEPT);
-        let excess = (self.ring.len() + 1).saturating_sub(REMEMBERED);
-        self.ring.drain(..fresh.max(excess));
+    /// Takes in a signal that is told while the event at `head`, which happened at `since`, is the newest one.
+    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
+        self.named += audience.partners.len();
+        while let Some(oldest) = self.ring.front()
+            && (at - oldest.at > KEPT || self.ring.len() >= REMEMBERED || self.named > NAMED)
+        {
+            self.named -= oldest.audience.partners.len();
+            self.ring.pop_front();
+        }
         self.newest = self.newest_at(head);
-        self.newest.count += 1;
+        self.newest.count = steps(at - since).max(self.newest.count + 1);
         self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
     }
 
     /// Behind all that was told, with `head` the newest event.
     pub(super) fn newest_at(&self, head: Position) -> SignalMark {
         self.newest.max(SignalMark { position: head, count: 0 })
+    }
+
+    /// Behind all that may have been told by any node while this is the newest event, if that is not further than what
+    /// this one has told.
+    pub(super) fn newest_anywhere(&self, (head, since): (Position, Timestamp), now: Timestamp) -> SignalMark {
+        self.newest_at(head).max(SignalMark { position: head, count: steps(now + AHEAD - since) })
     }
 
     /// Behind all that was told until `time`.
@@ -150,8 +180,8 @@ impl Chat {
             }
             Signal::Delivered { author, .. } => Audience::of_author(*author),
             Signal::Presence { partner, .. } => {
-                let partners = self.acquainted_with(*partner).await?.into_iter().collect::<Vec<_>>().into();
-                Audience { conversation: None, partners }
+                let acquainted = self.acquainted_with(&[*partner]).await?.pop();
+                acquainted.map_or_else(|| Audience::of_author(*partner), |(_, partners)| Audience::of_acquainted(partners))
             }
         })
     }

@@ -6,8 +6,9 @@ use crate::{PartnerId, Result, UserId};
 pub trait Books {
     /// The users in a user's address book, deactivated ones included, by rising uid.
     async fn book(&self, owner: UserId) -> Result<Vec<UserId>>;
-    /// The partners of those in whose address books this partner's user is, by rising id.
-    async fn known_by(&self, partner: PartnerId) -> Result<Vec<PartnerId>>;
+    /// For each of the partners whose user is in any address book: the partners of these books' owners, by rising id. In no
+    /// particular order.
+    async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>>;
 }
 
 #[async_trait]

@@ -166,8 +166,9 @@ pub trait Conversations {
     async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>>;
     /// Only the ids, in rising order: who is concerned by what happens there.
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>>;
-    /// Everybody who shares a conversation with the partner, by rising id, the partner itself left out.
-    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>>;
+    /// For each of the partners that is in any conversation with others: all these others, by rising id. In no particular
+    /// order.
+    async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>>;
     /// The partner's conversations: most recent message (or else creation) first, then by falling id.
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>>;
     /// Costs one index range over the partner's conversations, whatever their history holds.

@@ -51,6 +51,15 @@ pub struct Sign {
 pub trait Presences {
     /// Those of the partners that were ever seen, in no particular order.
     async fn presences(&self, partners: &[PartnerId]) -> Result<Vec<Presence>>;
+    /// Whose signs of life ended after the first and until the second time, and when, by rising time, then partner id; of
+    /// those whose ended at the first time only partners with larger ids than the one given. Left out is who has set
+    /// something, which does not end.
+    async fn ended_presences(
+        &self,
+        after: (Timestamp, PartnerId),
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(PartnerId, Timestamp)>>;
     /// Notes signs of life of partners, who must exist; no time ever goes back, and what they set stays.
     async fn touch_presences(&self, signs: &[Sign]) -> Result<()>;
     /// Notes what a partner, who must exist, has set, and that it was seen at that time, which never goes back.

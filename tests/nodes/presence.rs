@@ -1,30 +1,29 @@
-//! Who is there is known everywhere, and whoever vanishes with a node is missed in time.
+//! Who is there is known everywhere.
 
 use serde_json::{Value, json};
 
-use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus};
+use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus, with_every_bus};
 use crate::support::{self, Backend, Bus, Client, Node, Server, until};
 
 /// Signs of life last so long here; a node brings them to the store every five seconds.
-const SECONDS: u64 = 12;
+pub(super) const SECONDS: u64 = 12;
 
-async fn status_of(client: &Client, uid: i64) -> String {
+pub(super) async fn status_of(client: &Client, uid: i64) -> String {
     let answer = client.messaging("presence/status", json!({"partner_ids": [uid]})).await;
     answer["presence"][0]["status"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
-async fn becomes(client: &Client, uid: i64, status: &str) {
+pub(super) async fn becomes(client: &Client, uid: i64, status: &str) {
     until(status, async || (status_of(client, uid).await == status).then_some(())).await;
 }
 
 /// Whether it is said that John is this now.
-fn is(told: &Value, status: &str) -> bool {
-    let john = JOHN.to_string();
-    told["user_id"] == *john && told["status"] == status
+pub(super) fn is(told: &Value, status: &str) -> bool {
+    told["user_id"] == *JOHN.to_string() && told["status"] == status
 }
 
 /// Two nodes on which signs of life last a short time.
-async fn short_lives(bus: &Bus) -> [Server; 2] {
+pub(super) async fn short_lives(bus: &Bus) -> [Server; 2] {
     let backend = Backend::postgres().await;
     let start = || {
         let server = Server::builder(backend.clone()).node(bus);
@@ -69,17 +68,6 @@ async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
     there.stop().await;
 }
 
-async fn who_vanishes_with_a_node_is_missed_in_time(bus: Bus) {
-    let [mut here, mut there] = short_lives(&bus).await;
-    let admin = there.log_in(support::ADMIN).await;
-    let _socket = enter_room(&here, JOHN).await;
-    becomes(&admin, JOHN, "online").await;
-    here.kill().await;
-    assert_eq!(status_of(&admin, JOHN).await, "online", "it may be back in a moment");
-    becomes(&admin, JOHN, "offline").await;
-    there.stop().await;
-}
-
 /// Somebody who is at both nodes and leaves one is still there.
 async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
     let [mut here, mut there] = short_lives(&bus).await;
@@ -97,26 +85,7 @@ async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
     there.stop().await;
 }
 
-macro_rules! with_every_bus {
-    ($($name:ident)+) => {
-        $(
-            mod $name {
-                #[tokio::test]
-                async fn postgres() {
-                    super::$name(super::Bus::postgres()).await;
-                }
-
-                #[tokio::test]
-                async fn nats() {
-                    super::$name(super::Bus::nats()).await;
-                }
-            }
-        )+
-    };
-}
-
 with_every_bus! {
     a_socket_keeps_its_user_there_until_it_goes
-    who_vanishes_with_a_node_is_missed_in_time
     who_is_at_both_nodes_leaves_when_the_last_socket_goes
 }

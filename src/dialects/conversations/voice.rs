@@ -2,7 +2,7 @@
 
 mod telling;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person};
 use uuid::Uuid;
@@ -37,8 +37,8 @@ pub(super) struct Conversing {
     /// Messages that were sent again before they were told: each is told once more, when its turn has come.
     owed: Vec<MessageId>,
     receipts: Receipts,
-    /// Whom the client takes to be online.
-    online: HashSet<PartnerId>,
+    /// Whom the client takes to be online, and as whom it knows them.
+    online: HashMap<PartnerId, Box<str>>,
 }
 
 impl Voice for Conversing {
@@ -105,7 +105,7 @@ impl Conversing {
             told: conversation.last_message.unwrap_or(MessageId(0)),
             owed: Vec::new(),
             receipts: Receipts::new(conversation.last_seq),
-            online: HashSet::new(),
+            online: HashMap::new(),
         }
     }
 
@@ -129,10 +129,11 @@ impl Conversing {
                 Status::Online | Status::Away => (UserStatus::Online, now),
                 Status::Offline => (UserStatus::Offline, last_seen.unwrap_or(now)),
             };
+            let id = people::id(&person);
             if let UserStatus::Online = status {
-                self.online.insert(person.partner.id);
+                self.online.insert(person.partner.id, id.clone().into());
             }
-            said.push(Word::UserStatus { user_id: &people::id(&person), status, timestamp: time(at) }.frame());
+            said.push(Word::UserStatus { user_id: &id, status, timestamp: time(at) }.frame());
         }
         Ok(said)
     }

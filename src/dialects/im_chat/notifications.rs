@@ -3,8 +3,8 @@
 //! A notification's id is its event's position in the log times [`STRIDE`], plus its place among that event's
 //! notifications: ids rise, no two are the same, and whoever passes the largest one it has seen says with it how far in
 //! the log it is. Signals are in no log. Their ids are among those that the newest event leaves free, numbered as they
-//! come on this node, so that passing one says exactly which events and signals are known. They begin anew with every node
-//! and every start, where one that is beyond the newest counts as the newest.
+//! come on this node, so that passing one says exactly which events and signals are known. With the time since that event
+//! they rise by themselves, so that those of another node, and after a start, are larger than what came before.
 
 use std::{
     collections::{HashMap, HashSet},

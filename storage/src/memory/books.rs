@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
@@ -12,13 +14,17 @@ impl Books for Memory {
         Ok(self.snapshot()?.books.get(&owner).into_iter().flatten().copied().collect())
     }
 
-    async fn known_by(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+    async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
         let state = self.snapshot()?;
-        let Some(user) = state.users.person(partner).ok().and_then(|person| person.user) else { return Ok(Vec::new()) };
-        let owners = state.books.iter().filter(|(_, book)| book.contains(&user)).map(|(owner, _)| *owner);
-        let mut partners: Vec<_> = owners.filter_map(|owner| Some(state.users.user(owner)?.partner.id)).collect();
-        partners.sort_unstable();
-        Ok(partners)
+        let known_by = |partner: PartnerId| {
+            let user = state.users.person(partner).ok()?.user?;
+            let owners = state.books.iter().filter(|(_, book)| book.contains(&user)).map(|(owner, _)| *owner);
+            let mut owners: Vec<_> = owners.filter_map(|owner| Some(state.users.user(owner)?.partner.id)).collect();
+            owners.sort_unstable();
+            (!owners.is_empty()).then_some((partner, owners))
+        };
+        let partners: BTreeSet<_> = partners.iter().copied().collect();
+        Ok(partners.into_iter().filter_map(known_by).collect())
     }
 }
 

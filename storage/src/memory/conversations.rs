@@ -236,11 +236,15 @@ impl Conversations for Memory {
         Ok(state.conversations.get(id).map(|row| row.places.keys().copied().collect()).unwrap_or_default())
     }
 
-    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
+    async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
         let state = self.snapshot()?;
-        let others = state.conversations.rows_of(partner).flat_map(|row| row.places.keys().copied());
-        let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
-        Ok(others.into_iter().collect())
+        let contacts = |partner: PartnerId| {
+            let others = state.conversations.rows_of(partner).flat_map(|row| row.places.keys().copied());
+            let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
+            (!others.is_empty()).then(|| (partner, others.into_iter().collect()))
+        };
+        let partners: BTreeSet<_> = partners.iter().copied().collect();
+        Ok(partners.into_iter().filter_map(contacts).collect())
     }
 
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {

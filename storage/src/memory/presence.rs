@@ -16,6 +16,20 @@ impl Presences for Memory {
         Ok(found)
     }
 
+    async fn ended_presences(
+        &self,
+        after: (Timestamp, PartnerId),
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(PartnerId, Timestamp)>> {
+        let state = self.snapshot()?;
+        let unset = state.presences.values().filter(|presence| presence.set.is_none());
+        let ends = unset.filter_map(|presence| Some((presence.there_until?, presence.partner)));
+        let mut ended: Vec<_> = ends.filter(|end| *end > after && end.0 <= until).collect();
+        ended.sort_unstable();
+        Ok(ended.into_iter().take(most).map(|(end, partner)| (partner, end)).collect())
+    }
+
     async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {
         let mut tx = self.draft().await?;
         for sign in signs {

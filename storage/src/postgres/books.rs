@@ -1,13 +1,14 @@
 use async_trait::async_trait;
 
-use super::{Postgres, PostgresTx, get};
+use super::{Postgres, PostgresTx, get, partners_of};
 use crate::{Books, PartnerId, Result, UserId, WriteBooks};
 
 const BOOK: &str = "SELECT user_id FROM book_entries WHERE owner_id = $1 ORDER BY user_id";
-const KNOWN_BY: &str = "SELECT owner.partner_id FROM users account
+const KNOWN_BY: &str = "SELECT account.partner_id, array_agg(owner.partner_id ORDER BY owner.partner_id) AS owners
+    FROM users account
     JOIN book_entries b ON b.user_id = account.id
     JOIN users owner ON owner.id = b.owner_id
-    WHERE account.partner_id = $1 ORDER BY owner.partner_id";
+    WHERE account.partner_id = ANY ($1) GROUP BY account.partner_id";
 const INSERT_INTO_BOOK: &str =
     "INSERT INTO book_entries (owner_id, user_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING";
 const DELETE_FROM_BOOK: &str = "DELETE FROM book_entries WHERE owner_id = $1 AND user_id = ANY ($2)";
@@ -23,9 +24,12 @@ impl Books for Postgres {
         rows.iter().map(|row| Ok(UserId(get(row, "user_id")?))).collect()
     }
 
-    async fn known_by(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
-        let rows = self.rows(sqlx::query(KNOWN_BY).bind(partner.0)).await?;
-        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = partners.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(KNOWN_BY).bind(ids)).await?.iter().map(|row| partners_of(row, "owners")).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 
 use super::messages::{message, message_columns};
 use super::users::{person, person_columns};
-use super::{Postgres, PostgresTx, get, word};
+use super::{Postgres, PostgresTx, get, partners_of, word};
 use crate::{
     Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
     NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
@@ -65,9 +65,10 @@ const PEOPLE_IN: &str = concat!(
       LEFT JOIN users account ON account.partner_id = p.partner_id
       WHERE p.conversation_id = ANY ($1) ORDER BY p.conversation_id, p.joined_at, p.partner_id"
 );
-const CONTACTS: &str = "SELECT DISTINCT other.partner_id FROM participants own
+const CONTACTS: &str = "SELECT own.partner_id, array_agg(DISTINCT other.partner_id ORDER BY other.partner_id) AS contacts
+    FROM participants own
     JOIN participants other ON other.conversation_id = own.conversation_id AND other.partner_id <> own.partner_id
-    WHERE own.partner_id = $1 ORDER BY other.partner_id";
+    WHERE own.partner_id = ANY ($1) GROUP BY own.partner_id";
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
 const INBOX: &str = concat!(
     "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
@@ -237,9 +238,12 @@ impl Conversations for Postgres {
         rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
     }
 
-    async fn contacts(&self, partner: PartnerId) -> Result<Vec<PartnerId>> {
-        let rows = self.rows(sqlx::query(CONTACTS).bind(partner.0)).await?;
-        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+    async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = partners.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(CONTACTS).bind(ids)).await?.iter().map(|row| partners_of(row, "contacts")).collect()
     }
 
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {

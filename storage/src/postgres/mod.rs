@@ -29,7 +29,7 @@ use sqlx::query::Query;
 use sqlx::{Connection, PgConnection};
 
 use self::gate::Gate;
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
 /// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
@@ -47,6 +47,8 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+/// What PostgreSQL calls the transaction; null if it has written nothing.
+const NUMBER: &str = "SELECT pg_current_xact_id_if_assigned()::text";
 /// `committed`, `aborted` or `in progress`; null if that is long ago.
 const OUTCOME: &str = "SELECT pg_xact_status($1::text::xid8)";
 
@@ -220,7 +222,7 @@ struct PostgresTx {
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: Founders,
-    /// What PostgreSQL calls this transaction, once it has appended its facts.
+    /// What PostgreSQL calls this transaction, once it has appended its facts, or is about to commit without any.
     number: Option<String>,
     /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
     /// an error though it rolls back.
@@ -266,6 +268,10 @@ impl Tx for PostgresTx {
             return Err(Error::Internal("a statement of this transaction has failed".into()));
         }
         let events = self.append_facts().await?;
+        // With facts it comes back with their positions; the few transactions that have none ask for it.
+        if self.number.is_none() {
+            self.number = get(&self.only_row(sqlx::query(NUMBER)).await?, 0)?;
+        }
         let Self { tx, storage, number, .. } = *self;
         let failure = match tokio::time::timeout(storage.patience, tx.commit()).await {
             Ok(Ok(())) => return Ok(events),
@@ -296,6 +302,12 @@ where
 fn word<T>(row: &PgRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
+}
+
+/// A partner, and a column that holds the ids of others.
+fn partners_of(row: &PgRow, column: &'static str) -> Result<(PartnerId, Vec<PartnerId>)> {
+    let others: Vec<i64> = get(row, column)?;
+    Ok((PartnerId(get(row, "partner_id")?), others.into_iter().map(PartnerId).collect()))
 }
 
 /// The number that a statement gives which only counts.

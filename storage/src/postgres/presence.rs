@@ -1,10 +1,13 @@
 use async_trait::async_trait;
 
-use super::{Postgres, get};
+use super::{Postgres, get, limit};
 use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Sign, Timestamp};
 
 const PRESENCES: &str =
     "SELECT partner_id, set_status, last_seen, there_until, idle_from FROM presences WHERE partner_id = ANY ($1)";
+const ENDED: &str = "SELECT partner_id, there_until FROM presences
+    WHERE set_status IS NULL AND (there_until, partner_id) > ($1, $2) AND there_until <= $3
+    ORDER BY there_until, partner_id LIMIT $4";
 /// In one order, since nodes touch the same partners at the same time.
 const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_seen, there_until, idle_from)
     SELECT t.partner_id, max(t.last_seen), max(t.there_until), max(t.idle_from)
@@ -41,6 +44,17 @@ impl Presences for Postgres {
                 })
             })
             .collect()
+    }
+
+    async fn ended_presences(
+        &self,
+        (after, partner): (Timestamp, PartnerId),
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(PartnerId, Timestamp)>> {
+        let ended = sqlx::query(ENDED).bind(after).bind(partner.0).bind(until).bind(limit(most));
+        let ended = self.rows(ended).await?;
+        ended.iter().map(|row| Ok((PartnerId(get(row, "partner_id")?), get(row, "there_until")?))).collect()
     }
 
     async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {

@@ -20,6 +20,7 @@ on_every_backend!(
     a_kind_can_change,
     the_inbox_shows_the_latest_first,
     the_inbox_is_filtered,
+    contacts_are_all_with_whom_one_shares_a_conversation,
 );
 
 async fn a_conversation_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
@@ -244,4 +245,19 @@ async fn the_inbox_is_filtered(store: Arc<dyn Storage>) {
     assert_eq!(listed(InboxFilter { unread: true, ..only }).await, [chat]);
     assert_eq!(listed(InboxFilter { thread_type: Some(ThreadType::Group), ..only }).await, []);
     assert_eq!(listed(InboxFilter { only: Some(&[]), ..all }).await, []);
+}
+
+async fn contacts_are_all_with_whom_one_shares_a_conversation(store: Arc<dyn Storage>) {
+    let [ann, ben, cat, dan] = users(&store, ["ann", "ben", "cat", "dan"]).await;
+    write(&store, async |tx| {
+        for participants in [vec![&ben, &ann], vec![&ann, &cat, &ben], vec![&dan]] {
+            tx.insert_conversation(new_conversation(&participants)).await.unwrap();
+        }
+    })
+    .await;
+    let [ann, ben, cat, dan] = [ann, ben, cat, dan].map(|user| user.partner.id);
+    let mut contacts = store.contacts(&[dan, cat, ann, ann, PartnerId(1_000)]).await.unwrap();
+    contacts.sort_unstable();
+    assert_eq!(contacts, [(ann, vec![ben, cat]), (cat, vec![ann, ben])], "Dan is alone");
+    assert_eq!(store.contacts(&[]).await.unwrap(), []);
 }

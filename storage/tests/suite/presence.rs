@@ -10,6 +10,7 @@ on_every_backend!(
     each_sign_counts_for_itself,
     what_was_set_can_be_changed_and_unset,
     a_touch_beside_an_open_transaction_is_kept,
+    whose_signs_have_ended_is_found_page_by_page,
 );
 
 async fn presence(store: &Arc<dyn Storage>, partner: PartnerId) -> Option<Presence> {
@@ -79,4 +80,23 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
     assert_eq!(store.people(&[company]).await.unwrap().len(), 1);
     write(&store, async |tx| tx.insert_partner(new_partner("Another")).await.unwrap()).await;
     assert!(presence(&store, ann).await.is_some());
+}
+
+async fn whose_signs_have_ended_is_found_page_by_page(store: Arc<dyn Storage>) {
+    let [ann, ben, cat, dan, eve, fay] =
+        users(&store, ["ann", "ben", "cat", "dan", "eve", "fay"]).await.map(|user| user.partner.id);
+    store.touch_presences(&[sign(cat, 1), sign(ann, 2), sign(ben, 2), sign(dan, 3), sign(eve, 4)]).await.unwrap();
+    store.set_presence(fay, None, at(2)).await.unwrap();
+    store.set_presence(dan, Some(SetStatus::Away), at(3)).await.unwrap();
+    let ended = async |after, until, most| store.ended_presences(after, at(until), most).await.unwrap();
+    let end = |seconds: i64| at(seconds + 55);
+    let all = [(cat, end(1)), (ann, end(2)), (ben, end(2)), (eve, end(4))];
+    assert_eq!(ended((at(0), PartnerId(0)), 59, 10).await, all, "what is set does not end, and Fay gave no sign");
+    assert_eq!(ended((at(0), PartnerId(0)), 59, 2).await, all[..2]);
+    assert_eq!(ended((end(2), ann), 59, 2).await, all[2..]);
+    assert_eq!(ended((end(2), ben), 58, 10).await, []);
+    assert_eq!(ended((end(1), PartnerId(i64::MAX)), 57, 10).await, all[1..3]);
+    store.touch_presences(&[sign(ann, 9)]).await.unwrap();
+    store.set_presence(dan, None, at(3)).await.unwrap();
+    assert_eq!(ended((end(1), cat), 59, 10).await, [(ben, end(2)), (dan, end(3)), (eve, end(4))]);
 }

@@ -125,11 +125,19 @@ impl Conversing {
             self.online.remove(&partner);
             return Ok(None);
         }
-        let known = self.room.people.known(partner).await?;
-        let (status, changed) = match status {
-            Status::Online | Status::Away => (UserStatus::Online, self.online.insert(partner)),
-            Status::Offline => (UserStatus::Offline, self.online.remove(&partner)),
+        // Of those who go nothing is asked, however many they are.
+        let (id, status) = match status {
+            Status::Online | Status::Away if self.online.contains_key(&partner) => return Ok(None),
+            Status::Online | Status::Away => {
+                let id: Box<str> = self.room.people.known(partner).await?.id.as_str().into();
+                self.online.insert(partner, id.clone());
+                (id, UserStatus::Online)
+            }
+            Status::Offline => match self.online.remove(&partner) {
+                Some(id) => (id, UserStatus::Offline),
+                None => return Ok(None),
+            },
         };
-        Ok(changed.then(|| Word::UserStatus { user_id: &known.id, status, timestamp: time(at) }.frame()))
+        Ok(Some(Word::UserStatus { user_id: &id, status, timestamp: time(at) }.frame()))
     }
 }
