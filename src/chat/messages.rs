@@ -45,7 +45,7 @@ impl Draft {
     /// Whether it can be stored, wherever it is sent to: for those who have to make room for it first.
     pub fn check(&self) -> Result<()> {
         storable("body", &self.body)?;
-        if self.metadata.as_ref().is_some_and(|metadata| is_deeper(metadata, DEEPEST)) {
+        if self.metadata.as_ref().is_some_and(|metadata| metadata.depth() > DEEPEST) {
             let reason = format!("must not be nested deeper than {DEEPEST} times").into();
             return Err(Error::Invalid { field: "metadata", reason });
         }
@@ -205,13 +205,5 @@ impl Chat {
         tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(total)
-    }
-}
-
-fn is_deeper(metadata: &Metadata, most: usize) -> bool {
-    match metadata {
-        Metadata::Array(items) => most == 0 || items.iter().any(|item| is_deeper(item, most - 1)),
-        Metadata::Object(members) => most == 0 || members.values().any(|member| is_deeper(member, most - 1)),
-        Metadata::Null | Metadata::Bool(_) | Metadata::Number(_) | Metadata::String(_) => false,
     }
 }

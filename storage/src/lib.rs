@@ -11,6 +11,7 @@ mod groups;
 mod memberships;
 pub mod memory;
 mod messages;
+mod metadata;
 mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -34,7 +35,8 @@ pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
-pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, NewMessage, Page, Seen, WriteMessages};
+pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use metadata::Metadata;
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};

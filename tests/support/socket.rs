@@ -46,8 +46,13 @@ impl Socket {
 
     /// The next text frame.
     pub async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).expect("frames are JSON")
+    }
+
+    /// The next text frame to the letter.
+    pub async fn hear_text(&mut self) -> String {
         match self.next().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            Message::Text(text) => text.as_str().to_owned(),
             other => panic!("expected a frame of text, not {other:?}"),
         }
     }
