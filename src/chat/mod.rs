@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 
-pub use attachments::{Download, FileBytes, Received};
+pub use attachments::{Download, FileBytes, FileName, Received};
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};

@@ -15,7 +15,7 @@ use super::{
     wire::time,
 };
 use crate::{
-    chat::{Chat, Draft, Received},
+    chat::{Chat, Draft, FileName, Received},
     dialects::{House, bearer::Bearer, upload},
 };
 
@@ -35,8 +35,9 @@ impl Uploads {
         let draft = Draft::new(MessageType::File, message);
         // A message that cannot be sent begins no thread.
         draft.check()?;
+        let name = FileName::of(&name)?;
         let thread = chat.meet(&caller, receiver.id, None).await?;
-        let file = chat.keep(&caller, file, &name, Some(thread)).await?;
+        let file = chat.keep(&caller, file, name, Some(thread)).await?;
         let draft = Draft { attachments: vec![file.id], held: self.0.room.is_here(caller.partner), ..draft };
         let mut message = chat.send(&caller, thread, draft).await?.message;
         // Its last socket may have gone meanwhile.
