@@ -32,7 +32,7 @@ pub struct Draft {
     pub attachments: Vec<AttachmentId>,
     /// With it, sending again stores nothing new and gives the first answer.
     pub client_key: Option<String>,
-    /// In the history at once, and shown to those who are there when the sender says so.
+    /// In the history at once, and shown to those who are there when the sender says so, if the sender is there to do so.
     pub held: bool,
 }
 
@@ -79,7 +79,11 @@ impl Chat {
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, &self.0.rules.uploads.kinds);
-        let sent = self.0.writer.send(author, to, draft, uploads).await?;
+        draft.held = draft.held && self.may_hold(caller).await?;
+        let mut sent = self.0.writer.send(author, to, draft, uploads).await?;
+        if sent.message.held && !sent.again {
+            sent.message = self.held_or_shown(sent.message).await;
+        }
         self.acts(caller);
         self.typing_stopped(to, caller.partner).await;
         Ok(sent)

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attachments;
+mod attendances;
 mod audiences;
 mod books;
 mod bus;
@@ -38,6 +39,7 @@ use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 
 pub use attachments::{Download, FileBytes, FileName, Received};
+pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};
@@ -117,6 +119,7 @@ struct Parts {
     audiences: Arc<audiences::Audiences>,
     desk: Arc<desk::Desk>,
     addresses: addresses::Addresses,
+    attendances: attendances::Attendances,
     pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
     link: Link<Signal>,
@@ -154,6 +157,7 @@ impl Chat {
             audiences,
             desk,
             addresses: addresses::Addresses::default(),
+            attendances: attendances::Attendances::default(),
             pairs,
             announce,
             link,
@@ -171,6 +175,7 @@ impl Chat {
         }
         chat.watch_presence(services);
         chat.watch_typing(services);
+        chat.watch_attendances(services);
         chat.keep_house(services);
         chat.watch_support(services);
         Ok(chat)

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attachments;
+mod attendances;
 mod books;
 mod conversations;
 mod devices;
@@ -25,6 +26,7 @@ mod users;
 use async_trait::async_trait;
 
 pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
+pub use attendances::Attendances;
 pub use books::{Books, WriteBooks};
 pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
@@ -102,6 +104,7 @@ pub trait Storage:
     + Directory
     + Messages
     + Attachments
+    + Attendances
     + Uploads
     + Presences
     + Support
