@@ -2,6 +2,7 @@
 //! pings, limits, closing and the stop are here, the same for all.
 
 mod pace;
+mod sieve;
 mod upgrade;
 mod wire;
 
