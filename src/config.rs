@@ -182,7 +182,7 @@ impl Concierge {
 pub struct Presence {
     /// For how long after its last request a partner is online.
     pub online_seconds: u64,
-    /// For how long after its last poll of the bus a partner is online.
+    /// For how long after its last poll of the bus, or on a node of which nothing is heard, a partner is online.
     pub poll_seconds: u64,
     /// Without doing anything for longer, whoever is online is away; where clients say what their users do.
     pub away_seconds: u64,
@@ -446,10 +446,15 @@ impl Config {
         if self.retention.log_seconds < A_DAY {
             return Err(format!("retention.log_seconds must not be less than {A_DAY}"));
         }
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => Err(format!("{name} must be greater than 0")),
-            None => Ok(self),
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} must be greater than 0"));
         }
+        if self.presence.poll_seconds <= self.im_chat.poll_seconds {
+            return Err(
+                "presence.poll_seconds must be greater than im_chat.poll_seconds: who polls would go offline meanwhile".into()
+            );
+        }
+        Ok(self)
     }
 }
 

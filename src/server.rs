@@ -85,8 +85,7 @@ pub async fn run(
         given => given.to_owned(),
     };
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &requests);
-    let house =
-        House { auth, chat, config: Arc::clone(&config), sockets, room: room::Open::default(), base_url: base_url.into() };
+    let house = House { auth, chat, config: Arc::clone(&config), sockets, base_url: base_url.into() };
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
@@ -196,7 +195,7 @@ pub async fn openapi() -> Result<String, StartError> {
     };
     let chat = Chat::start(ground, config.rules()).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
-    let house = House { auth, chat, config, sockets, room: room::Open::default(), base_url: "".into() };
+    let house = House { auth, chat, config, sockets, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())
 }

@@ -7,12 +7,13 @@ mod messages;
 mod presence;
 mod signals;
 mod start;
+mod uploads;
 mod vanished;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, Socket, token};
+use crate::support::{Backend, Bus, Client, Node, Server, Socket, token};
 
 /// The uids of the demo data's people.
 const ADMIN: i64 = 2;
@@ -55,7 +56,7 @@ macro_rules! on_every_bus {
 }
 use on_every_bus;
 
-/// The same for tests that start their own nodes.
+/// The same for tests that start nodes of their own: each is an async function of a bus.
 macro_rules! with_every_bus {
     ($($name:ident)+) => {
         $(
@@ -74,6 +75,24 @@ macro_rules! with_every_bus {
     };
 }
 use with_every_bus;
+
+/// Two nodes on which signs of life last a short time.
+async fn short_lives(bus: &Bus, seconds: u64) -> [Server; 2] {
+    let backend = Backend::postgres().await;
+    let start = || {
+        let server = Server::builder(backend.clone()).node(bus);
+        server
+            .set("PRESENCE__ONLINE_SECONDS", seconds)
+            .set("PRESENCE__POLL_SECONDS", seconds)
+            .set("IM_CHAT__POLL_SECONDS", 1)
+            .start()
+    };
+    let nodes = [start().await, start().await];
+    for node in &nodes {
+        node.ready().await;
+    }
+    nodes
+}
 
 /// A user's socket of a conversation.
 async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::{SysconfVar, sysconf},
-};
+use nix::unistd::{SysconfVar, sysconf};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{ADMIN, Backend, Client, Proxy, Server};
+use crate::support::{ADMIN, Backend, Client, Proxy, Server, raise_the_limit_of_files};
 
 const CONVERSATIONS: usize = 100;
 const POLLS_EACH: usize = 100;
@@ -64,20 +61,6 @@ impl Waiting {
     }
 }
 
-/// As many open files as the system grants, to this process and those that it starts.
-fn raise_the_limit_of_files() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be asked for");
-    assert!(most > POLLS as u64 + 500, "{most} file descriptors are too few for {POLLS} connections");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("it may be raised that far");
-}
-
-/// How much memory of the server is in use.
-fn memory_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a line for that");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("it is a number") * 1024
-}
-
 /// For how long the server was on a processor so far.
 fn processor_time(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("it runs");
@@ -99,7 +82,7 @@ async fn conversations(admin: &Client) -> Vec<i64> {
 
 #[tokio::test]
 async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concerns_them() {
-    raise_the_limit_of_files();
+    raise_the_limit_of_files(POLLS);
     let database = Backend::postgres().await;
     let proxy = Proxy::before(&database).await;
     let mut server = Server::builder(proxy.backend(&database))
@@ -111,7 +94,7 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
     let admin = server.log_in(ADMIN).await;
     let conversations = conversations(&admin).await;
 
-    let before = memory_bytes(&server);
+    let before = server.memory_bytes();
     let (address, session) = (server.address(), admin.session().expect("it is logged in").to_owned());
     let mut waiting = BTreeMap::new();
     for some in conversations.chunks(AT_ONCE) {
@@ -129,7 +112,7 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
         waiting.extend(sending.join_all().await);
         server.polls_waiting(waiting.len() * POLLS_EACH).await;
     }
-    let each = memory_bytes(&server).saturating_sub(before) / POLLS as u64;
+    let each = server.memory_bytes().saturating_sub(before) / POLLS as u64;
     eprintln!("{POLLS} polls wait: {each} bytes of memory each");
 
     let (visits, statements, busy) =

@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod ends;
+mod large;
 mod limits;
 mod protocol;
 

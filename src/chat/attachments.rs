@@ -11,6 +11,16 @@ const NAME_BYTES: usize = 255;
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
+/// What a file is called: the last part of a path, without control characters, and not longer than file systems take.
+pub struct FileName(String);
+
+impl FileName {
+    pub fn of(given: &str) -> Result<Self> {
+        storable("name", given)?;
+        Ok(Self(safe_name(given)))
+    }
+}
+
 /// A file on its way to a reader.
 pub struct Download {
     pub attachment: Attachment,
@@ -72,10 +82,9 @@ impl Chat {
         &self,
         caller: &Caller,
         mut received: Received,
-        name: &str,
+        name: FileName,
         conversation: Option<ConversationId>,
     ) -> Result<Attachment> {
-        storable("name", name)?;
         if let Some(conversation) = conversation {
             self.conversation(caller, conversation).await?;
         }
@@ -83,7 +92,7 @@ impl Chat {
         let attachment = tx
             .insert_attachment(NewAttachment {
                 object: received.stored.object.clone(),
-                name: safe_name(name),
+                name: name.0,
                 mimetype: received.stored.mimetype.to_owned(),
                 size_bytes: received.stored.size_bytes,
                 access_token: crate::auth::secret(),
@@ -134,7 +143,6 @@ impl Chat {
     }
 }
 
-/// The last part of a path, without control characters, and not longer than file systems take.
 fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut safe: String = last.chars().filter(|c| !c.is_control()).collect();

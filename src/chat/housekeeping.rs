@@ -84,6 +84,12 @@ const JOBS: &[Job] = &[
         },
     },
     Job {
+        what: "forget_nodes",
+        // A node that is only cut off for a while should not have to tell everything again.
+        kept: |_| Duration::from_secs(86_400),
+        step: |storage, _, before, most| storage.forget_nodes(before, most),
+    },
+    Job {
         what: "expire_refresh_tokens",
         // They say by themselves until when they are good.
         kept: |_| Duration::ZERO,

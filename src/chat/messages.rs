@@ -32,7 +32,7 @@ pub struct Draft {
     pub attachments: Vec<AttachmentId>,
     /// With it, sending again stores nothing new and gives the first answer.
     pub client_key: Option<String>,
-    /// In the history at once, and shown to those who are there when the sender says so.
+    /// In the history at once, and shown to those who are there when the sender says so, if the sender is there to do so.
     pub held: bool,
 }
 
@@ -45,7 +45,7 @@ impl Draft {
     /// Whether it can be stored, wherever it is sent to: for those who have to make room for it first.
     pub fn check(&self) -> Result<()> {
         storable("body", &self.body)?;
-        if self.metadata.as_ref().is_some_and(|metadata| is_deeper(metadata, DEEPEST)) {
+        if self.metadata.as_ref().is_some_and(|metadata| metadata.depth() > DEEPEST) {
             let reason = format!("must not be nested deeper than {DEEPEST} times").into();
             return Err(Error::Invalid { field: "metadata", reason });
         }
@@ -79,7 +79,11 @@ impl Chat {
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, &self.0.rules.uploads.kinds);
-        let sent = self.0.writer.send(author, to, draft, uploads).await?;
+        draft.held = draft.held && self.may_hold(caller).await?;
+        let mut sent = self.0.writer.send(author, to, draft, uploads).await?;
+        if sent.message.held && !sent.again {
+            sent.message = self.held_or_shown(sent.message).await;
+        }
         self.acts(caller);
         self.typing_stopped(to, caller.partner).await;
         Ok(sent)
@@ -205,13 +209,5 @@ impl Chat {
         tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(total)
-    }
-}
-
-fn is_deeper(metadata: &Metadata, most: usize) -> bool {
-    match metadata {
-        Metadata::Array(items) => most == 0 || items.iter().any(|item| is_deeper(item, most - 1)),
-        Metadata::Object(members) => most == 0 || members.values().any(|member| is_deeper(member, most - 1)),
-        Metadata::Null | Metadata::Bool(_) | Metadata::Number(_) | Metadata::String(_) => false,
     }
 }

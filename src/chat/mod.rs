@@ -3,6 +3,7 @@
 mod absence;
 mod addresses;
 mod attachments;
+mod attendances;
 mod audiences;
 mod books;
 mod bus;
@@ -40,7 +41,8 @@ use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 
-pub use attachments::{Download, FileBytes, Received};
+pub use attachments::{Download, FileBytes, FileName, Received};
+pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};
@@ -120,6 +122,7 @@ struct Parts {
     audiences: Arc<audiences::Audiences>,
     desk: Arc<desk::Desk>,
     addresses: addresses::Addresses,
+    attendances: attendances::Attendances,
     pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
     link: Link<Signal>,
@@ -161,6 +164,7 @@ impl Chat {
             audiences,
             desk,
             addresses: addresses::Addresses::default(),
+            attendances: attendances::Attendances::default(),
             pairs,
             announce,
             link,
@@ -180,6 +184,7 @@ impl Chat {
         chat.watch_presence(services);
         chat.watch_absence(services);
         chat.watch_typing(services);
+        chat.watch_attendances(services);
         chat.keep_house(services);
         chat.watch_support(services);
         Ok(chat)

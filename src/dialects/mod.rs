@@ -33,8 +33,6 @@ pub struct House {
     pub chat: Chat,
     pub config: Arc<Config>,
     pub sockets: Sockets,
-    /// Who is in the room that shows uploads when their sender says so.
-    pub room: room::Open,
     /// How clients reach this server, without a slash at the end.
     pub base_url: Arc<str>,
 }

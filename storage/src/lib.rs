@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attachments;
+mod attendances;
 mod books;
 mod conversations;
 mod devices;
@@ -11,6 +12,7 @@ mod groups;
 mod memberships;
 pub mod memory;
 mod messages;
+mod metadata;
 mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -24,6 +26,7 @@ mod users;
 use async_trait::async_trait;
 
 pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
+pub use attendances::Attendances;
 pub use books::{Books, WriteBooks};
 pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
@@ -34,7 +37,8 @@ pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
-pub use messages::{Author, ClientKey, Message, MessageType, Messages, Metadata, NewMessage, Page, Seen, WriteMessages};
+pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use metadata::Metadata;
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
@@ -100,6 +104,7 @@ pub trait Storage:
     + Directory
     + Messages
     + Attachments
+    + Attendances
     + Uploads
     + Presences
     + Support

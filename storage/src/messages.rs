@@ -1,7 +1,9 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Attachment, AttachmentId, Conversation, ConversationId, Locked, MessageId, PartnerId, Result, Timestamp, UserId};
+use crate::{
+    Attachment, AttachmentId, Conversation, ConversationId, Locked, MessageId, Metadata, PartnerId, Result, Timestamp, UserId,
+};
 
 /// What a message is, whichever dialect it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,9 +47,6 @@ pub struct Author {
     pub user: Option<UserId>,
     pub name: String,
 }
-
-/// What belongs to a message beside its text. No code but a dialect's looks into it.
-pub type Metadata = serde_json::Value;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {

@@ -120,7 +120,9 @@ fn session_key() -> SessionKey {
 }
 
 async fn read(storage: &Postgres, round: i64) {
-    use storage::{Books, Conversations, Directory, Document, GroupId, Messages, Presences, Sessions, Tokens, Users};
+    use storage::{
+        Attendances, Books, Conversations, Directory, Document, GroupId, Messages, Presences, Sessions, Tokens, Users,
+    };
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     storage.session(session_key()).await.unwrap();
@@ -152,6 +154,10 @@ async fn read(storage: &Postgres, round: i64) {
     storage.known_by(&[partner]).await.unwrap();
     storage.contacts(&[partner, PartnerId(round)]).await.unwrap();
     assert_eq!(storage.ended_presences((DateTime::UNIX_EPOCH, partner), Utc::now(), 50).await.unwrap().len(), 50);
+    storage.attend(uuid::Uuid::nil(), Utc::now(), &[partner]).await.unwrap();
+    assert!(storage.is_attending(partner, DateTime::UNIX_EPOCH).await.unwrap());
+    assert_eq!(storage.held_by(partner, 100).await.unwrap(), []);
+    assert_eq!(storage.held_by_nobody(Utc::now(), 100).await.unwrap(), []);
     storage.conversations_with_news(partner, Utc::now()).await.unwrap();
     assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
     let pages = [

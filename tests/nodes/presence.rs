@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus, with_every_bus};
-use crate::support::{self, Backend, Bus, Client, Node, Server, until};
+use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus, short_lives, with_every_bus};
+use crate::support::{self, Bus, Client, until};
 
 /// Signs of life last so long here; a node brings them to the store every five seconds.
 pub(super) const SECONDS: u64 = 12;
@@ -20,20 +20,6 @@ pub(super) async fn becomes(client: &Client, uid: i64, status: &str) {
 /// Whether it is said that John is this now.
 pub(super) fn is(told: &Value, status: &str) -> bool {
     told["user_id"] == *JOHN.to_string() && told["status"] == status
-}
-
-/// Two nodes on which signs of life last a short time.
-pub(super) async fn short_lives(bus: &Bus) -> [Server; 2] {
-    let backend = Backend::postgres().await;
-    let start = || {
-        let server = Server::builder(backend.clone()).node(bus);
-        server.set("PRESENCE__ONLINE_SECONDS", SECONDS).set("PRESENCE__POLL_SECONDS", SECONDS).start()
-    };
-    let nodes = [start().await, start().await];
-    for node in &nodes {
-        node.ready().await;
-    }
-    nodes
 }
 
 on_every_bus! {
@@ -55,7 +41,7 @@ on_every_bus! {
 }
 
 async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
-    let [mut here, mut there] = short_lives(&bus).await;
+    let [mut here, mut there] = short_lives(&bus, SECONDS).await;
     let mut watching = enter(&there, ADMIN, PAIR).await;
     let admin = there.log_in(support::ADMIN).await;
     let socket = enter_room(&here, JOHN).await;
@@ -70,7 +56,7 @@ async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
 
 /// Somebody who is at both nodes and leaves one is still there.
 async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
-    let [mut here, mut there] = short_lives(&bus).await;
+    let [mut here, mut there] = short_lives(&bus, SECONDS).await;
     let (one, mut other) = (enter(&here, JOHN, PAIR).await, enter(&there, JOHN, PAIR).await);
     let mut watching = enter(&there, ADMIN, PAIR).await;
     one.close().await;

@@ -7,8 +7,8 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::{
     ADMIN, JANE, JOHN, PAIR, enter, enter_room,
-    presence::{SECONDS, becomes, is, short_lives, status_of},
-    with_every_bus,
+    presence::{SECONDS, becomes, is, status_of},
+    short_lives, with_every_bus,
 };
 use crate::support::{self, Backend, Bus, Client, Node, Proxy, Road, Server};
 
@@ -43,7 +43,7 @@ fn is_told(client: &Client, uid: i64, status: &str) -> tokio::task::JoinHandle<V
 
 /// In every dialect that tells at all. Jane is at the other node as well, and nobody is told that she has gone.
 async fn who_vanishes_with_a_node_is_missed_in_time(bus: Bus) {
-    let [mut here, mut there] = short_lives(&bus).await;
+    let [mut here, mut there] = short_lives(&bus, SECONDS).await;
     let admin = there.log_in(support::ADMIN).await;
     let mut watching = enter(&there, ADMIN, TEAM).await;
     let _lost = [enter_room(&here, JOHN).await, enter_room(&here, JANE).await];
@@ -84,7 +84,8 @@ async fn who_was_missed_by_mistake_is_told_to_be_there() {
     let proxy = Proxy::before(&backend).await;
     let start = |backend: Backend| {
         let server = Server::builder(backend).node(&bus);
-        server.set("PRESENCE__ONLINE_SECONDS", SECONDS).set("PRESENCE__POLL_SECONDS", SECONDS).start()
+        let server = server.set("PRESENCE__ONLINE_SECONDS", SECONDS).set("PRESENCE__POLL_SECONDS", SECONDS);
+        server.set("IM_CHAT__POLL_SECONDS", 1).start()
     };
     let (mut here, mut there) = (start(proxy.backend(&backend)).await, start(backend.clone()).await);
     here.ready().await;

@@ -27,6 +27,10 @@ impl Socket {
         (Self(stream), response)
     }
 
+    pub fn from_stream(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self(stream)
+    }
+
     /// The stream itself, for what a client seldom does.
     pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         self.0
@@ -46,8 +50,13 @@ impl Socket {
 
     /// The next text frame.
     pub async fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.hear_text().await).expect("frames are JSON")
+    }
+
+    /// The next text frame to the letter.
+    pub async fn hear_text(&mut self) -> String {
         match self.next().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            Message::Text(text) => text.as_str().to_owned(),
             other => panic!("expected a frame of text, not {other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use storage::{MessageType, Page, SupportSession, SupportStatus, User};
 use uuid::Uuid;
 
@@ -57,7 +57,8 @@ pub(super) struct Sessions {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Unsent<'a> {
-    message_id: &'a Value,
+    #[schemars(with = "serde_json::Value")]
+    message_id: &'a RawValue,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -67,7 +68,7 @@ pub(super) struct Unread {
 }
 
 impl Talk {
-    pub(super) async fn answer(&mut self, request: &Request) -> Answered {
+    pub(super) async fn answer(&mut self, request: &Request<'_>) -> Answered {
         match request.target() {
             Some((Side::Initiator, "init-chat-with-concierge")) => self.init(request).await,
             Some((side, "get-chat-session")) => {
@@ -95,7 +96,7 @@ impl Talk {
         }
     }
 
-    async fn init(&self, request: &Request) -> Answered {
+    async fn init(&self, request: &Request<'_>) -> Answered {
         let chat = &self.house.chat;
         let continues = match request.flag("newSession")? {
             Some(new) => !new,
@@ -108,7 +109,7 @@ impl Talk {
         self.whole(request, &session, profile).await
     }
 
-    async fn whole(&self, request: &Request, session: &SupportSession, profile: Profile) -> Answered {
+    async fn whole(&self, request: &Request<'_>, session: &SupportSession, profile: Profile) -> Answered {
         let tenant = self.tenant(session).await?;
         let pen = self.pen();
         let whole = Whole {
@@ -125,7 +126,7 @@ impl Talk {
         Ok(found.and_then(|contact| contact.user).ok_or(Error::NotFound(Thing::Partner))?)
     }
 
-    async fn history(&self, request: &Request, side: Side) -> Answered {
+    async fn history(&self, request: &Request<'_>, side: Side) -> Answered {
         let paging = request.paging()?;
         let page = Page::Newest { offset: paging.offset(), limit: paging.limit() };
         let (session, mut messages) = self.house.chat.support_history(&self.caller, side, request.session()?, page).await?;
@@ -134,21 +135,22 @@ impl Talk {
         said(request, &History { messages, paginate: paging.into() })
     }
 
-    async fn send(&mut self, request: &Request, side: Side) -> Answered {
+    async fn send(&mut self, request: &Request<'_>, side: Side) -> Answered {
         let uuid = request.session()?;
-        let misspelt = request.value("metdata");
-        let metadata = request.value("metadata").or(misspelt);
+        let misspelt = request.metadata("metdata")?;
+        let is_misspelt = misspelt.is_some();
+        let metadata = request.metadata("metadata")?.or(misspelt);
         let body = request.text("messageContent")?.ok_or(Failure::bad("messageContent is missing"))?;
         let draft = Draft {
-            metadata: metadata.cloned(),
-            client_key: Request::message_uid(metadata)?,
-            ..Draft::new(message_type(request.text("contentType")?)?, body.to_owned())
+            client_key: Request::message_uid(metadata.as_ref())?,
+            metadata,
+            ..Draft::new(message_type(request.text("contentType")?.as_deref())?, body)
         };
         let session = self.house.chat.own_support(&self.caller, side, uuid).await?;
         let sent = self.house.chat.send(&self.caller, session.conversation, draft).await?;
         let message = &sent.message;
         let mut chat_message = self.pen().message(&session, message, None);
-        chat_message.metdata = misspelt.and(message.metadata.as_ref());
+        chat_message.metdata = message.metadata.as_ref().filter(|_| is_misspelt);
         let answer = said(request, &Sent { chat_session_id: session.uuid, chat_message })?;
         match answer {
             Some(answer) if !sent.again => {
@@ -162,7 +164,7 @@ impl Talk {
         }
     }
 
-    async fn unsend(&mut self, request: &Request, side: Side) -> Answered {
+    async fn unsend(&mut self, request: &Request<'_>, side: Side) -> Answered {
         let (id, given) = request.message()?;
         let session = self.house.chat.own_support(&self.caller, side, request.session()?).await?;
         self.house.chat.delete_message(&self.caller, session.conversation, id).await?;
@@ -170,14 +172,14 @@ impl Talk {
         said(request, &Unsent { message_id: given })
     }
 
-    async fn see(&self, request: &Request, side: Side) -> Answered {
+    async fn see(&self, request: &Request<'_>, side: Side) -> Answered {
         let (id, _) = request.message()?;
         let (session, message) = self.house.chat.see_support(&self.caller, side, request.session()?, id).await?;
         let chat_message = self.pen().seen(&session, &message);
         said(request, &Sent { chat_session_id: session.uuid, chat_message })
     }
 
-    async fn end(&mut self, request: &Request, side: Side) -> Answered {
+    async fn end(&mut self, request: &Request<'_>, side: Side) -> Answered {
         let (session, changed) = self.house.chat.end_support(&self.caller, side, request.session()?).await?;
         if changed {
             self.made.changed(session);
@@ -185,8 +187,8 @@ impl Talk {
         said(request, &Ended { chat_session_id: session.uuid, chat_session: self.pen().session(&session) })
     }
 
-    async fn list(&self, request: &Request) -> Answered {
-        let status = match request.text("status")? {
+    async fn list(&self, request: &Request<'_>) -> Answered {
+        let status = match request.text("status")?.as_deref() {
             None => None,
             Some("waiting") => Some(SupportStatus::Waiting),
             Some("joined") => Some(SupportStatus::Joined),
@@ -199,7 +201,7 @@ impl Talk {
         said(request, &Sessions { chat_sessions, paginate: paging.into() })
     }
 
-    async fn join(&mut self, request: &Request) -> Answered {
+    async fn join(&mut self, request: &Request<'_>) -> Answered {
         let take_over = request.flag("takeOver")?.unwrap_or(false);
         let (session, changed) = self.house.chat.join_support(&self.caller, request.session()?, take_over).await?;
         if changed {
@@ -209,7 +211,7 @@ impl Talk {
     }
 }
 
-fn said(request: &Request, body: &impl Serialize) -> Answered {
+fn said(request: &Request<'_>, body: &impl Serialize) -> Answered {
     Ok(Some(answer(&request.route, 200, body)))
 }
 

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde_json::{Value, json};
-use storage::Metadata;
 use uuid::Uuid;
 
 use super::{
@@ -72,9 +71,9 @@ struct Send {
     /// The text, or where the file is.
     message_content: String,
     /// Comes back as it is. With a `messageUid` in it, what is sent again is stored once.
-    metadata: Option<Metadata>,
+    metadata: Option<Value>,
     /// The same for whoever spells it so.
-    metdata: Option<Metadata>,
+    metdata: Option<Value>,
 }
 
 #[derive(JsonSchema)]

@@ -1,6 +1,8 @@
+use std::collections::HashMap;
+
 use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
-use storage::MessageId;
+use serde_json::{Value, value::RawValue};
+use storage::{MessageId, Metadata};
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -13,10 +15,11 @@ const USUAL_PER_PAGE: u64 = 50;
 const LONGEST_UID: usize = 256;
 
 /// One request, with its parameters still to be read.
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     /// As it was sent, query string included: that is where it is answered.
     pub(super) route: String,
-    body: Map<String, Value>,
+    /// Of several parameters with the same name it is the last. Each is as it was written, since some go back as they are.
+    body: HashMap<String, &'a RawValue>,
 }
 
 /// Why a frame is no request, and where that is said.
@@ -69,9 +72,9 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Reads a frame as far as every request is the same.
-    pub(super) fn read(frame: &str) -> Result<Self, NoRequest> {
+    pub(super) fn read(frame: &'a str) -> Result<Self, NoRequest> {
         let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
         let Some(Envelope { action, data }) = object(frame) else {
             return no(ERROR, "A frame must be a JSON object with action and data");
@@ -83,8 +86,8 @@ impl Request {
         if text(action).as_deref() != Some("api") {
             return no(&route, "action must be \"api\"");
         }
-        let body = match body.map(|body| serde_json::from_str::<Option<Map<_, _>>>(body.get())) {
-            None => Map::new(),
+        let body = match body.map(|body| serde_json::from_str::<Option<HashMap<_, _>>>(body.get())) {
+            None => HashMap::new(),
             Some(Ok(body)) => body.unwrap_or_default(),
             Some(Err(_)) => return no(&route, "data.body must be a JSON object"),
         };
@@ -103,49 +106,51 @@ impl Request {
     }
 
     /// A parameter that is there.
-    pub(super) fn value(&self, name: &str) -> Option<&Value> {
-        self.body.get(name).filter(|value| !value.is_null())
+    pub(super) fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.body.get(name).copied().filter(|value| value.get() != "null")
     }
 
     /// The session that is meant.
     pub(super) fn session(&self) -> Result<Uuid, Failure> {
-        match self.value("chatSessionId") {
-            Some(Value::String(text)) => text.parse().map_err(|_| Error::NotFound(Thing::Conversation).into()),
-            Some(_) => Err(Failure::bad("chatSessionId must be a text")),
-            None => Err(Failure::bad("chatSessionId is missing")),
-        }
+        let text = self.text("chatSessionId")?.ok_or(Failure::bad("chatSessionId is missing"))?;
+        text.parse().map_err(|_| Error::NotFound(Thing::Conversation).into())
     }
 
     /// The message that is meant, and how it was said.
-    pub(super) fn message(&self) -> Result<(MessageId, &Value), Failure> {
+    pub(super) fn message(&self) -> Result<(MessageId, &'a RawValue), Failure> {
         let given = self.value("messageId").ok_or(Failure::bad("messageId is missing"))?;
         let id = whole(given).ok_or(Failure::bad("messageId must be a whole number"))?;
         Ok((MessageId(id), given))
     }
 
     pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Failure> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(Failure::bad(format!("{name} must be true or false"))),
-        }
+        self.given(name, "true or false")
     }
 
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Failure> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Failure::bad(format!("{name} must be a text"))),
-        }
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, Failure> {
+        self.given(name, "a text")
+    }
+
+    fn given<T: Deserialize<'a>>(&self, name: &'static str, what: &'static str) -> Result<Option<T>, Failure> {
+        let read = self.value(name).map(|value| serde_json::from_str(value.get())).transpose();
+        read.map_err(|_| Failure::bad(format!("{name} must be {what}")))
+    }
+
+    /// What is to be kept with a message, under the name that it goes by.
+    pub(super) fn metadata(&self, name: &'static str) -> Result<Option<Metadata>, Failure> {
+        let kept = |value| Metadata::of(value).ok_or_else(|| Failure::bad(format!("{name} holds a text without characters")));
+        self.value(name).map(kept).transpose()
     }
 
     /// What marks a message so that a retry can be told from a new one.
-    pub(super) fn message_uid(metadata: Option<&Value>) -> Result<Option<String>, Failure> {
-        let uid = match metadata.and_then(|metadata| metadata.get("messageUid")) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(uid)) => uid.clone(),
-            Some(Value::Number(uid)) => uid.to_string(),
-            Some(_) => return Err(Failure::bad("metadata.messageUid must be a text")),
+    pub(super) fn message_uid(metadata: Option<&Metadata>) -> Result<Option<String>, Failure> {
+        let Some(given) = metadata.and_then(|metadata| metadata.member("messageUid")).map(RawValue::get) else {
+            return Ok(None);
+        };
+        let uid = match given {
+            "null" => return Ok(None),
+            number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => number.to_owned(),
+            text => serde_json::from_str(text).map_err(|_| Failure::bad("metadata.messageUid must be a text"))?,
         };
         if uid.len() > LONGEST_UID {
             return Err(Failure::bad(format!("metadata.messageUid must not be longer than {LONGEST_UID} bytes")));
@@ -174,13 +179,13 @@ impl Request {
 }
 
 /// A whole number, as a number or as a text. Beyond 64 bits there is nothing that could be meant.
-fn whole(value: &Value) -> Option<i64> {
-    match value {
+fn whole(value: &RawValue) -> Option<i64> {
+    match serde_json::from_str(value.get()).ok()? {
         Value::Number(number) => match number.as_i64() {
             Some(number) => Some(number),
             None => number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64),
         },
-        Value::String(text) => number(text),
+        Value::String(text) => number(&text),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Author, Device, Message, MessageType, Role, SupportSession, Timestamp, User};
+use storage::{Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;
@@ -93,10 +93,12 @@ pub(super) struct ChatMessage<'a> {
     seen_at: Option<Number>,
     delivered_at: Number,
     content_type: &'static str,
-    metadata: Option<&'a Value>,
+    #[schemars(with = "Option<Value>")]
+    metadata: Option<&'a Metadata>,
     /// The same for whoever spells it so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) metdata: Option<&'a Value>,
+    #[schemars(with = "Option<Value>")]
+    pub(super) metdata: Option<&'a Metadata>,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -168,6 +168,11 @@ impl Listener<'_> {
                 let uuid = self.uuid(id).await?;
                 self.to_members(uuid, json(&Message::of(message, uuid)))
             }
+            (Topic::Conversation(id), Fact::MessageEdited(message) | Fact::MessageDeleted(message)) => {
+                let uuid = self.uuid(id).await?;
+                let changed = |info: &SessionInfo| json(&info.with_changed(Message::of(message, uuid)));
+                known.infos.get(&id).map(|info| self.to_members(uuid, changed(info))).unwrap_or_default()
+            }
             (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                 let uuid = self.uuid(id).await?;
                 let reader = known.people.get(partner).and_then(|person| person.user);
@@ -188,7 +193,7 @@ impl Listener<'_> {
                 // Who is in it is no longer this caller's to know.
                 let uuid = self.uuid(*conversation).await?.to_string();
                 let (state, status) = ("closed".into(), "active".into());
-                let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true, read_by: None };
+                let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true, read_by: None, changed: None };
                 self.to_caller(Some(&info))
             }
             _ => Vec::new(),
@@ -247,7 +252,14 @@ impl Listener<'_> {
 
 /// Whether its notification is the session's header.
 fn changes_session(fact: &Fact) -> bool {
-    matches!(fact, Fact::ReadUpTo { .. } | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. })
+    matches!(
+        fact,
+        Fact::ReadUpTo { .. }
+            | Fact::MessageEdited(_)
+            | Fact::MessageDeleted(_)
+            | Fact::ParticipantJoined { .. }
+            | Fact::ParticipantLeft { .. }
+    )
 }
 
 fn json(wire: &impl Serialize) -> Value {

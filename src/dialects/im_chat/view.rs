@@ -83,6 +83,7 @@ pub(super) async fn infos(
             status: kept.entry.shelf.as_str().into(),
             is_read: kept.is_read(),
             read_by: None,
+            changed: None,
         };
         (kept, info)
     };

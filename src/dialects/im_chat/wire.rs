@@ -101,7 +101,7 @@ pub(super) struct Contact {
 }
 
 /// A message of a session.
-#[derive(Debug, Object, Serialize)]
+#[derive(Clone, Debug, Object, Serialize)]
 #[oai(rename = "ImChatMessage")]
 pub(super) struct Message {
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
@@ -151,12 +151,21 @@ pub(super) struct SessionInfo {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_by: Option<ReadBy>,
+    /// A message as it reads since it was edited or taken back just now, where that is why the header is told.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Message>,
 }
 
 impl SessionInfo {
     /// The same, told because somebody else has read.
     pub(super) fn read_by(&self, user: UserId, last: MessageId) -> Self {
         Self { read_by: Some(ReadBy { id: user.0, message_id: last.0 }), ..self.clone() }
+    }
+
+    /// The same, told because one of its messages has changed.
+    pub(super) fn with_changed(&self, message: Message) -> Self {
+        Self { changed: Some(message), ..self.clone() }
     }
 }
 

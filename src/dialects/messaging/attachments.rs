@@ -13,12 +13,15 @@ use super::{
     upload::Upload,
     wire::url_of,
 };
-use crate::dialects::{
-    House,
-    jsonrpc::{Call, Nothing},
-    loose::PathInt,
-    odoo_time,
-    session::{OptionalSession, Session},
+use crate::{
+    chat::FileName,
+    dialects::{
+        House,
+        jsonrpc::{Call, Nothing},
+        loose::PathInt,
+        odoo_time,
+        session::{OptionalSession, Session},
+    },
 };
 
 pub(super) struct Attachments(pub(super) House);
@@ -36,7 +39,7 @@ impl Attachments {
         }
         let login = session.outcome()?;
         let form = upload.read(&self.0.chat).await?;
-        let file = self.0.chat.keep(login, form.file, &form.name, form.thread).await?;
+        let file = self.0.chat.keep(login, form.file, FileName::of(&form.name)?, form.thread).await?;
         Ok(UploadReply::Stored(Json(file.into())))
     }
 

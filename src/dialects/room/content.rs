@@ -45,11 +45,11 @@ impl<'a> Content<'a> {
 
 /// The metadata of a message that shows the profile of the user with this uuid.
 pub(super) fn showing(user: Uuid) -> Metadata {
-    serde_json::json!({ PROFILE: user })
+    serde_json::json!({ PROFILE: user }).into()
 }
 
 fn shown(message: &Message) -> Option<Uuid> {
-    message.metadata.as_ref()?.get(PROFILE)?.as_str()?.parse().ok()
+    serde_json::from_str(message.metadata.as_ref()?.member(PROFILE)?.get()).ok()
 }
 
 /// The size of a file as it is shown to people.

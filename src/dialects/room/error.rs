@@ -66,11 +66,6 @@ pub(super) fn untold(error: &chat::Error) -> Close {
     Close::UNAVAILABLE
 }
 
-/// An upload is in the history, but those who are there were not told.
-pub(super) fn unshown(error: &chat::Error) {
-    telemetry::failed("an upload could not be shown", error.source().unwrap_or(error));
-}
-
 /// What all failures look like.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomFailureBody")]

@@ -10,7 +10,6 @@ mod content;
 mod error;
 mod frames;
 mod history;
-mod open;
 mod order;
 mod socket;
 mod upload;
@@ -19,7 +18,6 @@ mod wire;
 use poem_openapi::{OpenApi, Tags};
 
 pub use asyncapi::asyncapi;
-pub use open::Open;
 pub use socket::sockets;
 
 use super::House;

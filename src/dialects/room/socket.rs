@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Draft, Error, Told},
+    chat::{self, Attending, Batch, Draft, Error, Told},
     dialects::{
         House,
         bearer::socket_caller,
@@ -45,7 +45,7 @@ async fn open(request: &Request, house: House) -> Response {
     socket::open(request, subprotocol, &sockets, async move {
         let caller = caller.map_err(|error| error::close(&error))?;
         let feed = house.chat.hear_all(&caller);
-        let voice = Room { house, caller: caller.clone(), order: Order::default(), asked: BTreeSet::new() };
+        let voice = Room { house, caller: caller.clone(), attending: None, order: Order::default(), asked: BTreeSet::new() };
         Ok(Speaking { voice, feed, caller })
     })
 }
@@ -54,6 +54,8 @@ async fn open(request: &Request, house: House) -> Response {
 struct Room {
     house: House,
     caller: Caller,
+    /// From the greeting on. Sockets of other dialects do not count: nobody would ever show a file from there.
+    attending: Option<Attending>,
     order: Order,
     /// What the client has asked to be shown, and was not told yet.
     asked: BTreeSet<MessageId>,
@@ -113,7 +115,7 @@ impl Voice for Room {
     const DIALECT: &'static str = "room";
 
     async fn greet(&mut self) -> Said {
-        self.house.room.enter(self.caller.partner);
+        self.attending = Some(self.house.chat.attends(&self.caller).await);
         Ok(Vec::new())
     }
 
@@ -156,16 +158,6 @@ impl Voice for Room {
 
     async fn beat(&mut self) -> Said {
         Ok(Vec::new())
-    }
-
-    async fn leave(&mut self) {
-        for upload in self.house.room.leave(self.caller.partner) {
-            match self.house.chat.show_message(&self.caller, upload).await {
-                // What was taken back needs not be shown.
-                Ok(_) | Err(Error::Conflict(_)) => {}
-                Err(error) => error::unshown(&error),
-            }
-        }
     }
 
     fn refuse(&self, refusal: Refusal) -> Frame {
@@ -225,7 +217,6 @@ impl Room {
             Err(Error::NotFound(_) | Error::Forbidden) => return Err(no_such()),
             Err(error) => return Err(error.into()),
         };
-        self.house.room.shown(self.caller.partner, id);
         if was_held && !self.order.has_passed(&message) {
             self.asked.insert(id);
             return Ok(None);

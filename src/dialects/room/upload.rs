@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::{
     Tag,
     content::{self, Content},
-    error::{self, Failure, NO_SUCH_USER},
+    error::{Failure, NO_SUCH_USER},
     wire::time,
 };
 use crate::{
-    chat::{Chat, Draft, Received},
+    chat::{Chat, Draft, FileName, Received},
     dialects::{House, bearer::Bearer, upload},
 };
 
@@ -26,7 +26,7 @@ impl Uploads {
     /// Uploads a file with a message
     ///
     /// It is in the history at once. The receiver's sockets are told once the sender's sends `file_message` with its id, or at
-    /// once if the sender has no socket open here, or closes the last one.
+    /// once if the sender has no socket open, or closes the last one.
     #[oai(path = "/attachment", method = "post", operation_id = "room_attachment")]
     async fn attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
         let (caller, chat) = (bearer.0?, &self.0.chat);
@@ -35,18 +35,11 @@ impl Uploads {
         let draft = Draft::new(MessageType::File, message);
         // A message that cannot be sent begins no thread.
         draft.check()?;
+        let name = FileName::of(&name)?;
         let thread = chat.meet(&caller, receiver.id, None).await?;
-        let file = chat.keep(&caller, file, &name, Some(thread)).await?;
-        let draft = Draft { attachments: vec![file.id], held: self.0.room.is_here(caller.partner), ..draft };
-        let mut message = chat.send(&caller, thread, draft).await?.message;
-        // Its last socket may have gone meanwhile.
-        if message.held && !self.0.room.waits(caller.partner, message.id) {
-            match chat.show_message(&caller, message.id).await {
-                Ok((shown, _)) => message = shown,
-                // It is stored all the same, and must not be sent again.
-                Err(error) => error::unshown(&error),
-            }
-        }
+        let file = chat.keep(&caller, file, name, Some(thread)).await?;
+        let draft = Draft { attachments: vec![file.id], held: true, ..draft };
+        let message = chat.send(&caller, thread, draft).await?.message;
         let sender = chat.user_by_uuid(caller.uuid).await?;
         Ok(Created::Stored(Json(Stored {
             status: "success".into(),

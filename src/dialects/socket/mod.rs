@@ -2,6 +2,7 @@
 //! pings, limits, closing and the stop are here, the same for all.
 
 mod pace;
+mod sieve;
 mod upgrade;
 mod wire;
 
@@ -45,10 +46,6 @@ pub trait Voice: Send + 'static {
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
     /// What is said beside every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
-    /// What is still done once nothing more is heard or told.
-    fn leave(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
-    }
     /// How a frame is answered that is not to be heard at all.
     fn refuse(&self, refusal: Refusal) -> Frame;
     /// What is said of a message that is larger than it may be, where that does not close the socket.
@@ -133,17 +130,9 @@ async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Spea
     let Ok(_present) = sockets.chat.connects(caller) else { return Close::TOO_MANY };
     let (pace, signs) = (Pace::new(&sockets.limits), Pace::new(&sockets.limits));
     let mut talk = Talk { sockets, voice, wire, pace, signs, tells: false };
-    let close = match talk.go_on(feed, caller).await {
+    match talk.go_on(feed, caller).await {
         Ok(never) => match never {},
         Err(close) => talk.last_words(feed, close).await,
-    };
-    let left = async {
-        talk.voice.leave().await;
-        Ok(Vec::new())
-    };
-    match contained(&sockets.metrics, Box::pin(left)).await {
-        Ok(_) => close,
-        Err(broken) => broken,
     }
 }
 

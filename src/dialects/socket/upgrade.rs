@@ -32,7 +32,7 @@ pub fn open<V: Voice>(
         let Ok(Ok(upgraded)) = tokio::time::timeout(CHANGING, upgrade).await else { return };
         let begun = Instant::now();
         let counted = own.metrics.socket(V::DIALECT);
-        let mut wire = Wire::new(upgraded, &own.limits, V::too_large().is_some()).await;
+        let mut wire = Wire::new(upgraded, &own.limits).await;
         let close = match begin.await {
             Ok(ref mut speaking) => serve(&own, &mut wire, speaking).await,
             Err(close) => close,

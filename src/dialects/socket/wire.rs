@@ -17,26 +17,23 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{CLOSING, Close, Frame};
+use super::{CLOSING, Close, Frame, sieve::Sieve};
 use crate::config;
 
 /// How much is gathered before it is written. Only what is in use is allocated.
 const GATHERED_BYTES: usize = 16 * 1024;
-/// The largest message that is passed over. Anything larger closes the socket. It is held whole until its last byte has
-/// come, and takes memory only as it comes.
-const PASSED_OVER_BYTES: usize = 16 * 1024 * 1024;
 
 /// One socket, and what is still to be written to it.
 pub(super) struct Wire {
-    stream: WebSocketStream<Upgraded>,
+    stream: WebSocketStream<Sieve<Upgraded>>,
+    /// How many messages were read.
+    count: u64,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     /// Something was handed to the stream since it was last flushed.
     unflushed: bool,
     most_frames: usize,
     most_bytes: usize,
-    /// The largest message that is heard.
-    message_bytes: usize,
 }
 
 /// What has come from the peer.
@@ -44,30 +41,29 @@ pub(super) struct Wire {
 pub(super) enum Read {
     Text(Utf8Bytes),
     Binary,
-    /// A text that is too large.
+    /// It is too large, and what it said is thrown away.
     TooLarge,
     /// A ping or a pong.
     Sign,
 }
 
 impl Wire {
-    /// What is too large closes the socket, or is passed over if it is not much too large.
-    pub(super) async fn new(stream: Upgraded, limits: &config::Sockets, passes_over: bool) -> Self {
-        let most_read = if passes_over { limits.message_bytes.max(PASSED_OVER_BYTES) } else { limits.message_bytes };
+    pub(super) async fn new(stream: Upgraded, limits: &config::Sockets) -> Self {
         let config = WebSocketConfig::default()
             // The default is 32 times as much, zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)
             .write_buffer_size(GATHERED_BYTES)
-            .max_message_size(Some(most_read))
-            .max_frame_size(Some(most_read));
+            .max_message_size(Some(limits.message_bytes))
+            .max_frame_size(Some(limits.message_bytes));
+        let stream = Sieve::new(stream, limits.message_bytes);
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
+            count: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
             unflushed: false,
             most_frames: limits.queued_frames,
             most_bytes: limits.queued_bytes,
-            message_bytes: limits.message_bytes,
         }
     }
 
@@ -120,8 +116,15 @@ impl Wire {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
             return Poll::Ready(Err(end(&error)));
         }
-        match ready!(Pin::new(&mut self.stream).poll_next(context)) {
-            Some(Ok(Message::Text(text))) if text.len() > self.message_bytes => Poll::Ready(Ok(Read::TooLarge)),
+        let read = ready!(Pin::new(&mut self.stream).poll_next(context));
+        if let Some(Ok(Message::Text(_) | Message::Binary(_))) = read {
+            let number = self.count;
+            self.count += 1;
+            if self.stream.get_mut().is_replaced(number) {
+                return Poll::Ready(Ok(Read::TooLarge));
+            }
+        }
+        match read {
             Some(Ok(Message::Text(text))) => Poll::Ready(Ok(Read::Text(text))),
             Some(Ok(Message::Binary(_))) => Poll::Ready(Ok(Read::Binary)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {

@@ -33,7 +33,9 @@ impl State {
         }
         let message = self.conversations.get_mut(conversation)?.message_mut(seq)?;
         change(message);
-        Some(message.clone())
+        let changed = message.clone();
+        self.attendances.follow(&changed);
+        Some(changed)
     }
 
     fn insert_message(&mut self, new: NewMessage) -> Result<Message> {
@@ -63,6 +65,7 @@ impl State {
             return Err(Error::Conflict("messages_client_key"));
         }
         self.messages.locations.insert(message.id, location);
+        self.attendances.follow(&message);
         row.push(message.clone());
         Ok(message)
     }

@@ -5,6 +5,7 @@
 //! with the original; a commit puts the copy in the original's place, a drop forgets it.
 
 mod attachments;
+mod attendances;
 mod books;
 mod conversations;
 mod devices;
@@ -54,6 +55,7 @@ struct State {
     conversations: conversations::Table,
     messages: messages::Table,
     attachments: attachments::Table,
+    attendances: attendances::Table,
     uploads: uploads::Table,
     presences: presence::Table,
     support: support::Table,

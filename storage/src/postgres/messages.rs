@@ -8,7 +8,7 @@ use super::attachments::attachment;
 use super::{Postgres, PostgresTx, get, limit, word};
 use crate::{
     Attachment, AttachmentId, Author, ClientKey, Conversation, ConversationId, Locked, Message, MessageId, MessageType, Messages,
-    NewMessage, Page, PartnerId, Result, Seen, Timestamp, UserId, WriteMessages,
+    Metadata, NewMessage, Page, PartnerId, Result, Seen, Timestamp, UserId, WriteMessages,
 };
 
 /// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
@@ -249,7 +249,7 @@ impl WriteMessages for PostgresTx {
             .bind(new.iter().map(|message| message.author.partner.0).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.message_type.as_str()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.body.as_str()).collect::<Vec<_>>())
-            .bind(new.iter().map(|message| message.metadata.as_ref().map(|json| json.to_string())).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.metadata.as_ref().map(Metadata::json)).collect::<Vec<_>>())
             .bind(new.iter().map(|message| !message.attachments.is_empty()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.client_key.as_deref()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.held).collect::<Vec<_>>())

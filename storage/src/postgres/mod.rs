@@ -1,6 +1,7 @@
 //! The PostgreSQL backend. One statement per method wherever it can be, all of them constants at the top of their file.
 
 mod attachments;
+mod attendances;
 mod books;
 mod conversations;
 mod devices;

@@ -67,7 +67,7 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = conversation(&store, &[&ann]).await;
     let mut message = say(&store, room, &ann, "Ünï 안 🦀").await;
-    message.metadata = Some(serde_json::json!({"z": null, "a": [1.5, "ä"]}));
+    message.metadata = Some(serde_json::from_str(r#"{"z": null, "a":[1.50, "ä\u0000"], "a": 1e400}"#).unwrap());
     message.attachments = vec![write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await];
     let told = store.conversation(room).await.unwrap().unwrap();
     let partner = ann.partner.id;

@@ -37,6 +37,7 @@ macro_rules! on_each_of {
 
 mod atomicity;
 mod attachments;
+mod attendances;
 mod books;
 mod conversations;
 mod directory;

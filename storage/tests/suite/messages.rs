@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{ConversationId, Message, MessageId, MessageType, NewConversation, NewMessage, Page, PartnerId, Storage};
+use storage::{ConversationId, Message, MessageId, MessageType, Metadata, NewConversation, NewMessage, Page, PartnerId, Storage};
 
 use crate::people::{
     at, author, conflict, conversation, lock, new_attachment, new_conversation, new_message, post, read_up_to, say, users, write,
@@ -34,7 +34,8 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         ]
     })
     .await;
-    let metadata = serde_json::json!({"z": 1, "a": [null, {"nested": "ä"}], "big": 9_007_199_254_740_993_i64});
+    let metadata = r#"{"z": 1.0, "a":[null, {"nested": "ä\u0000"}], "big": 1e400, "a": 12345678901234567890123}"#;
+    let metadata: Metadata = serde_json::from_str(metadata).unwrap();
     let new = NewMessage {
         message_type: MessageType::Image,
         metadata: Some(metadata.clone()),
@@ -268,7 +269,7 @@ async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
 async fn an_edited_message_keeps_all_but_its_text(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let room = conversation(&store, &[&ann, &ben]).await;
-    let metadata = Some(serde_json::json!({"kept": true}));
+    let metadata = Some(serde_json::json!({"kept": true}).into());
     let first =
         post(&store, NewMessage { metadata, client_key: Some("key".to_owned()), ..new_message(room, &ann, "frist") }).await;
     say(&store, room, &ben, "second").await;
@@ -286,7 +287,7 @@ async fn a_deleted_message_keeps_only_its_place(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let room = conversation(&store, &[&ann, &ben]).await;
     let file = write(&store, async |tx| tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()).await;
-    let metadata = Some(serde_json::json!({"gone": true}));
+    let metadata = Some(serde_json::json!({"gone": true}).into());
     let said = NewMessage { metadata, attachments: vec![file.clone()], ..new_message(room, &ann, "never said") };
     let first = post(&store, said).await;
     assert!(store.attachment_reaches(file.id, ben.partner.id).await.unwrap());

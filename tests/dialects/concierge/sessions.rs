@@ -40,6 +40,60 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// Key for key, digit for digit: in the answer, in what is pushed, in the history, and after the server has begun anew.
+    async fn metadata_comes_back_to_the_letter(backend) {
+        let mut server = start(backend).await;
+        let (mut tenant, mut agent) =
+            (Client::connect(&server, DEEPAK, "phone").await, Client::connect(&server, CONCIERGE, "desk").await);
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        tenant.event().await;
+        let kept = [
+            r#"{"z":1.0,"a":{"y":[123456789012345678901234567890, 1e400,-0],"b":"\u00e4\u0000/\/"},"z":0.10}"#,
+            "1e400",
+            r#"[ ]"#,
+            r#"{"messageUid":12345678901234567890123456789}"#,
+        ];
+        let said = |name: &str, metadata: &str| {
+            format!(
+                r#"{{"action":"api","data":{{"route":"client/send-message","body":
+                    {{"chatSessionId":{chat},"messageContent":"x","{name}":{metadata}}}}}}}"#
+            )
+        };
+        for metadata in kept {
+            let told = format!(r#""metadata":{metadata}"#);
+            tenant.socket.say_text(&said("metadata", metadata)).await;
+            let answer = tenant.socket.hear_text().await;
+            assert!(answer.contains(&told), "{metadata}: {answer}");
+            let pushed = agent.socket.hear_text().await;
+            assert!(pushed.starts_with(r#"{"channel":"chat-message-"#) && pushed.contains(&told), "{metadata}: {pushed}");
+        }
+        tenant.socket.say_text(&said("metdata", kept[3])).await;
+        let again = tenant.socket.hear_text().await;
+        assert!(again.contains(&format!(r#""metadata":{0},"metdata":{0}"#, kept[3])), "{again}");
+        for refused in [r#""\ud800""#, r#"{"a":["\udc00"]}"#, r#"{"messageUid":"\u0000"}"#] {
+            tenant.socket.say_text(&said("metadata", refused)).await;
+            let answer = tenant.socket.hear().await;
+            assert_eq!(answer["status"], 400, "{refused}: {answer}");
+        }
+        let durable = server.backend().is_durable();
+        for _ in 0..=usize::from(durable) {
+            tenant.socket.say(json!({"action": "api", "data":
+                {"route": "client/get-chat-messages", "body": {"chatSessionId": chat}}})).await;
+            let history = tenant.socket.hear_text().await;
+            let places = kept.map(|metadata| history.find(&format!(r#""metadata":{metadata}"#)));
+            assert!(places.is_sorted() && places[0].is_some(), "{history}");
+            assert_eq!(history.matches(r#""metadata":"#).count(), kept.len(), "{history}");
+            if durable {
+                let address = server.kill().await;
+                server.start_again(address).await;
+                tenant = Client::connect(&server, DEEPAK, "phone").await;
+            }
+        }
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
     /// Also on another connection, and after the session was closed.
     async fn a_retry_gets_the_first_answer(backend) {
         let mut server = start(backend).await;

@@ -42,8 +42,8 @@ with_tokens_on_every_backend! {
 
 with_every_backend! {
     async fn coming_and_going_is_told_to_participants(backend) {
-        let server = Server::builder(backend).with_tokens();
-        let mut server = server.set("PRESENCE__ONLINE_SECONDS", 1).set("PRESENCE__POLL_SECONDS", 1).start().await;
+        let server = Server::builder(backend).with_tokens().set("PRESENCE__ONLINE_SECONDS", 1);
+        let mut server = server.set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).start().await;
         let (mut john, mut jane) = (open(&server, JOHN, 1).await, open(&server, JANE, 2).await);
         assert_eq!(status(&mut john, ADMIN).await, "offline");
         assert_eq!(status(&mut jane, BOB).await, "offline");

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::Person;
 use crate::{
     on_every_backend,
-    support::{ADMIN, BOB, JANE, JOHN, Server},
+    support::{ADMIN, BOB, JANE, JOHN, Server, Socket, token},
+    with_every_backend,
 };
 
 /// Acts while this person's poll waits, and gives what the poll brings.
@@ -97,6 +98,38 @@ on_every_backend! {
         assert_eq!((&info["is_read"], &info["state"]), (&json!(true), &json!("open")));
     }
 
+}
+
+with_every_backend! {
+    /// Other dialects change what was said: clients that know messages by their ids can follow, and the others pass over it.
+    async fn what_is_edited_or_taken_back_is_told(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut jane = Person::log_in(&server, JANE).await;
+        let uuid = jane.im_chat("api/get_sessions_group", json!({})).await[0]["uuid"].as_str().unwrap().to_owned();
+        let mut john = Socket::open(server.socket_url(&format!("/conversations/2/?token={}", token(4)))).await;
+        john.say(json!({"action": "send_message", "content": "Helo"})).await;
+        let sent = jane.hear_message("message", "Helo").await;
+        let id = sent["id"].to_string();
+        for (change, now) in [
+            (json!({"action": "edit_message", "message_id": id, "content": "Hello"}), "Hello"),
+            (json!({"action": "delete_message", "message_id": id}), ""),
+        ] {
+            let told = while_polling(&server, &mut jane, john.say(change)).await;
+            assert_eq!((told.len(), &told[0]["channel"]), (1, &jane.channel()), "{told:?}");
+            let header = &told[0]["message"];
+            assert_eq!((&header["uuid"], &header["state"]), (&json!(uuid), &json!("open")));
+            assert!(header.get("type").is_none(), "nothing that a client could take for a message");
+            let mut expected = sent.clone();
+            expected["message"] = json!(now);
+            assert_eq!(header["changed"], expected);
+            assert_eq!(jane.im_chat("history", json!({"uuid": uuid})).await[0], expected);
+        }
+        drop(john);
+        server.stop().await;
+    }
+}
+
+on_every_backend! {
     /// Stored nowhere, counted nowhere.
     async fn typing_is_no_message(server) {
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);

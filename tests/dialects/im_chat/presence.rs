@@ -72,3 +72,15 @@ with_every_backend! {
         server.stop().await;
     }
 }
+
+/// Whoever polls all the time would go offline in between, again and again.
+#[tokio::test]
+async fn a_poll_that_waits_longer_than_it_counts_is_refused() {
+    for seconds in ["55", "50", "51"] {
+        let environment = [("DRAGOMAN__PRESENCE__POLL_SECONDS", "50"), ("DRAGOMAN__IM_CHAT__POLL_SECONDS", seconds)];
+        let output = crate::support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
+        assert!(!output.status.success());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.contains("presence.poll_seconds must be greater than im_chat.poll_seconds"), "{errors}");
+    }
+}

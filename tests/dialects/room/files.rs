@@ -31,6 +31,7 @@ with_every_backend! {
             (form(ADMIN.uuid, "", 1_001), 413, "The file is larger than 1000 bytes"),
             (form(ADMIN.uuid, "\0", 1), 400, "The message must not contain the NUL character"),
             (form(BOB.uuid, "\0", 1), 400, "The message must not contain the NUL character"),
+            (form(BOB.uuid, "", 1).text("attached_file_name", "a\0b"), 400, "name must not contain the NUL character"),
         ] {
             let answer = JOHN.post_form(&server, what).await;
             assert_eq!((answer.status.as_u16(), answer.json()), (status, failure(message)));

@@ -1,0 +1,232 @@
+//! Messages that are held back until their sender shows them, and who is there to do so.
+
+use std::collections::{HashMap, HashSet};
+
+use parking_lot::Mutex;
+use storage::{Fact, Message, MessageId, PartnerId, Topic};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{Chat, Error, Result, Thing};
+use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
+
+/// How many messages of one sender are held back at most. Any further one is shown at once.
+const MOST_HELD: usize = 100;
+/// How many messages are looked for at a time that nobody is left to show.
+const STEP: usize = 100;
+/// How often a node is heard of within the time after which others take it for dead.
+const ROUNDS: u32 = 4;
+
+/// Who is at this node to show what is held back.
+pub(super) struct Attendances {
+    /// This node, from its start to its end.
+    node: Uuid,
+    here: Mutex<Here>,
+    /// Held by whoever brings to the store who is here, so that it learns one thing after the other.
+    saying: tokio::sync::Mutex<()>,
+    /// Rung when somebody has gone.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Here {
+    /// How many sockets each has for that.
+    sockets: HashMap<PartnerId, usize>,
+    /// Who has come or gone since the store was told.
+    unsaid: HashSet<PartnerId>,
+    /// How often it was attempted to tell the store.
+    attempts: u64,
+}
+
+impl Default for Attendances {
+    fn default() -> Self {
+        Self { node: Uuid::new_v4(), here: Mutex::default(), saying: tokio::sync::Mutex::default(), news: Notify::default() }
+    }
+}
+
+/// A socket at which its user can show what it holds back, which is there as long as this is.
+pub struct Attending {
+    chat: Chat,
+    partner: PartnerId,
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        let attendances = &self.chat.0.attendances;
+        {
+            let mut here = attendances.here.lock();
+            let sockets = here.sockets.get_mut(&self.partner).expect("it was counted when it came");
+            *sockets -= 1;
+            if *sockets > 0 {
+                return;
+            }
+            here.sockets.remove(&self.partner);
+            here.unsaid.insert(self.partner);
+        }
+        attendances.news.notify_one();
+    }
+}
+
+impl Chat {
+    /// Notes that the caller has a socket at which it can show what it holds back, until the result is dropped. With the last
+    /// one nobody is left to show it, and it is shown.
+    pub async fn attends(&self, caller: &Caller) -> Attending {
+        let said_before = {
+            let mut here = self.0.attendances.here.lock();
+            let sockets = here.sockets.entry(caller.partner).or_insert(0);
+            *sockets += 1;
+            let comes = *sockets == 1;
+            if comes {
+                here.unsaid.insert(caller.partner);
+            }
+            comes.then_some(here.attempts)
+        };
+        let attending = Attending { chat: self.clone(), partner: caller.partner };
+        if let Some(attempts) = said_before {
+            self.say_attendances(attempts).await;
+        }
+        attending
+    }
+
+    /// Whether a message of the caller's may be held back: somebody must be there to show it, and not too many wait already.
+    pub(super) async fn may_hold(&self, caller: &Caller) -> Result<bool> {
+        let held = self.visit("held_by", self.0.storage.held_by(caller.partner, MOST_HELD)).await?;
+        Ok(held.len() < MOST_HELD && self.is_attending(caller.partner).await?)
+    }
+
+    /// A message that was just stored. If it is held back, and whoever could have shown it has gone meanwhile, it is shown.
+    pub(super) async fn held_or_shown(&self, message: Message) -> Message {
+        if !message.held {
+            return message;
+        }
+        let shown =
+            async { if self.is_attending(message.author.partner).await? { Ok(None) } else { self.show_held(message.id).await } };
+        match shown.await {
+            Ok(shown) => shown.unwrap_or(message),
+            // It is stored all the same, must not be sent again, and is shown in a while.
+            Err(error) => {
+                unshown(&error);
+                message
+            }
+        }
+    }
+
+    async fn is_attending(&self, partner: PartnerId) -> Result<bool> {
+        if self.0.attendances.here.lock().sockets.contains_key(&partner) {
+            return Ok(true);
+        }
+        self.visit("is_attending", self.0.storage.is_attending(partner, clock::now())).await
+    }
+
+    /// Shows a message, unless it was shown or deleted meanwhile.
+    async fn show_held(&self, id: MessageId) -> Result<Option<Message>> {
+        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
+        let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
+        let mut tx = self.0.storage.begin().await?;
+        let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
+        let message = tx.message_of(&conversation, id).await?;
+        if message.is_none_or(|message| !message.held || message.deleted_at.is_some()) {
+            return Ok(None);
+        }
+        let Some(shown) = tx.show_message(&conversation, id).await? else { return Ok(None) };
+        tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(Some(shown))
+    }
+
+    /// Starts the task that tells the store who is here, and shows what nobody is left to show: because its sender has gone,
+    /// or a node has died.
+    pub(super) fn watch_attendances(&self, lifecycle: &Lifecycle) {
+        let (chat, stop) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move {
+            let mut rounds = tokio::time::interval(chat.0.rules.presence.poll / ROUNDS);
+            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                let stopping = tokio::select! {
+                    _ = rounds.tick() => {
+                        chat.count_here().await;
+                        false
+                    }
+                    () = chat.0.attendances.news.notified() => false,
+                    () = stop.stopping() => true,
+                };
+                let attempts = chat.0.attendances.here.lock().attempts;
+                chat.say_attendances(attempts).await;
+                if let Err(error) = chat.show_what_nobody_can().await {
+                    unshown(&error);
+                }
+                if stopping {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn show_what_nobody_can(&self) -> Result<()> {
+        loop {
+            let held = self.visit("held_by_nobody", self.0.storage.held_by_nobody(clock::now(), STEP)).await?;
+            let is_all = held.len() < STEP;
+            for message in held {
+                self.show_held(message).await?;
+            }
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the store who has come and gone, unless that was attempted since there were so many attempts: many who come at
+    /// once are told of together, and while the store is away nobody waits for the attempts of all who came before.
+    async fn say_attendances(&self, attempts: u64) {
+        let Attendances { node, here, saying, .. } = &self.0.attendances;
+        let _saying = saying.lock().await;
+        let (come, gone): (Vec<_>, Vec<_>) = {
+            let mut here = here.lock();
+            if here.attempts > attempts {
+                return;
+            }
+            here.attempts += 1;
+            let unsaid = std::mem::take(&mut here.unsaid);
+            unsaid.into_iter().partition(|partner| here.sockets.contains_key(partner))
+        };
+        let said = async {
+            if !gone.is_empty() {
+                self.visit("depart", self.0.storage.depart(*node, &gone)).await?;
+            }
+            if come.is_empty() { Ok(()) } else { self.attend(&come).await }
+        };
+        if let Err(error) = said.await {
+            tracing::warn!(error = %telemetry::chain(&error), "who is here could not be stored");
+            // The next round tries again.
+            here.lock().unsaid.extend(come.into_iter().chain(gone));
+        }
+    }
+
+    /// Lets this node count for another while, if somebody is here.
+    async fn count_here(&self) {
+        let Attendances { here, saying, .. } = &self.0.attendances;
+        let _saying = saying.lock().await;
+        if here.lock().sockets.is_empty() {
+            return;
+        }
+        if let Err(error) = self.attend(&[]).await {
+            tracing::warn!(error = %telemetry::chain(&error), "that somebody is here could not be stored");
+        }
+    }
+
+    async fn attend(&self, come: &[PartnerId]) -> Result<()> {
+        let Attendances { node, here, .. } = &self.0.attendances;
+        // One round may fail before it runs out; when it has, a round later that is known everywhere.
+        let until = clock::now() + self.0.rules.presence.poll * (ROUNDS - 1) / ROUNDS;
+        if !self.visit("attend", self.0.storage.attend(*node, until, come)).await? {
+            let all: Vec<_> = here.lock().sockets.keys().copied().collect();
+            self.visit("attend", self.0.storage.attend(*node, until, &all)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// It stays held back, and is shown later.
+fn unshown(error: &Error) {
+    tracing::warn!(error = %telemetry::chain(error), "what was held back could not be shown");
+}

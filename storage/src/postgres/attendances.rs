@@ -1,0 +1,83 @@
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::{Postgres, alone, count, get, limit};
+use crate::{Attendances, MessageId, PartnerId, Result, Timestamp};
+
+/// A row that was there has a former version, and so an `xmax`.
+const ATTEND: &str = "WITH node AS (
+        INSERT INTO nodes AS known (id, until) VALUES ($1, $2)
+        ON CONFLICT (id) DO UPDATE SET until = greatest(known.until, excluded.until)
+        RETURNING xmax <> 0 AS known
+    ), there AS (
+        INSERT INTO attendances (partner_id, node_id) SELECT partner_id, $1 FROM unnest($3::bigint[]) AS t(partner_id)
+        ON CONFLICT DO NOTHING
+    )
+    SELECT known FROM node";
+const DEPART: &str = "DELETE FROM attendances WHERE node_id = $1 AND partner_id = ANY ($2)";
+/// Whether a partner is at a node that counts.
+macro_rules! attending {
+    ($partner:literal, $at:literal) => {
+        concat!(
+            "EXISTS (SELECT FROM attendances a JOIN nodes n ON n.id = a.node_id WHERE a.partner_id = ",
+            $partner,
+            " AND n.until >= ",
+            $at,
+            ")"
+        )
+    };
+}
+const IS_ATTENDING: &str = concat!("SELECT ", attending!("$1", "$2"), " AS attending");
+const HELD_BY: &str = "SELECT id FROM messages WHERE held AND deleted_at IS NULL AND author_id = $1 ORDER BY id LIMIT $2";
+const HELD_BY_NOBODY: &str = concat!(
+    "SELECT m.id FROM messages m WHERE m.held AND m.deleted_at IS NULL AND NOT ",
+    attending!("m.author_id", "$1"),
+    " ORDER BY m.author_id, m.id LIMIT $2"
+);
+const FORGET_NODES: &str = concat!(
+    "WITH old AS MATERIALIZED (
+        SELECT id FROM nodes WHERE until < $1 AND ",
+    alone!(6),
+    " LIMIT $2
+    ), gone AS (
+        DELETE FROM nodes n USING old WHERE n.id = old.id RETURNING n.id
+    )
+    SELECT count(*) FROM gone"
+);
+
+fn ids(rows: &[PgRow]) -> Result<Vec<MessageId>> {
+    rows.iter().map(|row| Ok(MessageId(get(row, "id")?))).collect()
+}
+
+fn numbers(partners: &[PartnerId]) -> Vec<i64> {
+    partners.iter().map(|partner| partner.0).collect()
+}
+
+#[async_trait]
+impl Attendances for Postgres {
+    async fn attend(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
+        let attend = sqlx::query(ATTEND).bind(node).bind(until).bind(numbers(partners));
+        Ok(get(&self.only_row(attend).await?, "known")?)
+    }
+
+    async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {
+        self.rows(sqlx::query(DEPART).bind(node).bind(numbers(partners))).await.map(drop)
+    }
+
+    async fn is_attending(&self, partner: PartnerId, at: Timestamp) -> Result<bool> {
+        Ok(get(&self.only_row(sqlx::query(IS_ATTENDING).bind(partner.0).bind(at)).await?, "attending")?)
+    }
+
+    async fn held_by(&self, partner: PartnerId, most: usize) -> Result<Vec<MessageId>> {
+        ids(&self.rows(sqlx::query(HELD_BY).bind(partner.0).bind(limit(most))).await?)
+    }
+
+    async fn held_by_nobody(&self, at: Timestamp, most: usize) -> Result<Vec<MessageId>> {
+        ids(&self.rows(sqlx::query(HELD_BY_NOBODY).bind(at).bind(limit(most))).await?)
+    }
+
+    async fn forget_nodes(&self, before: Timestamp, most: usize) -> Result<u64> {
+        count(&self.only_row(sqlx::query(FORGET_NODES).bind(before).bind(limit(most))).await?)
+    }
+}

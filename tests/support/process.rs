@@ -1,0 +1,19 @@
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::Server;
+
+impl Server {
+    /// How much of its memory is in use.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a line for that");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("it is a number") * 1024
+    }
+}
+
+/// As many open files as the system grants, to this process and those that it starts: enough for so many connections.
+pub fn raise_the_limit_of_files(connections: usize) {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be asked for");
+    assert!(most > connections as u64 + 500, "{most} file descriptors are too few for {connections} connections");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("it may be raised that far");
+}
