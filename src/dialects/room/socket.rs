@@ -41,10 +41,11 @@ async fn open(request: &Request, house: House) -> Response {
     let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
     let (caller, subprotocol) = socket_caller(request, token.as_deref(), &house).await;
+    // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
+    let heard = caller.map(|caller| (house.chat.hear_all(&caller), caller));
     let sockets = house.sockets.clone();
     socket::open(request, subprotocol, &sockets, async move {
-        let caller = caller.map_err(|error| error::close(&error))?;
-        let feed = house.chat.hear_all(&caller);
+        let (feed, caller) = heard.map_err(|error| error::close(&error))?;
         let voice = Room { house, caller: caller.clone(), order: Order::default(), asked: BTreeSet::new() };
         Ok(Speaking { voice, feed, caller })
     })
