@@ -107,9 +107,14 @@ impl Listener {
 
     /// Waits until there is something to look for. A ring before the call is not lost, nor is one by being cancelled.
     pub(super) async fn rung(&self) {
-        while self.since.load(Ordering::Acquire) == 0 && !self.signalled.load(Ordering::Acquire) {
+        while !self.is_rung() {
             self.bell.notified().await;
         }
+    }
+
+    /// Whether there is something to look for.
+    pub(super) fn is_rung(&self) -> bool {
+        self.since.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
     }
 }
 

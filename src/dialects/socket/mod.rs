@@ -92,6 +92,11 @@ impl Close {
     pub const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason, last: Vec::new() }
     }
+
+    /// Whether the peer reads nothing more.
+    fn is_to_the_deaf(&self) -> bool {
+        [1000, 1006, Self::TOO_SLOW.code].contains(&self.code)
+    }
 }
 
 /// What all sockets of a server share. Clones are handles to the same.
@@ -181,7 +186,7 @@ impl<V: Voice> Talk<'_, V> {
                 read = self.wire.read() => {
                     heard = Instant::now();
                     match read? {
-                        Read::Text(text) => self.hear(&text).await?,
+                        Read::Text(text) => self.hear(&text, feed).await?,
                         Read::Binary => self.refuse(Refusal::NotText)?,
                         Read::TooLarge => self.refuse_with(V::too_large().ok_or(Close::TOO_LARGE)?)?,
                         Read::Sign => self.notice()?,
@@ -238,8 +243,7 @@ impl<V: Voice> Talk<'_, V> {
     /// What was stored before the end is still told, above all the answers to this peer's own messages: not to a peer that
     /// reads nothing more, nor once its session has ended.
     async fn last_words(&mut self, feed: &mut Feed, close: Close) -> Close {
-        let is_deaf = [1000, 1006, Close::TOO_SLOW.code].contains(&close.code);
-        if is_deaf || !self.tells || close == Close::NOT_LOGGED_IN {
+        if close.is_to_the_deaf() || !self.tells || close == Close::NOT_LOGGED_IN {
             return close;
         }
         // Nothing is waited for: what this peer has sent is in the feed already.
@@ -252,14 +256,31 @@ impl<V: Voice> Talk<'_, V> {
         Close { last: told.into_iter().chain(close.last).collect(), ..close }
     }
 
-    async fn hear(&mut self, text: &str) -> Result<(), Close> {
+    async fn hear(&mut self, text: &str, feed: &mut Feed) -> Result<(), Close> {
         match self.pace.step() {
             Verdict::Fine => {}
             Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast)]),
             Verdict::Enough => return Err(Close::TOO_FAST),
         }
-        let said = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
-        self.say(said)
+        let answer = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
+        // All that had happened by then is told first, above all what this frame and those before it have made happen.
+        // Nothing but their order tells a client which answers belong to which of its frames.
+        match Box::pin(self.catch_up(feed)).await {
+            Ok(()) => {}
+            Err(close) if close.is_to_the_deaf() => return Err(close),
+            Err(close) => return Err(Close { last: close.last.into_iter().chain(answer).collect(), ..close }),
+        }
+        self.say(answer)
+    }
+
+    /// Tells what the feed holds, if the store lets it.
+    async fn catch_up(&mut self, feed: &mut Feed) -> Result<(), Close> {
+        // Whatever goes wrong comes again when it is its turn.
+        while let Ok(Some(batch)) = feed.by_now().await {
+            let said = self.tell(&batch).await?;
+            self.say(said)?;
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Result<(), Close> {

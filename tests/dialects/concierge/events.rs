@@ -174,6 +174,33 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// Whoever has ended a session has heard all that was said in it.
+    async fn what_was_said_before_the_end_is_told_before_it(backend) {
+        let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
+        let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        for _ in 0..20 {
+            let chat = tenant.init().await;
+            agent.join(&chat).await;
+            for number in 0..3 {
+                let body = json!({"chatSessionId": chat, "messageContent": number.to_string()});
+                agent.socket.say(json!({"action": "api", "data": {"route": "backend/send-message", "body": body}})).await;
+            }
+            tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
+            tenant.pushed.clear();
+            assert_eq!(tenant.socket.heard_so_far().await, Vec::<Value>::new());
+            // However many of its messages were in time, all were answered.
+            let mut answers = 0;
+            while answers < 3 {
+                answers += usize::from(agent.socket.hear().await["channel"] == "backend/send-message");
+            }
+            agent.pushed.clear();
+        }
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
     /// An event that nobody asked for: the server closes what nobody has asked about for long.
     async fn silent_sessions_are_closed(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("CONCIERGE__SILENCE_SECONDS", 1);

@@ -52,6 +52,19 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Answers that name nothing are known by their order.
+    async fn answers_come_in_the_order_of_what_was_asked(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let mut john = enter(&server, JOHN, 1).await;
+        for _ in 0..50 {
+            john.say(json!({"action": "send_message", "content": "hello"})).await;
+            john.say(json!({"action": "send_message", "content": ""})).await;
+            let mut next = async || john.hear_until(|told| told["type"] != "user_status").await["type"].take();
+            assert_eq!([next().await, next().await], ["chat_message", "message.failed"]);
+        }
+        server.stop().await;
+    }
+
     async fn what_cannot_be_done_is_answered_with_its_action(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
         let mut john = enter(&server, JOHN, 1).await;

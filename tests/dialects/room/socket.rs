@@ -53,6 +53,18 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// Nothing but their order tells which answer is whose.
+    async fn answers_come_in_the_order_of_what_was_asked(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let mut john = JOHN.socket(&server).await;
+        for _ in 0..50 {
+            john.say(text(&ADMIN, "hello")).await;
+            john.say(text(&ADMIN, "")).await;
+            assert_eq!([john.hear().await["action"].take(), john.hear().await["action"].take()], ["conf_message", "error"]);
+        }
+        server.stop().await;
+    }
+
     /// It comes back once.
     async fn a_message_to_oneself_is_a_confirmation(backend) {
         let mut server = Server::with_tokens(backend).await;
