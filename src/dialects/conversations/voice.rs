@@ -57,12 +57,7 @@ impl Voice for Conversing {
             Ok(said) => return Ok(said),
             Err(failure) => failure.words()?,
         };
-        let (action, error) = (asking.name(), failure.as_str());
-        let word = match action.as_deref() {
-            Some(SEND) => Word::Failed { local_id: asking.local_id().as_deref(), error }.frame(),
-            action => Word::Error { action, error }.frame(),
-        };
-        Ok(vec![word])
+        Ok(vec![failed(&asking, &failure)])
     }
 
     async fn tell(&mut self, batch: &Batch) -> Said {
@@ -86,12 +81,15 @@ impl Voice for Conversing {
         Ok(vec![Word::Heartbeat { timestamp: time(clock::now()) }.frame()])
     }
 
-    fn refuse(&self, refusal: Refusal) -> Frame {
-        let error = match refusal {
-            Refusal::NotText => "A frame must be text, not binary",
-            Refusal::TooFast => "Too many frames, please slow down",
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
+        let (frame, error) = match refusal {
+            Refusal::NotText => (None, "A frame must be text, not binary"),
+            Refusal::TooFast(frame) => (frame, "Too many frames, please slow down"),
         };
-        Word::Error { action: None, error }.frame()
+        match frame.and_then(|frame| Asking::read(frame).ok()) {
+            Some(asking) => failed(&asking, error),
+            None => Word::Error { action: None, error }.frame(),
+        }
     }
 }
 
@@ -196,6 +194,14 @@ impl Conversing {
         let (named, changed) = self.chat().mark_read_in(&self.caller, self.id, messages).await?;
         let again = (!changed).then(|| read(&self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
+    }
+}
+
+/// How it is said that something asked for was not done.
+fn failed(asking: &Asking<'_>, error: &str) -> Frame {
+    match asking.name().as_deref() {
+        Some(SEND) => Word::Failed { local_id: asking.local_id().as_deref(), error }.frame(),
+        action => Word::Error { action, error }.frame(),
     }
 }
 

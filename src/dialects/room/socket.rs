@@ -169,10 +169,13 @@ impl Voice for Room {
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Frame {
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
         match refusal {
             Refusal::NotText => frames::failure(None, "Frames must be text", "not_text"),
-            Refusal::TooFast => frames::failure(None, "Too many frames, the next one closes the socket", "too_fast"),
+            Refusal::TooFast(frame) => {
+                let action = frame.and_then(|frame| read(frame).ok()).map_or(Value::Null, |(action, _)| action);
+                frames::failure(action.as_str(), "Too many frames, the next one closes the socket", "too_fast")
+            }
         }
     }
 

@@ -50,7 +50,7 @@ pub trait Voice: Send + 'static {
         async {}
     }
     /// How a frame is answered that is not to be heard at all.
-    fn refuse(&self, refusal: Refusal) -> Frame;
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame;
     /// What is said of a message that is larger than it may be, where that does not close the socket.
     fn too_large() -> Option<Frame> {
         None
@@ -62,11 +62,12 @@ pub type Said = Result<Vec<Frame>, Close>;
 
 /// Why a frame was not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Refusal<'a> {
     /// It is binary.
     NotText,
-    /// There are too many; the next one closes the socket.
-    TooFast,
+    /// There are too many; the next one closes the socket. What this one says, if it is a text that could have been heard:
+    /// its sender is to learn which it was.
+    TooFast(Option<&'a str>),
 }
 
 /// Why a socket is closed, as the peer is told.
@@ -259,7 +260,7 @@ impl<V: Voice> Talk<'_, V> {
     async fn hear(&mut self, text: &str, feed: &mut Feed) -> Result<(), Close> {
         match self.pace.step() {
             Verdict::Fine => {}
-            Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast(Some(text)))]),
             Verdict::Enough => return Err(Close::TOO_FAST),
         }
         let answer = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
@@ -283,14 +284,14 @@ impl<V: Voice> Talk<'_, V> {
         Ok(())
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Result<(), Close> {
+    fn refuse(&mut self, refusal: Refusal<'_>) -> Result<(), Close> {
         self.refuse_with(self.voice.refuse(refusal))
     }
 
     fn refuse_with(&mut self, frame: Frame) -> Result<(), Close> {
         match self.pace.step() {
             Verdict::Fine => self.say(vec![frame]),
-            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast(None))]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }
     }
@@ -298,7 +299,7 @@ impl<V: Voice> Talk<'_, V> {
     fn notice(&mut self) -> Result<(), Close> {
         match self.signs.step() {
             Verdict::Fine => Ok(()),
-            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast(None))]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }
     }

@@ -129,6 +129,27 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// A request too many is answered as such, and where it was asked.
+    async fn too_many_requests_are_answered_as_such(backend) {
+        let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("SOCKETS__FRAMES_BURST", 10);
+        let mut server = builder.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
+        let mut client = Client::connect(&server, DEEPAK, "phone").await;
+        for number in 0..40 {
+            let route = format!("client/get-unread-msg-count?{number}");
+            client.socket.say(json!({"action": "api", "data": {"route": route}})).await;
+        }
+        for number in 0.. {
+            let answer = client.socket.hear().await;
+            assert_eq!(answer["channel"], format!("client/get-unread-msg-count?{number}"), "{answer}");
+            if answer["status"] == 429 {
+                break;
+            }
+            assert_eq!(answer["status"], 200, "{answer}");
+        }
+        assert_eq!(client.socket.closed().await, 4029);
+        server.stop().await;
+    }
+
     /// Nothing but their order tells which answer is whose.
     async fn answers_come_in_the_order_of_what_was_asked(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);

@@ -117,6 +117,21 @@ with_every_backend! {
     }
 
     /// What nobody would read closes the socket.
+    /// Which is not done for its sake, while all before it is.
+    async fn the_frame_too_many_is_named(backend) {
+        let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 10);
+        let mut server = server.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
+        let mut john = JOHN.socket(&server).await;
+        // What comes back with every second makes no difference to so many.
+        for _ in 0..40 {
+            john.say(text(&ADMIN, "hello")).await;
+        }
+        let refused = john.hear_until(|told| told["action"] == "error").await;
+        assert_eq!([&refused["code"], &refused["request"]], ["too_fast", "text_message"], "{refused}");
+        assert_eq!(john.closed().await, 4029);
+        server.stop().await;
+    }
+
     async fn what_is_much_too_large_ends_it(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;
