@@ -169,11 +169,7 @@ enum Never {}
 impl<V: Voice> Talk<'_, V> {
     async fn go_on(&mut self, feed: &mut Feed, caller: &Caller) -> Result<Never, Close> {
         let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
-        for frame in greeting {
-            // However long it is, it must not be taken for the peer's slowness.
-            self.wire.has_room().await?;
-            self.say(vec![frame])?;
-        }
+        self.answer(greeting).await?;
         self.tells = true;
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
         let expires = expiry(caller);
@@ -271,7 +267,16 @@ impl<V: Voice> Talk<'_, V> {
             Err(close) if close.is_to_the_deaf() => return Err(close),
             Err(close) => return Err(Close { last: close.last.into_iter().chain(answer).collect(), ..close }),
         }
-        self.say(answer)
+        self.answer(answer).await
+    }
+
+    /// Says what the peer itself has asked for: however much that is, it must not be taken for the peer's slowness.
+    async fn answer(&mut self, frames: Vec<Frame>) -> Result<(), Close> {
+        for frame in frames {
+            self.wire.has_room(frame.len()).await?;
+            self.say(vec![frame])?;
+        }
+        Ok(())
     }
 
     /// Tells what the feed holds, if the store lets it.
