@@ -238,7 +238,7 @@ impl Hub {
         {
             return;
         }
-        let signal = Signal::Delivered { conversation, message: message.id, author, at: clock::now() };
+        let signal = Signal::Delivered { conversation, message: message.id, seq: message.seq, author, at: clock::now() };
         self.link.say(Word::Signal(signal.clone()));
         self.signal(signal, Audience::of_author(author));
     }

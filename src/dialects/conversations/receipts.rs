@@ -39,6 +39,11 @@ impl Receipts {
         self.posted.push_back((message.seq, message.id));
     }
 
+    /// Whether somebody else has read what stands there. That it was delivered is no news then, whoever it was.
+    pub(super) fn is_read(&self, seq: i64) -> bool {
+        seq <= self.read
+    }
+
     /// Somebody else has read up to `seq`. Gives the places whose authors are to be looked up, and the author's messages
     /// that are known to have become read, oldest first.
     pub(super) fn read(&mut self, seq: i64) -> (RangeInclusive<i64>, Vec<MessageId>) {

@@ -14,6 +14,15 @@ async fn status(socket: &mut Socket) -> (Value, Value) {
     (told["status"].take(), told["message_id"].take())
 }
 
+/// What has become of messages of the author's until now.
+async fn statuses(socket: &mut Socket) -> Vec<Value> {
+    let mut told = said(socket).await;
+    // What could have been told before the first answer was, before the second.
+    told.extend(said(socket).await);
+    told.retain(|told| told["type"] == "message.status");
+    told
+}
+
 async fn read(socket: &mut Socket, id: &Value) {
     socket.say(json!({"action": "read", "message_ids": [id]})).await;
 }
@@ -70,5 +79,20 @@ with_tokens_on_every_backend! {
         for id in own {
             assert_eq!(status(&mut admin).await, (json!("read"), id));
         }
+    }
+
+    /// Whoever has read it without being handed it, be it by another dialect, was its first reader nevertheless.
+    async fn what_was_read_is_not_delivered_afterwards(server) {
+        let jane = server.log_in(support::JANE).await;
+        let mut admin = enter(server, ADMIN, 2).await;
+        let id = send(&mut admin, "first").await["id"].clone();
+        jane.messaging("notifications/mark_all_read", json!({})).await;
+        assert_eq!(status(&mut admin).await, (json!("read"), id));
+        let mut again = enter(server, ADMIN, 2).await;
+        let mut bob = enter(server, BOB, 2).await;
+        bob.say(json!({"action": "fetch_messages"})).await;
+        hear(&mut bob, "messages_fetched").await;
+        assert_eq!(statuses(&mut admin).await, [json!(null); 0]);
+        assert_eq!(statuses(&mut again).await, [json!(null); 0], "nor where it is known from before");
     }
 }

@@ -109,8 +109,8 @@ impl Conversing {
                 let known = self.room.people.known(*partner).await?;
                 Some(Word::Typing { user_id: &known.id, username: &known.username, is_typing: *typing }.frame())
             }
-            Signal::Delivered { conversation, message, author, at }
-                if *conversation == self.id && *author == self.caller.partner =>
+            Signal::Delivered { conversation, message, seq, author, at }
+                if *conversation == self.id && *author == self.caller.partner && !self.receipts.is_read(*seq) =>
             {
                 Some(wire::message_status(*message, MessageStatus::Delivered, *at))
             }
