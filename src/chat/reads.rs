@@ -6,6 +6,11 @@ use super::{Chat, Error, Result, Thing, messages::NAMED};
 use crate::auth::Caller;
 
 impl Chat {
+    /// Up to which `seq` anybody but the caller has read a conversation of the caller's.
+    pub async fn read_by_others(&self, caller: &Caller, of: ConversationId) -> Result<i64> {
+        self.visit("read_by_others", self.0.storage.read_by_others(of, caller.partner)).await
+    }
+
     /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives
     /// the newest of those that are, by rising id, and whether any message of others became read: else nobody is told.
     pub async fn mark_read_in(

@@ -114,8 +114,7 @@ impl Conversing {
     /// Who is in the conversation and whether they are there.
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
         let (_, participants) = self.chat().participants(&self.caller, self.id).await?;
-        let others = participants.iter().filter(|participant| participant.person.partner.id != self.caller.partner);
-        self.receipts.read_before(others.map(|other| other.read_seq).max().unwrap_or(0));
+        self.receipts.read_before(self.chat().read_by_others(&self.caller, self.id).await?);
         self.presence(participants.into_iter().map(|participant| participant.person).collect()).await
     }
 

@@ -95,4 +95,22 @@ with_tokens_on_every_backend! {
         assert_eq!(statuses(&mut admin).await, [json!(null); 0]);
         assert_eq!(statuses(&mut again).await, [json!(null); 0], "nor where it is known from before");
     }
+
+    /// What was said before somebody joined is not read by that, neither to those who were there nor to those who come.
+    async fn whoever_joins_has_read_nothing(server) {
+        let admin = server.log_in(support::ADMIN).await;
+        let mut before = enter(server, ADMIN, 2).await;
+        let first = send(&mut before, "first").await["id"].clone();
+        let mut john = enter(server, JOHN, 2).await;
+        read(&mut john, &first).await;
+        assert_eq!(status(&mut before).await, (json!("read"), first));
+        let second = send(&mut before, "second").await["id"].clone();
+        assert_eq!(status(&mut before).await, (json!("delivered"), second.clone()));
+        admin.messaging("thread/add_participant", json!({"thread_id": 2, "partner_id": 35})).await;
+        let mut after = enter(server, ADMIN, 2).await;
+        read(&mut john, &second).await;
+        for socket in [&mut before, &mut after] {
+            assert_eq!(status(socket).await, (json!("read"), second.clone()));
+        }
+    }
 }
