@@ -4,8 +4,8 @@ use std::{
 };
 
 use storage::{
-    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope, Seen,
-    Topic, Tx,
+    Advanced, AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope,
+    Seen, Topic, Tx,
 };
 use tokio::time::Instant;
 
@@ -143,39 +143,45 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
+        Ok(self.mark(caller, messages).await?.unread)
+    }
+
+    /// The same, with whether anything came of it that others are told.
+    pub(super) async fn mark(&self, caller: &Caller, messages: &[MessageId]) -> Result<Advanced> {
         let mut upto: BTreeMap<ConversationId, (i64, Vec<MessageId>)> = BTreeMap::new();
         for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
             let (seq, named) = upto.entry(message.conversation).or_default();
             *seq = message.seq.max(*seq);
             named.push(message.id);
         }
+        let mut total = Advanced::default();
         if upto.is_empty() {
-            return Ok(0);
+            return Ok(total);
         }
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
-        let (mut marked, mut seen) = (0, Vec::new());
+        let mut seen = Vec::new();
         for (conversation, (seq, mut named)) in upto {
-            let changed = tx.advance_read(conversation, caller.partner, seq).await?;
-            if changed > 0 {
+            let advanced = tx.advance_read(conversation, caller.partner, seq).await?;
+            if advanced.has_seen {
                 named.sort_unstable();
                 named.drain(..named.len().saturating_sub(NAMED));
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: named };
                 tx.record(Topic::Conversation(conversation), fact, now);
-                marked += changed;
+                total = Advanced { unread: total.unread + advanced.unread, has_seen: true };
                 seen.push((conversation, seq));
             }
         }
         tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
-        Ok(marked)
+        Ok(total)
     }
 
     /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
         let mut tx = self.0.storage.begin().await?;
-        let marked = tx.advance_read(of, caller.partner, seq).await?;
-        self.marked(caller, tx, vec![(of, marked, seq)]).await
+        let advanced = tx.advance_read(of, caller.partner, seq).await?;
+        self.marked(caller, tx, vec![(of, advanced, seq)]).await
     }
 
     /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
@@ -183,22 +189,23 @@ impl Chat {
     pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
         let Some(id) = of else {
             let mut tx = self.0.storage.begin().await?;
-            let changes = tx.advance_read_everywhere(caller.partner).await?;
-            return self.marked(caller, tx, changes).await;
+            let changes = tx.advance_read_everywhere(caller.partner).await?.into_iter();
+            let changes = changes.map(|(id, unread, seq)| (id, Advanced { unread, has_seen: unread > 0 }, seq));
+            return self.marked(caller, tx, changes.collect()).await;
         };
         let (conversation, _) = self.conversation(caller, id).await?;
         self.mark_read_up_to(caller, id, conversation.last_seq).await
     }
 
-    /// Commits how far the caller has read: for each conversation how many messages of others became read, and up to where.
-    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, i64, i64)>) -> Result<i64> {
+    /// Commits how far the caller has read: for each conversation what has become of it, and up to where.
+    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, Advanced, i64)>) -> Result<i64> {
         let now = clock::now();
         let (mut total, mut seen) = (0, Vec::new());
-        for (conversation, marked, seq) in changes {
-            if marked > 0 {
+        for (conversation, advanced, seq) in changes {
+            if advanced.has_seen {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: Vec::new() };
                 tx.record(Topic::Conversation(conversation), fact, now);
-                total += marked;
+                total += advanced.unread;
                 seen.push((conversation, seq));
             }
         }

@@ -12,7 +12,8 @@ impl Chat {
     }
 
     /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives
-    /// the newest of those that are, by rising id, and whether any message of others became read: else nobody is told.
+    /// the newest of those that are, by rising id, and whether the caller had not read all of others' before: else nobody
+    /// is told.
     pub async fn mark_read_in(
         &self,
         caller: &Caller,
@@ -29,7 +30,7 @@ impl Chat {
             return Err(Error::NotFound(Thing::Message));
         }
         there.sort_unstable();
-        let marked = self.mark_read(caller, &there).await?;
-        Ok((there, marked > 0))
+        let advanced = self.mark(caller, &there).await?;
+        Ok((there, advanced.has_seen))
     }
 }

@@ -233,10 +233,9 @@ impl Chat {
         }
         let (seq, now) = (message.seq, clock::now());
         let mut tx = self.0.storage.begin().await?;
-        let read = tx.advance_read(id, caller.partner, seq).await?;
-        // Whoever joins has read what was there, but not shown it to anybody yet.
+        let advanced = tx.advance_read(id, caller.partner, seq).await?;
         let marked = tx.mark_seen(caller.partner, &[(id, seq)], now).await?;
-        if read > 0 || !marked.is_empty() {
+        if advanced.has_seen || !marked.is_empty() {
             let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
             tx.record(Topic::Conversation(id), fact, now);
             self.0.announce.committed(tx.commit().await?).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, SECRET, address, shape, start, token};
 use crate::{
-    support::{Server, until},
+    support::{Server, Socket, until},
     with_every_backend,
 };
 
@@ -171,6 +171,34 @@ with_every_backend! {
         let refused = elsewhere.messaging("message/send", json!({"thread_id": thread, "body": "too late"})).await;
         assert!(refused["error"].is_string(), "{refused}");
         drop((tenant, agent));
+        server.stop().await;
+    }
+
+    /// Whoever joins has not read what was said before, until it does, wherever that is; and then the tenant learns of it.
+    async fn what_was_said_before_the_agent_joined_is_read_when_it_is(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        let question = tenant.send("client", &chat, "is anybody there?").await["id"].take();
+        agent.join(&chat).await;
+        let uuid = chat.as_str().expect("a text");
+        let mut sockets = Vec::new();
+        for uid in [DEEPAK, CONCIERGE] {
+            let mut socket = Socket::open(address(&server, &format!("/conversations/{uuid}/?token={}", token(uid)))).await;
+            assert_eq!(socket.hear().await["type"], "user_status");
+            sockets.push(socket);
+        }
+        sockets[1].say(json!({"action": "read", "message_ids": [question]})).await;
+        for socket in &mut sockets {
+            let read = socket.hear_until(|told| told["type"] == "read").await;
+            assert_eq!(read, json!({"type": "read", "user_id": CONCIERGE.to_string(), "message_ids": [question]}));
+        }
+        let status = sockets[0].hear_until(|told| told["type"] == "message.status").await;
+        assert_eq!([&status["status"], &status["message_id"]], [&json!("read"), &question]);
+        let history = tenant.body("client/get-chat-messages", json!({"chatSessionId": chat})).await;
+        assert_eq!(history["messages"][0]["status"], 4, "{history}");
+        drop((tenant, agent, sockets));
         server.stop().await;
     }
 

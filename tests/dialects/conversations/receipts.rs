@@ -113,4 +113,31 @@ with_tokens_on_every_backend! {
             assert_eq!(status(socket).await, (json!("read"), second.clone()));
         }
     }
+
+    /// Even what was there before; and who has read it once has read it.
+    async fn what_a_joiner_reads_is_told_to_all(server) {
+        let admin = server.log_in(support::ADMIN).await;
+        let mut author = enter(server, ADMIN, 2).await;
+        let (first, second) = (send(&mut author, "first").await, send(&mut author, "second").await);
+        admin.messaging("thread/add_participant", json!({"thread_id": 2, "partner_id": 35})).await;
+        let (mut john, mut joiner) = (enter(server, JOHN, 2).await, enter(server, 34, 2).await);
+        read(&mut joiner, &first["id"]).await;
+        let expected = json!({"type": "read", "user_id": "34", "message_ids": [first["id"]]});
+        for socket in [&mut joiner, &mut john, &mut author] {
+            assert_eq!(hear(socket, "read").await, expected);
+        }
+        assert_eq!(status(&mut author).await, (json!("read"), first["id"].clone()));
+        let page = admin.messaging("messages", json!({"thread_id": 2})).await;
+        let is_read: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| &message["is_read"]).collect();
+        assert_eq!(is_read, [false, true], "newest first: {page}");
+        read(&mut joiner, &first["id"]).await;
+        assert_eq!(hear(&mut joiner, "read").await, expected, "answered, and nobody else is told again");
+        read(&mut joiner, &second["id"]).await;
+        let expected = json!({"type": "read", "user_id": "34", "message_ids": [second["id"]]});
+        for socket in [&mut joiner, &mut john, &mut author] {
+            assert_eq!(hear(socket, "read").await, expected);
+        }
+        let deepak = server.log_in("deepak@tis.co.th").await;
+        assert_eq!(deepak.messaging("unread/count", json!({})).await["unread_count"], 0, "nothing was unread");
+    }
 }
