@@ -240,8 +240,14 @@ impl Chat {
             tx.record(Topic::Conversation(id), fact, now);
             self.0.announce.committed(tx.commit().await?).await;
         }
-        let seen = self.visit("seen_at", self.0.storage.seen_at(id, &[(seq, message.author.partner)])).await?;
-        Ok((session, SupportMessage { seen_at: seen.get(&seq).copied(), message }))
+        Ok((session, SupportMessage { seen_at: self.support_seen(&session, &message).await?, message }))
+    }
+
+    /// When the side that did not write a message of the session first saw it.
+    pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
+        let place = (message.seq, message.author.partner);
+        let seen = self.visit("seen_at", self.0.storage.seen_at(session.conversation, &[place])).await?;
+        Ok(seen.get(&message.seq).copied())
     }
 
     /// How many messages the caller has not read in sessions that it began.
