@@ -83,6 +83,7 @@ pub struct Close {
 impl Close {
     pub const GOING_AWAY: Self = Self::new(1001, "the server is going away");
     pub const NOT_LOGGED_IN: Self = Self::new(4003, "not logged in");
+    pub const RUN_OUT: Self = Self::new(4003, "the token or the session has run out");
     pub const TOO_LARGE: Self = Self::new(1009, "the message is too big");
     pub const TOO_SLOW: Self = Self::new(4008, "too slow to read");
     pub const TOO_FAST: Self = Self::new(4029, "too many frames");
@@ -138,8 +139,8 @@ async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Spea
     let Speaking { voice, feed, caller } = speaking;
     let Ok(_present) = sockets.chat.connects(caller) else { return Close::TOO_MANY };
     let (pace, signs) = (Pace::new(&sockets.limits), Pace::new(&sockets.limits));
-    let mut talk = Talk { sockets, voice, wire, pace, signs, tells: false };
-    let close = match talk.go_on(feed, caller).await {
+    let mut talk = Talk { sockets, voice, wire, caller, pace, signs, tells: false };
+    let close = match talk.go_on(feed).await {
         Ok(never) => match never {},
         Err(close) => talk.last_words(feed, close).await,
     };
@@ -157,6 +158,7 @@ struct Talk<'a, V> {
     sockets: &'a Sockets,
     voice: &'a mut V,
     wire: &'a mut Wire,
+    caller: &'a Caller,
     pace: Pace,
     /// Of pings and pongs, which are nobody's words, but have to be answered all the same.
     signs: Pace,
@@ -167,12 +169,13 @@ struct Talk<'a, V> {
 enum Never {}
 
 impl<V: Voice> Talk<'_, V> {
-    async fn go_on(&mut self, feed: &mut Feed, caller: &Caller) -> Result<Never, Close> {
+    async fn go_on(&mut self, feed: &mut Feed) -> Result<Never, Close> {
+        let caller = self.caller;
         let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
         self.answer(greeting).await?;
         self.tells = true;
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
-        let expires = expiry(caller);
+        let mut expires = Box::pin(expiry(caller)).await;
         let (mut heard, mut pinged, mut leaves) = (Instant::now(), Instant::now(), None);
         let mut ended = pin!(caller.ended.cancelled());
         let mut stopping = pin!(self.sockets.requests.stopping());
@@ -206,7 +209,10 @@ impl<V: Voice> Talk<'_, V> {
                         return Err(Close::GOING_AWAY);
                     }
                     if now >= expires {
-                        return Err(Close::new(4003, "the token has run out"));
+                        expires = Box::pin(expiry(caller)).await;
+                        if expires <= Instant::now() {
+                            return Err(Close::RUN_OUT);
+                        }
                     }
                     if now >= pinged + ping {
                         if now - heard > ping * SILENT_PINGS {
@@ -255,7 +261,7 @@ impl<V: Voice> Talk<'_, V> {
 
     async fn hear(&mut self, text: &str, feed: &mut Feed) -> Result<(), Close> {
         match self.pace.step() {
-            Verdict::Fine => {}
+            Verdict::Fine => self.caller.goes_on(),
             Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast(Some(text)))]),
             Verdict::Enough => return Err(Close::TOO_FAST),
         }
@@ -328,11 +334,17 @@ async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said 
     }
 }
 
-/// When the caller's token runs out; for a session never, which its end tells.
-fn expiry(caller: &Caller) -> Instant {
+/// When the caller's token runs out, or its session, as far as can be said now: whoever uses it meanwhile stays longer.
+async fn expiry(caller: &Caller) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 86_400);
-    let left = caller.expires_at.map(|at| (at - clock::now()).to_std().unwrap_or_default());
-    Instant::now() + left.map_or(FAR, |left| left.min(FAR))
+    let left = match caller.may_stay_until().await {
+        Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
+        Err(error) => {
+            tracing::debug!(error = %telemetry::chain(&error), "whether a socket's session lives cannot be said");
+            Duration::from_secs(1)
+        }
+    };
+    Instant::now() + left
 }
 
 /// A number from 0 up to, but not including, 1.
