@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -14,8 +14,11 @@ use crate::{auth::Caller, clock};
 
 /// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
 const DEEPEST: usize = 64;
-/// How many messages a reader may name for others to be told of each.
-pub(super) const NAMED: usize = 100;
+/// How many messages that a reader has named others are told of at a time, and how many at most.
+const NAMED: usize = 100;
+pub(super) const MOST_NAMED: usize = 1_000;
+/// How many messages are read at a time of which nothing is wanted but where they are.
+const LOCATED: usize = 100;
 /// How long a client key may be; a store can only find what is short.
 const LONGEST_KEY: usize = 256;
 /// How many messages one answer of a waiting poll carries at most.
@@ -58,6 +61,9 @@ impl Draft {
         Ok(())
     }
 }
+
+/// The conversation of a message, its `seq` there, and its id.
+pub(super) type Location = (ConversationId, i64, MessageId);
 
 /// What became of a send.
 #[derive(Clone, Debug)]
@@ -143,31 +149,38 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
-        Ok(self.mark(caller, messages).await?.unread)
+        let located = self.locate(messages).await?;
+        Ok(self.mark(caller, &located).await?.unread)
     }
 
-    /// The same, with whether anything came of it that others are told.
-    pub(super) async fn mark(&self, caller: &Caller, messages: &[MessageId]) -> Result<Advanced> {
-        let mut upto: BTreeMap<ConversationId, (i64, Vec<MessageId>)> = BTreeMap::new();
-        for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
-            let (seq, named) = upto.entry(message.conversation).or_default();
-            *seq = message.seq.max(*seq);
-            named.push(message.id);
+    /// Where messages are, in rising order; unknown ones are absent.
+    pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
+        let mut located = BTreeSet::new();
+        for messages in messages.chunks(LOCATED) {
+            let found = self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await?;
+            located.extend(found.iter().map(|message| (message.conversation, message.seq, message.id)));
         }
+        Ok(located.into_iter().collect())
+    }
+
+    /// As [`Chat::mark_read`], with whether anything came of it that others are told.
+    pub(super) async fn mark(&self, caller: &Caller, located: &[Location]) -> Result<Advanced> {
         let mut total = Advanced::default();
-        if upto.is_empty() {
+        if located.is_empty() {
             return Ok(total);
         }
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let mut seen = Vec::new();
-        for (conversation, (seq, mut named)) in upto {
+        for named in located.chunk_by(|(of, ..), (next, ..)| of == next) {
+            let (conversation, seq, _) = named[named.len() - 1];
             let advanced = tx.advance_read(conversation, caller.partner, seq).await?;
             if advanced.has_seen {
-                named.sort_unstable();
-                named.drain(..named.len().saturating_sub(NAMED));
-                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: named };
-                tx.record(Topic::Conversation(conversation), fact, now);
+                for named in named[named.len().saturating_sub(MOST_NAMED)..].chunks(NAMED) {
+                    let (_, seq, _) = named[named.len() - 1];
+                    let messages = named.iter().map(|(.., id)| *id).collect();
+                    tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq, messages }, now);
+                }
                 total = Advanced { unread: total.unread + advanced.unread, has_seen: true };
                 seen.push((conversation, seq));
             }

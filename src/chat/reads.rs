@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId};
 
-use super::{Chat, Error, Result, Thing, messages::NAMED};
+use super::{Chat, Error, Result, Thing, messages::MOST_NAMED};
 use crate::auth::Caller;
 
 impl Chat {
@@ -22,15 +22,13 @@ impl Chat {
     ) -> Result<(Vec<MessageId>, bool)> {
         self.conversation(caller, of).await?;
         let named: BTreeSet<_> = messages.iter().copied().collect();
-        let newest: Vec<_> = named.into_iter().rev().take(NAMED).collect();
-        let mut there = self.visit("messages_by_id", self.0.storage.messages_by_id(&newest)).await?;
-        there.retain(|message| message.conversation == of);
-        let mut there: Vec<_> = there.into_iter().map(|message| message.id).collect();
+        let newest: Vec<_> = named.into_iter().rev().take(MOST_NAMED).collect();
+        let mut there = self.locate(&newest).await?;
+        there.retain(|(conversation, ..)| *conversation == of);
         if there.is_empty() {
             return Err(Error::NotFound(Thing::Message));
         }
-        there.sort_unstable();
         let advanced = self.mark(caller, &there).await?;
-        Ok((there, advanced.has_seen))
+        Ok((there.into_iter().map(|(.., id)| id).collect(), advanced.has_seen))
     }
 }

@@ -140,4 +140,45 @@ with_tokens_on_every_backend! {
         let deepak = server.log_in("deepak@tis.co.th").await;
         assert_eq!(deepak.messaging("unread/count", json!({})).await["unread_count"], 0, "nothing was unread");
     }
+
+    /// More than are told of at a time, be they named or not.
+    async fn however_many_are_read_all_are(server) {
+        const MANY: usize = 230;
+
+        let (admin, john) = (server.log_in(support::ADMIN).await, server.log_in(support::JOHN).await);
+        let mut author = enter(server, ADMIN, 1).await;
+        let post = async || {
+            let mut ids = Vec::new();
+            for _ in 0..MANY {
+                let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": "x"})).await;
+                ids.push(json!(sent["message_id"].to_string()));
+            }
+            ids
+        };
+        let ids = post().await;
+        let mut reader = enter(server, JOHN, 1).await;
+        reader.say(json!({"action": "read", "message_ids": ids})).await;
+        let mut named = Vec::new();
+        while named.len() < MANY {
+            named.append(hear(&mut reader, "read").await["message_ids"].as_array_mut().unwrap());
+        }
+        assert_eq!(named, ids);
+        let (mut named, mut statuses) = (Vec::new(), Vec::new());
+        while named.len() < MANY || statuses.len() < MANY {
+            let mut told = author.hear().await;
+            match told["type"].as_str().unwrap() {
+                "read" => named.append(told["message_ids"].as_array_mut().unwrap()),
+                "message.status" if told["status"] == "read" => statuses.push(told["message_id"].take()),
+                _ => {}
+            }
+        }
+        assert_eq!(named, ids);
+        assert_eq!(statuses, ids);
+        reader.close().await;
+        let ids = post().await;
+        john.messaging("notifications/mark_all_read", json!({})).await;
+        for id in ids {
+            assert_eq!(status(&mut author).await, (json!("read"), id));
+        }
+    }
 }

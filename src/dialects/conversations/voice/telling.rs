@@ -18,6 +18,9 @@ use crate::{
     telemetry,
 };
 
+/// How many messages are read at a time of which no more is wanted than whose they are.
+const LOOKED_UP: usize = 100;
+
 impl Conversing {
     pub(super) async fn tell_event(&mut self, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
         match &told.event.fact {
@@ -86,12 +89,12 @@ impl Conversing {
 
     /// Those of the messages at these places that are the caller's, oldest first.
     async fn own_at(&self, places: Vec<(ConversationId, i64)>) -> chat::Result<Vec<MessageId>> {
-        if places.is_empty() {
-            return Ok(Vec::new());
+        let mut own = Vec::new();
+        for places in places.chunks(LOOKED_UP) {
+            let messages = self.chat().messages_at(places).await?;
+            let mine = messages.iter().filter(|message| message.author.partner == self.caller.partner);
+            own.extend(mine.map(|message| message.id));
         }
-        let messages = self.chat().messages_at(&places).await?;
-        let own = messages.iter().filter(|message| message.author.partner == self.caller.partner);
-        let mut own: Vec<_> = own.map(|message| message.id).collect();
         own.sort_unstable();
         Ok(own)
     }
