@@ -111,11 +111,20 @@ impl Conversing {
         &self.room.house.chat
     }
 
-    /// Who is in the conversation and whether they are there.
+    /// Who is in the conversation, whether they are there, and who of them is typing.
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
         let (_, participants) = self.chat().participants(&self.caller, self.id).await?;
         self.receipts.read_before(self.chat().read_by_others(&self.caller, self.id).await?);
-        self.presence(participants.into_iter().map(|participant| participant.person).collect()).await
+        let mut said = self.presence(participants.into_iter().map(|participant| participant.person).collect()).await?;
+        for typist in self.chat().typists(&self.caller, self.id).await? {
+            said.push(self.typing(typist.partner.id, true).await?);
+        }
+        Ok(said)
+    }
+
+    async fn typing(&self, who: PartnerId, is_typing: bool) -> chat::Result<Frame> {
+        let known = self.room.people.known(who).await?;
+        Ok(Word::Typing { user_id: &known.id, username: &known.username, is_typing }.frame())
     }
 
     async fn presence(&mut self, people: Vec<Person>) -> chat::Result<Vec<Frame>> {

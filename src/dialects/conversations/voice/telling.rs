@@ -109,8 +109,7 @@ impl Conversing {
             Signal::Typing { conversation, partner, typing, .. }
                 if *conversation == self.id && *partner != self.caller.partner =>
             {
-                let known = self.room.people.known(*partner).await?;
-                Some(Word::Typing { user_id: &known.id, username: &known.username, is_typing: *typing }.frame())
+                Some(self.typing(*partner, *typing).await?)
             }
             Signal::Delivered { conversation, message, seq, author, at }
                 if *conversation == self.id && *author == self.caller.partner && !self.receipts.is_read(*seq) =>
