@@ -4,7 +4,7 @@ mod telling;
 
 use std::collections::HashSet;
 
-use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person};
+use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +36,9 @@ pub(super) struct Conversing {
     told: MessageId,
     /// Messages that were sent again before they were told: each is told once more, when its turn has come.
     owed: Vec<MessageId>,
+    /// Messages that were delivered before they were told, as one node hears of another's, and when: each is told to have
+    /// been once it was told itself.
+    early: Vec<(MessageId, Timestamp)>,
     receipts: Receipts,
     /// Whom the client takes to be online.
     online: HashSet<PartnerId>,
@@ -102,6 +105,7 @@ impl Conversing {
             uuid: conversation.uuid,
             told: conversation.last_message.unwrap_or(MessageId(0)),
             owed: Vec::new(),
+            early: Vec::new(),
             receipts: Receipts::new(conversation.last_seq),
             online: HashSet::new(),
         }

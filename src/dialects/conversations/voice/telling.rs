@@ -28,6 +28,9 @@ impl Conversing {
                 let frame = told.shared(WORDS, || wire::posted(message, &self.room.house.base_url));
                 let times = 1 + self.owed.extract_if(.., |owed| *owed == message.id).count();
                 said.extend(std::iter::repeat_n(frame, times));
+                let delivered =
+                    self.early.extract_if(.., |(early, _)| *early <= message.id).filter(|(early, _)| *early == message.id);
+                said.extend(delivered.map(|(id, at)| wire::message_status(id, MessageStatus::Delivered, at)));
                 self.told = self.told.max(message.id);
                 if message.author.partner == self.caller.partner {
                     self.receipts.posted(message);
@@ -114,6 +117,13 @@ impl Conversing {
             Signal::Delivered { conversation, message, seq, author, at }
                 if *conversation == self.id && *author == self.caller.partner && !self.receipts.is_read(*seq) =>
             {
+                if *message > self.told {
+                    // Signals may be lost.
+                    if self.early.len() < receipts::MOST {
+                        self.early.push((*message, *at));
+                    }
+                    return Ok(None);
+                }
                 Some(wire::message_status(*message, MessageStatus::Delivered, *at))
             }
             Signal::Presence { partner, status } => self.tell_presence(*partner, *status, clock::now()).await?,
