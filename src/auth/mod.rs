@@ -4,6 +4,7 @@ mod attempts;
 mod lives;
 mod password;
 mod session;
+mod stay;
 mod token;
 
 use std::{
@@ -49,6 +50,8 @@ pub struct Caller {
     pub ended: CancellationToken,
     /// Until when a token lets the caller in, which nobody but its holder watches; `None` without one.
     pub expires_at: Option<Timestamp>,
+    /// The session of whoever stays connected with it.
+    stay: Option<stay::Stay>,
     /// Lets `ended` be found as long as any clone of the caller is there.
     _life: Option<Arc<Life>>,
 }
@@ -67,6 +70,7 @@ impl Caller {
             time_zone: user.time_zone,
             ended: CancellationToken::new(),
             expires_at: None,
+            stay: None,
             _life: None,
         }
     }

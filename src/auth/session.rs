@@ -83,10 +83,17 @@ impl Login {
         Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
     }
 
+    pub(super) fn last_used(&self) -> Timestamp {
+        DateTime::from_timestamp_micros(self.last_used.load(Ordering::Acquire)).expect("it was made from a timestamp")
+    }
+
+    /// Another node may know of a later use.
+    pub(super) fn was_used(&self, at: Timestamp) {
+        self.last_used.fetch_max(at.timestamp_micros(), Ordering::AcqRel);
+    }
+
     fn touch(&self) -> SessionTouch {
-        let micros = self.last_used.load(Ordering::Acquire);
-        let last_used_at = DateTime::from_timestamp_micros(micros).expect("it was made from a timestamp");
-        SessionTouch { key: self.key, last_used_at, told: self.told() }
+        SessionTouch { key: self.key, last_used_at: self.last_used(), told: self.told() }
     }
 }
 
@@ -121,7 +128,7 @@ impl Sessions {
 
     pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
         let login = self.remembered.get(&key)?;
-        if login.ended.is_cancelled() || self.is_over(login.touch().last_used_at, now) {
+        if login.ended.is_cancelled() || self.is_over(login.last_used(), now) {
             self.remembered.remove(&key);
             return None;
         }
@@ -130,11 +137,16 @@ impl Sessions {
     }
 
     pub(super) fn is_over(&self, last_used: Timestamp, now: Timestamp) -> bool {
-        now - last_used > self.lifetime
+        now > self.lasts_until(last_used)
+    }
+
+    /// Until when a session lives that is not used again.
+    pub(super) fn lasts_until(&self, last_used: Timestamp) -> Timestamp {
+        last_used.checked_add_signed(self.lifetime).unwrap_or(Timestamp::MAX_UTC)
     }
 
     pub(super) fn use_now(&self, login: &Arc<Login>, now: Timestamp) {
-        login.last_used.fetch_max(now.timestamp_micros(), Ordering::AcqRel);
+        login.was_used(now);
         self.mark(login);
     }
 

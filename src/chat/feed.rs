@@ -63,25 +63,43 @@ impl Feed {
             if self.unread.is_none() {
                 self.listener.rung().await;
             }
-            let batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
-                Recent::All { events, signals, cursor } => {
-                    self.cursor = cursor;
-                    self.unread = None;
-                    Batch { events, signals }
-                }
-                Recent::Older(from) => {
-                    self.unread = Some(from);
-                    // Rarely; who waits need not have the room for it.
-                    Box::pin(self.older(from)).await?
-                }
-            };
-            if !batch.events.is_empty() || !batch.signals.is_empty() {
-                if let Some(reader) = self.reader {
-                    batch.events.iter().for_each(|told| self.hub.handed_told(told, reader));
-                }
+            if let Some(batch) = self.look().await? {
                 return Ok(batch);
             }
         }
+    }
+
+    /// What there is by now, part by part until there is nothing: it waits for the log where that has to be read, and for
+    /// nothing to happen. Safe to cancel, and to be called again after an error, as [`Feed::next`] is.
+    pub async fn by_now(&mut self) -> Result<Option<Batch>> {
+        while self.unread.is_some() || self.listener.is_rung() {
+            if let Some(batch) = self.look().await? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn look(&mut self) -> Result<Option<Batch>> {
+        let batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
+            Recent::All { events, signals, cursor } => {
+                self.cursor = cursor;
+                self.unread = None;
+                Batch { events, signals }
+            }
+            Recent::Older(from) => {
+                self.unread = Some(from);
+                // Rarely; who waits need not have the room for it.
+                Box::pin(self.older(from)).await?
+            }
+        };
+        if batch.events.is_empty() && batch.signals.is_empty() {
+            return Ok(None);
+        }
+        if let Some(reader) = self.reader {
+            batch.events.iter().for_each(|told| self.hub.handed_told(told, reader));
+        }
+        Ok(Some(batch))
     }
 
     /// As [`Feed::next`], but gives nothing at the deadline or when `requests` stop, and fails once the caller's session

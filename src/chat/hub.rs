@@ -109,9 +109,14 @@ impl Listener {
 
     /// Waits until there is something to look for. A ring before the call is not lost, nor is one by being cancelled.
     pub(super) async fn rung(&self) {
-        while self.since.load(Ordering::Acquire) == 0 && !self.signalled.load(Ordering::Acquire) {
+        while !self.is_rung() {
             self.bell.notified().await;
         }
+    }
+
+    /// Whether there is something to look for.
+    pub(super) fn is_rung(&self) -> bool {
+        self.since.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
     }
 }
 
@@ -237,7 +242,7 @@ impl Hub {
         {
             return;
         }
-        let signal = Signal::Delivered { conversation, message: message.id, author, at: clock::now() };
+        let signal = Signal::Delivered { conversation, message: message.id, seq: message.seq, author, at: clock::now() };
         self.link.say(Word::Signal(signal.clone()));
         self.signal(signal, Audience::of_author(author));
     }

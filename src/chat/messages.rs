@@ -1,11 +1,11 @@
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
 use storage::{
-    AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope, Seen,
-    Topic, Tx,
+    Advanced, AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope,
+    Seen, Topic, Tx,
 };
 use tokio::time::Instant;
 
@@ -14,8 +14,11 @@ use crate::{auth::Caller, clock};
 
 /// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
 const DEEPEST: usize = 64;
-/// How many messages a reader may name for others to be told of each.
-pub(super) const NAMED: usize = 100;
+/// How many messages that a reader has named others are told of at a time, and how many at most.
+const NAMED: usize = 100;
+pub(super) const MOST_NAMED: usize = 1_000;
+/// How many messages are read at a time of which nothing is wanted but where they are.
+const LOCATED: usize = 100;
 /// How long a client key may be; a store can only find what is short.
 const LONGEST_KEY: usize = 256;
 /// How many messages one answer of a waiting poll carries at most.
@@ -58,6 +61,9 @@ impl Draft {
         Ok(())
     }
 }
+
+/// The conversation of a message, its `seq` there, and its id.
+pub(super) type Location = (ConversationId, i64, MessageId);
 
 /// What became of a send.
 #[derive(Clone, Debug)]
@@ -147,39 +153,52 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
-        let mut upto: BTreeMap<ConversationId, (i64, Vec<MessageId>)> = BTreeMap::new();
-        for message in self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await? {
-            let (seq, named) = upto.entry(message.conversation).or_default();
-            *seq = message.seq.max(*seq);
-            named.push(message.id);
+        let located = self.locate(messages).await?;
+        Ok(self.mark(caller, &located).await?.unread)
+    }
+
+    /// Where messages are, in rising order; unknown ones are absent.
+    pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
+        let mut located = BTreeSet::new();
+        for messages in messages.chunks(LOCATED) {
+            let found = self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await?;
+            located.extend(found.iter().map(|message| (message.conversation, message.seq, message.id)));
         }
-        if upto.is_empty() {
-            return Ok(0);
+        Ok(located.into_iter().collect())
+    }
+
+    /// As [`Chat::mark_read`], with whether anything came of it that others are told.
+    pub(super) async fn mark(&self, caller: &Caller, located: &[Location]) -> Result<Advanced> {
+        let mut total = Advanced::default();
+        if located.is_empty() {
+            return Ok(total);
         }
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
-        let (mut marked, mut seen) = (0, Vec::new());
-        for (conversation, (seq, mut named)) in upto {
-            let changed = tx.advance_read(conversation, caller.partner, seq).await?;
-            if changed > 0 {
-                named.sort_unstable();
-                named.drain(..named.len().saturating_sub(NAMED));
-                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: named };
-                tx.record(Topic::Conversation(conversation), fact, now);
-                marked += changed;
+        let mut seen = Vec::new();
+        for named in located.chunk_by(|(of, ..), (next, ..)| of == next) {
+            let (conversation, seq, _) = named[named.len() - 1];
+            let advanced = tx.advance_read(conversation, caller.partner, seq).await?;
+            if advanced.has_seen {
+                for named in named[named.len().saturating_sub(MOST_NAMED)..].chunks(NAMED) {
+                    let (_, seq, _) = named[named.len() - 1];
+                    let messages = named.iter().map(|(.., id)| *id).collect();
+                    tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq, messages }, now);
+                }
+                total = Advanced { unread: total.unread + advanced.unread, has_seen: true };
                 seen.push((conversation, seq));
             }
         }
         tx.mark_seen(caller.partner, &seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
-        Ok(marked)
+        Ok(total)
     }
 
     /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
         let mut tx = self.0.storage.begin().await?;
-        let marked = tx.advance_read(of, caller.partner, seq).await?;
-        self.marked(caller, tx, vec![(of, marked, seq)]).await
+        let advanced = tx.advance_read(of, caller.partner, seq).await?;
+        self.marked(caller, tx, vec![(of, advanced, seq)]).await
     }
 
     /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
@@ -187,22 +206,23 @@ impl Chat {
     pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
         let Some(id) = of else {
             let mut tx = self.0.storage.begin().await?;
-            let changes = tx.advance_read_everywhere(caller.partner).await?;
-            return self.marked(caller, tx, changes).await;
+            let changes = tx.advance_read_everywhere(caller.partner).await?.into_iter();
+            let changes = changes.map(|(id, unread, seq)| (id, Advanced { unread, has_seen: unread > 0 }, seq));
+            return self.marked(caller, tx, changes.collect()).await;
         };
         let (conversation, _) = self.conversation(caller, id).await?;
         self.mark_read_up_to(caller, id, conversation.last_seq).await
     }
 
-    /// Commits how far the caller has read: for each conversation how many messages of others became read, and up to where.
-    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, i64, i64)>) -> Result<i64> {
+    /// Commits how far the caller has read: for each conversation what has become of it, and up to where.
+    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, Advanced, i64)>) -> Result<i64> {
         let now = clock::now();
         let (mut total, mut seen) = (0, Vec::new());
-        for (conversation, marked, seq) in changes {
-            if marked > 0 {
+        for (conversation, advanced, seq) in changes {
+            if advanced.has_seen {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: Vec::new() };
                 tx.record(Topic::Conversation(conversation), fact, now);
-                total += marked;
+                total += advanced.unread;
                 seen.push((conversation, seq));
             }
         }

@@ -20,7 +20,15 @@ pub enum Signal {
         post: Option<TypingPost>,
     },
     /// A message has reached the first of those whom it was for.
-    Delivered { conversation: ConversationId, message: MessageId, author: PartnerId, at: Timestamp },
+    Delivered {
+        conversation: ConversationId,
+        message: MessageId,
+        /// The message's place; 0 if a node that is older than this says nothing of it.
+        #[serde(default)]
+        seq: i64,
+        author: PartnerId,
+        at: Timestamp,
+    },
     /// Somebody came, went, or turned away.
     Presence { partner: PartnerId, status: Status },
 }

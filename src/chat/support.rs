@@ -233,16 +233,21 @@ impl Chat {
         }
         let (seq, now) = (message.seq, clock::now());
         let mut tx = self.0.storage.begin().await?;
-        let read = tx.advance_read(id, caller.partner, seq).await?;
-        // Whoever joins has read what was there, but not shown it to anybody yet.
+        let advanced = tx.advance_read(id, caller.partner, seq).await?;
         let marked = tx.mark_seen(caller.partner, &[(id, seq)], now).await?;
-        if read > 0 || !marked.is_empty() {
+        if advanced.has_seen || !marked.is_empty() {
             let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
             tx.record(Topic::Conversation(id), fact, now);
             self.0.announce.committed(tx.commit().await?).await;
         }
-        let seen = self.visit("seen_at", self.0.storage.seen_at(id, &[(seq, message.author.partner)])).await?;
-        Ok((session, SupportMessage { seen_at: seen.get(&seq).copied(), message }))
+        Ok((session, SupportMessage { seen_at: self.support_seen(&session, &message).await?, message }))
+    }
+
+    /// When the side that did not write a message of the session first saw it.
+    pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
+        let place = (message.seq, message.author.partner);
+        let seen = self.visit("seen_at", self.0.storage.seen_at(session.conversation, &[place])).await?;
+        Ok(seen.get(&message.seq).copied())
     }
 
     /// How many messages the caller has not read in sessions that it began.

@@ -9,6 +9,9 @@ use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
 const RUNS_OUT: Duration = Duration::from_secs(10);
+/// After how long it is told again of somebody who goes on: clients show nobody as typing who was not heard of for a few
+/// seconds, and other nodes let it run out.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How long the text may be that a client sends along. It is remembered for a while, and crosses to other nodes.
 const LONGEST_POST: usize = 1_024;
 /// How often it is looked for who has not gone on.
@@ -16,19 +19,25 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Who is typing where, as far as this node knows.
 #[derive(Default)]
-pub(super) struct Typing(Mutex<HashMap<ConversationId, Vec<(PartnerId, Instant)>>>);
+pub(super) struct Typing(Mutex<HashMap<ConversationId, Vec<Typist>>>);
+
+struct Typist {
+    partner: PartnerId,
+    until: Instant,
+    /// When others were last told.
+    told: Instant,
+}
 
 impl Typing {
-    /// Whether the partner did not type there before.
+    /// Whether others are to be told: they were not, or not for long.
     fn start(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let now = Instant::now();
         let mut typing = self.0.lock();
         let typists = typing.entry(conversation).or_default();
-        let before = typists.len();
-        typists.retain(|(other, _)| *other != partner);
-        let begins = typists.len() == before;
-        typists.push((partner, now + RUNS_OUT));
-        begins
+        let before = typists.iter().position(|typist| typist.partner == partner).map(|index| typists.remove(index).told);
+        let told = before.filter(|told| now - *told < AGAIN);
+        typists.push(Typist { partner, until: now + RUNS_OUT, told: told.unwrap_or(now) });
+        told.is_none()
     }
 
     /// Whether the partner typed there before.
@@ -36,7 +45,7 @@ impl Typing {
         let mut typing = self.0.lock();
         let Some(typists) = typing.get_mut(&conversation) else { return false };
         let before = typists.len();
-        typists.retain(|(other, _)| *other != partner);
+        typists.retain(|typist| typist.partner != partner);
         let stopped = typists.len() < before;
         if typists.is_empty() {
             typing.remove(&conversation);
@@ -48,7 +57,7 @@ impl Typing {
         let now = Instant::now();
         let typing = self.0.lock();
         let typists = typing.get(&conversation).into_iter().flatten();
-        typists.filter(|(_, until)| *until > now).map(|(partner, _)| *partner).collect()
+        typists.filter(|typist| typist.until > now).map(|typist| typist.partner).collect()
     }
 
     /// Takes out, and gives, whose typing has run out.
@@ -56,10 +65,10 @@ impl Typing {
         let now = Instant::now();
         let mut gone = Vec::new();
         self.0.lock().retain(|conversation, typists| {
-            typists.retain(|(partner, until)| {
-                let on = *until > now;
+            typists.retain(|typist| {
+                let on = typist.until > now;
                 if !on {
-                    gone.push((*conversation, *partner));
+                    gone.push((*conversation, typist.partner));
                 }
                 on
             });
@@ -139,6 +148,11 @@ impl Chat {
     /// Who else is typing in a conversation of the caller, by the time at which they last said so.
     pub async fn typing(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
         self.conversation(caller, conversation).await?;
+        self.typists(caller, conversation).await
+    }
+
+    /// The same of a conversation that the caller is known to be in.
+    pub async fn typists(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
         let typists: Vec<_> = self.0.typing.now(conversation).into_iter().filter(|partner| *partner != caller.partner).collect();
         if typists.is_empty() {
             return Ok(Vec::new());

@@ -47,7 +47,10 @@ pub async fn socket_caller(
     let caller = match token {
         Some(token) => house.auth.bearer(token).await,
         None if session::presented(request).is_none() => Err(Refused::Missing.into()),
-        None if is_from_our_page(request.headers(), &house.config) => Session::of(request).await.caller(),
+        None if is_from_our_page(request.headers(), &house.config) => {
+            let session = Session::of(request).await;
+            session.outcome().map(|login| house.auth.staying(login)).map_err(Clone::clone)
+        }
         None => {
             tracing::info!("a session was refused: its cookie came to a socket from no page that may use it");
             Err(Refused::Missing.into())

@@ -122,6 +122,16 @@ pub struct Participant {
     pub joined_at: Timestamp,
 }
 
+/// What has become of how far a participant has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advanced {
+    /// How many messages of others were unread before and are read now.
+    pub unread: i64,
+    /// Whether there are messages of others that the participant had not read itself before: those, and what was there
+    /// already when it joined, which is never unread.
+    pub has_seen: bool,
+}
+
 /// Which of a partner's conversations to list.
 #[derive(Clone, Debug, Default)]
 pub struct InboxFilter<'a> {
@@ -208,9 +218,9 @@ pub trait WriteConversations {
     ) -> Result<bool>;
     /// Takes the partner out; its messages stay. Gives whether it was in.
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
-    /// Moves the read position to `seq`, or to the newest message if `seq` is beyond it; never back. Gives how many
-    /// messages of others were unread before and are read now: 0 if the partner is not a participant.
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64>;
+    /// Moves the read position to `seq`, or to the newest message if `seq` is beyond it; never back. Gives what that has
+    /// changed: nothing if the partner is not a participant.
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced>;
     /// Moves the read position of the partner to the newest message of every conversation it is in. Gives, for those
     /// whose position moved, be it over its own messages alone, how many messages were unread and the new position; by
     /// rising conversation.

@@ -29,8 +29,8 @@ pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
 pub use attendances::Attendances;
 pub use books::{Books, WriteBooks};
 pub use conversations::{
-    Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant, Shelf,
-    ThreadType, UnreadTotals, Window, WriteConversations,
+    Advanced, Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant,
+    Shelf, ThreadType, UnreadTotals, Window, WriteConversations,
 };
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};

@@ -121,6 +121,9 @@ pub trait Messages {
     async fn draw_message_id(&self) -> Result<MessageId>;
     /// A page of a conversation, in the page's own order, as `reader` sees it.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
+    /// The largest `seq` that anybody but `reader` has read itself, be it somebody who has left; 0 if nobody has. Whoever
+    /// joins has read nothing of what was there.
+    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64>;
     /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all.
     async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>>;
     /// Which of the partner's conversations hold a message of somebody else created after `since`; by rising id.

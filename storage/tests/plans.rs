@@ -194,7 +194,7 @@ async fn write(storage: &Postgres, round: i64) {
     for message in tx.insert_messages(locked, vec![new]).await.unwrap() {
         tx.record(Topic::Conversation(conversation), storage::Fact::MessagePosted(message), now);
     }
-    assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap(), 2);
+    assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap().unread, 2);
     assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
     tx.commit().await.unwrap();
     clear_away(storage, round).await;

@@ -42,6 +42,27 @@ on_every_bus! {
         }
     }
 
+    /// Whoever has two devices, each at a node of its own, learns at both of a message first and then of its delivery.
+    async fn a_message_is_delivered_only_after_it_was_told(here, there) {
+        let (mut sender, mut reader) = (enter(here, ADMIN, PAIR).await, enter(here, JOHN, PAIR).await);
+        let mut device = enter(there, ADMIN, PAIR).await;
+        for number in 0..10 {
+            sender.say(json!({"action": "send_message", "content": number.to_string()})).await;
+            let id = hear(&mut reader, "chat_message").await["message"]["id"].take();
+            for socket in [&mut sender, &mut device] {
+                let mut told = Vec::new();
+                while told.len() < 2 {
+                    let frame = socket.hear_until(|told| told["type"] != "user_status").await;
+                    let of = if frame["type"] == "chat_message" { &frame["message"]["id"] } else { &frame["message_id"] };
+                    assert_eq!(*of, id, "{frame}");
+                    told.push(frame["type"].clone());
+                }
+                assert_eq!(told, ["chat_message", "message.status"]);
+            }
+        }
+        drop((sender, reader, device));
+    }
+
     /// In the support chat as well.
     async fn a_tenant_and_an_agent_need_not_be_at_the_same_node(here, there) {
         let open = async |server: &crate::support::Server, uid: i64| {

@@ -149,7 +149,9 @@ impl Talk {
         let session = self.house.chat.own_support(&self.caller, side, uuid).await?;
         let sent = self.house.chat.send(&self.caller, session.conversation, draft).await?;
         let message = &sent.message;
-        let mut chat_message = self.pen().message(&session, message, None);
+        // What is new was seen by nobody.
+        let seen = if sent.again { self.house.chat.support_seen(&session, message).await? } else { None };
+        let mut chat_message = self.pen().message(&session, message, seen);
         chat_message.metdata = message.metadata.as_ref().filter(|_| is_misspelt);
         let answer = said(request, &Sent { chat_session_id: session.uuid, chat_message })?;
         match answer {

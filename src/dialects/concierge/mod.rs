@@ -54,10 +54,11 @@ async fn connect(request: Request, house: House) -> Response {
         }
     }
     let (caller, subprotocol) = socket_caller(&request, token.as_deref(), &house).await;
+    // From before the client is answered on, so that whatever happens then is told.
+    let heard = caller.map(|caller| (house.chat.hear_all(&caller), caller));
     let own = house.clone();
     open(&request, subprotocol, &house.sockets, async move {
-        let caller = caller.map_err(|error| turned_away(&error))?;
-        let feed = own.chat.hear_all(&caller);
+        let (feed, caller) = heard.map_err(|error| turned_away(&error))?;
         Ok(Speaking { voice: Talk::new(own, caller.clone(), device.unwrap_or_default()), feed, caller })
     })
 }

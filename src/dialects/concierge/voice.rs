@@ -122,10 +122,17 @@ impl Voice for Talk {
         Ok(Vec::new())
     }
 
-    fn refuse(&self, refusal: socket::Refusal) -> Frame {
+    fn refuse(&self, refusal: socket::Refusal<'_>) -> Frame {
         match refusal {
             socket::Refusal::NotText => answer(ERROR, 400, &Refusal { message: "A frame must be text" }),
-            socket::Refusal::TooFast => answer(ERROR, 429, &Refusal { message: "Too many frames, please wait" }),
+            socket::Refusal::TooFast(frame) => {
+                let channel = match frame.map(Request::read) {
+                    Some(Ok(request)) => request.route,
+                    Some(Err(NoRequest { channel, .. })) => channel,
+                    None => ERROR.to_owned(),
+                };
+                answer(&channel, 429, &Refusal { message: "Too many frames, please wait" })
+            }
         }
     }
 

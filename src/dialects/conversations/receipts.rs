@@ -4,23 +4,24 @@ use std::{collections::VecDeque, ops::RangeInclusive};
 
 use storage::{Message, MessageId};
 
-/// Of how many messages their author is told at a time that they were read.
-pub(super) const MOST: usize = 100;
+/// Of how many messages their author is told at a time that they were read: of no more than may wait to be written.
+pub(super) const MOST: usize = 400;
 
 /// The author's side of being read. Places are `seq`s of one conversation.
 #[derive(Debug)]
 pub(super) struct Receipts {
     /// Up to here the first of the others has read.
     read: i64,
-    /// The newest place when the socket was opened; whose messages are up to here is not known.
-    opened: i64,
-    /// The author's messages since then that nobody else has read, oldest first.
+    /// Whose messages are up to here is not known: it is the newest place when the socket was opened, or the last of which
+    /// it was forgotten.
+    unknown: i64,
+    /// The author's messages after that which nobody else has read, oldest first.
     posted: VecDeque<(i64, MessageId)>,
 }
 
 impl Receipts {
     pub(super) fn new(opened: i64) -> Self {
-        Self { read: opened, opened, posted: VecDeque::new() }
+        Self { read: opened, unknown: opened, posted: VecDeque::new() }
     }
 
     /// Up to where others had read when the socket was opened.
@@ -30,13 +31,20 @@ impl Receipts {
 
     /// The author has written.
     pub(super) fn posted(&mut self, message: &Message) {
-        if message.seq <= self.opened.max(self.read) {
+        if message.seq <= self.unknown.max(self.read) {
             return;
         }
-        if self.posted.len() == MOST {
-            self.posted.pop_front();
+        if self.posted.len() == MOST
+            && let Some((seq, _)) = self.posted.pop_front()
+        {
+            self.unknown = seq;
         }
         self.posted.push_back((message.seq, message.id));
+    }
+
+    /// Whether somebody else has read what stands there. That it was delivered is no news then, whoever it was.
+    pub(super) fn is_read(&self, seq: i64) -> bool {
+        seq <= self.read
     }
 
     /// Somebody else has read up to `seq`. Gives the places whose authors are to be looked up, and the author's messages
@@ -44,7 +52,7 @@ impl Receipts {
     pub(super) fn read(&mut self, seq: i64) -> (RangeInclusive<i64>, Vec<MessageId>) {
         let from = self.read.saturating_add(1);
         self.read = self.read.max(seq);
-        let unknown = self.opened.min(seq);
+        let unknown = self.unknown.min(seq);
         let newest = from.max(unknown.saturating_sub(MOST as i64 - 1));
         let known = self.posted.iter().take_while(|(at, _)| *at <= seq).count();
         (newest..=unknown, self.posted.drain(..known).map(|(_, id)| id).collect())
@@ -96,9 +104,9 @@ mod tests {
     fn only_the_newest_are_looked_up_and_remembered() {
         let mut receipts = Receipts::new(1_000);
         receipts.read_before(10);
-        (1_001..=1_150).for_each(|seq| receipts.posted(&message(seq)));
-        let (unknown, known) = receipts.read(1_150);
-        assert_eq!(unknown, 901..=1_000);
-        assert_eq!((known.len(), known[0]), (MOST, MessageId(2_051)));
+        (1_001..=1_500).for_each(|seq| receipts.posted(&message(seq)));
+        let (unknown, known) = receipts.read(1_500);
+        assert_eq!(unknown, 701..=1_100, "what was forgotten can be looked up");
+        assert_eq!((known.len(), known[0]), (MOST, MessageId(2_101)));
     }
 }

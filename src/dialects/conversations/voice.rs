@@ -4,7 +4,7 @@ mod telling;
 
 use std::collections::HashMap;
 
-use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person};
+use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +36,9 @@ pub(super) struct Conversing {
     told: MessageId,
     /// Messages that were sent again before they were told: each is told once more, when its turn has come.
     owed: Vec<MessageId>,
+    /// Messages that were delivered before they were told, as one node hears of another's, and when: each is told to have
+    /// been once it was told itself.
+    early: Vec<(MessageId, Timestamp)>,
     receipts: Receipts,
     /// Whom the client takes to be online, and as whom it knows them.
     online: HashMap<PartnerId, Box<str>>,
@@ -57,12 +60,7 @@ impl Voice for Conversing {
             Ok(said) => return Ok(said),
             Err(failure) => failure.words()?,
         };
-        let (action, error) = (asking.name(), failure.as_str());
-        let word = match action.as_deref() {
-            Some(SEND) => Word::Failed { local_id: asking.local_id().as_deref(), error }.frame(),
-            action => Word::Error { action, error }.frame(),
-        };
-        Ok(vec![word])
+        Ok(vec![failed(&asking, &failure)])
     }
 
     async fn tell(&mut self, batch: &Batch) -> Said {
@@ -86,12 +84,15 @@ impl Voice for Conversing {
         Ok(vec![Word::Heartbeat { timestamp: time(clock::now()) }.frame()])
     }
 
-    fn refuse(&self, refusal: Refusal) -> Frame {
-        let error = match refusal {
-            Refusal::NotText => "A frame must be text, not binary",
-            Refusal::TooFast => "Too many frames, please slow down",
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
+        let (frame, error) = match refusal {
+            Refusal::NotText => (None, "A frame must be text, not binary"),
+            Refusal::TooFast(frame) => (frame, "Too many frames, please slow down"),
         };
-        Word::Error { action: None, error }.frame()
+        match frame.and_then(|frame| Asking::read(frame).ok()) {
+            Some(asking) => failed(&asking, error),
+            None => Word::Error { action: None, error }.frame(),
+        }
     }
 }
 
@@ -104,6 +105,7 @@ impl Conversing {
             uuid: conversation.uuid,
             told: conversation.last_message.unwrap_or(MessageId(0)),
             owed: Vec::new(),
+            early: Vec::new(),
             receipts: Receipts::new(conversation.last_seq),
             online: HashMap::new(),
         }
@@ -113,12 +115,20 @@ impl Conversing {
         &self.room.house.chat
     }
 
-    /// Who is in the conversation and whether they are there.
+    /// Who is in the conversation, whether they are there, and who of them is typing.
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
         let (_, participants) = self.chat().participants(&self.caller, self.id).await?;
-        let others = participants.iter().filter(|participant| participant.person.partner.id != self.caller.partner);
-        self.receipts.read_before(others.map(|other| other.read_seq).max().unwrap_or(0));
-        self.presence(participants.into_iter().map(|participant| participant.person).collect()).await
+        self.receipts.read_before(self.chat().read_by_others(&self.caller, self.id).await?);
+        let mut said = self.presence(participants.into_iter().map(|participant| participant.person).collect()).await?;
+        for typist in self.chat().typists(&self.caller, self.id).await? {
+            said.push(self.typing(typist.partner.id, true).await?);
+        }
+        Ok(said)
+    }
+
+    async fn typing(&self, who: PartnerId, is_typing: bool) -> chat::Result<Frame> {
+        let known = self.room.people.known(who).await?;
+        Ok(Word::Typing { user_id: &known.id, username: &known.username, is_typing }.frame())
     }
 
     async fn presence(&mut self, people: Vec<Person>) -> chat::Result<Vec<Frame>> {
@@ -197,6 +207,14 @@ impl Conversing {
         let (named, changed) = self.chat().mark_read_in(&self.caller, self.id, messages).await?;
         let again = (!changed).then(|| read(&self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
+    }
+}
+
+/// How it is said that something asked for was not done.
+fn failed(asking: &Asking<'_>, error: &str) -> Frame {
+    match asking.name().as_deref() {
+        Some(SEND) => Word::Failed { local_id: asking.local_id().as_deref(), error }.frame(),
+        action => Word::Error { action, error }.frame(),
     }
 }
 

@@ -41,10 +41,11 @@ async fn open(request: &Request, house: House) -> Response {
     let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
     let (caller, subprotocol) = socket_caller(request, token.as_deref(), &house).await;
+    // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
+    let heard = caller.map(|caller| (house.chat.hear_all(&caller), caller));
     let sockets = house.sockets.clone();
     socket::open(request, subprotocol, &sockets, async move {
-        let caller = caller.map_err(|error| error::close(&error))?;
-        let feed = house.chat.hear_all(&caller);
+        let (feed, caller) = heard.map_err(|error| error::close(&error))?;
         let voice = Room { house, caller: caller.clone(), attending: None, order: Order::default(), asked: BTreeSet::new() };
         Ok(Speaking { voice, feed, caller })
     })
@@ -160,10 +161,13 @@ impl Voice for Room {
         Ok(Vec::new())
     }
 
-    fn refuse(&self, refusal: Refusal) -> Frame {
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
         match refusal {
             Refusal::NotText => frames::failure(None, "Frames must be text", "not_text"),
-            Refusal::TooFast => frames::failure(None, "Too many frames, the next one closes the socket", "too_fast"),
+            Refusal::TooFast(frame) => {
+                let action = frame.and_then(|frame| read(frame).ok()).map_or(Value::Null, |(action, _)| action);
+                frames::failure(action.as_str(), "Too many frames, the next one closes the socket", "too_fast")
+            }
         }
     }
 

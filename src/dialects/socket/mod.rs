@@ -47,7 +47,7 @@ pub trait Voice: Send + 'static {
     /// What is said beside every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
     /// How a frame is answered that is not to be heard at all.
-    fn refuse(&self, refusal: Refusal) -> Frame;
+    fn refuse(&self, refusal: Refusal<'_>) -> Frame;
     /// What is said of a message that is larger than it may be, where that does not close the socket.
     fn too_large() -> Option<Frame> {
         None
@@ -59,11 +59,12 @@ pub type Said = Result<Vec<Frame>, Close>;
 
 /// Why a frame was not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Refusal<'a> {
     /// It is binary.
     NotText,
-    /// There are too many; the next one closes the socket.
-    TooFast,
+    /// There are too many; the next one closes the socket. What this one says, if it is a text that could have been heard:
+    /// its sender is to learn which it was.
+    TooFast(Option<&'a str>),
 }
 
 /// Why a socket is closed, as the peer is told.
@@ -79,6 +80,7 @@ pub struct Close {
 impl Close {
     pub const GOING_AWAY: Self = Self::new(1001, "the server is going away");
     pub const NOT_LOGGED_IN: Self = Self::new(4003, "not logged in");
+    pub const RUN_OUT: Self = Self::new(4003, "the token or the session has run out");
     pub const TOO_LARGE: Self = Self::new(1009, "the message is too big");
     pub const TOO_SLOW: Self = Self::new(4008, "too slow to read");
     pub const TOO_FAST: Self = Self::new(4029, "too many frames");
@@ -88,6 +90,11 @@ impl Close {
 
     pub const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason, last: Vec::new() }
+    }
+
+    /// Whether the peer reads nothing more.
+    fn is_to_the_deaf(&self) -> bool {
+        [1000, 1006, Self::TOO_SLOW.code].contains(&self.code)
     }
 }
 
@@ -129,8 +136,8 @@ async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Spea
     let Speaking { voice, feed, caller } = speaking;
     let Ok(_present) = sockets.chat.connects(caller) else { return Close::TOO_MANY };
     let (pace, signs) = (Pace::new(&sockets.limits), Pace::new(&sockets.limits));
-    let mut talk = Talk { sockets, voice, wire, pace, signs, tells: false };
-    match talk.go_on(feed, caller).await {
+    let mut talk = Talk { sockets, voice, wire, caller, pace, signs, tells: false };
+    match talk.go_on(feed).await {
         Ok(never) => match never {},
         Err(close) => talk.last_words(feed, close).await,
     }
@@ -140,6 +147,7 @@ struct Talk<'a, V> {
     sockets: &'a Sockets,
     voice: &'a mut V,
     wire: &'a mut Wire,
+    caller: &'a Caller,
     pace: Pace,
     /// Of pings and pongs, which are nobody's words, but have to be answered all the same.
     signs: Pace,
@@ -150,16 +158,13 @@ struct Talk<'a, V> {
 enum Never {}
 
 impl<V: Voice> Talk<'_, V> {
-    async fn go_on(&mut self, feed: &mut Feed, caller: &Caller) -> Result<Never, Close> {
+    async fn go_on(&mut self, feed: &mut Feed) -> Result<Never, Close> {
+        let caller = self.caller;
         let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
-        for frame in greeting {
-            // However long it is, it must not be taken for the peer's slowness.
-            self.wire.has_room().await?;
-            self.say(vec![frame])?;
-        }
+        self.answer(greeting).await?;
         self.tells = true;
         let ping = Duration::from_secs(self.sockets.limits.ping_seconds);
-        let expires = expiry(caller);
+        let mut expires = Box::pin(expiry(caller)).await;
         let (mut heard, mut pinged, mut leaves) = (Instant::now(), Instant::now(), None);
         let mut ended = pin!(caller.ended.cancelled());
         let mut stopping = pin!(self.sockets.requests.stopping());
@@ -170,7 +175,7 @@ impl<V: Voice> Talk<'_, V> {
                 read = self.wire.read() => {
                     heard = Instant::now();
                     match read? {
-                        Read::Text(text) => self.hear(&text).await?,
+                        Read::Text(text) => self.hear(&text, feed).await?,
                         Read::Binary => self.refuse(Refusal::NotText)?,
                         Read::TooLarge => self.refuse_with(V::too_large().ok_or(Close::TOO_LARGE)?)?,
                         Read::Sign => self.notice()?,
@@ -193,7 +198,10 @@ impl<V: Voice> Talk<'_, V> {
                         return Err(Close::GOING_AWAY);
                     }
                     if now >= expires {
-                        return Err(Close::new(4003, "the token has run out"));
+                        expires = Box::pin(expiry(caller)).await;
+                        if expires <= Instant::now() {
+                            return Err(Close::RUN_OUT);
+                        }
                     }
                     if now >= pinged + ping {
                         if now - heard > ping * SILENT_PINGS {
@@ -227,8 +235,7 @@ impl<V: Voice> Talk<'_, V> {
     /// What was stored before the end is still told, above all the answers to this peer's own messages: not to a peer that
     /// reads nothing more, nor once its session has ended.
     async fn last_words(&mut self, feed: &mut Feed, close: Close) -> Close {
-        let is_deaf = [1000, 1006, Close::TOO_SLOW.code].contains(&close.code);
-        if is_deaf || !self.tells || close == Close::NOT_LOGGED_IN {
+        if close.is_to_the_deaf() || !self.tells || close == Close::NOT_LOGGED_IN {
             return close;
         }
         // Nothing is waited for: what this peer has sent is in the feed already.
@@ -241,24 +248,50 @@ impl<V: Voice> Talk<'_, V> {
         Close { last: told.into_iter().chain(close.last).collect(), ..close }
     }
 
-    async fn hear(&mut self, text: &str) -> Result<(), Close> {
+    async fn hear(&mut self, text: &str, feed: &mut Feed) -> Result<(), Close> {
         match self.pace.step() {
-            Verdict::Fine => {}
-            Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Fine => self.caller.goes_on(),
+            Verdict::Warn => return self.say(vec![self.voice.refuse(Refusal::TooFast(Some(text)))]),
             Verdict::Enough => return Err(Close::TOO_FAST),
         }
-        let said = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
-        self.say(said)
+        let answer = contained(&self.sockets.metrics, Box::pin(self.voice.hear(text))).await?;
+        // All that had happened by then is told first, above all what this frame and those before it have made happen.
+        // Nothing but their order tells a client which answers belong to which of its frames.
+        match Box::pin(self.catch_up(feed)).await {
+            Ok(()) => {}
+            Err(close) if close.is_to_the_deaf() => return Err(close),
+            Err(close) => return Err(Close { last: close.last.into_iter().chain(answer).collect(), ..close }),
+        }
+        self.answer(answer).await
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Result<(), Close> {
+    /// Says what the peer itself has asked for: however much that is, it must not be taken for the peer's slowness.
+    async fn answer(&mut self, frames: Vec<Frame>) -> Result<(), Close> {
+        for frame in frames {
+            self.wire.has_room(frame.len()).await?;
+            self.say(vec![frame])?;
+        }
+        Ok(())
+    }
+
+    /// Tells what the feed holds, if the store lets it.
+    async fn catch_up(&mut self, feed: &mut Feed) -> Result<(), Close> {
+        // Whatever goes wrong comes again when it is its turn.
+        while let Ok(Some(batch)) = feed.by_now().await {
+            let said = self.tell(&batch).await?;
+            self.say(said)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'_>) -> Result<(), Close> {
         self.refuse_with(self.voice.refuse(refusal))
     }
 
     fn refuse_with(&mut self, frame: Frame) -> Result<(), Close> {
         match self.pace.step() {
             Verdict::Fine => self.say(vec![frame]),
-            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast(None))]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }
     }
@@ -266,7 +299,7 @@ impl<V: Voice> Talk<'_, V> {
     fn notice(&mut self) -> Result<(), Close> {
         match self.signs.step() {
             Verdict::Fine => Ok(()),
-            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast)]),
+            Verdict::Warn => self.say(vec![self.voice.refuse(Refusal::TooFast(None))]),
             Verdict::Enough => Err(Close::TOO_FAST),
         }
     }
@@ -290,11 +323,17 @@ async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said 
     }
 }
 
-/// When the caller's token runs out; for a session never, which its end tells.
-fn expiry(caller: &Caller) -> Instant {
+/// When the caller's token runs out, or its session, as far as can be said now: whoever uses it meanwhile stays longer.
+async fn expiry(caller: &Caller) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 86_400);
-    let left = caller.expires_at.map(|at| (at - clock::now()).to_std().unwrap_or_default());
-    Instant::now() + left.map_or(FAR, |left| left.min(FAR))
+    let left = match caller.may_stay_until().await {
+        Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
+        Err(error) => {
+            tracing::debug!(error = %telemetry::chain(&error), "whether a socket's session lives cannot be said");
+            Duration::from_secs(1)
+        }
+    };
+    Instant::now() + left
 }
 
 /// A number from 0 up to, but not including, 1.

@@ -87,9 +87,10 @@ impl Wire {
         self.queue.push_back(Message::Text(frame));
     }
 
-    /// Waits until a frame can be said; not for ever.
-    pub(super) async fn has_room(&mut self) -> Result<(), Close> {
-        if !self.is_full() {
+    /// Waits until a frame of so many bytes can be said; not for ever. One that is larger than all that may wait is waited
+    /// for until nothing else does, so that what is said next finds it under way.
+    pub(super) async fn has_room(&mut self, bytes: usize) -> Result<(), Close> {
+        if self.queue.len() < self.most_frames && self.queued_bytes.saturating_add(bytes) <= self.most_bytes {
             return Ok(());
         }
         let written = std::future::poll_fn(|context| self.poll_write(context));

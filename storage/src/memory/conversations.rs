@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
-    AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry, InboxFilter, Locked,
-    Message, NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
-    WriteConversations,
+    Advanced, AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry,
+    InboxFilter, Locked, Message, NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp,
+    UnreadTotals, Window, WriteConversations,
 };
 
 #[derive(Clone, Default)]
@@ -45,6 +45,8 @@ struct Place {
     window: Window,
     shelf: Shelf,
     read_seq: i64,
+    /// The same, but 0 until it has read something itself.
+    seen_seq: i64,
     /// How many messages of its own have a `seq` above `read_seq`.
     own_after: i64,
     /// The `seq` of its newest message, if it wrote one since it joined.
@@ -94,8 +96,8 @@ impl Table {
             if row.places.contains_key(partner) {
                 continue;
             }
-            let place =
-                Place { window: Window::default(), shelf: Shelf::default(), read_seq, own_after: 0, last_own: None, joined_at };
+            let (window, shelf) = (Window::default(), Shelf::default());
+            let place = Place { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at };
             row.places.insert(*partner, place);
             self.of_partner.entry(*partner).or_default().insert(id);
             joined.push(*partner);
@@ -156,26 +158,24 @@ impl Row {
         self.places.get(&partner).map_or(0, |place| self.unread(place))
     }
 
-    /// Moves the read position of a participant. Gives how many messages of others that made read; `None` if nothing
-    /// changed.
-    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<i64> {
+    /// Moves the read position of a participant; `None` if nothing changed.
+    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<Advanced> {
         let last_seq = self.conversation.last_seq;
         let seq = seq.min(last_seq);
         let place = self.places.get_mut(&partner)?;
-        if seq <= place.read_seq {
+        if seq <= place.seen_seq {
             return None;
         }
-        let own = if seq == last_seq {
-            place.own_after
-        } else {
-            let passed = (place.read_seq + 1..=seq).map(|seq| &self.messages[index(seq)]);
-            passed.filter(|message| message.author.partner == partner).count() as i64
-        };
-        let passed = seq - place.read_seq;
-        place.read_seq = seq;
+        let is_own = |seq: &i64| self.messages[index(*seq)].author.partner == partner;
+        let saw = !(place.seen_seq + 1..=seq.min(place.read_seq)).all(|seq| is_own(&seq));
+        let read_seq = seq.max(place.read_seq);
+        let own = if seq == last_seq { place.own_after } else { (place.read_seq + 1..=read_seq).filter(is_own).count() as i64 };
+        let unread = read_seq - place.read_seq - own;
+        place.read_seq = read_seq;
+        place.seen_seq = seq;
         place.own_after -= own;
         self.reads.raise(partner, seq);
-        Some(passed - own)
+        Some(Advanced { unread, has_seen: saw || unread > 0 })
     }
 }
 
@@ -408,8 +408,8 @@ impl WriteConversations for MemoryTx {
         Ok(was_in)
     }
 
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {
-        Ok(self.draft.conversations.get_mut(of).and_then(|row| row.advance(partner, seq)).unwrap_or(0))
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
+        Ok(self.draft.conversations.get_mut(of).and_then(|row| row.advance(partner, seq)).unwrap_or_default())
     }
 
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {
@@ -419,7 +419,7 @@ impl WriteConversations for MemoryTx {
             .filter(|row| row.read_seq(partner).is_some_and(|read_seq| read_seq < row.conversation.last_seq))
             .map(|row| (row.conversation.id, row.conversation.last_seq))
             .collect();
-        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?, seq));
+        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?.unread, seq));
         Ok(behind.into_iter().filter_map(advance).collect())
     }
 }

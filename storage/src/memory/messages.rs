@@ -143,6 +143,11 @@ impl Messages for Memory {
         })
     }
 
+    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
+        let state = self.snapshot()?;
+        Ok(state.conversations.get(of).and_then(|row| row.reads.greatest_but(reader)).unwrap_or(0))
+    }
+
     async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
         let state = self.snapshot()?;
         let messages = state.conversations.get(of).into_iter().flat_map(|row| row.messages.iter().rev());

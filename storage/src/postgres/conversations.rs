@@ -8,7 +8,7 @@ use super::messages::{message, message_columns};
 use super::users::{person, person_columns};
 use super::{Postgres, PostgresTx, get, partners_of, word};
 use crate::{
-    Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
+    Advanced, Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
     NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
     WriteConversations,
 };
@@ -140,21 +140,30 @@ const DELETE_PARTICIPANT: &str = "WITH gone AS (
 /// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
 /// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
 const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
-        SELECT p.read_seq, p.own_after FROM participants p
+        SELECT p.read_seq, p.seen_seq, p.own_after FROM participants p
         WHERE p.conversation_id = $1 AND p.partner_id = $2 FOR NO KEY UPDATE
     ), step AS MATERIALIZED (
-        SELECT reader.read_seq AS low, reader.own_after, least($3, c.last_seq) AS high
-        FROM reader, conversations c WHERE c.id = $1 AND least($3, c.last_seq) > reader.read_seq
+        SELECT reader.read_seq AS low, greatest(reader.read_seq, least($3, c.last_seq)) AS high,
+            reader.seen_seq AS seen_low, least($3, c.last_seq) AS seen_high, reader.own_after
+        FROM reader, conversations c WHERE c.id = $1 AND least($3, c.last_seq) > reader.seen_seq
     ), passed AS MATERIALIZED (
-        SELECT step.low, step.high, CASE WHEN step.own_after > 0 THEN (
+        SELECT step.low, step.high, step.seen_low, step.seen_high, CASE WHEN step.own_after > 0 THEN (
             SELECT count(*) FROM messages m
             WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high AND m.author_id = $2
         ) ELSE 0 END AS own
         FROM step
     )
-    UPDATE participants p SET read_seq = passed.high, seen_seq = passed.high, own_after = p.own_after - passed.own
+    UPDATE participants p SET read_seq = passed.high, seen_seq = passed.seen_high, own_after = p.own_after - passed.own
     FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
-    RETURNING passed.high - passed.low - passed.own AS unread";
+    RETURNING passed.high - passed.low - passed.own AS unread, CASE
+        WHEN passed.high - passed.low > passed.own THEN true
+        WHEN passed.seen_low < passed.low THEN EXISTS (
+            SELECT FROM messages m
+            WHERE m.conversation_id = $1 AND m.seq > passed.seen_low AND m.seq <= least(passed.low, passed.seen_high)
+                AND m.author_id <> $2
+        )
+        ELSE false
+    END AS has_seen";
 /// The first of two statements: once it holds the locks, nobody can commit a message of this partner, so what the
 /// second one sees of messages agrees with the rows it changes.
 const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
@@ -375,10 +384,10 @@ impl WriteConversations for PostgresTx {
         Ok(self.row(sqlx::query(DELETE_PARTICIPANT).bind(of.id.0).bind(partner.0)).await?.is_some())
     }
 
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
         match self.row(sqlx::query(ADVANCE_READ).bind(of.0).bind(partner.0).bind(seq)).await? {
-            Some(row) => Ok(get(&row, "unread")?),
-            None => Ok(0),
+            Some(row) => Ok(Advanced { unread: get(&row, "unread")?, has_seen: get(&row, "has_seen")? }),
+            None => Ok(Advanced::default()),
         }
     }
 

@@ -28,6 +28,16 @@ macro_rules! message_columns {
     };
 }
 
+/// How far anybody but `$2` has read in `$1`.
+macro_rules! read_by_others {
+    () => {
+        "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
+             (SELECT p.seen_seq FROM participants p
+              WHERE p.conversation_id = $1 AND p.partner_id <> $2
+              ORDER BY p.seen_seq DESC LIMIT 1), 0)"
+    };
+}
+
 /// A page without its end: how far the reader and anybody else have read is found once, not for each message.
 macro_rules! page {
     ($condition_and_order:literal) => {
@@ -37,10 +47,9 @@ macro_rules! page {
                     (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
                     coalesce((SELECT p.read_seq FROM participants p
                               WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
-                    greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
-                        (SELECT p.seen_seq FROM participants p
-                              WHERE p.conversation_id = $1 AND p.partner_id <> $2
-                              ORDER BY p.seen_seq DESC LIMIT 1)) AS by_others
+                    ",
+            read_by_others!(),
+            " AS by_others
             )
             SELECT m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
                 AS is_read, ",
@@ -76,6 +85,7 @@ const DELETE: &str = "WITH gone AS (
     UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3
     WHERE id = $2 AND conversation_id = $1";
 const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
+const READ_BY_OTHERS: &str = concat!("SELECT ", read_by_others!(), " AS seq");
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
 const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
@@ -217,6 +227,10 @@ impl Messages for Postgres {
         let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
         let seen = |row: &PgRow| Ok(Seen { message: message(row)?, is_read: get(row, "is_read")? });
         self.rows(page).await?.iter().map(seen).collect()
+    }
+
+    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
+        Ok(get(&self.only_row(sqlx::query(READ_BY_OTHERS).bind(of.0).bind(reader.0)).await?, "seq")?)
     }
 
     async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {

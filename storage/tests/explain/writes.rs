@@ -27,7 +27,7 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         let read = async |s: &Postgres| {
             send(s, of, author).await?;
             let mut tx = s.begin().await?;
-            assert_eq!(tx.advance_read(of, reader, i64::MAX).await?, 1);
+            assert_eq!(tx.advance_read(of, reader, i64::MAX).await?.unread, 1);
             tx.commit().await
         };
         on.within(25 + 8, &format!("a mark as read in {what}"), read).await;

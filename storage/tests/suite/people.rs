@@ -158,7 +158,7 @@ pub(crate) async fn say(store: &Arc<dyn Storage>, conversation: ConversationId, 
     post(store, new_message(conversation, by, body)).await
 }
 
-/// Gives what [`storage::WriteConversations::advance_read`] gives.
+/// Gives how many messages of others became read.
 pub(crate) async fn read_up_to(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, seq: i64) -> i64 {
-    write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap()).await
+    write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap().unread).await
 }

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
-    ConversationId, InboxFilter, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType, UnreadTotals, User,
+    Advanced, ConversationId, InboxFilter, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType, UnreadTotals, User,
 };
 
 use crate::people::{Dice, conversation, new_conversation, read_up_to, say, users, write};
@@ -9,6 +9,7 @@ use crate::people::{Dice, conversation, new_conversation, read_up_to, say, users
 on_every_backend!(
     what_others_said_after_the_read_position_is_unread,
     the_read_position_never_goes_back_nor_beyond_the_end,
+    who_joins_has_read_what_was_there_only_once_it_does,
     reading_everything_tells_what_changed,
     random_sends_and_reads_agree_with_counting,
 );
@@ -55,6 +56,42 @@ async fn the_read_position_never_goes_back_nor_beyond_the_end(store: Arc<dyn Sto
 
     assert_eq!(read_up_to(&store, room, ben.partner.id, 4).await, 0, "who is not in it reads nothing");
     assert_eq!(read_up_to(&store, ConversationId(1_000), reader, 4).await, 0);
+}
+
+async fn who_joins_has_read_what_was_there_only_once_it_does(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    for by in [&ann, &ann, &ben, &ann] {
+        say(&store, room, by, "hello").await;
+    }
+    let joins = async |who: &User| {
+        write(&store, async |tx| {
+            let to = tx.lock_conversations(&[room]).await.unwrap().remove(0);
+            tx.insert_participants(&to, &[who.partner.id], who.created_at).await.unwrap();
+        })
+        .await;
+    };
+    let read = async |who: &User, seq| write(&store, async |tx| tx.advance_read(room, who.partner.id, seq).await.unwrap()).await;
+    let by_others = async |but: &User| store.read_by_others(room, but.partner.id).await.unwrap();
+    joins(&cat).await;
+    assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((4, 0), 0));
+    assert_eq!(read(&cat, 2).await, Advanced { unread: 0, has_seen: true });
+    assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((4, 0), 2));
+    assert_eq!(read(&cat, 2).await, Advanced::default(), "once");
+    assert_eq!(read(&cat, 1).await, Advanced::default(), "never back");
+    assert_eq!((by_others(&cat).await, by_others(&ben).await), (0, 2), "by others");
+    say(&store, room, &cat, "hi").await;
+    assert_eq!(read(&cat, 5).await, Advanced { unread: 0, has_seen: true }, "the rest of what was there");
+    say(&store, room, &cat, "anybody?").await;
+    assert_eq!(read(&cat, 6).await, Advanced::default(), "of others there is no more");
+    assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((6, 0), 6));
+    assert_eq!(read(&ben, i64::MAX).await, Advanced { unread: 5, has_seen: true });
+    write(&store, async |tx| {
+        let of = tx.lock_conversations(&[room]).await.unwrap().remove(0);
+        assert!(tx.delete_participant(&of, cat.partner.id).await.unwrap());
+    })
+    .await;
+    assert_eq!(by_others(&ben).await, 6, "what was read stays read");
 }
 
 async fn reading_everything_tells_what_changed(store: Arc<dyn Storage>) {

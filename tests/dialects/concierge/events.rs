@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, SECRET, address, shape, start, token};
 use crate::{
-    support::{Server, until},
+    support::{Server, Socket, until},
     with_every_backend,
 };
 
@@ -170,6 +170,61 @@ with_every_backend! {
         tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         let refused = elsewhere.messaging("message/send", json!({"thread_id": thread, "body": "too late"})).await;
         assert!(refused["error"].is_string(), "{refused}");
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
+    /// Whoever joins has not read what was said before, until it does, wherever that is; and then the tenant learns of it.
+    async fn what_was_said_before_the_agent_joined_is_read_when_it_is(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        let question = tenant.send("client", &chat, "is anybody there?").await["id"].take();
+        agent.join(&chat).await;
+        let uuid = chat.as_str().expect("a text");
+        let mut sockets = Vec::new();
+        for uid in [DEEPAK, CONCIERGE] {
+            let mut socket = Socket::open(address(&server, &format!("/conversations/{uuid}/?token={}", token(uid)))).await;
+            assert_eq!(socket.hear().await["type"], "user_status");
+            sockets.push(socket);
+        }
+        sockets[1].say(json!({"action": "read", "message_ids": [question]})).await;
+        for socket in &mut sockets {
+            let read = socket.hear_until(|told| told["type"] == "read").await;
+            assert_eq!(read, json!({"type": "read", "user_id": CONCIERGE.to_string(), "message_ids": [question]}));
+        }
+        let status = sockets[0].hear_until(|told| told["type"] == "message.status").await;
+        assert_eq!([&status["status"], &status["message_id"]], [&json!("read"), &question]);
+        let history = tenant.body("client/get-chat-messages", json!({"chatSessionId": chat})).await;
+        assert_eq!(history["messages"][0]["status"], 4, "{history}");
+        drop((tenant, agent, sockets));
+        server.stop().await;
+    }
+
+    /// Whoever has ended a session has heard all that was said in it.
+    async fn what_was_said_before_the_end_is_told_before_it(backend) {
+        let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
+        let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        for _ in 0..20 {
+            let chat = tenant.init().await;
+            agent.join(&chat).await;
+            for number in 0..3 {
+                let body = json!({"chatSessionId": chat, "messageContent": number.to_string()});
+                agent.socket.say(json!({"action": "api", "data": {"route": "backend/send-message", "body": body}})).await;
+            }
+            tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
+            tenant.pushed.clear();
+            assert_eq!(tenant.socket.heard_so_far().await, Vec::<Value>::new());
+            // However many of its messages were in time, all were answered.
+            let mut answers = 0;
+            while answers < 3 {
+                answers += usize::from(agent.socket.hear().await["channel"] == "backend/send-message");
+            }
+            agent.pushed.clear();
+        }
         drop((tenant, agent));
         server.stop().await;
     }

@@ -129,6 +129,44 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// A request too many is answered as such, and where it was asked.
+    async fn too_many_requests_are_answered_as_such(backend) {
+        let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("SOCKETS__FRAMES_BURST", 10);
+        let mut server = builder.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
+        let mut client = Client::connect(&server, DEEPAK, "phone").await;
+        for number in 0..40 {
+            let route = format!("client/get-unread-msg-count?{number}");
+            client.socket.say(json!({"action": "api", "data": {"route": route}})).await;
+        }
+        for number in 0.. {
+            let answer = client.socket.hear().await;
+            assert_eq!(answer["channel"], format!("client/get-unread-msg-count?{number}"), "{answer}");
+            if answer["status"] == 429 {
+                break;
+            }
+            assert_eq!(answer["status"], 200, "{answer}");
+        }
+        assert_eq!(client.socket.closed().await, 4029);
+        server.stop().await;
+    }
+
+    /// Nothing but their order tells which answer is whose.
+    async fn answers_come_in_the_order_of_what_was_asked(backend) {
+        let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
+        let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let chat = tenant.init().await;
+        for _ in 0..50 {
+            for text in ["hello", ""] {
+                let body = json!({"chatSessionId": chat, "messageContent": text});
+                tenant.socket.say(json!({"action": "api", "data": {"route": "client/send-message", "body": body}})).await;
+            }
+            assert_eq!([tenant.socket.hear().await["status"].take(), tenant.socket.hear().await["status"].take()], [200, 400]);
+        }
+        drop(tenant);
+        server.stop().await;
+    }
+
     async fn whatever_is_asked_is_answered(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("SOCKETS__FRAMES_BURST", 10 * CASES);
         let mut server = builder.start().await;

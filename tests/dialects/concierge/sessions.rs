@@ -114,6 +114,24 @@ with_every_backend! {
         server.stop().await;
     }
 
+    async fn what_was_seen_stays_seen_when_it_is_sent_again(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        let send = json!({"chatSessionId": chat, "messageContent": "once", "metadata": {"messageUid": "1"}});
+        let sent = tenant.body("client/send-message", send.clone()).await["chatMessage"].take();
+        assert_eq!((&sent["status"], &sent["seenAt"]), (&json!(3), &Value::Null));
+        let see = json!({"chatSessionId": chat, "messageId": sent["id"]});
+        let seen = agent.body("backend/update-message-seen-at", see).await["chatMessage"].take();
+        assert_eq!(seen["status"], 4);
+        let again = tenant.body("client/send-message", send).await["chatMessage"].take();
+        assert_eq!(again, seen);
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
     /// Who has been answered is not told of its own message once more.
     async fn a_retry_on_two_connections_at_once_is_answered_once_each(backend) {
         let mut server = start(backend).await;

@@ -1,11 +1,13 @@
 //! Who gets a socket, and for how long.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{client::IntoClientRequest, http::Request};
 
 use super::{ADMIN, BOB, JANE, JOHN, enter, hear, open, send, url};
 use crate::{
-    support::{self, Server, Socket, token, token_until, unsigned_token},
+    support::{self, Server, Socket, token, token_until, unsigned_token, until},
     with_every_backend, with_tokens_on_every_backend,
 };
 
@@ -104,6 +106,28 @@ with_every_backend! {
         let socket = Socket::open(asking(&server, &[cookie, ("origin", origin)])).await;
         john.call("/web/session/destroy", json!({})).await;
         assert_eq!(socket.closed().await, 4003, "logged out while connected");
+        server.stop().await;
+    }
+
+    /// What is said on a socket is a use of its session, and it ends with that.
+    async fn a_session_lives_as_long_as_its_socket_is_used(backend) {
+        let server = Server::builder(backend).with_tokens().set("SESSION__LIFETIME_SECONDS", 4);
+        let mut server = server.set("SOCKETS__FRAMES_BURST", 100_000).start().await;
+        let john = server.log_in(support::JOHN).await;
+        let cookie = ("cookie", format!("session_id={}", john.session().unwrap()));
+        let origin = ("origin", format!("http://{}", server.address()));
+        let mut socket = Socket::open(asking(&server, &[cookie, origin])).await;
+        let begun = Instant::now();
+        until("a session that was used for longer than it lives", async || {
+            socket.say(json!({"action": "heartbeat"})).await;
+            (begun.elapsed() > Duration::from_secs(5)).then_some(())
+        })
+        .await;
+        // The last use.
+        assert_eq!(john.messaging("unread/count", json!({})).await["unread_count"], 0);
+        assert_eq!(socket.closed().await, 4003);
+        let late = john.call("/api/messaging/unread/count", json!({})).await;
+        assert!(late.get("error").is_some(), "{late}");
         server.stop().await;
     }
 

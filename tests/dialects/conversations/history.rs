@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{JOHN, complaint, enter, hear, send};
 use crate::{
-    support::{self, Socket},
-    with_tokens_on_every_backend,
+    support::{self, Server, Socket},
+    with_every_backend, with_tokens_on_every_backend,
 };
 
 /// The texts of a page.
@@ -73,5 +73,35 @@ with_tokens_on_every_backend! {
         let address = content.strip_prefix("look\nnotes.txt ").unwrap_or_else(|| panic!("{content}"));
         let path = address.strip_prefix(&server.url("")).unwrap_or_else(|| panic!("{address}"));
         assert_eq!(server.get(path).await.text().await.unwrap(), "some notes");
+    }
+}
+
+with_every_backend! {
+    /// What a client asks for is no more than it takes.
+    async fn long_pages_are_no_slowness(backend) {
+        const MESSAGES: usize = 100;
+        const ASKED: usize = 20;
+
+        let server = Server::builder(backend).with_tokens().set("SOCKETS__QUEUED_FRAMES", 2);
+        let mut server = server.set("SOCKETS__QUEUED_BYTES", 65_536).start().await;
+        let admin = server.log_in(support::ADMIN).await;
+        for _ in 0..MESSAGES {
+            admin.messaging("message/send", json!({"thread_id": 1, "body": "x".repeat(60_000)})).await;
+        }
+        let mut john = enter(&server, JOHN, 1).await;
+        for _ in 0..ASKED / 2 {
+            for limit in [MESSAGES, 1] {
+                john.say(json!({"action": "fetch_messages", "limit": limit})).await;
+            }
+        }
+        admin.messaging("message/send", json!({"thread_id": 1, "body": "the end"})).await;
+        let (mut pages, mut told) = (0, false);
+        while pages < ASKED || !told {
+            let heard = john.hear().await;
+            pages += usize::from(heard["type"] == "messages_fetched");
+            told |= heard["message"]["content"] == "the end";
+        }
+        drop(john);
+        server.stop().await;
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{ADMIN, BOB, JANE, JOHN, open, said, text};
 use crate::{
-    support::{self, Server, Socket},
+    support::{self, Server, Socket, until},
     with_every_backend, with_tokens_on_every_backend,
 };
 
@@ -41,6 +41,24 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Clients forget who types after some seconds, so whoever goes on is told of again; and who comes sees who types.
+    async fn who_goes_on_typing_is_told_of_again(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 100_000).start().await;
+        let (mut john, mut admin) = (open(&server, JOHN, 1).await, open(&server, ADMIN, 1).await);
+        let typing = json!({"type": "typing", "user_id": "2", "username": "admin", "is_typing": true});
+        let told = async |socket: &mut Socket| socket.hear_until(|told| told["type"] == "typing").await;
+        admin.say(json!({"action": "typing", "is_typing": true})).await;
+        assert_eq!(told(&mut john).await, typing);
+        let mut late = open(&server, JOHN, 1).await;
+        assert_eq!(told(&mut late).await, typing);
+        until("typing is told again", async || {
+            admin.say(json!({"action": "typing", "is_typing": true})).await;
+            john.heard_so_far().await.contains(&typing).then_some(())
+        })
+        .await;
+        server.stop().await;
+    }
+
     async fn coming_and_going_is_told_to_participants(backend) {
         let server = Server::builder(backend).with_tokens().set("PRESENCE__ONLINE_SECONDS", 1);
         let mut server = server.set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).start().await;

@@ -14,6 +14,15 @@ async fn status(socket: &mut Socket) -> (Value, Value) {
     (told["status"].take(), told["message_id"].take())
 }
 
+/// What has become of messages of the author's until now.
+async fn statuses(socket: &mut Socket) -> Vec<Value> {
+    let mut told = said(socket).await;
+    // What could have been told before the first answer was, before the second.
+    told.extend(said(socket).await);
+    told.retain(|told| told["type"] == "message.status");
+    told
+}
+
 async fn read(socket: &mut Socket, id: &Value) {
     socket.say(json!({"action": "read", "message_ids": [id]})).await;
 }
@@ -69,6 +78,107 @@ with_tokens_on_every_backend! {
         own.push(newest);
         for id in own {
             assert_eq!(status(&mut admin).await, (json!("read"), id));
+        }
+    }
+
+    /// Whoever has read it without being handed it, be it by another dialect, was its first reader nevertheless.
+    async fn what_was_read_is_not_delivered_afterwards(server) {
+        let jane = server.log_in(support::JANE).await;
+        let mut admin = enter(server, ADMIN, 2).await;
+        let id = send(&mut admin, "first").await["id"].clone();
+        jane.messaging("notifications/mark_all_read", json!({})).await;
+        assert_eq!(status(&mut admin).await, (json!("read"), id));
+        let mut again = enter(server, ADMIN, 2).await;
+        let mut bob = enter(server, BOB, 2).await;
+        bob.say(json!({"action": "fetch_messages"})).await;
+        hear(&mut bob, "messages_fetched").await;
+        assert_eq!(statuses(&mut admin).await, [json!(null); 0]);
+        assert_eq!(statuses(&mut again).await, [json!(null); 0], "nor where it is known from before");
+    }
+
+    /// What was said before somebody joined is not read by that, neither to those who were there nor to those who come.
+    async fn whoever_joins_has_read_nothing(server) {
+        let admin = server.log_in(support::ADMIN).await;
+        let mut before = enter(server, ADMIN, 2).await;
+        let first = send(&mut before, "first").await["id"].clone();
+        let mut john = enter(server, JOHN, 2).await;
+        read(&mut john, &first).await;
+        assert_eq!(status(&mut before).await, (json!("read"), first));
+        let second = send(&mut before, "second").await["id"].clone();
+        assert_eq!(status(&mut before).await, (json!("delivered"), second.clone()));
+        admin.messaging("thread/add_participant", json!({"thread_id": 2, "partner_id": 35})).await;
+        let mut after = enter(server, ADMIN, 2).await;
+        read(&mut john, &second).await;
+        for socket in [&mut before, &mut after] {
+            assert_eq!(status(socket).await, (json!("read"), second.clone()));
+        }
+    }
+
+    /// Even what was there before; and who has read it once has read it.
+    async fn what_a_joiner_reads_is_told_to_all(server) {
+        let admin = server.log_in(support::ADMIN).await;
+        let mut author = enter(server, ADMIN, 2).await;
+        let (first, second) = (send(&mut author, "first").await, send(&mut author, "second").await);
+        admin.messaging("thread/add_participant", json!({"thread_id": 2, "partner_id": 35})).await;
+        let (mut john, mut joiner) = (enter(server, JOHN, 2).await, enter(server, 34, 2).await);
+        read(&mut joiner, &first["id"]).await;
+        let expected = json!({"type": "read", "user_id": "34", "message_ids": [first["id"]]});
+        for socket in [&mut joiner, &mut john, &mut author] {
+            assert_eq!(hear(socket, "read").await, expected);
+        }
+        assert_eq!(status(&mut author).await, (json!("read"), first["id"].clone()));
+        let page = admin.messaging("messages", json!({"thread_id": 2})).await;
+        let is_read: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| &message["is_read"]).collect();
+        assert_eq!(is_read, [false, true], "newest first: {page}");
+        read(&mut joiner, &first["id"]).await;
+        assert_eq!(hear(&mut joiner, "read").await, expected, "answered, and nobody else is told again");
+        read(&mut joiner, &second["id"]).await;
+        let expected = json!({"type": "read", "user_id": "34", "message_ids": [second["id"]]});
+        for socket in [&mut joiner, &mut john, &mut author] {
+            assert_eq!(hear(socket, "read").await, expected);
+        }
+        let deepak = server.log_in("deepak@tis.co.th").await;
+        assert_eq!(deepak.messaging("unread/count", json!({})).await["unread_count"], 0, "nothing was unread");
+    }
+
+    /// More than are told of at a time, be they named or not.
+    async fn however_many_are_read_all_are(server) {
+        const MANY: usize = 230;
+
+        let (admin, john) = (server.log_in(support::ADMIN).await, server.log_in(support::JOHN).await);
+        let mut author = enter(server, ADMIN, 1).await;
+        let post = async || {
+            let mut ids = Vec::new();
+            for _ in 0..MANY {
+                let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": "x"})).await;
+                ids.push(json!(sent["message_id"].to_string()));
+            }
+            ids
+        };
+        let ids = post().await;
+        let mut reader = enter(server, JOHN, 1).await;
+        reader.say(json!({"action": "read", "message_ids": ids})).await;
+        let mut named = Vec::new();
+        while named.len() < MANY {
+            named.append(hear(&mut reader, "read").await["message_ids"].as_array_mut().unwrap());
+        }
+        assert_eq!(named, ids);
+        let (mut named, mut statuses) = (Vec::new(), Vec::new());
+        while named.len() < MANY || statuses.len() < MANY {
+            let mut told = author.hear().await;
+            match told["type"].as_str().unwrap() {
+                "read" => named.append(told["message_ids"].as_array_mut().unwrap()),
+                "message.status" if told["status"] == "read" => statuses.push(told["message_id"].take()),
+                _ => {}
+            }
+        }
+        assert_eq!(named, ids);
+        assert_eq!(statuses, ids);
+        reader.close().await;
+        let ids = post().await;
+        john.messaging("notifications/mark_all_read", json!({})).await;
+        for id in ids {
+            assert_eq!(status(&mut author).await, (json!("read"), id));
         }
     }
 }

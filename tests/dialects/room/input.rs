@@ -116,6 +116,21 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// The frame is not done for the warning's sake, while all before it is.
+    async fn the_frame_too_many_is_named(backend) {
+        let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 10);
+        let mut server = server.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
+        let mut john = JOHN.socket(&server).await;
+        // What comes back with every second makes no difference to so many.
+        for _ in 0..40 {
+            john.say(text(&ADMIN, "hello")).await;
+        }
+        let refused = john.hear_until(|told| told["action"] == "error").await;
+        assert_eq!([&refused["code"], &refused["request"]], ["too_fast", "text_message"], "{refused}");
+        assert_eq!(john.closed().await, 4029);
+        server.stop().await;
+    }
+
     /// Each frame gets exactly one answer: an error, or the confirmation of what was sent.
     async fn every_frame_is_answered(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000_000).start().await;

@@ -1,5 +1,6 @@
 //! Who is told what, and in which order.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{ADMIN, JANE, JOHN, show, text};
@@ -32,6 +33,35 @@ with_every_backend! {
         // Nobody else.
         phone.say(text(&JANE, "only you")).await;
         assert_eq!(jane.hear().await["message"], "only you");
+        server.stop().await;
+    }
+
+    /// Whoever reads the history once its socket is open is told all that follows.
+    async fn nothing_is_missed_after_the_handshake(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let mut john = JOHN.socket(&server).await;
+        let address = server.socket_url(&format!("/ws/chat/room/?token={}", token(ADMIN.uid)));
+        for number in 0..40 {
+            let opened = join_all((0..10).map(|_| Socket::open(address.as_str()))).await;
+            let body = number.to_string();
+            john.say(text(&ADMIN, &body)).await;
+            for mut socket in opened {
+                assert_eq!(socket.hear().await["message"], body);
+            }
+            assert_eq!(john.hear().await["message"], body);
+        }
+        server.stop().await;
+    }
+
+    /// Nothing but their order tells which answer is whose.
+    async fn answers_come_in_the_order_of_what_was_asked(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let mut john = JOHN.socket(&server).await;
+        for _ in 0..50 {
+            john.say(text(&ADMIN, "hello")).await;
+            john.say(text(&ADMIN, "")).await;
+            assert_eq!([john.hear().await["action"].take(), john.hear().await["action"].take()], ["conf_message", "error"]);
+        }
         server.stop().await;
     }
 

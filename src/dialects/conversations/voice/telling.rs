@@ -18,6 +18,9 @@ use crate::{
     telemetry,
 };
 
+/// How many messages are read at a time of which no more is wanted than whose they are.
+const LOOKED_UP: usize = 100;
+
 impl Conversing {
     pub(super) async fn tell_event(&mut self, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
         match &told.event.fact {
@@ -25,6 +28,9 @@ impl Conversing {
                 let frame = told.shared(WORDS, || wire::posted(message, &self.room.house.base_url));
                 let times = 1 + self.owed.extract_if(.., |owed| *owed == message.id).count();
                 said.extend(std::iter::repeat_n(frame, times));
+                let delivered =
+                    self.early.extract_if(.., |(early, _)| *early <= message.id).filter(|(early, _)| *early == message.id);
+                said.extend(delivered.map(|(id, at)| wire::message_status(id, MessageStatus::Delivered, at)));
                 self.told = self.told.max(message.id);
                 if message.author.partner == self.caller.partner {
                     self.receipts.posted(message);
@@ -86,12 +92,12 @@ impl Conversing {
 
     /// Those of the messages at these places that are the caller's, oldest first.
     async fn own_at(&self, places: Vec<(ConversationId, i64)>) -> chat::Result<Vec<MessageId>> {
-        if places.is_empty() {
-            return Ok(Vec::new());
+        let mut own = Vec::new();
+        for places in places.chunks(LOOKED_UP) {
+            let messages = self.chat().messages_at(places).await?;
+            let mine = messages.iter().filter(|message| message.author.partner == self.caller.partner);
+            own.extend(mine.map(|message| message.id));
         }
-        let messages = self.chat().messages_at(&places).await?;
-        let own = messages.iter().filter(|message| message.author.partner == self.caller.partner);
-        let mut own: Vec<_> = own.map(|message| message.id).collect();
         own.sort_unstable();
         Ok(own)
     }
@@ -106,12 +112,18 @@ impl Conversing {
             Signal::Typing { conversation, partner, typing, .. }
                 if *conversation == self.id && *partner != self.caller.partner =>
             {
-                let known = self.room.people.known(*partner).await?;
-                Some(Word::Typing { user_id: &known.id, username: &known.username, is_typing: *typing }.frame())
+                Some(self.typing(*partner, *typing).await?)
             }
-            Signal::Delivered { conversation, message, author, at }
-                if *conversation == self.id && *author == self.caller.partner =>
+            Signal::Delivered { conversation, message, seq, author, at }
+                if *conversation == self.id && *author == self.caller.partner && !self.receipts.is_read(*seq) =>
             {
+                if *message > self.told {
+                    // Signals may be lost.
+                    if self.early.len() < receipts::MOST {
+                        self.early.push((*message, *at));
+                    }
+                    return Ok(None);
+                }
                 Some(wire::message_status(*message, MessageStatus::Delivered, *at))
             }
             Signal::Presence { partner, status } => self.tell_presence(*partner, *status, clock::now()).await?,
