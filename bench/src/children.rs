@@ -22,9 +22,17 @@ impl Server {
         Self::start(&mut dragoman(program, storage))
     }
 
-    /// One of several Dragomans on this database.
-    pub(crate) fn node(program: &Path, database: &str) -> Result<Self> {
-        Self::start(dragoman(program, database).env("DRAGOMAN__BUS", "postgres"))
+    /// One of several Dragomans on this database, and this bus.
+    pub(crate) fn node(program: &Path, database: &str, bus: &str) -> Result<Self> {
+        Self::start(dragoman(program, database).env("DRAGOMAN__BUS", bus))
+    }
+
+    /// A room on Django Channels, run by a Python that has it.
+    pub(crate) fn channels(python: &Path, database: &str) -> Result<Self> {
+        let room = concat!(env!("CARGO_MANIFEST_DIR"), "/channels/room.py");
+        // Its driver knows no options of ours.
+        let (database, _) = database.split_once('?').unwrap_or((database, ""));
+        Self::start(Command::new(python).args([room, database]))
     }
 
     /// The bare handlers.

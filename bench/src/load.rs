@@ -141,18 +141,18 @@ impl Listeners {
     }
 
     /// How many messages they are told within about that time, and how long that took in seconds, when the next so many
-    /// are sent at once whenever everybody was told the last ones.
+    /// are sent at once, through these servers in turn, whenever everybody was told the last ones.
     pub(crate) async fn deliveries(
         &mut self,
-        address: SocketAddr,
+        through: &[SocketAddr],
         send: &Request,
         at_once: usize,
         time: Duration,
     ) -> Result<(f64, f64)> {
         let everybody = u32::try_from(self.tasks.len() * at_once)?;
         let mut senders = Vec::new();
-        for _ in 0..at_once {
-            senders.push(Connection::open(address).await?);
+        for address in through.iter().cycle().take(at_once) {
+            senders.push(Connection::open(*address).await?);
         }
         let (begun, mut times) = (Instant::now(), 0);
         while begun.elapsed() < time {

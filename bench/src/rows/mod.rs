@@ -2,7 +2,9 @@
 
 mod count;
 mod growth;
+mod nodes;
 mod polls;
+mod rooms;
 mod scale;
 mod send;
 mod sockets;
@@ -105,11 +107,12 @@ impl Bench<'_> {
             self.lone(&ours, databases).await?;
         }
         if self.wanted("room") {
-            self.room(&ours, databases).await?;
+            self.rooms(&ours, databases).await?;
         }
         drop(ours);
         if self.wanted("nodes") {
             self.nodes(databases).await?;
+            self.buses(databases).await?;
         }
         if self.wanted("memory") {
             self.memory(&databases.ours, Some(databases)).await?;

@@ -1,37 +1,29 @@
 //! The rows about sockets.
 
-use std::time::{Duration, Instant};
-
-use tokio::{task::JoinSet, time::timeout};
+use std::time::Duration;
 
 use crate::{
-    Error, Result,
+    Result,
     children::Server,
-    database::Databases,
     http::{self, Request},
     load::{self, Listeners, median},
     report::{Mark, Row},
-    requests::{BODY, Furnished, send, session},
+    requests::{Furnished, send},
     rows::Bench,
-    socket::Socket,
 };
 
 /// How many sockets are told every message.
-const LISTENERS: usize = 1_000;
+pub(super) const LISTENERS: usize = 1_000;
 /// How many sockets are open for the measure of memory, and how many in a quick run.
 const IDLE: [usize; 2] = [10_000, 2_000];
-/// How many pairs chat.
-const PAIRS: i64 = 32;
-/// Within which a message has come, or it never will.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// What frames hold that tell a message, of Dragoman's `conversations` and of the bare handler.
-const MESSAGE: &[u8] = br#""chat_message""#;
+pub(super) const MESSAGE: &[u8] = br#""chat_message""#;
 
 /// What one turn has brought.
-struct Turn {
-    per_second: f64,
+pub(super) struct Turn {
+    pub(super) per_second: f64,
     /// Of the server's processor time, or of the busiest server's.
-    busy_per_second: f64,
+    pub(super) busy_per_second: f64,
 }
 
 impl Bench<'_> {
@@ -58,8 +50,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Sends through the first server to everybody's sockets.
-    async fn turn(
+    /// Sends to everybody's sockets, through each of the servers in turn.
+    pub(super) async fn turn(
         &self,
         servers: &[(&Server, usize)],
         doors: &[(String, String)],
@@ -71,11 +63,11 @@ impl Bench<'_> {
             sockets.extend(load::open(server.address, doors, *count).await?);
         }
         let mut listeners = Listeners::new(sockets, MESSAGE);
-        let first = servers[0].0.address;
-        listeners.deliveries(first, send, at_once, self.time() / 4).await?;
+        let through: Vec<_> = servers.iter().map(|(server, _)| server.address).collect();
+        listeners.deliveries(&through, send, at_once, self.time() / 4).await?;
         let busy = || servers.iter().map(|(server, _)| server.busy()).collect::<Result<Vec<f64>>>();
         let before = busy()?;
-        let (delivered, seconds) = listeners.deliveries(first, send, at_once, self.time()).await?;
+        let (delivered, seconds) = listeners.deliveries(&through, send, at_once, self.time()).await?;
         let busiest = busy()?.iter().zip(before).map(|(after, before)| after - before).fold(0.0, f64::max);
         Ok(Turn { per_second: delivered / seconds, busy_per_second: delivered / busiest })
     }
@@ -103,76 +95,6 @@ impl Bench<'_> {
         }
         Ok(())
     }
-
-    /// Pairs of which one says something as soon as both have the last.
-    pub(crate) async fn room(&self, ours: &Server, databases: &Databases) -> Result<()> {
-        databases.settle().await?;
-        let uuids = databases.uuids().await?;
-        let mut rounds = Vec::new();
-        for _ in 0..self.rounds() {
-            let mut pairs = Vec::new();
-            for person in 1..=PAIRS {
-                let writer = Socket::open(ours.address, "/ws/chat/room", &session(person)).await?;
-                let reader = Socket::open(ours.address, "/ws/chat/room", &session(person + PAIRS)).await?;
-                let receiver = uuids.get(&(person + PAIRS)).ok_or("nobody to write to")?;
-                let text = format!(r#"{{"action":"text_message","receiver_id":"{receiver}","message_body":"{BODY}"}}"#);
-                let mut pair = Pair { writer, reader, text };
-                // The first message begins the conversation.
-                pair.message().await?;
-                pairs.push(pair);
-            }
-            let mut chatting = JoinSet::new();
-            let begun = Instant::now();
-            let end = begun + self.time();
-            for mut pair in pairs {
-                chatting.spawn(async move {
-                    let mut messages = 0;
-                    while Instant::now() < end {
-                        pair.message().await?;
-                        messages += 1;
-                    }
-                    Ok::<_, Error>(messages)
-                });
-            }
-            let mut messages = 0;
-            while let Some(done) = chatting.join_next().await {
-                messages += done??;
-            }
-            let said = f64::from(messages) / begun.elapsed().as_secs_f64();
-            rounds.push((said, self.pgbench(&databases.limits, ["first=1", "last=1000", "spread=0"])?));
-        }
-        self.done(Row {
-            key: "room".into(),
-            what: "room chat, PostgreSQL, 32 pairs, messages".into(),
-            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
-            unit: "/s".into(),
-            mark: Mark::Reach(6_000.0),
-            rounds,
-            remark: "15 times what Django Channels does".into(),
-        })
-    }
-
-    pub(crate) async fn nodes(&self, databases: &Databases) -> Result<()> {
-        let [one, two] = [(); 2].map(|()| Server::node(&self.program, &databases.ours));
-        let (one, two) = (one?, two?);
-        let doors: Vec<_> = (2..=32).map(|person| ("/conversations/1001/".to_owned(), session(person))).collect();
-        let said = send(&session(1), 1001);
-        let mut rounds = Vec::new();
-        for _ in 0..self.rounds() {
-            let both = self.turn(&[(&one, LISTENERS / 2), (&two, LISTENERS / 2)], &doors, &said, 16).await?;
-            let alone = self.turn(&[(&one, LISTENERS)], &doors, &said, 16).await?;
-            rounds.push((both.busy_per_second, alone.busy_per_second));
-        }
-        self.done(Row {
-            key: "nodes".into(),
-            what: "two nodes, 500 sockets each, 16 messages at a time".into(),
-            limit: "one node with all 1,000".into(),
-            unit: "/s".into(),
-            mark: Mark::AtLeast(1.7),
-            rounds,
-            remark: "deliveries per second of the busiest node's processor time".into(),
-        })
-    }
 }
 
 /// Where the readers listen to the thread.
@@ -191,27 +113,4 @@ async fn held(server: &Server, doors: &[(String, String)], count: usize) -> Resu
     let _open = load::open(server.address, doors, count).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     Ok((server.resident()? - before) / count as f64)
-}
-
-/// Two people who chat.
-struct Pair {
-    writer: Socket,
-    reader: Socket,
-    text: String,
-}
-
-impl Pair {
-    /// One message, until both have it.
-    async fn message(&mut self) -> Result<()> {
-        self.writer.say(&self.text).await?;
-        let told = async { tokio::try_join!(one(&mut self.writer, b"conf_message"), one(&mut self.reader, b"re_message")) };
-        timeout(PATIENCE, told).await??;
-        Ok(())
-    }
-}
-
-/// Waits for one such frame.
-async fn one(socket: &mut Socket, words: &[u8]) -> Result<()> {
-    while socket.count(words).await? == 0 {}
-    Ok(())
 }

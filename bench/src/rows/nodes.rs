@@ -1,0 +1,76 @@
+//! The rows about two nodes.
+
+use crate::{
+    Result,
+    children::Server,
+    database::Databases,
+    load::{self, Listeners},
+    report::{Mark, Row},
+    requests::{send, session},
+    rows::{
+        Bench,
+        sockets::{LISTENERS, MESSAGE},
+    },
+};
+
+/// The conversation of all who write.
+const EVERYBODY: i64 = 1001;
+
+impl Bench<'_> {
+    pub(super) async fn nodes(&self, databases: &Databases) -> Result<()> {
+        let [one, two] = [(); 2].map(|()| Server::node(&self.program, &databases.ours, "postgres"));
+        let (one, two) = (one?, two?);
+        let (doors, said) = (doors(), send(&session(1), EVERYBODY));
+        let mut rounds = Vec::new();
+        for _ in 0..self.rounds() {
+            let both = self.turn(&[(&one, LISTENERS / 2), (&two, LISTENERS / 2)], &doors, &said, 16).await?;
+            let alone = self.turn(&[(&one, LISTENERS)], &doors, &said, 16).await?;
+            rounds.push((both.busy_per_second, alone.busy_per_second));
+        }
+        self.done(Row {
+            key: "nodes".into(),
+            what: "two nodes, 500 sockets each, 16 messages at a time".into(),
+            limit: "one node with all 1,000".into(),
+            unit: "/s".into(),
+            mark: Mark::AtLeast(1.7),
+            rounds,
+            remark: "deliveries per second of the busiest node's processor time".into(),
+        })
+    }
+
+    /// What a message takes to a socket of another node, with each bus.
+    pub(super) async fn buses(&self, databases: &Databases) -> Result<()> {
+        let nats = std::env::var("DRAGOMAN_TEST_NATS").ok();
+        for (key, name, bus) in [("bus-postgres", "PostgreSQL", Some("postgres")), ("bus-nats", "NATS", nats.as_deref())] {
+            let Some(bus) = bus else { continue };
+            let [one, two] = [(); 2].map(|()| Server::node(&self.program, &databases.ours, bus));
+            let (one, two) = (one?, two?);
+            let said = send(&session(1), EVERYBODY);
+            let times = if self.cli.quick { 30 } else { 100 };
+            let mut rounds = Vec::new();
+            for _ in 0..self.rounds() {
+                let mut heard = [0.0; 2];
+                for (heard, at) in heard.iter_mut().zip([&two, &one]) {
+                    let mut listeners = Listeners::new(load::open(at.address, &doors(), 1).await?, MESSAGE);
+                    *heard = listeners.heard(one.address, &said, times).await?.1 / 1e3;
+                }
+                rounds.push((heard[0], heard[1]));
+            }
+            self.done(Row {
+                key: key.into(),
+                what: format!("a message to a socket of another node, {name} as the bus").into(),
+                limit: "to a socket of the same node".into(),
+                unit: "ms".into(),
+                mark: Mark::Below(50.0),
+                rounds,
+                remark: "from the request to the frame, one at a time".into(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where all but the writer listen.
+fn doors() -> Vec<(String, String)> {
+    (2..=32).map(|person| (format!("/conversations/{EVERYBODY}/"), session(person))).collect()
+}

@@ -1,0 +1,130 @@
+//! The row about pairs who chat in rooms.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    Error, Result,
+    children::Server,
+    database::Databases,
+    report::{Mark, Row},
+    requests::{BODY, session},
+    rows::Bench,
+    socket::Socket,
+};
+
+/// How many pairs chat.
+const PAIRS: i64 = 32;
+/// Within which a message has come, or it never will.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Bench<'_> {
+    /// Beside Django Channels, if there is a Python that has it: `DRAGOMAN_BENCH_CHANNELS`.
+    pub(super) async fn rooms(&self, ours: &Server, databases: &Databases) -> Result<()> {
+        databases.settle().await?;
+        let uuids = databases.uuids().await?;
+        let python = std::env::var_os("DRAGOMAN_BENCH_CHANNELS").map(PathBuf::from);
+        let channels = python.map(|python| Server::channels(&python, &databases.limits)).transpose()?;
+        let (mut rounds, mut stored) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds() {
+            let said = self.chat(ours, &uuids, |person, _| ("/ws/chat/room".into(), session(person))).await?;
+            stored.push((said, self.pgbench(&databases.limits, ["first=1", "last=1000", "spread=0"])?));
+            if let Some(channels) = &channels {
+                let theirs = self.chat(channels, &uuids, |_, uuid| (format!("/?token={uuid}"), String::new())).await?;
+                rounds.push((said, theirs));
+            }
+        }
+        if channels.is_some() {
+            self.done(Row {
+                key: "room-channels".into(),
+                what: "room chat, PostgreSQL, 32 pairs, messages".into(),
+                limit: "Django Channels on PostgreSQL".into(),
+                unit: "/s".into(),
+                mark: Mark::AtLeast(15.0),
+                rounds,
+                remark: String::new(),
+            })?;
+        }
+        self.done(Row {
+            key: "room".into(),
+            what: "room chat, PostgreSQL, 32 pairs, messages".into(),
+            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
+            unit: "/s".into(),
+            mark: Mark::Reach(6_000.0),
+            rounds: stored,
+            remark: "what the disk and the database would take; the mark is 15 times 400".into(),
+        })
+    }
+
+    /// How many messages a second pairs exchange of which one says something as soon as both have the last. `door` says
+    /// by which path and with which session a person comes in, who also has a uuid.
+    async fn chat(
+        &self,
+        server: &Server,
+        uuids: &HashMap<i64, String>,
+        door: impl Fn(i64, &str) -> (String, String),
+    ) -> Result<f64> {
+        let uuid = |person| uuids.get(&person).ok_or("nobody to write to");
+        let mut pairs = Vec::new();
+        for person in 1..=PAIRS {
+            let mut sockets = Vec::new();
+            for person in [person, person + PAIRS] {
+                let (path, session) = door(person, uuid(person)?);
+                sockets.push(Socket::open(server.address, &path, &session).await?);
+            }
+            let receiver = uuid(person + PAIRS)?;
+            let text = format!(r#"{{"action":"text_message","receiver_id":"{receiver}","message_body":"{BODY}"}}"#);
+            let (Some(reader), Some(writer)) = (sockets.pop(), sockets.pop()) else { continue };
+            let mut pair = Pair { writer, reader, text };
+            // The first message begins the conversation.
+            pair.message().await?;
+            pairs.push(pair);
+        }
+        let mut chatting = JoinSet::new();
+        let begun = Instant::now();
+        let end = begun + self.time();
+        for mut pair in pairs {
+            chatting.spawn(async move {
+                let mut messages = 0;
+                while Instant::now() < end {
+                    pair.message().await?;
+                    messages += 1;
+                }
+                Ok::<_, Error>(messages)
+            });
+        }
+        let mut messages = 0;
+        while let Some(done) = chatting.join_next().await {
+            messages += done??;
+        }
+        Ok(f64::from(messages) / begun.elapsed().as_secs_f64())
+    }
+}
+
+/// Two people who chat.
+struct Pair {
+    writer: Socket,
+    reader: Socket,
+    text: String,
+}
+
+impl Pair {
+    /// One message, until both have it.
+    async fn message(&mut self) -> Result<()> {
+        self.writer.say(&self.text).await?;
+        let told = async { tokio::try_join!(one(&mut self.writer, b"conf_message"), one(&mut self.reader, b"re_message")) };
+        timeout(PATIENCE, told).await??;
+        Ok(())
+    }
+}
+
+/// Waits for one such frame.
+async fn one(socket: &mut Socket, words: &[u8]) -> Result<()> {
+    while socket.count(words).await? == 0 {}
+    Ok(())
+}
