@@ -18,8 +18,8 @@ use crate::{
 
 /// How many sockets are told every message.
 const LISTENERS: usize = 1_000;
-/// How many sockets are open for the measure of memory, and how many in a quick run.
-const IDLE: [usize; 2] = [10_000, 2_000];
+/// How many sockets are open for the measure of memory.
+const IDLE: usize = 10_000;
 /// How many pairs chat.
 const PAIRS: i64 = 32;
 /// Within which a message has come, or it never will.
@@ -81,7 +81,7 @@ impl Bench<'_> {
     }
 
     pub(crate) async fn memory_of_sockets(&self) -> Result<()> {
-        let count = load::connections_allowed(IDLE[usize::from(self.cli.quick)])?;
+        let count = load::connections_allowed(IDLE)?;
         let rows = [
             ("memory-conversations", "memory of an idle socket, `conversations`", true),
             ("memory-room", "memory of an idle socket, `room`", false),
