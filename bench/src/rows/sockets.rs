@@ -14,8 +14,8 @@ use crate::{
 
 /// How many sockets are told every message.
 pub(super) const LISTENERS: usize = 1_000;
-/// How many sockets are open for the measure of memory, and how many in a quick run.
-const IDLE: [usize; 2] = [10_000, 2_000];
+/// How many sockets are open for the measure of memory.
+const IDLE: usize = 10_000;
 /// What frames hold that tell a message, of Dragoman's `conversations` and of the bare handler.
 pub(super) const MESSAGE: &[u8] = br#""chat_message""#;
 
@@ -73,7 +73,7 @@ impl Bench<'_> {
     }
 
     pub(crate) async fn memory_of_sockets(&self) -> Result<()> {
-        let count = load::connections_allowed(IDLE[usize::from(self.cli.quick)])?;
+        let count = load::connections_allowed(IDLE)?;
         let rows = [
             ("memory-conversations", "memory of an idle socket, `conversations`", true),
             ("memory-room", "memory of an idle socket, `room`", false),

@@ -12,7 +12,12 @@ const SESSIONS: u32 = 50 * 4 + 10;
 pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     let (session, initiator) = (ConversationId(20_850), PartnerId(650));
     on.within(5, "support_session", async |s| s.support_session(session).await).await.unwrap();
-    let statuses = [("all", None), ("joined", Some(SupportStatus::Joined)), ("closed", Some(SupportStatus::Closed))];
+    let statuses = [
+        ("all", None),
+        ("waiting", Some(SupportStatus::Waiting)),
+        ("joined", Some(SupportStatus::Joined)),
+        ("closed", Some(SupportStatus::Closed)),
+    ];
     for (what, status) in statuses {
         // Those that wait, that are joined and that are closed are found beside each other, the newest first.
         let most = SESSIONS + 2 * 200;
@@ -47,6 +52,12 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         tx.commit().await
     };
     on.within(12, "what a session writes", written).await;
+    let silent = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        Ok(tx.lock_silent_support(now - TimeDelta::hours(1), 100).await?.len())
+    };
+    // None is; it looks through those that are open, once a minute.
+    assert_eq!(on.within(2 * 200 + 10, "lock_silent_support", silent).await, 0);
     let answering = async |s: &Postgres| s.begin().await?.partners_with_role(&[Role::Agent]).await;
     assert_eq!(on.within(9, "partners_with_role", answering).await.len(), 9);
 }

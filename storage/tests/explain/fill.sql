@@ -20,7 +20,7 @@ INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at)
 SELECT 40000 + n, gen_random_uuid(), 'group', 'group', '', now() FROM generate_series(1, 20000) n;
 
 INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
-VALUES (1, 1, now(), 100000, 0, 100000), (1, 2, now(), 0, 0, NULL), (1, 5, now(), 0, 0, NULL), (1, 6, now(), 0, 0, NULL);
+VALUES (1, 1, now(), 100000, 0, 100000), (1, 2, now(), 0, 0, NULL), (1, 5, now(), 0, 1, 90000), (1, 6, now(), 0, 0, NULL);
 INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
 SELECT 2, n, now(), 0, CASE WHEN n = 1001 THEN 60 ELSE 0 END, CASE WHEN n = 1001 THEN 110060 END FROM generate_series(1001, 6000) n
 UNION ALL SELECT 10 + n, 3, now(), 0, 0, NULL FROM generate_series(1, 10000) n
@@ -32,7 +32,7 @@ INSERT INTO memberships (conversation_id, partner_id, from_position) SELECT conv
 WHERE conversation_id <= 20000;
 
 INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, created_at)
-SELECT n, 1, n, 1, 'text', 'hello', n % 5 = 0, 'k' || n, now() - interval '1 hour' FROM generate_series(1, 100000) n
+SELECT n, 1, n, CASE n WHEN 90000 THEN 5 ELSE 1 END, 'text', 'hello', n % 5 = 0, 'k' || n, now() - interval '1 hour' FROM generate_series(1, 100000) n
 UNION ALL SELECT 100000 + n, 10 + n, 1, 100 + n % 500, 'text', 'hello', false, NULL, now() - interval '1 hour'
 FROM generate_series(1, 10000) n
 UNION ALL SELECT 110000 + n, 2, n, 1001, 'text', 'hello', false, NULL, now() - interval '1 hour' FROM generate_series(1, 60) n

@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 use storage::{
-    ConversationId, Conversations, Directory, EventLog, MessageId, Messages, Page, PartnerId, Position, Scope, postgres::Postgres,
+    ConversationId, Conversations, Directory, EventLog, InboxFilter, MessageId, Messages, Page, PartnerId, Position, Scope,
+    postgres::Postgres,
 };
 
 use crate::Explained;
@@ -48,14 +49,26 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
 pub(crate) async fn of_a_busy_person(on: &Explained) {
     let busy = PartnerId(3);
     on.within(2 * 10_000 + 10, "unread_totals", async |s| s.unread_totals(busy).await).await;
+    let all = async |s: &Postgres| s.inbox(PartnerId(4), InboxFilter::default()).await;
+    assert_eq!(on.within(7 * 1_000, "inbox", all).await.len(), 1_000);
     // One look into each of them, whatever has happened elsewhere.
     let events = async |s: &Postgres| s.events(Position(110_000), Scope::Partner(busy), 50).await;
     on.within(2 * 10_000 + 60, "events", events).await;
     let news = async |s: &Postgres| s.conversations_with_news(busy, Utc::now()).await;
     on.within(2 * 10_000 + 10, "conversations_with_news", news).await;
     let three = [ConversationId(11), ConversationId(5_011), ConversationId(9_999)];
+    let some = async |s: &Postgres| s.inbox(busy, InboxFilter { only: Some(&three), ..InboxFilter::default() }).await;
+    assert_eq!(on.within(3 * 7, "inbox of three", some).await.len(), 3);
     on.within(3 * 6 + 6, "people_in", async |s| s.people_in(&three).await).await;
     on.within(3, "conversation_uuids", async |s| s.conversation_uuids(&three).await).await;
+
+    let other = PartnerId(101);
+    for (what, pair) in [("direct_conversation", (busy, other)), ("direct_conversation, the other way", (other, busy))] {
+        // They are in 20 together.
+        let direct = async |s: &Postgres| s.direct_conversation(pair, None).await;
+        on.within(20 * 6, what, direct).await.unwrap();
+    }
+    on.within(20 * 6, "direct_conversations", async |s| s.direct_conversations((busy, other)).await).await;
 }
 
 pub(crate) async fn of_a_crowd(on: &Explained) {
