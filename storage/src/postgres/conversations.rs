@@ -70,20 +70,28 @@ const CONTACTS: &str = "SELECT own.partner_id, array_agg(DISTINCT other.partner_
     JOIN participants other ON other.conversation_id = own.conversation_id AND other.partner_id <> own.partner_id
     WHERE own.partner_id = ANY ($1) GROUP BY own.partner_id";
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
-const INBOX: &str = concat!(
-    "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
-    conversation_columns!(),
-    ", ",
-    message_columns!(),
-    " FROM participants p
-      JOIN conversations c ON c.id = p.conversation_id
-      LEFT JOIN messages m ON m.id = c.last_message_id
-      WHERE p.partner_id = $1
-        AND ($2::text IS NULL OR c.thread_type = $2)
-        AND ($3::bigint[] IS NULL OR p.conversation_id = ANY ($3))
-        AND (NOT $4 OR c.last_seq - p.read_seq - p.own_after > 0)
-      ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC"
-);
+/// What a list of conversations shows, of those that `$condition` names.
+macro_rules! inbox {
+    ($condition:literal) => {
+        concat!(
+            "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
+            conversation_columns!(),
+            ", ",
+            message_columns!(),
+            " FROM participants p
+              JOIN conversations c ON c.id = p.conversation_id
+              LEFT JOIN messages m ON m.id = c.last_message_id
+              WHERE p.partner_id = $1
+                AND ($2::text IS NULL OR c.thread_type = $2)
+                AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)",
+            $condition,
+            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC"
+        )
+    };
+}
+const INBOX: &str = inbox!("");
+/// A statement of its own, because a plan for either would read all that the partner has.
+const INBOX_OF: &str = inbox!(" AND p.conversation_id = ANY ($4)");
 /// `OFFSET 0` keeps the planner from joining, for which it would read all conversations while there are few thousands.
 const UNREAD_TOTALS: &str = "SELECT
         coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'chat'), 0)::bigint AS chat,
@@ -256,11 +264,12 @@ impl Conversations for Postgres {
     }
 
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
-        let inbox = sqlx::query(INBOX)
-            .bind(partner.0)
-            .bind(filter.thread_type.map(ThreadType::as_str))
-            .bind(filter.only.map(numbers))
-            .bind(filter.unread);
+        let statement = if filter.only.is_some() { INBOX_OF } else { INBOX };
+        let mut inbox =
+            sqlx::query(statement).bind(partner.0).bind(filter.thread_type.map(ThreadType::as_str)).bind(filter.unread);
+        if let Some(only) = filter.only {
+            inbox = inbox.bind(numbers(only));
+        }
         let entry = |row: &PgRow| {
             let conversation = conversation(row)?;
             let last_message = conversation.last_message.map(|_| message(row)).transpose()?;

@@ -19,23 +19,47 @@ macro_rules! is_about {
 
 const BY_UUID: &str = "SELECT id, uuid FROM conversations WHERE uuid = ANY ($1)";
 const UUIDS: &str = "SELECT id, uuid FROM conversations WHERE id = ANY ($1)";
-/// Whoever is in it with somebody, and with nobody else: two at most, one of whom is the other.
-const DIRECT: &str = concat!(
-    "SELECT c.id FROM participants p
-      JOIN participants other ON other.conversation_id = p.conversation_id AND other.partner_id = $4
-      JOIN conversations c ON c.id = p.conversation_id
-      WHERE p.partner_id = $3 AND c.kind = 'direct' AND ",
-    is_about!(),
-    " AND NOT EXISTS (SELECT FROM participants third WHERE third.conversation_id = c.id AND third.partner_id NOT IN ($3, $4))
-      ORDER BY c.id LIMIT 1"
-);
+/// The direct conversations between the partners `$one` and `$other` and nobody else, who may be one and the same.
+/// Their conversations are found by leaps: from where one of them is, to the next where the other is, and so on, so that it
+/// costs what the one has who is in fewer.
+macro_rules! direct {
+    ($one:literal, $other:literal, $condition:expr) => {
+        concat!(
+            "WITH RECURSIVE leap (id, is_shared, next) AS (
+                SELECT 0::bigint, false, 0::bigint
+                UNION ALL
+                SELECT one.id, one.id = other.id, one.id + (one.id = other.id)::int
+                FROM leap CROSS JOIN LATERAL (
+                    SELECT conversation_id AS id FROM participants
+                    WHERE partner_id = ",
+            $other,
+            " AND conversation_id >= leap.next ORDER BY conversation_id LIMIT 1
+                ) other CROSS JOIN LATERAL (
+                    SELECT conversation_id AS id FROM participants
+                    WHERE partner_id = ",
+            $one,
+            " AND conversation_id >= other.id ORDER BY conversation_id LIMIT 1
+                ) one
+            )
+            SELECT c.id FROM leap CROSS JOIN LATERAL (
+                SELECT id, kind FROM conversations WHERE id = leap.id OFFSET 0
+            ) c
+            WHERE leap.is_shared AND c.kind = 'direct' AND ",
+            $condition,
+            " AND NOT EXISTS (
+                SELECT FROM participants third
+                WHERE third.conversation_id = c.id AND third.partner_id NOT IN (",
+            $one,
+            ", ",
+            $other,
+            ")
+            ) ORDER BY c.id"
+        )
+    };
+}
+const DIRECT: &str = concat!(direct!("$3", "$4", is_about!()), " LIMIT 1");
 /// The same, whatever it is about.
-const ALL_DIRECT: &str = "SELECT c.id FROM participants p
-      JOIN participants other ON other.conversation_id = p.conversation_id AND other.partner_id = $2
-      JOIN conversations c ON c.id = p.conversation_id
-      WHERE p.partner_id = $1 AND c.kind = 'direct'
-          AND NOT EXISTS (SELECT FROM participants third WHERE third.conversation_id = c.id AND third.partner_id NOT IN ($1, $2))
-      ORDER BY c.id";
+const ALL_DIRECT: &str = direct!("$1", "$2", "true");
 const OF_GROUP: &str =
     concat!("SELECT c.id FROM conversations c WHERE c.group_id = $3 AND ", is_about!(), " ORDER BY c.id LIMIT 1");
 const SET_KEY: &str = "UPDATE conversations SET key = $2 WHERE id = $1";

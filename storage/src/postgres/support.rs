@@ -19,12 +19,16 @@ macro_rules! session_columns {
     };
 }
 
+/// By the conversations, of which only few are open; `OFFSET 0` keeps the planner from reading all sessions there ever were.
 macro_rules! sessions {
     ($condition:literal) => {
         concat!(
             "SELECT ",
             session_columns!(),
-            " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id WHERE c.kind = 'support' AND ",
+            " FROM conversations c CROSS JOIN LATERAL (
+                SELECT initiator_id, initiator_pinged_at, joiner_id, joiner_pinged_at FROM support_sessions
+                WHERE conversation_id = c.id OFFSET 0
+            ) s WHERE c.kind = 'support' AND ",
             $condition,
             " ORDER BY c.id DESC OFFSET $1 LIMIT $2"
         )
@@ -72,15 +76,22 @@ const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_i
 const SET_JOINER: &str = "UPDATE support_sessions SET joiner_id = $2, joiner_pinged_at = $3 WHERE conversation_id = $1";
 /// In the order in which all lock conversations.
 const LOCK_SILENT: &str = concat!(
-    "SELECT ",
+    "WITH silent AS MATERIALIZED (
+        SELECT c.id FROM conversations c CROSS JOIN LATERAL (
+            SELECT initiator_id, initiator_pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+        ) s
+        WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1
+            AND NOT EXISTS (
+                SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
+                WHERE p.conversation_id = c.id AND p.partner_id = s.initiator_id AND m.created_at >= $1
+            )
+        ORDER BY c.id LIMIT $2
+    )
+    SELECT ",
     conversation_columns!(),
-    " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id
-      WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1
-        AND NOT EXISTS (
-            SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
-            WHERE p.conversation_id = c.id AND p.partner_id = s.initiator_id AND m.created_at >= $1
-        )
-      ORDER BY c.id LIMIT $2 FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+    " FROM silent JOIN conversations c ON c.id = silent.id JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.closed_at IS NULL AND s.initiator_pinged_at < $1
+      ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
 );
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
     SELECT s.conversation_id, s.initiator_id = $1, asked.seq, $4

@@ -32,13 +32,14 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         };
         on.within(25 + 8, &format!("a mark as read in {what}"), read).await;
     }
-    // Person 5 has written once, and reads everything now.
+    // Person 5 has written once, and reads nearly everything now. What it wrote itself among what it passes is counted; of
+    // whoever reads on, each message is passed once.
     let read = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         tx.advance_read(ConversationId(1), PartnerId(5), 95_000).await?;
         tx.commit().await
     };
-    on.within(10, "a mark as read of 95,000 messages", read).await;
+    on.within(95_000, "a mark as read of 95,000 messages", read).await;
     let edit = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         let locked = tx.lock_conversations(&[ConversationId(1)]).await?;
