@@ -1,11 +1,10 @@
 //! How much a client may send, and may leave unread.
 
-use futures_util::{SinkExt, StreamExt, future::join_all};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio::net::TcpSocket;
-use tokio_tungstenite::{client_async, tungstenite::Message};
+use tokio_tungstenite::tungstenite::Message;
 
-use super::{ADMIN, BOB, JANE, JOHN, closed_with, enter, is_error, is_well, start, stop, url};
+use super::{JANE, JOHN, closed_with, enter, is_error, is_well, start, stop, url};
 use crate::support::{self, Backend, Server, Socket};
 
 #[tokio::test]
@@ -75,52 +74,6 @@ async fn a_user_has_so_many_sockets_and_no_more() {
     })
     .await;
     is_well(&mut second).await;
-    stop(server).await;
-}
-
-/// One who does not read is cut off; a hundred who do notice nothing of it, and hear everything in its order.
-#[tokio::test]
-async fn who_does_not_read_is_cut_off_alone() {
-    let server = start().await;
-    let mut readers = Vec::new();
-    for number in 0..100 {
-        readers.push(enter(&server, [ADMIN, JOHN, JANE, BOB][number % 4]).await);
-    }
-    let slow = TcpSocket::new_v4().expect("there is room for a socket");
-    slow.set_recv_buffer_size(4_096).expect("it can be small");
-    let slow = slow.connect(server.address()).await.expect("the server listens");
-    let (slow, _) = client_async(url(&server, BOB), slow).await.expect("the server gives a socket");
-
-    let reading = readers.into_iter().map(|mut socket| {
-        tokio::spawn(async move {
-            let mut ids = Vec::new();
-            loop {
-                let told = socket.hear_until(|told| told["type"] == "chat_message").await;
-                ids.push(told["message"]["id"].as_str().expect("it has one").parse::<i64>().expect("it is a number"));
-                if told["message"]["content"] == "the end" {
-                    return ids;
-                }
-            }
-        })
-    });
-    let reading: Vec<_> = reading.collect();
-    let admin = server.log_in(support::ADMIN).await;
-    let mut sent = Vec::new();
-    let mut post = async |body: String| {
-        let answer = admin.messaging("message/send", json!({"thread_id": 2, "body": body})).await;
-        sent.push(answer["message_id"].as_i64().unwrap_or_else(|| panic!("{answer}")));
-    };
-    let cut_off = "dragoman_sockets_closed_total{code=\"4008\",dialect=\"conversations\"} 1";
-    while !server.get("/metrics").await.text().await.expect("the answer is whole").contains(cut_off) {
-        for _ in 0..8 {
-            post("x".repeat(16 * 1024)).await;
-        }
-    }
-    post("the end".into()).await;
-    for ids in join_all(reading).await {
-        assert_eq!(ids.expect("it ends"), sent);
-    }
-    drop(slow);
     stop(server).await;
 }
 

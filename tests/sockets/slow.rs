@@ -1,0 +1,98 @@
+//! One who does not read, among a thousand who do.
+
+use futures_util::{SinkExt, StreamExt, future::join_all, stream};
+use serde_json::json;
+use tokio::{net::TcpSocket, sync::mpsc};
+use tokio_tungstenite::{client_async, tungstenite::Message};
+
+use super::{ADMIN, BOB, JANE, JOHN, enter, stop, url};
+use crate::support::{self, Backend, Server, Socket, raise_the_limit_of_files};
+
+const READERS: usize = 999;
+const MESSAGE_BYTES: usize = 16 * 1024;
+/// How much may wait for a client that does not read.
+const QUEUED_BYTES: usize = 64 * 1024;
+/// How much more memory the server may take for all messages but the first: much less than one copy for each reader.
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
+/// How many messages are in the history: the slow client asks for them twice, which is about what the kernel takes in for a
+/// client that does not read, so that the messages which all are told soon have to wait.
+const BEFORE: usize = 96;
+/// What else the kernel may take in.
+const MOST_MESSAGES: usize = 200;
+
+/// The id of a message in the frame that tells it; `None` for other frames. Reading each frame as JSON would take a thousand
+/// readers longer than all the rest.
+fn id(frame: &str) -> Option<i64> {
+    frame.starts_with(r#"{"type":"chat_message""#).then_some(())?;
+    let (_, rest) = frame.split_once(r#""id":""#)?;
+    rest.split_once('"')?.0.parse().ok()
+}
+
+/// Reads until the last message; gives the ids of all, and says of each that it was heard.
+async fn read(mut socket: Socket, heard: mpsc::Sender<()>, last: impl Fn(&str) -> bool) -> Vec<i64> {
+    let mut ids = Vec::new();
+    loop {
+        let frame = socket.hear_text().await;
+        let Some(id) = id(&frame) else { continue };
+        ids.push(id);
+        heard.send(()).await.expect("the test waits for it");
+        if last(&frame) {
+            return ids;
+        }
+    }
+}
+
+/// It is cut off at its limit. All others hear everything in its order, and the server takes no more memory than before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_cut_off_alone() {
+    raise_the_limit_of_files(READERS);
+    let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__PER_USER", READERS);
+    // Nor is it given up for not answering pings.
+    let server = server.set("SOCKETS__QUEUED_BYTES", QUEUED_BYTES).set("SOCKETS__PING_SECONDS", 3_600).start().await;
+    let admin = server.log_in(support::ADMIN).await;
+    let send = async |body: &str| {
+        let answer = admin.messaging("message/send", json!({"thread_id": 2, "body": body})).await;
+        answer["message_id"].as_i64().unwrap_or_else(|| panic!("{answer}"))
+    };
+    let long = "x".repeat(MESSAGE_BYTES);
+    for _ in 0..BEFORE {
+        send(&long).await;
+    }
+    let entering = stream::iter(0..READERS).map(|number| enter(&server, [ADMIN, JOHN, JANE, BOB][number % 4]));
+    let readers: Vec<_> = entering.buffer_unordered(32).collect().await;
+    let slow = TcpSocket::new_v4().expect("there is room for a socket");
+    slow.set_recv_buffer_size(4_096).expect("it can be small");
+    let slow = slow.connect(server.address()).await.expect("the server listens");
+    let (mut slow, _) = client_async(url(&server, BOB), slow).await.expect("the server gives a socket");
+    for _ in 0..2 {
+        let asks = json!({"action": "fetch_messages", "limit": BEFORE});
+        slow.send(Message::text(asks.to_string())).await.expect("the server reads");
+    }
+
+    let (heard, mut told) = mpsc::channel(READERS);
+    let reading = readers.into_iter().map(|socket| tokio::spawn(read(socket, heard.clone(), |frame| frame.contains("the end"))));
+    let reading: Vec<_> = reading.collect();
+    let mut sent = Vec::new();
+    // Whoever reads is never behind by more than one message, however slow the machine is.
+    let mut post = async |body: &str| {
+        sent.push(send(body).await);
+        for _ in 0..READERS {
+            told.recv().await.expect("they read");
+        }
+        sent.len()
+    };
+    post(&long).await;
+    let before = server.memory_bytes();
+    let cut_off = "dragoman_sockets_closed_total{code=\"4008\",dialect=\"conversations\"} 1";
+    while !server.get("/metrics").await.text().await.expect("the answer is whole").contains(cut_off) {
+        assert!(post(&long).await < MOST_MESSAGES, "it is never cut off");
+    }
+    post("the end").await;
+    let grown = server.memory_bytes().saturating_sub(before);
+    assert!(grown < MOST_BYTES, "{} messages took {grown} bytes", sent.len());
+    for ids in join_all(reading).await {
+        assert_eq!(ids.expect("it ends"), sent);
+    }
+    drop(slow);
+    stop(server).await;
+}
