@@ -33,10 +33,10 @@ impl Chat {
                 Start::Time { time, position: self.visit("position_at", self.0.storage.position_at(time)).await? }
             }
         };
-        // Whoever is seen to wait listens already.
-        let place = self.take_place(caller)?;
         let own = Scope::Partner(caller.partner);
         let feed = self.follow_hearing(own, from, &[own]).read_by(caller);
+        // Whoever is seen to wait listens already.
+        let place = self.take_place(caller)?;
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }

@@ -1,7 +1,4 @@
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::net::SocketAddr;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -26,8 +23,7 @@ impl Bus {
     }
 
     pub fn at(address: String) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let subject = format!("test.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let subject = format!("test.{}", uuid::Uuid::new_v4().simple());
         Self { address, subject }
     }
 

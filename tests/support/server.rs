@@ -4,7 +4,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -37,9 +36,9 @@ impl Backend {
 
     /// A new database in the throwaway cluster.
     pub async fn postgres() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES").expect("run the tests with .ci/test, which starts a PostgreSQL");
-        let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // Not by the number of a process, which another one has soon where many run against one cluster.
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let mut connection = PgConnection::connect(&cluster).await.expect("the throwaway PostgreSQL is up");
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         connection.execute(sqlx::raw_sql(create)).await.expect("a database can be created");
