@@ -78,7 +78,7 @@ impl Chat {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
-        let uploads = named_in(&draft.body, &self.0.rules.uploads.kinds);
+        let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         let sent = self.0.writer.send(author, to, draft, uploads).await?;
         self.acts(caller);
         self.typing_stopped(to, caller.partner).await;

@@ -167,3 +167,14 @@ impl Chat {
 }
 
 const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");
+
+    /// Deletes the bytes of uploads that are gone, soon.
+    pub(super) fn discard(&self, uploads: Vec<Upload>) {
+        uploads.into_iter().for_each(|upload| self.0.blobs.delete_later(object_of(upload)));
+    }
+}
+
+/// What an upload's bytes are called in the object store. What was put without us, if anything was, is called as the
+/// upload is.
+pub(super) fn object_of(upload: Upload) -> String {
+    upload.file.map_or(upload.name, |file| file.object)

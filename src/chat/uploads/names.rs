@@ -1,5 +1,6 @@
 //! What texts say of files, and how much of it is to be believed.
 
+use storage::Metadata;
 use uuid::Uuid;
 
 /// How long a type may be.
@@ -41,8 +42,27 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("video/webm", "webm"),
 ];
 
+/// The uploads that a message names: in its text, or in a text of what belongs to it.
+pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: &[String]) -> Vec<String> {
+    let texts = metadata.map(texts).unwrap_or_default();
+    let mut names: Vec<_> = std::iter::once(body).chain(texts).flat_map(|text| named_in_text(text, kinds)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The texts in what belongs to a message, however deep.
+fn texts(metadata: &Metadata) -> Vec<&str> {
+    match metadata {
+        Metadata::String(text) => vec![text],
+        Metadata::Array(items) => items.iter().flat_map(texts).collect(),
+        Metadata::Object(members) => members.values().flat_map(texts).collect(),
+        Metadata::Null | Metadata::Bool(_) | Metadata::Number(_) => Vec::new(),
+    }
+}
+
 /// The uploads that a text names, in whatever address.
-pub(in crate::chat) fn named_in(text: &str, kinds: &[String]) -> Vec<String> {
+fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     let mut names = Vec::new();
     for kind in kinds {
         let folder = format!("/{kind}/");
@@ -85,7 +105,9 @@ pub(super) fn is_harmless(mimetype: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{extension, is_harmless, is_mimetype, named_in};
+    use serde_json::json;
+
+    use super::{extension, is_harmless, is_mimetype, named_in, named_in_text};
 
     #[test]
     fn what_can_act_has_no_extension() {
@@ -132,7 +154,17 @@ mod tests {
              /chat-images/x.png, chat-images. At the end: b/chat-images/{uuid}.jpg."
         );
         let expected = [format!("chat-images/{uuid}.png"), format!("chat-images/{uuid}.jpg"), format!("files/{uuid}")];
-        assert_eq!(named_in(&text, &kinds), expected);
-        assert_eq!(named_in("/chat-images/", &kinds), [""; 0]);
+        assert_eq!(named_in_text(&text, &kinds), expected);
+        assert_eq!(named_in_text("/chat-images/", &kinds), [""; 0]);
+    }
+
+    #[test]
+    fn a_message_names_what_any_of_its_texts_names() {
+        let address = |number: u8| format!("https://a.example/files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
+        let name = |number: u8| format!("files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
+        let metadata = json!({"number": 1, "link": address(2), "list": [null, true, {"deep": [address(3), address(1)]}]});
+        let named = |metadata| named_in(&address(1), metadata, &["files".to_owned()]);
+        assert_eq!(named(Some(&metadata)), [name(1), name(2), name(3)]);
+        assert_eq!(named(None), [name(1)]);
     }
 }
