@@ -45,7 +45,7 @@ struct Place {
     window: Window,
     shelf: Shelf,
     read_seq: i64,
-    /// How many messages of its own have a `seq` above `read_seq`.
+    /// How many messages with a `seq` above `read_seq` are its own, or deleted.
     own_after: i64,
     /// The `seq` of its newest message, if it wrote one since it joined.
     last_own: Option<i64>,
@@ -143,6 +143,14 @@ impl Row {
         self.messages.push_back(Arc::new(message));
     }
 
+    /// Counts a message that is being deleted as unread for nobody any more.
+    pub(super) fn uncount(&mut self, seq: i64, author: PartnerId) {
+        let behind: Vec<_> = self.places.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
+        for partner in behind.into_iter().filter(|partner| *partner != author) {
+            self.places.get_mut(&partner).expect("it was just there").own_after += 1;
+        }
+    }
+
     /// The newest message of each participant.
     pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
         self.places.values().filter_map(|place| self.message(place.last_own?))
@@ -169,7 +177,7 @@ impl Row {
             place.own_after
         } else {
             let passed = (place.read_seq + 1..=seq).map(|seq| &self.messages[index(seq)]);
-            passed.filter(|message| message.author.partner == partner).count() as i64
+            passed.filter(|message| message.author.partner == partner || message.deleted_at.is_some()).count() as i64
         };
         let passed = seq - place.read_seq;
         place.read_seq = seq;

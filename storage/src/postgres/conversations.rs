@@ -135,27 +135,29 @@ const DELETE_PARTICIPANT: &str = "WITH gone AS (
         UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone WHERE c.id = $1
     )
     SELECT partner_id FROM gone";
-/// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
-/// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
-/// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
-const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
-        SELECT p.read_seq, p.own_after FROM participants p
-        WHERE p.conversation_id = $1 AND p.partner_id = $2 FOR NO KEY UPDATE
-    ), step AS MATERIALIZED (
-        SELECT reader.read_seq AS low, reader.own_after, least($3, c.last_seq) AS high
-        FROM reader, conversations c WHERE c.id = $1 AND least($3, c.last_seq) > reader.read_seq
+/// The first of two statements: once it holds the lock, nobody can commit a message of this partner, nor delete one that
+/// it has not read, so what the second one sees of messages agrees with the row it changes.
+const LOCK_READER: &str = "SELECT read_seq FROM participants
+    WHERE conversation_id = $1 AND partner_id = $2 FOR NO KEY UPDATE";
+/// The new position is at most the `last_seq` that the statement sees, and it sees all messages up to there. A node of an
+/// earlier version may have deleted some without counting them.
+const ADVANCE_READ: &str = "WITH step AS MATERIALIZED (
+        SELECT p.read_seq AS low, p.own_after, least($3, c.last_seq) AS high
+        FROM participants p JOIN conversations c ON c.id = p.conversation_id
+        WHERE p.conversation_id = $1 AND p.partner_id = $2 AND least($3, c.last_seq) > p.read_seq
     ), passed AS MATERIALIZED (
         SELECT step.low, step.high, CASE WHEN step.own_after > 0 THEN (
             SELECT count(*) FROM messages m
-            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high AND m.author_id = $2
+            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high
+                AND (m.author_id = $2 OR m.deleted_at IS NOT NULL)
         ) ELSE 0 END AS own
         FROM step
     )
-    UPDATE participants p SET read_seq = passed.high, seen_seq = passed.high, own_after = p.own_after - passed.own
+    UPDATE participants p
+    SET read_seq = passed.high, seen_seq = passed.high, own_after = greatest(p.own_after - passed.own, 0)
     FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
     RETURNING passed.high - passed.low - passed.own AS unread";
-/// The first of two statements: once it holds the locks, nobody can commit a message of this partner, so what the
-/// second one sees of messages agrees with the rows it changes.
+/// As [`LOCK_READER`].
 const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
     WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id FOR NO KEY UPDATE OF p";
 const READ_ALL: &str = "WITH behind AS MATERIALIZED (
@@ -372,6 +374,10 @@ impl WriteConversations for PostgresTx {
     }
 
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<i64> {
+        let Some(reader) = self.row(sqlx::query(LOCK_READER).bind(of.0).bind(partner.0)).await? else { return Ok(0) };
+        if seq <= get::<i64, _>(&reader, "read_seq")? {
+            return Ok(0);
+        }
         match self.row(sqlx::query(ADVANCE_READ).bind(of.0).bind(partner.0).bind(seq)).await? {
             Some(row) => Ok(get(&row, "unread")?),
             None => Ok(0),
