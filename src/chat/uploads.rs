@@ -3,7 +3,7 @@
 mod names;
 mod permit;
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use chrono::DateTime;
@@ -57,13 +57,13 @@ pub enum Door {
     Theirs(Addresses),
 }
 
-/// A file on its way to whoever asks for it.
+/// A file that was put, without its bytes.
 pub struct Shown {
     pub mimetype: String,
-    pub size_bytes: i64,
+    pub size_bytes: u64,
     /// Whether a browser may show it. Anything else it is to save: it could be a page that acts as one of ours.
     pub inline: bool,
-    pub bytes: FileBytes,
+    object: String,
 }
 
 impl Chat {
@@ -154,8 +154,13 @@ impl Chat {
     pub async fn uploaded(&self, name: &str) -> Result<Shown> {
         let upload = self.upload(name).await?;
         let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
-        let bytes = self.0.blobs.get(&file.object).await?;
-        Ok(Shown { inline: is_harmless(&file.mimetype), mimetype: file.mimetype, size_bytes: file.size_bytes, bytes })
+        let (inline, size_bytes) = (is_harmless(&file.mimetype), u64::try_from(file.size_bytes).unwrap_or(0));
+        Ok(Shown { mimetype: file.mimetype, size_bytes, inline, object: file.object })
+    }
+
+    /// Its bytes: all, or a part that is in it and not empty.
+    pub async fn uploaded_bytes(&self, shown: &Shown, part: Option<Range<u64>>) -> Result<FileBytes> {
+        self.0.blobs.get(&shown.object, part).await
     }
 
     async fn upload(&self, name: &str) -> Result<Option<Upload>> {

@@ -45,6 +45,9 @@ pub(super) enum Failure {
     #[oai(status = 415, content_type = "application/json")]
     WrongType(Json<Refusal>),
     /// The caller has too much under way.
+    /// The file has no such part; `Content-Range` says how large it is.
+    #[oai(status = 416, content_type = "application/json")]
+    Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Refusal>),
     /// The server failed; `message` ends in an id that is also in its log.
@@ -65,6 +68,10 @@ impl Failure {
     }
 
     pub(super) fn timed_out() -> Self {
+    pub(super) fn beyond(size_bytes: u64) -> Self {
+        Self::Beyond(refusal(format!("The file has {size_bytes} bytes")), format!("bytes */{size_bytes}"))
+    }
+
         Self::TimedOut(refusal("The request did not arrive in time"))
     }
 
