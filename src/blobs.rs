@@ -139,6 +139,11 @@ impl Blobs {
         }
     }
 
+    /// Whether clients put and read objects without us between.
+    pub fn is_open(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// The addresses of an object that is put, with this content type, and read by clients themselves; `None` if the store
     /// is not one that they can reach.
     pub async fn addresses(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<Addresses>> {

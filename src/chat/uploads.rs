@@ -18,7 +18,7 @@ pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, storable};
 use crate::{auth::Caller, blobs::Addresses, clock};
-use names::{essence, extension, is_harmless, is_mimetype};
+use names::{essence, extension, is_harmless, is_mimetype, is_safe};
 
 /// How long the name of a file may be.
 const FILENAME_BYTES: usize = 255;
@@ -81,6 +81,11 @@ impl Chat {
         }
         if !is_mimetype(&mimetype) {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
+        }
+        // Here what a file holds decides how it is given away; a bucket believes what it is told.
+        if self.0.blobs.is_open() && !is_safe(&mimetype) {
+            let reason = "must be one of which no browser makes a page or a program, such as application/octet-stream".into();
+            return Err(Error::Invalid { field: "mimeType", reason });
         }
         let name = match extension(&mimetype) {
             Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
@@ -169,9 +174,6 @@ impl Chat {
         }
         self.visit("upload", self.0.storage.upload(name)).await
     }
-}
-
-const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");
 
     /// Deletes the bytes of uploads that are gone, soon.
     pub(super) fn discard(&self, uploads: Vec<Upload>) {
@@ -183,3 +185,6 @@ const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");
 /// upload is.
 pub(super) fn object_of(upload: Upload) -> String {
     upload.file.map_or(upload.name, |file| file.object)
+}
+
+const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");

@@ -103,11 +103,19 @@ pub(super) fn is_harmless(mimetype: &str) -> bool {
     (shown && !mimetype.contains("svg")) || mimetype == "application/pdf"
 }
 
+/// Whether no browser makes a page or a program of what is said to be of this type, as far as types are known. What could
+/// be taken for a second type, of which browsers may believe the last, is not.
+pub(super) fn is_safe(mimetype: &str) -> bool {
+    let essence = essence(mimetype).to_ascii_lowercase();
+    let is_known = extension(&essence).is_some() || is_harmless(&essence) || essence == "application/octet-stream";
+    is_known && mimetype.matches('/').count() == 1
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{extension, is_harmless, is_mimetype, named_in, named_in_text};
+    use super::{extension, is_harmless, is_mimetype, is_safe, named_in, named_in_text};
 
     #[test]
     fn what_can_act_has_no_extension() {
@@ -142,6 +150,35 @@ mod tests {
         }
         for bad in ["image/svg+xml", "text/html", "text/xml", "text/plain", "application/zip", "application/octet-stream"] {
             assert!(!is_harmless(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_could_run_is_not_safe() {
+        for good in [
+            "image/png",
+            "Image/PNG",
+            "image/x-new",
+            "video/webm;codecs=vp8,opus",
+            "application/pdf",
+            "text/plain; charset=utf-8",
+            "application/zip",
+            "application/octet-stream",
+        ] {
+            assert!(is_safe(good), "{good}");
+        }
+        for bad in [
+            "text/html",
+            "TEXT/HTML",
+            "image/svg+xml",
+            "image/SVG+XML; a=b",
+            "text/xml",
+            "application/xhtml+xml",
+            "text/javascript",
+            "application/x-unknown",
+            "image/png;,text/html",
+        ] {
+            assert!(!is_safe(bad), "{bad}");
         }
     }
 
