@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     House,
     bearer::{BearerOrSession, told},
-    json::{Posted, Said},
+    json::{Posted, PostedIfAny, Said},
     session::{From, OptionalSession},
 };
 use crate::auth::{self, Caller, Issued};
@@ -144,12 +144,12 @@ impl Answer {
 impl TokenApi {
     /// Log in with tokens
     ///
-    /// With `login` and `password`, or with `{}` and the cookie of a session. The tokens live on when that session ends,
-    /// and end when the user is deactivated or gets another password.
+    /// With `login` and `password`, or with nothing but the cookie of a session. The tokens live on when that session
+    /// ends, and end when the user is deactivated or gets another password.
     #[oai(path = "/token", method = "post", operation_id = "token")]
-    async fn token(&self, request: &Request, credentials: Posted<Credentials>, session: OptionalSession) -> Answer {
+    async fn token(&self, request: &Request, credentials: PostedIfAny<Credentials>, session: OptionalSession) -> Answer {
         let auth = &self.0.auth;
-        let outcome = match credentials.0 {
+        let outcome = match credentials.0.unwrap_or(Credentials { login: None, password: None }) {
             Credentials { login: Some(login), password: Some(password) } => {
                 auth.tokens_by_password(&login, &password, From::of(request)).await
             }
