@@ -94,7 +94,7 @@ pub(super) enum Failure {
     BadRequest(Json<Body>),
     /// No token, or none that counts.
     #[oai(status = 401, content_type = "application/json")]
-    NotLoggedIn(Json<Body>),
+    NotLoggedIn(Json<Body>, #[oai(header = "WWW-Authenticate")] String),
     /// It is of others.
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Body>),
@@ -137,7 +137,7 @@ impl From<Error> for Failure {
         let body = body(told(&error).0);
         match error {
             Error::NotFound(_) => Self::NotFound(body),
-            Error::Ended => Self::NotLoggedIn(body),
+            Error::Ended => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
             Error::Forbidden => Self::Forbidden(body),
             Error::Invalid { .. } | Error::WrongType { .. } => Self::BadRequest(body),
             Error::Conflict(_) | Error::TooLate(_) => Self::Conflict(body),
@@ -154,7 +154,7 @@ impl From<auth::Error> for Failure {
         let (status, words) = bearer::told(&error);
         let body = body(words);
         match status {
-            StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body),
+            StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
             StatusCode::TOO_MANY_REQUESTS => Self::TooMany(body),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(body),
             _ => Self::Internal(body),

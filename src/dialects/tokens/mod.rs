@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     House,
-    bearer::{BearerOrSession, told},
+    bearer::{BearerOrSession, CHALLENGE, told},
     json::{Posted, PostedIfAny, Said},
     session::{From, OptionalSession},
 };
@@ -103,7 +103,7 @@ enum Answer {
     BadRequest(Json<Said>),
     /// Wrong login or password, no session, or a refresh token that does not count.
     #[oai(status = 401)]
-    Unauthorized(Json<Said>),
+    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
     /// Too many failed logins.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
@@ -133,7 +133,7 @@ impl Answer {
         let said = Json(Said::new(message));
         match (status, &error) {
             (_, auth::Error::TooManyAttempts { retry_after }) => Self::TooMany(said, retry_after.as_secs().max(1)),
-            (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said),
+            (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said, CHALLENGE.into()),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said),
             _ => Self::Internal(said),
         }
@@ -178,7 +178,7 @@ impl TokenApi {
                 match status {
                     StatusCode::SERVICE_UNAVAILABLE => HolderAnswer::Unavailable(said),
                     StatusCode::INTERNAL_SERVER_ERROR => HolderAnswer::Internal(said),
-                    _ => HolderAnswer::Unauthorized(said, "Bearer".into()),
+                    _ => HolderAnswer::Unauthorized(said, CHALLENGE.into()),
                 }
             }
         }
