@@ -1,6 +1,6 @@
 //! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -9,7 +9,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     client::{HttpError, HttpErrorKind},
     local::LocalFileSystem,
@@ -130,12 +130,18 @@ impl Blobs {
         Ok(Stored { object, mimetype, size_bytes: i64::try_from(size).expect("limited above") })
     }
 
-    /// The bytes of an object, as they are read.
-    pub async fn get(&self, object: &str) -> Result<FileBytes> {
-        match self.store.get(&Path::from(object)).await {
+    /// The bytes of an object, as they are read: all, or a part that is in it and not empty.
+    pub async fn get(&self, object: &str, part: Option<Range<u64>>) -> Result<FileBytes> {
+        let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
+        match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Whether clients put and read objects without us between.
+    pub fn is_open(&self) -> bool {
+        self.signer.is_some()
     }
 
     /// The addresses of an object that is put, with this content type, and read by clients themselves; `None` if the store

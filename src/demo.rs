@@ -32,7 +32,7 @@ const fn somebody(
 }
 
 const EVERYBODY: [Somebody; 6] = [
-    somebody(2, Some("75140d72-8b20-4549-885c-20599badb486"), 3, "Admin user", "admin@gmail.com", Role::Admin),
+    somebody(2, Some("75140d72-8b20-4549-885c-20599badb486"), 3, "Admin user", ADMIN, Role::Admin),
     somebody(4, Some("302e305b-6e73-4f9c-bac7-551a92b106b0"), 5, "John Doe", "john@example.com", Role::User),
     somebody(6, Some("3fa85f64-5717-4562-b3fc-2c963f66afa6"), 7, "Jane Smith", "jane@example.com", Role::User),
     somebody(8, Some("87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437"), 9, "Bob Wilson", "bob@example.com", Role::User),
@@ -40,6 +40,7 @@ const EVERYBODY: [Somebody; 6] = [
     somebody(32314, None, 32315, "Concierge", "concierge@example.com", Role::Agent),
 ];
 
+const ADMIN: &str = "admin@gmail.com";
 const TENANT: &str = "deepak@tis.co.th";
 
 /// Loads the demo data if the store is empty; says whether it did.
@@ -66,7 +67,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
             role: somebody.role,
             language: "en_US".into(),
             time_zone: "UTC".into(),
-            profile: if somebody.login == TENANT { tenant() } else { serde_json::json!({}) },
+            profile: profile(somebody.login),
             created_at: now,
         })
         .await?;
@@ -100,7 +101,18 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     Ok(true)
 }
 
-/// What the support chat's example shows of its tenant.
-fn tenant() -> serde_json::Value {
-    serde_json::from_str(include_str!("demo_tenant.json")).expect("the file beside this one is JSON")
+/// What the examples show of somebody: the support chat's of its tenant, the room's of the administrator.
+fn profile(login: &str) -> serde_json::Value {
+    match login {
+        TENANT => serde_json::from_str(include_str!("demo_tenant.json")).expect("the file beside this one is JSON"),
+        ADMIN => serde_json::json!({
+            "gender": "male",
+            "country_code": "",
+            "phone_number": "admin",
+            "is_email_verified": true,
+            "is_phone_verified": true,
+            "date_of_birth": "2025-03-14",
+        }),
+        _ => serde_json::json!({}),
+    }
 }

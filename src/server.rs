@@ -81,7 +81,14 @@ pub async fn run(
     };
     let chat = Chat::start(ground, config.rules()).await?;
     let base_url = match config.base_url.trim_end_matches('/') {
-        "" => format!("http://{address}"),
+        "" => {
+            if address.ip().is_unspecified() {
+                tracing::warn!(
+                    "base_url is not set: addresses that clients are given begin with http://{address}, where nobody is"
+                );
+            }
+            format!("http://{address}")
+        }
         given => given.to_owned(),
     };
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &requests);

@@ -124,7 +124,7 @@ impl Chat {
     /// The bytes of an attachment; the same people may have them.
     pub async fn download(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Download> {
         let attachment = self.attachment(caller, id, token).await?;
-        let bytes = self.0.blobs.get(&attachment.object).await?;
+        let bytes = self.0.blobs.get(&attachment.object, None).await?;
         Ok(Download { attachment, bytes })
     }
 

@@ -2,7 +2,7 @@
 
 use storage::{Conversation, ConversationId, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Error, Result, Thing, storable};
+use super::{Chat, Error, Result, Thing, storable, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 impl Chat {
@@ -22,8 +22,11 @@ impl Chat {
         }
         let now = clock::now();
         let edited = tx.edit_message(&conversation, id, body, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
+        let unnamed = tx.change_uploads(id, &named).await?;
         tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
         self.0.announce.committed(tx.commit().await?).await;
+        self.discard(unnamed);
         Ok(edited)
     }
 
@@ -36,8 +39,10 @@ impl Chat {
         }
         let now = clock::now();
         let deleted = tx.delete_message(&conversation, id, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        let unnamed = tx.change_uploads(id, &[]).await?;
         tx.record(Topic::Conversation(of), Fact::MessageDeleted(deleted.clone()), now);
         self.0.announce.committed(tx.commit().await?).await;
+        self.discard(unnamed);
         Ok(deleted)
     }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use futures_util::future::BoxFuture;
-use storage::{Storage, Timestamp, Upload};
+use storage::{Storage, Timestamp};
 
-use super::{Chat, Result};
+use super::{Chat, Result, uploads::object_of};
 use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
 
 /// How long things are kept of which nobody says when they are to go.
@@ -75,9 +75,8 @@ const JOBS: &[Job] = &[
             Box::pin(async move {
                 let uploads = storage.expire_uploads(before, most).await?;
                 let gone = uploads.len() as u64;
-                for Upload { name, file, .. } in uploads {
-                    // What was put without us, if anything was, is called as the upload is.
-                    blobs.delete(&file.map_or(name, |file| file.object)).await;
+                for upload in uploads {
+                    blobs.delete(&object_of(upload)).await;
                 }
                 Ok(gone)
             })

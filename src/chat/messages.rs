@@ -84,7 +84,7 @@ impl Chat {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
-        let uploads = named_in(&draft.body, &self.0.rules.uploads.kinds);
+        let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
         let mut sent = self.0.writer.send(author, to, draft, uploads).await?;
         if sent.message.held && !sent.again {

@@ -9,8 +9,8 @@ use crate::auth::Caller;
 /// What has changed of the caller's unread messages.
 #[derive(Clone, Debug)]
 pub struct Updates {
-    /// The conversations in which somebody else has posted, or in which the caller has read, most recent first; empty
-    /// if nothing has changed.
+    /// The conversations in which somebody else has posted or deleted, or in which the caller has read, most recent
+    /// first; empty if nothing has changed.
     pub changed: Vec<InboxEntry>,
     pub unread: UnreadTotals,
     /// From here the next call goes on.
@@ -63,7 +63,9 @@ impl Chat {
 fn changes(caller: &Caller, told: &Told) -> Option<ConversationId> {
     let Topic::Conversation(conversation) = told.event.topic else { return None };
     match &told.event.fact {
-        Fact::MessagePosted(message) if message.author.partner != caller.partner => Some(conversation),
+        Fact::MessagePosted(message) | Fact::MessageDeleted(message) if message.author.partner != caller.partner => {
+            Some(conversation)
+        }
         Fact::ReadUpTo { partner, .. } if *partner == caller.partner => Some(conversation),
         _ => None,
     }

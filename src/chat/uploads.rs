@@ -3,7 +3,7 @@
 mod names;
 mod permit;
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use chrono::DateTime;
@@ -18,7 +18,7 @@ pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, storable};
 use crate::{auth::Caller, blobs::Addresses, clock};
-use names::{essence, extension, is_harmless, is_mimetype};
+use names::{essence, extension, is_harmless, is_mimetype, is_safe};
 
 /// How long the name of a file may be.
 const FILENAME_BYTES: usize = 255;
@@ -57,13 +57,13 @@ pub enum Door {
     Theirs(Addresses),
 }
 
-/// A file on its way to whoever asks for it.
+/// A file that was put, without its bytes.
 pub struct Shown {
     pub mimetype: String,
-    pub size_bytes: i64,
+    pub size_bytes: u64,
     /// Whether a browser may show it. Anything else it is to save: it could be a page that acts as one of ours.
     pub inline: bool,
-    pub bytes: FileBytes,
+    object: String,
 }
 
 impl Chat {
@@ -81,6 +81,11 @@ impl Chat {
         }
         if !is_mimetype(&mimetype) {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
+        }
+        // Here what a file holds decides how it is given away; a bucket believes what it is told.
+        if self.0.blobs.is_open() && !is_safe(&mimetype) {
+            let reason = "must be one of which no browser makes a page or a program, such as application/octet-stream".into();
+            return Err(Error::Invalid { field: "mimeType", reason });
         }
         let name = match extension(&mimetype) {
             Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
@@ -154,8 +159,13 @@ impl Chat {
     pub async fn uploaded(&self, name: &str) -> Result<Shown> {
         let upload = self.upload(name).await?;
         let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
-        let bytes = self.0.blobs.get(&file.object).await?;
-        Ok(Shown { inline: is_harmless(&file.mimetype), mimetype: file.mimetype, size_bytes: file.size_bytes, bytes })
+        let (inline, size_bytes) = (is_harmless(&file.mimetype), u64::try_from(file.size_bytes).unwrap_or(0));
+        Ok(Shown { mimetype: file.mimetype, size_bytes, inline, object: file.object })
+    }
+
+    /// Its bytes: all, or a part that is in it and not empty.
+    pub async fn uploaded_bytes(&self, shown: &Shown, part: Option<Range<u64>>) -> Result<FileBytes> {
+        self.0.blobs.get(&shown.object, part).await
     }
 
     async fn upload(&self, name: &str) -> Result<Option<Upload>> {
@@ -164,6 +174,17 @@ impl Chat {
         }
         self.visit("upload", self.0.storage.upload(name)).await
     }
+
+    /// Deletes the bytes of uploads that are gone, soon.
+    pub(super) fn discard(&self, uploads: Vec<Upload>) {
+        uploads.into_iter().for_each(|upload| self.0.blobs.delete_later(object_of(upload)));
+    }
+}
+
+/// What an upload's bytes are called in the object store. What was put without us, if anything was, is called as the
+/// upload is.
+pub(super) fn object_of(upload: Upload) -> String {
+    upload.file.map_or(upload.name, |file| file.object)
 }
 
 const ALREADY_PUT: Error = Error::Conflict("this file was uploaded already");

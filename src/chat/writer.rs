@@ -232,7 +232,7 @@ impl Prepared {
                 };
                 if index == new.len() {
                     new.push(message);
-                    uploads.extend_from_slice(&send.uploads);
+                    uploads.extend(send.uploads.iter().map(|name| (index, name.clone())));
                 }
                 Verdict::New(index)
             }
@@ -242,7 +242,8 @@ impl Prepared {
 
         let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(admission.into_conversations(), new).await? };
         if !uploads.is_empty() {
-            tx.keep_uploads(&uploads).await?;
+            let named: Vec<_> = uploads.into_iter().map(|(index, name): (usize, String)| (stored[index].id, name)).collect();
+            tx.keep_uploads(&named).await?;
         }
         for message in &stored {
             tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);

@@ -20,19 +20,29 @@ pub struct About {
     pub query: &'static [(&'static str, &'static str)],
     /// How sockets end besides the ways in which all do, and when.
     pub closes: &'static [(&'static Close, &'static str)],
+    /// Whether what is too large is answered, as far as it can be passed over.
+    pub answers_too_large: bool,
 }
 
 /// How every socket may end.
 const CLOSES: &[(&Close, &str)] = &[
     (&Close::GOING_AWAY, "the server stops; come back"),
-    (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`"),
+    (&Close::SILENT, "three pings were not answered"),
+    (&Close::BROKEN, "what came was not as the protocol has it"),
+    (&Close::NO_TEXT, "a text was not UTF-8"),
     (&Close::INTERNAL, "the server failed"),
-    (&Close::UNAVAILABLE, "the store cannot be reached, or the server is not set up for tokens"),
+    (&Close::UNAVAILABLE, "the store cannot be reached"),
+    (&Close::NO_TOKENS, "no key to verify tokens with was set"),
     (&Close::NOT_LOGGED_IN, "no token, or none that counts; the token has run out, or the user was deactivated"),
     (&Close::TOO_SLOW, "too much waits for the client to read it"),
     (&Close::TOO_FAST, "the client went on sending too much after it was warned"),
     (&Close::TOO_MANY, "the user has too many sockets"),
 ];
+
+/// When what is too large ends a socket.
+const CLOSES_TOO_LARGE: (&Close, &str) = (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`");
+const ANSWERS_TOO_LARGE: (&Close, &str) =
+    (&Close::TOO_LARGE, "a message was larger than 16 MiB; one that is larger than `sockets.message_bytes` is answered");
 
 /// A document in the making.
 pub struct Document {
@@ -143,11 +153,11 @@ impl Document {
             let other = schemas.insert(name.clone(), schema.clone());
             assert!(other.is_none_or(|other| other == schema), "two schemas are called {name}");
         }
-        let About { dialect, title, description, address, parameters, query, closes } = self.about;
+        let About { dialect, title, description, address, parameters, query, closes, answers_too_large } = self.about;
         let mut channel = json!({
             "address": address,
             "title": title,
-            "description": ways_to_end(closes),
+            "description": ways_to_end(closes, if answers_too_large { &ANSWERS_TOO_LARGE } else { &CLOSES_TOO_LARGE }),
             "messages": named,
             "bindings": {"ws": {"method": "GET", "query": {
                 "type": "object",
@@ -206,8 +216,8 @@ fn security(token: &str) -> Value {
 }
 
 /// Lines of Markdown.
-fn ways_to_end(own: &[(&Close, &str)]) -> String {
-    let mut closes: Vec<_> = own.iter().chain(CLOSES).collect();
+fn ways_to_end(own: &[(&Close, &str)], too_large: &(&Close, &str)) -> String {
+    let mut closes: Vec<_> = own.iter().chain(CLOSES).chain([too_large]).collect();
     closes.sort_by_key(|(close, _)| close.code);
     let lines = closes.iter().map(|(close, when)| format!("- `{}` {}: {when}\n", close.code, close.reason));
     let lines: String = lines.collect();

@@ -22,6 +22,8 @@ use crate::{
 };
 
 const SCHEME: &str = "bearer";
+/// What `WWW-Authenticate` says to whoever is not let in.
+pub const CHALLENGE: &str = "Bearer";
 /// The subprotocol of a socket in whose place a token follows, since browsers cannot set a socket's headers.
 const SUBPROTOCOL: &str = "bearer";
 

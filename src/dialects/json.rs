@@ -1,5 +1,6 @@
 //! Plain JSON over HTTP, for routes without an envelope: a body as it comes in, and one sentence where it cannot be used.
 
+use bytes::Bytes;
 use poem::{
     Request, RequestBody, Response,
     error::ReadBodyError,
@@ -57,23 +58,63 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let refused = |status, message| poem::Error::from_response(Said::response(message, status));
         if !is_json(request) {
-            return Err(refused(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json."));
+            return Err(no_json());
         }
-        let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
-        let bytes = match tokio::time::timeout(limit.time, body.take()?.into_bytes_limit(limit.bytes)).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(ReadBodyError::PayloadTooLarge)) => {
-                return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."));
-            }
-            Ok(Err(_)) => return Err(refused(StatusCode::BAD_REQUEST, "The body cannot be read.")),
-            Err(_) => return Err(refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
-        };
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
-        // poem-openapi's own words name types of ours and repeat what was sent.
-        let parsed = P::parse_from_json(Some(value));
-        parsed.map(Self).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body lacks a member, or has one of the wrong type."))
+        parsed(&read(request, body).await?).map(Self)
     }
+}
+
+/// As [`Posted`], where the whole body may be missing.
+pub struct PostedIfAny<P>(pub Option<P>);
+
+impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        P::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        <Posted<P> as ApiExtractor>::request_meta().map(|meta| MetaRequest { required: false, ..meta })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let bytes = read(request, body).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json(request) {
+            return Err(no_json());
+        }
+        parsed(&bytes).map(Some).map(Self)
+    }
+}
+
+fn refused(status: StatusCode, message: &str) -> poem::Error {
+    poem::Error::from_response(Said::response(message, status))
+}
+
+fn no_json() -> poem::Error {
+    refused(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
+}
+
+async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Bytes> {
+    let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
+    match tokio::time::timeout(limit.time, body.take()?.into_bytes_limit(limit.bytes)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.")),
+        Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "The body cannot be read.")),
+        Err(_) => Err(refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
+    }
+}
+
+fn parsed<P: ParseFromJSON>(bytes: &[u8]) -> poem::Result<P> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
+    // poem-openapi's own words name types of ours and repeat what was sent.
+    let parsed = P::parse_from_json(Some(value));
+    parsed.map_err(|_| refused(StatusCode::BAD_REQUEST, "The body lacks a member, or has one of the wrong type."))
 }

@@ -58,6 +58,10 @@ impl Corridor {
         {
             return preflight(origin.clone());
         }
+        // Ranges are of GET alone, and the router makes a GET of it.
+        if request.method() == Method::HEAD {
+            request.headers_mut().remove(header::RANGE);
+        }
         let id = IdSlot::default();
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(parts.body_limit);
@@ -65,7 +69,7 @@ impl Corridor {
         request.extensions_mut().insert(parts.house.chat.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let rest = request.data::<Rest>().cloned();
-        let asked = Asked { json: jsonrpc::is_json(&request) };
+        let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
 
         let answered = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await;
         let (mut response, route) = match answered {
@@ -119,7 +123,11 @@ impl Corridor {
         }
         if error.is::<MethodNotAllowedError>() {
             let allow = route.and_then(|pattern| self.0.allowed.get(pattern.0.as_ref()));
-            let mut page = jsonrpc::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.");
+            let mut page = if asked.options {
+                StatusCode::OK.into_response()
+            } else {
+                jsonrpc::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.")
+            };
             let allow = allow.cloned().unwrap_or_else(|| HeaderValue::from_static("GET, HEAD, OPTIONS"));
             page.headers_mut().insert(header::ALLOW, allow);
             return page;
@@ -144,6 +152,8 @@ fn is_unknown(error: &Error) -> bool {
 /// What the client seems to expect.
 struct Asked {
     json: bool,
+    /// Which methods there are.
+    options: bool,
 }
 
 impl Asked {
@@ -200,5 +210,18 @@ fn allowed(document: &str) -> HashMap<String, HeaderValue> {
         words.sort();
         HeaderValue::from_str(&words.join(", ")).expect("methods are plain words")
     };
-    paths.map(|(path, methods)| (path.replace('{', ":").replace('}', ""), allow(methods))).collect()
+    paths.map(|(path, methods)| (pattern(path), allow(methods))).collect()
+}
+
+/// A path of the document as the router has it, whose variables have no names.
+fn pattern(path: &str) -> String {
+    let mut variables = 0;
+    let mut part = |part: &str| {
+        if !part.starts_with('{') {
+            return part.to_owned();
+        }
+        variables += 1;
+        format!(":param{}", variables - 1)
+    };
+    path.split('/').map(&mut part).collect::<Vec<_>>().join("/")
 }

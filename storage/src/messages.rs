@@ -148,7 +148,7 @@ pub trait WriteMessages {
         body: &str,
         at: Timestamp,
     ) -> Result<Option<Message>>;
-    /// Takes body, metadata and attachments out of a message; it keeps its place and counts as before.
+    /// Takes body, metadata and attachments out of a message. It keeps its place, and is unread for nobody any more.
     async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>>;
     /// Lets go of a message that was held.
     async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;

@@ -38,6 +38,12 @@ impl Metadata {
         deepest
     }
 
+    /// All texts in it, the names of members included.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let texts = Tokens(self.json()).filter(|token| token.starts_with('"'));
+        texts.filter_map(|text| serde_json::from_str(text).ok())
+    }
+
     /// The member of an object. Of several with the same name it is the last, as everybody reads them.
     pub fn member(&self, name: &str) -> Option<&RawValue> {
         serde_json::from_str::<HashMap<String, &RawValue>>(self.json()).ok()?.remove(name)

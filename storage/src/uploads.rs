@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::{Result, Timestamp, UserId};
+use crate::{MessageId, Result, Timestamp, UserId};
 
 /// Leave to put one file, once, until a certain time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct UploadedFile {
 #[async_trait]
 pub trait Uploads {
     async fn upload(&self, name: &str) -> Result<Option<Upload>>;
-    /// Deletes at most `limit` uploads that expired before `before` and are not kept, file or no file, and gives them.
-    /// Their bytes stay.
+    /// Deletes at most `limit` uploads that expired before `before` and that no message names, file or no file, and gives
+    /// them. Their bytes stay.
     async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<Upload>>;
 }
 
@@ -51,6 +51,9 @@ pub trait WriteUploads {
     /// Notes what was put. Says no, and notes nothing, if something was put before or there is no such upload; of two who
     /// put at the same time one is told no.
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool>;
-    /// Keeps uploads from expiring from now on; those that are not there are passed over.
-    async fn keep_uploads(&mut self, names: &[String]) -> Result<()>;
+    /// Notes what new messages name, and so keeps it from expiring; what is not there is passed over.
+    async fn keep_uploads(&mut self, named: &[(MessageId, String)]) -> Result<()>;
+    /// Notes that a message names these now, and nothing else any more. Gives the uploads that no message names any
+    /// longer: they are gone, but for their bytes. Those without a file, for which one may still come, expire again.
+    async fn change_uploads(&mut self, of: MessageId, names: &[String]) -> Result<Vec<Upload>>;
 }

@@ -35,6 +35,8 @@ pub const ADMIN: &str = "admin@gmail.com";
 pub const JOHN: &str = "john@example.com";
 pub const JANE: &str = "jane@example.com";
 pub const BOB: &str = "bob@example.com";
+/// The tenant of the support chat.
+pub const DEEPAK: &str = "deepak@tis.co.th";
 
 /// All files in a directory and in those below it.
 pub fn files_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -88,10 +88,15 @@ impl Socket {
     }
 
     /// The code with which the server closes, whatever it says before.
-    pub async fn closed(mut self) -> u16 {
+    pub async fn closed(self) -> u16 {
+        self.farewell().await.0
+    }
+
+    /// The same with the reason.
+    pub async fn farewell(mut self) -> (u16, String) {
         loop {
             if let Message::Close(frame) = self.next().await {
-                return frame.map_or(1005, |frame| frame.code.into());
+                return frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the settings of tokens do, and which of them are refused.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     making::{EC, EC_PUBLIC, Key, OTHER_RSA, RSA, RSA_PUBLIC, SECRET, claims, sign},
     text, uid,
 };
-use crate::support::{Backend, JOHN, PASSWORD, Server, run};
+use crate::support::{Answer, Backend, JOHN, PASSWORD, Server, Socket, run};
 
 /// The server starts, and lets nobody in by token; the log says what it lacks.
 #[tokio::test]
@@ -23,6 +23,15 @@ async fn without_a_key_tokens_are_for_nobody() {
     for answer in answers {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
         assert_eq!(text(&answer.json(), "message"), "This server is not set up for tokens.");
+    }
+    let wish = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
+    let wish = server.client().request(Method::POST, "/file-new/get-upload-url").bearer_auth(&token).json(&wish);
+    let answer = Answer::of(wish).await;
+    let expected = (StatusCode::SERVICE_UNAVAILABLE, json!({"message": "This server is not set up for tokens."}));
+    assert_eq!((answer.status, answer.json()), expected);
+    for path in ["/ws/chat/room/?token=", "/conversations/1/?token=", "/concierge?deviceId=a&Auth="] {
+        let farewell = Socket::open(server.socket_url(&format!("{path}{token}"))).await.farewell().await;
+        assert_eq!(farewell, (1013, "this server is not set up for tokens".into()), "{path}");
     }
     assert!(server.log().contains("tokens.secret is not set"), "{}", server.log());
     server.stop().await;

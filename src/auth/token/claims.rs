@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use serde_json::{Map, Value};
 use storage::{Timestamp, User, UserId};
 use uuid::Uuid;
@@ -93,12 +93,16 @@ impl Subject {
     }
 }
 
-/// Seconds since 1970, perhaps with a fraction; what is beyond all times is the end of them.
+/// The last second that can be written with four digits for its year, as RFC 3339 has it.
+const LAST: i64 = 253_402_300_799;
+
+/// Seconds since 1970, perhaps with a fraction; what is beyond all times that can be written is the last of them.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Refused> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
     let seconds = claim.as_f64().filter(|seconds| *seconds >= 0.0).ok_or(Refused::Malformed)?;
     // Saturates.
-    Ok(Some(DateTime::from_timestamp(seconds as i64, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)))
+    let seconds = (seconds as i64).min(LAST - LEEWAY.num_seconds());
+    Ok(Some(DateTime::from_timestamp(seconds, 0).expect("years of four digits are times")))
 }
 
 /// One audience, or a list of them.

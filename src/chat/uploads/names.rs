@@ -1,5 +1,6 @@
 //! What texts say of files, and how much of it is to be believed.
 
+use storage::Metadata;
 use uuid::Uuid;
 
 /// How long a type may be.
@@ -41,8 +42,19 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("video/webm", "webm"),
 ];
 
+/// The uploads that a message names: in its text, or in a text of what belongs to it.
+pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: &[String]) -> Vec<String> {
+    let mut names = named_in_text(body, kinds);
+    for text in metadata.into_iter().flat_map(Metadata::texts) {
+        names.extend(named_in_text(&text, kinds));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// The uploads that a text names, in whatever address.
-pub(in crate::chat) fn named_in(text: &str, kinds: &[String]) -> Vec<String> {
+fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     let mut names = Vec::new();
     for kind in kinds {
         let folder = format!("/{kind}/");
@@ -83,9 +95,19 @@ pub(super) fn is_harmless(mimetype: &str) -> bool {
     (shown && !mimetype.contains("svg")) || mimetype == "application/pdf"
 }
 
+/// Whether no browser makes a page or a program of what is said to be of this type, as far as types are known. What could
+/// be taken for a second type, of which browsers may believe the last, is not.
+pub(super) fn is_safe(mimetype: &str) -> bool {
+    let essence = essence(mimetype).to_ascii_lowercase();
+    let is_known = extension(&essence).is_some() || is_harmless(&essence) || essence == "application/octet-stream";
+    is_known && mimetype.matches('/').count() == 1
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{extension, is_harmless, is_mimetype, named_in};
+    use serde_json::json;
+
+    use super::{extension, is_harmless, is_mimetype, is_safe, named_in, named_in_text};
 
     #[test]
     fn what_can_act_has_no_extension() {
@@ -124,6 +146,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_browser_could_run_is_not_safe() {
+        for good in [
+            "image/png",
+            "Image/PNG",
+            "image/x-new",
+            "video/webm;codecs=vp8,opus",
+            "application/pdf",
+            "text/plain; charset=utf-8",
+            "application/zip",
+            "application/octet-stream",
+        ] {
+            assert!(is_safe(good), "{good}");
+        }
+        for bad in [
+            "text/html",
+            "TEXT/HTML",
+            "image/svg+xml",
+            "image/SVG+XML; a=b",
+            "text/xml",
+            "application/xhtml+xml",
+            "text/javascript",
+            "application/x-unknown",
+            "image/png;,text/html",
+        ] {
+            assert!(!is_safe(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_text_names_uploads_by_their_addresses() {
         let kinds = ["chat-images".to_owned(), "files".to_owned()];
         let uuid = "d9bcf98b-063f-4286-ae70-8862dc7ebc1d";
@@ -132,7 +183,17 @@ mod tests {
              /chat-images/x.png, chat-images. At the end: b/chat-images/{uuid}.jpg."
         );
         let expected = [format!("chat-images/{uuid}.png"), format!("chat-images/{uuid}.jpg"), format!("files/{uuid}")];
-        assert_eq!(named_in(&text, &kinds), expected);
-        assert_eq!(named_in("/chat-images/", &kinds), [""; 0]);
+        assert_eq!(named_in_text(&text, &kinds), expected);
+        assert_eq!(named_in_text("/chat-images/", &kinds), [""; 0]);
+    }
+
+    #[test]
+    fn a_message_names_what_any_of_its_texts_names() {
+        let address = |number: u8| format!("https://a.example/files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
+        let name = |number: u8| format!("files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
+        let metadata = json!({"number": 1, "link": address(2), "list": [null, true, {"deep": [address(3), address(1)]}]});
+        let named = |metadata| named_in(&address(1), metadata, &["files".to_owned()]);
+        assert_eq!(named(Some(&metadata.into())), [name(1), name(2), name(3)]);
+        assert_eq!(named(None), [name(1)]);
     }
 }

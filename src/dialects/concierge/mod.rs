@@ -66,6 +66,7 @@ async fn connect(request: Request, house: House) -> Response {
 fn turned_away(error: &auth::Error) -> Close {
     let (status, message) = bearer::told(error);
     let close = match status {
+        _ if matches!(error, auth::Error::NotConfigured(_)) => Close::NO_TOKENS,
         StatusCode::SERVICE_UNAVAILABLE => Close::UNAVAILABLE,
         StatusCode::INTERNAL_SERVER_ERROR => Close::INTERNAL,
         _ => Close::NOT_LOGGED_IN,

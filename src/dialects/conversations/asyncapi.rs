@@ -18,6 +18,7 @@ const ABOUT: About = About {
     parameters: &[("id", "The conversation's integer id, or its uuid")],
     query: &[("token", "An access token")],
     closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it")],
+    answers_too_large: false,
 };
 
 /// What clients ask for. It is read member by member, so that what is wrong with one does not hide the others.

@@ -100,7 +100,7 @@ pub(super) fn not_let_in(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
         auth::Error::TooManyAttempts { .. } => Close::TOO_MANY,
-        auth::Error::NotConfigured(_) => Close::new(1013, "this server is not set up for tokens"),
+        auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::failed("not available", cause);
             Close::UNAVAILABLE

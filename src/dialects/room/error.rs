@@ -48,7 +48,8 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
 pub(super) fn close(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
-        auth::Error::TooManyAttempts { .. } | auth::Error::NotConfigured(_) => Close::UNAVAILABLE,
+        auth::Error::TooManyAttempts { .. } => Close::UNAVAILABLE,
+        auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::failed("a socket was not opened", cause);
             Close::UNAVAILABLE
@@ -88,7 +89,7 @@ pub(super) enum Failure {
     BadRequest(Json<Body>),
     /// No token, or none that counts.
     #[oai(status = 401, content_type = "application/json")]
-    NotLoggedIn(Json<Body>),
+    NotLoggedIn(Json<Body>, #[oai(header = "WWW-Authenticate")] String),
     /// It is of others.
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Body>),
@@ -131,7 +132,7 @@ impl From<Error> for Failure {
         let body = body(told(&error).0);
         match error {
             Error::NotFound(_) => Self::NotFound(body),
-            Error::Ended => Self::NotLoggedIn(body),
+            Error::Ended => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
             Error::Forbidden => Self::Forbidden(body),
             Error::Invalid { .. } | Error::WrongType { .. } => Self::BadRequest(body),
             Error::Conflict(_) | Error::TooLate(_) => Self::Conflict(body),
@@ -148,7 +149,7 @@ impl From<auth::Error> for Failure {
         let (status, words) = bearer::told(&error);
         let body = body(words);
         match status {
-            StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body),
+            StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
             StatusCode::TOO_MANY_REQUESTS => Self::TooMany(body),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(body),
             _ => Self::Internal(body),

@@ -86,6 +86,10 @@ impl Close {
     pub const TOO_FAST: Self = Self::new(4029, "too many frames");
     pub const TOO_MANY: Self = Self::new(4029, "too many sockets");
     pub const UNAVAILABLE: Self = Self::new(1013, "not available now, try again shortly");
+    pub const NO_TOKENS: Self = Self::new(1013, "this server is not set up for tokens");
+    pub const SILENT: Self = Self::new(1001, "no sign of life");
+    pub const BROKEN: Self = Self::new(1002, "the frame is not what it should be");
+    pub const NO_TEXT: Self = Self::new(1007, "the text is not UTF-8");
     pub const INTERNAL: Self = Self::new(1011, "something went wrong on our side");
 
     pub const fn new(code: u16, reason: &'static str) -> Self {
@@ -205,7 +209,7 @@ impl<V: Voice> Talk<'_, V> {
                     }
                     if now >= pinged + ping {
                         if now - heard > ping * SILENT_PINGS {
-                            return Err(Close::new(1001, "no sign of life"));
+                            return Err(Close::SILENT);
                         }
                         pinged = now;
                         let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;

@@ -189,10 +189,10 @@ impl Wire {
 fn end(error: &Error) -> Close {
     match error {
         Error::Capacity(_) => Close::TOO_LARGE,
-        Error::Utf8(_) => Close::new(1007, "the text is not UTF-8"),
+        Error::Utf8(_) => Close::NO_TEXT,
         // It went away without a word.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Close::new(1006, ""),
-        Error::Protocol(_) => Close::new(1002, "the frame is not what it should be"),
+        Error::Protocol(_) => Close::BROKEN,
         _ => Close::new(1006, ""),
     }
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     House,
-    bearer::{BearerOrSession, told},
-    json::{Posted, Said},
+    bearer::{BearerOrSession, CHALLENGE, told},
+    json::{Posted, PostedIfAny, Said},
     session::{From, OptionalSession},
 };
 use crate::auth::{self, Caller, Issued};
@@ -103,7 +103,7 @@ enum Answer {
     BadRequest(Json<Said>),
     /// Wrong login or password, no session, or a refresh token that does not count.
     #[oai(status = 401)]
-    Unauthorized(Json<Said>),
+    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
     /// Too many failed logins.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
@@ -133,7 +133,7 @@ impl Answer {
         let said = Json(Said::new(message));
         match (status, &error) {
             (_, auth::Error::TooManyAttempts { retry_after }) => Self::TooMany(said, retry_after.as_secs().max(1)),
-            (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said),
+            (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said, CHALLENGE.into()),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said),
             _ => Self::Internal(said),
         }
@@ -144,12 +144,12 @@ impl Answer {
 impl TokenApi {
     /// Log in with tokens
     ///
-    /// With `login` and `password`, or with `{}` and the cookie of a session. The tokens live on when that session ends,
-    /// and end when the user is deactivated or gets another password.
+    /// With `login` and `password`, or with nothing but the cookie of a session. The tokens live on when that session
+    /// ends, and end when the user is deactivated or gets another password.
     #[oai(path = "/token", method = "post", operation_id = "token")]
-    async fn token(&self, request: &Request, credentials: Posted<Credentials>, session: OptionalSession) -> Answer {
+    async fn token(&self, request: &Request, credentials: PostedIfAny<Credentials>, session: OptionalSession) -> Answer {
         let auth = &self.0.auth;
-        let outcome = match credentials.0 {
+        let outcome = match credentials.0.unwrap_or(Credentials { login: None, password: None }) {
             Credentials { login: Some(login), password: Some(password) } => {
                 auth.tokens_by_password(&login, &password, From::of(request)).await
             }
@@ -178,7 +178,7 @@ impl TokenApi {
                 match status {
                     StatusCode::SERVICE_UNAVAILABLE => HolderAnswer::Unavailable(said),
                     StatusCode::INTERNAL_SERVER_ERROR => HolderAnswer::Internal(said),
-                    _ => HolderAnswer::Unauthorized(said, "Bearer".into()),
+                    _ => HolderAnswer::Unauthorized(said, CHALLENGE.into()),
                 }
             }
         }

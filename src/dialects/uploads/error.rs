@@ -7,6 +7,7 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use crate::{
     auth,
     chat::{Error, Thing},
+    dialects::bearer,
     telemetry,
 };
 
@@ -25,7 +26,7 @@ pub(super) enum Failure {
     BadRequest(Json<Refusal>),
     /// No credentials, or none that count.
     #[oai(status = 401, content_type = "application/json")]
-    Unauthorized(Json<Refusal>),
+    Unauthorized(Json<Refusal>, #[oai(header = "WWW-Authenticate")] String),
     /// The address was not signed like this, or is good no longer.
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Refusal>),
@@ -44,13 +45,16 @@ pub(super) enum Failure {
     /// Of another type than was announced.
     #[oai(status = 415, content_type = "application/json")]
     WrongType(Json<Refusal>),
+    /// The file has no such part; `Content-Range` says how large it is.
+    #[oai(status = 416, content_type = "application/json")]
+    Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
     /// The caller has too much under way.
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Refusal>),
     /// The server failed; `message` ends in an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Refusal>),
-    /// The server cannot reach its store, or is stopping.
+    /// The server cannot reach its store, is stopping, or is not set up for tokens.
     #[oai(status = 503, content_type = "application/json")]
     Unavailable(Json<Refusal>),
 }
@@ -64,12 +68,16 @@ impl Failure {
         Error::TooLarge { limit_bytes }.into()
     }
 
+    pub(super) fn beyond(size_bytes: u64) -> Self {
+        Self::Beyond(refusal(format!("The file has {size_bytes} bytes")), format!("bytes */{size_bytes}"))
+    }
+
     pub(super) fn timed_out() -> Self {
         Self::TimedOut(refusal("The request did not arrive in time"))
     }
 
     fn unauthorized() -> Self {
-        Self::Unauthorized(refusal("Unauthorized"))
+        Self::Unauthorized(refusal("Unauthorized"), bearer::CHALLENGE.into())
     }
 }
 
@@ -112,11 +120,10 @@ impl From<Error> for Failure {
 impl From<&auth::Error> for Failure {
     fn from(error: &auth::Error) -> Self {
         match error {
-            auth::Error::Expired
-            | auth::Error::Denied
-            | auth::Error::Refused(_)
-            | auth::Error::NotConfigured(_)
-            | auth::Error::TooManyAttempts { .. } => Self::unauthorized(),
+            auth::Error::Expired | auth::Error::Denied | auth::Error::Refused(_) | auth::Error::TooManyAttempts { .. } => {
+                Self::unauthorized()
+            }
+            auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::told(error).1)),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }

@@ -1,13 +1,13 @@
 use poem_openapi::{
     ApiResponse, OpenApi,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
 };
 
 use super::{
     Tag,
     error::Failure,
-    file::{Arriving, FileReply},
+    file::{Arriving, FileReply, Wanted},
     wire::{Answer, Wish},
 };
 use crate::{
@@ -82,7 +82,26 @@ impl Uploads {
     ///
     /// To anybody who knows where it is, which nobody can guess.
     #[oai(path = "/files/:kind/:name", method = "get", operation_id = "uploads_get")]
-    async fn get(&self, kind: Path<String>, name: Path<String>) -> Result<FileReply, Failure> {
-        Ok(FileReply(self.0.chat.uploaded(&format!("{}/{}", kind.0, name.0)).await?))
+    async fn get(
+        &self,
+        kind: Path<String>,
+        name: Path<String>,
+        /// One part of it: `bytes=0-3`, `bytes=4-`, or `bytes=-3` for the last three.
+        #[oai(name = "Range")]
+        range: Header<Option<String>>,
+        /// Whoever has a condition gets the whole: there is nothing here that it could be about.
+        #[oai(name = "If-Range")]
+        condition: Header<Option<String>>,
+    ) -> Result<FileReply, Failure> {
+        let chat = &self.0.chat;
+        let shown = chat.uploaded(&format!("{}/{}", kind.0, name.0)).await?;
+        let range = range.0.filter(|_| condition.0.is_none());
+        let part = match range.map_or(Wanted::Whole, |range| Wanted::of(&range, shown.size_bytes)) {
+            Wanted::Whole => None,
+            Wanted::Part(part) => Some(part),
+            Wanted::Beyond => return Err(Failure::beyond(shown.size_bytes)),
+        };
+        let bytes = chat.uploaded_bytes(&shown, part.clone()).await?;
+        Ok(FileReply { shown, part, bytes })
     }
 }

@@ -47,7 +47,7 @@ struct Place {
     read_seq: i64,
     /// The same, but 0 until it has read something itself.
     seen_seq: i64,
-    /// How many messages of its own have a `seq` above `read_seq`.
+    /// How many messages with a `seq` above `read_seq` are its own, or deleted.
     own_after: i64,
     /// The `seq` of its newest message, if it wrote one since it joined.
     last_own: Option<i64>,
@@ -145,6 +145,14 @@ impl Row {
         self.messages.push_back(Arc::new(message));
     }
 
+    /// Counts a message that is being deleted as unread for nobody any more.
+    pub(super) fn uncount(&mut self, seq: i64, author: PartnerId) {
+        let behind: Vec<_> = self.places.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
+        for partner in behind.into_iter().filter(|partner| *partner != author) {
+            self.places.get_mut(&partner).expect("it was just there").own_after += 1;
+        }
+    }
+
     /// The newest message of each participant.
     pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
         self.places.values().filter_map(|place| self.message(place.last_own?))
@@ -166,10 +174,15 @@ impl Row {
         if seq <= place.seen_seq {
             return None;
         }
-        let is_own = |seq: &i64| self.messages[index(*seq)].author.partner == partner;
+        let message = |seq: i64| &self.messages[index(seq)];
+        let is_own = |seq: &i64| message(*seq).author.partner == partner;
         let saw = !(place.seen_seq + 1..=seq.min(place.read_seq)).all(|seq| is_own(&seq));
         let read_seq = seq.max(place.read_seq);
-        let own = if seq == last_seq { place.own_after } else { (place.read_seq + 1..=read_seq).filter(is_own).count() as i64 };
+        let counts_not = |seq: &i64| is_own(seq) || message(*seq).deleted_at.is_some();
+        let own = match seq == last_seq {
+            true => place.own_after,
+            false => (place.read_seq + 1..=read_seq).filter(counts_not).count() as i64,
+        };
         let unread = read_seq - place.read_seq - own;
         place.read_seq = read_seq;
         place.seen_seq = seq;

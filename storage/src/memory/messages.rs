@@ -199,6 +199,10 @@ impl WriteMessages for MemoryTx {
     async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>> {
         let Some(message) = self.message_of(of, id).await? else { return Ok(None) };
         self.draft.attachments.detach(&message);
+        if message.deleted_at.is_none() {
+            let row = self.draft.conversations.get_mut(of.id).expect("what is locked exists");
+            row.uncount(message.seq, message.author.partner);
+        }
         Ok(self.draft.change_message(of.id, id, |message| {
             message.body.clear();
             message.metadata = None;

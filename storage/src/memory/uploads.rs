@@ -2,13 +2,41 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, taken};
-use crate::{NewUpload, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
+use crate::{MessageId, NewUpload, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
     rows: OrdMap<String, Upload>,
-    /// Those that are not kept.
+    /// Those that no message names.
     expiring: OrdSet<(Timestamp, String)>,
+    named_by: OrdMap<String, OrdSet<MessageId>>,
+    named_in: OrdMap<MessageId, OrdSet<String>>,
+}
+
+impl Table {
+    fn keep(&mut self, message: MessageId, name: &str) {
+        let Some(upload) = self.rows.get(name) else { return };
+        self.expiring.remove(&(upload.expires_at, name.to_owned()));
+        self.named_by.entry(name.to_owned()).or_default().insert(message);
+        self.named_in.entry(message).or_default().insert(name.to_owned());
+    }
+
+    /// Gives the upload if no message names it any longer.
+    fn let_go(&mut self, message: MessageId, name: &str) -> Option<Upload> {
+        let messages = self.named_by.get_mut(name)?;
+        messages.remove(&message);
+        if !messages.is_empty() {
+            return None;
+        }
+        self.named_by.remove(name);
+        let upload = self.rows.get(name)?.clone();
+        if upload.file.is_some() {
+            self.rows.remove(name);
+        } else {
+            self.expiring.insert((upload.expires_at, name.to_owned()));
+        }
+        Some(upload)
+    }
 }
 
 #[async_trait]
@@ -55,11 +83,16 @@ impl WriteUploads for MemoryTx {
         }
     }
 
-    async fn keep_uploads(&mut self, names: &[String]) -> Result<()> {
-        let table = &mut self.draft.uploads;
-        for upload in names.iter().filter_map(|name| table.rows.get(name)) {
-            table.expiring.remove(&(upload.expires_at, upload.name.clone()));
-        }
+    async fn keep_uploads(&mut self, named: &[(MessageId, String)]) -> Result<()> {
+        named.iter().for_each(|(message, name)| self.draft.uploads.keep(*message, name));
         Ok(())
+    }
+
+    async fn change_uploads(&mut self, of: MessageId, names: &[String]) -> Result<Vec<Upload>> {
+        let table = &mut self.draft.uploads;
+        let before = table.named_in.remove(&of).unwrap_or_default();
+        names.iter().for_each(|name| table.keep(of, name));
+        let gone = before.iter().filter(|name| !names.contains(name));
+        Ok(gone.filter_map(|name| table.let_go(of, name)).collect())
     }
 }

@@ -144,24 +144,29 @@ const DELETE_PARTICIPANT: &str = "WITH gone AS (
         UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone WHERE c.id = $1
     )
     SELECT partner_id FROM gone";
-/// Right while messages are posted at the same time: the participant's row is locked and read as it is then, which may
-/// be newer than what the statement sees of anything else. The new position is at most the `last_seq` that the
-/// statement sees, and it sees all messages up to there; own messages after that stay counted in `own_after`.
-const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
-        SELECT p.read_seq, p.seen_seq, p.own_after FROM participants p
-        WHERE p.conversation_id = $1 AND p.partner_id = $2 FOR NO KEY UPDATE
-    ), step AS MATERIALIZED (
-        SELECT reader.read_seq AS low, greatest(reader.read_seq, least($3, c.last_seq)) AS high,
-            reader.seen_seq AS seen_low, least($3, c.last_seq) AS seen_high, reader.own_after
-        FROM reader, conversations c WHERE c.id = $1 AND least($3, c.last_seq) > reader.seen_seq
+/// The first of two statements: once it holds the lock, nobody can commit a message of this partner, nor delete one that
+/// it has not read, so what the second one sees of messages agrees with the row it changes.
+const LOCK_READER: &str = "SELECT seen_seq FROM participants
+    WHERE conversation_id = $1 AND partner_id = $2 FOR NO KEY UPDATE";
+/// The new position is at most the `last_seq` that the statement sees, and it sees all messages up to there. A node of an
+/// earlier version may have deleted some without counting them.
+const ADVANCE_READ: &str = "WITH step AS MATERIALIZED (
+        SELECT p.read_seq AS low, greatest(p.read_seq, least($3, c.last_seq)) AS high,
+            p.seen_seq AS seen_low, least($3, c.last_seq) AS seen_high, c.last_seq, p.own_after
+        FROM participants p JOIN conversations c ON c.id = p.conversation_id
+        WHERE p.conversation_id = $1 AND p.partner_id = $2 AND least($3, c.last_seq) > p.seen_seq
     ), passed AS MATERIALIZED (
-        SELECT step.low, step.high, step.seen_low, step.seen_high, CASE WHEN step.own_after > 0 THEN (
+        SELECT step.low, step.high, step.seen_low, step.seen_high, CASE
+            WHEN step.own_after = 0 OR step.high = step.last_seq THEN step.own_after
+            ELSE (
             SELECT count(*) FROM messages m
-            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high AND m.author_id = $2
-        ) ELSE 0 END AS own
+            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high
+                AND (m.author_id = $2 OR m.deleted_at IS NOT NULL)
+        ) END AS own
         FROM step
     )
-    UPDATE participants p SET read_seq = passed.high, seen_seq = passed.seen_high, own_after = p.own_after - passed.own
+    UPDATE participants p
+    SET read_seq = passed.high, seen_seq = passed.seen_high, own_after = greatest(p.own_after - passed.own, 0)
     FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
     RETURNING passed.high - passed.low - passed.own AS unread, CASE
         WHEN passed.high - passed.low > passed.own THEN true
@@ -172,8 +177,7 @@ const ADVANCE_READ: &str = "WITH reader AS MATERIALIZED (
         )
         ELSE false
     END AS has_seen";
-/// The first of two statements: once it holds the locks, nobody can commit a message of this partner, so what the
-/// second one sees of messages agrees with the rows it changes.
+/// As [`LOCK_READER`].
 const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
     WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id FOR NO KEY UPDATE OF p";
 const READ_ALL: &str = "WITH behind AS MATERIALIZED (
@@ -394,6 +398,12 @@ impl WriteConversations for PostgresTx {
     }
 
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
+        let Some(reader) = self.row(sqlx::query(LOCK_READER).bind(of.0).bind(partner.0)).await? else {
+            return Ok(Advanced::default());
+        };
+        if seq <= get::<i64, _>(&reader, "seen_seq")? {
+            return Ok(Advanced::default());
+        }
         match self.row(sqlx::query(ADVANCE_READ).bind(of.0).bind(partner.0).bind(seq)).await? {
             Some(row) => Ok(Advanced { unread: get(&row, "unread")?, has_seen: get(&row, "has_seen")? }),
             None => Ok(Advanced::default()),

@@ -78,9 +78,19 @@ const LAST_MESSAGES: &str = concat!(
 const OF_CONVERSATION: &str =
     concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
 const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4 WHERE id = $2 AND conversation_id = $1";
+/// Those who have not read it are locked in order, and looked at as they are then.
 const DELETE: &str = "WITH gone AS (
         DELETE FROM message_attachments a USING messages m
         WHERE m.id = $2 AND m.conversation_id = $1 AND a.message_id = m.id
+    ), behind AS MATERIALIZED (
+        SELECT p.conversation_id, p.partner_id
+        FROM messages m JOIN participants p ON p.conversation_id = m.conversation_id
+        WHERE m.id = $2 AND m.conversation_id = $1 AND m.deleted_at IS NULL
+            AND p.read_seq < m.seq AND p.partner_id <> m.author_id
+        ORDER BY p.partner_id FOR NO KEY UPDATE OF p
+    ), uncounted AS (
+        UPDATE participants p SET own_after = p.own_after + 1
+        FROM behind WHERE p.conversation_id = behind.conversation_id AND p.partner_id = behind.partner_id
     )
     UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3
     WHERE id = $2 AND conversation_id = $1";

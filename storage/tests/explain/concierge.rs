@@ -1,7 +1,7 @@
 use chrono::{TimeDelta, Utc};
 use storage::{
-    Connecting, ConversationId, Devices, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus, UploadedFile,
-    Uploads, UserId, postgres::Postgres,
+    Connecting, ConversationId, Devices, MessageId, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus,
+    UploadedFile, Uploads, UserId, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -47,7 +47,7 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         tx.connect_device(used).await?;
         let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
         tx.put_upload("f5001", file).await?;
-        tx.keep_uploads(&["f5002".to_owned(), "f5003".to_owned()]).await?;
+        tx.keep_uploads(&[(MessageId(1), "f5002".to_owned()), (MessageId(2), "f5003".to_owned())]).await?;
         tx.mark_seen(initiator, &[(session, 1)], now).await?;
         tx.commit().await
     };

@@ -1,17 +1,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
-    Advanced, ConversationId, InboxFilter, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType, UnreadTotals, User,
+    Advanced, ConversationId, InboxFilter, Message, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType,
+    UnreadTotals, User,
 };
 
-use crate::people::{Dice, conversation, new_conversation, read_up_to, say, users, write};
+use crate::people::{Dice, at, conversation, lock, new_conversation, read_up_to, say, users, write};
 
 on_every_backend!(
     what_others_said_after_the_read_position_is_unread,
     the_read_position_never_goes_back_nor_beyond_the_end,
     who_joins_has_read_what_was_there_only_once_it_does,
     reading_everything_tells_what_changed,
-    random_sends_and_reads_agree_with_counting,
+    what_was_deleted_is_unread_for_nobody,
+    of_two_who_read_and_delete_at_once_neither_is_passed_over,
+    random_sends_reads_and_deletes_agree_with_counting,
 );
 
 /// The read position and the number of unread messages of a participant.
@@ -113,14 +116,63 @@ async fn reading_everything_tells_what_changed(store: Arc<dyn Storage>) {
     assert_eq!(everything().await, [(rooms[1], 0, 1)], "the position moves over one's own messages, too");
 }
 
+async fn delete(store: &Arc<dyn Storage>, message: &Message) {
+    write(store, async |tx| {
+        let locked = lock(tx, message.conversation).await;
+        tx.delete_message(&locked[0], message.id, at(9)).await.unwrap().unwrap();
+    })
+    .await;
+}
+
+async fn what_was_deleted_is_unread_for_nobody(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let room = conversation(&store, &[&ann, &ben, &cat]).await;
+    let mut said = Vec::new();
+    for by in [&ben, &ann, &ben, &ben] {
+        said.push(say(&store, room, by, "hello").await);
+    }
+    read_up_to(&store, room, cat.partner.id, 1).await;
+    for message in [&said[0], &said[2], &said[2]] {
+        delete(&store, message).await;
+    }
+    assert_eq!(place(&store, room, ann.partner.id).await, (0, 1), "one is left of three");
+    assert_eq!(place(&store, room, ben.partner.id).await, (0, 1), "it was nobody's but his own");
+    assert_eq!(place(&store, room, cat.partner.id).await, (1, 2), "one of the two was read");
+    assert_eq!(store.unread_totals(cat.partner.id).await.unwrap(), UnreadTotals { group: 2, ..UnreadTotals::default() });
+    assert_eq!(read_up_to(&store, room, ann.partner.id, 3).await, 0);
+    assert_eq!(place(&store, room, ann.partner.id).await, (3, 1));
+    assert_eq!(read_up_to(&store, room, ann.partner.id, 4).await, 1);
+    assert_eq!(place(&store, room, ann.partner.id).await, (4, 0));
+    assert_eq!(read_up_to(&store, room, cat.partner.id, 2).await, 1);
+    let everything = write(&store, async |tx| tx.advance_read_everywhere(cat.partner.id).await.unwrap()).await;
+    assert_eq!(everything, [(room, 1, 4)]);
+    say(&store, room, &ben, "after that").await;
+    for partner in [ann.partner.id, cat.partner.id] {
+        assert_eq!(place(&store, room, partner).await, (4, 1));
+    }
+}
+
+async fn of_two_who_read_and_delete_at_once_neither_is_passed_over(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    for _ in 0..40 {
+        let gone = say(&store, room, &ben, "gone").await;
+        let left = say(&store, room, &ben, "left").await;
+        let (_, ()) = tokio::join!(read_up_to(&store, room, ann.partner.id, gone.seq), delete(&store, &gone));
+        assert_eq!(place(&store, room, ann.partner.id).await, (gone.seq, 1));
+        read_up_to(&store, room, ann.partner.id, left.seq).await;
+    }
+}
+
 /// Counts all messages, as no backend should.
 async fn count(store: &Arc<dyn Storage>, of: ConversationId, partner: PartnerId, read_seq: i64) -> i64 {
     let all = store.messages(of, partner, Page::After { id: MessageId(0), limit: 10_000 }).await.unwrap();
-    let unread = all.iter().filter(|seen| seen.message.seq > read_seq && seen.message.author.partner != partner);
+    let counts = |message: &Message| message.author.partner != partner && message.deleted_at.is_none();
+    let unread = all.iter().filter(|seen| seen.message.seq > read_seq && counts(&seen.message));
     i64::try_from(unread.count()).expect("a few")
 }
 
-async fn random_sends_and_reads_agree_with_counting(store: Arc<dyn Storage>) {
+async fn random_sends_reads_and_deletes_agree_with_counting(store: Arc<dyn Storage>) {
     let people = users(&store, ["ann", "ben", "cat", "dan"]).await;
     let everybody: Vec<&User> = people.iter().collect();
     let mut rooms = Vec::new();
@@ -131,12 +183,19 @@ async fn random_sends_and_reads_agree_with_counting(store: Arc<dyn Storage>) {
     let mut dice = Dice::new(1);
     let mut read: HashMap<(ConversationId, PartnerId), i64> = HashMap::new();
     let mut last: HashMap<ConversationId, i64> = HashMap::new();
+    let mut said = Vec::new();
     for _ in 0..300 {
         let (room, person) = (rooms[dice.roll(rooms.len())], &people[dice.roll(people.len())]);
         let partner = person.partner.id;
-        match dice.roll(20) {
+        match dice.roll(24) {
             0..12 => {
-                last.insert(room, say(&store, room, person, "hello").await.seq);
+                let message = say(&store, room, person, "hello").await;
+                last.insert(room, message.seq);
+                said.push(message);
+            }
+            19..23 if !said.is_empty() => {
+                let gone = said.swap_remove(dice.roll(said.len()));
+                delete(&store, &gone).await;
             }
             12..19 => {
                 let position = read.entry((room, partner)).or_default();

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
-use storage::{NewUpload, Storage, Upload, UploadedFile, UserId};
+use storage::{MessageId, NewUpload, Storage, Upload, UploadedFile, UserId};
 
-use crate::people::{at, users, write};
+use crate::people::{at, conversation, say, users, write};
 
 on_every_backend!(
     an_upload_comes_back_as_it_was_stored,
     one_file_is_put_and_no_second,
     of_two_who_put_at_once_one_is_told_no,
     uploads_expire_in_small_steps_unless_they_are_kept,
+    an_upload_is_kept_as_long_as_a_message_names_it,
+    of_two_who_name_and_let_go_at_once_neither_is_passed_over,
     an_upload_that_was_not_committed_is_none,
 );
 
@@ -75,7 +77,8 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
         assert!(tx.put_upload("chat-images/b", file("b")).await.unwrap());
     })
     .await;
-    let keep = ["kept", "unknown", "kept"].map(|name| format!("chat-images/{name}"));
+    let message = say(&store, conversation(&store, &[&ann]).await, &ann, "look").await.id;
+    let keep = ["kept", "unknown", "kept"].map(|name| (message, format!("chat-images/{name}")));
     write(&store, async |tx| tx.keep_uploads(&keep).await.unwrap()).await;
     write(&store, async |tx| tx.keep_uploads(&keep[..1]).await.unwrap()).await;
     write(&store, async |tx| tx.keep_uploads(&[]).await.unwrap()).await;
@@ -91,6 +94,61 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
     assert_eq!(store.upload("chat-images/a").await.unwrap(), None);
     assert!(store.upload("chat-images/kept").await.unwrap().is_some());
     assert!(store.upload("chat-images/d").await.unwrap().is_some());
+}
+
+/// The names of those that a message lets go by naming only these.
+async fn change(store: &Arc<dyn Storage>, of: MessageId, names: &[&str]) -> Vec<String> {
+    let names: Vec<_> = names.iter().map(|name| format!("chat-images/{name}")).collect();
+    let mut gone = write(store, async |tx| tx.change_uploads(of, &names).await.unwrap()).await;
+    gone.sort_by(|a, b| a.name.cmp(&b.name));
+    gone.into_iter().map(|upload| upload.name.replace("chat-images/", "")).collect()
+}
+
+async fn an_upload_is_kept_as_long_as_a_message_names_it(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let (one, two) = (say(&store, room, &ann, "one").await.id, say(&store, room, &ann, "two").await.id);
+    write(&store, async |tx| {
+        for name in ["a", "b", "c", "empty"] {
+            tx.insert_upload(new_upload(ann.id, name, 1)).await.unwrap();
+            assert!(name == "empty" || tx.put_upload(&format!("chat-images/{name}"), file(name)).await.unwrap());
+        }
+        let named = [(one, "a"), (one, "b"), (two, "b"), (one, "empty")];
+        tx.keep_uploads(&named.map(|(by, name)| (by, format!("chat-images/{name}")))).await.unwrap();
+    })
+    .await;
+    assert_eq!(change(&store, one, &["a", "c", "unknown"]).await, ["empty"], "the other message still names b");
+    assert_eq!(change(&store, one, &["a", "c", "unknown"]).await, [""; 0]);
+    let expired = store.expire_uploads(at(2), 10).await.unwrap();
+    assert_eq!(expired.into_iter().map(|upload| upload.name).collect::<Vec<_>>(), ["chat-images/empty"]);
+    assert_eq!(change(&store, two, &[]).await, ["b"]);
+    assert_eq!(change(&store, two, &["a"]).await, [""; 0]);
+    assert_eq!(change(&store, one, &[]).await, ["c"], "a has found another message");
+    for (name, there) in [("a", true), ("b", false), ("c", false)] {
+        assert_eq!(store.upload(&format!("chat-images/{name}")).await.unwrap().is_some(), there, "{name}");
+    }
+    assert_eq!(change(&store, two, &[]).await, ["a"]);
+    assert_eq!(change(&store, two, &[]).await, [""; 0]);
+}
+
+async fn of_two_who_name_and_let_go_at_once_neither_is_passed_over(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    for number in 0..20 {
+        let name = number.to_string();
+        let (one, two) = (say(&store, room, &ann, "one").await.id, say(&store, room, &ann, "two").await.id);
+        let full = format!("chat-images/{name}");
+        write(&store, async |tx| {
+            tx.insert_upload(new_upload(ann.id, &name, 1)).await.unwrap();
+            assert!(tx.put_upload(&full, file(&name)).await.unwrap());
+            tx.keep_uploads(&[(one, full.clone())]).await.unwrap();
+        })
+        .await;
+        let naming = write(&store, async |tx| tx.keep_uploads(&[(two, full.clone())]).await.unwrap());
+        let (gone, ()) = tokio::join!(change(&store, one, &[]), naming);
+        assert_eq!(gone.is_empty(), store.upload(&full).await.unwrap().is_some(), "{number}");
+        assert_eq!(store.expire_uploads(at(2), 10).await.unwrap(), [], "it is named, or gone");
+    }
 }
 
 async fn an_upload_that_was_not_committed_is_none(store: Arc<dyn Storage>) {

@@ -231,6 +231,9 @@ with_every_backend! {
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&early["id"])).await, 400);
         assert_eq!(agent.refused("backend/update-message-seen-at", see(&texts[0]["id"])).await, 400);
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&json!("987654"))).await, 404);
+        // What was unsent is to be seen by nobody.
+        agent.body("backend/delete-message", see(&texts[2]["id"])).await;
+        assert_eq!(count(&mut tenant).await, "0");
         drop((tenant, agent));
         server.stop().await;
     }

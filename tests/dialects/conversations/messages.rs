@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{ADMIN, BOB, JANE, JOHN, complaint, enter, hear, is_time, said, send, text};
 use crate::{
-    support::{self, Server},
+    support::{self, Server, until},
     with_every_backend, with_tokens_on_every_backend,
 };
 
@@ -31,6 +31,27 @@ with_tokens_on_every_backend! {
         assert_eq!(told, [first], "others are told once");
         admin.say(sending("another author's", "temp_1")).await;
         assert_eq!(hear(&mut admin, "chat_message").await["message"]["content"], "another author's");
+    }
+
+    /// Not for whoever counts in another dialect either, and a poll that waits for the count is told.
+    async fn what_was_deleted_is_unread_for_nobody(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        let reader = server.log_in(support::ADMIN).await;
+        let updates = async || reader.messaging("poll/updates", json!({"timeout": 60})).await;
+        reader.messaging("poll/updates", json!({"timeout": 0})).await;
+        let (gone, left) = (send(&mut john, "gone").await, send(&mut john, "left").await);
+        until("both", async || (updates().await["unread_count"] == 2).then_some(())).await;
+        john.say(json!({"action": "delete_message", "message_id": gone["id"]})).await;
+        hear(&mut john, "message.deleted").await;
+        assert_eq!(updates().await["unread_count"], 1);
+        let read = async |message: &Value| reader.messaging("message/read", json!({"message_id": message["id"]})).await;
+        assert_eq!(read(&gone).await, json!({"success": true, "marked_count": 0}));
+        assert_eq!(reader.messaging("notifications/count", json!({})).await["total_count"], 1);
+        assert_eq!(read(&left).await, json!({"success": true, "marked_count": 1}));
+        let last = send(&mut john, "last").await;
+        john.say(json!({"action": "delete_message", "message_id": last["id"]})).await;
+        hear(&mut john, "message.deleted").await;
+        assert_eq!(reader.messaging("unread/count", json!({})).await, json!({"unread_count": 0, "unread_by_thread": []}));
     }
 
     async fn an_author_can_change_what_was_said(server) {

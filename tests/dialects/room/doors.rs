@@ -31,6 +31,7 @@ with_every_backend! {
                 let request = server.client().request(method.clone(), path).bearer_auth(token);
                 let answer = Answer::of(request).await;
                 assert_eq!((answer.status, answer.json()), (StatusCode::UNAUTHORIZED, refused.clone()), "{token} at {path}");
+                assert_eq!(answer.headers["www-authenticate"], "Bearer", "{token} at {path}");
             }
         }
         for token in &strangers {

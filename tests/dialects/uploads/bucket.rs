@@ -111,6 +111,23 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// It gives everything away as what it was said to be, and to a browser that could be a page of the chat's own.
+    async fn what_a_browser_could_run_gets_no_address_there(backend) {
+        let bucket = Bucket::start().await;
+        let mut server = server_on(&bucket, backend).await;
+        let john = server.log_in(JOHN).await;
+        let refused = "mimeType must be one of which no browser makes a page or a program, such as application/octet-stream";
+        for mimetype in ["text/html", "image/svg+xml", "image/SVG+XML", "application/xhtml+xml", "text/xml", "image/png;,text/html"] {
+            assert_eq!(refusal(&wish(&john, "a.png", mimetype).await), (400, refused.into()), "{mimetype}");
+        }
+        for mimetype in ["application/octet-stream", "application/zip", "text/plain", "video/webm;codecs=vp8,opus"] {
+            let urls = urls(&john, "a", mimetype).await;
+            assert_eq!(put(&urls.put, mimetype, "anything").await.status, 200, "{mimetype}");
+            assert_eq!(header(&get(&urls.get).await, CONTENT_TYPE), Some(mimetype));
+        }
+        server.stop().await;
+    }
+
     /// The time is signed, too.
     async fn old_addresses_are_refused_by_the_bucket(backend) {
         let bucket = Bucket::start().await;

@@ -2,22 +2,106 @@
 
 use serde_json::json;
 
-use super::{PNG, get, upload, urls};
+use super::{PNG, get, put, upload, urls};
 use crate::{
-    support::{JOHN, Server, files_below, until},
+    support::{Backend, Bucket, DEEPAK, JOHN, Server, Socket, files_below, token, until},
     with_every_backend,
 };
 
+/// A server that soon lets go of what it need not keep.
+async fn forgetful(backend: Backend, files: &std::path::Path) -> Server {
+    Server::builder(backend)
+        .with_tokens()
+        .set("FILES", format!("file:{}", files.display()))
+        .set("UPLOADS__LIFETIME_SECONDS", 1)
+        // Enough for naming what was put.
+        .set("UPLOADS__UNNAMED_SECONDS", 5)
+        .set("RETENTION__EVERY_SECONDS", 1)
+        .start()
+        .await
+}
+
+/// Does something on a socket of a conversation of John's, and gives what the room is told of it.
+async fn on_socket(socket: &mut Socket, action: serde_json::Value) -> serde_json::Value {
+    socket.say(action).await;
+    let kinds = ["chat_message", "message.edited", "message.deleted"].map(Some);
+    socket.hear_until(|told| kinds.contains(&told["type"].as_str())).await
+}
+
+async fn is_gone(url: &str) -> bool {
+    get(url).await.status == 404
+}
+
 with_every_backend! {
+    /// As it was edited last, whatever it said before.
+    async fn what_a_message_names_now_stays_and_what_it_named_goes(backend) {
+        let directory = tempfile::tempdir().unwrap();
+        let server = forgetful(backend, directory.path()).await;
+        let john = server.log_in(JOHN).await;
+        let png = async || upload(&john, "a.png", "image/png", PNG).await;
+        let [a, b, c] = [png().await, png().await, png().await];
+        let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(4)))).await;
+        let sent = on_socket(&mut socket, json!({"action": "send_message", "content": format!("See {a}")})).await;
+        let edit = json!({"action": "edit_message", "message_id": sent["message"]["id"], "content": format!("See {b} and {c}")});
+        on_socket(&mut socket, edit).await;
+        assert!(is_gone(&a).await, "nothing names it any more");
+        // Another names c, too.
+        john.messaging("message/send", json!({"thread_id": 2, "body": format!("Look: {c}")})).await;
+        let unnamed = png().await;
+        until("the end of what nobody names", async || is_gone(&unnamed).await.then_some(())).await;
+        assert!(!is_gone(&b).await && !is_gone(&c).await, "they are named by an edit");
+        on_socket(&mut socket, json!({"action": "delete_message", "message_id": sent["message"]["id"]})).await;
+        assert!(is_gone(&b).await, "what was deleted names nothing");
+        assert!(!is_gone(&c).await, "another message names it");
+        until("the end of their bytes", async || (files_below(directory.path()).len() == 1).then_some(())).await;
+    }
+
+    /// Wherever the client puts the address; unsent, the file is nobody's any more.
+    async fn what_metadata_names_stays_until_it_is_unsent(backend) {
+        let directory = tempfile::tempdir().unwrap();
+        let server = forgetful(backend, directory.path()).await;
+        let deepak = server.log_in(DEEPAK).await;
+        let [picture, thumbnail] =
+            [upload(&deepak, "a.png", "image/png", PNG).await, upload(&deepak, "b.png", "image/png", PNG).await];
+        let mut socket = Socket::open(server.socket_url(&format!("/concierge?deviceId=phone&Auth={}", token(34)))).await;
+        let mut ask = async |route: &str, body: serde_json::Value| {
+            socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
+            let mut answer = socket.hear_until(|told| told["channel"] == route).await;
+            assert_eq!(answer["status"], 200, "{answer}");
+            answer["body"].take()
+        };
+        let chat = ask("client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take();
+        let message = json!({
+            "chatSessionId": chat, "contentType": "IMAGE", "messageContent": picture,
+            "metadata": {"preview": [{"url": thumbnail}]},
+        });
+        let id = ask("client/send-message", message).await["chatMessage"]["id"].take();
+        let unnamed = upload(&deepak, "unnamed.png", "image/png", PNG).await;
+        until("the end of what nobody names", async || is_gone(&unnamed).await.then_some(())).await;
+        assert!(!is_gone(&picture).await && !is_gone(&thumbnail).await, "a message names them");
+        ask("client/delete-message", json!({"chatSessionId": chat, "messageId": id})).await;
+        assert!(is_gone(&picture).await && is_gone(&thumbnail).await);
+        until("the end of their bytes", async || files_below(directory.path()).is_empty().then_some(())).await;
+    }
+
+    /// The bucket tells nobody that it has taken a file, and shows it to everybody.
+    async fn what_was_unsent_goes_from_the_bucket(backend) {
+        let bucket = Bucket::start().await;
+        let mut server = bucket.holds_the_files_of(Server::builder(backend).with_tokens()).start().await;
+        let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
+        assert_eq!(put(&urls.put, "image/png", PNG).await.status, 200);
+        let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(4)))).await;
+        let sent = on_socket(&mut socket, json!({"action": "send_message", "content": urls.get})).await;
+        assert_eq!(get(&urls.get).await.status, 200);
+        on_socket(&mut socket, json!({"action": "delete_message", "message_id": sent["message"]["id"]})).await;
+        until("the end of the file", async || is_gone(&urls.get).await.then_some(())).await;
+        drop(socket);
+        server.stop().await;
+    }
+
     async fn what_nobody_puts_or_names_goes_away(backend) {
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::builder(backend)
-            .set("FILES", format!("file:{}", directory.path().display()))
-            .set("UPLOADS__LIFETIME_SECONDS", 1)
-            .set("UPLOADS__UNNAMED_SECONDS", 1)
-            .set("RETENTION__EVERY_SECONDS", 1)
-            .start()
-            .await;
+        let server = forgetful(backend, directory.path()).await;
         let john = server.log_in(JOHN).await;
         let named = upload(&john, "named.png", "image/png", PNG).await;
         let body = format!("Look: {named}, and nothing more");

@@ -1,6 +1,9 @@
 //! Who gets an address, and for what.
 
-use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use reqwest::{
+    Method, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
 use serde_json::{Value, json};
 
 use super::{PNG, WISH, put, refusal, urls, wish};
@@ -15,7 +18,9 @@ on_every_backend! {
     async fn without_credentials_there_is_no_address(server) {
         let nobody = server.client();
         for client in [nobody.clone(), nobody.with_session(Some(&"0".repeat(40)))] {
-            assert_eq!(refusal(&wish(&client, "a.png", "image/png").await), (401, "Unauthorized".into()));
+            let answer = wish(&client, "a.png", "image/png").await;
+            assert_eq!(refusal(&answer), (401, "Unauthorized".into()));
+            assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer");
             let request = client.request(Method::POST, WISH).header(CONTENT_TYPE, "text/plain").body("not JSON");
             assert_eq!(Answer::of(request).await.status, StatusCode::UNAUTHORIZED);
         }

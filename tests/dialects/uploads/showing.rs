@@ -1,6 +1,12 @@
 //! How a file is shown to whoever asks for it.
 
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use reqwest::{
+    Method,
+    header::{
+        ACCEPT_RANGES, ALLOW, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+};
 
 use super::{PNG, get, head, header, put, refusal, upload, urls};
 use crate::{on_every_backend, support::JOHN};
@@ -19,6 +25,53 @@ on_every_backend! {
             assert_eq!(headers.get(CONTENT_SECURITY_POLICY), None);
         }
         assert_eq!(got.bytes().await.unwrap(), PNG);
+    }
+
+    /// Players of films ask for them so, and give up on servers that know no parts.
+    async fn a_part_of_a_file_is_shown(server) {
+        let content = b"\x89PNG\r\n\x1a\n0123456789";
+        let url = upload(&server.log_in(JOHN).await, "a.png", "image/png", content.to_vec()).await;
+        let ask = async |method: Method, headers: &[(&str, &str)]| {
+            let request = headers.iter().fold(crate::support::http().request(method, &url), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+            let response = request.send().await.unwrap();
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            (status, headers, response.bytes().await.unwrap())
+        };
+        for (range, bytes, place) in [
+            ("bytes=0-3", &content[..4], "bytes 0-3/18"),
+            ("bytes=0-1", &content[..2], "bytes 0-1/18"),
+            ("bytes=8-", &content[8..], "bytes 8-17/18"),
+            ("bytes=8-1000", &content[8..], "bytes 8-17/18"),
+            ("bytes=-2", &content[16..], "bytes 16-17/18"),
+        ] {
+            let (status, headers, body) = ask(Method::GET, &[("Range", range)]).await;
+            assert_eq!((status, &body[..]), (206, bytes), "{range}");
+            assert_eq!(headers[CONTENT_RANGE], place);
+            assert_eq!(headers[CONTENT_LENGTH], bytes.len().to_string());
+            assert_eq!((&headers[CONTENT_TYPE], &headers[ACCEPT_RANGES]), (&"image/png".parse().unwrap(), &"bytes".parse().unwrap()));
+        }
+        let (status, headers, body) = ask(Method::GET, &[("Range", "bytes=18-")]).await;
+        assert_eq!((status, headers[CONTENT_RANGE].to_str().unwrap()), (416, "bytes */18"));
+        assert_eq!(body, r#"{"message":"The file has 18 bytes"}"#);
+        for headers in [&[][..], &[("Range", "bytes=0-1,4-5")], &[("Range", "bytes=0-3"), ("If-Range", "\"a\"")]] {
+            let (status, answered, body) = ask(Method::GET, headers).await;
+            assert_eq!((status, &body[..]), (200, &content[..]), "{headers:?}");
+            assert_eq!((answered.get(CONTENT_RANGE), &answered[ACCEPT_RANGES]), (None, &"bytes".parse().unwrap()));
+        }
+        let (status, headers, body) = ask(Method::HEAD, &[("Range", "bytes=0-3")]).await;
+        assert_eq!((status, headers[CONTENT_LENGTH].to_str().unwrap(), body.len()), (200, "18", 0), "parts are for GET");
+        assert_eq!(headers[ACCEPT_RANGES], "bytes");
+    }
+
+    /// It says so.
+    async fn an_address_takes_put_and_get(server) {
+        let url = upload(&server.log_in(JOHN).await, "a.png", "image/png", PNG).await;
+        for (method, status) in [(Method::DELETE, 405), (Method::OPTIONS, 200)] {
+            let answer = crate::support::Answer::of(crate::support::http().request(method.clone(), &url)).await;
+            assert_eq!((answer.status.as_u16(), answer.headers[ALLOW].to_str().unwrap()), (status, "GET, HEAD, OPTIONS, PUT"));
+        }
     }
 
     /// What it is said to be does not count.
