@@ -191,9 +191,9 @@ mod tests {
     fn a_message_names_what_any_of_its_texts_names() {
         let address = |number: u8| format!("https://a.example/files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
         let name = |number: u8| format!("files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
-        let metadata = json!({"number": 1, "link": address(2), "list": [null, true, {"deep": [address(3), address(1)]}]});
+        let metadata = json!({"number": 1, "link": address(2), "list": [null, true, {"deep": [address(3), address(1)]}]}).into();
         let named = |metadata| named_in(&address(1), metadata, &["files".to_owned()]);
-        assert_eq!(named(Some(&metadata.into())), [name(1), name(2), name(3)]);
+        assert_eq!(named(Some(&metadata)), [name(1), name(2), name(3)]);
         assert_eq!(named(None), [name(1)]);
     }
 }
