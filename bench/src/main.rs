@@ -18,15 +18,16 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use dragoman_bench::{
+    Error, Result,
+    crowd::{Load, MakePeople},
+};
 
 use children::Server;
 use database::Databases;
 use http::{Connection, Request};
 use load::Delivery;
 use report::{Mark, Row};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
-type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Measures Dragoman beside the limits it is held to.
 #[derive(Parser)]
@@ -44,7 +45,11 @@ struct Cli {
 enum Role {
     /// Serves the bare handlers beside which the server is measured.
     #[command(hide = true)]
-    Limits { database: Option<String> },
+    Limits {
+        database: Option<String>,
+    },
+    Load(Box<Load>),
+    People(MakePeople),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +61,12 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(limits::serve(database.as_deref()))),
+        Some(Role::Load(load)) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Into::into)
+            .and_then(|runtime| runtime.block_on(crowd(load))),
+        Some(Role::People(people)) => people.run(),
         None => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -70,6 +81,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Sends a crowd, and tells how it was, Ctrl-C or not.
+async fn crowd(load: &Load) -> Result<()> {
+    let report = load
+        .run(async {
+            // Without the signal it goes on to its end.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending().await
+            }
+        })
+        .await?;
+    say(report.to_string().trim_end())?;
+    report.write(load)?;
+    if report.is_flawless() { Ok(()) } else { Err("messages were lost, doubled or out of order".into()) }
 }
 
 async fn run(cli: &Cli) -> Result<()> {
