@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(crowd(load))),
-        Some(Role::People(people)) => people.run(),
+        Some(Role::People(people)) => people.make().and_then(|lines| say(lines.trim_end())),
         None => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

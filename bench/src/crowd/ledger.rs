@@ -9,7 +9,8 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use tokio::time::Instant;
+use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
 
 use super::dialect::Dialect;
 
@@ -52,6 +53,8 @@ enum Answer {
     Waiting,
     Acknowledged,
     Refused,
+    /// There will be none.
+    Unknown,
 }
 
 /// What a message is to whoever hears it.
@@ -63,66 +66,65 @@ pub(crate) enum News {
 }
 
 /// What is counted of a dialect.
-pub(crate) struct Counts {
-    pub(crate) visitors: u64,
-    pub(crate) said: u64,
-    /// Due, and not said, because what was due before had not been taken.
-    pub(crate) unsaid: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) refused: u64,
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// How many have come.
+    pub visitors: u64,
+    pub said: u64,
+    /// Due, and not said by the end, because what was due before was not taken.
+    pub unsaid: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
     /// Said, and never answered: nobody knows whether they are stored.
-    pub(crate) unconfirmed: u64,
-    pub(crate) delivered: u64,
-    pub(crate) lost: u64,
-    /// Acknowledged, and not heard by somebody who was away at the end.
-    pub(crate) unheard: u64,
-    pub(crate) doubled: u64,
-    pub(crate) out_of_order: u64,
-    pub(crate) left: u64,
-    pub(crate) cut_off: u64,
-    pub(crate) errors: BTreeMap<String, u64>,
+    pub unconfirmed: u64,
+    /// How often a message has reached a reader.
+    pub delivered: u64,
+    /// How often a message was acknowledged, and has not reached a reader who was there.
+    pub lost: u64,
+    /// The same with one who had not come back by the end.
+    pub unheard: u64,
+    pub doubled: u64,
+    pub out_of_order: u64,
+    /// How often somebody went away, as was planned.
+    pub left: u64,
+    /// How often somebody was sent away.
+    pub cut_off: u64,
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// What is counted and measured of a dialect.
+pub(crate) struct Counts {
+    pub(crate) tally: Tally,
     /// From the intended moment to the sender's own confirmation.
     pub(crate) acknowledgement: Histogram<u64>,
     /// From the intended moment until a reader has it.
     pub(crate) delivery: Histogram<u64>,
     /// From the intended moment until somebody who comes is there.
     pub(crate) arrival: Histogram<u64>,
-    /// From the moment at which somebody comes back, or is cut off, until it is there again.
+    /// From the moment at which somebody means to come back, or is cut off, until it is there again.
     pub(crate) comeback: Histogram<u64>,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these are bounds that a histogram can have");
-        Self {
-            visitors: 0,
-            said: 0,
-            unsaid: 0,
-            acknowledged: 0,
-            refused: 0,
-            unconfirmed: 0,
-            delivered: 0,
-            lost: 0,
-            unheard: 0,
-            doubled: 0,
-            out_of_order: 0,
-            left: 0,
-            cut_off: 0,
-            errors: BTreeMap::new(),
-            acknowledgement: histogram(),
-            delivery: histogram(),
-            arrival: histogram(),
-            comeback: histogram(),
-        }
+        let new = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these are bounds that a histogram can have");
+        Self { tally: Tally::default(), acknowledgement: new(), delivery: new(), arrival: new(), comeback: new() }
     }
+}
+
+/// What is measured: all that is meant to be said from `begin` on. From `end` on nothing is.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) begin: Instant,
+    pub(crate) end: Instant,
 }
 
 /// The book of a run.
 pub(crate) struct Ledger {
     /// Tells this run's messages from those of others.
     run: u32,
-    /// What is meant to be said before this is not measured.
-    begin: Instant,
+    /// Known once everybody is there.
+    window: watch::Sender<Option<Window>>,
     counts: [Mutex<Counts>; Dialect::ALL.len()],
     conversations: Mutex<Vec<Arc<Conversation>>>,
     away: Mutex<HashSet<Name>>,
@@ -133,10 +135,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(run: u32, begin: Instant) -> Self {
+    pub(crate) fn new(run: u32) -> Self {
         Self {
             run,
-            begin,
+            window: watch::Sender::new(None),
             counts: Default::default(),
             conversations: Mutex::default(),
             away: Mutex::default(),
@@ -149,8 +151,12 @@ impl Ledger {
         locked(&self.counts[dialect as usize])
     }
 
+    pub(crate) fn tally(&self, dialect: Dialect, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.counts(dialect).tally);
+    }
+
     pub(crate) fn error(&self, dialect: Dialect, kind: &str) {
-        *self.counts(dialect).errors.entry(kind.to_owned()).or_default() += 1;
+        self.tally(dialect, |tally| *tally.errors.entry(kind.to_owned()).or_default() += 1);
     }
 
     /// A new conversation of these.
@@ -166,7 +172,7 @@ impl Ledger {
     pub(crate) fn say(&self, conversation: &Conversation, sender: Name, due: Instant) -> Marker {
         let missing: Vec<_> = conversation.members.iter().copied().filter(|member| *member != sender).collect();
         self.waited_for.fetch_add(1 + missing.len(), Ordering::Relaxed);
-        self.counts(conversation.dialect).said += 1;
+        self.tally(conversation.dialect, |tally| tally.said += 1);
         let mut said = locked(&conversation.said);
         let number = said.count;
         said.count += 1;
@@ -181,7 +187,7 @@ impl Ledger {
         message.answer = Answer::Acknowledged;
         self.waited_for.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.counts(conversation.dialect);
-        counts.acknowledged += 1;
+        counts.tally.acknowledged += 1;
         self.measure(&mut counts.acknowledgement, message.due);
         if message.missing.is_empty() {
             said.open.remove(&number);
@@ -197,7 +203,15 @@ impl Ledger {
         let Some((_, message)) = waiting.find(|(each, _)| number.is_none_or(|number| number == **each)) else { return };
         message.answer = Answer::Refused;
         self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
-        self.counts(conversation.dialect).refused += 1;
+        self.tally(conversation.dialect, |tally| tally.refused += 1);
+    }
+
+    /// Notes that nobody will say what became of a message. It may be heard or not.
+    pub(crate) fn give_up(&self, conversation: &Conversation, number: u32) {
+        let mut said = locked(&conversation.said);
+        let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
+        message.answer = Answer::Unknown;
+        self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
     }
 
     /// Notes that somebody hears a message; `since` is when it was there at the earliest.
@@ -209,13 +223,13 @@ impl Ledger {
         let Some(message) = said.open.get_mut(&marker.number) else { return News::Again };
         let Some(place) = message.missing.iter().position(|missing| *missing == reader) else { return News::Again };
         message.missing.swap_remove(place);
-        if message.answer == Answer::Refused {
-            self.error(conversation.dialect, "refused, and delivered");
-            return News::First;
+        match message.answer {
+            Answer::Waiting | Answer::Acknowledged => drop(self.waited_for.fetch_sub(1, Ordering::Relaxed)),
+            Answer::Unknown => {}
+            Answer::Refused => self.error(conversation.dialect, "refused, and delivered"),
         }
-        self.waited_for.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.counts(conversation.dialect);
-        counts.delivered += 1;
+        counts.tally.delivered += 1;
         // Who was away by its own will could not have it earlier.
         if since.is_none_or(|since| since <= message.due) {
             self.measure(&mut counts.delivery, message.due);
@@ -227,9 +241,25 @@ impl Ledger {
     }
 
     fn measure(&self, histogram: &mut Histogram<u64>, due: Instant) {
-        if due >= self.begin {
+        if self.window.borrow().is_some_and(|window| window.begin <= due) {
             histogram.saturating_record(micros(due));
         }
+    }
+
+    pub(crate) fn measures(&self, window: Window) {
+        self.window.send_replace(Some(window));
+    }
+
+    /// When nothing is meant to be said any more, if that is known.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        self.window.borrow().map(|window| window.end)
+    }
+
+    /// Waits until it is known that the end comes before this.
+    pub(crate) async fn ends_before(&self, moment: Instant) {
+        let mut window = self.window.subscribe();
+        // The other end lives as long as this does.
+        let _ = window.wait_for(|window| window.is_some_and(|window| window.end <= moment)).await;
     }
 
     /// What this visitor has said without knowing what became of it.
@@ -290,10 +320,10 @@ impl Ledger {
             for message in locked(&conversation.said).open.values() {
                 let mut counts = self.counts(conversation.dialect);
                 match message.answer {
-                    Answer::Waiting => counts.unconfirmed += 1,
+                    Answer::Waiting | Answer::Unknown => counts.tally.unconfirmed += 1,
                     Answer::Acknowledged => {
                         for reader in &message.missing {
-                            if away.contains(reader) { counts.unheard += 1 } else { counts.lost += 1 }
+                            if away.contains(reader) { counts.tally.unheard += 1 } else { counts.tally.lost += 1 }
                         }
                     }
                     Answer::Refused => {}
@@ -317,4 +347,109 @@ pub(crate) fn micros(since: Instant) -> u64 {
 /// Counts stay usable if somebody panics while it counts.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ROOM: Dialect = Dialect::Room;
+
+    /// A conversation of the visitors 0, 1 and 2, all of which is measured.
+    fn begun() -> (Ledger, Arc<Conversation>) {
+        let ledger = Ledger::new(7);
+        let now = Instant::now();
+        ledger.measures(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
+        let conversation = ledger.converse(ROOM, vec![0, 1, 2]);
+        (ledger, conversation)
+    }
+
+    fn tally(ledger: &Ledger) -> Tally {
+        ledger.close();
+        ledger.counts(ROOM).tally.clone()
+    }
+
+    #[test]
+    fn a_message_is_known_by_its_text() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 1, Instant::now());
+        assert_eq!(ledger.marker(&ledger.text(marker, 100)), Some(marker));
+        assert_eq!(ledger.marker(&ledger.key(marker)), Some(marker));
+        assert_eq!(ledger.text(marker, 100).len(), 100);
+        assert_eq!(ledger.text(marker, 1), ledger.key(marker));
+        assert_eq!(Ledger::new(8).marker(&ledger.key(marker)), None, "another run's");
+        for other in ["", "hello", "00000007.0.0", "00000007.0.0.1.2", "7.x.0.1"] {
+            assert_eq!(ledger.marker(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_goes_well_is_counted() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 0, Instant::now());
+        assert!(!ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
+        ledger.acknowledge(&conversation, marker.number);
+        ledger.acknowledge(&conversation, marker.number);
+        assert!(!ledger.is_complete(), "one has not heard it");
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
+        assert!(ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own, "at any time");
+        let tally = tally(&ledger);
+        assert_eq!((tally.said, tally.acknowledged, tally.delivered), (1, 1, 2));
+        assert_eq!((tally.lost, tally.unheard, tally.unconfirmed, tally.refused), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn hearing_again_is_noticed_before_and_after_everybody_has_heard() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 0, Instant::now());
+        ledger.acknowledge(&conversation, marker.number);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::Again);
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::Again);
+    }
+
+    #[test]
+    fn lost_is_what_was_acknowledged_and_not_heard_by_who_was_there() {
+        let (ledger, conversation) = begun();
+        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| ledger.say(&conversation, sender, Instant::now()));
+        ledger.acknowledge(&conversation, lost.number);
+        ledger.give_up(&conversation, unknown.number);
+        assert_eq!(ledger.hear(&conversation, unknown, 1, None), News::First, "it was stored after all");
+        assert_eq!(ledger.unanswered(&conversation, 0), [unanswered]);
+        ledger.is_away(2, true);
+        let tally = tally(&ledger);
+        assert_eq!((tally.lost, tally.unheard, tally.unconfirmed), (1, 1, 2));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_waited_for_and_not_to_be_heard() {
+        let (ledger, conversation) = begun();
+        let [first, second] = [1, 1].map(|sender| ledger.say(&conversation, sender, Instant::now()));
+        ledger.refuse(&conversation, None, 1, "no");
+        ledger.refuse(&conversation, Some(second.number), 1, "no");
+        assert!(ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, first, 2, None), News::First);
+        assert!(ledger.is_complete());
+        let tally = tally(&ledger);
+        assert_eq!((tally.refused, tally.lost), (2, 0));
+        assert_eq!((tally.errors["no"], tally.errors["refused, and delivered"]), (2, 1));
+    }
+
+    #[test]
+    fn who_was_away_by_its_own_will_measures_nothing() {
+        let (ledger, conversation) = begun();
+        let due = Instant::now() - Duration::from_secs(1);
+        let marker = ledger.say(&conversation, 0, due);
+        ledger.hear(&conversation, marker, 1, Some(Instant::now()));
+        assert_eq!(ledger.counts(ROOM).delivery.len(), 0);
+        ledger.hear(&conversation, marker, 2, Some(due));
+        assert_eq!(ledger.counts(ROOM).delivery.len(), 1);
+        assert!(ledger.counts(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
+    }
 }

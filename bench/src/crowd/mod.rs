@@ -27,20 +27,22 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use url::Url;
+use uuid::Uuid;
 
 use crate::{Result, open_files_allowed};
 use dialect::Dialect;
-use ledger::{Ledger, micros};
+use ledger::{Ledger, Window, micros};
 use mix::Mix;
 use party::{Party, Stage};
 use people::Account;
 pub use people::MakePeople;
-pub use report::Report;
+use report::Run;
+pub use report::{Latency, Report};
 use site::Site;
 
 /// How long what was said is waited for if somebody has no patience.
@@ -61,6 +63,9 @@ pub struct Load {
     /// The people of `dragoman serve --demo`, each with many devices.
     #[arg(long)]
     demo: bool,
+    /// Certificates to trust beside those that this machine trusts: a PEM file.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
     /// The workspace, for the dialects that name it at login.
     #[arg(long, default_value = "odoo2")]
     database: String,
@@ -82,7 +87,7 @@ pub struct Load {
     /// How long a message is.
     #[arg(long, default_value_t = 60)]
     text_bytes: usize,
-    /// Seconds within which all come. What is said meanwhile is not measured.
+    /// Seconds within which all come. What is said before all are there is not measured.
     #[arg(long, default_value = "10", value_parser = seconds)]
     ramp: Duration,
     /// Seconds that are measured.
@@ -119,7 +124,6 @@ pub(crate) struct Habits {
     text_bytes: usize,
     think: Duration,
     typing: f64,
-    end: Instant,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -138,7 +142,7 @@ impl Load {
         if !(self.messages_per_minute > 0.0 && self.reconnects_per_hour >= 0.0) {
             return Err("somebody must say something".into());
         }
-        let site = Arc::new(Site::new(self.url.clone(), &self.database, self.patience)?);
+        let site = Arc::new(Site::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
         if !self.yes_this_server_is_mine && !site.is_loopback().await? {
             let host = &site.host;
             return Err(format!(
@@ -153,38 +157,57 @@ impl Load {
             return Err(format!("so many visitors take {files} open files: allow them with `ulimit -n`").into());
         }
 
-        let start = Instant::now();
-        let begin = start + self.ramp;
-        let habits = Habits {
-            seed: self.seed,
-            messages_per_second: self.messages_per_minute / 60.0,
-            departures_per_second: self.reconnects_per_hour / 3_600.0,
-            text_bytes: self.text_bytes,
-            think: self.think,
-            typing: self.typing,
-            end: begin + self.duration,
-        };
-        let ledger = Arc::new(Ledger::new(rand_of_now(), begin));
-        let stage = Stage { site, ledger: Arc::clone(&ledger), habits: Arc::new(habits) };
+        let (start, count) = (Instant::now(), u32::try_from(parties.len())?);
+        let expected = parties.iter().map(|party| party.members.len()).sum();
+        let ledger = Arc::new(Ledger::new(Uuid::new_v4().as_fields().0));
+        let (arrived, habits) = (Arc::new(Semaphore::new(0)), Arc::new(self.habits()));
+        let stage = Stage { site, ledger: Arc::clone(&ledger), habits, arrived: Arc::clone(&arrived) };
         let (over, is_over) = watch::channel(false);
         let mut crowd = JoinSet::new();
-        let count = u32::try_from(parties.len())?;
         for (number, party) in (0..).zip(parties) {
-            let comes = start + self.ramp * number / count;
-            crowd.spawn(party.attend(comes, stage.clone(), is_over.clone()));
+            crowd.spawn(party.attend(start + self.ramp * number / count, stage.clone(), is_over.clone()));
         }
         let lateness = JoinSet::from_iter([own_lateness(is_over)]);
 
+        let run = self.measure(&ledger, &arrived, expected, interrupted).await?;
+        over.send_replace(true);
+        crowd.join_all().await;
+        ledger.close();
+        let lateness = lateness.join_all().await.pop().ok_or("its own lateness was measured")?;
+        Ok(Report::new(self, expected, run, &ledger, lateness))
+    }
+
+    /// Waits until all are there, then for as long as it is measured, then for what was said to be answered and heard.
+    async fn measure(
+        &self,
+        ledger: &Ledger,
+        arrived: &Semaphore,
+        expected: usize,
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<Run> {
         let mut interrupted = std::pin::pin!(interrupted);
-        let (is_interrupted, mut patience) = tokio::select! {
-            () = sleep_until(stage.habits.end) => (false, self.patience),
-            () = &mut interrupted => (true, HASTE),
+        let all = u32::try_from(expected)?;
+        let is_early = tokio::select! {
+            all = arrived.acquire_many(all) => { drop(all); false }
+            // It is measured how it is for those who have come.
+            () = sleep(self.ramp + self.patience) => false,
+            () = &mut interrupted => true,
         };
-        let measured = Instant::now().saturating_duration_since(begin);
-        if is_interrupted {
-            over.send_replace(true);
-            patience = patience.min(self.patience);
-        }
+        let begin = Instant::now();
+        let end = if is_early { begin } else { begin + self.duration };
+        ledger.measures(Window { begin, end });
+        let is_interrupted = is_early
+            || tokio::select! {
+                () = sleep_until(end) => false,
+                () = &mut interrupted => true,
+            };
+        let measured = begin.elapsed();
+        let patience = if is_interrupted {
+            ledger.measures(Window { begin, end: Instant::now() });
+            HASTE.min(self.patience)
+        } else {
+            self.patience
+        };
         let complete = async {
             while !ledger.is_complete() {
                 sleep(Duration::from_millis(20)).await;
@@ -195,11 +218,18 @@ impl Load {
             () = sleep(patience) => {}
             () = &mut interrupted, if !is_interrupted => {}
         }
-        over.send_replace(true);
-        crowd.join_all().await;
-        ledger.close();
-        let lateness = lateness.join_all().await.pop().ok_or("its own lateness was measured")?;
-        Ok(Report::new(self, measured, is_interrupted, &ledger, lateness))
+        Ok(Run { measured, is_interrupted })
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            seed: self.seed,
+            messages_per_second: self.messages_per_minute / 60.0,
+            departures_per_second: self.reconnects_per_hour / 3_600.0,
+            text_bytes: self.text_bytes,
+            think: self.think,
+            typing: self.typing,
+        }
     }
 
     fn accounts(&self) -> Result<Vec<Account>> {
@@ -233,7 +263,7 @@ impl Load {
                     party.members.extend(name.next().map(|name| (name, account)));
                 }
                 let one = &party.members[0].1.login;
-                if party.members[1..].iter().any(|(_, other)| other.login == *one) {
+                if party.members.iter().all(|(_, other)| other.login == *one) {
                     return Err("there are too few people for a conversation".into());
                 }
                 parties.push(party);
@@ -246,11 +276,6 @@ impl Load {
         }
         if parties.is_empty() { Err("nobody comes".into()) } else { Ok(parties) }
     }
-}
-
-/// A number for the run that no other one has, in all likelihood.
-fn rand_of_now() -> u32 {
-    uuid::Uuid::new_v4().as_fields().0
 }
 
 /// How late this program itself is when it means to do something: what is measured is not more exact than that.

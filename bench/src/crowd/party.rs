@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -35,6 +35,8 @@ pub(crate) struct Stage {
     pub(crate) site: Arc<Site>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) habits: Arc<Habits>,
+    /// A permit for each who has come.
+    pub(crate) arrived: Arc<Semaphore>,
 }
 
 impl Party {
@@ -59,10 +61,12 @@ impl Party {
                 Ok(visitors) => {
                     let mut counts = stage.ledger.counts(self.dialect);
                     for (visitor, entered) in visitors {
-                        counts.visitors += 1;
+                        counts.tally.visitors += 1;
                         counts.arrival.saturating_record(micros(comes));
                         inside.spawn(visitor.stay(entered, over.clone()));
                     }
+                    drop(counts);
+                    stage.arrived.add_permits(self.members.len());
                     break;
                 }
                 Err(trouble) => stage.ledger.error(self.dialect, trouble.kind()),
@@ -87,7 +91,15 @@ impl Party {
             let visit = Visit::new(&stage.site, http, pass, *name, is_agent, seats);
             let entered = enter(self.dialect, &visit).await?;
             let (ledger, habits) = (Arc::clone(&stage.ledger), Arc::clone(&stage.habits));
-            let visitor = Visitor { name: *name, dialect: self.dialect, account: account.clone(), visit, ledger, habits };
+            let visitor = Visitor {
+                name: *name,
+                dialect: self.dialect,
+                account: account.clone(),
+                visit,
+                ledger,
+                habits,
+                unread: watch::Sender::new(None),
+            };
             inside.push((visitor, entered));
         }
         Ok(inside)

@@ -1,6 +1,6 @@
 //! Who comes: from a file, from the demo data, or made for the occasion.
 
-use std::{fmt::Write as _, fs, io::Write, path::PathBuf};
+use std::{fmt::Write, fs, path::PathBuf};
 
 use clap::Args;
 
@@ -61,7 +61,8 @@ pub struct MakePeople {
 }
 
 impl MakePeople {
-    pub fn run(&self) -> Result<()> {
+    /// Writes the file, and gives the lines.
+    pub fn make(&self) -> Result<String> {
         let (mut file, mut lines) = (String::new(), String::from("set -e\n"));
         for number in 1..=self.count + self.agents {
             let role = if number <= self.count { "user" } else { "agent" };
@@ -71,6 +72,6 @@ impl MakePeople {
             writeln!(lines, "echo {password} | {program} user add {login} --name 'Crowd {number}' --role {role} >/dev/null")?;
         }
         fs::write(&self.file, file)?;
-        Ok(std::io::stdout().write_all(lines.as_bytes())?)
+        Ok(lines)
     }
 }

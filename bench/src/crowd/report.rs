@@ -19,9 +19,15 @@ use serde::Serialize;
 use super::{
     Load,
     dialect::Dialect,
-    ledger::{Counts, Ledger},
+    ledger::{Counts, Ledger, Tally},
 };
 use crate::Result;
+
+/// How a run went on.
+pub(crate) struct Run {
+    pub(crate) measured: Duration,
+    pub(crate) is_interrupted: bool,
+}
 
 /// How a run was for the visitors.
 #[derive(Serialize)]
@@ -31,6 +37,8 @@ pub struct Report {
     pub messages_per_minute: f64,
     pub measured_seconds: f64,
     pub interrupted: bool,
+    /// How many were to come; `visitors` says how many did.
+    pub expected_visitors: usize,
     /// How late this program itself was. Nothing that it tells is more exact.
     pub own_lateness: Latency,
     pub dialects: BTreeMap<&'static str, Told>,
@@ -41,28 +49,8 @@ pub struct Report {
 /// How it was in a dialect.
 #[derive(Serialize)]
 pub struct Told {
-    /// How many came.
-    pub visitors: u64,
-    pub said: u64,
-    /// Due, and not said by the end, because what was due before was not taken.
-    pub unsaid: u64,
-    pub acknowledged: u64,
-    pub refused: u64,
-    /// Said, and never answered.
-    pub unconfirmed: u64,
-    /// How often a message has reached a reader.
-    pub delivered: u64,
-    /// How often a message was acknowledged, and has not reached a reader who was there.
-    pub lost: u64,
-    /// The same with one who had not come back by the end.
-    pub unheard: u64,
-    pub doubled: u64,
-    pub out_of_order: u64,
-    /// How often somebody went away, as was planned.
-    pub left: u64,
-    /// How often somebody was sent away.
-    pub cut_off: u64,
-    pub errors: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub tally: Tally,
     pub acknowledgement: Latency,
     pub delivery: Latency,
     pub arrival: Latency,
@@ -91,35 +79,18 @@ impl Latency {
 
 impl Told {
     fn of(counts: &Counts) -> Self {
-        Self {
-            visitors: counts.visitors,
-            said: counts.said,
-            unsaid: counts.unsaid,
-            acknowledged: counts.acknowledged,
-            refused: counts.refused,
-            unconfirmed: counts.unconfirmed,
-            delivered: counts.delivered,
-            lost: counts.lost,
-            unheard: counts.unheard,
-            doubled: counts.doubled,
-            out_of_order: counts.out_of_order,
-            left: counts.left,
-            cut_off: counts.cut_off,
-            errors: counts.errors.clone(),
-            acknowledgement: Latency::of(&counts.acknowledgement),
-            delivery: Latency::of(&counts.delivery),
-            arrival: Latency::of(&counts.arrival),
-            comeback: Latency::of(&counts.comeback),
-        }
+        let [acknowledgement, delivery, arrival, comeback] =
+            [&counts.acknowledgement, &counts.delivery, &counts.arrival, &counts.comeback].map(Latency::of);
+        Self { tally: counts.tally.clone(), acknowledgement, delivery, arrival, comeback }
     }
 }
 
 impl Report {
-    pub(crate) fn new(load: &Load, measured: Duration, interrupted: bool, ledger: &Ledger, lateness: Histogram<u64>) -> Self {
+    pub(crate) fn new(load: &Load, expected_visitors: usize, run: Run, ledger: &Ledger, lateness: Histogram<u64>) -> Self {
         let (mut dialects, mut histograms) = (BTreeMap::new(), Vec::new());
         for dialect in Dialect::ALL {
             let counts = ledger.counts(dialect);
-            if counts.visitors == 0 && counts.errors.is_empty() {
+            if counts.tally.visitors == 0 && counts.tally.errors.is_empty() {
                 continue;
             }
             dialects.insert(dialect.name(), Told::of(&counts));
@@ -138,8 +109,9 @@ impl Report {
             url: load.url.to_string(),
             seed: load.seed,
             messages_per_minute: load.messages_per_minute,
-            measured_seconds: measured.as_secs_f64(),
-            interrupted,
+            measured_seconds: run.measured.as_secs_f64(),
+            interrupted: run.is_interrupted,
+            expected_visitors,
             own_lateness,
             dialects,
             histograms,
@@ -172,15 +144,19 @@ impl Report {
 
     /// Whether a message was lost, told twice, or told in another order than it was sent.
     pub fn is_flawless(&self) -> bool {
-        self.dialects.values().all(|told| told.lost + told.doubled + told.out_of_order == 0)
+        self.dialects.values().all(|told| told.tally.lost + told.tally.doubled + told.tally.out_of_order == 0)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let visitors: u64 = self.dialects.values().map(|told| told.visitors).sum();
+        let visitors: u64 = self.dialects.values().map(|told| told.tally.visitors).sum();
         let (rate, seconds) = (self.messages_per_minute, self.measured_seconds);
-        writeln!(f, "{visitors} visitors at {}, {rate} messages a minute each, {seconds:.1} s measured", self.url)?;
+        writeln!(
+            f,
+            "{visitors} of {} visitors at {}, {rate} messages a minute each, {seconds:.1} s measured",
+            self.expected_visitors, self.url
+        )?;
         writeln!(f, "\n{:<30}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}", "milliseconds", "count", "p50", "p90", "p99", "p99.9", "max")?;
         for (dialect, told) in &self.dialects {
             for (what, latency) in [
@@ -194,6 +170,7 @@ impl fmt::Display for Report {
         }
         self.own_lateness.write(f, "this program's own lateness")?;
         for (dialect, told) in &self.dialects {
+            let told = &told.tally;
             writeln!(
                 f,
                 "\n{dialect}: {} visitors; {} said, {} acknowledged, {} refused, {} unconfirmed, {} never said; {} delivered, {} lost, \

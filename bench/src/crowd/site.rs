@@ -1,13 +1,17 @@
 //! The server from outside: its address, requests to it, and logging in.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use reqwest::{
     RequestBuilder, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
-use rustls::{ClientConfig, RootCertStore, client::Resumption};
-use rustls_platform_verifier::ConfigVerifierExt;
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -66,17 +70,20 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(base: Url, database: &str, patience: Duration) -> Result<Self> {
-        // Another one may have been chosen before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    pub(crate) fn new(base: Url, database: &str, patience: Duration, authorities: Option<&Path>) -> Result<Self> {
         let is_https = match base.scheme() {
             "http" => false,
             "https" => true,
             _ => return Err("the address begins with http:// or https://".into()),
         };
-        let mut tls = match is_https {
-            true => ClientConfig::with_platform_verifier()?,
-            false => ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let mut tls = if is_https {
+            let authorities = authorities.map(CertificateDer::pem_file_iter).transpose()?.into_iter().flatten();
+            let verifier = Verifier::new_with_extra_roots(authorities.collect::<Result<Vec<_>, _>>()?, provider)?;
+            tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+        } else {
+            tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
         };
         // Visitors are strangers to each other: none gets in more cheaply because another one was there before.
         tls.resumption = Resumption::disabled();
@@ -128,6 +135,10 @@ impl Http {
         let body = response.bytes().await?;
         match status {
             StatusCode::UNAUTHORIZED => Err(Trouble::Unauthorized("status 401".into())),
+            // A proxy cannot tell what became of it either.
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Err(Trouble::Broken(format!("status {}", status.as_u16()).into()))
+            }
             status if !status.is_success() => Err(Trouble::Refused(format!("status {}", status.as_u16()))),
             status => Ok((status, serde_json::from_slice(&body).map_err(|_| Trouble::strange())?, session)),
         }

@@ -28,7 +28,7 @@ const TYPING: Duration = Duration::from_secs(2);
 /// How often clients say that they are there.
 const LIFE: Duration = Duration::from_secs(30);
 /// The longest pause before somebody who was cut off tries again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Somebody who has logged in and sits somewhere.
 pub(crate) struct Visitor {
@@ -38,6 +38,8 @@ pub(crate) struct Visitor {
     pub(crate) visit: Visit,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) habits: Arc<Habits>,
+    /// What was heard last, and at which place.
+    pub(crate) unread: watch::Sender<Option<(usize, i64)>>,
 }
 
 /// What a visitor means to do, and when.
@@ -85,48 +87,48 @@ impl Visitor {
     /// Does what visitors do, once it is there, until it is over.
     pub(crate) async fn stay(mut self, mut entered: Entered, mut over: watch::Receiver<bool>) {
         let seed = self.habits.seed.wrapping_add(self.name as u64);
-        let (now, end) = (Instant::now(), self.habits.end);
+        let now = Instant::now();
         let mut plans = Plans {
             rng: StdRng::seed_from_u64(seed ^ 0x0bad_5eed),
-            moments: Schedule::new(seed, self.habits.messages_per_second, now, end),
-            departures: Schedule::new(!seed, self.habits.departures_per_second, now, end),
+            moments: Schedule::new(seed, self.habits.messages_per_second, now),
+            departures: Schedule::new(!seed, self.habits.departures_per_second, now),
             has_finished: false,
         };
         self.ledger.speaks(true);
         // Whoever has come back by its own will could hear nothing before.
         let mut since = None;
+        self.take(entered.missed.drain(..), since);
         loop {
             let left = tokio::select! {
-                left = self.be_there(&mut plans, &mut entered, since) => left,
+                left = self.be_there(&mut plans, entered, since) => left,
                 _ = over.wait_for(|over| *over) => break,
             };
+            if let Left::Until(moment) = left {
+                since = Some(moment);
+            }
             self.ledger.is_away(self.name, true);
-            let returned = tokio::select! {
-                returned = self.come_back(&mut plans, left) => returned,
+            entered = tokio::select! {
+                entered = self.come_back(&mut plans, left, since) => entered,
                 _ = over.wait_for(|over| *over) => break,
             };
             self.ledger.is_away(self.name, false);
-            if let Left::Until(moment) = left {
-                since = Some(moment.max(since.unwrap_or(moment)));
-            }
-            entered = returned;
         }
         if !plans.has_finished {
-            self.ledger.counts(self.dialect).unsaid += plans.moments.skip_to(Instant::now());
+            let now = Instant::now();
+            let unsaid = plans.moments.skip_to(self.ledger.end().map_or(now, |end| end.min(now)));
+            self.ledger.tally(self.dialect, |tally| tally.unsaid += unsaid);
             self.ledger.speaks(false);
         }
     }
 
     /// Listens, speaks and reads until it leaves or is cut off.
-    async fn be_there(&self, plans: &mut Plans, entered: &mut Entered, since: Option<Instant>) -> Left {
-        let Entered { ears, mouth, missed } = entered;
-        let (heard, unread) = watch::channel(None);
-        self.take(missed.drain(..), since, &heard);
+    async fn be_there(&self, plans: &mut Plans, entered: Entered, since: Option<Instant>) -> Left {
+        let Entered { mut ears, mouth, .. } = entered;
         let called_away = Notify::new();
         let speaking = self.speak(plans, mouth.as_ref(), &called_away);
         let mut speaking = std::pin::pin!(speaking);
         tokio::select! {
-            trouble = self.listen(ears.as_mut(), since, &heard) => {
+            trouble = self.listen(ears.as_mut(), since) => {
                 self.ledger.error(self.dialect, trouble.kind());
                 // What is being said is said to its end.
                 called_away.notify_one();
@@ -137,22 +139,22 @@ impl Visitor {
                 mouth.leaves().await;
                 left
             }
-            () = self.read(unread, mouth.as_ref()) => Left::CutOff,
+            () = self.read(mouth.as_ref()) => Left::CutOff,
             () = self.live(mouth.as_ref()) => Left::CutOff,
         }
     }
 
-    async fn listen(&self, ears: &mut dyn Ears, since: Option<Instant>, heard: &watch::Sender<Option<(usize, i64)>>) -> Trouble {
+    async fn listen(&self, ears: &mut dyn Ears, since: Option<Instant>) -> Trouble {
         loop {
             match ears.listen().await {
-                Ok(told) => self.take(told.into_iter(), since, heard),
+                Ok(told) => self.take(told.into_iter(), since),
                 Err(trouble) => return trouble,
             }
         }
     }
 
     /// Writes down what was heard.
-    fn take(&self, told: impl Iterator<Item = Told>, since: Option<Instant>, heard: &watch::Sender<Option<(usize, i64)>>) {
+    fn take(&self, told: impl Iterator<Item = Told>, since: Option<Instant>) {
         for told in told {
             match told {
                 Told::Message { text, id } => {
@@ -160,12 +162,12 @@ impl Visitor {
                     match self.ledger.hear(&seat.conversation, marker, self.name, since) {
                         News::Own if self.dialect.has_socket() => self.ledger.acknowledge(&seat.conversation, marker.number),
                         News::Own => {}
-                        News::Again => self.ledger.counts(self.dialect).doubled += 1,
+                        News::Again => self.ledger.tally(self.dialect, |tally| tally.doubled += 1),
                         News::First => {
                             if seat.last.fetch_max(id, Ordering::Relaxed) > id {
-                                self.ledger.counts(self.dialect).out_of_order += 1;
+                                self.ledger.tally(self.dialect, |tally| tally.out_of_order += 1);
                             }
-                            heard.send_replace(Some((at, id)));
+                            self.unread.send_replace(Some((at, id)));
                         }
                     }
                 }
@@ -201,21 +203,20 @@ impl Visitor {
     /// Says something at each moment, one after the other: if one takes long, the next is late, and counts as late.
     async fn speak(&self, plans: &mut Plans, mouth: &dyn Mouth, called_away: &Notify) -> Left {
         loop {
-            let Some(due) = plans.moments.next() else {
-                if !plans.has_finished {
-                    plans.has_finished = true;
-                    self.ledger.speaks(false);
-                }
-                called_away.notified().await;
-                return Left::CutOff;
-            };
-            let renewal = self.visit.pass.good_until;
-            let departure = plans.departures.next().map_or(renewal, |departure| departure.min(renewal));
+            let (due, renewal) = (plans.moments.next(), self.visit.pass.good_until);
+            let departure = plans.departures.next().min(renewal);
             let types = plans.rng.random_bool(self.habits.typing);
             let seat = &self.visit.seats[plans.rng.random_range(0..self.visit.seats.len())];
             tokio::select! {
                 biased;
                 () = called_away.notified() => return Left::CutOff,
+                () = self.ledger.ends_before(due) => {
+                    if !std::mem::replace(&mut plans.has_finished, true) {
+                        self.ledger.speaks(false);
+                    }
+                    called_away.notified().await;
+                    return Left::CutOff;
+                }
                 () = sleep_until(departure), if departure <= due => {
                     let back = departure + Duration::from_secs_f64(plans.rng.random_range(1.0..5.0));
                     plans.departures.skip_to(back);
@@ -254,15 +255,19 @@ impl Visitor {
             }
             Err(Trouble::Broken(why)) => {
                 self.ledger.error(self.dialect, &why);
-                return self.dialect.has_socket();
+                if self.dialect.has_socket() {
+                    return true;
+                }
+                self.ledger.give_up(&seat.conversation, marker.number);
             }
         }
         false
     }
 
     /// Marks as read what was heard, a while later.
-    async fn read(&self, mut unread: watch::Receiver<Option<(usize, i64)>>, mouth: &dyn Mouth) {
+    async fn read(&self, mouth: &dyn Mouth) {
         let mut rng = StdRng::seed_from_u64(self.name as u64);
+        let mut unread = self.unread.subscribe();
         // The other end lives as long as this does.
         while unread.changed().await.is_ok() {
             sleep(exponential(&mut rng, self.habits.think.as_secs_f64())).await;
@@ -283,24 +288,24 @@ impl Visitor {
     }
 
     /// Comes back, trying until it can, and says again what was not answered.
-    async fn come_back(&mut self, plans: &mut Plans, left: Left) -> Entered {
+    async fn come_back(&mut self, plans: &mut Plans, left: Left, since: Option<Instant>) -> Entered {
         let began = match left {
             Left::Until(moment) => {
-                self.ledger.counts(self.dialect).left += 1;
+                self.ledger.tally(self.dialect, |tally| tally.left += 1);
                 sleep_until(moment).await;
                 moment
             }
             Left::CutOff => {
-                self.ledger.counts(self.dialect).cut_off += 1;
+                self.ledger.tally(self.dialect, |tally| tally.cut_off += 1);
                 Instant::now()
             }
         };
         let mut pause = Duration::from_millis(500);
         let mut is_known = self.visit.pass.good_until > Instant::now();
         loop {
-            match self.try_to_enter(is_known).await {
+            match self.try_to_enter(is_known, since).await {
                 Ok(entered) => {
-                    let _ = self.ledger.counts(self.dialect).comeback.saturating_record(micros(began));
+                    self.ledger.counts(self.dialect).comeback.saturating_record(micros(began));
                     return entered;
                 }
                 Err(trouble) => {
@@ -314,17 +319,21 @@ impl Visitor {
         }
     }
 
-    async fn try_to_enter(&mut self, is_known: bool) -> Result<Entered, Trouble> {
+    async fn try_to_enter(&mut self, is_known: bool, since: Option<Instant>) -> Result<Entered, Trouble> {
         // Whoever comes back comes over new connections.
         self.visit.http = Http::new(&self.visit.site)?;
         if !is_known {
             self.visit.pass = log_in(&self.visit.http, self.dialect, &self.account, false).await?;
         }
-        let entered = enter(self.dialect, &self.visit).await?;
-        if entered.mouth.may_repeat() {
-            for seat in self.visit.seats.iter() {
-                for marker in self.ledger.unanswered(&seat.conversation, self.name) {
+        let mut entered = enter(self.dialect, &self.visit).await?;
+        // The answer to an own message may be among it.
+        self.take(entered.missed.drain(..), since);
+        for seat in self.visit.seats.iter() {
+            for marker in self.ledger.unanswered(&seat.conversation, self.name) {
+                if entered.mouth.may_repeat() {
                     self.utter(seat, marker, entered.mouth.as_ref()).await;
+                } else {
+                    self.ledger.give_up(&seat.conversation, marker.number);
                 }
             }
         }
