@@ -25,6 +25,8 @@ use super::{
 
 /// For how long somebody types before a message.
 const TYPING: Duration = Duration::from_secs(2);
+/// Nobody says more than that at once, however late it is: servers send away who does.
+const PACE: Duration = Duration::from_millis(60);
 /// How often clients say that they are there.
 const LIFE: Duration = Duration::from_secs(30);
 /// The longest pause before somebody who was cut off tries again.
@@ -232,6 +234,9 @@ impl Visitor {
             if self.utter(seat, marker, mouth).await {
                 return Left::CutOff;
             }
+            if self.dialect.has_socket() && plans.moments.next() < Instant::now() {
+                sleep(PACE).await;
+            }
         }
     }
 
@@ -332,6 +337,7 @@ impl Visitor {
             for marker in self.ledger.unanswered(&seat.conversation, self.name) {
                 if entered.mouth.may_repeat() {
                     self.utter(seat, marker, entered.mouth.as_ref()).await;
+                    sleep(PACE).await;
                 } else {
                     self.ledger.give_up(&seat.conversation, marker.number);
                 }
