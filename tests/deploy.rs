@@ -1,5 +1,6 @@
 //! What is shipped in `deploy/` works with the program as it is.
 
+mod crowd;
 pub mod nginx;
 mod operation;
 mod restart;

@@ -8,6 +8,7 @@ mod across;
 mod architecture;
 mod asyncapi;
 mod bad_input;
+mod crowd;
 mod database_away;
 mod deploy;
 mod dialects;

@@ -1,7 +1,6 @@
 //! The load, all of it on one thread.
 
 use std::{
-    fs,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -227,9 +226,7 @@ pub(crate) async fn wait(address: SocketAddr, requests: impl Iterator<Item = Req
 
 /// How many connections this process may have open, up to `most`.
 pub(crate) fn connections_allowed(most: usize) -> Result<usize> {
-    let limits = fs::read_to_string("/proc/self/limits")?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).ok_or("no limit of open files")?;
-    let files = line.split_whitespace().next().and_then(|files| files.parse().ok()).unwrap_or(usize::MAX);
+    let files = dragoman_bench::open_files_allowed()?;
     Ok(most.min(files.saturating_sub(200)))
 }
 

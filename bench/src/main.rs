@@ -15,14 +15,15 @@ use std::{cell::RefCell, io::Write, path::PathBuf, process::ExitCode, time::Inst
 
 use chrono::Utc;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
+use dragoman_bench::{
+    Error, Result,
+    crowd::{Load, MakePeople},
+};
 
 use database::Databases;
 use machine::Machine;
 use report::{Results, Run};
 use rows::Bench;
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
-type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Measures Dragoman beside the limits it is held to.
 #[derive(Parser)]
@@ -45,7 +46,11 @@ struct Cli {
 enum Role {
     /// Serves the bare handlers beside which the server is measured.
     #[command(hide = true)]
-    Limits { database: Option<String> },
+    Limits {
+        database: Option<String>,
+    },
+    Load(Box<Load>),
+    People(MakePeople),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +62,12 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(limits::serve(database.as_deref()))),
+        Some(Role::Load(load)) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Into::into)
+            .and_then(|runtime| runtime.block_on(crowd(load))),
+        Some(Role::People(people)) => people.make().and_then(|lines| say(lines.trim_end())),
         None => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -71,6 +82,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Sends a crowd, and tells how it was, Ctrl-C or not.
+async fn crowd(load: &Load) -> Result<()> {
+    let report = load
+        .run(async {
+            // Without the signal it goes on to its end.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending().await
+            }
+        })
+        .await?;
+    say(report.to_string().trim_end())?;
+    report.write(load)?;
+    if report.is_flawless() { Ok(()) } else { Err("messages were lost, doubled or out of order".into()) }
 }
 
 async fn run(cli: &Cli) -> Result<()> {

@@ -51,7 +51,9 @@ impl Nginx {
         let key = directory.path().join("privkey.pem");
         let chain = directory.path().join("fullchain.pem");
         let mut openssl = Command::new("openssl");
-        openssl.args(certificate).arg("-keyout").arg(key).arg("-out").arg(chain);
+        // Whoever looks at the certificate wants it to be the server's own, and for this address.
+        openssl.args(certificate).args(["-extensions", "usr_cert", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.arg("-keyout").arg(key).arg("-out").arg(chain);
         run_to_its_end(&mut openssl).await;
         for _ in 0..5 {
             let ports = Ports::drawn();
@@ -87,6 +89,11 @@ impl Nginx {
 
     pub fn url_over_tls(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.ports.tls)
+    }
+
+    /// What makes it known to be itself.
+    pub fn certificate(&self) -> std::path::PathBuf {
+        self.directory.path().join("fullchain.pem")
     }
 
     pub fn url_of_the_redirect(&self, path: &str) -> String {

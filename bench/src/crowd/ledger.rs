@@ -1,0 +1,455 @@
+//! What was said, who has heard it, and how long that took from the moment at which it was meant to be said.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
+
+use super::dialect::Dialect;
+
+/// The number of a visitor.
+pub(crate) type Name = usize;
+
+/// What a message begins with, so that everybody who hears it knows which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) conversation: u32,
+    pub(crate) number: u32,
+    pub(crate) sender: Name,
+}
+
+/// A conversation of some visitors.
+pub(crate) struct Conversation {
+    number: u32,
+    pub(crate) dialect: Dialect,
+    members: Vec<Name>,
+    said: Mutex<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    count: u32,
+    /// Those that wait for an answer or a reader.
+    open: BTreeMap<u32, Message>,
+}
+
+struct Message {
+    due: Instant,
+    sender: Name,
+    /// Who has not heard it.
+    missing: Vec<Name>,
+    answer: Answer,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Waiting,
+    Acknowledged,
+    Refused,
+    /// There will be none.
+    Unknown,
+}
+
+/// What a message is to whoever hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Own,
+    First,
+    Again,
+}
+
+/// What is counted of a dialect.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// How many have come.
+    pub visitors: u64,
+    pub said: u64,
+    /// Due, and not said by the end, because what was due before was not taken.
+    pub unsaid: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    /// Said, and never answered: nobody knows whether they are stored.
+    pub unconfirmed: u64,
+    /// How often a message has reached a reader.
+    pub delivered: u64,
+    /// How often a message was acknowledged, and has not reached a reader who was there.
+    pub lost: u64,
+    /// The same with one who had not come back by the end.
+    pub unheard: u64,
+    pub doubled: u64,
+    pub out_of_order: u64,
+    /// How often somebody went away, as was planned.
+    pub left: u64,
+    /// How often somebody was sent away.
+    pub cut_off: u64,
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// What is counted and measured of a dialect.
+pub(crate) struct Counts {
+    pub(crate) tally: Tally,
+    /// From the intended moment to the sender's own confirmation.
+    pub(crate) acknowledgement: Histogram<u64>,
+    /// From the intended moment until a reader has it.
+    pub(crate) delivery: Histogram<u64>,
+    /// From the intended moment until somebody who comes is there.
+    pub(crate) arrival: Histogram<u64>,
+    /// From the moment at which somebody means to come back, or is cut off, until it is there again.
+    pub(crate) comeback: Histogram<u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let new = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these are bounds that a histogram can have");
+        Self { tally: Tally::default(), acknowledgement: new(), delivery: new(), arrival: new(), comeback: new() }
+    }
+}
+
+/// What is measured: all that is meant to be said from `begin` on. From `end` on nothing is.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) begin: Instant,
+    pub(crate) end: Instant,
+}
+
+/// The book of a run.
+pub(crate) struct Ledger {
+    /// Tells this run's messages from those of others.
+    run: u32,
+    /// Known once everybody is there.
+    window: watch::Sender<Option<Window>>,
+    counts: [Mutex<Counts>; Dialect::ALL.len()],
+    conversations: Mutex<Vec<Arc<Conversation>>>,
+    away: Mutex<HashSet<Name>>,
+    /// Visitors who have something to say yet.
+    speaking: AtomicUsize,
+    /// Answers and deliveries that are waited for.
+    waited_for: AtomicUsize,
+}
+
+impl Ledger {
+    pub(crate) fn new(run: u32) -> Self {
+        Self {
+            run,
+            window: watch::Sender::new(None),
+            counts: Default::default(),
+            conversations: Mutex::default(),
+            away: Mutex::default(),
+            speaking: AtomicUsize::new(0),
+            waited_for: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn counts(&self, dialect: Dialect) -> MutexGuard<'_, Counts> {
+        locked(&self.counts[dialect as usize])
+    }
+
+    pub(crate) fn tally(&self, dialect: Dialect, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.counts(dialect).tally);
+    }
+
+    pub(crate) fn error(&self, dialect: Dialect, kind: &str) {
+        self.tally(dialect, |tally| *tally.errors.entry(kind.to_owned()).or_default() += 1);
+    }
+
+    /// A new conversation of these.
+    pub(crate) fn converse(&self, dialect: Dialect, members: Vec<Name>) -> Arc<Conversation> {
+        let mut conversations = locked(&self.conversations);
+        let number = u32::try_from(conversations.len()).expect("there are not so many");
+        let conversation = Arc::new(Conversation { number, dialect, members, said: Mutex::default() });
+        conversations.push(Arc::clone(&conversation));
+        conversation
+    }
+
+    /// Notes that somebody says something now, and gives what its message begins with.
+    pub(crate) fn say(&self, conversation: &Conversation, sender: Name, due: Instant) -> Marker {
+        let missing: Vec<_> = conversation.members.iter().copied().filter(|member| *member != sender).collect();
+        self.waited_for.fetch_add(1 + missing.len(), Ordering::Relaxed);
+        self.tally(conversation.dialect, |tally| tally.said += 1);
+        let mut said = locked(&conversation.said);
+        let number = said.count;
+        said.count += 1;
+        said.open.insert(number, Message { due, sender, missing, answer: Answer::Waiting });
+        Marker { conversation: conversation.number, number, sender }
+    }
+
+    /// Notes that the sender was told that its message was taken. Being told so again changes nothing.
+    pub(crate) fn acknowledge(&self, conversation: &Conversation, number: u32) {
+        let mut said = locked(&conversation.said);
+        let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
+        message.answer = Answer::Acknowledged;
+        self.waited_for.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.counts(conversation.dialect);
+        counts.tally.acknowledged += 1;
+        self.measure(&mut counts.acknowledgement, message.due);
+        if message.missing.is_empty() {
+            said.open.remove(&number);
+        }
+    }
+
+    /// Notes that a message was not taken: this one, or else the oldest of the sender's that waits for its answer.
+    pub(crate) fn refuse(&self, conversation: &Conversation, number: Option<u32>, sender: Name, why: &str) {
+        self.error(conversation.dialect, why);
+        let mut said = locked(&conversation.said);
+        let mut waiting =
+            said.open.iter_mut().filter(|(_, message)| message.sender == sender && message.answer == Answer::Waiting);
+        let Some((_, message)) = waiting.find(|(each, _)| number.is_none_or(|number| number == **each)) else { return };
+        message.answer = Answer::Refused;
+        self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
+        self.tally(conversation.dialect, |tally| tally.refused += 1);
+    }
+
+    /// Notes that nobody will say what became of a message. It may be heard or not.
+    pub(crate) fn give_up(&self, conversation: &Conversation, number: u32) {
+        let mut said = locked(&conversation.said);
+        let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
+        message.answer = Answer::Unknown;
+        self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
+    }
+
+    /// Notes that somebody hears a message; `since` is when it was there at the earliest.
+    pub(crate) fn hear(&self, conversation: &Conversation, marker: Marker, reader: Name, since: Option<Instant>) -> News {
+        if marker.sender == reader {
+            return News::Own;
+        }
+        let mut said = locked(&conversation.said);
+        let Some(message) = said.open.get_mut(&marker.number) else { return News::Again };
+        let Some(place) = message.missing.iter().position(|missing| *missing == reader) else { return News::Again };
+        message.missing.swap_remove(place);
+        match message.answer {
+            Answer::Waiting | Answer::Acknowledged => drop(self.waited_for.fetch_sub(1, Ordering::Relaxed)),
+            Answer::Unknown => {}
+            Answer::Refused => self.error(conversation.dialect, "refused, and delivered"),
+        }
+        let mut counts = self.counts(conversation.dialect);
+        counts.tally.delivered += 1;
+        // Who was away by its own will could not have it earlier.
+        if since.is_none_or(|since| since <= message.due) {
+            self.measure(&mut counts.delivery, message.due);
+        }
+        if message.missing.is_empty() && message.answer == Answer::Acknowledged {
+            said.open.remove(&marker.number);
+        }
+        News::First
+    }
+
+    fn measure(&self, histogram: &mut Histogram<u64>, due: Instant) {
+        if self.window.borrow().is_some_and(|window| window.begin <= due) {
+            histogram.saturating_record(micros(due));
+        }
+    }
+
+    pub(crate) fn measures(&self, window: Window) {
+        self.window.send_replace(Some(window));
+    }
+
+    /// When nothing is meant to be said any more, if that is known.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        self.window.borrow().map(|window| window.end)
+    }
+
+    /// Waits until it is known that the end comes before this.
+    pub(crate) async fn ends_before(&self, moment: Instant) {
+        let mut window = self.window.subscribe();
+        // The other end lives as long as this does.
+        let _ = window.wait_for(|window| window.is_some_and(|window| window.end <= moment)).await;
+    }
+
+    /// What this visitor has said without knowing what became of it.
+    pub(crate) fn unanswered(&self, conversation: &Conversation, sender: Name) -> Vec<Marker> {
+        let said = locked(&conversation.said);
+        let waiting = said.open.iter().filter(|(_, message)| message.sender == sender && message.answer == Answer::Waiting);
+        waiting.map(|(number, _)| Marker { conversation: conversation.number, number: *number, sender }).collect()
+    }
+
+    /// The text of a message, so many bytes long if that is enough.
+    pub(crate) fn text(&self, marker: Marker, bytes: usize) -> String {
+        let key = self.key(marker);
+        let words = "A message of a usual length, neither short nor long. ".chars().cycle();
+        let text: String = key.chars().chain([' ']).chain(words).take(bytes.max(key.len())).collect();
+        text.trim_end().to_owned()
+    }
+
+    /// A message's name, the same for each try.
+    pub(crate) fn key(&self, marker: Marker) -> String {
+        format!("{:08x}.{}.{}.{}", self.run, marker.conversation, marker.number, marker.sender)
+    }
+
+    /// Which message of this run this is, if it is one.
+    pub(crate) fn marker(&self, text: &str) -> Option<Marker> {
+        let mut parts = text.split_whitespace().next()?.split('.');
+        let run = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let conversation = parts.next()?.parse().ok()?;
+        let marker = Marker { conversation, number: parts.next()?.parse().ok()?, sender: parts.next()?.parse().ok()? };
+        (run == self.run && parts.next().is_none()).then_some(marker)
+    }
+
+    pub(crate) fn speaks(&self, begins: bool) {
+        if begins {
+            self.speaking.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.speaking.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_away(&self, visitor: Name, away: bool) {
+        let mut all = locked(&self.away);
+        if away {
+            all.insert(visitor);
+        } else {
+            all.remove(&visitor);
+        }
+    }
+
+    /// Whether nobody has anything to say, and nothing is waited for.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.speaking.load(Ordering::Relaxed) == 0 && self.waited_for.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts what never came, at the end.
+    pub(crate) fn close(&self) {
+        let away = locked(&self.away);
+        for conversation in locked(&self.conversations).iter() {
+            for message in locked(&conversation.said).open.values() {
+                let mut counts = self.counts(conversation.dialect);
+                match message.answer {
+                    Answer::Waiting | Answer::Unknown => counts.tally.unconfirmed += 1,
+                    Answer::Acknowledged => {
+                        for reader in &message.missing {
+                            if away.contains(reader) { counts.tally.unheard += 1 } else { counts.tally.lost += 1 }
+                        }
+                    }
+                    Answer::Refused => {}
+                }
+            }
+        }
+    }
+}
+
+impl Conversation {
+    pub(crate) fn is(&self, marker: Marker) -> bool {
+        self.number == marker.conversation
+    }
+}
+
+/// How long ago that was, in microseconds.
+pub(crate) fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Counts stay usable if somebody panics while it counts.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ROOM: Dialect = Dialect::Room;
+
+    /// A conversation of the visitors 0, 1 and 2, all of which is measured.
+    fn begun() -> (Ledger, Arc<Conversation>) {
+        let ledger = Ledger::new(7);
+        let now = Instant::now();
+        ledger.measures(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
+        let conversation = ledger.converse(ROOM, vec![0, 1, 2]);
+        (ledger, conversation)
+    }
+
+    fn tally(ledger: &Ledger) -> Tally {
+        ledger.close();
+        ledger.counts(ROOM).tally.clone()
+    }
+
+    #[test]
+    fn a_message_is_known_by_its_text() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 1, Instant::now());
+        assert_eq!(ledger.marker(&ledger.text(marker, 100)), Some(marker));
+        assert_eq!(ledger.marker(&ledger.key(marker)), Some(marker));
+        assert_eq!(ledger.text(marker, 100).len(), 100);
+        assert_eq!(ledger.text(marker, 1), ledger.key(marker));
+        assert_eq!(Ledger::new(8).marker(&ledger.key(marker)), None, "another run's");
+        for other in ["", "hello", "00000007.0.0", "00000007.0.0.1.2", "7.x.0.1"] {
+            assert_eq!(ledger.marker(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_goes_well_is_counted() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 0, Instant::now());
+        assert!(!ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
+        ledger.acknowledge(&conversation, marker.number);
+        ledger.acknowledge(&conversation, marker.number);
+        assert!(!ledger.is_complete(), "one has not heard it");
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
+        assert!(ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own, "at any time");
+        let tally = tally(&ledger);
+        assert_eq!((tally.said, tally.acknowledged, tally.delivered), (1, 1, 2));
+        assert_eq!((tally.lost, tally.unheard, tally.unconfirmed, tally.refused), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn hearing_again_is_noticed_before_and_after_everybody_has_heard() {
+        let (ledger, conversation) = begun();
+        let marker = ledger.say(&conversation, 0, Instant::now());
+        ledger.acknowledge(&conversation, marker.number);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
+        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::Again);
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
+        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::Again);
+    }
+
+    #[test]
+    fn lost_is_what_was_acknowledged_and_not_heard_by_who_was_there() {
+        let (ledger, conversation) = begun();
+        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| ledger.say(&conversation, sender, Instant::now()));
+        ledger.acknowledge(&conversation, lost.number);
+        ledger.give_up(&conversation, unknown.number);
+        assert_eq!(ledger.hear(&conversation, unknown, 1, None), News::First, "it was stored after all");
+        assert_eq!(ledger.unanswered(&conversation, 0), [unanswered]);
+        ledger.is_away(2, true);
+        let tally = tally(&ledger);
+        assert_eq!((tally.lost, tally.unheard, tally.unconfirmed), (1, 1, 2));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_waited_for_and_not_to_be_heard() {
+        let (ledger, conversation) = begun();
+        let [first, second] = [1, 1].map(|sender| ledger.say(&conversation, sender, Instant::now()));
+        ledger.refuse(&conversation, None, 1, "no");
+        ledger.refuse(&conversation, Some(second.number), 1, "no");
+        assert!(ledger.is_complete());
+        assert_eq!(ledger.hear(&conversation, first, 2, None), News::First);
+        assert!(ledger.is_complete());
+        let tally = tally(&ledger);
+        assert_eq!((tally.refused, tally.lost), (2, 0));
+        assert_eq!((tally.errors["no"], tally.errors["refused, and delivered"]), (2, 1));
+    }
+
+    #[test]
+    fn who_was_away_by_its_own_will_measures_nothing() {
+        let (ledger, conversation) = begun();
+        let due = Instant::now() - Duration::from_secs(1);
+        let marker = ledger.say(&conversation, 0, due);
+        ledger.hear(&conversation, marker, 1, Some(Instant::now()));
+        assert_eq!(ledger.counts(ROOM).delivery.len(), 0);
+        ledger.hear(&conversation, marker, 2, Some(due));
+        assert_eq!(ledger.counts(ROOM).delivery.len(), 1);
+        assert!(ledger.counts(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
+    }
+}

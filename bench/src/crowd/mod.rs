@@ -1,0 +1,294 @@
+//! A load generator: a crowd of visitors who speak all dialects to a server, wherever it is.
+//!
+//! Its model is open. When each visitor means to say something is fixed beforehand, and every time is taken from that
+//! moment: a server that stalls makes all that was meant to be said meanwhile late, and is seen to (there is no
+//! coordinated omission). `schedule` has the moments, `visitor` what somebody does, `party` how conversations come about,
+//! `ledger` what became of each message, and there is a file for each dialect.
+
+mod concierge;
+mod conversations;
+mod dialect;
+mod im_chat;
+mod ledger;
+mod messaging;
+mod mix;
+mod party;
+mod people;
+mod report;
+mod room;
+mod schedule;
+mod site;
+mod socket;
+mod visitor;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{Result, open_files_allowed};
+use dialect::Dialect;
+use ledger::{Ledger, Window, micros};
+use mix::Mix;
+use party::{Party, Stage};
+use people::Account;
+pub use people::MakePeople;
+use report::Run;
+pub use report::{Latency, Report};
+use site::Site;
+
+/// How long what was said is waited for if somebody has no patience.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// Sends a crowd of visitors to a server, and tells how it was for them.
+#[derive(Args, Clone, Debug)]
+pub struct Load {
+    /// Where the server is, for example https://chat.example.com
+    #[arg(long)]
+    url: Url,
+    /// Needed for every server that is not on this machine.
+    #[arg(long)]
+    yes_this_server_is_mine: bool,
+    /// A file of people: login, tab, password, and perhaps a tab and `agent`, a line each. `people` makes one.
+    #[arg(long, required_unless_present = "demo", conflicts_with = "demo")]
+    people: Option<PathBuf>,
+    /// The people of `dragoman serve --demo`, each with many devices.
+    #[arg(long)]
+    demo: bool,
+    /// Certificates to trust beside those that this machine trusts: a PEM file.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+    /// The workspace, for the dialects that name it at login.
+    #[arg(long, default_value = "odoo2")]
+    database: String,
+    /// How many visitors; some people come more than once if there are more of them than people.
+    #[arg(long, default_value_t = 100)]
+    visitors: usize,
+    /// The shares of the dialects.
+    #[arg(long, default_value = "messaging=3,im_chat=1,room=2,conversations=3,concierge=1")]
+    mix: Mix,
+    /// How much each visitor says.
+    #[arg(long, default_value_t = 2.0)]
+    messages_per_minute: f64,
+    /// How many are in a conversation of messaging and conversations; in the other dialects there are two.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..))]
+    conversation_size: u16,
+    /// In how many sessions each of the concierge's agents answers.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=30))]
+    tenants_per_agent: u16,
+    /// How long a message is.
+    #[arg(long, default_value_t = 60)]
+    text_bytes: usize,
+    /// Seconds within which all come. What is said before all are there is not measured.
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    ramp: Duration,
+    /// Seconds that are measured.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    duration: Duration,
+    /// Seconds, on average, until somebody has read what it was told.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    think: Duration,
+    /// The part of the messages before which the others see somebody type.
+    #[arg(long, default_value_t = 0.3, value_parser = share)]
+    typing: f64,
+    /// How often each visitor goes away for some seconds, and comes back over new connections.
+    #[arg(long, default_value_t = 2.0)]
+    reconnects_per_hour: f64,
+    /// Seconds that an answer may take, and for which what was said is waited for at the end.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    patience: Duration,
+    /// The same seed means the same moments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Writes the report as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Writes all histograms, in microseconds, as a log of HdrHistogram's: those of several runs can be added up.
+    #[arg(long)]
+    pub hdr_log: Option<PathBuf>,
+}
+
+/// What all visitors do alike.
+pub(crate) struct Habits {
+    seed: u64,
+    messages_per_second: f64,
+    departures_per_second: f64,
+    text_bytes: usize,
+    think: Duration,
+    typing: f64,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "it is a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().map_err(|_| "it is a number")?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("it is between 0 and 1".into()) }
+}
+
+impl Load {
+    /// Comes, stays and goes; gives what there is if `interrupted` is done before.
+    pub async fn run(&self, interrupted: impl Future<Output = ()>) -> Result<Report> {
+        if !(self.messages_per_minute > 0.0 && self.reconnects_per_hour >= 0.0) {
+            return Err("somebody must say something".into());
+        }
+        let site = Arc::new(Site::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
+        if !self.yes_this_server_is_mine && !site.is_loopback().await? {
+            let host = &site.host;
+            return Err(format!(
+                "{host} is not this machine. A load test of somebody else's server is an attack: say \
+                 --yes-this-server-is-mine if it is not"
+            )
+            .into());
+        }
+        let parties = self.parties(&self.accounts()?)?;
+        let files = parties.iter().map(Party::open_files).sum::<usize>() + 100;
+        if files > open_files_allowed()? {
+            return Err(format!("so many visitors take {files} open files: allow them with `ulimit -n`").into());
+        }
+
+        let (start, count) = (Instant::now(), u32::try_from(parties.len())?);
+        let expected = parties.iter().map(|party| party.members.len()).sum();
+        let ledger = Arc::new(Ledger::new(Uuid::new_v4().as_fields().0));
+        let (arrived, habits) = (Arc::new(Semaphore::new(0)), Arc::new(self.habits()));
+        let stage = Stage { site, ledger: Arc::clone(&ledger), habits, arrived: Arc::clone(&arrived) };
+        let (over, is_over) = watch::channel(false);
+        let mut crowd = JoinSet::new();
+        for (number, party) in (0..).zip(parties) {
+            crowd.spawn(party.attend(start + self.ramp * number / count, stage.clone(), is_over.clone()));
+        }
+        let lateness = JoinSet::from_iter([own_lateness(is_over)]);
+
+        let run = self.measure(&ledger, &arrived, expected, interrupted).await?;
+        over.send_replace(true);
+        crowd.join_all().await;
+        ledger.close();
+        let lateness = lateness.join_all().await.pop().ok_or("its own lateness was measured")?;
+        Ok(Report::new(self, expected, run, &ledger, lateness))
+    }
+
+    /// Waits until all are there, then for as long as it is measured, then for what was said to be answered and heard.
+    async fn measure(
+        &self,
+        ledger: &Ledger,
+        arrived: &Semaphore,
+        expected: usize,
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<Run> {
+        let mut interrupted = std::pin::pin!(interrupted);
+        let all = u32::try_from(expected)?;
+        let is_early = tokio::select! {
+            all = arrived.acquire_many(all) => { drop(all); false }
+            // It is measured how it is for those who have come.
+            () = sleep(self.ramp + self.patience) => false,
+            () = &mut interrupted => true,
+        };
+        let begin = Instant::now();
+        let end = if is_early { begin } else { begin + self.duration };
+        ledger.measures(Window { begin, end });
+        let is_interrupted = is_early
+            || tokio::select! {
+                () = sleep_until(end) => false,
+                () = &mut interrupted => true,
+            };
+        let measured = begin.elapsed();
+        let patience = if is_interrupted {
+            ledger.measures(Window { begin, end: Instant::now() });
+            HASTE.min(self.patience)
+        } else {
+            self.patience
+        };
+        let complete = async {
+            while !ledger.is_complete() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = complete => {}
+            () = sleep(patience) => {}
+            () = &mut interrupted, if !is_interrupted => {}
+        }
+        Ok(Run { measured, is_interrupted })
+    }
+
+    fn habits(&self) -> Habits {
+        Habits {
+            seed: self.seed,
+            messages_per_second: self.messages_per_minute / 60.0,
+            departures_per_second: self.reconnects_per_hour / 3_600.0,
+            text_bytes: self.text_bytes,
+            think: self.think,
+            typing: self.typing,
+        }
+    }
+
+    fn accounts(&self) -> Result<Vec<Account>> {
+        match &self.people {
+            Some(file) => people::read(file),
+            None => Ok(people::demo()),
+        }
+    }
+
+    /// Who comes with whom.
+    fn parties(&self, accounts: &[Account]) -> Result<Vec<Party>> {
+        let (agents, people): (Vec<_>, Vec<_>) = accounts.iter().cloned().partition(|account| account.is_agent);
+        let (mut agents, mut people) = (agents.into_iter().cycle(), people.into_iter().cycle());
+        let (mut parties, mut name) = (Vec::new(), 0..);
+        for (dialect, mut visitors) in Dialect::ALL.into_iter().zip(self.mix.share_out(self.visitors)) {
+            let size = match dialect {
+                Dialect::Messaging | Dialect::Conversations => usize::from(self.conversation_size),
+                Dialect::ImChat | Dialect::Room => 2,
+                Dialect::Concierge => 1 + usize::from(self.tenants_per_agent),
+            };
+            while visitors > 0 {
+                // Nobody talks alone: the last ones may be some more than were asked for.
+                let members = size.min(visitors).max(2);
+                visitors = visitors.saturating_sub(members);
+                let mut party = Party { dialect, members: Vec::new() };
+                for place in 0..members {
+                    let is_agent = dialect == Dialect::Concierge && place == 0;
+                    let account = if is_agent { agents.next() } else { people.next() };
+                    let kind = if is_agent { "agents" } else { "people who are no agents" };
+                    let account = account.ok_or_else(|| format!("{dialect} takes {kind}, and there are none"))?;
+                    party.members.extend(name.next().map(|name| (name, account)));
+                }
+                let one = &party.members[0].1.login;
+                if party.members.iter().all(|(_, other)| other.login == *one) {
+                    return Err("there are too few people for a conversation".into());
+                }
+                parties.push(party);
+            }
+        }
+        // The dialects come mixed.
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        for last in (1..parties.len()).rev() {
+            parties.swap(last, rng.random_range(0..=last));
+        }
+        if parties.is_empty() { Err("nobody comes".into()) } else { Ok(parties) }
+    }
+}
+
+/// How late this program itself is when it means to do something: what is measured is not more exact than that.
+async fn own_lateness(mut over: watch::Receiver<bool>) -> Histogram<u64> {
+    let mut lateness = Histogram::new(3).expect("these are bounds that a histogram can have");
+    let mut next = Instant::now();
+    loop {
+        next += Duration::from_millis(10);
+        tokio::select! {
+            () = sleep_until(next) => {}
+            _ = over.wait_for(|over| *over) => return lateness,
+        }
+        lateness.saturating_record(micros(next));
+        next = next.max(Instant::now() - Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,225 @@
+//! The server from outside: its address, requests to it, and logging in.
+
+use std::{borrow::Cow, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use reqwest::{
+    RequestBuilder, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use super::people::Account;
+use crate::Result;
+
+/// For how long a connection is kept that nobody uses: less than any server or proxy keeps it.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// What went wrong.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The server has said no: it has done nothing.
+    Refused(String),
+    /// The server has said that it does not know who asks.
+    Unauthorized(String),
+    /// Nobody knows whether it was done.
+    Broken(Cow<'static, str>),
+}
+
+impl Trouble {
+    /// As it is counted.
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::Refused(kind) | Self::Unauthorized(kind) => kind,
+            Self::Broken(kind) => kind,
+        }
+    }
+
+    /// An answer that has not what such answers have.
+    pub(crate) fn strange() -> Self {
+        Self::Broken("strange answer".into())
+    }
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Broken(match () {
+            () if error.is_timeout() => "timed out".into(),
+            () if error.is_connect() => "not connected".into(),
+            () => "broken off".into(),
+        })
+    }
+}
+
+/// Where the server is.
+pub(crate) struct Site {
+    base: Url,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) is_https: bool,
+    pub(crate) patience: Duration,
+    database: String,
+}
+
+impl Site {
+    pub(crate) fn new(base: Url, database: &str, patience: Duration, authorities: Option<&Path>) -> Result<Self> {
+        let is_https = match base.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err("the address begins with http:// or https://".into()),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let mut tls = if is_https {
+            let authorities = authorities.map(CertificateDer::pem_file_iter).transpose()?.into_iter().flatten();
+            let verifier = Verifier::new_with_extra_roots(authorities.collect::<Result<Vec<_>, _>>()?, provider)?;
+            tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+        } else {
+            tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        };
+        // Visitors are strangers to each other: none gets in more cheaply because another one was there before.
+        tls.resumption = Resumption::disabled();
+        let host = base.host_str().ok_or("the address has a host")?.trim_matches(['[', ']']).to_owned();
+        let port = base.port_or_known_default().ok_or("the address has a port")?;
+        Ok(Self { base, host, port, tls: Arc::new(tls), is_https, patience, database: database.to_owned() })
+    }
+
+    /// Whether it is on this machine, whatever name it has.
+    pub(crate) async fn is_loopback(&self) -> Result<bool> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
+        Ok(addresses.iter().all(|address| address.ip().is_loopback()))
+    }
+
+    /// The address of something there.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base.as_str().trim_end_matches('/'))
+    }
+}
+
+/// Somebody's connections for requests: two or three, as browsers have.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    site: Arc<Site>,
+}
+
+impl Http {
+    pub(crate) fn new(site: &Arc<Site>) -> Result<Self, Trouble> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_backend_preconfigured(ClientConfig::clone(&site.tls))
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            .connect_timeout(site.patience)
+            .build()?;
+        Ok(Self { client, site: Arc::clone(site) })
+    }
+
+    /// What comes back for JSON, of whatever status, with the session that it sets.
+    async fn exchange(&self, request: RequestBuilder, wait: Duration) -> Result<(StatusCode, Value, Option<String>), Trouble> {
+        let response = request.timeout(self.site.patience + wait).send().await?;
+        let status = response.status();
+        let cookies = response.headers().get_all(SET_COOKIE).into_iter().filter_map(|cookie| cookie.to_str().ok());
+        let session =
+            cookies.filter_map(|cookie| cookie.strip_prefix("session_id=")?.split(';').next()).next().map(str::to_owned);
+        let body = response.bytes().await?;
+        match status {
+            StatusCode::UNAUTHORIZED => Err(Trouble::Unauthorized("status 401".into())),
+            // A proxy cannot tell what became of it either.
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Err(Trouble::Broken(format!("status {}", status.as_u16()).into()))
+            }
+            status if !status.is_success() => Err(Trouble::Refused(format!("status {}", status.as_u16()))),
+            status => Ok((status, serde_json::from_slice(&body).map_err(|_| Trouble::strange())?, session)),
+        }
+    }
+
+    fn post(&self, path: &str, session: &str, body: &Value) -> RequestBuilder {
+        let request = self.client.post(self.site.url(path)).header(CONTENT_TYPE, "application/json").body(body.to_string());
+        if session.is_empty() { request } else { request.header(COOKIE, format!("session_id={session}")) }
+    }
+
+    async fn rpc(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<(Value, Option<String>), Trouble> {
+        let body = json!({"jsonrpc": "2.0", "method": "call", "params": params, "id": 1});
+        let (_, mut answer, session) = self.exchange(self.post(path, session, &body), wait).await?;
+        match answer.get("error") {
+            None => Ok((answer["result"].take(), session)),
+            Some(error) if error["code"] == 100 => Err(Trouble::Unauthorized("session expired".into())),
+            Some(error) => Err(Trouble::Refused(error["data"]["name"].as_str().unwrap_or("an error without a name").to_owned())),
+        }
+    }
+
+    /// The result of a JSON-RPC call, which may take longer than others.
+    pub(crate) async fn call(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<Value, Trouble> {
+        let (result, _) = self.rpc(path, session, params, wait).await?;
+        // The addon's own way to say no.
+        match result.get("error").and_then(Value::as_str) {
+            Some(refusal) => Err(Trouble::Refused(refusal.to_owned())),
+            None => Ok(result),
+        }
+    }
+
+    /// What a path holds for whoever brings this token.
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Value, Trouble> {
+        let request = self.client.get(self.site.url(path)).header(AUTHORIZATION, format!("Bearer {token}"));
+        Ok(self.exchange(request, Duration::ZERO).await?.1)
+    }
+}
+
+/// What lets somebody in.
+#[derive(Clone)]
+pub(crate) struct Pass {
+    pub(crate) uid: i64,
+    pub(crate) uuid: String,
+    /// Empty for whoever came with a token.
+    pub(crate) session: String,
+    /// Empty for whoever came with a cookie.
+    pub(crate) token: String,
+    pub(crate) good_until: Instant,
+}
+
+impl Pass {
+    /// Logs in as Odoo's clients do.
+    pub(crate) async fn by_cookie(http: &Http, account: &Account) -> Result<Self, Trouble> {
+        let params = json!({"db": http.site.database, "login": account.login, "password": account.password});
+        let (info, session) = http.rpc("/web/session/authenticate", "", params, Duration::ZERO).await?;
+        let uid = info["uid"].as_i64().ok_or_else(Trouble::strange)?;
+        let session = session.ok_or_else(Trouble::strange)?;
+        // A session lives on with each use.
+        let good_until = Instant::now() + Duration::from_secs(86_400);
+        Ok(Self { uid, uuid: String::new(), session, token: String::new(), good_until })
+    }
+
+    pub(crate) async fn by_token(http: &Http, account: &Account) -> Result<Self, Trouble> {
+        let body = json!({"login": account.login, "password": account.password});
+        Self::from_tokens(http, http.post("/auth/token", "", &body)).await
+    }
+
+    /// The same person's token, for the dialects that ask for one.
+    pub(crate) async fn with_token(self, http: &Http) -> Result<Self, Trouble> {
+        let pass = Self::from_tokens(http, http.post("/auth/token", &self.session, &json!({}))).await?;
+        Ok(Self { session: self.session, ..pass })
+    }
+
+    async fn from_tokens(http: &Http, request: RequestBuilder) -> Result<Self, Trouble> {
+        let (_, tokens, _) = http.exchange(request, Duration::ZERO).await?;
+        let token = tokens["access"].as_str().ok_or_else(Trouble::strange)?.to_owned();
+        let seconds = tokens["expires_in"].as_u64().ok_or_else(Trouble::strange)?;
+        let holder = http.get("/auth/token", &token).await?;
+        let uid = holder["uid"].as_i64().ok_or_else(Trouble::strange)?;
+        let uuid = holder["uuid"].as_str().ok_or_else(Trouble::strange)?.to_owned();
+        // Before it ends, so that nobody is sent away for it.
+        let good_until = Instant::now() + Duration::from_secs(seconds).mul_f64(0.9);
+        Ok(Self { uid, uuid, session: String::new(), token, good_until })
+    }
+}

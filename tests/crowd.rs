@@ -1,0 +1,184 @@
+//! The load generator of `bench/`: that it speaks all dialects, that it finds a server's faults, and that nothing which
+//! the server does keeps it from noticing how long something takes.
+
+use clap::Parser;
+use dragoman_bench::crowd::{Load, Report};
+use serde_json::Value;
+
+use crate::{
+    support::{Backend, Proxy, Road, Server, until},
+    with_every_backend,
+};
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    load: Load,
+}
+
+fn load(url: &str, arguments: &str) -> Load {
+    // Only what never comes takes so long.
+    let arguments = ["load", "--url", url, "--patience", "60"].into_iter().chain(arguments.split_whitespace());
+    Command::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).load
+}
+
+/// How it was for a crowd that came with these arguments, as its JSON tells.
+pub(crate) async fn crowd(url: &str, arguments: &str) -> Value {
+    json(&load(url, arguments).run(std::future::pending()).await.expect("they come"))
+}
+
+fn json(report: &Report) -> Value {
+    eprintln!("{report}");
+    serde_json::to_value(report).expect("it can be written")
+}
+
+fn sum(report: &Value, name: &str) -> u64 {
+    let dialects = report["dialects"].as_object().expect("there are dialects");
+    dialects.values().map(|told| told[name].as_u64().unwrap_or_else(|| panic!("{name} of {told}"))).sum()
+}
+
+/// Fails unless each dialect was spoken, and everything went well.
+pub(crate) fn is_flawless(report: &Value) {
+    let dialects = report["dialects"].as_object().expect("there are dialects");
+    let names: Vec<_> = dialects.keys().map(String::as_str).collect();
+    assert_eq!(names, ["concierge", "conversations", "im_chat", "messaging", "room"]);
+    for (dialect, told) in dialects {
+        let [visitors, said, delivered] = ["visitors", "said", "delivered"].map(|name| told[name].as_u64().unwrap());
+        assert!(visitors > 0 && said > 0 && delivered >= said, "{dialect}: {told}");
+        assert_eq!(told["acknowledged"], said, "{dialect}: {told}");
+        for bad in ["unsaid", "refused", "unconfirmed", "lost", "unheard", "doubled", "out_of_order", "cut_off"] {
+            assert_eq!(told[bad], 0, "{dialect}: {bad}: {told}");
+        }
+        assert_eq!(told["errors"], serde_json::json!({}), "{dialect}");
+        assert!(told["acknowledgement"]["count"].as_u64().unwrap() > 0, "{dialect}: {told}");
+        assert!(told["delivery"]["count"].as_u64().unwrap() > 0, "{dialect}: {told}");
+        assert_eq!(told["arrival"]["count"], visitors, "{dialect}: {told}");
+    }
+}
+
+/// A crowd in which everybody says a lot, and goes and comes back often.
+pub(crate) const BUSY: &str =
+    "--visitors 30 --ramp 1 --duration 4 --messages-per-minute 60 --reconnects-per-hour 1200 --think 0.2 --typing 0.5";
+
+with_every_backend! {
+    async fn every_dialect_is_spoken_without_a_fault(backend) {
+        let mut server = Server::demo(backend).await;
+        let report = crowd(&server.url(""), &format!("--demo {BUSY}")).await;
+        is_flawless(&report);
+        assert_eq!(sum(&report, "visitors"), 30);
+        assert!(sum(&report, "left") > 0, "{report}");
+        assert_eq!(report["interrupted"], false);
+        server.stop().await;
+    }
+
+    /// Whoever waits for an answer before it means to say more does not notice what it would have said meanwhile: a stall
+    /// of three seconds would be four long times among 160, which the 90th percentile does not show.
+    async fn a_server_that_stalls_is_seen_to(backend) {
+        let mut server = Server::demo(backend).await;
+        for dialect in ["messaging", "conversations"] {
+            let before = server.metric("dragoman_messages_stored_total").await;
+            let proxy = Proxy::to(server.address()).await;
+            let arguments = format!(
+                "--demo --mix {dialect}=1 --visitors 4 --conversation-size 4 --ramp 0 --duration 8 --messages-per-minute 300 \
+                 --typing 0 --reconnects-per-hour 0"
+            );
+            let url = format!("http://{}", proxy.address());
+            let stall = async {
+                until("a conversation", async || {
+                    let stored = server.metric("dragoman_messages_stored_total").await - before;
+                    (stored >= 20.0).then_some(())
+                })
+                .await;
+                proxy.set(Road::Silent);
+                tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+                proxy.set(Road::Open);
+            };
+            let (report, ()) = tokio::join!(crowd(&url, &arguments), stall);
+            let told = &report["dialects"][dialect];
+            for latency in ["acknowledgement", "delivery"] {
+                let milliseconds = |of: &str| told[latency][of].as_f64().unwrap();
+                assert!(milliseconds("p90") >= 500.0, "a tenth was meant to be said early in the stall: {told}");
+                assert!(milliseconds("max") >= 1_500.0, "{told}");
+            }
+            assert_eq!(told["doubled"], 0, "{told}");
+        }
+        server.stop().await;
+    }
+}
+
+/// They come back by themselves, catch up as their dialects do, and say again what was not answered where that can be done.
+#[tokio::test]
+async fn a_crowd_outlives_its_server() {
+    let mut server = Server::builder(Backend::postgres().await).with_tokens().start().await;
+    let (address, url) = (server.address(), server.url(""));
+    let fall = async {
+        until("conversations", async || (server.metric("dragoman_messages_stored_total").await >= 60.0).then_some(())).await;
+        server.kill().await;
+        server.start_again(address).await;
+    };
+    let arguments = "--demo --visitors 20 --mix messaging=1,im_chat=1,room=1,conversations=1,concierge=1 --ramp 1 --duration 8 \
+                     --messages-per-minute 40 --reconnects-per-hour 0";
+    let (report, ()) = tokio::join!(crowd(&url, arguments), fall);
+    for told in report["dialects"].as_object().expect("there are dialects").values() {
+        for bad in ["lost", "unheard", "doubled", "out_of_order"] {
+            assert_eq!(told[bad], 0, "{bad}: {told}");
+        }
+    }
+    assert!(sum(&report, "cut_off") > 0, "{report}");
+    for dialect in ["room", "conversations", "concierge"] {
+        let told = &report["dialects"][dialect];
+        assert_eq!(told["comeback"]["count"], told["cut_off"], "whoever was cut off came back: {told}");
+    }
+    // Whoever has a key for each message says it again until it is answered.
+    for dialect in ["conversations", "concierge"] {
+        assert_eq!(report["dialects"][dialect]["unconfirmed"], 0, "{report}");
+    }
+    server.stop().await;
+}
+
+/// Whoever sizes a machine begins with a fresh server: `people` makes the file and the lines that add everybody.
+#[tokio::test]
+async fn people_are_made_for_a_fresh_server() {
+    #[derive(Parser)]
+    struct People {
+        #[command(flatten)]
+        people: dragoman_bench::crowd::MakePeople,
+    }
+
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("people.tsv");
+    let program = env!("CARGO_BIN_EXE_dragoman");
+    let arguments = ["people", file.to_str().unwrap(), "--count", "12", "--agents", "2", "--program", program];
+    let lines = People::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).people.make().expect("it is made");
+    let mut server = Server::builder(Backend::postgres().await).empty().with_tokens().start().await;
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", &lines]).env("DRAGOMAN__STORAGE", server.backend().url());
+    crate::support::run_to_its_end(&mut shell).await;
+    let report = crowd(&server.url(""), &format!("--people {} {BUSY}", file.display())).await;
+    is_flawless(&report);
+    server.stop().await;
+}
+
+/// What there is when somebody has seen enough.
+#[tokio::test]
+async fn an_interrupted_run_tells_what_there_is() {
+    let mut server = Server::demo(Backend::memory()).await;
+    let load = load(&server.url(""), "--demo --visitors 30 --ramp 1 --duration 3600 --messages-per-minute 120");
+    let enough = until("a conversation", async || (server.metric("dragoman_messages_stored_total").await >= 100.0).then_some(()));
+    let report = json(&load.run(enough).await.expect("they come"));
+    assert_eq!(report["interrupted"], true);
+    assert!(sum(&report, "acknowledged") >= 100, "{report}");
+    for bad in ["lost", "doubled", "unconfirmed"] {
+        assert_eq!(sum(&report, bad), 0, "{bad}: {report}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_a_strangers_server() {
+    // An address for documentation: nobody has it, and nobody is asked.
+    for url in ["http://192.0.2.1", "https://[2001:db8::1]:8443"] {
+        let refused = load(url, "--demo").run(std::future::pending()).await.err().expect("it is refused");
+        assert!(refused.to_string().contains("--yes-this-server-is-mine"), "{refused}");
+    }
+}

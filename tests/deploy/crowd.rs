@@ -1,0 +1,19 @@
+//! A crowd comes through nginx and over TLS to two nodes.
+
+use super::nginx::Nginx;
+use crate::{
+    crowd::{BUSY, crowd, is_flawless},
+    support::{Backend, Bus, two_nodes},
+};
+
+#[tokio::test]
+async fn a_crowd_comes_through_nginx_over_tls() {
+    let mut nodes = two_nodes(&Backend::postgres().await, &Bus::postgres()).await;
+    let nginx = Nginx::before(nodes.each_ref().map(|node| node.address())).await;
+    let arguments = format!("--demo {BUSY} --ca-file {}", nginx.certificate().display());
+    is_flawless(&crowd(&nginx.url_over_tls(""), &arguments).await);
+    drop(nginx);
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
