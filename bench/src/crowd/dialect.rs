@@ -60,17 +60,28 @@ pub(crate) struct Seat {
     pub(crate) conversation: Arc<Conversation>,
     /// What its dialect calls the conversation: its number, its uuid, or the uuid of the other one in it.
     pub(crate) address: String,
-    /// The largest id of a message heard from others.
+    /// The largest id of a message heard from others; negative before the first visit.
     pub(crate) last: AtomicI64,
 }
 
 impl Seat {
     pub(crate) fn new(conversation: &Arc<Conversation>, address: &str) -> Self {
-        Self { conversation: Arc::clone(conversation), address: address.to_owned(), last: AtomicI64::new(0) }
+        Self { conversation: Arc::clone(conversation), address: address.to_owned(), last: AtomicI64::new(-1) }
     }
 
+    /// What was heard last; 0 if nothing was.
     pub(crate) fn last(&self) -> i64 {
-        self.last.load(Ordering::Relaxed)
+        self.last.load(Ordering::Relaxed).max(0)
+    }
+
+    /// Begins after this message, if nobody has sat here yet.
+    pub(crate) fn begins_after(&self, id: i64) {
+        // Whoever has sat here goes on from what it has heard, be that nothing.
+        let _ = self.last.compare_exchange(-1, id, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.last.load(Ordering::Relaxed) < 0
     }
 }
 

@@ -183,9 +183,16 @@ impl Ledger {
     /// Notes that the sender was told that its message was taken. Being told so again changes nothing.
     pub(crate) fn acknowledge(&self, conversation: &Conversation, number: u32) {
         let mut said = locked(&conversation.said);
-        let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
-        message.answer = Answer::Acknowledged;
-        self.waited_for.fetch_sub(1, Ordering::Relaxed);
+        let Some(message) = said.open.get_mut(&number) else { return };
+        match std::mem::replace(&mut message.answer, Answer::Acknowledged) {
+            Answer::Waiting => self.waited_for.fetch_sub(1, Ordering::Relaxed),
+            // It comes after all, so its readers are waited for again.
+            Answer::Unknown => self.waited_for.fetch_add(message.missing.len(), Ordering::Relaxed),
+            known @ (Answer::Acknowledged | Answer::Refused) => {
+                message.answer = known;
+                return;
+            }
+        };
         let mut counts = self.counts(conversation.dialect);
         counts.tally.acknowledged += 1;
         self.measure(&mut counts.acknowledgement, message.due);
@@ -421,6 +428,12 @@ mod tests {
         ledger.acknowledge(&conversation, lost.number);
         ledger.give_up(&conversation, unknown.number);
         assert_eq!(ledger.hear(&conversation, unknown, 1, None), News::First, "it was stored after all");
+        let late = ledger.say(&conversation, 1, Instant::now());
+        ledger.give_up(&conversation, late.number);
+        ledger.acknowledge(&conversation, late.number);
+        for reader in [0, 2] {
+            assert_eq!(ledger.hear(&conversation, late, reader, None), News::First);
+        }
         assert_eq!(ledger.unanswered(&conversation, 0), [unanswered]);
         ledger.is_away(2, true);
         let tally = tally(&ledger);

@@ -1,6 +1,6 @@
 //! The room: one socket for all that somebody hears, and people known by their uuids.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -16,10 +16,10 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let seat = only_seat(visit)?;
     let mut line = Line::open(&visit.site, &format!("/ws/chat/room/?token={}", visit.pass.token)).await?;
     line.listens().await?;
-    if seat.last() == 0 {
+    if seat.is_new() {
         // These two may have talked before; whatever it was does not concern us.
         let newest = history(visit, seat, "?limit=1").await?;
-        seat.last.store(newest.first().map_or(0, |(_, id)| *id), Ordering::Relaxed);
+        seat.begins_after(newest.first().map_or(0, |(_, id)| *id));
     }
     Ok(entered(line, Room, missed(visit, seat).await?))
 }

@@ -308,7 +308,7 @@ impl Visitor {
         let mut pause = Duration::from_millis(500);
         let mut is_known = self.visit.pass.good_until > Instant::now();
         loop {
-            match self.try_to_enter(is_known, since).await {
+            match self.try_to_enter(is_known, matches!(left, Left::CutOff), since).await {
                 Ok(entered) => {
                     self.ledger.counts(self.dialect).comeback.saturating_record(micros(began));
                     return entered;
@@ -324,7 +324,7 @@ impl Visitor {
         }
     }
 
-    async fn try_to_enter(&mut self, is_known: bool, since: Option<Instant>) -> Result<Entered, Trouble> {
+    async fn try_to_enter(&mut self, is_known: bool, was_cut_off: bool, since: Option<Instant>) -> Result<Entered, Trouble> {
         // Whoever comes back comes over new connections.
         self.visit.http = Http::new(&self.visit.site)?;
         if !is_known {
@@ -338,7 +338,8 @@ impl Visitor {
                 if entered.mouth.may_repeat() {
                     self.utter(seat, marker, entered.mouth.as_ref()).await;
                     sleep(PACE).await;
-                } else {
+                } else if was_cut_off {
+                    // Who left by its own will has said it before, and is told yet.
                     self.ledger.give_up(&seat.conversation, marker.number);
                 }
             }
