@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, Proxy, Road, Server, until};
+use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, PASSWORD, Proxy, Road, Server, until};
 
 /// What must never be in an answer.
 const INTERNALS: [&str; 7] = ["sqlx", "src/", "PgDatabaseError", "panicked", "Connection refused", "os error", "PoolTimedOut"];
@@ -163,5 +163,24 @@ async fn a_commit_whose_answer_is_lost_is_answered_as_it_was() {
     let page = stage.john.messaging("messages", json!({"thread_id": 1})).await;
     let bodies: Vec<_> = page["messages"].as_array().expect("a list").iter().map(|message| &message["body"]).collect();
     assert_eq!(bodies, expected.iter().collect::<Vec<_>>());
+    stage.server.stop().await;
+}
+
+/// The same for what is no event, such as a login.
+#[tokio::test]
+async fn a_commit_without_events_is_answered_as_it_was() {
+    let mut stage = Stage::set().await;
+    let params = json!({"db": "odoo2", "login": JOHN, "password": PASSWORD});
+    for _ in 0..3 {
+        stage.proxy.lose(Loss::Commit);
+        let refused = stage.server.client().call("/web/session/authenticate", params.clone()).await;
+        assert_eq!(refused["error"]["data"]["name"], "psycopg2.OperationalError", "{refused}");
+        assert!(stage.proxy.has_lost());
+
+        stage.proxy.lose(Loss::Answer);
+        let john = stage.server.log_in(JOHN).await;
+        assert!(stage.proxy.has_lost());
+        assert!(john.messaging("threads", json!({})).await.get("error").is_none(), "the session is there");
+    }
     stage.server.stop().await;
 }

@@ -14,13 +14,13 @@ use std::{
     },
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    order::checker::{Fault, Heard, Kind, Sent, faults},
-    support::{ADMIN, Backend, JANE, JOHN, Server, ServerBuilder, until},
+    order::checker::{Fault, Heard, Kind, Sent, differences, faults},
+    support::{ADMIN, Backend, JANE, JOHN, Server, ServerBuilder, Socket, token, until},
 };
 use readers::read;
 use visitor::Visitor;
@@ -28,6 +28,9 @@ use writers::Written;
 
 /// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
+/// The demo data's tenant and agent, who talk in a support session.
+const TENANT: &str = "deepak@tis.co.th";
+const AGENT: &str = "concierge@example.com";
 /// Conversations beside those of the demo data.
 const MORE: usize = 4;
 /// The last message of each conversation: readers stop there.
@@ -43,6 +46,24 @@ enum Dialect {
     ImChat,
     Conversations,
     Room,
+    Concierge(Side),
+}
+
+/// Who somebody is in a support session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Tenant,
+    Agent,
+}
+
+impl Side {
+    /// What the routes of this side begin with.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "client",
+            Self::Agent => "backend",
+        }
+    }
 }
 
 /// Where a conversation is, and its uuid, by which im_chat knows it.
@@ -67,8 +88,8 @@ struct Troubles {
 /// People at work.
 pub struct Load {
     backend: Backend,
-    admin: Visitor,
-    places: Vec<Place>,
+    /// Everywhere that somebody writes, with one who ends it.
+    places: Vec<(Place, Visitor)>,
     writing: watch::Sender<bool>,
     writers: JoinSet<Vec<Sent>>,
     readers: JoinSet<(String, ByConversation)>,
@@ -96,13 +117,15 @@ impl Outcome {
     /// What became of it all, in a line.
     pub fn summary(&self) -> String {
         format!(
-            "acknowledged {}, lost {}, doubled {}, out of order {}, refused and stored {}; {} readers; {} sends refused, {} \
+            "acknowledged {}, lost {}, doubled {}, out of order {}, refused and stored {}, heard and not \
+             stored {}; {} readers; {} sends refused, {} \
              requests broken off, {} sockets closed",
             self.acknowledged,
             self.count(Kind::Lost),
             self.count(Kind::Doubled),
             self.count(Kind::OutOfOrder),
             self.count(Kind::Refused),
+            self.count(Kind::Unstored),
             self.readers,
             self.refused,
             self.broken,
@@ -133,6 +156,8 @@ impl Load {
             admin.messaging("thread/create", params).await;
         }
         let places = places(&backend).await;
+        let [tenant, agent] = [server.log_in(TENANT).await, server.log_in(AGENT).await];
+        let desk = support_session(server).await;
         let (writing, stop) = watch::channel(true);
         let troubles = Arc::<Troubles>::default();
         let doors: Arc<[SocketAddr]> = doors.into();
@@ -141,24 +166,31 @@ impl Load {
         };
 
         let (mut readers, mut number) = (JoinSet::new(), 0);
-        let mut begin_reading = |dialect: Dialect, places: Vec<Place>| {
+        let mut begin_reading = |dialect: Dialect, (uid, client): (i64, &crate::support::Client), places: Vec<Place>| {
             let names: Vec<_> = places.iter().map(|place| place.id).collect();
             let name = format!("reader {number}, {dialect:?} of {names:?}");
-            let reading = read(dialect, visitor(number, 4, &john), names);
+            let reading = read(dialect, visitor(number, uid, client), places);
             number += 1;
             readers.spawn(async move { (name, reading.await) });
         };
+        let (as_john, as_tenant, as_agent) = ((4, &john), (34, &tenant), (32314, &agent));
         for place in &places {
-            begin_reading(Dialect::Messaging, vec![place.clone()]);
-            begin_reading(Dialect::Conversations, vec![place.clone()]);
+            begin_reading(Dialect::Messaging, as_john, vec![place.clone()]);
+            begin_reading(Dialect::Conversations, as_john, vec![place.clone()]);
         }
         for _ in 0..2 {
-            begin_reading(Dialect::ImChat, places.clone());
-            begin_reading(Dialect::Room, places.iter().filter(|place| place.id == PAIR).cloned().collect());
+            begin_reading(Dialect::ImChat, as_john, places.clone());
+            begin_reading(Dialect::Room, as_john, places.iter().filter(|place| place.id == PAIR).cloned().collect());
+            begin_reading(Dialect::Concierge(Side::Tenant), as_tenant, vec![desk.clone()]);
+            begin_reading(Dialect::Concierge(Side::Agent), as_agent, vec![desk.clone()]);
         }
+        begin_reading(Dialect::Messaging, as_tenant, vec![desk.clone()]);
+        begin_reading(Dialect::ImChat, as_tenant, vec![desk.clone()]);
+        begin_reading(Dialect::Conversations, as_agent, vec![desk.clone()]);
 
         let mut writers = JoinSet::new();
         let groups: Vec<_> = places.iter().filter(|place| place.id != PAIR).cloned().collect();
+        let at_desk = vec![desk.clone()];
         let people = [
             (Dialect::Messaging, 2, &admin, &places),
             (Dialect::Messaging, 6, &jane, &groups),
@@ -167,13 +199,17 @@ impl Load {
             (Dialect::Conversations, 2, &admin, &places),
             (Dialect::Conversations, 6, &jane, &groups),
             (Dialect::Room, 2, &admin, &places),
+            (Dialect::Concierge(Side::Tenant), 34, &tenant, &at_desk),
+            (Dialect::Concierge(Side::Agent), 32314, &agent, &at_desk),
+            (Dialect::Messaging, 34, &tenant, &at_desk),
         ];
         for (number, (dialect, uid, client, places)) in people.into_iter().enumerate() {
             let written = Written { writer: number, places: places.clone(), stop: stop.clone() };
             writers.spawn(written.by(dialect, visitor(number, uid, client)));
         }
-        let admin = visitor(0, 2, &admin);
-        Self { backend, admin, places, writing, writers, readers, troubles }
+        let (admin, tenant) = (visitor(0, 2, &admin), visitor(0, 34, &tenant));
+        let places = places.into_iter().map(|place| (place, admin.clone())).chain([(desk, tenant)]).collect();
+        Self { backend, places, writing, writers, readers, troubles }
     }
 
     /// Waits until so many more messages are acknowledged.
@@ -188,11 +224,11 @@ impl Load {
 
     /// Lets everybody finish, once all doors are open again.
     pub async fn end(self) -> Outcome {
-        let Self { backend, admin, places, writing, writers, readers, troubles } = self;
+        let Self { backend, places, writing, writers, readers, troubles } = self;
         writing.send_replace(false);
         let mut sent: Vec<Sent> = writers.join_all().await.into_iter().flatten().collect();
-        for place in &places {
-            sent.push(writers::end(&admin, place.id).await);
+        for (place, by) in &places {
+            sent.push(writers::end(by, place.id).await);
         }
         let heard = readers.join_all().await;
         let stored = stored(&backend).await;
@@ -203,10 +239,7 @@ impl Load {
             let named = |fault: Fault| Fault { what: format!("{name}: {}", fault.what), ..fault };
             all.extend(faults(&of_them, heard).into_iter().map(named));
             for (conversation, messages) in heard {
-                if messages != &stored[conversation] {
-                    let what = format!("{name}: not what is stored of {conversation}");
-                    all.push(Fault { kind: Kind::Lost, what });
-                }
+                all.extend(differences(&stored[conversation], messages).into_iter().map(named));
             }
         }
         let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
@@ -223,6 +256,25 @@ impl Load {
 
 async fn database(backend: &Backend) -> PgConnection {
     PgConnection::connect(backend.url()).await.expect("the throwaway PostgreSQL is up")
+}
+
+/// Has the demo data's tenant begin a support session, and its agent join it.
+async fn support_session(server: &Server) -> Place {
+    let begun = ask(server, 34, "client/init-chat-with-concierge", json!({"newSession": true})).await;
+    let session = &begun["chatSession"];
+    ask(server, 32314, "backend/join-chat-session", json!({"chatSessionId": session["chatSessionId"]})).await;
+    let [id, uuid] = ["id", "chatSessionId"].map(|name| session[name].as_str().expect("it is a text").to_owned());
+    Place { id: id.parse().expect("it is a number"), uuid }
+}
+
+async fn ask(server: &Server, uid: i64, route: &str, body: Value) -> Value {
+    let path = format!("/concierge?Auth={}&deviceId=begins", token(uid));
+    let mut socket = Socket::open(server.socket_url(&path)).await;
+    socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
+    let mut answer = socket.hear_until(|told| told["channel"] == route).await;
+    assert_eq!(answer["status"], 200, "{answer}");
+    socket.close().await;
+    answer["body"].take()
 }
 
 async fn places(backend: &Backend) -> Vec<Place> {

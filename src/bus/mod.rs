@@ -30,6 +30,9 @@ const GATHERED: usize = 256;
 /// Within which a letter must be on its way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A connection on which nothing comes for so long, though it was asked for, is given up.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Why a letter could not be sent.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 

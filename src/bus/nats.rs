@@ -15,6 +15,8 @@ const MOST_BYTES: usize = 512 * 1024;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many changes of the connection may wait to be noticed; they come one at a time.
 const EVENTS: usize = 64;
+/// The client asks the server whether it is there so often, and gives it up with the third question that is not answered.
+const PING: Duration = Duration::from_secs(3);
 
 /// How to reach NATS.
 #[derive(Clone, Debug)]
@@ -42,11 +44,12 @@ impl Nats {
     /// that cannot be meant.
     pub async fn open(options: &NatsOptions) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel(EVENTS);
-        let mut connect = ConnectOptions::new().name("dragoman").retry_on_initial_connect().event_callback(move |event| {
-            // If so many wait, one that is no longer noticed is not the first.
-            let _ = sender.try_send(event);
-            async {}
-        });
+        let mut connect =
+            ConnectOptions::new().name("dragoman").ping_interval(PING).retry_on_initial_connect().event_callback(move |event| {
+                // If so many wait, one that is no longer noticed is not the first.
+                let _ = sender.try_send(event);
+                async {}
+            });
         if let Some(file) = &options.credentials {
             connect = connect.credentials_file(file).await?;
         }

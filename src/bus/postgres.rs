@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection, postgres::PgListener};
-use tokio::sync::Mutex;
+use tokio::{
+    sync::{Mutex, Notify},
+    time::timeout,
+};
 
-use super::{Bus, Error, Inbox, Incoming};
+use super::{Bus, Error, Inbox, Incoming, PATIENCE, SILENCE};
 use crate::telemetry;
 
 /// `NOTIFY` reaches the database that it is sent in, so one name does for every workspace.
@@ -14,6 +17,8 @@ const MOST_BYTES: usize = 7_900;
 /// Before another connection is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+/// What is sent to hear whether anything comes. All nodes hear it, and take it for a sign of life.
+const SIGN_OF_LIFE: &str = "";
 
 /// `LISTEN` and `NOTIFY` on connections of their own: a transaction that notifies holds up every other one that does, so
 /// none that writes anything may.
@@ -48,8 +53,13 @@ impl Bus for Postgres {
 
     async fn listen(&self, inbox: &Inbox<'_>) {
         loop {
-            if let Err(error) = self.hear(inbox).await {
-                tracing::debug!(error = %telemetry::chain(&error), "the listener of the bus ended");
+            let heard = Notify::new();
+            tokio::select! {
+                ended = self.hear(inbox, &heard) => if let Err(error) = ended {
+                    tracing::debug!(error = %telemetry::chain(&error), "the listener of the bus ended");
+                },
+                // The listener goes with its connection, so that it does not matter what it forgets.
+                () = self.silence(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),
             }
             inbox(Incoming::Disconnected);
             tokio::time::sleep(PAUSE).await;
@@ -58,16 +68,38 @@ impl Bus for Postgres {
 }
 
 impl Postgres {
-    async fn hear(&self, inbox: &Inbox<'_>) -> sqlx::Result<()> {
+    async fn hear(&self, inbox: &Inbox<'_>, heard: &Notify) -> sqlx::Result<()> {
         let mut listener = PgListener::connect(&self.url).await?;
         listener.listen(CHANNEL).await?;
+        heard.notify_one();
         inbox(Incoming::Connected);
-        // Never cancelled: the listener would forget that it had lost its connection.
+        // Cancelled only for ever: the listener would forget that it had lost its connection.
         loop {
-            match listener.try_recv().await? {
+            let notification = listener.try_recv().await?;
+            heard.notify_one();
+            match notification {
+                Some(notification) if notification.payload() == SIGN_OF_LIFE => {}
                 Some(notification) => inbox(Incoming::Letter(notification.payload().as_bytes())),
                 // It has lost its connection, and has another one.
                 None => inbox(Incoming::Connected),
+            }
+        }
+    }
+
+    /// Ends when nothing was heard for too long. A connection of which the other end is gone without a word looks like one on
+    /// which there is no news; so where there is none, some is made.
+    async fn silence(&self, heard: &Notify) {
+        loop {
+            if timeout(SILENCE / 2, heard.notified()).await.is_ok() {
+                continue;
+            }
+            let answered = timeout(SILENCE / 2, async {
+                // That it cannot be sent is not what matters; as long as nothing comes, it is the same.
+                let _ = timeout(PATIENCE, self.send(SIGN_OF_LIFE.to_owned())).await;
+                heard.notified().await;
+            });
+            if answered.await.is_err() {
+                return;
             }
         }
     }

@@ -158,9 +158,8 @@ pub trait Tx:
 
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
     /// in order. Positions have no gaps: whoever has seen everything up to the one before the first of these events
-    /// has missed nothing. After an error nothing was written; to say so of a transaction with facts, a store that goes
-    /// away in the middle is waited for, however long that takes. Without facts the outcome is unknown after
-    /// [`Error::Unavailable`].
+    /// has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
+    /// for, however long that takes.
     async fn commit(self: Box<Self>) -> Result<Vec<Event>>;
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Value, json};
 
 use super::{
-    ByConversation, Dialect, END,
+    ByConversation, Dialect, END, Place, Side,
     visitor::{Line, Visitor},
 };
-use crate::order::checker::Heard;
+use crate::order::checker::{Heard, Rising};
 
 /// The admin, with whom John has his conversation.
 const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
@@ -16,13 +16,18 @@ const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
 const PAGE: usize = 100;
 
 /// Reads until the end of each of these conversations.
-pub async fn read(dialect: Dialect, mut visitor: Visitor, places: Vec<i64>) -> ByConversation {
-    let mut heard: ByConversation = places.iter().map(|place| (*place, Vec::new())).collect();
+pub async fn read(dialect: Dialect, mut visitor: Visitor, places: Vec<Place>) -> ByConversation {
+    let mut heard: ByConversation = places.iter().map(|place| (place.id, Vec::new())).collect();
+    let first = places[0].id;
     match dialect {
-        Dialect::Messaging => poll_messages(&mut visitor, places[0], &mut heard).await,
+        Dialect::Messaging => poll_messages(&mut visitor, first, &mut heard).await,
         Dialect::ImChat => poll_bus(&mut visitor, &mut heard).await,
-        Dialect::Conversations => listen(&mut visitor, places[0], &mut heard, Conversation(places[0])).await,
-        Dialect::Room => listen(&mut visitor, places[0], &mut heard, Room).await,
+        Dialect::Conversations => listen(&mut visitor, first, &mut heard, Conversation(first)).await,
+        Dialect::Room => listen(&mut visitor, first, &mut heard, Room).await,
+        Dialect::Concierge(side) => {
+            let desk = Desk { side, session: places[0].uuid.clone(), device: uuid::Uuid::new_v4().to_string() };
+            listen(&mut visitor, first, &mut heard, desk).await;
+        }
     }
     heard
 }
@@ -58,7 +63,7 @@ async fn poll_messages(visitor: &mut Visitor, place: i64, heard: &mut ByConversa
 
 /// With `last`, the largest id that it was told; ids must rise, whichever node tells them.
 async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
-    let (mut last, mut newest_message) = (0, 0);
+    let (mut last, mut messages) = (0, Rising::default());
     while !is_over(heard) {
         let Some(answer) = visitor.call("/longpolling/poll", json!({"channels": [], "last": last})).await else { continue };
         let Some(told) = result(answer) else {
@@ -72,8 +77,7 @@ async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
             if message["type"] != "message" {
                 continue;
             }
-            assert!(id > newest_message, "{id} comes after {newest_message}: {told}");
-            newest_message = id;
+            assert!(messages.takes(id), "{id} comes after {messages:?}: {told}");
             let place = message["to_id"][0].as_i64().expect("it is in a session");
             let body = message["message"].as_str().expect("it has a text").to_owned();
             let id = message["id"].as_i64().expect("it has an id");
@@ -84,7 +88,8 @@ async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
 
 /// What differs between the dialects with sockets.
 trait Listening {
-    fn path(&self) -> String;
+    /// Where its socket is, for whoever has this token.
+    fn path(&self, token: &str) -> String;
     /// Everything after this message, oldest first, by way of the dialect's own history, and what was told meanwhile.
     /// `None` if the connection broke or the server cannot tell now.
     async fn catch_up(&self, visitor: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)>;
@@ -96,7 +101,7 @@ trait Listening {
 /// already may be told once more; what was missing there must not come later.
 async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, dialect: impl Listening) {
     while !is_over(heard) {
-        let Some(mut line) = visitor.open(&dialect.path()).await else { continue };
+        let Some(mut line) = visitor.open(&dialect.path(visitor.token())).await else { continue };
         let heard = heard.get_mut(&place).expect("it is read");
         let last = heard.last().map_or(0, |last| last.id);
         let Some((missed, told)) = dialect.catch_up(visitor, &mut line, last).await else {
@@ -125,8 +130,8 @@ async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, d
 struct Conversation(i64);
 
 impl Listening for Conversation {
-    fn path(&self) -> String {
-        format!("/conversations/{}/", self.0)
+    fn path(&self, token: &str) -> String {
+        format!("/conversations/{}/?token={token}", self.0)
     }
 
     async fn catch_up(&self, _: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)> {
@@ -164,8 +169,8 @@ impl Listening for Conversation {
 struct Room;
 
 impl Listening for Room {
-    fn path(&self) -> String {
-        "/ws/chat/room/".into()
+    fn path(&self, token: &str) -> String {
+        format!("/ws/chat/room/?token={token}")
     }
 
     /// The history is told from its end, so it is read back to where it is known.
@@ -193,6 +198,57 @@ impl Listening for Room {
         let is_ours =
             ["re_message", "conf_message"].map(Some).contains(&frame["action"].as_str()) && frame.get("thread").is_none();
         is_ours.then(|| heard(&frame["created_msg_id"], &frame["message"]))
+    }
+}
+
+/// A support session, from one of its sides.
+struct Desk {
+    side: Side,
+    session: String,
+    device: String,
+}
+
+impl Listening for Desk {
+    fn path(&self, token: &str) -> String {
+        format!("/concierge?Auth={token}&deviceId={}", self.device)
+    }
+
+    /// Page 1 is the newest, so it is read back to where it is known. What comes meanwhile moves others to later pages.
+    async fn catch_up(&self, _: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)> {
+        // It listens from before its greeting on.
+        let greeting = line.hear().await?;
+        if greeting["status"] != 200 {
+            return None;
+        }
+        let (mut missed, mut told) = (BTreeMap::new(), Vec::new());
+        for page in 1.. {
+            let route = format!("{}/get-chat-messages?page={page}&limit={PAGE}", self.side.name());
+            line.say(json!({"action": "api", "data": {"route": route, "body": {"chatSessionId": self.session}}})).await?;
+            let answer = loop {
+                let frame = line.hear().await?;
+                if frame["channel"] == *route {
+                    break frame;
+                }
+                told.push(frame);
+            };
+            // Without them it cannot be read now.
+            let page = answer["body"]["messages"].as_array()?;
+            for message in page.iter().map(|message| heard(&message["id"], &message["messageContent"])) {
+                missed.insert(message.id, message);
+            }
+            let oldest = missed.keys().next().copied();
+            if page.len() < PAGE || oldest.is_none_or(|oldest| oldest <= after) {
+                break;
+            }
+        }
+        missed.retain(|id, _| *id > after);
+        Some((missed.into_values().collect(), told))
+    }
+
+    fn message(&self, frame: &Value) -> Option<Heard> {
+        let message = &frame["payload"]["chatMessage"];
+        let is_message = frame["channel"] == format!("chat-message-{}", self.session);
+        is_message.then(|| heard(&message["id"], &message["messageContent"]))
     }
 }
 

@@ -76,9 +76,14 @@ impl Visitor {
         answer
     }
 
-    /// Opens a socket; `None` if that fails.
+    /// What a socket is opened with.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Opens a socket at a path, which ends with its query; `None` if that fails.
     pub async fn open(&mut self, path: &str) -> Option<Line> {
-        let connecting = connect_async(format!("ws://{}{path}?token={}", self.address(), self.token));
+        let connecting = connect_async(format!("ws://{}{path}", self.address()));
         match timeout(PATIENCE, connecting).await {
             Ok(Ok((stream, _))) => Some(Line(stream)),
             Ok(Err(_)) | Err(_) => {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Dialect, END, PAIR, Place,
+    Dialect, END, PAIR, Place, Side,
     visitor::{Line, Visitor},
 };
 use crate::order::checker::Sent;
@@ -36,8 +36,7 @@ impl Written {
     /// Writes until it is enough; each message again under another name until one is acknowledged. Gives what is known of
     /// each.
     pub async fn by(self, dialect: Dialect, mut visitor: Visitor) -> Vec<Sent> {
-        let mut sent = Vec::new();
-        let mut line = None;
+        let (mut sent, mut line, device) = (Vec::new(), None, uuid::Uuid::new_v4().to_string());
         for step in 0.. {
             if !*self.stop.borrow() {
                 break;
@@ -54,6 +53,7 @@ impl Written {
                     Dialect::ImChat => post_session(&mut visitor, &place.uuid, &body).await,
                     Dialect::Conversations => speak(&mut visitor, &mut line, place.id, &body).await,
                     Dialect::Room => speak_in_room(&mut visitor, &mut line, &body).await,
+                    Dialect::Concierge(side) => speak_at_desk(&mut visitor, &mut line, place, (side, &device), &body).await,
                 };
                 match answer {
                     Answer::Acknowledged(id) => {
@@ -112,7 +112,7 @@ async fn speak(visitor: &mut Visitor, kept: &mut Kept, place: i64, body: &str) -
     loop {
         let (at, mut line) = match kept.take() {
             Some(open) => open,
-            None => match visitor.open(&format!("/conversations/{place}/")).await {
+            None => match visitor.open(&format!("/conversations/{place}/?token={}", visitor.token())).await {
                 Some(line) => (place, line),
                 None => continue,
             },
@@ -143,7 +143,7 @@ async fn speak_in_room(visitor: &mut Visitor, kept: &mut Kept, body: &str) -> An
     let mut line = match kept.take() {
         Some((_, line)) => line,
         None => loop {
-            if let Some(line) = visitor.open("/ws/chat/room/").await {
+            if let Some(line) = visitor.open(&format!("/ws/chat/room/?token={}", visitor.token())).await {
                 break line;
             }
         },
@@ -164,4 +164,31 @@ async fn speak_in_room(visitor: &mut Visitor, kept: &mut Kept, body: &str) -> An
     }
     visitor.closed().await;
     Answer::Nothing
+}
+
+/// Sends with a key of its own, again and again until it is answered: it must be stored once.
+async fn speak_at_desk(visitor: &mut Visitor, kept: &mut Kept, place: &Place, who: (Side, &str), body: &str) -> Answer {
+    let (side, device) = who;
+    let route = format!("{}/send-message", side.name());
+    loop {
+        let opened = match kept.take() {
+            Some((_, line)) => Some(line),
+            None => visitor.open(&format!("/concierge?Auth={}&deviceId={device}", visitor.token())).await,
+        };
+        let Some(mut line) = opened else { continue };
+        let message = json!({"chatSessionId": place.uuid, "messageContent": body, "metadata": {"messageUid": body}});
+        if line.say(json!({"action": "api", "data": {"route": route, "body": message}})).await.is_some() {
+            while let Some(told) = line.hear().await {
+                if told["channel"] != *route {
+                    continue;
+                }
+                *kept = Some((place.id, line));
+                return match told["body"]["chatMessage"]["id"].as_str() {
+                    Some(id) => Answer::Acknowledged(id.parse().expect("it is a number")),
+                    None => Answer::Refused,
+                };
+            }
+        }
+        visitor.closed().await;
+    }
 }

@@ -83,9 +83,43 @@ async fn everything_arrives_while_nats_is_silent() {
     proxy.set(Road::Silent);
     is_heard(&admin, &there, "into the silence").await;
     is_heard(&there.log_in(support::ADMIN).await, &here, "out of the silence").await;
+    there.not_ready(CUT_OFF).await;
+    assert_eq!(there.metric("dragoman_bus_connected").await, 0.0);
+    assert_eq!(here.readiness().await, Ok(()), "the other one has nothing to complain of");
+    is_heard(&admin, &there, "into a silence that is known").await;
     proxy.set(Road::Open);
+    there.ready().await;
+    assert_eq!(there.metric("dragoman_bus_connected").await, 1.0);
     rings(&here, &there).await;
     rings(&there, &here).await;
+    here.stop().await;
+    there.stop().await;
+}
+
+/// The same for the connection on which PostgreSQL notifies, and for no other.
+#[tokio::test]
+async fn everything_arrives_while_notifications_are_silent() {
+    let (backend, bus) = (Backend::postgres().await, Bus::postgres());
+    let proxy = Proxy::before(&backend).await;
+    let mut here = Server::builder(backend.clone()).node(&bus).start().await;
+    let mut there = Server::builder(proxy.backend(&backend)).node(&bus).start().await;
+    there.ready().await;
+    let admin = here.log_in(support::ADMIN).await;
+    for round in 0..2 {
+        rings(&here, &there).await;
+        proxy.deafen(true);
+        is_heard(&admin, &there, &format!("into the silence {round}")).await;
+        there.not_ready(CUT_OFF).await;
+        assert_eq!(there.metric("dragoman_bus_connected").await, 0.0);
+        assert_eq!(here.readiness().await, Ok(()), "the other one has nothing to complain of");
+        is_heard(&admin, &there, &format!("into a silence that is known {round}")).await;
+        // It does not hear, and is heard.
+        rings(&there, &here).await;
+        proxy.deafen(false);
+        there.ready().await;
+        assert_eq!(there.metric("dragoman_bus_connected").await, 1.0);
+    }
+    rings(&here, &there).await;
     here.stop().await;
     there.stop().await;
 }

@@ -7,7 +7,7 @@ use tokio::process::{Child, Command};
 use super::{PAIR, send};
 use crate::support::{self, Backend, Bus, Node, Server, until};
 
-const CUT_OFF: &str = "the bus cannot be reached";
+pub(super) const CUT_OFF: &str = "the bus cannot be reached";
 /// So that there is nothing else to complain of.
 const SECRET: (&str, &str) = ("DRAGOMAN__TOKENS__SECRET", "long enough for a secret of tokens");
 
@@ -104,15 +104,21 @@ async fn a_bus_that_cannot_be_meant_stops_the_start_with_one_line() {
         assert!(!errors.contains("secret"), "{bus}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{bus}: {errors}");
     }
-    let environment = [("DRAGOMAN__BUS", "nats://127.0.0.1:1"), ("DRAGOMAN__NATS__CREDENTIALS", "/nowhere"), SECRET];
-    let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && errors.contains("bus: "), "{errors}");
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    let directory = tempfile::tempdir().unwrap();
+    let nonsense = directory.path().join("credentials");
+    std::fs::write(&nonsense, "a secret that is no credentials\n").unwrap();
+    for (setting, file) in [("DRAGOMAN__NATS__CREDENTIALS", Path::new("/nowhere")), ("DRAGOMAN__NATS__CREDENTIALS", &nonsense)] {
+        let environment = [("DRAGOMAN__BUS", "nats://127.0.0.1:1"), (setting, file.to_str().unwrap()), SECRET];
+        let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && errors.contains("bus: "), "{errors}");
+        assert!(!errors.contains("a secret"), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
 }
 
 /// A NATS of a test's own, which ends with it.
-fn nats(directory: &Path, settings: &str) -> Child {
+pub(super) fn nats(directory: &Path, settings: &str) -> Child {
     let file = directory.join("server.conf");
     std::fs::write(&file, format!("{settings}\nports_file_dir: \"{}\"\n", directory.display())).unwrap();
     let mut command = Command::new("nats-server");
@@ -121,7 +127,7 @@ fn nats(directory: &Path, settings: &str) -> Child {
 }
 
 /// Where it listens, once it does.
-fn port(directory: &Path) -> Option<String> {
+pub(super) fn port(directory: &Path) -> Option<String> {
     let files = std::fs::read_dir(directory).ok()?;
     let ports = files.filter_map(Result::ok).find(|file| file.path().extension().is_some_and(|ending| ending == "ports"))?;
     let text = std::fs::read_to_string(ports.path()).ok()?;

@@ -49,6 +49,8 @@ pub enum Kind {
     OutOfOrder,
     /// Answered with an error, and heard.
     Refused,
+    /// Heard, and not stored.
+    Unstored,
 }
 
 /// One thing that is wrong.
@@ -101,6 +103,32 @@ pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<Fault> {
     faults
 }
 
+/// What one reader has not heard of what is stored of a conversation, whether or not anybody was told that it is, and what
+/// it has heard that is not stored.
+pub fn differences(stored: &[Heard], heard: &[Heard]) -> Vec<Fault> {
+    let missing = |of: &[Heard], from: &[Heard]| {
+        let from: HashSet<_> = from.iter().map(|message| (message.id, message.body.clone())).collect();
+        of.iter().filter(|message| !from.contains(&(message.id, message.body.clone()))).cloned().collect::<Vec<_>>()
+    };
+    let lost = missing(stored, heard).into_iter();
+    let lost = lost.map(|message| Fault::new(Kind::Lost, format!("{message:?} is stored, and not heard")));
+    let unstored = missing(heard, stored).into_iter();
+    lost.chain(unstored.map(|message| Fault::new(Kind::Unstored, format!("{message:?} is heard, and not stored")))).collect()
+}
+
+/// The largest id so far, of those that must rise.
+#[derive(Debug, Default)]
+pub struct Rising(i64);
+
+impl Rising {
+    /// Whether this one is larger than all before it.
+    pub fn takes(&mut self, id: i64) -> bool {
+        let rises = id > self.0;
+        self.0 = self.0.max(id);
+        rises
+    }
+}
+
 /// Two writers in two conversations, heard as it should be.
 fn flawless() -> (Vec<Sent>, HashMap<i64, Vec<Heard>>) {
     let sent = [(1, 7, "a", 10), (2, 7, "b", 12), (1, 8, "c", 11), (1, 7, "d", 14)];
@@ -147,4 +175,28 @@ fn every_fault_is_found_and_called_by_its_name() {
     assert_eq!(after(told_again), [Kind::Refused], "one refused while it was stored");
     // As after a reconnect from too early a place.
     assert!(after(|_, heard| heard.extend_from_within(..1)).contains(&Kind::Doubled), "the beginning told again");
+}
+
+#[test]
+fn what_a_reader_has_not_heard_as_it_is_stored_is_found() {
+    let (_, mut heard) = flawless();
+    let stored = heard.remove(&7).expect("it is there");
+    let kinds = |heard: &[Heard]| differences(&stored, heard).into_iter().map(|fault| fault.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&stored), []);
+    assert_eq!(kinds(&stored[1..]), [Kind::Lost], "what nobody was told of is stored all the same");
+    let more = Heard { id: 15, body: "e".into() };
+    assert_eq!(kinds(&[&stored[..], &[more]].concat()), [Kind::Unstored]);
+    let mut other = stored.clone();
+    other[1].body = "another text".into();
+    assert_eq!(kinds(&other), [Kind::Lost, Kind::Unstored]);
+}
+
+#[test]
+fn ids_that_do_not_rise_are_found() {
+    let takes = |ids: &[i64]| {
+        let mut rising = Rising::default();
+        ids.iter().map(|id| rising.takes(*id)).collect::<Vec<_>>()
+    };
+    assert_eq!(takes(&[1, 2, 7]), [true, true, true]);
+    assert_eq!(takes(&[5, 5, 3, 4, 6]), [true, false, false, false, true], "neither again nor less, ever after");
 }

@@ -26,6 +26,20 @@ pub enum Road {
     Silent,
 }
 
+/// How the way is for whom.
+#[derive(Clone, Copy)]
+struct Way {
+    road: Road,
+    /// Whether connections that listen for notifications hear nothing.
+    is_deaf: bool,
+}
+
+impl Way {
+    fn is_open(self, listens: bool) -> bool {
+        self.road == Road::Open && !(listens && self.is_deaf)
+    }
+}
+
 /// What happens to the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -38,7 +52,7 @@ pub enum Loss {
 /// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
 pub struct Proxy {
     address: SocketAddr,
-    road: watch::Sender<Road>,
+    way: watch::Sender<Way>,
     /// Counts how often all who were on the road were thrown off it.
     resets: watch::Sender<u64>,
     statements: Arc<AtomicU64>,
@@ -54,7 +68,7 @@ impl Proxy {
     pub async fn to(destination: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (road, looking) = watch::channel(Road::Open);
+        let (way, looking) = watch::channel(Way { road: Road::Open, is_deaf: false });
         let (resets, reset) = watch::channel(0);
         let statements = Arc::<AtomicU64>::default();
         let loss = Arc::<Mutex<Option<Loss>>>::default();
@@ -73,7 +87,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, road, resets, statements, loss, accepting }
+        Self { address, way, resets, statements, loss, accepting }
     }
 
     /// Where it listens.
@@ -87,7 +101,12 @@ impl Proxy {
     }
 
     pub fn set(&self, road: Road) {
-        self.road.send_replace(road);
+        self.way.send_modify(|way| way.road = road);
+    }
+
+    /// Whether those who listen for notifications of a database hear nothing, while all others get through.
+    pub fn deafen(&self, is_deaf: bool) {
+        self.way.send_modify(|way| way.is_deaf = is_deaf);
     }
 
     /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
@@ -114,23 +133,24 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.road.send_replace(Road::Cut);
+        self.set(Road::Cut);
     }
 }
 
 async fn carry(
     mut client: TcpStream,
     destination: SocketAddr,
-    mut road: watch::Receiver<Road>,
+    mut way: watch::Receiver<Way>,
     statements: Arc<AtomicU64>,
     loss: Arc<Mutex<Option<Loss>>>,
 ) {
     let cut = {
-        let mut road = road.clone();
-        async move { drop(road.wait_for(|road| *road == Road::Cut).await) }
+        let mut way = way.clone();
+        async move { drop(way.wait_for(|way| way.road == Road::Cut).await) }
     };
     let carried = async {
-        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+        let mut listens = false;
+        if way.wait_for(|way| way.is_open(listens)).await.is_err() {
             return;
         }
         let Ok(mut server) = TcpStream::connect(destination).await else { return };
@@ -142,8 +162,9 @@ async fn carry(
             let passed = tokio::select! {
                 read = from_client.read(&mut asked) => match read {
                     Ok(read) if read > 0 => {
+                        listens |= asked[..read].windows(LISTEN.len()).any(|asked| asked == LISTEN);
                         statements.fetch_add(reader.statements(&asked[..read]), Ordering::Relaxed);
-                        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+                        if way.wait_for(|way| way.is_open(listens)).await.is_err() {
                             return;
                         }
                         let lost = if asked[..read].ends_with(COMMIT) { loss.lock().take() } else { None };
@@ -162,7 +183,7 @@ async fn carry(
                 },
                 read = from_server.read(&mut answered) => match read {
                     Ok(read) if read > 0 => {
-                        if road.wait_for(|road| *road == Road::Open).await.is_err() {
+                        if way.wait_for(|way| way.is_open(listens)).await.is_err() {
                             return;
                         }
                         to_client.write_all(&answered[..read]).await
@@ -189,6 +210,8 @@ struct Reader {
     begun: bool,
 }
 
+/// How the statement begins after which notifications come.
+const LISTEN: &[u8] = b"LISTEN \"";
 /// How the text of a statement that commits ends.
 const COMMIT: &[u8] = b"COMMIT\0";
 

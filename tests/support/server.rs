@@ -2,6 +2,7 @@ use std::{
     fs::File,
     io::Read,
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -76,11 +77,13 @@ pub struct ServerBuilder {
     settings: Vec<(String, String)>,
     /// The most bytes that one file may have.
     largest_file: Option<u64>,
+    /// A directory that is a file system of its own, and its size in bytes.
+    disk: Option<(PathBuf, u64)>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new(), largest_file: None }
+        Self { backend, demo: true, settings: Vec::new(), largest_file: None, disk: None }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -107,17 +110,30 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives it a small disk at a directory. Only where [`Server::may_have_disks`].
+    pub fn disk(mut self, at: &Path, bytes: u64) -> Self {
+        self.disk = Some((at.to_owned(), bytes));
+        self
+    }
+
     fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_dragoman");
-        match self.largest_file {
-            None => Command::new(program),
-            Some(bytes) => {
-                let mut command = Command::new("sh");
+        let mut command = match &self.disk {
+            None => Command::new("sh"),
+            Some(_) => with_own_mounts(),
+        };
+        match (&self.disk, self.largest_file) {
+            (None, None) => command = Command::new(program),
+            (Some((at, bytes)), _) => {
+                let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\" && exec \"$@\"");
+                command.args(["-c", &mount]).arg(at).arg(program);
+            }
+            (None, Some(bytes)) => {
                 // Whoever does not care for the signal is told by an error.
                 command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string(), program]);
-                command
             }
         }
+        command
     }
 
     pub async fn start(self) -> Server {
@@ -126,6 +142,14 @@ impl ServerBuilder {
         server.begin("127.0.0.1:0").await;
         server
     }
+}
+
+/// A shell that sees a file system of its own making. What it mounts goes with it and with the program that it becomes,
+/// however that ends.
+fn with_own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh"]);
+    command
 }
 
 /// The real program, started on a free port. Dropping it kills it.
@@ -189,6 +213,19 @@ impl Server {
     /// The process id, for reading what it uses.
     pub fn pid(&self) -> u32 {
         self.running().child.id().expect("it was not waited for")
+    }
+
+    /// Whether this machine lets servers under test have disks of their own.
+    pub async fn may_have_disks() -> bool {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let mount = with_own_mounts().args(["-c", "mount -t tmpfs -o size=4096 tmpfs \"$0\""]).arg(directory.path()).output();
+        mount.await.is_ok_and(|mounted| mounted.status.success())
+    }
+
+    /// A directory as the server sees it, which may have a disk there that nobody else sees.
+    pub fn sees(&self, directory: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(directory.strip_prefix("/").expect("it is named from the root on"))
     }
 
     /// Everything that it has logged so far.

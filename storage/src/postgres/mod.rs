@@ -47,6 +47,8 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+/// What PostgreSQL calls the transaction; null if it has written nothing.
+const NUMBER: &str = "SELECT pg_current_xact_id_if_assigned()::text";
 /// `committed`, `aborted` or `in progress`; null if that is long ago.
 const OUTCOME: &str = "SELECT pg_xact_status($1::text::xid8)";
 
@@ -215,7 +217,7 @@ struct PostgresTx {
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: Founders,
-    /// What PostgreSQL calls this transaction, once it has appended its facts.
+    /// What PostgreSQL calls this transaction, once it has appended its facts, or is about to commit without any.
     number: Option<String>,
     /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
     /// an error though it rolls back.
@@ -261,6 +263,10 @@ impl Tx for PostgresTx {
             return Err(Error::Internal("a statement of this transaction has failed".into()));
         }
         let events = self.append_facts().await?;
+        // With facts it comes back with their positions; the few transactions that have none ask for it.
+        if self.number.is_none() {
+            self.number = get(&self.only_row(sqlx::query(NUMBER)).await?, 0)?;
+        }
         let Self { tx, storage, number, .. } = *self;
         let failure = match tokio::time::timeout(storage.patience, tx.commit()).await {
             Ok(Ok(())) => return Ok(events),
