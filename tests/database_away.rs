@@ -24,16 +24,16 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        Self::before(&Backend::postgres().await, |server| server).await
+        Self::before(&Backend::postgres().await, |server| {
+            server.set("POSTGRES__ACQUIRE_MILLISECONDS", 500).set("POSTGRES__STATEMENT_MILLISECONDS", 500)
+        })
+        .await
     }
 
     /// With a database of the test's own, and settings.
     async fn before(database: &Backend, settings: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let proxy = Proxy::before(database).await;
-        let server = Server::builder(proxy.backend(database))
-            .set("POSTGRES__ACQUIRE_MILLISECONDS", 500)
-            .set("POSTGRES__STATEMENT_MILLISECONDS", 500);
-        let server = settings(server).start().await;
+        let server = settings(Server::builder(proxy.backend(database))).start().await;
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         Self { proxy, server, admin, john }
     }
