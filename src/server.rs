@@ -50,6 +50,9 @@ pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Stor
     if migrate {
         storage.migrate().await?;
     }
+    for setting in storage.lossy_settings().await? {
+        tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
+    }
     Ok(Arc::new(storage))
 }
 

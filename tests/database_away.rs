@@ -1,10 +1,15 @@
 //! The database goes away and comes back; meanwhile the server says so, quickly, and nobody is sent home.
 
+mod crowd;
+mod losses;
+mod outcome;
+mod silence;
+
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, PASSWORD, Proxy, Road, Server, until};
+use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, PASSWORD, Proxy, Road, Server, ServerBuilder, until};
 
 /// What must never be in an answer.
 const INTERNALS: [&str; 7] = ["sqlx", "src/", "PgDatabaseError", "panicked", "Connection refused", "os error", "PoolTimedOut"];
@@ -19,13 +24,16 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let database = Backend::postgres().await;
-        let proxy = Proxy::before(&database).await;
-        let server = Server::builder(proxy.backend(&database))
-            .set("POSTGRES__ACQUIRE_MILLISECONDS", 500)
-            .set("POSTGRES__STATEMENT_MILLISECONDS", 500)
-            .start()
-            .await;
+        Self::before(&Backend::postgres().await, |server| {
+            server.set("POSTGRES__ACQUIRE_MILLISECONDS", 500).set("POSTGRES__STATEMENT_MILLISECONDS", 500)
+        })
+        .await
+    }
+
+    /// With a database of the test's own, and settings.
+    async fn before(database: &Backend, settings: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
+        let proxy = Proxy::before(database).await;
+        let server = settings(Server::builder(proxy.backend(database))).start().await;
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         Self { proxy, server, admin, john }
     }
@@ -43,11 +51,18 @@ impl Stage {
 
     /// Sends, and gives the id of what was stored, if it was.
     async fn send(&self, body: &str) -> Result<i64, Value> {
-        let params = json!({"thread_id": 1, "body": body});
-        let answer = self.admin.post("/api/messaging/message/send", &json!({"id": "mine", "params": params})).await;
-        assert!(!INTERNALS.iter().any(|internal| answer.body.contains(internal)), "{answer:?}");
-        let answer = answer.json();
-        answer["result"]["message_id"].as_i64().ok_or(answer)
+        self.sending(body).await.expect("it ends")
+    }
+
+    /// The same, while the test goes on.
+    fn sending(&self, body: &str) -> JoinHandle<Result<i64, Value>> {
+        let (admin, body) = (self.admin.clone(), body.to_owned());
+        tokio::spawn(async move { send(&admin, &body).await })
+    }
+
+    fn create(&self) -> JoinHandle<Value> {
+        let admin = self.admin.clone();
+        tokio::spawn(async move { admin.call("/api/messaging/thread/create", json!({"name": "one more"})).await })
     }
 
     /// While the database is away every request that needs it is refused in the dialect's words.
@@ -81,6 +96,14 @@ impl Stage {
     async fn comes_back(&self) {
         until("a ready server", async || (self.ready().await.0 == StatusCode::OK).then_some(())).await;
     }
+}
+
+async fn send(client: &Client, body: &str) -> Result<i64, Value> {
+    let params = json!({"thread_id": 1, "body": body});
+    let answer = client.post("/api/messaging/message/send", &json!({"id": "mine", "params": params})).await;
+    assert!(!INTERNALS.iter().any(|internal| answer.body.contains(internal)), "{answer:?}");
+    let answer = answer.json();
+    answer["result"]["message_id"].as_i64().ok_or(answer)
 }
 
 /// Lets the way to the database fail like this, and come back.

@@ -94,6 +94,12 @@ const JOBS: &[Job] = &[
         kept: |_| Duration::ZERO,
         step: |storage, _, before, most| storage.expire_refresh_tokens(before, most),
     },
+    Job {
+        what: "forget_devices",
+        // The store learns a little late how long those last that are in use.
+        kept: |_| Duration::from_secs(86_400),
+        step: |storage, _, before, most| storage.forget_devices(before, most),
+    },
 ];
 
 impl Chat {

@@ -72,15 +72,16 @@ impl Operation {
         Json(Health { status: "pass".into(), reason: None })
     }
 
-    /// Whether the store and the bus can be reached
+    /// Whether the store can be reached and written to, and the bus be reached
     #[oai(path = "/readyz", method = "get", operation_id = "readyz")]
     async fn readyz(&self) -> Readiness {
         let reason = if self.requests.is_stopping() {
             Some("stopping")
         } else {
-            match tokio::time::timeout(PATIENCE, self.storage.ping()).await {
-                Ok(Ok(())) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
-                Ok(Ok(())) => None,
+            match tokio::time::timeout(PATIENCE, self.storage.is_writable()).await {
+                Ok(Ok(false)) => Some("the store takes no writes"),
+                Ok(Ok(true)) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
+                Ok(Ok(true)) => None,
                 Ok(Err(error)) => {
                     tracing::debug!(error = %telemetry::chain(&error), "not ready");
                     Some("the store cannot be reached")

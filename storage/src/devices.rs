@@ -5,7 +5,7 @@ use crate::{Result, Timestamp, UserId};
 /// What a user connects with, and its newest connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Stays when the device connects again.
+    /// Stays when the device connects again, unless it was forgotten meanwhile.
     pub id: i64,
     pub user: UserId,
     /// What the device calls itself; one user's devices have different names.
@@ -33,6 +33,9 @@ pub struct Connecting<'a> {
 pub trait Devices {
     /// Notes that a connection was used, unless it is no longer the newest of its device.
     async fn touch_device(&self, used: Connecting<'_>) -> Result<()>;
+    /// Forgets at most `limit` devices whose connection has lasted until before `before`, and says how many. Does nothing
+    /// while another process does the same.
+    async fn forget_devices(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }
 
 #[async_trait]

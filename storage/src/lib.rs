@@ -117,8 +117,9 @@ pub trait Storage:
     /// Opens a transaction. At most one is open per task, and nothing but storage is awaited while it is.
     async fn begin(&self) -> Result<Box<dyn Tx>>;
 
-    /// Whether the store can be reached now. Costs one round trip.
-    async fn ping(&self) -> Result<()>;
+    /// Whether the store takes writes, as far as that is known without one. Fails if it cannot be reached now. Costs one
+    /// round trip.
+    async fn is_writable(&self) -> Result<bool>;
 
     /// Whether anybody is in the store yet; the demo data goes only into an empty one.
     async fn is_empty(&self) -> Result<bool>;
@@ -126,7 +127,7 @@ pub trait Storage:
     /// Whether the store was started with the demo data at some time.
     async fn is_demo(&self) -> Result<bool>;
 
-    /// Lets go of connections. Calls after it fail with [`Error::Unavailable`].
+    /// Lets go of connections, within a few seconds. Calls after it fail with [`Error::Unavailable`].
     async fn close(&self);
 }
 

@@ -47,6 +47,10 @@ pub enum Loss {
     Commit,
     /// The connection breaks once the database has done it, before the server hears so.
     Answer,
+    /// As `Commit`, and from then on the way is silent for everybody.
+    CommitAndRoad,
+    /// As `Answer`, and from then on the way is silent for everybody.
+    AnswerAndRoad,
 }
 
 /// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
@@ -55,6 +59,9 @@ pub struct Proxy {
     way: watch::Sender<Way>,
     /// Counts how often all who were on the road were thrown off it.
     resets: watch::Sender<u64>,
+    /// Counts how often all who were on the road were left standing there for good.
+    strandings: watch::Sender<u64>,
+    arrivals: Arc<AtomicU64>,
     statements: Arc<AtomicU64>,
     loss: Arc<Mutex<Option<Loss>>>,
     accepting: JoinHandle<()>,
@@ -70,15 +77,20 @@ impl Proxy {
         let address = listener.local_addr().expect("it is bound");
         let (way, looking) = watch::channel(Way { road: Road::Open, is_deaf: false });
         let (resets, reset) = watch::channel(0);
+        let (strandings, stranded) = watch::channel(0);
+        let arrivals = Arc::<AtomicU64>::default();
         let statements = Arc::<AtomicU64>::default();
         let loss = Arc::<Mutex<Option<Loss>>>::default();
-        let (counted, losing) = (Arc::clone(&statements), Arc::clone(&loss));
+        let toll = Toll { way: way.clone(), statements: Arc::clone(&statements), loss: Arc::clone(&loss) };
+        let arrived = Arc::clone(&arrivals);
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("there are enough file descriptors");
-                let mut reset = reset.clone();
+                arrived.fetch_add(1, Ordering::Relaxed);
+                let (mut reset, mut stranded) = (reset.clone(), stranded.clone());
                 reset.mark_unchanged();
-                let carried = carry(client, destination, looking.clone(), Arc::clone(&counted), Arc::clone(&losing));
+                stranded.mark_unchanged();
+                let carried = carry(client, destination, looking.clone(), stranded, toll.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = reset.changed() => {}
@@ -87,7 +99,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, way, resets, statements, loss, accepting }
+        Self { address, way, resets, strandings, arrivals, statements, loss, accepting }
     }
 
     /// Where it listens.
@@ -114,6 +126,17 @@ impl Proxy {
         self.resets.send_modify(|resets| *resets += 1);
     }
 
+    /// Leaves everybody standing who is on the road: nothing gets through to them any more, nor from them, and nobody tells
+    /// them. Who comes again is let through.
+    pub fn strand(&self) {
+        self.strandings.send_modify(|strandings| *strandings += 1);
+    }
+
+    /// How many have come.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Relaxed)
+    }
+
     /// Breaks the connection on which the next commit is.
     pub fn lose(&self, loss: Loss) {
         *self.loss.lock() = Some(loss);
@@ -137,12 +160,20 @@ impl Drop for Proxy {
     }
 }
 
+/// What is asked of all who pass.
+#[derive(Clone)]
+struct Toll {
+    way: watch::Sender<Way>,
+    statements: Arc<AtomicU64>,
+    loss: Arc<Mutex<Option<Loss>>>,
+}
+
 async fn carry(
     mut client: TcpStream,
     destination: SocketAddr,
     mut way: watch::Receiver<Way>,
-    statements: Arc<AtomicU64>,
-    loss: Arc<Mutex<Option<Loss>>>,
+    mut stranded: watch::Receiver<u64>,
+    toll: Toll,
 ) {
     let cut = {
         let mut way = way.clone();
@@ -163,21 +194,27 @@ async fn carry(
                 read = from_client.read(&mut asked) => match read {
                     Ok(read) if read > 0 => {
                         listens |= asked[..read].windows(LISTEN.len()).any(|asked| asked == LISTEN);
-                        statements.fetch_add(reader.statements(&asked[..read]), Ordering::Relaxed);
+                        toll.statements.fetch_add(reader.statements(&asked[..read]), Ordering::Relaxed);
                         if way.wait_for(|way| way.is_open(listens)).await.is_err() {
                             return;
                         }
-                        let lost = if asked[..read].ends_with(COMMIT) { loss.lock().take() } else { None };
-                        match lost {
-                            None => to_server.write_all(&asked[..read]).await,
-                            Some(Loss::Commit) => return,
-                            Some(Loss::Answer) => {
-                                if to_server.write_all(&asked[..read]).await.is_ok() {
-                                    let _ = from_server.read(&mut answered).await;
-                                }
+                        let lost = if asked[..read].ends_with(COMMIT) { toll.loss.lock().take() } else { None };
+                        let Some(lost) = lost else {
+                            if to_server.write_all(&asked[..read]).await.is_err() {
                                 return;
                             }
+                            continue;
+                        };
+                        if matches!(lost, Loss::Answer | Loss::AnswerAndRoad)
+                            && to_server.write_all(&asked[..read]).await.is_ok()
+                        {
+                            let _ = from_server.read(&mut answered).await;
                         }
+                        if matches!(lost, Loss::CommitAndRoad | Loss::AnswerAndRoad) {
+                            toll.way.send_modify(|way| way.road = Road::Silent);
+                            let _ = way.wait_for(|way| way.is_open(listens)).await;
+                        }
+                        return;
                     }
                     _ => return,
                 },
@@ -196,10 +233,14 @@ async fn carry(
             }
         }
     };
+    let (mut cut, mut carried) = (std::pin::pin!(cut), std::pin::pin!(carried));
     tokio::select! {
-        () = cut => {}
-        () = carried => {}
+        () = &mut cut => return,
+        () = &mut carried => return,
+        _ = stranded.changed() => {}
     }
+    // Both ends stay open, and nobody reads them.
+    cut.await;
 }
 
 /// Reads what a client says in PostgreSQL's protocol.

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::{Memory, MemoryTx, Sequence};
-use crate::{Connecting, Device, Devices, Result, UserId, WriteDevices};
+use crate::{Connecting, Device, Devices, Result, Timestamp, UserId, WriteDevices};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -21,6 +21,18 @@ impl Devices for Memory {
         }
         tx.publish();
         Ok(())
+    }
+
+    async fn forget_devices(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        let mut tx = self.draft().await?;
+        let table = &mut tx.draft.devices;
+        let over = |(key, device): (&(UserId, String), &Device)| (device.expires_at < before).then(|| key.clone());
+        let forgotten: Vec<_> = table.rows.iter().filter_map(over).take(limit).collect();
+        for key in &forgotten {
+            table.rows.remove(key);
+        }
+        tx.publish();
+        Ok(forgotten.len() as u64)
     }
 }
 

@@ -113,8 +113,8 @@ impl Storage for Memory {
         Ok(Box::new(self.draft().await?))
     }
 
-    async fn ping(&self) -> Result<()> {
-        self.snapshot().map(drop)
+    async fn is_writable(&self) -> Result<bool> {
+        self.snapshot().map(|_| true)
     }
 
     async fn is_empty(&self) -> Result<bool> {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
-use super::{Postgres, PostgresTx, get};
-use crate::{Connecting, Device, Devices, Result, WriteDevices};
+use super::{Postgres, PostgresTx, alone, get, limit};
+use crate::{Connecting, Device, Devices, Result, Timestamp, WriteDevices};
 
 const TOUCH: &str = "UPDATE devices SET updated_at = greatest(updated_at, $4), expires_at = greatest(expires_at, $5)
     WHERE user_id = $1 AND name = $2 AND connection = $3";
@@ -11,12 +11,25 @@ const CONNECT: &str = "INSERT INTO devices (user_id, name, connection, created_a
         SET connection = excluded.connection, updated_at = excluded.updated_at, expires_at = excluded.expires_at
     RETURNING id, created_at";
 
+/// Reads them all, which are not many: an index would have to follow each use of a device.
+const FORGET: &str = concat!(
+    "DELETE FROM devices WHERE id IN (
+        SELECT d.id FROM devices d WHERE d.expires_at < $1 AND ",
+    alone!(7),
+    " LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING id"
+);
+
 #[async_trait]
 impl Devices for Postgres {
     async fn touch_device(&self, used: Connecting<'_>) -> Result<()> {
         let Connecting { user, device, connection, at, expires_at } = used;
         let touch = sqlx::query(TOUCH).bind(user.0).bind(device).bind(connection).bind(at).bind(expires_at);
         self.rows(touch).await.map(drop)
+    }
+
+    async fn forget_devices(&self, before: Timestamp, most: usize) -> Result<u64> {
+        Ok(self.rows(sqlx::query(FORGET).bind(before).bind(limit(most))).await?.len() as u64)
     }
 }
 

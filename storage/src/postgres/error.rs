@@ -40,8 +40,15 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// PostgreSQL's code of an error, if it comes from there.
+pub(super) fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
 /// Whether PostgreSQL's error code means that the same may succeed later: the connection broke, the server has no
-/// room, is stopping or starting, a statement or a lock took too long, or a transaction was idle for too long.
+/// room, is stopping or starting or lets nobody in, takes no writes, a statement or a lock took too long, or a transaction
+/// was idle for too long.
 fn means_unavailable(code: &str) -> bool {
-    matches!(&code[..2.min(code.len())], "08" | "53") || matches!(code, "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25P03")
+    matches!(&code[..2.min(code.len())], "08" | "53")
+        || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "55000" | "55P03" | "25006" | "25P03")
 }

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
+use super::outcome::Mark;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
     ConversationId, Error, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic, memberships::stays,
@@ -48,11 +49,12 @@ macro_rules! append {
                 UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
             )",
             $with,
-            " INSERT INTO events (position, conversation_id, partner_id, fact, at)
-            SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at
+            " INSERT INTO events (position, conversation_id, partner_id, fact, at, mark)
+            SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at,
+                CASE WHEN f.place = 1 THEN gen_random_uuid() END
             FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[])
                 WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, place)
-            RETURNING position, pg_current_xact_id()::text AS transaction"
+            RETURNING position, mark, pg_current_xact_id()::text AS transaction"
         )
     };
 }
@@ -88,6 +90,7 @@ const FORGET_EVENTS: &str = concat!(
     )
     SELECT count(*) FROM gone"
 );
+const FORGET_COMMITS: &str = concat!("DELETE FROM commits WHERE at < $1 AND ", alone!(5));
 const FORGET_MEMBERSHIPS: &str = concat!(
     "WITH log AS MATERIALIZED (
         SELECT coalesce((SELECT min(position) FROM events), head.position + 1) AS oldest FROM log_head head
@@ -142,6 +145,7 @@ impl EventLog for Postgres {
     }
 
     async fn forget_events(&self, before: Timestamp, most: usize) -> Result<u64> {
+        self.rows(sqlx::query(FORGET_COMMITS).bind(before)).await?;
         count(&self.only_row(sqlx::query(FORGET_EVENTS).bind(before).bind(limit(most))).await?)
     }
 
@@ -186,9 +190,10 @@ impl PostgresTx {
                 .bind(stays.iter().map(|stay| stay.until.map(place)).collect::<Vec<_>>());
         }
         let rows = self.rows(append).await?;
-        self.number = rows.first().map(|row| get(row, "transaction")).transpose()?;
-        let mut positions = rows.iter().map(|row| get(row, "position")).collect::<sqlx::Result<Vec<i64>>>()?;
-        positions.sort_unstable();
+        let mut places = rows.iter().map(|row| Ok((get(row, "position")?, row))).collect::<Result<Vec<(i64, _)>>>()?;
+        places.sort_unstable_by_key(|(position, _)| *position);
+        self.mark = places.first().map(|(position, row)| Mark::of(row, Some(*position))).transpose()?;
+        let positions = places.into_iter().map(|(position, _)| position);
         let events = facts.into_iter().zip(positions);
         Ok(events.map(|((topic, fact, at), position)| Event { position: Position(position), topic, fact, at }).collect())
     }

@@ -3,6 +3,7 @@
 mod attachments;
 mod attendances;
 mod books;
+mod connection;
 mod conversations;
 mod devices;
 mod directory;
@@ -11,6 +12,7 @@ mod events;
 mod gate;
 mod groups;
 mod messages;
+mod outcome;
 mod pictures;
 mod presence;
 mod sessions;
@@ -25,11 +27,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use self::connection::Connection;
 use self::gate::Gate;
+use self::outcome::Mark;
 use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
@@ -41,17 +48,19 @@ macro_rules! alone {
 }
 use alone;
 
-const PING: &str = "SELECT 1";
+/// Also on for a standby.
+const IS_WRITABLE: &str = "SELECT NOT current_setting('transaction_read_only')::boolean";
+const LOSSY_SETTINGS: &str = "SELECT name FROM pg_settings
+    WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
 const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING";
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
-/// What PostgreSQL calls the transaction; null if it has written nothing.
-const NUMBER: &str = "SELECT pg_current_xact_id_if_assigned()::text";
-/// `committed`, `aborted` or `in progress`; null if that is long ago.
-const OUTCOME: &str = "SELECT pg_xact_status($1::text::xid8)";
+/// For transactions without events.
+const MARK: &str =
+    "INSERT INTO commits (mark) VALUES (gen_random_uuid()) RETURNING mark, pg_current_xact_id()::text AS transaction";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -63,6 +72,12 @@ const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How much longer than the server's own limit to wait for an answer; then the server does not even say no.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long connections may take to be closed.
+const CLOSING: Duration = Duration::from_secs(3);
+/// How long it takes at most to ask whether a connection is still there, before another is made instead.
+const PINGING: Duration = Duration::from_millis(500);
+/// After how long it is looked whether a connection has become free, by who is about to make one.
+const GLANCE: Duration = Duration::from_millis(20);
 /// Between two questions about what became of a transaction.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(200);
 
@@ -83,6 +98,9 @@ pub struct Options {
 pub struct Postgres {
     pool: PgPool,
     gate: Arc<Gate>,
+    /// As many transactions may be open. There are fewer of them than connections, so that those who wait for a lock that
+    /// somebody holds do not keep from reading those who only read.
+    transactions: Arc<Semaphore>,
     /// Without the limits of the pool's connections: a migration may take long.
     migrating: PgConnectOptions,
     patience: Duration,
@@ -95,7 +113,7 @@ impl Postgres {
         let migrating = PgConnectOptions::from_str(&options.url)?.application_name("dragoman");
         let connecting = migrating.clone().options([
             ("statement_timeout", millis(options.statement_timeout)),
-            ("lock_timeout", millis(options.statement_timeout / 2)),
+            ("lock_timeout", millis(options.statement_timeout * 3 / 4)),
             ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION)),
             // What is asked for is in memory, or on a disk without a head: an index costs little more than reading on. The
             // default has small tables read whole with every message.
@@ -112,20 +130,28 @@ impl Postgres {
             .before_acquire(|connection, state| {
                 Box::pin(async move {
                     if state.idle_for > TRUSTED_FOR {
-                        connection.ping().await?;
+                        timeout(PINGING, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                     }
                     Ok(true)
                 })
             })
-            .connect_lazy_with(connecting);
+            .connect_lazy_with(connecting.clone());
+        let for_reads = (options.max_connections / 4).max(1);
         let storage = Self {
             pool,
-            gate: Arc::new(Gate::new(options.acquire_timeout + GRACE)),
+            gate: Arc::new(Gate::new(connecting, options.acquire_timeout + GRACE)),
+            transactions: Arc::new(Semaphore::new(options.max_connections.saturating_sub(for_reads).max(1) as usize)),
             migrating,
             patience: options.statement_timeout + GRACE,
         };
-        storage.ping().await?;
+        storage.is_writable().await?;
         Ok(storage)
+    }
+
+    /// The settings of the server that let it lose what it has confirmed, when its power fails.
+    pub async fn lossy_settings(&self) -> Result<Vec<String>> {
+        let rows = self.rows(sqlx::query(LOSSY_SETTINGS)).await?;
+        Ok(rows.iter().map(|row| get(row, "name")).collect::<sqlx::Result<_>>()?)
     }
 
     /// Brings the schema up to date. Several processes may do so at once; one does it and the others wait.
@@ -138,43 +164,28 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
-    /// A connection may have died since it was last used, which says nothing of the others; and a `BEGIN` that failed
-    /// did nothing, so it may be said again.
-    async fn begin_on_a_living_connection(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
-        match self.pool.begin().await {
-            Err(sqlx::Error::Io(_) | sqlx::Error::Database(_)) => self.pool.begin().await,
-            begun => begun,
+    async fn connection(&self) -> Result<Connection> {
+        let pooled = self.gate.pass(self.acquire()).await?;
+        Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience))
+    }
+
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<sqlx::Postgres>> {
+        let mut acquiring = std::pin::pin!(self.pool.acquire());
+        loop {
+            match timeout(GLANCE, &mut acquiring).await {
+                Ok(acquired) => return acquired,
+                // It tries to make a connection for as long as it may, also when the server has no room for one more.
+                Err(_) => {
+                    if let Some(free) = self.pool.try_acquire() {
+                        return Ok(free);
+                    }
+                }
+            }
         }
     }
 
     async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let mut connection = self.gate.pass(self.pool.acquire()).await?;
-        match tokio::time::timeout(self.patience, query.fetch_all(&mut *connection)).await {
-            Ok(rows) => Ok(rows?),
-            Err(silence) => {
-                // Back in the pool it would wait for the answer, and keep a place.
-                drop(connection.detach());
-                Err(Error::Unavailable(silence.into()))
-            }
-        }
-    }
-
-    /// What became of a transaction whose commit was not answered. Asks until it is known, however long the database is
-    /// away: who was told either without knowing it would be told wrong.
-    async fn has_committed(&self, number: &str) -> Result<bool> {
-        loop {
-            let outcome = match self.only_row(sqlx::query(OUTCOME).bind(number)).await {
-                Ok(row) => get::<Option<String>, _>(&row, 0)?,
-                Err(Error::Unavailable(_)) => Some("in progress".into()),
-                Err(error) => return Err(error),
-            };
-            match outcome.as_deref() {
-                Some("committed") => return Ok(true),
-                Some("aborted") => return Ok(false),
-                Some(_) => tokio::time::sleep(BETWEEN_QUESTIONS).await,
-                None => return Err(Error::Internal("it is no longer known what became of a transaction".into())),
-            }
-        }
+        self.connection().await?.rows(query).await
     }
 
     async fn row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Option<PgRow>> {
@@ -190,19 +201,33 @@ impl Postgres {
 #[async_trait]
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        let tx = self.gate.pass(self.begin_on_a_living_connection()).await?;
+        self.gate.knock().await?;
+        let leave = self.gate.answer(self.gate.patience(), Arc::clone(&self.transactions).acquire_owned()).await;
+        let Some(Ok(leave)) = leave else {
+            return Err(Error::Unavailable("too many transactions are under way".into()));
+        };
+        let mut connection = self.connection().await?;
+        let mut begun = connection.begin(leave).await;
+        // A connection may have ended since it was last used, which says nothing of the others; and a `BEGIN` that failed
+        // did nothing, so it may be said again.
+        for _ in 0..self.pool.options().get_max_connections() {
+            let Some(leave) = connection.leave_of_ended() else { break };
+            connection = self.connection().await?;
+            begun = connection.begin(leave).await;
+        }
+        begun?;
         Ok(Box::new(PostgresTx {
-            tx,
+            connection,
             storage: self.clone(),
             facts: Vec::new(),
             founders: Founders::new(),
-            number: None,
+            mark: None,
             failed: false,
         }))
     }
 
-    async fn ping(&self) -> Result<()> {
-        self.rows(sqlx::query(PING)).await.map(drop)
+    async fn is_writable(&self) -> Result<bool> {
+        Ok(get::<bool, _>(&self.only_row(sqlx::query(IS_WRITABLE)).await?, 0)? && !self.gate.is_full())
     }
 
     async fn is_empty(&self) -> Result<bool> {
@@ -214,17 +239,20 @@ impl Storage for Postgres {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        // A server that says nothing would be waited for.
+        if timeout(CLOSING, self.pool.close()).await.is_err() {
+            tracing::warn!("the connections to the database could not be closed in time");
+        }
     }
 }
 
 struct PostgresTx {
-    tx: sqlx::Transaction<'static, sqlx::Postgres>,
+    connection: Connection,
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: Founders,
-    /// What PostgreSQL calls this transaction, once it has appended its facts, or is about to commit without any.
-    number: Option<String>,
+    /// What this transaction is known by, once it has appended its facts, or is about to commit without any.
+    mark: Option<Mark>,
     /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
     /// an error though it rolls back.
     failed: bool,
@@ -232,10 +260,7 @@ struct PostgresTx {
 
 impl PostgresTx {
     async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let rows = match tokio::time::timeout(self.storage.patience, query.fetch_all(&mut *self.tx)).await {
-            Ok(rows) => rows.map_err(Error::from),
-            Err(silence) => Err(Error::Unavailable(silence.into())),
-        };
+        let rows = self.connection.rows(query).await;
         self.failed |= rows.is_err();
         rows
     }
@@ -269,24 +294,17 @@ impl Tx for PostgresTx {
             return Err(Error::Internal("a statement of this transaction has failed".into()));
         }
         let events = self.append_facts().await?;
-        // With facts it comes back with their positions; the few transactions that have none ask for it.
-        if self.number.is_none() {
-            self.number = get(&self.only_row(sqlx::query(NUMBER)).await?, 0)?;
-        }
-        let Self { tx, storage, number, .. } = *self;
-        let failure = match tokio::time::timeout(storage.patience, tx.commit()).await {
-            Ok(Ok(())) => return Ok(events),
-            Ok(Err(error)) => Error::from(error),
-            Err(silence) => Error::Unavailable(silence.into()),
+        let mark = match self.mark.take() {
+            Some(mark) => mark,
+            None => Mark::of(&self.only_row(sqlx::query(MARK)).await?, None)?,
         };
-        // That it was not answered does not say that it was not done.
-        if matches!(failure, Error::Unavailable(_))
-            && let Some(number) = number
-            && storage.has_committed(&number).await?
-        {
-            return Ok(events);
+        let Self { connection, storage, .. } = *self;
+        match connection.commit().await {
+            Ok(()) => Ok(events),
+            // Whatever came instead of the answer does not say that it was not done.
+            Err(_) if storage.has_committed(&mark).await => Ok(events),
+            Err(error) => Err(error),
         }
-        Err(failure)
     }
 }
 

@@ -3,7 +3,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::users::{user, user_columns};
-use super::{Postgres, PostgresTx, get, limit};
+use super::{Postgres, PostgresTx, alone, get, limit};
 use crate::{NewRefreshToken, RefreshToken, Result, Timestamp, TokenKey, Tokens, User, UserId, WriteTokens};
 
 const REFRESH_TOKEN: &str = "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1";
@@ -14,9 +14,13 @@ const USER_OF_FAMILY: &str = concat!(
       JOIN users account ON account.id = token.user_id
       JOIN partners person ON person.id = account.partner_id"
 );
-const EXPIRE_REFRESH_TOKENS: &str = "DELETE FROM refresh_tokens WHERE key IN (
-        SELECT t.key FROM refresh_tokens t WHERE t.expires_at < $1 ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
-    ) RETURNING user_id";
+const EXPIRE_REFRESH_TOKENS: &str = concat!(
+    "DELETE FROM refresh_tokens WHERE key IN (
+        SELECT t.key FROM refresh_tokens t WHERE t.expires_at < $1 AND ",
+    alone!(6),
+    " ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) RETURNING user_id"
+);
 const INSERT_REFRESH_TOKEN: &str = "INSERT INTO refresh_tokens (key, family, user_id, expires_at) VALUES ($1, $2, $3, $4)";
 /// Waits for whoever uses the token now, and sees what came of it.
 const LOCK_REFRESH_TOKEN: &str =

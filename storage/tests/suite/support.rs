@@ -17,6 +17,7 @@ on_every_backend!(
     silent_sessions_are_found_by_one_at_a_time,
     those_with_a_role_are_known,
     a_device_keeps_its_row,
+    devices_that_are_over_are_forgotten,
 );
 
 async fn begin(store: &Arc<dyn Storage>, by: &User, seconds: i64) -> SupportSession {
@@ -222,4 +223,24 @@ async fn a_device_keeps_its_row(store: Arc<dyn Storage>) {
     let mut tx = store.begin().await.unwrap();
     let nobodys = Connecting { user: UserId(1_000), ..new(&ann, "four", 8) };
     assert!(tx.connect_device(nobodys).await.is_err());
+}
+
+async fn devices_that_are_over_are_forgotten(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let connect = async |device: &str, seconds: i64| {
+        let new = Connecting { user: ann.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
+        write(&store, async |tx| tx.connect_device(new).await.unwrap().id).await
+    };
+    let mut ids = Vec::new();
+    for (device, seconds) in [("a", 0), ("b", 0), ("c", 0), ("d", 1)] {
+        ids.push(connect(device, seconds).await);
+    }
+    let used = Connecting { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
+    store.touch_device(used).await.unwrap();
+    assert_eq!(store.forget_devices(at(10), 10).await.unwrap(), 0);
+    for left in [1, 1, 0] {
+        assert_eq!(store.forget_devices(at(11), 1).await.unwrap(), left);
+    }
+    assert_eq!([connect("a", 20).await, connect("d", 20).await], [ids[0], ids[3]], "those were not over");
+    assert!(connect("b", 20).await > ids[3]);
 }

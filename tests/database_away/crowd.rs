@@ -1,0 +1,73 @@
+//! Nothing is wrong with the database, but with how many want something of it.
+
+use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::{Stage, silence::waiting};
+use crate::support::{Backend, Server, until};
+
+/// Somebody holds the head of the log. Who writes waits, or is told so; who reads does not notice.
+#[tokio::test]
+async fn who_reads_is_not_kept_by_those_who_wait_to_write() {
+    let backend = Backend::postgres().await;
+    let mut stage = Stage::before(&backend, |server| {
+        server.set("POSTGRES__MAX_CONNECTIONS", 4).set("POSTGRES__STATEMENT_MILLISECONDS", 60_000)
+    })
+    .await;
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    let mut holder = database.begin().await.unwrap();
+    holder.execute("SELECT FROM log_head FOR UPDATE").await.unwrap();
+    let creates: Vec<_> = (0..12).map(|_| stage.create()).collect();
+    let mut watcher = PgConnection::connect(backend.url()).await.unwrap();
+    waiting(&mut watcher, 3).await;
+    // The others find no place in time.
+    until("all others", async || (creates.iter().filter(|create| create.is_finished()).count() == 9).then_some(())).await;
+    for _ in 0..20 {
+        stage.john.messaging("threads", json!({})).await;
+        assert_eq!(stage.server.readiness().await, Ok(()));
+    }
+    holder.rollback().await.unwrap();
+    let mut created = 0;
+    for create in creates {
+        let answer = create.await.expect("it ends");
+        if answer["error"].is_null() {
+            created += 1;
+        } else {
+            assert_eq!(answer["error"]["data"]["name"], "psycopg2.OperationalError", "{answer}");
+        }
+    }
+    assert_eq!(created, 3);
+    stage.server.stop().await;
+}
+
+/// The database has room for fewer connections than the server would make.
+#[tokio::test]
+async fn few_connections_are_shared() {
+    let backend = Backend::postgres().await;
+    let mut admin = PgConnection::connect(backend.url()).await.unwrap();
+    let name = backend.url().rsplit_once('/').unwrap().1.to_owned();
+    let role = format!("few_{name}");
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 3"),
+        format!("ALTER DATABASE {name} OWNER TO {role}"),
+        format!("GRANT CREATE ON SCHEMA public TO {role}"),
+    ] {
+        admin.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
+    let few = Backend::at(backend.url().replace("//postgres@", &format!("//{role}@")));
+    // As long as it takes on a slow machine.
+    let mut server = Server::builder(few).set("POSTGRES__ACQUIRE_MILLISECONDS", 20_000).start().await;
+    let john = server.log_in(crate::support::JOHN).await;
+    let mut asking = Vec::new();
+    for _ in 0..40 {
+        for (route, params) in [("thread/create", json!({"name": "one more"})), ("threads", json!({}))] {
+            let john = john.clone();
+            asking.push(tokio::spawn(async move { john.messaging(route, params).await }));
+        }
+    }
+    for answer in asking {
+        answer.await.expect("it is not refused");
+    }
+    assert_eq!(server.readiness().await, Ok(()));
+    server.stop().await;
+}
