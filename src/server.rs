@@ -69,7 +69,8 @@ pub async fn run(
     let limits =
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = open_tokens(&config, &services)?;
-    let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
+    let alone = matches!(config.bus, config::Bus::Local);
+    let (auth, observer) = Auth::start(Arc::clone(&storage), alone, config.session.lifetime(), tokens, limits, &services);
     let ground = Ground {
         storage: Arc::clone(&storage),
         blobs,
@@ -182,7 +183,7 @@ pub async fn openapi() -> Result<String, StartError> {
     let idle = Lifecycle::default();
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
-    let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
+    let (auth, _) = Auth::start(Arc::clone(&storage), true, Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
     let ground = Ground {

@@ -22,7 +22,7 @@ use crate::{
     order::checker::{Fault, Heard, Kind, Sent, faults},
     support::{ADMIN, Backend, JANE, JOHN, Server, ServerBuilder, until},
 };
-use readers::read;
+use readers::{follow_updates, read};
 use visitor::Visitor;
 use writers::Written;
 
@@ -128,6 +128,8 @@ impl Load {
     pub async fn begin(server: &Server, doors: &[SocketAddr]) -> Self {
         let backend = server.backend().clone();
         let [admin, john, jane] = [server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await];
+        // Each session is told of updates by itself.
+        let other = server.log_in(JOHN).await;
         for number in 0..MORE {
             let params = json!({"name": format!("thread {number}"), "partner_ids": [4, 6], "thread_type": "group"});
             admin.messaging("thread/create", params).await;
@@ -156,6 +158,10 @@ impl Load {
             begin_reading(Dialect::ImChat, places.clone());
             begin_reading(Dialect::Room, places.iter().filter(|place| place.id == PAIR).cloned().collect());
         }
+
+        let names: Vec<_> = places.iter().map(|place| place.id).collect();
+        let following = follow_updates(visitor(0, 4, &other), names);
+        readers.spawn(async move { ("reader of updates".to_owned(), following.await) });
 
         let mut writers = JoinSet::new();
         let groups: Vec<_> = places.iter().filter(|place| place.id != PAIR).cloned().collect();

@@ -5,6 +5,7 @@ mod cut;
 mod messages;
 mod presence;
 mod start;
+mod updates;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
