@@ -3,6 +3,7 @@
 mod access;
 mod cut;
 mod messages;
+mod novelty;
 mod presence;
 mod start;
 mod updates;

@@ -198,6 +198,11 @@ impl Chat {
         self.0.link.is_connected()
     }
 
+    /// For how long the log cannot be read, and so nobody is told anything, if that is so.
+    pub fn log_unread_for(&self) -> Option<Duration> {
+        self.0.announce.unread_for()
+    }
+
     /// How many sends wait for the next commit.
     pub fn sends_waiting(&self) -> usize {
         self.0.writer.waiting()

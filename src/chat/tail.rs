@@ -3,13 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{audiences::Audiences, hub::Hub, signals::Signal};
 use crate::{
     bus::{Link, Word},
     lifecycle::Lifecycle,
+    telemetry,
 };
 
 /// How long an event of another node can go unnoticed if its announcement is lost.
@@ -25,6 +30,8 @@ pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
 pub(super) struct Announce {
     commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
+    /// Since when the log cannot be read; `None` while it can.
+    unread_since: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What a transaction of this node has added to the log.
@@ -35,6 +42,11 @@ struct Commit {
 }
 
 impl Announce {
+    /// For how long the log cannot be read, if it cannot.
+    pub(super) fn unread_for(&self) -> Option<Duration> {
+        self.unread_since.lock().map(|since| since.elapsed())
+    }
+
     /// Has the tail look for what other nodes have added to the log.
     pub(super) fn look(&self) {
         self.look.notify_one();
@@ -67,9 +79,11 @@ pub(super) fn start(
 ) -> Announce {
     let (commits, committed) = mpsc::channel(1_024);
     let look = Arc::new(Notify::new());
-    let tail = Tail { storage, hub, observers, audiences, link, committed, look: Arc::clone(&look) };
+    let announce = Announce { commits, look: Arc::clone(&look), unread_since: Arc::default() };
+    let unread_since = Arc::clone(&announce.unread_since);
+    let tail = Tail { storage, hub, observers, audiences, link, committed, look, unread_since, puzzled: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
-    Announce { commits, look }
+    announce
 }
 
 struct Tail {
@@ -80,11 +94,13 @@ struct Tail {
     link: Link<Signal>,
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
+    unread_since: Arc<Mutex<Option<Instant>>>,
+    /// Whether it was said that the log holds what is unknown here.
+    puzzled: bool,
 }
 
 impl Tail {
     async fn run(mut self, lifecycle: Lifecycle) {
-        let mut away = false;
         loop {
             let step = tokio::select! {
                 commit = self.committed.recv() => match commit {
@@ -95,13 +111,20 @@ impl Tail {
                 () = tokio::time::sleep(SAFETY_NET) => self.catch_up().await,
                 () = lifecycle.stopping() => return,
             };
-            match step {
-                Ok(()) if away => tracing::info!("the log can be read again"),
-                Ok(()) => {}
-                Err(ref error) if !away => tracing::error!(error = %crate::telemetry::chain(error), "the log cannot be read"),
-                Err(_) => {}
+            self.note(&step);
+        }
+    }
+
+    fn note(&self, step: &storage::Result<()>) {
+        let mut unread_since = self.unread_since.lock();
+        match step {
+            Ok(()) if unread_since.take().is_some() => tracing::info!("the log can be read again"),
+            Ok(()) => {}
+            Err(error) if unread_since.is_none() => {
+                *unread_since = Some(Instant::now());
+                tracing::error!(error = %telemetry::chain(error), "the log cannot be read");
             }
-            away = step.is_err();
+            Err(_) => {}
         }
     }
 
@@ -138,6 +161,9 @@ impl Tail {
     async fn tell(&mut self, events: Vec<Event>) -> storage::Result<()> {
         let mut told = Vec::with_capacity(events.len());
         for event in events {
+            if event.fact == Fact::Unknown && !std::mem::replace(&mut self.puzzled, true) {
+                tracing::warn!(position = event.position.0, "the log holds what only a newer version knows; it is passed over");
+            }
             match self.audience(&event).await {
                 Ok(audience) => told.push((event, audience)),
                 Err(error) => {
@@ -168,7 +194,10 @@ impl Tail {
     }
 }
 
-/// Whether somebody comes or goes by this.
+/// Whether somebody comes or goes by this, or may.
 fn brings_or_takes(fact: &Fact) -> bool {
-    matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. })
+    matches!(
+        fact,
+        Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown
+    )
 }

@@ -54,7 +54,8 @@ impl Conversing {
             | Fact::SupportWaits(_)
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
-            | Fact::UserChanged { .. } => {}
+            | Fact::UserChanged { .. }
+            | Fact::Unknown => {}
         }
         Ok(())
     }
