@@ -173,7 +173,8 @@ impl Sessions {
     /// As [`Sessions::flush`]; that it fails matters to nobody now.
     pub(super) async fn bring(&self, storage: &dyn Storage) {
         if let Err(error) = self.flush(storage).await {
-            tracing::warn!(error = %telemetry::chain(&error), "when sessions were last used could not be stored");
+            let away = matches!(error, storage::Error::Unavailable(_));
+            telemetry::put_off("when sessions were last used could not be stored", &error, away);
         }
     }
 }

@@ -105,7 +105,8 @@ impl Chat {
                 }
                 for job in JOBS {
                     if let Err(error) = chat.clear(job, &stop).await {
-                        tracing::warn!(job = job.what, error = %telemetry::chain(&error), "what is old could not be cleared away");
+                        let what = format!("what is old could not be cleared away: {}", job.what);
+                        telemetry::put_off(&what, &error, error.is_unavailable());
                     }
                 }
             }

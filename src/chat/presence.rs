@@ -348,7 +348,7 @@ impl Chat {
         };
         for signs in signs.chunks(FLUSHED) {
             if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await {
-                tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
+                telemetry::put_off("when partners were last seen could not be stored", &error, error.is_unavailable());
                 let mut lives = self.0.lives.lives.lock();
                 for sign in signs {
                     let life = lives.entry(sign.partner).or_default();

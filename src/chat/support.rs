@@ -265,7 +265,8 @@ impl Chat {
                         Ok(STEP) => {}
                         Ok(_) => break,
                         Err(error) => {
-                            tracing::warn!(error = %telemetry::chain(&error), "silent support sessions could not be closed");
+                            let what = "silent support sessions could not be closed";
+                            telemetry::put_off(what, &error, error.is_unavailable());
                             break;
                         }
                     }

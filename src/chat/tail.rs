@@ -118,8 +118,12 @@ impl Tail {
     fn note(&self, step: &storage::Result<()>) {
         let mut unread_since = self.unread_since.lock();
         match step {
-            Ok(()) if unread_since.take().is_some() => tracing::info!("the log can be read again"),
-            Ok(()) => {}
+            Ok(()) => {
+                if unread_since.take().is_some() {
+                    tracing::info!("the log can be read again");
+                }
+                telemetry::reached();
+            }
             Err(error) if unread_since.is_none() => {
                 *unread_since = Some(Instant::now());
                 tracing::error!(error = %telemetry::chain(error), "the log cannot be read");

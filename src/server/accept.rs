@@ -33,6 +33,7 @@ use crate::{
     dialects::{session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    telemetry::Trouble,
 };
 
 /// How long to wait when nothing can be accepted, mostly for want of file descriptors.
@@ -77,6 +78,7 @@ impl Accepting {
         };
         let places = Arc::new(Semaphore::new(self.connections));
         let mut stop = pin!(stop);
+        let trouble = Trouble::new();
         loop {
             let next = async {
                 let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
@@ -87,9 +89,16 @@ impl Accepting {
                 () = &mut stop => break,
             };
             match accepted {
-                Ok((stream, peer)) => serve(place, stream, peer),
+                Ok((stream, peer)) => {
+                    if let Some(tries) = trouble.is_over() {
+                        tracing::info!(tries, "connections are accepted again");
+                    }
+                    serve(place, stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if trouble.met(1) {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
