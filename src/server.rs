@@ -18,7 +18,7 @@ use crate::{
     auth::{self, AttemptLimits, Auth, Tokens},
     blobs::Blobs,
     bus::{self, Bus},
-    chat::{Chat, Ground},
+    chat::{self, Chat, Ground},
     config::{self, Config},
     demo,
     dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
@@ -70,12 +70,15 @@ pub async fn run(
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = open_tokens(&config, &services)?;
     let alone = matches!(config.bus, config::Bus::Local);
-    let (auth, observer) = Auth::start(Arc::clone(&storage), alone, config.session.lifetime(), tokens, limits, &services);
+    let (announce, announced) = chat::announcing();
+    let lifetime = config.session.lifetime();
+    let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, lifetime, tokens, limits, &services);
     let ground = Ground {
         storage: Arc::clone(&storage),
         blobs,
         bus: open_bus(&config).await?,
         observers: vec![observer],
+        announced,
         metrics: metrics.clone(),
         services: services.clone(),
         requests: requests.clone(),
@@ -183,7 +186,8 @@ pub async fn openapi() -> Result<String, StartError> {
     let idle = Lifecycle::default();
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
-    let (auth, _) = Auth::start(Arc::clone(&storage), true, Duration::from_secs(1), tokens, limits, &idle);
+    let (announce, announced) = chat::announcing();
+    let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
     let ground = Ground {
@@ -191,6 +195,7 @@ pub async fn openapi() -> Result<String, StartError> {
         blobs,
         bus: None,
         observers: Vec::new(),
+        announced,
         metrics: metrics.clone(),
         services: idle.clone(),
         requests: idle.clone(),

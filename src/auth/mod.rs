@@ -25,7 +25,7 @@ pub use session::{Login, SessionId};
 pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
 use crate::{
-    chat::{Cause, Observer},
+    chat::{Announce, Cause, Observer},
     clock,
     lifecycle::Lifecycle,
 };
@@ -119,6 +119,7 @@ pub struct Auth(Arc<Parts>);
 
 struct Parts {
     storage: Arc<dyn Storage>,
+    announce: Announce,
     /// Whether there is no other node that could tell a session anything.
     alone: bool,
     lives: Lives,
@@ -133,6 +134,7 @@ impl Auth {
     /// event of the log.
     pub fn start(
         storage: Arc<dyn Storage>,
+        announce: Announce,
         alone: bool,
         session_lifetime: Duration,
         tokens: Tokens,
@@ -155,7 +157,7 @@ impl Auth {
         });
         let passwords = Passwords::default();
         let attempts = Attempts::new(limits);
-        (Self(Arc::new(Parts { storage, alone, lives, sessions, tokens, passwords, attempts })), observer)
+        (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts })), observer)
     }
 
     /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
@@ -187,7 +189,7 @@ impl Auth {
             tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
             self.0.lives.end(&Grant::Session(presented));
         }
-        tx.commit().await?;
+        self.0.announce.committed(tx.commit().await?).await;
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
         let login = Arc::new(Login::new(Caller::living(user, life), key, now, None));
@@ -277,7 +279,7 @@ impl Auth {
             let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
             tx.record(Topic::Partner(login.partner), fact, clock::now());
         }
-        tx.commit().await?;
+        self.0.announce.committed(tx.commit().await?).await;
         self.0.lives.end(&Grant::Session(login.key()));
         Ok(())
     }

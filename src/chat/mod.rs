@@ -52,7 +52,7 @@ pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage};
-pub use tail::Observer;
+pub use tail::{Announce, Announced, Observer, announcing};
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
@@ -90,6 +90,8 @@ pub struct Ground {
     pub bus: Option<Arc<dyn Bell>>,
     /// They see every event of the log from now on.
     pub observers: Vec<Observer>,
+    /// What others than the service itself commit.
+    pub announced: Announced,
     pub metrics: Metrics,
     /// To which the service's tasks belong.
     pub services: Lifecycle,
@@ -132,7 +134,7 @@ struct Parts {
 
 impl Chat {
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
-        let Ground { storage, blobs, bus, mut observers, metrics, services, requests } = ground;
+        let Ground { storage, blobs, bus, mut observers, announced, metrics, services, requests } = ground;
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
@@ -144,8 +146,8 @@ impl Chat {
         observers.push(pairs.observer());
         let desk = Arc::new(desk::Desk::new(Arc::clone(&storage)));
         observers.push(desk.observer());
-        let announce =
-            tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
+        let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
+        let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
             storage,

@@ -27,11 +27,17 @@ pub type Observer = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Where commits are announced to this node's tail.
 #[derive(Clone)]
-pub(super) struct Announce {
+pub struct Announce {
     commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
     /// Since when the log cannot be read; `None` while it can.
     unread_since: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What was announced and waits for the tail.
+pub struct Announced {
+    commits: mpsc::Receiver<Commit>,
+    announce: Announce,
 }
 
 /// What a transaction of this node has added to the log.
@@ -39,6 +45,13 @@ struct Commit {
     events: Vec<Event>,
     /// Dropped once this node's listeners have been told.
     _untold: oneshot::Sender<()>,
+}
+
+/// For whoever commits, and for the service that then tells of it.
+pub fn announcing() -> (Announce, Announced) {
+    let (sender, commits) = mpsc::channel(1_024);
+    let announce = Announce { commits: sender, look: Arc::default(), unread_since: Arc::default() };
+    (announce.clone(), Announced { commits, announce })
 }
 
 impl Announce {
@@ -55,7 +68,7 @@ impl Announce {
     /// Tells the tail what a transaction of this node has added to the log, and returns once whoever listens or asks on
     /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
     /// meanwhile, it returns as well; the tail catches up later.
-    pub(super) async fn committed(&self, events: Vec<Event>) {
+    pub async fn committed(&self, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
@@ -70,6 +83,7 @@ impl Announce {
 
 /// Starts the tail of `storage` behind `hub`. It runs until the stop.
 pub(super) fn start(
+    announced: Announced,
     storage: Arc<dyn Storage>,
     hub: Arc<Hub>,
     audiences: Arc<Audiences>,
@@ -77,10 +91,8 @@ pub(super) fn start(
     link: Link<Signal>,
     lifecycle: &Lifecycle,
 ) -> Announce {
-    let (commits, committed) = mpsc::channel(1_024);
-    let look = Arc::new(Notify::new());
-    let announce = Announce { commits, look: Arc::clone(&look), unread_since: Arc::default() };
-    let unread_since = Arc::clone(&announce.unread_since);
+    let Announced { commits: committed, announce } = announced;
+    let (look, unread_since) = (Arc::clone(&announce.look), Arc::clone(&announce.unread_since));
     let tail = Tail { storage, hub, observers, audiences, link, committed, look, unread_since, puzzled: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     announce
@@ -108,7 +120,7 @@ impl Tail {
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,
-                () = tokio::time::sleep(SAFETY_NET) => self.catch_up().await,
+                () = tokio::time::sleep(SAFETY_NET) => self.find().await,
                 () = lifecycle.stopping() => return,
             };
             self.note(&step);
@@ -141,12 +153,23 @@ impl Tail {
                 self.link.say(Word::LogGrew(grown));
                 Ok(())
             }
-            (_, Some(last)) if last.position > head => {
+            (_, Some(last)) => {
                 self.link.say(Word::LogGrew(last.position));
-                self.catch_up().await
+                if last.position > head { self.catch_up().await } else { Ok(()) }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Looks for what nobody has rung for. The other nodes are told, who would look for it only later.
+    async fn find(&mut self) -> storage::Result<()> {
+        let before = self.hub.head();
+        let found = self.catch_up().await;
+        let head = self.hub.head();
+        if head > before {
+            self.link.say(Word::LogGrew(head));
+        }
+        found
     }
 
     async fn catch_up(&mut self) -> storage::Result<()> {
