@@ -4,7 +4,7 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
     on_every_backend,
-    support::{Backend, Server},
+    support::{Backend, RawConnection, Server, until},
 };
 
 on_every_backend! {
@@ -31,5 +31,27 @@ async fn a_node_that_cannot_read_the_log_is_not_ready() {
     database.execute("ALTER TABLE lost RENAME TO events").await.unwrap();
     server.ready().await;
     assert_eq!(server.metric("dragoman_log_unread_seconds").await, 0.0);
+    server.stop().await;
+}
+
+/// However long that lasts.
+#[tokio::test]
+async fn that_no_connection_can_be_accepted_is_said_once() {
+    const FILES: u64 = 64;
+    let mut server = Server::builder(Backend::memory()).most_files(FILES).start().await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 * FILES {
+        waiting.push(RawConnection::to(&server).await);
+    }
+    let begins = "connections cannot be accepted";
+    until(begins, async || server.log().contains(begins).then_some(())).await;
+    drop(waiting);
+    let over = "connections are accepted again";
+    until(over, async || {
+        server.get("/healthz").await;
+        server.log().contains(over).then_some(())
+    })
+    .await;
+    assert_eq!(server.log().matches(begins).count(), 1, "{}", server.log());
     server.stop().await;
 }

@@ -76,11 +76,13 @@ pub struct ServerBuilder {
     settings: Vec<(String, String)>,
     /// The most bytes that one file may have.
     largest_file: Option<u64>,
+    /// The most files, sockets included, that it may have open.
+    most_files: Option<u64>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new(), largest_file: None }
+        Self { backend, demo: true, settings: Vec::new(), largest_file: None, most_files: None }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -107,11 +109,22 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets it open no more files than this, sockets included.
+    pub fn most_files(mut self, files: u64) -> Self {
+        self.most_files = Some(files);
+        self
+    }
+
     fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_dragoman");
-        match self.largest_file {
-            None => Command::new(program),
-            Some(bytes) => {
+        match (self.largest_file, self.most_files) {
+            (None, None) => Command::new(program),
+            (None, Some(files)) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={files}")).arg(program);
+                command
+            }
+            (Some(bytes), _) => {
                 let mut command = Command::new("sh");
                 // Whoever does not care for the signal is told by an error.
                 command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string(), program]);

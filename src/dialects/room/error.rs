@@ -35,7 +35,10 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
         Error::TooLarge { limit_bytes } => (format!("The file is larger than {limit_bytes} bytes"), "too_large"),
         Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
         Error::Unavailable(cause) => (
-            format!("The server is not available now, please try again shortly ({})", telemetry::unavailable("not available", cause)),
+            format!(
+                "The server is not available now, please try again shortly ({})",
+                telemetry::unavailable("not available", cause)
+            ),
             "unavailable",
         ),
         Error::Internal(cause) => {
