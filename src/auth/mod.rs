@@ -13,7 +13,8 @@ use std::{
 };
 
 use storage::{
-    Event, Fact, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange, UserId,
+    Event, Fact, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
+    UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;

@@ -138,7 +138,9 @@ impl Chat {
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
-        let (link, outbox) = bus.map(|bus| Link::new(bus, metrics.clone())).unzip();
+        // No secret, but made like one: once, by whichever node is the first.
+        let workspace = secret(storage.as_ref(), "workspace").await?;
+        let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
         let hub = Arc::new(Hub::new(head, rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));

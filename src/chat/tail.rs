@@ -223,8 +223,5 @@ impl Tail {
 
 /// Whether somebody comes or goes by this, or may.
 fn brings_or_takes(fact: &Fact) -> bool {
-    matches!(
-        fact,
-        Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown
-    )
+    matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown)
 }
