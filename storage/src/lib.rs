@@ -150,8 +150,9 @@ pub trait Tx:
     /// Queues a fact for the log; it gets its position when the transaction commits.
     fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp);
 
-    /// Marks the store as one that holds the demo data.
-    async fn mark_demo(&mut self) -> Result<()>;
+    /// Marks the store as one that holds the demo data; says whether it was not one before. Waits for another transaction
+    /// that is about it.
+    async fn mark_demo(&mut self) -> Result<bool>;
 
     /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;

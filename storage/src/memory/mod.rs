@@ -135,9 +135,8 @@ impl Tx for MemoryTx {
         self.recorded.push((topic, fact, at));
     }
 
-    async fn mark_demo(&mut self) -> Result<()> {
-        self.draft.demo = true;
-        Ok(())
+    async fn mark_demo(&mut self) -> Result<bool> {
+        Ok(!std::mem::replace(&mut self.draft.demo, true))
     }
 
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {

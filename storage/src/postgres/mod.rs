@@ -43,7 +43,7 @@ use alone;
 const PING: &str = "SELECT 1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
-const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING";
+const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
@@ -248,8 +248,8 @@ impl Tx for PostgresTx {
         self.facts.push((topic, fact, at));
     }
 
-    async fn mark_demo(&mut self) -> Result<()> {
-        self.rows(sqlx::query(MARK_DEMO)).await.map(drop)
+    async fn mark_demo(&mut self) -> Result<bool> {
+        Ok(self.row(sqlx::query(MARK_DEMO)).await?.is_some())
     }
 
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
