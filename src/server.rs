@@ -9,6 +9,7 @@ mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::{OpenApi, OpenApiService};
 use storage::{Storage, memory::Memory, postgres};
@@ -19,6 +20,7 @@ use crate::{
     blobs::Blobs,
     bus::{self, Bus},
     chat::{self, Chat, Ground},
+    clock,
     config::{self, Config},
     demo,
     dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
@@ -33,6 +35,9 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For how long the services may finish what they have in hand once no request is left.
 const SERVICES_LIMIT: Duration = Duration::from_secs(10);
+
+/// By how much two clocks may differ before it is worth a word.
+const SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// Opens the store that the settings name, and brings its schema up to date if `migrate`.
 pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, StartError> {
@@ -62,6 +67,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let address = listener.local_addr()?;
     let config = Arc::new(config);
+    compare_clocks(storage.as_ref()).await?;
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
     let metrics = Metrics::default();
     let files = Files::of(&config);
@@ -227,6 +233,22 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
     }
     if storage.is_demo().await? {
         tracing::warn!("this store holds the demo data: everybody knows its passwords");
+    }
+    Ok(())
+}
+
+/// Says so if this node's clock is not the database's. What is told of times, and who is online, is by the nodes' clocks.
+async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
+    let before = clock::now();
+    let there = storage.now(before).await?;
+    let after = clock::now();
+    let ahead = if there < before { before - there } else { (after - there).min(TimeDelta::zero()) };
+    if ahead.abs() > SKEW {
+        let milliseconds = ahead.num_milliseconds();
+        tracing::warn!(
+            milliseconds,
+            "this machine's clock is not the database's: so much ahead, or behind; both should follow NTP"
+        );
     }
     Ok(())
 }

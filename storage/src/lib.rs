@@ -115,6 +115,9 @@ pub trait Storage:
     /// Whether the store can be reached now. Costs one round trip.
     async fn ping(&self) -> Result<()>;
 
+    /// What time it is by the clock that everybody has in common who uses the store; `here`, the caller's, if it has none.
+    async fn now(&self, here: Timestamp) -> Result<Timestamp>;
+
     /// Whether anybody is in the store yet; the demo data goes only into an empty one.
     async fn is_empty(&self) -> Result<bool>;
 

@@ -115,6 +115,10 @@ impl Storage for Memory {
         self.snapshot().map(drop)
     }
 
+    async fn now(&self, here: Timestamp) -> Result<Timestamp> {
+        Ok(here)
+    }
+
     async fn is_empty(&self) -> Result<bool> {
         Ok(self.snapshot()?.users.is_empty())
     }

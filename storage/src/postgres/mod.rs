@@ -41,6 +41,7 @@ macro_rules! alone {
 use alone;
 
 const PING: &str = "SELECT 1";
+const NOW: &str = "SELECT clock_timestamp()";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
 const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
@@ -195,6 +196,10 @@ impl Storage for Postgres {
 
     async fn ping(&self) -> Result<()> {
         self.rows(sqlx::query(PING)).await.map(drop)
+    }
+
+    async fn now(&self, _here: Timestamp) -> Result<Timestamp> {
+        Ok(get(&self.only_row(sqlx::query(NOW)).await?, 0)?)
     }
 
     async fn is_empty(&self) -> Result<bool> {
