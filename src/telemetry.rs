@@ -94,21 +94,27 @@ static AWAY: Trouble = Trouble::new();
 pub fn unavailable(what: &str, cause: &dyn Error) -> String {
     let correlation = correlation();
     if AWAY.met(1) {
-        tracing::warn!(correlation, error = %chain(cause), "what requests need cannot be reached: {what}");
-    } else {
-        tracing::debug!(correlation, error = %chain(cause), "{what}");
+        begins(what, cause);
     }
+    tracing::debug!(correlation, error = %chain(cause), "{what}");
     correlation
 }
 
 /// Logs that something that nobody waits for was not done, and will be tried again; `away` if it is because something cannot
 /// be reached.
 pub fn put_off(what: &str, cause: &dyn Error, away: bool) {
-    if away && !AWAY.met(0) {
-        tracing::debug!(error = %chain(cause), "{what}");
-    } else {
+    if !away {
         tracing::warn!(error = %chain(cause), "{what}");
+        return;
     }
+    if AWAY.met(0) {
+        begins(what, cause);
+    }
+    tracing::debug!(error = %chain(cause), "{what}");
+}
+
+fn begins(what: &str, cause: &dyn Error) {
+    tracing::warn!(error = %chain(cause), "what requests need cannot be reached: {what}");
 }
 
 /// To be called whenever the store was reached.
