@@ -52,7 +52,7 @@ pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage};
-pub use tail::{Announce, Announced, Observer, announcing};
+pub use tail::{Announce, Commits, Observer, announcing};
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
@@ -91,7 +91,7 @@ pub struct Ground {
     /// They see every event of the log from now on.
     pub observers: Vec<Observer>,
     /// What others than the service itself commit.
-    pub announced: Announced,
+    pub announced: Commits,
     pub metrics: Metrics,
     /// To which the service's tasks belong.
     pub services: Lifecycle,

@@ -35,7 +35,7 @@ pub struct Announce {
 }
 
 /// What was announced and waits for the tail.
-pub struct Announced {
+pub struct Commits {
     commits: mpsc::Receiver<Commit>,
     announce: Announce,
 }
@@ -48,10 +48,10 @@ struct Commit {
 }
 
 /// For whoever commits, and for the service that then tells of it.
-pub fn announcing() -> (Announce, Announced) {
+pub fn announcing() -> (Announce, Commits) {
     let (sender, commits) = mpsc::channel(1_024);
     let announce = Announce { commits: sender, look: Arc::default(), unread_since: Arc::default() };
-    (announce.clone(), Announced { commits, announce })
+    (announce.clone(), Commits { commits, announce })
 }
 
 impl Announce {
@@ -83,7 +83,7 @@ impl Announce {
 
 /// Starts the tail of `storage` behind `hub`. It runs until the stop.
 pub(super) fn start(
-    announced: Announced,
+    announced: Commits,
     storage: Arc<dyn Storage>,
     hub: Arc<Hub>,
     audiences: Arc<Audiences>,
@@ -91,7 +91,7 @@ pub(super) fn start(
     link: Link<Signal>,
     lifecycle: &Lifecycle,
 ) -> Announce {
-    let Announced { commits: committed, announce } = announced;
+    let Commits { commits: committed, announce } = announced;
     let (look, unread_since) = (Arc::clone(&announce.look), Arc::clone(&announce.unread_since));
     let tail = Tail { storage, hub, observers, audiences, link, committed, look, unread_since, puzzled: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));

@@ -26,7 +26,10 @@ async fn eavesdrop(backend: &Backend, bus: &Bus) -> mpsc::Receiver<Value> {
             }
         });
     } else {
-        let client = async_nats::connect(bus.address()).await.expect("NATS is up");
+        let address = url::Url::parse(bus.address()).expect("it is an address");
+        let [user, password] = [Some(address.username()), address.password()].map(|part| part.unwrap_or_default().to_owned());
+        let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+        let client = options.connect(bus.server().to_string()).await.expect("NATS is up");
         let mut subscription = client.subscribe(bus.subject().to_owned()).await.unwrap();
         client.flush().await.unwrap();
         tokio::spawn(async move {

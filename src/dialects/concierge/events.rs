@@ -9,7 +9,7 @@ use super::{
     wire::{ChatMessage, ChatSession, Entity, Number, Pen, frame},
 };
 use crate::{
-    chat::Told,
+    chat::{self, Told},
     dialects::socket::{Close, Frame, Said},
     telemetry,
 };
