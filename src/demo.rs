@@ -51,6 +51,10 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     let password = auth::hash_password(PASSWORD).await?;
     let now = clock::now();
     let mut tx = storage.begin().await?;
+    // Of several nodes that start at once the first one does it.
+    if !tx.mark_demo().await? {
+        return Ok(false);
+    }
     for somebody in EVERYBODY {
         tx.insert_user(NewUser {
             id: Some(UserId(somebody.uid)),
@@ -96,7 +100,6 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     let news = tx.insert_group(Some(GroupId(3)), "News").await?;
     let members: Vec<_> = EVERYBODY[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
     tx.insert_group_members(news.id, &members).await?;
-    tx.mark_demo().await?;
     tx.commit().await?;
     Ok(true)
 }

@@ -1,6 +1,10 @@
 //! What the program counts, as Prometheus reads it.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -36,6 +40,7 @@ struct Families {
     sends_waiting: IntGauge,
     listening: IntGauge,
     log_position: IntGauge,
+    log_unread: IntGauge,
 }
 
 /// What is counted only when somebody asks.
@@ -44,6 +49,7 @@ pub struct Depths {
     pub sends_waiting: usize,
     pub listening: usize,
     pub log_position: i64,
+    pub log_unread_for: Duration,
 }
 
 impl Default for Metrics {
@@ -84,9 +90,10 @@ impl Default for Metrics {
             sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
             listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
+            log_unread: gauge("dragoman_log_unread_seconds", "For how long the log cannot be read; 0 while it can."),
             registry,
         };
-        let all: [Box<dyn Collector>; 16] = [
+        let all: [Box<dyn Collector>; 17] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -103,6 +110,7 @@ impl Default for Metrics {
             Box::new(families.sends_waiting.clone()),
             Box::new(families.listening.clone()),
             Box::new(families.log_position.clone()),
+            Box::new(families.log_unread.clone()),
         ];
         for family in all {
             families.registry.register(family).expect("every name is used once");
@@ -178,6 +186,7 @@ impl Metrics {
         self.0.sends_waiting.set(as_gauge(depths.sends_waiting));
         self.0.listening.set(as_gauge(depths.listening));
         self.0.log_position.set(depths.log_position);
+        self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("memory takes all that is written");
         text

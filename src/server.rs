@@ -9,6 +9,7 @@ mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::{OpenApi, OpenApiService};
 use storage::{Storage, memory::Memory, postgres};
@@ -18,7 +19,8 @@ use crate::{
     auth::{self, AttemptLimits, Auth, Tokens},
     blobs::Blobs,
     bus::{self, Bus},
-    chat::{Chat, Ground},
+    chat::{self, Chat, Ground},
+    clock,
     config::{self, Config},
     demo,
     dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
@@ -33,6 +35,9 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For how long the services may finish what they have in hand once no request is left.
 const SERVICES_LIMIT: Duration = Duration::from_secs(10);
+
+/// By how much two clocks may differ before it is worth a word.
+const SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// Opens the store that the settings name, and brings its schema up to date if `migrate`.
 pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, StartError> {
@@ -65,6 +70,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let address = listener.local_addr()?;
     let config = Arc::new(config);
+    compare_clocks(storage.as_ref()).await?;
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
     let metrics = Metrics::default();
     let files = Files::of(&config);
@@ -72,12 +78,16 @@ pub async fn run(
     let limits =
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = open_tokens(&config, &services)?;
-    let (auth, observer) = Auth::start(Arc::clone(&storage), config.session.lifetime(), tokens, limits, &services);
+    let alone = matches!(config.bus, config::Bus::Local);
+    let (announce, announced) = chat::announcing();
+    let lifetime = config.session.lifetime();
+    let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, lifetime, tokens, limits, &services);
     let ground = Ground {
         storage: Arc::clone(&storage),
         blobs,
         bus: open_bus(&config).await?,
         observers: vec![observer],
+        announced,
         metrics: metrics.clone(),
         services: services.clone(),
         requests: requests.clone(),
@@ -191,7 +201,8 @@ pub async fn openapi() -> Result<String, StartError> {
     let idle = Lifecycle::default();
     let limits = AttemptLimits { per_login: 1, per_address: 1 };
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
-    let (auth, _) = Auth::start(Arc::clone(&storage), Duration::from_secs(1), tokens, limits, &idle);
+    let (announce, announced) = chat::announcing();
+    let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, Duration::from_secs(1), tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
     let ground = Ground {
@@ -199,6 +210,7 @@ pub async fn openapi() -> Result<String, StartError> {
         blobs,
         bus: None,
         observers: Vec::new(),
+        announced,
         metrics: metrics.clone(),
         services: idle.clone(),
         requests: idle.clone(),
@@ -230,6 +242,22 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
     }
     if storage.is_demo().await? {
         tracing::warn!("this store holds the demo data: everybody knows its passwords");
+    }
+    Ok(())
+}
+
+/// Says so if this node's clock is not the database's. What is told of times, and who is online, is by the nodes' clocks.
+async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
+    let before = clock::now();
+    let there = storage.now(before).await?;
+    let after = clock::now();
+    let ahead = if there < before { before - there } else { (after - there).min(TimeDelta::zero()) };
+    if ahead.abs() > SKEW {
+        let milliseconds = ahead.num_milliseconds();
+        tracing::warn!(
+            milliseconds,
+            "this machine's clock is not the database's: so much ahead, or behind; both should follow NTP"
+        );
     }
     Ok(())
 }

@@ -24,8 +24,13 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::with(|server| server).await
+    }
+
+    /// Which does not wait long for its database.
+    async fn with(settings: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         Self::before(&Backend::postgres().await, |server| {
-            server.set("POSTGRES__ACQUIRE_MILLISECONDS", 500).set("POSTGRES__STATEMENT_MILLISECONDS", 500)
+            settings(server.set("POSTGRES__ACQUIRE_MILLISECONDS", 500).set("POSTGRES__STATEMENT_MILLISECONDS", 500))
         })
         .await
     }
@@ -117,6 +122,9 @@ async fn fail_and_recover(road: Road) {
     let refused = stage.send("meanwhile").await.expect_err("it cannot be stored");
     assert_eq!(refused["error"]["data"]["name"], "psycopg2.OperationalError", "{refused}");
     assert_eq!(refused["id"], "mine", "{refused}");
+    let (_, id) = refused["error"]["data"]["debug"].as_str().and_then(|text| text.rsplit_once(' ')).expect("it has an id");
+    let log = stage.server.log();
+    assert!(log.lines().any(|line| line.contains(id) && line.contains("error=")), "the cause is in the log under {id}: {log}");
     stage.everybody_is_told_so().await;
     assert!(!waiting.is_finished(), "who waits goes on waiting");
     stage.server.polls_waiting(1).await;
@@ -141,6 +149,39 @@ async fn a_database_that_is_gone_is_missed_and_found_again() {
 #[tokio::test]
 async fn a_database_that_does_not_answer_is_missed_and_found_again() {
     fail_and_recover(Road::Silent).await;
+}
+
+/// Whoever reads the log finds when it began, why, when it was over and what it cost: not each who asked meanwhile.
+async fn costs_a_handful_of_lines(road: Road) {
+    const ROUNDS: usize = 3;
+    const ASKING: u64 = 200;
+    let mut stage = Stage::with(|server| server.set("LOG__LEVEL", "info")).await;
+    let before = stage.server.log().lines().count();
+    stage.proxy.set(road);
+    for _ in 0..ROUNDS {
+        stage.everybody_is_told_so().await;
+    }
+    stage.proxy.set(Road::Open);
+    stage.comes_back().await;
+    let over = "what requests need can be reached again";
+    until(over, async || stage.server.log().contains(over).then_some(())).await;
+    let log = stage.server.log();
+    let lines: Vec<_> = log.lines().skip(before).collect();
+    assert!(lines.len() <= 8, "{lines:#?}");
+    assert_eq!(log.matches("what requests need cannot be reached").count(), 1, "{lines:#?}");
+    let refused = log.split_once("refused=").and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
+    assert!(refused.is_some_and(|refused| refused >= ASKING * ROUNDS as u64), "{refused:?}: {lines:#?}");
+    stage.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_costs_a_handful_of_lines() {
+    costs_a_handful_of_lines(Road::Cut).await;
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_costs_a_handful_of_lines() {
+    costs_a_handful_of_lines(Road::Silent).await;
 }
 
 /// Again and again, with a poll each time: nothing is used up.

@@ -22,7 +22,7 @@ use crate::{
     order::checker::{Fault, Heard, Kind, Sent, differences, faults},
     support::{ADMIN, Backend, JANE, JOHN, Server, ServerBuilder, Socket, token, until},
 };
-use readers::read;
+use readers::{follow_updates, read};
 use visitor::Visitor;
 use writers::Written;
 
@@ -151,6 +151,8 @@ impl Load {
     pub async fn begin(server: &Server, doors: &[SocketAddr]) -> Self {
         let backend = server.backend().clone();
         let [admin, john, jane] = [server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await];
+        // Each session is told of updates by itself.
+        let other = server.log_in(JOHN).await;
         for number in 0..MORE {
             let params = json!({"name": format!("thread {number}"), "partner_ids": [4, 6], "thread_type": "group"});
             admin.messaging("thread/create", params).await;
@@ -187,6 +189,10 @@ impl Load {
         begin_reading(Dialect::Messaging, as_tenant, vec![desk.clone()]);
         begin_reading(Dialect::ImChat, as_tenant, vec![desk.clone()]);
         begin_reading(Dialect::Conversations, as_agent, vec![desk.clone()]);
+
+        let names: Vec<_> = places.iter().map(|place| place.id).collect();
+        let following = follow_updates(visitor(0, 4, &other), names);
+        readers.spawn(async move { ("reader of updates".to_owned(), following.await) });
 
         let mut writers = JoinSet::new();
         let groups: Vec<_> = places.iter().filter(|place| place.id != PAIR).cloned().collect();

@@ -1,12 +1,15 @@
 //! Two servers on one database are one chat: what happens at one is known at the other, with each bus.
 
 mod access;
+mod bell;
 mod credentials;
 mod cut;
 mod messages;
+mod novelty;
 mod presence;
 mod signals;
 mod start;
+mod updates;
 mod uploads;
 mod vanished;
 
@@ -24,7 +27,7 @@ const PAIR: i64 = 1;
 
 /// Writes each test once and runs it with every bus: the list of buses stands here.
 macro_rules! on_every_bus {
-    ($($(#[$meta:meta])* async fn $name:ident($here:ident, $there:ident) $body:block)+) => {
+    ($($(#[$meta:meta])* async fn $name:ident($here:ident, $there:ident $(, $bus:ident)?) $body:block)+) => {
         $(
             mod $name {
                 use super::*;
@@ -35,6 +38,7 @@ macro_rules! on_every_bus {
                     let [mut here, mut there] = $crate::support::two_nodes(&backend, &bus).await;
                     {
                         let ($here, $there) = (&mut here, &mut there);
+                        $(let $bus = &bus;)?
                         $body
                     }
                     here.stop().await;

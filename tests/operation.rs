@@ -1,8 +1,10 @@
 //! What whoever runs the server relies on.
 
+use sqlx::{Connection, Executor, PgConnection};
+
 use crate::{
     on_every_backend,
-    support::{Backend, Server},
+    support::{Backend, RawConnection, Server, until},
 };
 
 on_every_backend! {
@@ -13,6 +15,7 @@ on_every_backend! {
             assert_eq!(answer.status(), 200, "{path}");
             assert_eq!(answer.json::<serde_json::Value>().await.unwrap(), serde_json::json!({"status": "pass"}), "{path}");
         }
+        assert_eq!(server.metric("dragoman_log_unread_seconds").await, 0.0);
     }
 }
 
@@ -29,4 +32,41 @@ async fn who_listens_everywhere_is_to_say_how_to_be_reached() {
         assert_eq!(server.log().contains("base_url is not set"), warned, "{}", server.log());
         server.stop().await;
     }
+}
+
+/// The database answers, and yet nobody is told anything: whoever sends requests to nodes is to know.
+#[tokio::test]
+async fn a_node_that_cannot_read_the_log_is_not_ready() {
+    let backend = Backend::postgres().await;
+    let mut server = Server::demo(backend.clone()).await;
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    database.execute("ALTER TABLE events RENAME TO lost").await.unwrap();
+    server.not_ready("the log cannot be read").await;
+    assert!(server.metric("dragoman_log_unread_seconds").await >= 5.0);
+    database.execute("ALTER TABLE lost RENAME TO events").await.unwrap();
+    server.ready().await;
+    assert_eq!(server.metric("dragoman_log_unread_seconds").await, 0.0);
+    server.stop().await;
+}
+
+/// However long that lasts.
+#[tokio::test]
+async fn that_no_connection_can_be_accepted_is_said_once() {
+    const FILES: u64 = 64;
+    let mut server = Server::builder(Backend::memory()).most_files(FILES).start().await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 * FILES {
+        waiting.push(RawConnection::to(&server).await);
+    }
+    let begins = "connections cannot be accepted";
+    until(begins, async || server.log().contains(begins).then_some(())).await;
+    drop(waiting);
+    let over = "connections are accepted again";
+    until(over, async || {
+        server.get("/healthz").await;
+        server.log().contains(over).then_some(())
+    })
+    .await;
+    assert_eq!(server.log().matches(begins).count(), 1, "{}", server.log());
+    server.stop().await;
 }

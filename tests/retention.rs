@@ -57,6 +57,44 @@ async fn an_old_session_goes_away() {
     server.stop().await;
 }
 
+/// A node whose clock is days ahead takes nothing away from the others. Here it is the database's that is behind, and what
+/// the others have just stored with it.
+#[tokio::test]
+async fn what_is_old_is_so_by_the_clock_of_the_database() {
+    let backend = Backend::postgres().await;
+    let mut server = Server::demo(backend.clone()).await;
+    let admin = server.log_in(ADMIN).await;
+    admin.messaging("message/send", json!({"thread_id": 1, "body": "x"})).await;
+    server.stop().await;
+    assert!(!server.log().contains("clock"), "{}", server.log());
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    // What is asked for by its plain name is ours from now on.
+    let behind = "UPDATE events SET at = at - interval '8 days';
+        UPDATE sessions SET last_used_at = last_used_at - interval '8 days';
+        CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+            AS $$ SELECT pg_catalog.clock_timestamp() - interval '8 days' $$;
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$";
+    sqlx::raw_sql(behind).execute(&mut database).await.unwrap();
+    let counts = "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM sessions)";
+    let before: (i64, i64) = sqlx::query_as(counts).fetch_one(&mut database).await.unwrap();
+    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
+
+    let mut server = Server::builder(backend.clone()).set("RETENTION__EVERY_SECONDS", 1).start().await;
+    let warning = "this machine's clock is not the database's";
+    until(warning, async || server.log().contains(warning).then_some(())).await;
+    // The last that a round takes away.
+    let last = "dragoman_store_seconds_count{operation=\"expire_refresh_tokens\"} ";
+    until("two rounds", async || {
+        let metrics = server.get("/metrics").await.text().await.unwrap();
+        let rounds = metrics.lines().find_map(|line| line.strip_prefix(last)?.parse::<u64>().ok());
+        rounds.filter(|rounds| *rounds >= 2)
+    })
+    .await;
+    let after: (i64, i64) = sqlx::query_as(counts).fetch_one(&mut database).await.unwrap();
+    assert_eq!(after, before);
+    server.stop().await;
+}
+
 /// The log forgets from its oldest event on; who comes back with an older position gets what is left.
 #[tokio::test]
 async fn a_log_that_was_cut_short_is_read_on_without_an_error() {

@@ -91,6 +91,18 @@ with_every_backend! {
         assert_eq!(server.ended().await.code(), Some(0));
     }
 
+    /// Nobody knows what it would have asked for, and nobody waits for it.
+    async fn half_a_header_does_not_hold_up_the_stop(backend) {
+        // Longer than the test waits for the end.
+        let server = Server::builder(backend).set("LIMITS__HEADER_SECONDS", 600).set("LIMITS__STOP_SECONDS", 600);
+        let mut server = server.start().await;
+        let mut half = RawConnection::to(&server).await;
+        half.send("POST / HTTP/1.1\r\nHo").await;
+        until("the connection", async || (server.metric("dragoman_connections").await >= 2.0).then_some(())).await;
+        server.terminate();
+        assert_eq!(server.ended().await.code(), Some(0));
+    }
+
     /// A header that comes in drops is not waited for: the time counts from its first byte, not from the last.
     async fn a_slow_header_is_cut_off(backend) {
         let mut server = Server::builder(backend).set("LIMITS__HEADER_SECONDS", 1).start().await;

@@ -14,7 +14,8 @@ use std::{
 };
 
 use storage::{
-    Event, Fact, PartnerId, PasswordHash, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange, UserId,
+    Event, Fact, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
+    UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ pub use session::{Login, SessionId};
 pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
 use crate::{
-    chat::{Cause, Observer},
+    chat::{Announce, Cause, Observer},
     clock,
     lifecycle::Lifecycle,
 };
@@ -123,6 +124,9 @@ pub struct Auth(Arc<Parts>);
 
 struct Parts {
     storage: Arc<dyn Storage>,
+    announce: Announce,
+    /// Whether there is no other node that could tell a session anything.
+    alone: bool,
     lives: Lives,
     sessions: Arc<Sessions>,
     tokens: Tokens,
@@ -131,9 +135,12 @@ struct Parts {
 }
 
 impl Auth {
-    /// Starts the doorkeeper with its tasks. The observer must see every event of the log.
+    /// Starts the doorkeeper with its tasks; `alone` if no other node serves the same store. The observer must see every
+    /// event of the log.
     pub fn start(
         storage: Arc<dyn Storage>,
+        announce: Announce,
+        alone: bool,
         session_lifetime: Duration,
         tokens: Tokens,
         limits: AttemptLimits,
@@ -155,7 +162,7 @@ impl Auth {
         });
         let passwords = Passwords::default();
         let attempts = Attempts::new(limits);
-        (Self(Arc::new(Parts { storage, lives, sessions, tokens, passwords, attempts })), observer)
+        (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts })), observer)
     }
 
     /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
@@ -187,7 +194,7 @@ impl Auth {
             tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
             self.0.lives.end(&Grant::Session(presented));
         }
-        tx.commit().await?;
+        self.0.announce.committed(tx.commit().await?).await;
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
         let login = Arc::new(Login::new(Caller::living(user, life), key, now, None));
@@ -277,15 +284,36 @@ impl Auth {
             let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
             tx.record(Topic::Partner(login.partner), fact, clock::now());
         }
-        tx.commit().await?;
+        self.0.announce.committed(tx.commit().await?).await;
         self.0.lives.end(&Grant::Session(login.key()));
         Ok(())
     }
 
-    /// Notes up to where the session has been told of updates. The store learns of it within seconds; a node that dies
-    /// before lets the session be told again.
-    pub fn told(&self, login: &Arc<Login>, position: storage::Position) {
+    /// Up to where the session has been told of updates, by whichever node; before that is anywhere, which the store
+    /// learns at once, up to `now`.
+    pub async fn told(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
+        let elsewhere = if self.0.alone {
+            None
+        } else {
+            let (session, _) = self.0.storage.session(login.key()).await?.ok_or(Error::Expired)?;
+            session.told
+        };
+        if let Some(position) = login.told().max(elsewhere) {
+            return Ok(position);
+        }
+        self.0.sessions.told(login, now);
+        // Whatever happens from now on is news to it, whichever node it asks next.
+        self.0.sessions.flush(self.0.storage.as_ref()).await?;
+        Ok(now)
+    }
+
+    /// Notes up to where the session is told of updates. Other nodes learn `at_once` that it is told something; if they
+    /// cannot, it may be told that again.
+    pub async fn tell(&self, login: &Arc<Login>, position: Position, at_once: bool) {
         self.0.sessions.told(login, position);
+        if at_once && !self.0.alone {
+            self.0.sessions.bring(self.0.storage.as_ref()).await;
+        }
     }
 }
 

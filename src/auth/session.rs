@@ -110,6 +110,9 @@ pub(super) struct Sessions {
     /// Those that have ended, too, until they are asked for.
     remembered: Cache<SessionKey, Arc<Login>>,
     dirty: Mutex<Vec<Arc<Login>>>,
+    /// Held by whoever brings to the store what is dirty. Who waits for it finds everything brought, or brings it for all
+    /// who wait.
+    flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
 }
 
@@ -118,6 +121,7 @@ impl Sessions {
         Self {
             remembered: Cache::new(REMEMBERED),
             dirty: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
             lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
         }
     }
@@ -161,19 +165,41 @@ impl Sessions {
         }
     }
 
-    async fn flush(&self, storage: &dyn Storage) {
-        let dirty = std::mem::take(&mut *self.dirty.lock());
-        if dirty.is_empty() {
-            return;
+    /// Brings to the store what it is still to learn. What it does not learn, by an error or by being cancelled, stays
+    /// for the next time.
+    pub(super) async fn flush(&self, storage: &dyn Storage) -> storage::Result<()> {
+        let _turn = self.flushing.lock().await;
+        let mut taken = Taken { sessions: self, logins: std::mem::take(&mut *self.dirty.lock()) };
+        if taken.logins.is_empty() {
+            return Ok(());
         }
-        for login in &dirty {
+        for login in &taken.logins {
             login.dirty.store(false, Ordering::Release);
         }
-        let touches: Vec<_> = dirty.iter().map(|login| login.touch()).collect();
-        if let Err(error) = storage.touch_sessions(&touches).await {
-            tracing::warn!(error = %telemetry::chain(&error), "when sessions were last used could not be stored");
-            dirty.iter().for_each(|login| self.mark(login));
+        let touches: Vec<_> = taken.logins.iter().map(|login| login.touch()).collect();
+        storage.touch_sessions(&touches).await?;
+        taken.logins.clear();
+        Ok(())
+    }
+
+    /// As [`Sessions::flush`]; that it fails matters to nobody now.
+    pub(super) async fn bring(&self, storage: &dyn Storage) {
+        if let Err(error) = self.flush(storage).await {
+            let away = matches!(error, storage::Error::Unavailable(_));
+            telemetry::put_off("when sessions were last used could not be stored", &error, away);
         }
+    }
+}
+
+/// Logins of which the store is learning.
+struct Taken<'a> {
+    sessions: &'a Sessions,
+    logins: Vec<Arc<Login>>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.logins.iter().for_each(|login| self.sessions.mark(login));
     }
 }
 
@@ -186,7 +212,7 @@ pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle
                 () = tokio::time::sleep(FLUSH) => false,
                 () = stop.stopping() => true,
             };
-            sessions.flush(storage.as_ref()).await;
+            sessions.bring(storage.as_ref()).await;
             if stopping {
                 return;
             }

@@ -79,6 +79,8 @@ pub enum Heard<S> {
 #[derive(Serialize, Deserialize)]
 struct Letter<S> {
     from: Uuid,
+    /// Several may share a bus without knowing. Older versions do not say which they are of.
+    workspace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Position>,
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
@@ -101,6 +103,7 @@ impl<S> Clone for Link<S> {
 pub struct Outbox<S> {
     bus: Arc<dyn Bus>,
     words: mpsc::Receiver<Word<S>>,
+    workspace: String,
     connected: Arc<AtomicBool>,
     metrics: Metrics,
 }
@@ -111,10 +114,11 @@ impl<S> Link<S> {
         Self { outbox: None, connected: Arc::new(AtomicBool::new(true)) }
     }
 
-    pub fn new(bus: Arc<dyn Bus>, metrics: Metrics) -> (Self, Outbox<S>) {
+    /// The end of a node that serves `workspace`, which hears no other.
+    pub fn new(bus: Arc<dyn Bus>, workspace: String, metrics: Metrics) -> (Self, Outbox<S>) {
         let (sender, words) = mpsc::channel(OUTBOX);
         let connected = Arc::new(AtomicBool::new(false));
-        (Self { outbox: Some(sender), connected: Arc::clone(&connected) }, Outbox { bus, words, connected, metrics })
+        (Self { outbox: Some(sender), connected: Arc::clone(&connected) }, Outbox { bus, words, workspace, connected, metrics })
     }
 
     /// Whether there is nobody to tell.
@@ -140,11 +144,12 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
     /// Tells what waits, and gives what is heard to `hear`, until the stop. What comes while a letter is under way shares
     /// the next one; nobody waits for a timer.
     pub fn run(self, lifecycle: &Lifecycle, hear: impl Fn(Heard<S>) + Send + Sync + 'static) {
-        let Self { bus, mut words, connected, metrics } = self;
+        let Self { bus, mut words, workspace, connected, metrics } = self;
         let own = Uuid::new_v4();
         let (listening, counted, stop) = (Arc::clone(&bus), metrics.clone(), lifecycle.clone());
+        let of = workspace.clone();
         lifecycle.spawn(async move {
-            let inbox = |incoming: Incoming<'_>| receive(own, &incoming, &connected, &counted, &hear);
+            let inbox = |incoming: Incoming<'_>| receive(own, &of, &incoming, &connected, &counted, &hear);
             tokio::select! {
                 () = listening.listen(&inbox) => {}
                 () = stop.stopping() => {}
@@ -160,7 +165,7 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
                     _ = words.recv_many(&mut gathered, GATHERED) => {}
                     () = stop.stopping() => return,
                 }
-                for letter in letters(own, gathered.drain(..), bus.most_bytes()) {
+                for letter in letters(own, &workspace, gathered.drain(..), bus.most_bytes()) {
                     let sent = match tokio::time::timeout(PATIENCE, bus.send(letter)).await {
                         Ok(sent) => sent,
                         Err(elapsed) => Err(elapsed.into()),
@@ -182,6 +187,7 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
 
 fn receive<S: DeserializeOwned>(
     own: Uuid,
+    workspace: &str,
     incoming: &Incoming<'_>,
     connected: &AtomicBool,
     metrics: &Metrics,
@@ -203,6 +209,7 @@ fn receive<S: DeserializeOwned>(
         }
         Incoming::Letter(letter) => match serde_json::from_slice::<Letter<S>>(letter) {
             Ok(letter) if letter.from == own => {}
+            Ok(letter) if letter.workspace.as_deref().is_some_and(|of| of != workspace) => {}
             Ok(letter) => {
                 metrics.bus_letter("heard");
                 let head = letter.head.map(Word::LogGrew);
@@ -215,7 +222,7 @@ fn receive<S: DeserializeOwned>(
 }
 
 /// Packs words into as few letters as they fit in; of several positions only the last one counts.
-fn letters<S: Serialize>(from: Uuid, words: impl Iterator<Item = Word<S>>, most_bytes: usize) -> Vec<String> {
+fn letters<S: Serialize>(from: Uuid, workspace: &str, words: impl Iterator<Item = Word<S>>, most_bytes: usize) -> Vec<String> {
     let (mut head, mut signals) = (None, Vec::new());
     for word in words {
         match word {
@@ -224,7 +231,7 @@ fn letters<S: Serialize>(from: Uuid, words: impl Iterator<Item = Word<S>>, most_
         }
     }
     let mut letters = Vec::new();
-    pack(&Letter { from, head, signals }, most_bytes, &mut letters);
+    pack(&Letter { from, workspace: Some(workspace.to_owned()), head, signals }, most_bytes, &mut letters);
     letters
 }
 
@@ -232,6 +239,7 @@ fn pack<S: Serialize>(letter: &Letter<S>, most_bytes: usize, letters: &mut Vec<S
     #[derive(Serialize)]
     struct Part<'a, S> {
         from: Uuid,
+        workspace: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         head: Option<Position>,
         #[serde(skip_serializing_if = "<[S]>::is_empty")]
@@ -239,7 +247,8 @@ fn pack<S: Serialize>(letter: &Letter<S>, most_bytes: usize, letters: &mut Vec<S
     }
     let mut parts = vec![(letter.head, letter.signals.as_slice())];
     while let Some((head, signals)) = parts.pop() {
-        let text = serde_json::to_string(&Part { from: letter.from, head, signals }).expect("signals can be written as JSON");
+        let part = Part { from: letter.from, workspace: letter.workspace.as_deref(), head, signals };
+        let text = serde_json::to_string(&part).expect("signals can be written as JSON");
         if text.len() <= most_bytes {
             letters.push(text);
         } else if signals.len() > 1 {

@@ -96,7 +96,7 @@ impl Bus for Nats {
     async fn listen(&self, inbox: &Inbox<'_>) {
         let mut events = self.events.lock().await;
         // Tries follow one another quickly, mostly with the same outcome.
-        let mut said = None;
+        let (mut said, mut refused) = (None, None);
         loop {
             match self.client.subscribe(self.subject.clone()).await {
                 Ok(mut letters) => {
@@ -112,11 +112,18 @@ impl Bus for Nats {
                             event = events.recv() => match event {
                                 // The subscription is made again by the client itself.
                                 Some(Event::Connected | Event::SlowConsumer(_)) => {
-                                    said = None;
+                                    (said, refused) = (None, None);
                                     inbox(Incoming::Connected);
                                 }
                                 Some(Event::Disconnected | Event::Closed) => inbox(Incoming::Disconnected),
-                                Some(Event::ServerError(error)) => tracing::warn!(%error, "NATS refuses something"),
+                                // At every letter, if it is that.
+                                Some(Event::ServerError(error)) => {
+                                    let error = Some(error.to_string());
+                                    if refused != error {
+                                        tracing::warn!(error, "NATS refuses something");
+                                        refused = error;
+                                    }
+                                }
                                 Some(Event::ClientError(error)) => {
                                     let error = Some(error.to_string());
                                     if said != error {

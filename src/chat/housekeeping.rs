@@ -116,7 +116,8 @@ impl Chat {
                 }
                 for job in JOBS {
                     if let Err(error) = chat.clear(job, &stop).await {
-                        tracing::warn!(job = job.what, error = %telemetry::chain(&error), "what is old could not be cleared away");
+                        let what = format!("what is old could not be cleared away: {}", job.what);
+                        telemetry::put_off(&what, &error, error.is_unavailable());
                     }
                 }
             }
@@ -126,7 +127,9 @@ impl Chat {
     /// Takes steps as long as they find enough to do.
     async fn clear(&self, job: &Job, stop: &Lifecycle) -> Result<()> {
         let kept = TimeDelta::from_std((job.kept)(&self.0.rules.retention)).unwrap_or(TimeDelta::MAX);
-        let before = clock::now().checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
+        // Not by the own clock: were that wrong, what others are using would be gone.
+        let now = self.visit("now", self.0.storage.now(clock::now())).await?;
+        let before = now.checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
         while !stop.is_stopping() {
             let step = (job.step)(self.0.storage.as_ref(), &self.0.blobs, before, STEP);
             if self.visit(job.what, step).await? < STEP as u64 {

@@ -57,7 +57,7 @@ pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage};
-pub use tail::Observer;
+pub use tail::{Announce, Commits, Observer, announcing};
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
@@ -95,6 +95,8 @@ pub struct Ground {
     pub bus: Option<Arc<dyn Bell>>,
     /// They see every event of the log from now on.
     pub observers: Vec<Observer>,
+    /// What others than the service itself commit.
+    pub announced: Commits,
     pub metrics: Metrics,
     /// To which the service's tasks belong.
     pub services: Lifecycle,
@@ -139,14 +141,16 @@ struct Parts {
 
 impl Chat {
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
-        let Ground { storage, blobs, bus, observers, metrics, services, requests } = ground;
+        let Ground { storage, blobs, bus, observers, announced, metrics, services, requests } = ground;
         let services = &services;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
         // Of a log that is empty, time does not count.
         let newest = storage.events(Position(head.0 - 1), Scope::Everything, 1).await?.pop();
         let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
-        let (link, outbox) = bus.map(|bus| Link::new(bus, metrics.clone())).unzip();
+        // No secret, but made like one: once, by whichever node is the first.
+        let workspace = secret(storage.as_ref(), "workspace").await?;
+        let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
         let hub = Arc::new(Hub::new((head, head_at), rules.recent_events, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
@@ -154,8 +158,8 @@ impl Chat {
         let desk = Arc::<desk::Desk>::default();
         // What is remembered is forgotten before anybody acts upon the change.
         let observers = [pairs.observer(), desk.observer()].into_iter().chain(observers).collect();
-        let announce =
-            tail::start(Arc::clone(&storage), Arc::clone(&hub), Arc::clone(&audiences), observers, link.clone(), services);
+        let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
+        let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
         let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
             storage,
@@ -210,6 +214,11 @@ impl Chat {
     /// Whether other nodes can be heard, if there may be any.
     pub fn hears_others(&self) -> bool {
         self.0.link.is_connected()
+    }
+
+    /// For how long the log cannot be read, and so nobody is told anything, if that is so.
+    pub fn log_unread_for(&self) -> Option<Duration> {
+        self.0.announce.unread_for()
     }
 
     /// How many sends wait for the next commit.

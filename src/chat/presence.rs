@@ -1,6 +1,6 @@
 mod life;
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
@@ -264,12 +264,8 @@ impl Chat {
             lives.iter_mut().filter_map(due).unzip()
         };
         for (signs, known) in signs.chunks(FLUSHED).zip(known.chunks(FLUSHED)) {
-            let told = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await;
-            let was_untold = self.0.lives.untold.swap(told.is_err(), Ordering::AcqRel);
-            if let Err(error) = told {
-                if !was_untold {
-                    tracing::warn!(error = %telemetry::chain(&error), "when partners were last seen could not be stored");
-                }
+            if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await {
+                telemetry::put_off("when partners were last seen could not be stored", &error, error.is_unavailable());
                 let mut lives = self.0.lives.lives.lock();
                 for (sign, known) in signs.iter().zip(known) {
                     let life = lives.entry(sign.partner).or_default();

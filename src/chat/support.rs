@@ -270,7 +270,8 @@ impl Chat {
                         Ok(STEP) => {}
                         Ok(_) => break,
                         Err(error) => {
-                            tracing::warn!(error = %telemetry::chain(&error), "silent support sessions could not be closed");
+                            let what = "silent support sessions could not be closed";
+                            telemetry::put_off(what, &error, error.is_unavailable());
                             break;
                         }
                     }
@@ -281,7 +282,7 @@ impl Chat {
 
     /// Closes at most [`STEP`] sessions, and says how many.
     async fn close_silent_support(&self) -> Result<usize> {
-        let now = clock::now();
+        let now = self.visit("now", self.0.storage.now(clock::now())).await?;
         let silence = TimeDelta::from_std(self.0.rules.support.silence).unwrap_or(TimeDelta::MAX);
         let before = now.checked_sub_signed(silence).unwrap_or(Timestamp::UNIX_EPOCH);
         let mut tx = self.0.storage.begin().await?;

@@ -3,13 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{audiences::Audiences, hub::Hub, signals::Signal};
 use crate::{
     bus::{Link, Word},
     lifecycle::Lifecycle,
+    telemetry,
 };
 
 /// How long an event of another node can go unnoticed if its announcement is lost.
@@ -22,9 +27,17 @@ pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
 
 /// Where commits are announced to this node's tail.
 #[derive(Clone)]
-pub(super) struct Announce {
+pub struct Announce {
     commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
+    /// Since when the log cannot be read; `None` while it can.
+    unread_since: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What was announced and waits for the tail.
+pub struct Commits {
+    commits: mpsc::Receiver<Commit>,
+    announce: Announce,
 }
 
 /// What a transaction of this node has added to the log.
@@ -34,7 +47,19 @@ struct Commit {
     _untold: oneshot::Sender<()>,
 }
 
+/// For whoever commits, and for the service that then tells of it.
+pub fn announcing() -> (Announce, Commits) {
+    let (sender, commits) = mpsc::channel(1_024);
+    let announce = Announce { commits: sender, look: Arc::default(), unread_since: Arc::default() };
+    (announce.clone(), Commits { commits, announce })
+}
+
 impl Announce {
+    /// For how long the log cannot be read, if it cannot.
+    pub(super) fn unread_for(&self) -> Option<Duration> {
+        self.unread_since.lock().map(|since| since.elapsed())
+    }
+
     /// Has the tail look for what other nodes have added to the log.
     pub(super) fn look(&self) {
         self.look.notify_one();
@@ -43,7 +68,7 @@ impl Announce {
     /// Tells the tail what a transaction of this node has added to the log, and returns once whoever listens or asks on
     /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
     /// meanwhile, it returns as well; the tail catches up later.
-    pub(super) async fn committed(&self, events: Vec<Event>) {
+    pub async fn committed(&self, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
@@ -58,6 +83,7 @@ impl Announce {
 
 /// Starts the tail of `storage` behind `hub`. It runs until the stop.
 pub(super) fn start(
+    announced: Commits,
     storage: Arc<dyn Storage>,
     hub: Arc<Hub>,
     audiences: Arc<Audiences>,
@@ -65,11 +91,11 @@ pub(super) fn start(
     link: Link<Signal>,
     lifecycle: &Lifecycle,
 ) -> Announce {
-    let (commits, committed) = mpsc::channel(1_024);
-    let look = Arc::new(Notify::new());
-    let tail = Tail { storage, hub, observers, audiences, link, committed, look: Arc::clone(&look) };
+    let Commits { commits: committed, announce } = announced;
+    let (look, unread_since) = (Arc::clone(&announce.look), Arc::clone(&announce.unread_since));
+    let tail = Tail { storage, hub, observers, audiences, link, committed, look, unread_since, puzzled: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
-    Announce { commits, look }
+    announce
 }
 
 struct Tail {
@@ -80,11 +106,13 @@ struct Tail {
     link: Link<Signal>,
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
+    unread_since: Arc<Mutex<Option<Instant>>>,
+    /// Whether it was said that the log holds what is unknown here.
+    puzzled: bool,
 }
 
 impl Tail {
     async fn run(mut self, lifecycle: Lifecycle) {
-        let mut away = false;
         loop {
             let step = tokio::select! {
                 commit = self.committed.recv() => match commit {
@@ -92,16 +120,27 @@ impl Tail {
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,
-                () = tokio::time::sleep(SAFETY_NET) => self.catch_up().await,
+                () = tokio::time::sleep(SAFETY_NET) => self.find().await,
                 () = lifecycle.stopping() => return,
             };
-            match step {
-                Ok(()) if away => tracing::info!("the log can be read again"),
-                Ok(()) => {}
-                Err(ref error) if !away => tracing::error!(error = %crate::telemetry::chain(error), "the log cannot be read"),
-                Err(_) => {}
+            self.note(&step);
+        }
+    }
+
+    fn note(&self, step: &storage::Result<()>) {
+        let mut unread_since = self.unread_since.lock();
+        match step {
+            Ok(()) => {
+                if unread_since.take().is_some() {
+                    tracing::info!("the log can be read again");
+                }
+                telemetry::reached();
             }
-            away = step.is_err();
+            Err(error) if unread_since.is_none() => {
+                *unread_since = Some(Instant::now());
+                tracing::error!(error = %telemetry::chain(error), "the log cannot be read");
+            }
+            Err(_) => {}
         }
     }
 
@@ -114,12 +153,23 @@ impl Tail {
                 self.link.say(Word::LogGrew(grown));
                 Ok(())
             }
-            (_, Some(last)) if last.position > head => {
+            (_, Some(last)) => {
                 self.link.say(Word::LogGrew(last.position));
-                self.catch_up().await
+                if last.position > head { self.catch_up().await } else { Ok(()) }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Looks for what nobody has rung for. The other nodes are told, who would look for it only later.
+    async fn find(&mut self) -> storage::Result<()> {
+        let before = self.hub.head();
+        let found = self.catch_up().await;
+        let head = self.hub.head();
+        if head > before {
+            self.link.say(Word::LogGrew(head));
+        }
+        found
     }
 
     async fn catch_up(&mut self) -> storage::Result<()> {
@@ -138,6 +188,9 @@ impl Tail {
     async fn tell(&mut self, events: Vec<Event>) -> storage::Result<()> {
         let mut told = Vec::with_capacity(events.len());
         for event in events {
+            if event.fact == Fact::Unknown && !std::mem::replace(&mut self.puzzled, true) {
+                tracing::warn!(position = event.position.0, "the log holds what only a newer version knows; it is passed over");
+            }
             match self.audience(&event).await {
                 Ok(audience) => told.push((event, audience)),
                 Err(error) => {
@@ -168,7 +221,7 @@ impl Tail {
     }
 }
 
-/// Whether somebody comes or goes by this.
+/// Whether somebody comes or goes by this, or may.
 fn brings_or_takes(fact: &Fact) -> bool {
-    matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. })
+    matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown)
 }

@@ -69,7 +69,7 @@ pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
         auth::Error::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Please wait a minute."),
         auth::Error::NotConfigured(_) => (StatusCode::SERVICE_UNAVAILABLE, "This server is not set up for tokens."),
         auth::Error::Unavailable(_) => {
-            telemetry::failed("not available", error);
+            telemetry::unavailable("not available", error);
             (StatusCode::SERVICE_UNAVAILABLE, "The server is not available now. Please try again shortly.")
         }
         auth::Error::Internal(_) => {

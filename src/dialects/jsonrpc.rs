@@ -158,7 +158,7 @@ impl Fault {
     pub fn unavailable(cause: &dyn std::error::Error) -> Self {
         Self {
             outcome: Outcome::Failed,
-            correlation: Some(telemetry::failed("not available", cause)),
+            correlation: Some(telemetry::unavailable("not available", cause)),
             ..Self::new("psycopg2.OperationalError", "The server cannot reach its database. Please try again shortly.")
         }
     }

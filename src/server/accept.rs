@@ -4,15 +4,16 @@
 use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming, SizeHint},
     header::{self, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -33,6 +34,7 @@ use crate::{
     dialects::{session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    telemetry::Trouble,
 };
 
 /// How long to wait when nothing can be accepted, mostly for want of file descriptors.
@@ -41,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// finding the door shut, that we have gone; on a connection closed at once, what it sends meanwhile would be lost, and
 /// most requests are of a kind that it must not repeat.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Between two looks whether anything is under way at the stop.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the accept loop works with.
 pub(super) struct Accepting {
@@ -77,6 +82,7 @@ impl Accepting {
         };
         let places = Arc::new(Semaphore::new(self.connections));
         let mut stop = pin!(stop);
+        let trouble = Trouble::new();
         loop {
             let next = async {
                 let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
@@ -87,9 +93,16 @@ impl Accepting {
                 () = &mut stop => break,
             };
             match accepted {
-                Ok((stream, peer)) => serve(place, stream, peer),
+                Ok((stream, peer)) => {
+                    if let Some(tries) = trouble.is_over() {
+                        tracing::info!(tries, "connections are accepted again");
+                    }
+                    serve(place, stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if trouble.met(1) {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -123,13 +136,16 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let header_timeout = self.header_timeout;
         let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
+        // Held by each request that is being answered.
+        let answering = Arc::new(());
+        let held = Arc::clone(&answering);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let endpoint = Arc::clone(&self.endpoint);
             // Who waits to be told to go on sends nothing before the answer, and need not be listened to.
             let waits = request.headers().contains_key(header::EXPECT);
             let has_body = !request.body().is_end_stream();
             let mut request = self.request(request, local);
-            let lifecycle = lifecycle.clone();
+            let (lifecycle, answering) = (lifecycle.clone(), Arc::clone(&held));
             async move {
                 let rest = Rest::default();
                 if has_body {
@@ -142,7 +158,8 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
                 if !is_kept && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Answer::Ok(response.into())
+                let response: hyper::Response<_> = response.into();
+                Answer::Ok(response.map(|body| BoxBody::new(Sent { body, _answering: answering })))
             }
         });
         let connection = http1::Builder::new()
@@ -156,7 +173,10 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             ended = &mut connection => ended,
             () = stopped(&requests, linger) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = &mut connection => ended,
+                    () = unanswered(&answering) => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {
@@ -190,10 +210,44 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     }
 }
 
+/// Resolves when nothing has been under way on a connection for a while. Whoever is still sending the header of a request
+/// then is not waited for; whoever is reading the end of an answer has it, but for what the network holds back.
+async fn unanswered(answering: &Arc<()>) {
+    let mut quiet = Duration::ZERO;
+    while quiet < LINGER {
+        tokio::time::sleep(LOOK).await;
+        // The connection's own, and its service's.
+        quiet = if Arc::strong_count(answering) > 2 { Duration::ZERO } else { quiet + LOOK };
+    }
+}
+
 /// Resolves when a connection that is idle is to be closed.
 async fn stopped(requests: &Lifecycle, linger: Duration) {
     requests.stopping().await;
     tokio::time::sleep(linger).await;
+}
+
+/// A body that is still to be sent while it is there.
+struct Sent<B> {
+    body: B,
+    _answering: Arc<()>,
+}
+
+impl<B: Body + Unpin> Body for Sent<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;

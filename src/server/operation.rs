@@ -18,6 +18,8 @@ use crate::{
 
 /// For how long the store may take to show that it is there.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// For how long the log may not be readable.
+const UNREAD: Duration = Duration::from_secs(5);
 
 #[derive(Tags)]
 enum Tag {
@@ -80,6 +82,7 @@ impl Operation {
         } else {
             match tokio::time::timeout(PATIENCE, self.storage.is_writable()).await {
                 Ok(Ok(false)) => Some("the store takes no writes"),
+                Ok(Ok(true)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
                 Ok(Ok(true)) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
                 Ok(Ok(true)) => None,
                 Ok(Err(error)) => {
@@ -104,8 +107,15 @@ impl Operation {
             sends_waiting: chat.sends_waiting(),
             listening: chat.listening(),
             log_position: chat.position().0,
+            log_unread_for: self.log_unread_for(),
         };
         PlainText(String::from_utf8(self.metrics.text(&depths)).expect("Prometheus's format is text"))
+    }
+}
+
+impl Operation {
+    fn log_unread_for(&self) -> Duration {
+        self.house.chat.log_unread_for().unwrap_or_default()
     }
 }
 

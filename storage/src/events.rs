@@ -84,6 +84,10 @@ pub enum Fact {
         device: String,
         connection: String,
     },
+    /// What a newer version has recorded and this one does not know: it has its place in the log, and nobody is told of
+    /// it. Cannot be recorded.
+    #[serde(skip)]
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -121,6 +121,9 @@ pub trait Storage:
     /// round trip.
     async fn is_writable(&self) -> Result<bool>;
 
+    /// What time it is by the clock that everybody has in common who uses the store; `here`, the caller's, if it has none.
+    async fn now(&self, here: Timestamp) -> Result<Timestamp>;
+
     /// Whether anybody is in the store yet; the demo data goes only into an empty one.
     async fn is_empty(&self) -> Result<bool>;
 
@@ -156,8 +159,9 @@ pub trait Tx:
     /// Queues a fact for the log; it gets its position when the transaction commits.
     fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp);
 
-    /// Marks the store as one that holds the demo data.
-    async fn mark_demo(&mut self) -> Result<()>;
+    /// Marks the store as one that holds the demo data; says whether it was not one before. Waits for another transaction
+    /// that is about it.
+    async fn mark_demo(&mut self) -> Result<bool>;
 
     /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;

@@ -61,6 +61,49 @@ async fn poll_messages(visitor: &mut Visitor, place: i64, heard: &mut ByConversa
     }
 }
 
+/// Reads what it is told to have changed, and polls at the next door each time. A client has no cursor here: what one node
+/// forgot to tell would be read only once something else changes, and the end never.
+pub async fn follow_updates(mut visitor: Visitor, places: Vec<i64>) -> ByConversation {
+    let mut heard: ByConversation = places.iter().map(|place| (*place, Vec::new())).collect();
+    // Whoever has lost an answer reads everything, since it has been told already.
+    let mut follows = false;
+    while !is_over(&heard) {
+        let params = json!({"timeout": if follows { 60 } else { 0 }});
+        let answer = visitor.call("/api/messaging/poll/updates", params).await.and_then(result);
+        visitor.turn_away().await;
+        let Some(answer) = answer else {
+            follows = false;
+            continue;
+        };
+        let told = answer["threads_with_updates"].as_array().unwrap_or_else(|| panic!("a poll succeeds: {answer}")).iter();
+        let told = told.map(|thread| thread["thread_id"].as_i64().expect("it has an id"));
+        let changed = if follows { told.collect() } else { places.clone() };
+        for place in changed {
+            read_on(&mut visitor, place, heard.get_mut(&place).expect("it is read")).await;
+        }
+        follows = true;
+    }
+    heard
+}
+
+/// Reads everything that there is now.
+async fn read_on(visitor: &mut Visitor, place: i64, heard: &mut Vec<Heard>) {
+    loop {
+        let last = heard.last().map_or(0, |last| last.id);
+        let params = json!({"thread_id": place, "last_message_id": last, "timeout": 0});
+        match visitor.call("/api/messaging/poll/messages", params).await.and_then(result) {
+            Some(result) => {
+                let messages = result["messages"].as_array().unwrap_or_else(|| panic!("a poll succeeds: {result}"));
+                heard.extend(messages.iter().map(Heard::read));
+                if messages.len() < PAGE {
+                    return;
+                }
+            }
+            None => visitor.turn_away().await,
+        }
+    }
+}
+
 /// With `last`, the largest id that it was told; ids must rise, whichever node tells them.
 async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
     let (mut last, mut messages) = (0, Rising::default());

@@ -27,6 +27,21 @@ async fn a_wrong_password_does_not_keep_a_node_from_working() {
     server.stop().await;
 }
 
+/// They come to an empty store at the same moment, and one of them loads the demo data.
+#[tokio::test]
+async fn nodes_may_begin_at_once() {
+    for _ in 0..3 {
+        let (backend, bus) = (Backend::postgres().await, Bus::postgres());
+        let start = || Server::builder(backend.clone()).node(&bus).start();
+        let (one, other, third) = tokio::join!(start(), start(), start());
+        for mut node in [one, other, third] {
+            node.log_in(support::JOHN).await;
+            assert!(!node.log().contains("the demo data was not loaded"), "{}", node.log());
+            node.stop().await;
+        }
+    }
+}
+
 /// NATS may come after the nodes.
 #[tokio::test]
 async fn a_node_finds_a_bus_that_begins_later() {

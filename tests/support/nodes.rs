@@ -43,6 +43,10 @@ impl Bus {
         &self.address
     }
 
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
     pub fn is_postgres(&self) -> bool {
         self.address == "postgres"
     }

@@ -78,11 +78,13 @@ pub struct ServerBuilder {
     largest_file: Option<u64>,
     /// A directory that is a file system of its own, and its size in bytes.
     disk: Option<(PathBuf, u64)>,
+    /// The most files, sockets included, that it may have open.
+    most_files: Option<u64>,
 }
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new(), largest_file: None, disk: None }
+        Self { backend, demo: true, settings: Vec::new(), largest_file: None, disk: None, most_files: None }
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -115,19 +117,29 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets it open no more files than this, sockets included.
+    pub fn most_files(mut self, files: u64) -> Self {
+        self.most_files = Some(files);
+        self
+    }
+
     fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_dragoman");
         let mut command = match &self.disk {
             None => Command::new("sh"),
             Some(_) => with_own_mounts(),
         };
-        match (&self.disk, self.largest_file) {
-            (None, None) => command = Command::new(program),
-            (Some((at, bytes)), _) => {
+        match (&self.disk, self.largest_file, self.most_files) {
+            (None, None, None) => command = Command::new(program),
+            (None, None, Some(files)) => {
+                command = Command::new("prlimit");
+                command.arg(format!("--nofile={files}")).arg(program);
+            }
+            (Some((at, bytes)), ..) => {
                 let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\" && exec \"$@\"");
                 command.args(["-c", &mount]).arg(at).arg(program);
             }
-            (None, Some(bytes)) => {
+            (None, Some(bytes), _) => {
                 // Whoever does not care for the signal is told by an error.
                 command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string(), program]);
             }

@@ -143,7 +143,7 @@ impl Auth {
         if token.used_at.is_some() {
             tx.delete_family(token.family).await?;
             tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
-            tx.commit().await?;
+            self.0.announce.committed(tx.commit().await?).await;
             self.0.lives.end_family(token.family);
             return Err(Refused::UsedAgain.into());
         }

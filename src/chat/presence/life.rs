@@ -1,6 +1,6 @@
 //! What this node knows of whoever is at it.
 
-use std::{collections::HashMap, sync::atomic::AtomicBool, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
@@ -15,8 +15,6 @@ pub(in crate::chat) struct Lives {
     pub(super) lives: Mutex<HashMap<PartnerId, Life>>,
     /// Rung when somebody has come or turned away, or has set its status.
     pub(super) news: Notify,
-    /// Whether the store could not be told lately.
-    pub(super) untold: AtomicBool,
 }
 
 #[derive(Clone, Debug)]

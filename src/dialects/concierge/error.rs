@@ -38,7 +38,7 @@ impl From<Error> for Failure {
             Error::TooLarge { limit_bytes } => (413, format!("Larger than {limit_bytes} bytes").into()),
             Error::TooMany(what) => (429, format!("Too many {what}").into()),
             Error::Unavailable(_) => {
-                telemetry::failed("not available", &error);
+                telemetry::unavailable("not available", &error);
                 (503, "The server is not available now, please try again shortly".into())
             }
             Error::Internal(_) => {

@@ -9,7 +9,7 @@ use super::{
     wire::{ChatMessage, ChatSession, Entity, Number, Pen, frame},
 };
 use crate::{
-    chat::Told,
+    chat::{self, Told},
     dialects::socket::{Close, Frame, Said},
     telemetry,
 };
@@ -149,7 +149,8 @@ impl Talk {
 
     async fn session(&self, id: ConversationId) -> Result<Option<std::sync::Arc<SupportSession>>, Close> {
         self.house.chat.support_of(id).await.map_err(|error| {
-            tracing::warn!(error = %telemetry::chain(&error), "a socket is closed that cannot be told of a message");
+            let away = matches!(error, chat::Error::Unavailable(_));
+            telemetry::put_off("a socket is closed that cannot be told of a message", &error, away);
             Close::UNAVAILABLE
         })
     }

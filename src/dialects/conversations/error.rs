@@ -54,7 +54,7 @@ fn words(error: &Error) -> Result<String, Close> {
         Error::TooLarge { limit_bytes } => format!("It is larger than {limit_bytes} bytes"),
         Error::TooMany(what) => format!("Too many {what}"),
         Error::Unavailable(cause) => {
-            telemetry::failed("not available", cause);
+            telemetry::unavailable("not available", cause);
             "The server is not available now, please try again shortly".into()
         }
         Error::Internal(cause) => {
@@ -85,7 +85,7 @@ pub(super) fn not_opened(error: &Error) -> Close {
         Error::Ended => Close::NOT_LOGGED_IN,
         Error::TooMany(_) => Close::TOO_MANY,
         Error::Unavailable(cause) => {
-            telemetry::failed("not available", cause);
+            telemetry::unavailable("not available", cause);
             Close::UNAVAILABLE
         }
         Error::Internal(cause) => {
@@ -102,7 +102,7 @@ pub(super) fn not_let_in(error: &auth::Error) -> Close {
         auth::Error::TooManyAttempts { .. } => Close::TOO_MANY,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
-            telemetry::failed("not available", cause);
+            telemetry::unavailable("not available", cause);
             Close::UNAVAILABLE
         }
         auth::Error::Internal(cause) => {

@@ -93,7 +93,7 @@ impl HttpFailure {
 impl From<Error> for HttpFailure {
     fn from(error: Error) -> Self {
         let text = words(&error);
-        let traced = |cause| refusal(format!("{text} ({})", telemetry::failed("a file could not be served", cause)));
+        let traced = |correlation: String| refusal(format!("{text} ({correlation})"));
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
             Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
@@ -101,8 +101,8 @@ impl From<Error> for HttpFailure {
             Error::Conflict(_) => Self::Conflict(refusal(text)),
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),
-            Error::Internal(cause) => Self::Internal(traced(cause)),
-            Error::Unavailable(cause) => Self::Unavailable(traced(cause)),
+            Error::Internal(cause) => Self::Internal(traced(telemetry::failed("a file could not be served", cause))),
+            Error::Unavailable(cause) => Self::Unavailable(traced(telemetry::unavailable("a file could not be served", cause))),
         }
     }
 }

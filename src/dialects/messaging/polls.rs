@@ -12,7 +12,7 @@ use crate::dialects::{
     jsonrpc::{Call, Failure},
     loose::{Int, Text},
     odoo_time,
-    session::Session,
+    session::{Session, fault},
 };
 
 pub(super) struct Polls(pub(super) House);
@@ -51,13 +51,9 @@ impl Polls {
                 None => None,
             };
             // Noted before waiting, so that a client that goes away meanwhile misses nothing.
-            let told = login.told().unwrap_or_else(|| {
-                let now = self.0.chat.position();
-                self.0.auth.told(&login, now);
-                now
-            });
+            let told = self.0.auth.told(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
             let updates = self.0.chat.updates(&login, Some(told), since, deadline).await.map_err(failure)?;
-            self.0.auth.told(&login, updates.position);
+            self.0.auth.tell(&login, updates.position, !updates.changed.is_empty()).await;
             Ok(Updates {
                 has_updates: !updates.changed.is_empty(),
                 unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,

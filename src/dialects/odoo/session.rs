@@ -139,6 +139,10 @@ fn complete(credentials: Credentials) -> Result<(String, Option<String>, Option<
 }
 
 fn not_logged_out(error: &auth::Error) -> poem::Response {
-    telemetry::failed("a session could not be ended", error);
+    let what = "a session could not be ended";
+    match error {
+        auth::Error::Unavailable(_) => telemetry::unavailable(what, error),
+        _ => telemetry::failed(what, error),
+    };
     page(StatusCode::SERVICE_UNAVAILABLE, "The session could not be ended. Please try again shortly.")
 }

@@ -35,7 +35,10 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
         Error::TooLarge { limit_bytes } => (format!("The file is larger than {limit_bytes} bytes"), "too_large"),
         Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
         Error::Unavailable(cause) => (
-            format!("The server is not available now, please try again shortly ({})", telemetry::failed("not available", cause)),
+            format!(
+                "The server is not available now, please try again shortly ({})",
+                telemetry::unavailable("not available", cause)
+            ),
             "unavailable",
         ),
         Error::Internal(cause) => {
@@ -51,7 +54,7 @@ pub(super) fn close(error: &auth::Error) -> Close {
         auth::Error::TooManyAttempts { .. } => Close::UNAVAILABLE,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
-            telemetry::failed("a socket was not opened", cause);
+            telemetry::unavailable("a socket was not opened", cause);
             Close::UNAVAILABLE
         }
         auth::Error::Internal(cause) => {
@@ -63,8 +66,16 @@ pub(super) fn close(error: &auth::Error) -> Close {
 
 /// How a failure to tell closes a socket: nothing is passed over, since whoever comes back reads the history.
 pub(super) fn untold(error: &chat::Error) -> Close {
-    telemetry::failed("a message could not be told", error.source().unwrap_or(error));
+    logged("a message could not be told", error);
     Close::UNAVAILABLE
+}
+
+fn logged(what: &str, error: &chat::Error) {
+    let cause = error.source().unwrap_or(error);
+    match error {
+        Error::Unavailable(_) => telemetry::unavailable(what, cause),
+        _ => telemetry::failed(what, cause),
+    };
 }
 
 /// What all failures look like.

@@ -52,7 +52,8 @@ impl Order {
             | Fact::SupportWaits(_)
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
-            | Fact::UserChanged { .. } => Vec::new(),
+            | Fact::UserChanged { .. }
+            | Fact::Unknown => Vec::new(),
         }
     }
 

@@ -101,7 +101,7 @@ fn words(error: &Error) -> Cow<'static, str> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let text = words(&error);
-        let traced = |cause| refusal(format!("{text} ({})", telemetry::failed("an upload failed", cause)));
+        let traced = |correlation: String| refusal(format!("{text} ({correlation})"));
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
             Error::Ended => Self::unauthorized(),
@@ -111,8 +111,8 @@ impl From<Error> for Failure {
             Error::WrongType { .. } => Self::WrongType(refusal(text)),
             Error::Conflict(_) => Self::Conflict(refusal(text)),
             Error::TooMany(_) => Self::TooMany(refusal(text)),
-            Error::Internal(cause) => Self::Internal(traced(cause)),
-            Error::Unavailable(cause) => Self::Unavailable(traced(cause)),
+            Error::Internal(cause) => Self::Internal(traced(telemetry::failed("an upload failed", cause))),
+            Error::Unavailable(cause) => Self::Unavailable(traced(telemetry::unavailable("an upload failed", cause))),
         }
     }
 }

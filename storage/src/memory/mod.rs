@@ -117,6 +117,10 @@ impl Storage for Memory {
         self.snapshot().map(|_| true)
     }
 
+    async fn now(&self, here: Timestamp) -> Result<Timestamp> {
+        Ok(here)
+    }
+
     async fn is_empty(&self) -> Result<bool> {
         Ok(self.snapshot()?.users.is_empty())
     }
@@ -137,9 +141,8 @@ impl Tx for MemoryTx {
         self.recorded.push((topic, fact, at));
     }
 
-    async fn mark_demo(&mut self) -> Result<()> {
-        self.draft.demo = true;
-        Ok(())
+    async fn mark_demo(&mut self) -> Result<bool> {
+        Ok(!std::mem::replace(&mut self.draft.demo, true))
     }
 
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {

@@ -113,7 +113,13 @@ fn event(row: &PgRow) -> Result<Event> {
         Some(id) => Topic::Conversation(ConversationId(id)),
         None => Topic::Partner(PartnerId(get(row, "partner_id")?)),
     };
-    Ok(Event { position: Position(get(row, "position")?), topic, fact: get::<Json<_>, _>(row, "fact")?.0, at: get(row, "at")? })
+    let fact = match get::<Json<Fact>, _>(row, "fact") {
+        Ok(fact) => fact.0,
+        // No reason to pass over all that follows it.
+        Err(sqlx::Error::ColumnDecode { .. }) => Fact::Unknown,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Event { position: Position(get(row, "position")?), topic, fact, at: get(row, "at")? })
 }
 
 #[async_trait]

@@ -52,9 +52,10 @@ use alone;
 const IS_WRITABLE: &str = "SELECT NOT current_setting('transaction_read_only')::boolean";
 const LOSSY_SETTINGS: &str = "SELECT name FROM pg_settings
     WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name";
+const NOW: &str = "SELECT clock_timestamp()";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
-const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING";
+const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
@@ -230,6 +231,10 @@ impl Storage for Postgres {
         Ok(get::<bool, _>(&self.only_row(sqlx::query(IS_WRITABLE)).await?, 0)? && !self.gate.is_full())
     }
 
+    async fn now(&self, _here: Timestamp) -> Result<Timestamp> {
+        Ok(get(&self.only_row(sqlx::query(NOW)).await?, 0)?)
+    }
+
     async fn is_empty(&self) -> Result<bool> {
         Ok(get(&self.only_row(sqlx::query(IS_EMPTY)).await?, 0)?)
     }
@@ -281,8 +286,8 @@ impl Tx for PostgresTx {
         self.facts.push((topic, fact, at));
     }
 
-    async fn mark_demo(&mut self) -> Result<()> {
-        self.rows(sqlx::query(MARK_DEMO)).await.map(drop)
+    async fn mark_demo(&mut self) -> Result<bool> {
+        Ok(self.row(sqlx::query(MARK_DEMO)).await?.is_some())
     }
 
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {

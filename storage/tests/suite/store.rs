@@ -16,8 +16,8 @@ async fn a_new_store_is_empty(store: Arc<dyn Storage>) {
 }
 
 async fn the_demo_mark_stays(store: Arc<dyn Storage>) {
-    for _ in 0..2 {
-        write(&store, async |tx| tx.mark_demo().await.unwrap()).await;
+    for first in [true, false] {
+        assert_eq!(write(&store, async |tx| tx.mark_demo().await.unwrap()).await, first);
         assert!(store.is_demo().await.unwrap());
     }
     assert!(store.is_empty().await.unwrap(), "the mark is nobody");

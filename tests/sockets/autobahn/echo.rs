@@ -65,6 +65,7 @@ impl Echo {
             blobs,
             bus: None,
             observers: Vec::new(),
+            announced: dragoman::chat::announcing().1,
             metrics: metrics.clone(),
             services: lifecycle.clone(),
             requests: lifecycle.clone(),

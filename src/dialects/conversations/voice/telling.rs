@@ -60,14 +60,19 @@ impl Conversing {
             | Fact::SupportWaits(_)
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
-            | Fact::UserChanged { .. } => {}
+            | Fact::UserChanged { .. }
+            | Fact::Unknown => {}
         }
         Ok(())
     }
 
     /// A socket that could not tell everything is closed: whoever comes back asks for what it has missed.
     fn lost(&self, error: &chat::Error) -> Close {
-        telemetry::failed("what has happened could not be told", error);
+        let what = "what has happened could not be told";
+        match error {
+            chat::Error::Unavailable(_) => telemetry::unavailable(what, error),
+            _ => telemetry::failed(what, error),
+        };
         Close::UNAVAILABLE
     }
 
