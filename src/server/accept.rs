@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::BoxBody;
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
@@ -185,6 +185,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     }
 
     fn request(&self, mut request: hyper::Request<Incoming>, local: SocketAddr) -> Request {
+        let_go_of_the_buffer(&mut request);
         if let Some(plain) = plain_path(request.uri()) {
             *request.uri_mut() = plain;
         }
@@ -251,6 +252,20 @@ impl<B: Body + Unpin> Body for Sent<B> {
 }
 
 type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;
+
+/// Copies what the header says out of what it was read into. As long as anything refers to that, hyper reads into another
+/// 8 KiB beside it, and a request may wait for minutes.
+fn let_go_of_the_buffer<B>(request: &mut hyper::Request<B>) {
+    let mut copy = BytesMut::with_capacity(request.headers().values().map(HeaderValue::len).sum());
+    request.headers().values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
+    let mut copy = copy.freeze();
+    for value in request.headers_mut().values_mut() {
+        *value = HeaderValue::from_maybe_shared(copy.split_to(value.len())).expect("it was a value before");
+    }
+    if let Ok(address) = request.uri().to_string().parse() {
+        *request.uri_mut() = address;
+    }
+}
 
 /// The address with single slashes and none at the end; `None` if it is so already. Clients of Odoo rely on either
 /// making no difference.
