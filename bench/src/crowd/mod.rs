@@ -51,7 +51,7 @@ const HASTE: Duration = Duration::from_secs(2);
 /// Sends a crowd of visitors to a server, and tells how it was for them.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
-    /// Where the server is, for example https://chat.example.com
+    /// Where the server is, for example `https://chat.example.com`
     #[arg(long)]
     url: Url,
     /// Needed for every server that is not on this machine.
