@@ -8,12 +8,22 @@ use crate::{Result, children};
 
 /// One message, as pgbench and the bare handler store it.
 const SEND: &str = include_str!("../send.sql");
+const TRANSACTION: &str = include_str!("../transaction.sql");
 const SEED: &str = include_str!("../seed.sql");
 const LARGE: &str = include_str!("../large.sql");
 const CROWDS: &str = include_str!("../crowds.sql");
 /// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
 /// variable.
 const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
+
+/// How pgbench stores a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Writes {
+    /// With one statement: as fast as can be.
+    AtOnce,
+    /// With a transaction of four, as an application does.
+    OneByOne,
+}
 
 /// Databases that are dropped in the end.
 pub(crate) struct Databases {
@@ -128,8 +138,12 @@ fn list(sizes: &[u32]) -> String {
 }
 
 /// The script for pgbench.
-pub(crate) fn script() -> String {
-    SEND.replace("FACT", FACT)
+pub(crate) fn script(of: Writes) -> String {
+    let script = match of {
+        Writes::AtOnce => SEND,
+        Writes::OneByOne => TRANSACTION,
+    };
+    script.replace("FACT", FACT)
 }
 
 /// The statement of the script, with these in place of its variables.

@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::timeout};
 use crate::{
     Error, Result,
     children::Server,
-    database::Databases,
+    database::{Databases, Writes},
     report::{Mark, Row},
     requests::{BODY, session},
     rows::Bench,
@@ -33,7 +33,7 @@ impl Bench<'_> {
         let (mut rounds, mut stored) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds() {
             let said = self.chat(ours, &uuids, |person, _| ("/ws/chat/room".into(), session(person))).await?;
-            stored.push((said, self.pgbench(&databases.limits, ["first=1", "last=1000", "spread=0"])?));
+            stored.push((said, self.pgbench(&databases.limits, Writes::AtOnce, ["first=1", "last=1000", "spread=0"])?));
             if let Some(channels) = &channels {
                 let theirs = self.chat(channels, &uuids, |_, uuid| (format!("/?token={uuid}"), String::new())).await?;
                 rounds.push((said, theirs));

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::{
     Result,
     children::{self, Server},
-    database::{self, Databases},
+    database::{self, Databases, Writes},
     http::Request,
     load::median,
     report::{Mark, Row},
@@ -23,26 +23,36 @@ impl Bench<'_> {
         mark: Mark,
     ) -> Result<()> {
         databases.settle().await?;
-        let (mut rounds, mut costs) = (Vec::new(), Vec::new());
+        let mut costs = Vec::new();
+        let limits = [
+            (Writes::OneByOne, "", "`pgbench`, 32 clients, the same writes in one transaction"),
+            (Writes::AtOnce, "-at-once", "`pgbench`, 32 clients, the same writes in one statement"),
+        ];
+        let mut rounds = limits.map(|_| Vec::new());
         for _ in 0..self.rounds() {
             let (sent, cost) = self.cost(ours, load).await?;
             costs.push(cost);
-            rounds.push((sent, self.pgbench(&databases.limits, variables)?));
+            for ((writes, ..), rounds) in limits.iter().zip(&mut rounds) {
+                rounds.push((sent, self.pgbench(&databases.limits, *writes, variables)?));
+            }
         }
-        self.done(Row {
-            key: key.into(),
-            what: what.into(),
-            limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
-            unit: "/s".into(),
-            mark,
-            rounds,
-            remark: format!("{:.0} us of the server's processor time each", median(&costs)),
-        })
+        for ((_, suffix, limit), rounds) in limits.into_iter().zip(rounds) {
+            self.done(Row {
+                key: format!("{key}{suffix}").into(),
+                what: what.into(),
+                limit: limit.into(),
+                unit: "/s".into(),
+                mark,
+                rounds,
+                remark: format!("{:.0} us of the server's processor time each", median(&costs)),
+            })?;
+        }
+        Ok(())
     }
 
-    pub(super) fn pgbench(&self, database: &str, variables: [&str; 3]) -> Result<f64> {
+    pub(super) fn pgbench(&self, database: &str, writes: Writes, variables: [&str; 3]) -> Result<f64> {
         let script = std::env::temp_dir().join(format!("dragoman-bench-{}.sql", std::process::id()));
-        std::fs::write(&script, database::script())?;
+        std::fs::write(&script, database::script(writes))?;
         let mut command = Command::new(children::pgbench());
         command.args(["--no-vacuum", "--protocol=prepared", "--client=32", "--jobs=1"]);
         command.arg(format!("--time={}", self.time().as_secs().max(1)));
