@@ -39,6 +39,8 @@ async fn who_listens_everywhere_is_to_say_how_to_be_reached() {
 async fn a_node_that_cannot_read_the_log_is_not_ready() {
     let backend = Backend::postgres().await;
     let mut server = Server::demo(backend.clone()).await;
+    // It reads the log when it starts, too.
+    server.ready().await;
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     database.execute("ALTER TABLE events RENAME TO lost").await.unwrap();
     server.not_ready("the log cannot be read").await;
