@@ -29,7 +29,7 @@ impl Bench<'_> {
         databases.settle().await?;
         let uuids = databases.uuids().await?;
         let python = std::env::var_os("DRAGOMAN_BENCH_CHANNELS").map(PathBuf::from);
-        let channels = python.map(|python| Server::channels(&python, &databases.limits)).transpose()?;
+        let channels = python.map(|python| Server::channels(&python, &databases.ours)).transpose()?;
         let (mut rounds, mut stored) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds() {
             let said = self.chat(ours, &uuids, |person, _| ("/ws/chat/room".into(), session(person))).await?;
