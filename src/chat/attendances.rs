@@ -94,11 +94,8 @@ impl Chat {
         Ok(held.len() < MOST_HELD && self.is_attending(caller.partner).await?)
     }
 
-    /// A message that was just stored. If it is held back, and whoever could have shown it has gone meanwhile, it is shown.
+    /// A message that was just stored and is held back. If whoever could have shown it has gone meanwhile, it is shown.
     pub(super) async fn held_or_shown(&self, message: Message) -> Message {
-        if !message.held {
-            return message;
-        }
         let shown =
             async { if self.is_attending(message.author.partner).await? { Ok(None) } else { self.show_held(message.id).await } };
         match shown.await {

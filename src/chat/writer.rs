@@ -114,8 +114,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// One batch is prepared while the one before it is committed, if enough wait for it. Commits themselves go one after the other, in the store
-    /// too: that is what the order of the log takes.
+    /// One batch is prepared while the one before it is committed, if enough wait for it. Commits themselves go one after
+    /// the other, in the store too: that is what the order of the log takes.
     async fn work(self, mut handed_in: mpsc::Receiver<Send>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
         let mut queue = Vec::new();
         let mut under_way = UnderWay::nothing();
