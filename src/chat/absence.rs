@@ -83,11 +83,9 @@ impl Chat {
         let is_absent = |partner, end| !self.0.news.has(partner, end) && !self.doubt_presence(partner);
         let absent: HashMap<_, _> = ended.iter().filter(|(partner, end)| is_absent(*partner, *end)).copied().collect();
         let partners: Vec<_> = absent.keys().copied().collect();
-        for (partner, acquainted) in self.acquainted_with(&partners).await? {
-            if is_absent(partner, absent[&partner]) {
-                self.show_presence(partner, Status::Offline, acquainted);
-            }
-        }
+        let mut gone = self.acquainted_with(&partners).await?;
+        gone.retain(|(partner, _)| is_absent(*partner, absent[partner]));
+        self.show_presences(gone.into_iter().map(|(partner, acquainted)| (partner, Status::Offline, acquainted)).collect());
         self.0.news.forget(now);
         let is_whole = ended.len() == PAGE;
         look.after = match ended.last() {
@@ -97,10 +95,12 @@ impl Chat {
         Ok(is_whole)
     }
 
-    /// Shows those who listen at this node how a partner is.
-    pub(super) fn show_presence(&self, partner: PartnerId, status: Status, acquainted: Arc<[PartnerId]>) {
-        self.0.news.0.lock().insert(partner, clock::now());
-        self.0.hub.signal(Signal::Presence { partner, status }, Audience::of_acquainted(acquainted));
+    /// Shows those who listen at this node how partners are: all in one go, so that whoever polls is answered once for them.
+    pub(super) fn show_presences(&self, of: Vec<(PartnerId, Status, Arc<[PartnerId]>)>) {
+        let now = clock::now();
+        self.0.news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
+        let signal = |(partner, status, acquainted)| (Signal::Presence { partner, status }, Audience::of_acquainted(acquainted));
+        self.0.hub.signal_together(of.into_iter().map(signal));
     }
 
     /// Who is told whether these partners are there, in rising order: each itself, everybody who shares a conversation with

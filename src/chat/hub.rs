@@ -257,12 +257,18 @@ impl Hub {
 
     /// Tells a signal to those whom it concerns and who care for signals, and remembers it for those who come back.
     pub(super) fn signal(&self, signal: Signal, audience: Audience) {
-        let mut inner = self.inner.lock();
-        for scope in audience.scopes() {
-            inner.hearers.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
+        self.signal_together([(signal, audience)]);
+    }
+
+    /// The same for many: whoever is woken by one of them finds the others with it.
+    pub(super) fn signal_together(&self, signals: impl IntoIterator<Item = (Signal, Audience)>) {
+        let inner = &mut *self.inner.lock();
+        for (signal, audience) in signals {
+            for scope in audience.scopes() {
+                inner.hearers.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
+            }
+            inner.signals.tell(signal, audience, (inner.head, inner.head_at), clock::now());
         }
-        let head = (inner.head, inner.head_at);
-        inner.signals.tell(signal, audience, head, clock::now());
     }
 
     pub(super) fn leave(&self, scope: Scope, listener: &Arc<Listener>) {

@@ -92,9 +92,8 @@ impl Chat {
         match self.acquainted_with(&partners).await {
             Ok(acquainted) => {
                 let acquainted: HashMap<_, _> = acquainted.into_iter().collect();
-                for (partner, status) in presences.iter() {
-                    self.show_presence(*partner, *status, Arc::clone(&acquainted[partner]));
-                }
+                let shown = presences.iter().map(|(partner, status)| (*partner, *status, Arc::clone(&acquainted[partner])));
+                self.show_presences(shown.collect());
             }
             Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
         }

@@ -221,6 +221,7 @@ impl Chat {
             is_news
         };
         let news: Vec<_> = partners.iter().copied().filter(is_news).collect();
+        let mut shown = Vec::with_capacity(news.len());
         for (partner, acquainted) in self.acquainted_with(&news).await? {
             let status = {
                 let mut lives = self.0.lives.lives.lock();
@@ -233,8 +234,9 @@ impl Chat {
                 status
             };
             self.0.link.say(Word::Signal(Signal::Presence { partner, status }));
-            self.show_presence(partner, status, acquainted);
+            shown.push((partner, status, acquainted));
         }
+        self.show_presences(shown);
         Ok(())
     }
 
