@@ -122,10 +122,10 @@ const PASS_OVER: &str = "SELECT setval('conversations_id', $1) FROM conversation
 const LOCK_CONVERSATIONS: &str = concat!(
     "SELECT ",
     conversation_columns!(),
-    " FROM conversations c WHERE c.id = ANY ($1) ORDER BY c.id FOR NO KEY UPDATE OF c"
+    " FROM conversations c WHERE c.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) ORDER BY c.id FOR NO KEY UPDATE OF c"
 );
 const PARTICIPATING: &str = "SELECT p.conversation_id, p.partner_id
-    FROM unnest($1::bigint[], $2::bigint[]) AS asked(conversation_id, partner_id)
+    FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
     JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id";
 const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
     SELECT c.id, new.id, $3, c.last_seq

@@ -166,7 +166,8 @@ const BY_CLIENT_KEY: &str = concat!(
     message_columns!(),
     " FROM (
         SELECT DISTINCT conversation_id, author_id, client_key
-        FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS key(conversation_id, author_id, client_key)
+        FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[]), (SELECT $3::text[]))
+            AS key(conversation_id, author_id, client_key)
     ) key
     JOIN messages m ON m.conversation_id = key.conversation_id AND m.author_id = key.author_id
         AND m.client_key = key.client_key"

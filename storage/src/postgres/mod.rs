@@ -1,4 +1,7 @@
 //! The PostgreSQL backend. One statement per method wherever it can be, all of them constants at the top of their file.
+//!
+//! Statements of every send hide from the planner how long a list is that they are given, in a subquery. To plan anew for each
+//! that is shorter than the ten which it assumes takes several times as long as to execute them.
 
 mod attachments;
 mod attendances;
