@@ -38,6 +38,7 @@ struct Families {
     sockets_closed: IntCounterVec,
     polls_waiting: IntGauge,
     sends_waiting: IntGauge,
+    marks_waiting: IntGauge,
     listening: IntGauge,
     log_position: IntGauge,
     log_unread: IntGauge,
@@ -47,6 +48,7 @@ struct Families {
 pub struct Depths {
     pub polls_waiting: usize,
     pub sends_waiting: usize,
+    pub marks_waiting: usize,
     pub listening: usize,
     pub log_position: i64,
     pub log_unread_for: Duration,
@@ -88,12 +90,13 @@ impl Default for Metrics {
             connections: gauge("dragoman_connections", "Open connections."),
             polls_waiting: gauge("dragoman_polls_waiting", "Polls that wait for something to happen."),
             sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
+            marks_waiting: gauge("dragoman_marks_waiting", "Marks as read that wait for the next commit."),
             listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
             log_unread: gauge("dragoman_log_unread_seconds", "For how long the log cannot be read; 0 while it can."),
             registry,
         };
-        let all: [Box<dyn Collector>; 17] = [
+        let all: [Box<dyn Collector>; 18] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -108,6 +111,7 @@ impl Default for Metrics {
             Box::new(families.sockets_closed.clone()),
             Box::new(families.polls_waiting.clone()),
             Box::new(families.sends_waiting.clone()),
+            Box::new(families.marks_waiting.clone()),
             Box::new(families.listening.clone()),
             Box::new(families.log_position.clone()),
             Box::new(families.log_unread.clone()),
@@ -184,6 +188,7 @@ impl Metrics {
         let as_gauge = |depth: usize| i64::try_from(depth).unwrap_or(i64::MAX);
         self.0.polls_waiting.set(as_gauge(depths.polls_waiting));
         self.0.sends_waiting.set(as_gauge(depths.sends_waiting));
+        self.0.marks_waiting.set(as_gauge(depths.marks_waiting));
         self.0.listening.set(as_gauge(depths.listening));
         self.0.log_position.set(depths.log_position);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));

@@ -5,11 +5,15 @@ use std::{
 
 use storage::{
     Advanced, AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope,
-    Seen, Topic, Tx,
+    Seen, Topic,
 };
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, Told, storable, uploads::named_in};
+use super::{
+    Chat, Error, Result, Told, storable,
+    uploads::named_in,
+    writer::{Mark, Send, Upto},
+};
 use crate::{auth::Caller, clock};
 
 /// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
@@ -86,7 +90,7 @@ impl Chat {
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
-        let mut sent = self.0.writer.send(author, to, draft, uploads).await?;
+        let mut sent = self.0.sends.store(Send { author, to, draft, uploads }).await?;
         if sent.message.held && !sent.again {
             sent.message = self.held_or_shown(sent.message).await;
         }
@@ -169,65 +173,49 @@ impl Chat {
 
     /// As [`Chat::mark_read`], with whether anything came of it that others are told.
     pub(super) async fn mark(&self, caller: &Caller, located: &[Location]) -> Result<Advanced> {
-        let mut total = Advanced::default();
         if located.is_empty() {
-            return Ok(total);
+            return Ok(Advanced::default());
         }
-        let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let mut seen = Vec::new();
-        for named in located.chunk_by(|(of, ..), (next, ..)| of == next) {
-            let (conversation, seq, _) = named[named.len() - 1];
-            let advanced = tx.advance_read(conversation, caller.partner, seq).await?;
-            if advanced.has_seen {
-                for named in named[named.len().saturating_sub(MOST_NAMED)..].chunks(NAMED) {
-                    let (_, seq, _) = named[named.len() - 1];
-                    let messages = named.iter().map(|(.., id)| *id).collect();
-                    tx.record(Topic::Conversation(conversation), Fact::ReadUpTo { partner: caller.partner, seq, messages }, now);
-                }
-                total = Advanced { unread: total.unread + advanced.unread, has_seen: true };
-                seen.push((conversation, seq));
-            }
-        }
-        tx.mark_seen(caller.partner, &seen, now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(total)
+        let last = |named: &[Location]| named[named.len() - 1].1;
+        let upto = |named: &[Location]| Upto {
+            conversation: named[0].0,
+            seq: last(named),
+            told: named[named.len().saturating_sub(MOST_NAMED)..]
+                .chunks(NAMED)
+                .map(|named| (last(named), named.iter().map(|(.., id)| *id).collect()))
+                .collect(),
+        };
+        let upto = located.chunk_by(|(of, ..), (next, ..)| of == next).map(upto).collect();
+        self.0.marks.store(Mark { reader: caller.partner, upto }).await
     }
 
     /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
-        let mut tx = self.0.storage.begin().await?;
-        let advanced = tx.advance_read(of, caller.partner, seq).await?;
-        self.marked(caller, tx, vec![(of, advanced, seq)]).await
+        let upto = vec![Upto { conversation: of, seq, told: vec![(seq, Vec::new())] }];
+        Ok(self.0.marks.store(Mark { reader: caller.partner, upto }).await?.unread)
     }
 
     /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
     /// others became read.
     pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
-        let Some(id) = of else {
-            let mut tx = self.0.storage.begin().await?;
-            let changes = tx.advance_read_everywhere(caller.partner).await?.into_iter();
-            let changes = changes.map(|(id, unread, seq)| (id, Advanced { unread, has_seen: unread > 0 }, seq));
-            return self.marked(caller, tx, changes.collect()).await;
-        };
-        let (conversation, _) = self.conversation(caller, id).await?;
-        self.mark_read_up_to(caller, id, conversation.last_seq).await
-    }
-
-    /// Commits how far the caller has read: for each conversation what has become of it, and up to where.
-    async fn marked(&self, caller: &Caller, mut tx: Box<dyn Tx>, changes: Vec<(ConversationId, Advanced, i64)>) -> Result<i64> {
-        let now = clock::now();
-        let (mut total, mut seen) = (0, Vec::new());
-        for (conversation, advanced, seq) in changes {
-            if advanced.has_seen {
-                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: Vec::new() };
-                tx.record(Topic::Conversation(conversation), fact, now);
-                total += advanced.unread;
-                seen.push((conversation, seq));
-            }
+        if let Some(id) = of {
+            let (conversation, _) = self.conversation(caller, id).await?;
+            return self.mark_read_up_to(caller, id, conversation.last_seq).await;
         }
-        tx.mark_seen(caller.partner, &seen, now).await?;
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let moved = tx.advance_read_everywhere(caller.partner).await?;
+        if moved.is_empty() {
+            return Ok(0);
+        }
+        let read: Vec<_> = moved.into_iter().filter(|(_, unread, _)| *unread > 0).collect();
+        for (conversation, _, seq) in &read {
+            let fact = Fact::ReadUpTo { partner: caller.partner, seq: *seq, messages: Vec::new() };
+            tx.record(Topic::Conversation(*conversation), fact, now);
+        }
+        let seen: Vec<_> = read.iter().map(|(conversation, _, seq)| (*conversation, caller.partner, *seq)).collect();
+        tx.mark_seen(&seen, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
-        Ok(total)
+        Ok(read.iter().map(|(_, unread, _)| unread).sum())
     }
 }

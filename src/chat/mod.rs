@@ -69,6 +69,7 @@ use crate::{
     metrics::Metrics,
 };
 use hub::Start;
+use writer::{Mark, Send, Writer};
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -128,7 +129,8 @@ struct Parts {
     pairs: Arc<pairs::Pairs>,
     announce: tail::Announce,
     link: Link<Signal>,
-    writer: writer::Writer,
+    sends: Writer<Send>,
+    marks: Writer<Mark>,
     lives: presence::Lives,
     news: absence::News,
     typing: typing::Typing,
@@ -160,7 +162,8 @@ impl Chat {
         let observers = [pairs.observer(), desk.observer()].into_iter().chain(observers).collect();
         let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
         let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
-        let writer = writer::Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
+        let sends = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
+        let marks = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
             storage,
             blobs,
@@ -172,7 +175,8 @@ impl Chat {
             pairs,
             announce,
             link,
-            writer,
+            sends,
+            marks,
             lives: presence::Lives::default(),
             news: absence::News::default(),
             typing: typing::Typing::default(),
@@ -223,7 +227,12 @@ impl Chat {
 
     /// How many sends wait for the next commit.
     pub fn sends_waiting(&self) -> usize {
-        self.0.writer.waiting()
+        self.0.sends.waiting()
+    }
+
+    /// How many marks as read wait for the next commit.
+    pub fn marks_waiting(&self) -> usize {
+        self.0.marks.waiting()
     }
 
     /// How many listen to the log on this node, polls included.

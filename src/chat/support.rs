@@ -234,7 +234,7 @@ impl Chat {
         let (seq, now) = (message.seq, clock::now());
         let mut tx = self.0.storage.begin().await?;
         let advanced = tx.advance_read(id, caller.partner, seq).await?;
-        let marked = tx.mark_seen(caller.partner, &[(id, seq)], now).await?;
+        let marked = tx.mark_seen(&[(id, caller.partner, seq)], now).await?;
         if advanced.has_seen || !marked.is_empty() {
             let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
             tx.record(Topic::Conversation(id), fact, now);

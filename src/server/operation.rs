@@ -105,6 +105,7 @@ impl Operation {
         let depths = Depths {
             polls_waiting: chat.polls_waiting(),
             sends_waiting: chat.sends_waiting(),
+            marks_waiting: chat.marks_waiting(),
             listening: chat.listening(),
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),

@@ -186,7 +186,7 @@ pub trait Conversations {
 }
 
 #[async_trait]
-pub trait WriteConversations {
+pub trait WriteConversations: Send {
     /// Participants have read everything up to now, which is nothing. Fails with `Conflict("conversations_uuid")` if the
     /// uuid is taken.
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation>;
@@ -218,9 +218,14 @@ pub trait WriteConversations {
     ) -> Result<bool>;
     /// Takes the partner out; its messages stay. Gives whether it was in.
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
-    /// Moves the read position to `seq`, or to the newest message if `seq` is beyond it; never back. Gives what that has
-    /// changed: nothing if the partner is not a participant.
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced>;
+    /// Moves the read positions of participants to a `seq`, or to the newest message if that is beyond it; never back.
+    /// Names no participant twice. Gives, in the order asked, what that has changed; `None` if nothing, as for a partner that
+    /// is no participant.
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>>;
+    /// The same for one.
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
+        Ok(self.advance_reads(&[(of, partner, seq)]).await?.pop().flatten().unwrap_or_default())
+    }
     /// Moves the read position of the partner to the newest message of every conversation it is in. Gives, for those
     /// whose position moved, be it over its own messages alone, how many messages were unread and the new position; by
     /// rising conversation.

@@ -81,8 +81,8 @@ pub trait WriteSupport {
     /// over those that somebody else has locked.
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;
     /// Notes, for those of the conversations that are support sessions, that the partner's side has seen everything up to
-    /// that `seq`. Gives those in which it had not before. Each conversation at most once.
-    async fn mark_seen(&mut self, by: PartnerId, upto: &[(ConversationId, i64)], at: Timestamp) -> Result<Vec<ConversationId>>;
+    /// that `seq`. Gives those in which it had not before. Names no side of a conversation twice.
+    async fn mark_seen(&mut self, upto: &[(ConversationId, PartnerId, i64)], at: Timestamp) -> Result<Vec<ConversationId>>;
     /// The partners of all active users with one of these roles, by rising id.
     async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>>;
 }

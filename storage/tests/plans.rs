@@ -227,7 +227,7 @@ async fn support(storage: &Postgres, round: i64) {
     let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
     tx.keep_uploads(&[(MessageId(1), "f19".to_owned()), (MessageId(2), "f18".to_owned())]).await.unwrap();
-    tx.mark_seen(PartnerId(1), &[(session, 1)], now).await.unwrap();
+    tx.mark_seen(&[(session, PartnerId(1), 1)], now).await.unwrap();
     tx.commit().await.unwrap();
 }
 

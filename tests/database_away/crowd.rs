@@ -40,6 +40,50 @@ async fn who_reads_is_not_kept_by_those_who_wait_to_write() {
     stage.server.stop().await;
 }
 
+/// Somebody holds the head of the log. Marks as read that come meanwhile share a few commits, and each gets its own answer.
+#[tokio::test]
+async fn marks_that_wait_share_a_commit() {
+    const MARKS: usize = 24;
+    let backend = Backend::postgres().await;
+    let mut stage = Stage::before(&backend, |server| server.set("POSTGRES__STATEMENT_MILLISECONDS", 60_000)).await;
+    let mut messages = Vec::new();
+    for _ in 0..MARKS {
+        let params = json!({"name": "one more", "partner_ids": [5], "type": "group"});
+        let thread = stage.admin.messaging("thread/create", params).await["thread_id"].clone();
+        let said = stage.admin.messaging("message/send", json!({"thread_id": thread, "body": "hello"})).await;
+        messages.push(said["message_id"].clone());
+    }
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    let position = async |database: &mut PgConnection| {
+        sqlx::query_as::<_, (i64, i64)>("SELECT position, (SELECT count(mark) FROM events) FROM log_head")
+            .fetch_one(database)
+            .await
+            .unwrap()
+    };
+    let (events, commits) = position(&mut database).await;
+    let mut holder = database.begin().await.unwrap();
+    holder.execute("SELECT FROM log_head FOR UPDATE").await.unwrap();
+    let marks: Vec<_> = messages
+        .into_iter()
+        .map(|id| {
+            let john = stage.john.clone();
+            tokio::spawn(async move { john.messaging("message/read", json!({"message_id": id})).await })
+        })
+        .collect();
+    // Whoever was first waits, and after a while those who came next; whoever is later still waits for them.
+    let mut watcher = PgConnection::connect(backend.url()).await.unwrap();
+    waiting(&mut watcher, 2).await;
+    holder.rollback().await.unwrap();
+    for mark in marks {
+        assert_eq!(mark.await.expect("it ends"), json!({"success": true, "marked_count": 1}));
+    }
+    let (events_after, commits_after) = position(&mut database).await;
+    assert_eq!(events_after - events, MARKS as i64, "each is told by itself");
+    let shared = commits_after - commits;
+    assert!(shared < MARKS as i64 / 2, "{MARKS} marks took {shared} commits");
+    stage.server.stop().await;
+}
+
 /// The database has room for fewer connections than the server would make.
 #[tokio::test]
 async fn few_connections_are_shared() {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use storage::{Attachment, AttachmentId, ClientKey, Conversation, ConversationId, Locked, Message, NewMessage, PartnerId, Tx};
 
-use super::{Send, client_key};
+use super::Send;
 use crate::{
     chat::error::{Error, Result, Thing},
     clock,
@@ -78,4 +78,8 @@ impl Admission {
     pub(super) fn into_conversations(self) -> Vec<Locked<Conversation>> {
         self.conversations.into_values().collect()
     }
+}
+
+fn client_key(message: &Message) -> Option<ClientKey> {
+    message.client_key.clone().map(|key| (message.conversation, message.author.partner, key))
 }

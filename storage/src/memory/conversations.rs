@@ -421,8 +421,9 @@ impl WriteConversations for MemoryTx {
         Ok(was_in)
     }
 
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
-        Ok(self.draft.conversations.get_mut(of).and_then(|row| row.advance(partner, seq)).unwrap_or_default())
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>> {
+        let advance = |(of, partner, seq): &_| self.draft.conversations.get_mut(*of)?.advance(*partner, *seq);
+        Ok(to.iter().map(advance).collect())
     }
 
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {

@@ -146,11 +146,11 @@ impl WriteSupport for MemoryTx {
         self.lock_conversations(&silent).await
     }
 
-    async fn mark_seen(&mut self, by: PartnerId, upto: &[(ConversationId, i64)], at: Timestamp) -> Result<Vec<ConversationId>> {
+    async fn mark_seen(&mut self, upto: &[(ConversationId, PartnerId, i64)], at: Timestamp) -> Result<Vec<ConversationId>> {
         let mut marked = Vec::new();
-        for (id, seq) in upto {
+        for (id, by, seq) in upto {
             let Some(row) = self.draft.support.get_mut(id) else { continue };
-            let by_initiator = row.initiator.0 == by;
+            let by_initiator = row.initiator.0 == *by;
             if row.has_seen(by_initiator, *seq).is_none() {
                 row.seen.insert((by_initiator, *seq), at);
                 marked.push(*id);

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -144,40 +144,45 @@ const DELETE_PARTICIPANT: &str = "WITH gone AS (
         UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone WHERE c.id = $1
     )
     SELECT partner_id FROM gone";
-/// The first of two statements: once it holds the lock, nobody can commit a message of this partner, nor delete one that
-/// it has not read, so what the second one sees of messages agrees with the row it changes.
-const LOCK_READER: &str = "SELECT seen_seq FROM participants
-    WHERE conversation_id = $1 AND partner_id = $2 FOR NO KEY UPDATE";
+/// The first of two statements: once it holds the locks, nobody can commit a message of these partners, nor delete one that
+/// they have not read, so what the second one sees of messages agrees with the rows it changes.
+const LOCK_READERS: &str = "SELECT p.conversation_id, p.partner_id, p.seen_seq
+    FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
+    JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id
+    ORDER BY p.conversation_id, p.partner_id FOR NO KEY UPDATE OF p";
 /// The new position is at most the `last_seq` that the statement sees, and it sees all messages up to there. A node of an
 /// earlier version may have deleted some without counting them.
-const ADVANCE_READ: &str = "WITH step AS MATERIALIZED (
-        SELECT p.read_seq AS low, greatest(p.read_seq, least($3, c.last_seq)) AS high,
-            p.seen_seq AS seen_low, least($3, c.last_seq) AS seen_high, c.last_seq, p.own_after
-        FROM participants p JOIN conversations c ON c.id = p.conversation_id
-        WHERE p.conversation_id = $1 AND p.partner_id = $2 AND least($3, c.last_seq) > p.seen_seq
+const ADVANCE_READS: &str = "WITH step AS MATERIALIZED (
+        SELECT p.conversation_id, p.partner_id, p.read_seq AS low, greatest(p.read_seq, least(asked.seq, c.last_seq)) AS high,
+            p.seen_seq AS seen_low, least(asked.seq, c.last_seq) AS seen_high, c.last_seq, p.own_after
+        FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[]), (SELECT $3::bigint[]))
+            AS asked(conversation_id, partner_id, seq)
+        JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id
+        CROSS JOIN LATERAL (SELECT last_seq FROM conversations WHERE id = p.conversation_id OFFSET 0) c
+        WHERE least(asked.seq, c.last_seq) > p.seen_seq
     ), passed AS MATERIALIZED (
-        SELECT step.low, step.high, step.seen_low, step.seen_high, CASE
+        SELECT step.conversation_id, step.partner_id, step.low, step.high, step.seen_low, step.seen_high, CASE
             WHEN step.own_after = 0 OR step.high = step.last_seq THEN step.own_after
             ELSE (
             SELECT count(*) FROM messages m
-            WHERE m.conversation_id = $1 AND m.seq > step.low AND m.seq <= step.high
-                AND (m.author_id = $2 OR m.deleted_at IS NOT NULL)
+            WHERE m.conversation_id = step.conversation_id AND m.seq > step.low AND m.seq <= step.high
+                AND (m.author_id = step.partner_id OR m.deleted_at IS NOT NULL)
         ) END AS own
         FROM step
     )
     UPDATE participants p
     SET read_seq = passed.high, seen_seq = passed.seen_high, own_after = greatest(p.own_after - passed.own, 0)
-    FROM passed WHERE p.conversation_id = $1 AND p.partner_id = $2
-    RETURNING passed.high - passed.low - passed.own AS unread, CASE
+    FROM passed WHERE p.conversation_id = passed.conversation_id AND p.partner_id = passed.partner_id
+    RETURNING p.conversation_id, p.partner_id, passed.high - passed.low - passed.own AS unread, CASE
         WHEN passed.high - passed.low > passed.own THEN true
         WHEN passed.seen_low < passed.low THEN EXISTS (
             SELECT FROM messages m
-            WHERE m.conversation_id = $1 AND m.seq > passed.seen_low AND m.seq <= least(passed.low, passed.seen_high)
-                AND m.author_id <> $2
+            WHERE m.conversation_id = p.conversation_id AND m.seq > passed.seen_low
+                AND m.seq <= least(passed.low, passed.seen_high) AND m.author_id <> p.partner_id
         )
         ELSE false
     END AS has_seen";
-/// As [`LOCK_READER`].
+/// As [`LOCK_READERS`].
 const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
     WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id FOR NO KEY UPDATE OF p";
 const READ_ALL: &str = "WITH behind AS MATERIALIZED (
@@ -217,6 +222,14 @@ fn participant(row: &PgRow, conversation: ConversationId) -> Result<Participant>
         unread: get(row, "unread")?,
         joined_at: get(row, "joined_at")?,
     })
+}
+
+fn place(row: &PgRow) -> Result<(ConversationId, PartnerId)> {
+    Ok((ConversationId(get(row, "conversation_id")?), PartnerId(get(row, "partner_id")?)))
+}
+
+fn places(of: &[(ConversationId, PartnerId, i64)]) -> (Vec<i64>, Vec<i64>) {
+    of.iter().map(|(conversation, partner, _)| (conversation.0, partner.0)).unzip()
 }
 
 fn numbers(ids: &[ConversationId]) -> Vec<i64> {
@@ -397,17 +410,22 @@ impl WriteConversations for PostgresTx {
         Ok(self.row(sqlx::query(DELETE_PARTICIPANT).bind(of.id.0).bind(partner.0)).await?.is_some())
     }
 
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
-        let Some(reader) = self.row(sqlx::query(LOCK_READER).bind(of.0).bind(partner.0)).await? else {
-            return Ok(Advanced::default());
-        };
-        if seq <= get::<i64, _>(&reader, "seen_seq")? {
-            return Ok(Advanced::default());
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>> {
+        let (conversations, partners) = places(to);
+        let locked = self.rows(sqlx::query(LOCK_READERS).bind(conversations).bind(partners)).await?;
+        let seen = locked.iter().map(|row| Ok((place(row)?, get(row, "seen_seq")?)));
+        let seen: HashMap<_, i64> = seen.collect::<Result<_>>()?;
+        let goes_on = |(of, partner, seq): &&_| seen.get(&(*of, *partner)).is_some_and(|seen| *seen < *seq);
+        let further: Vec<_> = to.iter().filter(goes_on).copied().collect();
+        if further.is_empty() {
+            return Ok(vec![None; to.len()]);
         }
-        match self.row(sqlx::query(ADVANCE_READ).bind(of.0).bind(partner.0).bind(seq)).await? {
-            Some(row) => Ok(Advanced { unread: get(&row, "unread")?, has_seen: get(&row, "has_seen")? }),
-            None => Ok(Advanced::default()),
-        }
+        let (conversations, partners) = places(&further);
+        let seqs: Vec<_> = further.iter().map(|(.., seq)| *seq).collect();
+        let rows = self.rows(sqlx::query(ADVANCE_READS).bind(conversations).bind(partners).bind(seqs)).await?;
+        let advanced = |row| Ok((place(row)?, Advanced { unread: get(row, "unread")?, has_seen: get(row, "has_seen")? }));
+        let advanced: HashMap<_, _> = rows.iter().map(advanced).collect::<Result<_>>()?;
+        Ok(to.iter().map(|(of, partner, _)| advanced.get(&(*of, *partner)).copied()).collect())
     }
 
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {

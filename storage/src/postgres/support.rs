@@ -94,12 +94,13 @@ const LOCK_SILENT: &str = concat!(
       ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
 );
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
-    SELECT s.conversation_id, s.initiator_id = $1, asked.seq, $4
-    FROM unnest($2::bigint[], $3::bigint[]) AS asked(conversation_id, seq)
+    SELECT s.conversation_id, s.initiator_id = asked.partner_id, asked.seq, $4
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS asked(conversation_id, partner_id, seq)
     JOIN support_sessions s ON s.conversation_id = asked.conversation_id
     WHERE NOT EXISTS (
         SELECT FROM support_seen m
-        WHERE m.conversation_id = s.conversation_id AND m.by_initiator = (s.initiator_id = $1) AND m.seq >= asked.seq
+        WHERE m.conversation_id = s.conversation_id AND m.by_initiator = (s.initiator_id = asked.partner_id)
+            AND m.seq >= asked.seq
     )
     ORDER BY s.conversation_id
     ON CONFLICT DO NOTHING RETURNING conversation_id";
@@ -189,13 +190,16 @@ impl WriteSupport for PostgresTx {
         rows.iter().map(|row| conversation(row).map(Locked)).collect()
     }
 
-    async fn mark_seen(&mut self, by: PartnerId, upto: &[(ConversationId, i64)], at: Timestamp) -> Result<Vec<ConversationId>> {
+    async fn mark_seen(&mut self, upto: &[(ConversationId, PartnerId, i64)], at: Timestamp) -> Result<Vec<ConversationId>> {
         if upto.is_empty() {
             return Ok(Vec::new());
         }
-        let (conversations, seqs): (Vec<i64>, Vec<i64>) = upto.iter().map(|(id, seq)| (id.0, *seq)).unzip();
-        let rows = self.rows(sqlx::query(MARK_SEEN).bind(by.0).bind(conversations).bind(seqs).bind(at)).await?;
-        rows.iter().map(|row| Ok(ConversationId(get(row, "conversation_id")?))).collect()
+        let mark = sqlx::query(MARK_SEEN)
+            .bind(upto.iter().map(|(id, ..)| id.0).collect::<Vec<_>>())
+            .bind(upto.iter().map(|(_, partner, _)| partner.0).collect::<Vec<_>>())
+            .bind(upto.iter().map(|(.., seq)| *seq).collect::<Vec<_>>())
+            .bind(at);
+        self.rows(mark).await?.iter().map(|row| Ok(ConversationId(get(row, "conversation_id")?))).collect()
     }
 
     async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>> {

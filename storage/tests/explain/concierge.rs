@@ -48,7 +48,7 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
         tx.put_upload("f5001", file).await?;
         tx.keep_uploads(&[(MessageId(1), "f5002".to_owned()), (MessageId(2), "f5003".to_owned())]).await?;
-        tx.mark_seen(initiator, &[(session, 1)], now).await?;
+        tx.mark_seen(&[(session, initiator, 1)], now).await?;
         tx.commit().await
     };
     on.within(12, "what a session writes", written).await;

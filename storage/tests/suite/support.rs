@@ -78,7 +78,7 @@ async fn a_session_needs_a_conversation_and_accounts(store: Arc<dyn Storage>) {
     drop(tx);
     let plain = write(&store, async |tx| tx.insert_conversation(new_conversation(&[&ann])).await.unwrap().id).await;
     assert_eq!(store.support_session(plain).await.unwrap(), None);
-    let marked = write(&store, async |tx| tx.mark_seen(ann.partner.id, &[(plain, 1)], at(1)).await.unwrap()).await;
+    let marked = write(&store, async |tx| tx.mark_seen(&[(plain, ann.partner.id, 1)], at(1)).await.unwrap()).await;
     assert_eq!(marked, []);
 }
 
@@ -131,7 +131,7 @@ async fn what_was_seen_stays_seen_since_then(store: Arc<dyn Storage>) {
     let id = begin(&store, &ann, 1).await.conversation;
     join(&store, id, &ben, 2).await;
     let mark = async |by: &User, seq, seconds| {
-        write(&store, async |tx| tx.mark_seen(by.partner.id, &[(id, seq)], at(seconds)).await.unwrap()).await == [id]
+        write(&store, async |tx| tx.mark_seen(&[(id, by.partner.id, seq)], at(seconds)).await.unwrap()).await == [id]
     };
     let seen = async |seq, author: &User| {
         store.seen_at(id, &[(seq, author.partner.id), (900, author.partner.id)]).await.unwrap().get(&seq).copied()
@@ -184,6 +184,8 @@ async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     assert_eq!(found, ids[1..3]);
     drop(tx);
     let mut tx = store.begin().await.unwrap();
+    // Only this waits until the other transaction has let go.
+    assert_eq!(tx.lock_conversations(&ids[1..3]).await.unwrap().len(), 2);
     assert_eq!(tx.lock_silent_support(at(10), 1).await.unwrap().len(), 1);
 }
 

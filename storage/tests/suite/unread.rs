@@ -10,6 +10,7 @@ use crate::people::{Dice, at, conversation, lock, new_conversation, read_up_to, 
 on_every_backend!(
     what_others_said_after_the_read_position_is_unread,
     the_read_position_never_goes_back_nor_beyond_the_end,
+    many_read_on_at_once,
     who_joins_has_read_what_was_there_only_once_it_does,
     reading_everything_tells_what_changed,
     what_was_deleted_is_unread_for_nobody,
@@ -59,6 +60,32 @@ async fn the_read_position_never_goes_back_nor_beyond_the_end(store: Arc<dyn Sto
 
     assert_eq!(read_up_to(&store, room, ben.partner.id, 4).await, 0, "who is not in it reads nothing");
     assert_eq!(read_up_to(&store, ConversationId(1_000), reader, 4).await, 0);
+}
+
+/// Each gets what became of its own, in the order asked.
+async fn many_read_on_at_once(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let one = conversation(&store, &[&ann, &ben]).await;
+    let two = conversation(&store, &[&ann, &ben]).await;
+    for (of, by) in [(one, &ann), (one, &ben), (one, &ben), (two, &ben), (two, &ann)] {
+        say(&store, of, by, "hello").await;
+    }
+    let asked = [
+        (two, ann.partner.id, i64::MAX),
+        (one, cat.partner.id, 3),
+        (one, ben.partner.id, 1),
+        (ConversationId(1_000), ann.partner.id, 1),
+        (one, ann.partner.id, 2),
+        (two, ben.partner.id, 1),
+    ];
+    let read = async || write(&store, async |tx| tx.advance_reads(&asked).await.unwrap()).await;
+    let advanced = |unread, has_seen| Some(Advanced { unread, has_seen });
+    assert_eq!(read().await, [advanced(1, true), None, advanced(1, true), None, advanced(1, true), advanced(0, false)]);
+    assert_eq!(read().await, [None; 6], "never back, and no further");
+    assert_eq!(place(&store, one, ann.partner.id).await, (2, 1));
+    assert_eq!(place(&store, two, ann.partner.id).await, (2, 0));
+    assert_eq!(place(&store, one, ben.partner.id).await, (1, 0), "what is its own is not unread");
+    assert_eq!(write(&store, async |tx| tx.advance_reads(&[]).await.unwrap()).await, []);
 }
 
 async fn who_joins_has_read_what_was_there_only_once_it_does(store: Arc<dyn Storage>) {
