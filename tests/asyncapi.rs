@@ -5,12 +5,14 @@ mod described;
 
 use std::path::{Path, PathBuf};
 
+use futures_util::{SinkExt, StreamExt};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    support::{ADMIN, Answer, Backend, JANE, Server, token},
+    support::{ADMIN, Answer, Backend, JANE, Server, Socket, token},
     with_every_backend, with_tokens_on_every_backend,
 };
 use described::{Described, Talk};
@@ -68,6 +70,32 @@ async fn the_parser_of_asyncapi_finds_nothing_wrong() {
     let output = output.await.expect("node runs");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+}
+
+/// However large it is.
+#[tokio::test]
+async fn what_is_too_large_ends_the_sockets_whose_documents_say_so() {
+    const LARGE: usize = 17 * 1024 * 1024;
+
+    let mut server = Server::with_tokens(Backend::memory()).await;
+    let paths = ["/ws/chat/room/?token=", "/conversations/1/?token=", "/concierge?deviceId=phone&Auth="];
+    for (dialect, path) in DIALECTS.into_iter().zip(paths) {
+        let document: Value = server.get(&format!("/asyncapi/{dialect}.json")).await.json().await.expect("it is JSON");
+        let description = document["channels"][dialect]["description"].as_str().expect("the channel is described");
+        let socket = Socket::open(server.socket_url(&format!("{path}{}", token(JOHN_UID)))).await;
+        let (mut writing, mut reading) = socket.into_stream().split();
+        let (_, ends) = tokio::join!(writing.send(Message::text("x".repeat(LARGE))), async {
+            loop {
+                match reading.next().await.expect("it is told something").expect("the socket works") {
+                    Message::Close(Some(frame)) => return u16::from(frame.code) == 1009,
+                    Message::Text(text) if text.contains("too large") => return false,
+                    _ => {}
+                }
+            }
+        });
+        assert_eq!(ends, description.contains("`1009`"), "{dialect}: {description}");
+    }
+    server.stop().await;
 }
 
 /// The pages must work on a machine without a network.

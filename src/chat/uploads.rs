@@ -44,7 +44,7 @@ pub struct Announced {
 
 /// Leave to put one file. Whoever has it may use it, so nothing prints it.
 pub struct Leave {
-    /// A folder and a new name in it; nothing of the given file name but, perhaps, its extension.
+    /// A folder and a new name in it, with the extension of the announced type and nothing of the given file name.
     pub name: String,
     pub door: Door,
 }

@@ -20,7 +20,7 @@ pub struct About {
     pub query: &'static [(&'static str, &'static str)],
     /// How sockets end besides the ways in which all do, and when.
     pub closes: &'static [(&'static Close, &'static str)],
-    /// Whether what is too large is answered, as far as it can be passed over.
+    /// Whether what is too large is answered, and does not close the socket.
     pub answers_too_large: bool,
 }
 
@@ -41,8 +41,6 @@ const CLOSES: &[(&Close, &str)] = &[
 
 /// When what is too large ends a socket.
 const CLOSES_TOO_LARGE: (&Close, &str) = (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`");
-const ANSWERS_TOO_LARGE: (&Close, &str) =
-    (&Close::TOO_LARGE, "a message was larger than 16 MiB; one that is larger than `sockets.message_bytes` is answered");
 
 /// A document in the making.
 pub struct Document {
@@ -157,7 +155,7 @@ impl Document {
         let mut channel = json!({
             "address": address,
             "title": title,
-            "description": ways_to_end(closes, if answers_too_large { &ANSWERS_TOO_LARGE } else { &CLOSES_TOO_LARGE }),
+            "description": ways_to_end(closes, (!answers_too_large).then_some(&CLOSES_TOO_LARGE)),
             "messages": named,
             "bindings": {"ws": {"method": "GET", "query": {
                 "type": "object",
@@ -216,8 +214,8 @@ fn security(token: &str) -> Value {
 }
 
 /// Lines of Markdown.
-fn ways_to_end(own: &[(&Close, &str)], too_large: &(&Close, &str)) -> String {
-    let mut closes: Vec<_> = own.iter().chain(CLOSES).chain([too_large]).collect();
+fn ways_to_end(own: &[(&Close, &str)], too_large: Option<&(&Close, &str)>) -> String {
+    let mut closes: Vec<_> = own.iter().chain(CLOSES).chain(too_large).collect();
     closes.sort_by_key(|(close, _)| close.code);
     let lines = closes.iter().map(|(close, when)| format!("- `{}` {}: {when}\n", close.code, close.reason));
     let lines: String = lines.collect();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
+use storage::{Attachment, Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;
@@ -231,15 +231,23 @@ impl Pen<'_> {
         ChatMessage { kind: Some(kind(pushed.content_type)), ..pushed }
     }
 
-    /// A file that another dialect's client has sent has no text, and here no other place than that.
+    /// Files that another dialect's client has sent have no other place than this. One alone is where it can be had, as this
+    /// dialect's own are; beside a text or others, each follows in a line of its own.
     fn content(self, message: &Message) -> Cow<'_, str> {
-        match message.attachments.first() {
-            Some(file) if message.body.trim().is_empty() => {
-                let token = url::form_urlencoded::byte_serialize(file.access_token.as_bytes()).collect::<String>();
-                format!("{}/api/messaging/attachment/{}?access_token={token}", self.base_url, file.id).into()
+        match message.attachments.as_slice() {
+            [] => message.body.as_str().into(),
+            [file] if message.body.trim().is_empty() => self.address(file).into(),
+            files => {
+                let said = Some(message.body.clone()).filter(|body| !body.trim().is_empty());
+                let named = files.iter().map(|file| format!("{} {}", file.name, self.address(file)));
+                said.into_iter().chain(named).collect::<Vec<_>>().join("\n").into()
             }
-            Some(_) | None => message.body.as_str().into(),
         }
+    }
+
+    fn address(self, file: &Attachment) -> String {
+        let token = url::form_urlencoded::byte_serialize(file.access_token.as_bytes()).collect::<String>();
+        format!("{}/api/messaging/attachment/{}?access_token={token}", self.base_url, file.id)
     }
 
     pub(super) fn connection<'a>(self, caller: &Caller, device: &'a Device) -> Connection<'a> {
@@ -310,12 +318,13 @@ fn content_type(message: &Message) -> &'static str {
         MessageType::File => "FILE",
         MessageType::Image => "IMAGE",
         MessageType::Video => "VIDEO",
-        MessageType::Text | MessageType::Notice | MessageType::Profile => match message.attachments.first() {
-            Some(_) if !message.body.trim().is_empty() => "TEXT",
-            Some(file) if file.mimetype.starts_with("image/") => "IMAGE",
-            Some(file) if file.mimetype.starts_with("video/") => "VIDEO",
-            Some(_) => "FILE",
-            None => "TEXT",
+        MessageType::Text | MessageType::Notice | MessageType::Profile => match message.attachments.as_slice() {
+            [file] if message.body.trim().is_empty() => match file.mimetype.split('/').next() {
+                Some("image") => "IMAGE",
+                Some("video") => "VIDEO",
+                _ => "FILE",
+            },
+            _ => "TEXT",
         },
     }
 }

@@ -51,7 +51,9 @@ impl Room {
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
         let address = request.raw_path_param("id").and_then(Address::read);
         let sockets = self.house.sockets.clone();
-        socket::open(request, subprotocol, &sockets, self.speaking(caller, address))
+        // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
+        let begun = self.speaking(caller, address).await;
+        socket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
 
     async fn speaking(

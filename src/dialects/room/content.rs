@@ -1,5 +1,7 @@
 //! What a message is in this dialect.
 
+use std::borrow::Cow;
+
 use storage::{Attachment, Message, MessageType, Metadata};
 use uuid::Uuid;
 
@@ -10,7 +12,7 @@ const PROFILE: &str = "attached_profile";
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
     Text,
-    /// Of several files this dialect shows the first.
+    /// Of several files the first; the text names the others.
     File(&'a Attachment),
     /// The profile of the user with this uuid.
     Profile(Uuid),
@@ -50,6 +52,19 @@ pub(super) fn showing(user: Uuid) -> Metadata {
 
 fn shown(message: &Message) -> Option<Uuid> {
     serde_json::from_str(message.metadata.as_ref()?.member(PROFILE)?.get()).ok()
+}
+
+/// What is said beside a file, if there is one. Of several files all but the first have no other place than this: each follows
+/// in a line of its own, with where it is.
+pub(super) fn text(message: &Message) -> Cow<'_, str> {
+    match message.attachments.as_slice() {
+        [] | [_] => message.body.as_str().into(),
+        [_, further @ ..] => {
+            let said = Some(message.body.clone()).filter(|body| !body.trim().is_empty());
+            let named = further.iter().map(|file| format!("{} {}", file.name, address(file)));
+            said.into_iter().chain(named).collect::<Vec<_>>().join("\n").into()
+        }
+    }
 }
 
 /// The size of a file as it is shown to people.

@@ -1,5 +1,7 @@
 //! What is said on a socket.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use storage::Message;
@@ -64,7 +66,7 @@ enum Body<'a> {
         message: &'a str,
     },
     File {
-        message_body: &'a str,
+        message_body: Cow<'a, str>,
         attached_file_name: &'a str,
         /// For example `194.75KB`.
         attached_file_size: String,
@@ -92,7 +94,7 @@ impl Words {
         let body = match Content::of(message) {
             Content::Text => Body::Text { message: &message.body },
             Content::File(file) => Body::File {
-                message_body: &message.body,
+                message_body: content::text(message),
                 attached_file_name: &file.name,
                 attached_file_size: content::size(Some(file)),
             },

@@ -155,7 +155,7 @@ impl Message {
             sender: sender.map(User::from),
             receiver: receiver.map(User::from),
             attached_file_size: content::size(file),
-            message: profile.is_none().then(|| message.body.clone()),
+            message: profile.is_none().then(|| content::text(message).into_owned()),
             updated_at: time(message.deleted_at.or(message.edited_at).unwrap_or(message.created_at)),
             created_at: time(message.created_at),
             attached_file: file.map(content::address),

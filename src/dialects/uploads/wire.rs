@@ -26,9 +26,9 @@ pub(super) struct Wish(pub(super) Result<Announced, Failure>);
 #[oai(rename = "UploadWish", example)]
 #[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `Wish`")]
 struct Schema {
-    /// Comes back as it is, and gives its extension to the name under which the file is stored.
+    /// Comes back as it is. The file is stored under a name of its own.
     filename: String,
-    /// What `Content-Type` is going to say.
+    /// What `Content-Type` is going to say. Gives the file's own name its extension, if it is of a type that cannot act.
     mimeType: String,
     /// What the file is for: one of the setting's list.
     r#type: String,

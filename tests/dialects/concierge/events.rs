@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::{
+    Method,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 
 use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, SECRET, address, shape, start, token};
 use crate::{
-    support::{Server, Socket, until},
+    support::{Answer, Server, Socket, until},
     with_every_backend,
 };
 
@@ -170,6 +174,42 @@ with_every_backend! {
         tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         let refused = elsewhere.messaging("message/send", json!({"thread_id": thread, "body": "too late"})).await;
         assert!(refused["error"].is_string(), "{refused}");
+        drop((tenant, agent));
+        server.stop().await;
+    }
+
+    /// With a text, or more than one: nobody is to see less than was sent.
+    async fn files_of_other_dialects_are_named(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
+        let chat = tenant.init().await;
+        agent.join(&chat).await;
+        tenant.event().await;
+        let elsewhere = server.log_in("concierge@example.com").await;
+        let thread = elsewhere.messaging("threads", json!({})).await["threads"][0]["id"].take();
+        let (mut files, mut named) = (Vec::new(), Vec::new());
+        for name in ["one.txt", "two.png"] {
+            let form = Form::new().part("file", Part::bytes(b"hello".to_vec()).file_name(name));
+            let upload = elsewhere.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
+            let uploaded = Answer::of(upload).await.json();
+            let (id, secret) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().expect("it has one"));
+            named.push(format!("{name} {}", server.url(&format!("/api/messaging/attachment/{id}?access_token={secret}"))));
+            files.push(id.clone());
+        }
+        let [one, two] = &named[..] else { unreachable!("there are two") };
+        for (body, files, expected) in [
+            ("see this", &files[..1], format!("see this\n{one}")),
+            ("and these", &files[..], format!("and these\n{one}\n{two}")),
+            ("", &files[..], format!("{one}\n{two}")),
+        ] {
+            elsewhere.messaging("message/send", json!({"thread_id": thread, "body": body, "attachment_ids": files})).await;
+            let pushed = tenant.event().await["payload"]["chatMessage"].take();
+            let history = tenant.body("client/get-chat-messages?page=1&limit=1", json!({"chatSessionId": chat})).await;
+            for message in [&pushed, &history["messages"][0]] {
+                assert_eq!((&message["contentType"], &message["messageContent"]), (&json!("TEXT"), &json!(expected)));
+            }
+        }
         drop((tenant, agent));
         server.stop().await;
     }

@@ -1,10 +1,11 @@
 //! What was said before, by pages.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{JOHN, complaint, enter, hear, send};
+use super::{ADMIN, JOHN, complaint, enter, hear, send, url};
 use crate::{
-    support::{self, Server, Socket},
+    support::{self, Server, Socket, token},
     with_every_backend, with_tokens_on_every_backend,
 };
 
@@ -77,6 +78,30 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Whoever has read the history once its socket is open, by whichever dialect, is told all that follows.
+    async fn nothing_is_missed_after_the_handshake(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let client = server.log_in(support::JOHN).await;
+        let session = client.result("/im_chat/api/get_or_create_session", json!({"user_to": ADMIN})).await;
+        let uuid = session["uuid"].as_str().unwrap();
+        let mut admin = enter(&server, ADMIN, 1).await;
+        // By a uuid it takes longest to see what it is.
+        let address = url(&server, uuid, &token(JOHN));
+        for number in 0..40 {
+            let opened = join_all((0..10).map(|_| Socket::open(address.as_str()))).await;
+            let text = number.to_string();
+            send(&mut admin, &text).await;
+            for mut socket in opened {
+                // Before this is answered, all that has happened by then is told.
+                socket.say(json!({"action": "fetch_messages", "limit": 1})).await;
+                let told = socket.hear_until(|told| ["chat_message", "messages_fetched"].map(Some).contains(&told["type"].as_str())).await;
+                assert_eq!(told["message"]["content"], text, "{told}");
+            }
+        }
+        drop(admin);
+        server.stop().await;
+    }
+
     /// What a client asks for is no more than it takes.
     async fn long_pages_are_no_slowness(backend) {
         const MESSAGES: usize = 100;

@@ -1,9 +1,16 @@
 //! What comes in from other dialects, and goes out to them.
 
+use reqwest::{
+    Method,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 
 use super::{ADMIN, BOB, JANE, JOHN, show, text};
-use crate::{support::Server, with_every_backend};
+use crate::{
+    support::{Answer, Server},
+    with_every_backend,
+};
 
 fn keys(frame: &Value) -> Vec<&str> {
     frame.as_object().unwrap().keys().map(String::as_str).collect()
@@ -91,15 +98,39 @@ with_every_backend! {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;
         let client = server.log_in(JOHN.email).await;
-        let part = reqwest::multipart::Part::bytes(vec![b'x'; 512]).file_name("hello.txt");
-        let form = reqwest::multipart::Form::new().part("file", part);
-        let request = client.request(reqwest::Method::POST, "/api/messaging/attachment/upload").multipart(form);
-        let file = crate::support::Answer::of(request).await.json()["attachment_id"].take();
+        let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name("hello.txt"));
+        let request = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
+        let file = Answer::of(request).await.json()["attachment_id"].take();
         client.messaging("message/send", json!({"thread_id": 1, "body": "look", "attachment_ids": [file]})).await;
         let heard = admin.hear().await;
         assert_eq!([&heard["message_type"], &heard["message_body"]], ["file", "look"]);
         assert_eq!([&heard["attached_file_name"], &heard["attached_file_size"]], ["hello.txt", "0.50KB"]);
         assert_eq!(ADMIN.data(&server, "/chat/thread/files/1").await.as_array().unwrap().len(), 1);
+        server.stop().await;
+    }
+
+    /// There is room for one file, and nobody is to see less than was sent.
+    async fn further_files_of_another_dialect_are_named(backend) {
+        let mut server = Server::with_tokens(backend).await;
+        let mut admin = ADMIN.socket(&server).await;
+        let client = server.log_in(JOHN.email).await;
+        let (mut files, mut named) = (Vec::new(), Vec::new());
+        for name in ["one.txt", "two.txt", "three.txt"] {
+            let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name(name));
+            let upload = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
+            let uploaded = Answer::of(upload).await.json();
+            let (id, secret) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().unwrap());
+            named.push(format!("{name} /api/messaging/attachment/{id}?access_token={secret}"));
+            files.push(id.clone());
+        }
+        let further = named[1..].join("\n");
+        for (body, expected) in [("look", format!("look\n{further}")), ("", further.clone())] {
+            client.messaging("message/send", json!({"thread_id": 1, "body": body, "attachment_ids": files})).await;
+            let heard = admin.hear().await;
+            assert_eq!([&heard["attached_file_name"], &heard["message_body"]], ["one.txt", expected.as_str()]);
+            let read = ADMIN.history(&server, &JOHN).await.remove(0);
+            assert_eq!([&read["attached_file_name"], &read["message"]], ["one.txt", expected.as_str()]);
+        }
         server.stop().await;
     }
 }
