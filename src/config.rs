@@ -224,6 +224,8 @@ pub struct Limits {
     pub waiting_polls_per_user: usize,
     /// Within which a request's header must be there; also how long an idle connection is kept.
     pub header_seconds: u64,
+    /// Within which a client takes the next of what is written to it, of answers and on sockets.
+    pub write_seconds: u64,
     /// Failed logins in a minute with one login from one address.
     pub failed_logins_per_login: u32,
     /// Failed logins in a minute from one address.
@@ -415,7 +417,7 @@ impl Config {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 26] = [
+        let positive: [(&str, u64); 27] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -438,6 +440,7 @@ impl Config {
             ("limits.body_seconds", self.limits.body_seconds),
             ("limits.waiting_polls_per_user", self.limits.waiting_polls_per_user as u64),
             ("limits.header_seconds", self.limits.header_seconds),
+            ("limits.write_seconds", self.limits.write_seconds),
             ("limits.recent_events", self.limits.recent_events as u64),
             ("postgres.max_connections", self.postgres.max_connections.into()),
             ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),

@@ -5,6 +5,7 @@ mod accept;
 mod asyncapi;
 mod corridor;
 mod operation;
+mod patient;
 mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -113,6 +114,7 @@ pub async fn run(
         listener,
         connections: config.limits.connections,
         header_timeout: Duration::from_secs(config.limits.header_seconds),
+        write_timeout: Duration::from_secs(config.limits.write_seconds),
         proxies: config.proxies.clone(),
         metrics,
     };

@@ -34,7 +34,7 @@ const CLOSES: &[(&Close, &str)] = &[
     (&Close::UNAVAILABLE, "the store cannot be reached"),
     (&Close::NO_TOKENS, "no key to verify tokens with was set"),
     (&Close::NOT_LOGGED_IN, "no token, or none that counts; the token has run out, or the user was deactivated"),
-    (&Close::TOO_SLOW, "too much waits for the client to read it"),
+    (&Close::TOO_SLOW, "too much waits for the client to read it, or it has read nothing for `limits.write_seconds`"),
     (&Close::TOO_FAST, "the client went on sending too much after it was warned"),
     (&Close::TOO_MANY, "the user has too many sockets"),
 ];

@@ -29,7 +29,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::rest::Rest;
+use super::{patient::Patient, rest::Rest};
 use crate::{
     dialects::{session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
@@ -54,6 +54,8 @@ pub(super) struct Accepting {
     pub(super) connections: usize,
     /// Within which a request's header must be there; also how long an idle connection is kept.
     pub(super) header_timeout: Duration,
+    /// Within which a client takes the next of what is written to it, be it upgraded or not.
+    pub(super) write_timeout: Duration,
     /// Whose `X-Forwarded-For` is believed.
     pub(super) proxies: Vec<IpAddr>,
     pub(super) metrics: Metrics,
@@ -76,6 +78,7 @@ impl Accepting {
                 peer,
                 proxies: Arc::clone(&proxies),
                 header_timeout: self.header_timeout,
+                write_timeout: self.write_timeout,
                 held: Held::new((place, self.metrics.connection())),
             };
             requests.spawn(connection.serve(stream, requests.clone()));
@@ -124,6 +127,7 @@ struct Connection<E> {
     peer: SocketAddr,
     proxies: Arc<[IpAddr]>,
     header_timeout: Duration,
+    write_timeout: Duration,
     /// Its place among the connections, which outlives it if it becomes a socket.
     held: Held,
 }
@@ -134,6 +138,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let header_timeout = self.header_timeout;
+        let stream = Patient::new(stream, self.write_timeout);
         let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // Held by each request that is being answered.

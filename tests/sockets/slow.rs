@@ -1,12 +1,17 @@
 //! One who does not read, among a thousand who do.
 
 use futures_util::{SinkExt, StreamExt, future::join_all, stream};
+use reqwest::{Method, header::COOKIE};
 use serde_json::json;
-use tokio::{net::TcpSocket, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    sync::mpsc,
+};
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
-use super::{ADMIN, BOB, JANE, JOHN, enter, stop, url};
-use crate::support::{self, Backend, Server, Socket, raise_the_limit_of_files};
+use super::{ADMIN, BOB, JANE, JOHN, closed_with, enter, stop, url};
+use crate::support::{self, Backend, Server, Socket, raise_the_limit_of_files, until};
 
 const READERS: usize = 999;
 const MESSAGE_BYTES: usize = 16 * 1024;
@@ -94,5 +99,54 @@ async fn who_does_not_read_is_cut_off_alone() {
         assert_eq!(ids.expect("it ends"), sent);
     }
     drop(slow);
+    stop(server).await;
+}
+
+/// Asks for more than the kernel takes in for it, and reads nothing of it. Whether it says that it is there makes no difference.
+#[tokio::test]
+async fn who_takes_nothing_of_what_it_asks_for_is_cut_off() {
+    const MESSAGES: usize = 40;
+    let server = Server::builder(Backend::memory()).with_tokens().set("LIMITS__WRITE_SECONDS", 1).start().await;
+    let admin = server.log_in(support::ADMIN).await;
+    let long = "x".repeat(512 * 1024);
+    for _ in 0..MESSAGES {
+        admin.messaging("message/send", json!({"thread_id": 2, "body": long})).await;
+    }
+    let connect = async || {
+        let slow = TcpSocket::new_v4().expect("there is room for a socket");
+        slow.set_recv_buffer_size(4_096).expect("it can be small");
+        slow.connect(server.address()).await.expect("the server listens")
+    };
+    let (mut asking, _) = client_async(url(&server, BOB), connect().await).await.expect("the server gives a socket");
+    asking.send(Message::text(json!({"action": "fetch_messages", "limit": MESSAGES}).to_string())).await.expect("it reads");
+    let pinging = tokio::spawn(async move {
+        let mut pause = tokio::time::interval(std::time::Duration::from_millis(100));
+        while asking.send(Message::Ping("here".into())).await.is_ok() {
+            pause.tick().await;
+        }
+    });
+    closed_with(&server, 4008).await;
+    pinging.await.expect("it was told that nobody reads it any more");
+
+    let open = server.metric("dragoman_connections").await;
+    let mut asking = connect().await;
+    let body = json!({"params": {"thread_id": 2, "limit": MESSAGES}}).to_string();
+    let known = admin.request(Method::POST, "/").build().expect("it is a request");
+    let cookie = known.headers()[COOKIE].to_str().expect("cookies are plain");
+    let request = format!(
+        "POST /api/messaging/messages HTTP/1.1\r\nHost: chat\r\nCookie: {cookie}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len(),
+    );
+    asking.write_all(request.as_bytes()).await.expect("the server reads");
+    let connections = async || server.metric("dragoman_connections").await;
+    until("it is there", async || (connections().await > open).then_some(())).await;
+    until("it was cut off", async || (connections().await <= open).then_some(())).await;
+    // Who takes something now and then is served to the end.
+    let mut asking = connect().await;
+    asking.write_all(request.replace("Host", "Connection: close\r\nHost").as_bytes()).await.expect("the server reads");
+    let mut answer = Vec::new();
+    asking.read_to_end(&mut answer).await.expect("it is told all");
+    assert!(answer.len() > MESSAGES * long.len(), "{} bytes", answer.len());
+    drop(asking);
     stop(server).await;
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
@@ -193,6 +194,8 @@ fn end(error: &Error) -> Close {
         // It went away without a word.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Close::new(1006, ""),
         Error::Protocol(_) => Close::BROKEN,
+        // So long it has taken nothing.
+        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Close::TOO_SLOW,
         _ => Close::new(1006, ""),
     }
 }
