@@ -150,17 +150,18 @@ impl Listeners {
     ) -> Result<(f64, f64)> {
         let everybody = u32::try_from(self.tasks.len() * at_once)?;
         let mut senders = Vec::new();
-        for address in through.iter().cycle().take(at_once) {
+        for address in through.iter().cycle().take(at_once.max(through.len())) {
             senders.push(Connection::open(*address).await?);
         }
         let (begun, mut times) = (Instant::now(), 0);
         while begun.elapsed() < time {
-            for sender in &mut senders {
+            for sender in &mut senders[..at_once] {
                 sender.send(send).await?;
             }
-            for sender in &mut senders {
+            for sender in &mut senders[..at_once] {
                 sender.receive().await?;
             }
+            senders.rotate_left(at_once);
             self.wait_for(everybody).await?;
             times += 1;
         }

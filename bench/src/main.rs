@@ -112,9 +112,6 @@ async fn run(cli: &Cli) -> Result<()> {
     };
     let bench = Bench { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
     let measured = bench.measure().await;
-    if let Some(databases) = bench.databases {
-        databases.drop().await?;
-    }
     // What was measured is not lost because something after it was not.
     let command = ["bench/run"].into_iter().chain(cli.quick.then_some("--quick")).chain(cli.only.iter().map(String::as_str));
     let command = command.collect::<Vec<_>>().join(" ");
@@ -123,6 +120,9 @@ async fn run(cli: &Cli) -> Result<()> {
     let mut results = Results::load(&cli.report)?;
     results.take(run, bench.rows.into_inner(), bench.growth.into_inner());
     results.save(&cli.report)?;
+    if let Some(databases) = bench.databases {
+        databases.drop().await?;
+    }
     measured
 }
 

@@ -14,7 +14,7 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// The rows in the order of the report. One that is not among them is no longer measured.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "count-memory",
     "count-postgres",
     "send-spread",
@@ -28,6 +28,7 @@ const KEYS: [&str; 21] = [
     "memory-room",
     "memory-poll",
     "room",
+    "nodes-1",
     "nodes",
     "scale-count",
     "scale-newest",
