@@ -424,7 +424,9 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
 
 /// Reads a body; one that is too large, or does not come, is refused as soon as that is known.
 async fn read(body: Body, limit: BodyLimit) -> poem::Result<Vec<u8>> {
-    let refused = match tokio::time::timeout(limit.time, body.into_bytes_limit(limit.bytes)).await {
+    // Boxed, since it is large, and would keep its place in the request's future for as long as that waits.
+    let reading = Box::pin(body.into_bytes_limit(limit.bytes));
+    let refused = match tokio::time::timeout(limit.time, reading).await {
         Ok(Ok(bytes)) => return Ok(bytes.into()),
         Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Fault::too_large().response(None),
         Ok(Err(_)) => invalid("Invalid JSON data"),

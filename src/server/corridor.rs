@@ -71,7 +71,9 @@ impl Corridor {
         let rest = request.data::<Rest>().cloned();
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
 
-        let answered = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await;
+        // Boxed with the request, which would have a place here as well for as long as it waits.
+        let answering = Box::pin(async move { endpoint.call(request).await });
+        let answered = AssertUnwindSafe(answering).catch_unwind().await;
         let (mut response, route) = match answered {
             Ok(Ok(response)) => {
                 let response = response.into_response();

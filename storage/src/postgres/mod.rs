@@ -169,7 +169,8 @@ impl Postgres {
     }
 
     async fn connection(&self) -> Result<Connection> {
-        let pooled = self.gate.pass(self.acquire()).await?;
+        // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
+        let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
         Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience))
     }
 
