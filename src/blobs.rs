@@ -26,8 +26,10 @@ use crate::{
     telemetry,
 };
 
-/// How much is handed to the object store at a time; S3 takes no smaller part but the last.
-const PART_BYTES: usize = 5 * 1024 * 1024;
+/// How much is handed to a bucket at a time; S3 takes no smaller part but the last.
+const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
+/// How much is handed to any other store at a time. So much is in memory of each upload, however slowly it comes.
+const PART_BYTES: usize = 256 * 1024;
 /// How much of a file is looked at to tell its type.
 const SNIFFED_BYTES: usize = 8 * 1024;
 /// How long a bucket may keep silent, however long the whole takes: files are large, and some readers slow.
@@ -41,6 +43,7 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// Of a store that clients can reach by themselves.
     signer: Option<Arc<dyn Signer>>,
+    part_bytes: usize,
     lifecycle: Lifecycle,
 }
 
@@ -80,19 +83,34 @@ impl Blobs {
             }
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
-        Ok(Self { store, signer, lifecycle: lifecycle.clone() })
+        let part_bytes = if signer.is_some() { BUCKET_PART_BYTES } else { PART_BYTES };
+        Ok(Self { store, signer, part_bytes, lifecycle: lifecycle.clone() })
     }
 
-    /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails or is
-    /// cancelled.
+    /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails, and soon
+    /// nothing if it is cancelled.
     pub async fn put(
+        &self,
+        bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        limit_bytes: u64,
+    ) -> Result<Stored> {
+        let mut upload = None;
+        let stored = self.put_as_it_comes(bytes, limit_bytes, &mut upload).await;
+        if let Some(unfinished) = upload {
+            unfinished.abort().await;
+        }
+        stored
+    }
+
+    /// `upload` is there afterwards if it was begun and could not be completed.
+    async fn put_as_it_comes(
         &self,
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
+        upload: &mut Option<Unfinished>,
     ) -> Result<Stored> {
         let object = format!("attachments/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
-        let mut upload = None;
         let mut part = BytesMut::new();
         let mut mimetype = None;
         let mut size: u64 = 0;
@@ -107,24 +125,27 @@ impl Blobs {
             if part.len() >= SNIFFED_BYTES {
                 mimetype.get_or_insert_with(|| sniff(&part));
             }
-            if part.len() >= PART_BYTES {
-                let upload = match &mut upload {
-                    Some(upload) => upload,
-                    None => upload
-                        .insert(Unfinished(Some(self.store.put_multipart(&path).await.map_err(failed)?), self.lifecycle.clone())),
+            if part.len() >= self.part_bytes {
+                let begun = match upload {
+                    Some(begun) => begun,
+                    None => {
+                        let begun = self.store.put_multipart(&path).await.map_err(failed)?;
+                        upload.insert(Unfinished(Some(begun), self.lifecycle.clone()))
+                    }
                 };
-                upload.part(part.split().freeze()).await?;
+                begun.part(part.split().freeze()).await?;
             }
         }
         let mimetype = mimetype.unwrap_or_else(|| sniff(&part));
         match upload {
             // Small files, nearly all, need no parts.
             None => drop(self.store.put(&path, PutPayload::from(part.freeze())).await.map_err(failed)?),
-            Some(mut upload) => {
+            Some(begun) => {
                 if !part.is_empty() {
-                    upload.part(part.freeze()).await?;
+                    begun.part(part.freeze()).await?;
                 }
-                upload.complete().await?;
+                begun.complete().await?;
+                *upload = None;
             }
         }
         Ok(Stored { object, mimetype, size_bytes: i64::try_from(size).expect("limited above") })
@@ -198,23 +219,31 @@ impl Unfinished {
         upload.put_part(PutPayload::from(bytes)).await.map_err(failed)
     }
 
-    async fn complete(mut self) -> Result<()> {
+    async fn complete(&mut self) -> Result<()> {
         let upload = self.0.as_mut().expect("only completing takes it");
         upload.complete().await.map_err(failed)?;
         self.0 = None;
         Ok(())
     }
+
+    async fn abort(mut self) {
+        if let Some(upload) = self.0.take() {
+            abort(upload).await;
+        }
+    }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(mut upload) = self.0.take() {
-            self.1.spawn(async move {
-                if let Err(error) = upload.abort().await {
-                    tracing::warn!(error = %telemetry::chain(&error), "an unfinished upload could not be aborted");
-                }
-            });
+        if let Some(upload) = self.0.take() {
+            self.1.spawn(abort(upload));
         }
+    }
+}
+
+async fn abort(mut upload: Box<dyn object_store::MultipartUpload>) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(error = %telemetry::chain(&error), "an unfinished upload could not be aborted");
     }
 }
 

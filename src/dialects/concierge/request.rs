@@ -37,8 +37,9 @@ pub(super) struct Paging {
 }
 
 impl Paging {
+    /// No larger than what clients can count.
     pub(super) fn offset(self) -> u64 {
-        (self.page - 1).saturating_mul(self.limit)
+        (self.page - 1).saturating_mul(self.limit).min(i64::MAX as u64)
     }
 
     pub(super) fn limit(self) -> usize {

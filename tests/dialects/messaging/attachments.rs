@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{is_time, refusal, send, thread_with};
 use crate::{
     on_every_backend,
-    support::{ADMIN, Answer, BOB, Client, JOHN, RawConnection, Server},
+    support::{ADMIN, Answer, BOB, Client, JOHN, RawConnection, Server, files_below, until},
     with_every_backend,
 };
 
@@ -260,5 +260,25 @@ with_every_backend! {
         for id in 1..next {
             assert_eq!(refusal(&john, &format!("attachment/info/{id}"), json!({})).await, "Attachment not found");
         }
+    }
+
+    /// However slowly it comes, it is not gathered in memory; and what has come of it goes when the client does.
+    async fn a_file_is_stored_as_it_comes(backend) {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::builder(backend).set("FILES", format!("file:{}", directory.path().display())).start().await;
+        let session = server.log_in(JOHN).await.session().unwrap().to_owned();
+        let mut connection = RawConnection::to(&server).await;
+        let half = "x".repeat(1024 * 1024);
+        connection
+            .send(&format!(
+                "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nCookie: session_id={session}\r\nContent-Length: 3000000\r\n\
+                 Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n\
+                 Content-Disposition: form-data; name=\"file\"; filename=\"half.txt\"\r\n\r\n{half}"
+            ))
+            .await;
+        let stored = || files_below(directory.path()).iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum::<u64>();
+        until("most of what has come", async || (stored() >= 512 * 1024).then_some(())).await;
+        drop(connection);
+        until("the end of it", async || files_below(directory.path()).is_empty().then_some(())).await;
     }
 }
