@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use storage::{
     Conversation, ConversationId, ConversationKind, Fact, InboxEntry, InboxFilter, NewConversation, Participant, PartnerId,
-    Person, ThreadType, Topic, UnreadTotals,
+    Person, ThreadType, Topic,
 };
 use uuid::Uuid;
 
@@ -46,11 +46,6 @@ impl Chat {
     /// Those of the caller's conversations that hold unread messages, most recent first.
     pub async fn unread(&self, caller: &Caller) -> Result<Vec<InboxEntry>> {
         self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() })).await
-    }
-
-    /// How many messages the caller has not read, by thread type.
-    pub async fn unread_totals(&self, caller: &Caller) -> Result<UnreadTotals> {
-        self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await
     }
 
     /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.

@@ -8,6 +8,7 @@ mod audiences;
 mod books;
 mod bus;
 mod conversations;
+mod counts;
 mod desk;
 mod devices;
 mod edits;
@@ -127,6 +128,7 @@ struct Parts {
     addresses: addresses::Addresses,
     attendances: attendances::Attendances,
     pairs: Arc<pairs::Pairs>,
+    counts: Arc<counts::Counts>,
     announce: tail::Announce,
     link: Link<Signal>,
     sends: Writer<Send>,
@@ -158,8 +160,9 @@ impl Chat {
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
+        let counts = Arc::<counts::Counts>::default();
         // What is remembered is forgotten before anybody acts upon the change.
-        let observers = [pairs.observer(), desk.observer()].into_iter().chain(observers).collect();
+        let observers = [pairs.observer(), desk.observer(), counts.observer()].into_iter().chain(observers).collect();
         let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
         let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
         let sends = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
@@ -173,6 +176,7 @@ impl Chat {
             addresses: addresses::Addresses::default(),
             attendances: attendances::Attendances::default(),
             pairs,
+            counts,
             announce,
             link,
             sends,

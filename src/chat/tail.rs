@@ -1,10 +1,16 @@
 //! Follows the log and keeps the hub up to it. What this node commits comes straight from the commit; what it finds
 //! missing in between, and what other nodes commit, it reads.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use storage::{Event, Fact, PartnerId, Scope, Storage, Topic};
+use storage::{Event, Fact, PartnerId, Position, Scope, Storage, Topic};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
@@ -30,6 +36,8 @@ pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
 pub struct Announce {
     commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
+    /// The newest event that this node has committed.
+    newest: Arc<AtomicI64>,
     /// Since when the log cannot be read; `None` while it can.
     unread_since: Arc<Mutex<Option<Instant>>>,
 }
@@ -50,7 +58,7 @@ struct Commit {
 /// For whoever commits, and for the service that then tells of it.
 pub fn announcing() -> (Announce, Commits) {
     let (sender, commits) = mpsc::channel(1_024);
-    let announce = Announce { commits: sender, look: Arc::default(), unread_since: Arc::default() };
+    let announce = Announce { commits: sender, look: Arc::default(), newest: Arc::default(), unread_since: Arc::default() };
     (announce.clone(), Commits { commits, announce })
 }
 
@@ -58,6 +66,12 @@ impl Announce {
     /// For how long the log cannot be read, if it cannot.
     pub(super) fn unread_for(&self) -> Option<Duration> {
         self.unread_since.lock().map(|since| since.elapsed())
+    }
+
+    /// Whether this node has committed events that nobody on it was told of yet. Whoever was answered already, because the
+    /// log cannot be read, is to find what it did all the same.
+    pub(super) fn is_ahead_of(&self, head: Position) -> bool {
+        self.newest.load(Ordering::Acquire) > head.0
     }
 
     /// Has the tail look for what other nodes have added to the log.
@@ -69,9 +83,8 @@ impl Announce {
     /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
     /// meanwhile, it returns as well; the tail catches up later.
     pub async fn committed(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
-        }
+        let Some(newest) = events.last() else { return };
+        self.newest.fetch_max(newest.position.0, Ordering::AcqRel);
         let (untold, told) = oneshot::channel();
         match self.commits.try_send(Commit { events, _untold: untold }) {
             // It never answers, it only lets go.

@@ -54,7 +54,7 @@ impl Chat {
             )
             .await?
         };
-        let unread = self.visit("unread_totals", self.0.storage.unread_totals(caller.partner)).await?;
+        let unread = self.unread_totals(caller).await?;
         Ok(Updates { changed: entries, unread, position: feed.position() })
     }
 }

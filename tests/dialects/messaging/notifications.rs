@@ -33,6 +33,51 @@ on_every_backend! {
         assert_eq!(unread(&john).await, 0);
     }
 
+    /// However often it is asked meanwhile, who was answered finds what it did.
+    async fn what_is_counted_is_never_old(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let ask = || {
+            let (admin, stopped) = (admin.clone(), stopped.clone());
+            tokio::spawn(async move {
+                while !*stopped.borrow() {
+                    unread(&admin).await;
+                }
+            })
+        };
+        let asking: Vec<_> = (0..4).map(|_| ask()).collect();
+        for _ in 0..30 {
+            for sent in 1..=3 {
+                send(&john, 1, "x").await;
+                assert_eq!(unread(&admin).await, sent);
+            }
+            let marked = admin.messaging("notifications/mark_all_read", json!({"thread_id": 1})).await;
+            assert_eq!((&marked["marked_count"], unread(&admin).await), (&json!(3), 0));
+        }
+        stop.send(true).expect("they ask");
+        for asked in asking {
+            asked.await.expect("it ends");
+        }
+    }
+
+    /// The store is not asked for it again as long as nothing has happened.
+    async fn what_is_known_is_not_counted_again(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        let counted = async || {
+            let metrics = server.get("/metrics").await.text().await.expect("the answer is whole");
+            let mut lines = metrics.lines().filter(|line| line.starts_with("dragoman_store_seconds_count"));
+            let line = lines.find(|line| line.contains("\"unread_totals\"")).map(str::to_owned);
+            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).unwrap_or(0)
+        };
+        for times in 1_u32..=3 {
+            send(&john, 1, "x").await;
+            for _ in 0..5 {
+                assert_eq!(unread(&admin).await, i64::from(times));
+            }
+            assert_eq!(counted().await, u64::from(times));
+        }
+    }
+
     /// Others still have theirs.
     async fn marking_one_thread_leaves_the_rest(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
