@@ -65,15 +65,15 @@ pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: us
     Ok(median(&taken))
 }
 
-/// The same of a mark as read, of the message that was sent just before.
-pub(crate) async fn marking(address: SocketAddr, send: &Request, read: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
+/// The same of what is asked right after a message was sent, of which it knows the id.
+pub(crate) async fn after_each(address: SocketAddr, send: &Request, ask: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
     let mut connection = Connection::open(address).await?;
     let mut taken = Vec::new();
     for _ in 0..times {
         let id = timeout(PATIENCE, connection.exchange(send)).await??.number("message_id").ok_or("a send without an id")?;
-        let read = read(&id);
+        let ask = ask(&id);
         let begun = Instant::now();
-        timeout(PATIENCE, connection.exchange(&read)).await??;
+        timeout(PATIENCE, connection.exchange(&ask)).await??;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&taken))

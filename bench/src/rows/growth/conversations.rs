@@ -24,7 +24,7 @@ impl Bench<'_> {
             over: "conversations of a user".into(),
             sizes: self.conversations(),
             curves: vec![
-                Curve::growing("`notifications/count`", "adds up the conversations of its caller"),
+                Curve::growing("`notifications/count`, after a message", "adds up the conversations of its caller"),
                 Curve::growing("`threads`", "gives all of them, as clients of this dialect expect"),
                 Curve::growing("`poll/updates`, until it tells of a message", "tells `unread_count`, in all of them"),
                 Curve::flat("`poll/messages`, until it tells of a message"),
@@ -44,7 +44,7 @@ impl Bench<'_> {
                 let (reader, conversation) = (session(person), 100_000 * person + i64::from(conversations / 2));
                 let said = send(&session(OTHER), conversation);
                 let polls = u32::try_from(times / 4)?;
-                let counted = load::latency(ours.address, &[count(&reader)], times).await?;
+                let counted = load::after_each(ours.address, &said, &|_| count(&reader), times).await?;
                 let listed = load::latency(ours.address, &[threads(&reader)], times / 10).await?;
                 // It is told at once what has happened since it was last told.
                 load::latency(ours.address, &[updates(&reader, 0)], 1).await?;
@@ -52,7 +52,7 @@ impl Bench<'_> {
                 let poll = |last: &str| crate::requests::poll(&reader, conversation, last);
                 let heard = load::delivery(ours.address, &poll, &said, polls).await?;
                 let sent = load::latency(ours.address, &[send(&reader, conversation)], times).await?;
-                let marked = load::marking(ours.address, &said, &|message| read(&reader, message), times).await?;
+                let marked = load::after_each(ours.address, &said, &|message| read(&reader, message), times).await?;
                 let taken = [counted, listed, told.whole, heard.whole, sent, marked];
                 for (curve, taken) in growth.curves.iter_mut().zip(taken) {
                     curve.add(taken);

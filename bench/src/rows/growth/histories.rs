@@ -30,7 +30,7 @@ impl Bench<'_> {
                 Curve::flat("`messages`, 50 in the middle, by id"),
                 Curve::flat("`message/send`"),
                 Curve::flat("`message/read`, of one message"),
-                Curve::flat("`notifications/count`"),
+                Curve::flat("`notifications/count`, after a message"),
             ],
         };
         let mut requests = Vec::new();
@@ -45,7 +45,7 @@ impl Bench<'_> {
         }
         for (_, _, said, reader) in &requests {
             // All that was there before is read once, so that afterwards one message is read at a time.
-            load::marking(ours.address, said, &|message| read(reader, message), 1).await?;
+            load::after_each(ours.address, said, &|message| read(reader, message), 1).await?;
         }
         for _ in 0..self.growth_rounds() {
             growth.round();
@@ -56,8 +56,9 @@ impl Bench<'_> {
                 let sent = load::latency(ours.address, std::slice::from_ref(own), self.growth_times()).await?;
                 growth.curves[3].add(sent);
                 let mark = |message: &str| read(reader, message);
-                growth.curves[4].add(load::marking(ours.address, said, &mark, self.growth_times()).await?);
-                growth.curves[5].add(load::latency(ours.address, &[count(reader)], self.growth_times()).await?);
+                growth.curves[4].add(load::after_each(ours.address, said, &mark, self.growth_times()).await?);
+                let count = |_: &str| count(reader);
+                growth.curves[5].add(load::after_each(ours.address, said, &count, self.growth_times()).await?);
             }
         }
         self.grown(growth)

@@ -46,7 +46,7 @@ impl Bench<'_> {
                 round.push([
                     load::latency(ours.address, std::slice::from_ref(&said), times).await?,
                     load::latency(ours.address, &[page(&session(READER), conversation, r#""offset":0"#)], times).await?,
-                    load::marking(ours.address, &said, &|message| read(&session(READER), message), times).await?,
+                    load::after_each(ours.address, &said, &|message| read(&session(READER), message), times).await?,
                     load::latency(ours.address, &[people(conversation)], times / 10).await?,
                 ]);
             }
