@@ -122,21 +122,25 @@ pub(crate) struct Listeners {
     told: Arc<Semaphore>,
     /// They listen as long as these live.
     tasks: JoinSet<Result<()>>,
+    words: &'static [u8],
 }
 
 impl Listeners {
     /// Has the sockets count messages, which contain these words.
     pub(crate) fn new(sockets: Vec<Socket>, words: &'static [u8]) -> Self {
-        let (told, mut tasks) = (Arc::new(Semaphore::new(0)), JoinSet::new());
-        for mut socket in sockets {
-            let told = Arc::clone(&told);
-            tasks.spawn(async move {
-                loop {
-                    told.add_permits(socket.count(words).await?);
-                }
-            });
-        }
-        Self { told, tasks }
+        let mut listeners = Self { told: Arc::new(Semaphore::new(0)), tasks: JoinSet::new(), words };
+        sockets.into_iter().for_each(|socket| listeners.join(socket));
+        listeners
+    }
+
+    /// One more.
+    pub(crate) fn join(&mut self, mut socket: Socket) {
+        let (told, words) = (Arc::clone(&self.told), self.words);
+        self.tasks.spawn(async move {
+            loop {
+                told.add_permits(socket.count(words).await?);
+            }
+        });
     }
 
     /// How many messages they are told within about that time, and how long that took in seconds, when the next so many

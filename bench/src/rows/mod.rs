@@ -157,11 +157,11 @@ impl Bench<'_> {
     }
 
     fn rounds(&self) -> usize {
-        if self.cli.quick { 3 } else { 7 }
+        if self.cli.quick { 3 } else { 5 }
     }
 
     /// How long one turn takes.
     fn time(&self) -> Duration {
-        Duration::from_secs(if self.cli.quick { 1 } else { 4 })
+        Duration::from_secs(if self.cli.quick { 1 } else { 3 })
     }
 }

@@ -55,8 +55,16 @@ impl Bench<'_> {
         let mut listening = Vec::new();
         for (conversation, size) in (1601..).zip(&growth.sizes) {
             let path = format!("/conversations/{conversation}/");
-            let doors: Vec<_> = (WRITER..).take(*size as usize).map(|person| (path.clone(), session(person))).collect();
-            listening.push(Listeners::new(load::open(ours.address, &doors, doors.len()).await?, b"chat_message"));
+            let mut listeners = Listeners::new(Vec::new(), b"chat_message");
+            for person in (WRITER..).take(*size as usize) {
+                // Each reads from the start on: everybody is told of everybody who comes.
+                for socket in load::open(ours.address, &[(path.clone(), session(person))], 1).await? {
+                    listeners.join(socket);
+                }
+            }
+            // Whoever is told this has been told who came before it.
+            listeners.heard(ours.address, &send(&session(WRITER), conversation), 3).await?;
+            listening.push(listeners);
         }
         for round in silent {
             growth.round();
