@@ -14,11 +14,13 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// The rows in the order of the report. One that is not among them is no longer measured.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 27] = [
     "count-memory",
     "count-postgres",
     "send-spread",
+    "send-spread-at-once",
     "send-together",
+    "send-together-at-once",
     "lone-send",
     "poll-memory",
     "poll-postgres",
@@ -27,9 +29,12 @@ const KEYS: [&str; 22] = [
     "memory-conversations",
     "memory-room",
     "memory-poll",
+    "room-channels",
     "room",
     "nodes-1",
     "nodes",
+    "bus-postgres",
+    "bus-nats",
     "scale-count",
     "scale-newest",
     "scale-oldest",
@@ -67,6 +72,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether the report has a place for it.
+    pub(crate) fn is_known(&self) -> bool {
+        KEYS.contains(&self.key.as_ref())
+    }
+
     fn ours(&self) -> Vec<f64> {
         self.rounds.iter().map(|(ours, _)| *ours).collect()
     }

@@ -142,6 +142,9 @@ impl Bench<'_> {
     /// Tells a row, and keeps it for the report.
     fn done(&self, row: Row) -> Result<()> {
         say(&report::line(&row))?;
+        if !row.is_known() {
+            return Err(format!("the report has no place for {}", row.key).into());
+        }
         self.rows.borrow_mut().push(row);
         Ok(())
     }

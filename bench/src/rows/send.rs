@@ -26,7 +26,7 @@ impl Bench<'_> {
         let mut costs = Vec::new();
         let limits = [
             (Writes::OneByOne, "", "`pgbench`, 32 clients, the same writes in one transaction"),
-            (Writes::AtOnce, "-at-once", "`pgbench`, 32 clients, the same writes in one statement"),
+            (Writes::AtOnce, "-at-once", "`pgbench`, 32 clients, the same writes in a single statement, which is stricter"),
         ];
         let mut rounds = limits.map(|_| Vec::new());
         for _ in 0..self.rounds() {
