@@ -4,6 +4,7 @@ pub mod asyncapi;
 pub mod bearer;
 pub mod concierge;
 pub mod conversations;
+pub mod files;
 pub mod im_chat;
 pub mod json;
 pub mod jsonrpc;

@@ -5,11 +5,15 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Attachment, Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
+use storage::{Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;
-use crate::{auth::Caller, chat::SupportMessage, dialects::socket::Frame};
+use crate::{
+    auth::Caller,
+    chat::SupportMessage,
+    dialects::{files, socket::Frame},
+};
 
 const TENANT: &str = "TENANT";
 const BACKEND_USER: &str = "BACKEND_USER";
@@ -236,18 +240,12 @@ impl Pen<'_> {
     fn content(self, message: &Message) -> Cow<'_, str> {
         match message.attachments.as_slice() {
             [] => message.body.as_str().into(),
-            [file] if message.body.trim().is_empty() => self.address(file).into(),
-            files => {
-                let said = Some(message.body.clone()).filter(|body| !body.trim().is_empty());
-                let named = files.iter().map(|file| format!("{} {}", file.name, self.address(file)));
-                said.into_iter().chain(named).collect::<Vec<_>>().join("\n").into()
+            [file] if message.body.trim().is_empty() => files::address(file, self.base_url).into(),
+            attached => {
+                let said = if message.body.trim().is_empty() { "" } else { &message.body };
+                files::listed(said, attached, self.base_url).into()
             }
         }
-    }
-
-    fn address(self, file: &Attachment) -> String {
-        let token = url::form_urlencoded::byte_serialize(file.access_token.as_bytes()).collect::<String>();
-        format!("{}/api/messaging/attachment/{}?access_token={token}", self.base_url, file.id)
     }
 
     pub(super) fn connection<'a>(self, caller: &Caller, device: &'a Device) -> Connection<'a> {

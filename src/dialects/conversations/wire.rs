@@ -1,13 +1,11 @@
 //! What the server says, as it stands on the wire. Every id is a string.
 
-use std::fmt::Write;
-
 use chrono::SecondsFormat;
 use schemars::JsonSchema;
 use serde::Serialize;
 use storage::{Message, MessageId, Seen, Timestamp};
 
-use crate::dialects::socket::Frame;
+use crate::dialects::{files, socket::Frame};
 
 /// One frame of the server.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -134,12 +132,5 @@ fn sender(message: &Message) -> String {
 
 /// The text. Files that came by another dialect follow it, each in a line of its own with where it can be had.
 fn content(message: &Message, base_url: &str) -> String {
-    let mut content = message.body.clone();
-    for file in &message.attachments {
-        let (name, id, token) = (&file.name, file.id, &file.access_token);
-        let parted = if content.is_empty() { "" } else { "\n" };
-        write!(content, "{parted}{name} {base_url}/api/messaging/attachment/{id}?access_token={token}")
-            .expect("a text can be extended");
-    }
-    content
+    files::listed(&message.body, &message.attachments, base_url)
 }

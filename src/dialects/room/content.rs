@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use storage::{Attachment, Message, MessageType, Metadata};
 use uuid::Uuid;
 
+use crate::dialects::files;
+
 /// In the metadata of a message: the uuid of the user whose profile it shows.
 const PROFILE: &str = "attached_profile";
 
@@ -60,9 +62,8 @@ pub(super) fn text(message: &Message) -> Cow<'_, str> {
     match message.attachments.as_slice() {
         [] | [_] => message.body.as_str().into(),
         [_, further @ ..] => {
-            let said = Some(message.body.clone()).filter(|body| !body.trim().is_empty());
-            let named = further.iter().map(|file| format!("{} {}", file.name, address(file)));
-            said.into_iter().chain(named).collect::<Vec<_>>().join("\n").into()
+            let said = if message.body.trim().is_empty() { "" } else { &message.body };
+            files::listed(said, further, "").into()
         }
     }
 }
@@ -74,5 +75,5 @@ pub(super) fn size(file: Option<&Attachment>) -> String {
 
 /// Where the bytes of a file are on this server, for whoever knows this.
 pub(super) fn address(file: &Attachment) -> String {
-    format!("/api/messaging/attachment/{}?access_token={}", file.id, file.access_token)
+    files::address(file, "")
 }
