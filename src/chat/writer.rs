@@ -52,7 +52,7 @@ pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
     fn write(tx: &mut dyn Tx, batch: &[Self]) -> impl Future<Output = Result<Written<Self::Outcome>>> + std::marker::Send;
 
     /// Counts what a commit has stored.
-    fn count(metrics: &Metrics, written: usize);
+    fn count(metrics: &Metrics, changes: usize);
 }
 
 /// What became of a batch.
@@ -60,7 +60,7 @@ pub(super) struct Written<T> {
     /// In the order of the batch. One that breaks a rule fails alone.
     outcomes: Vec<Result<T>>,
     /// How much there is to commit.
-    written: usize,
+    changes: usize,
 }
 
 /// Where jobs of one kind are handed in.
@@ -170,7 +170,7 @@ impl Bench {
                 continue;
             }
             match self.prepare(&batch).await {
-                Ok(prepared) if prepared.written.written == 0 => answer(answers, prepared.written.outcomes),
+                Ok(prepared) if prepared.written.changes == 0 => answer(answers, prepared.written.outcomes),
                 Ok(prepared) => {
                     under_way.passes().await;
                     let (committed, done) = oneshot::channel();
@@ -208,12 +208,12 @@ impl Bench {
         prepared: Prepared<J::Outcome>,
         committed: Option<oneshot::Sender<()>>,
     ) -> Result<Vec<Result<J::Outcome>>> {
-        let Prepared { tx, written: Written { outcomes, written } } = prepared;
-        if written > 0 {
+        let Prepared { tx, written: Written { outcomes, changes } } = prepared;
+        if changes > 0 {
             let events = self.metrics.visit("commit", tx.commit()).await?;
             drop(committed);
             self.announce.committed(events).await;
-            J::count(&self.metrics, written);
+            J::count(&self.metrics, changes);
         }
         Ok(outcomes)
     }

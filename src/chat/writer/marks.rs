@@ -33,13 +33,13 @@ impl Job for Mark {
 
     async fn write(tx: &mut dyn Tx, batch: &[Self]) -> Result<Written<Advanced>> {
         let now = clock::now();
-        let (mut outcomes, mut written) = (vec![Advanced::default(); batch.len()], 0);
+        let (mut outcomes, mut changes) = (vec![Advanced::default(); batch.len()], 0);
         for round in rounds(batch) {
             let asked: Vec<_> = round.iter().map(|(_, reader, upto)| (upto.conversation, *reader, upto.seq)).collect();
             let mut seen = Vec::new();
             for (advanced, (job, reader, upto)) in tx.advance_reads(&asked).await?.into_iter().zip(round) {
                 let Some(advanced) = advanced else { continue };
-                written += 1;
+                changes += 1;
                 if !advanced.has_seen {
                     continue;
                 }
@@ -53,7 +53,7 @@ impl Job for Mark {
             }
             tx.mark_seen(&seen, now).await?;
         }
-        Ok(Written { outcomes: outcomes.into_iter().map(Ok).collect(), written })
+        Ok(Written { outcomes: outcomes.into_iter().map(Ok).collect(), changes })
     }
 
     fn count(_: &Metrics, _: usize) {}

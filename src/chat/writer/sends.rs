@@ -75,11 +75,11 @@ impl Job for Send {
             Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
             Verdict::Refused(error) => Err(error),
         };
-        Ok(Written { outcomes: verdicts.into_iter().map(outcome).collect(), written: stored.len() })
+        Ok(Written { outcomes: verdicts.into_iter().map(outcome).collect(), changes: stored.len() })
     }
 
-    fn count(metrics: &Metrics, written: usize) {
-        metrics.stored(written);
+    fn count(metrics: &Metrics, changes: usize) {
+        metrics.stored(changes);
     }
 }
 

@@ -8,12 +8,18 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, BOB, JANE, JOHN, show, text};
 use crate::{
-    support::{Answer, Server},
+    support::{Answer, Client, Server},
     with_every_backend,
 };
 
 fn keys(frame: &Value) -> Vec<&str> {
     frame.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Uploads a file as the clients of another dialect do, and gives what is known of it.
+async fn upload(client: &Client, name: &'static str) -> Value {
+    let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name(name));
+    Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await.json()
 }
 
 with_every_backend! {
@@ -98,9 +104,7 @@ with_every_backend! {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;
         let client = server.log_in(JOHN.email).await;
-        let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name("hello.txt"));
-        let request = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
-        let file = Answer::of(request).await.json()["attachment_id"].take();
+        let file = upload(&client, "hello.txt").await["attachment_id"].take();
         client.messaging("message/send", json!({"thread_id": 1, "body": "look", "attachment_ids": [file]})).await;
         let heard = admin.hear().await;
         assert_eq!([&heard["message_type"], &heard["message_body"]], ["file", "look"]);
@@ -116,9 +120,7 @@ with_every_backend! {
         let client = server.log_in(JOHN.email).await;
         let (mut files, mut named) = (Vec::new(), Vec::new());
         for name in ["one.txt", "two.txt", "three.txt"] {
-            let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name(name));
-            let upload = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
-            let uploaded = Answer::of(upload).await.json();
+            let uploaded = upload(&client, name).await;
             let (id, secret) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().unwrap());
             named.push(format!("{name} /api/messaging/attachment/{id}?access_token={secret}"));
             files.push(id.clone());
