@@ -60,8 +60,9 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
         .insert_user(NewUser {
             id: None,
             uuid: Uuid::new_v4(),
-            login: new.login.clone(),
-            password,
+            login: Some(new.login.clone()),
+            password: Some(password),
+            external_id: None,
             partner: NewPartner { id: None, name: new.name, email: new.email, phone: None, mobile: None },
             role: new.role,
             language: "en_US".into(),

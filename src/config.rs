@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
@@ -45,6 +46,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub odoo: Odoo,
     pub messaging: Messaging,
+    pub messages: Messages,
     pub im_chat: ImChat,
     pub uploads: Uploads,
     pub concierge: Concierge,
@@ -106,6 +108,13 @@ pub struct Nats {
 pub struct Cors {
     /// Origins, such as `https://app.example`, whose pages may call with the user's cookie.
     pub origins: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Messages {
+    /// How long a repeat with the same client key and content is a retry, which stores nothing.
+    pub retry_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -381,6 +390,7 @@ impl Config {
             presence: self.presence.rules(),
             retention: self.retention(),
             support: self.concierge.rules(),
+            retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             recent_events: self.limits.recent_events,
         }
     }
@@ -417,7 +427,7 @@ impl Config {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 27] = [
+        let positive: [(&str, u64); 28] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -426,6 +436,7 @@ impl Config {
             ("sockets.queued_frames", self.sockets.queued_frames as u64),
             ("sockets.queued_bytes", self.sockets.queued_bytes as u64),
             ("sockets.read_buffer_bytes", self.sockets.read_buffer_bytes as u64),
+            ("messages.retry_seconds", self.messages.retry_seconds),
             ("session.lifetime_seconds", self.session.lifetime_seconds),
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
             ("concierge.connection_seconds", self.concierge.connection_seconds),

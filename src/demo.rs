@@ -59,8 +59,9 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
         tx.insert_user(NewUser {
             id: Some(UserId(somebody.uid)),
             uuid: somebody.uuid.map_or_else(Uuid::new_v4, |uuid| Uuid::parse_str(uuid).expect("the uuids above are valid")),
-            login: somebody.login.into(),
-            password: password.clone(),
+            login: Some(somebody.login.into()),
+            password: Some(password.clone()),
+            external_id: Some(somebody.uid.to_string()),
             partner: NewPartner {
                 id: Some(PartnerId(somebody.partner)),
                 name: somebody.name.into(),
@@ -92,7 +93,9 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
                 created_at: now,
                 group: None,
                 documents: Vec::new(),
+                external_id: None,
                 participants: participants.to_vec(),
+                owner: participants.first().copied(),
             })
             .await?;
         tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);

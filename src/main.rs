@@ -197,7 +197,7 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
     match command {
         User::Add { login, name, email, role } => {
             let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
-            print(&format!("{} (uid {}, partner {})", user.login, user.id, user.partner.id))
+            print(&format!("{} (uid {}, partner {})", user.login_text(), user.id, user.partner.id))
         }
         User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
         User::Passwd { login } => admin::set_password(storage, &login, &password()?).await.map_err(Into::into),
@@ -234,7 +234,7 @@ async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::Star
 
 fn print_user(user: &storage::User) -> Result<(), server::StartError> {
     let active = if user.active { "" } else { "\tdeactivated" };
-    print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login, user.role.as_str(), user.partner.name))
+    print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login_text(), user.role.as_str(), user.partner.name))
 }
 
 fn password() -> Result<String, server::StartError> {

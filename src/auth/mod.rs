@@ -42,8 +42,11 @@ pub struct Caller {
     pub uuid: Uuid,
     pub partner: PartnerId,
     pub name: String,
+    /// Empty for who signs in with tokens alone.
     pub login: String,
     pub role: Role,
+    /// Whether the caller may change and delete others' messages.
+    pub can_moderate: bool,
     pub language: String,
     pub time_zone: String,
     /// Cancelled once the session or the token that the caller came with has ended, or the user has changed; whoever
@@ -65,8 +68,9 @@ impl Caller {
             uuid: user.uuid,
             partner: user.partner.id,
             name: user.partner.name,
-            login: user.login,
+            login: user.login.unwrap_or_default(),
             role: user.role,
+            can_moderate: user.can_moderate || user.role == Role::Admin,
             language: user.language,
             time_zone: user.time_zone,
             ended: CancellationToken::new(),
@@ -219,7 +223,7 @@ impl Auth {
 
     async fn checked(&self, user: Option<User>, password: &str, attempt: attempts::Attempt) -> Result<User> {
         let user = user.filter(|user| user.active);
-        let hash = user.as_ref().map(|user| &user.password);
+        let hash = user.as_ref().and_then(|user| user.password.as_ref());
         let verdict = self.0.passwords.verify(password, hash).await?;
         let Some(mut user) = user.filter(|_| verdict.right) else {
             attempt.failed();
@@ -233,7 +237,7 @@ impl Auth {
                 let change = UserChange { password: Some(renewed.clone()), ..UserChange::default() };
                 tx.update_user(user.id, change).await?;
                 tx.commit().await?;
-                user.password = renewed;
+                user.password = Some(renewed);
             }
         }
         Ok(user)

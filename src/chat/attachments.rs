@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
-use storage::{Attachment, AttachmentId, ConversationId, NewAttachment, Tx};
+use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, Reach, Topic, Tx};
 
 use super::{Chat, Error, Result, Thing, storable};
 use crate::{auth::Caller, blobs, clock};
@@ -98,6 +98,7 @@ impl Chat {
                 access_token: crate::auth::secret(),
                 owner: caller.partner,
                 created_at: clock::now(),
+                media: Media::default(),
             })
             .await?;
         self.commit_received(tx, &mut received).await?;
@@ -113,12 +114,12 @@ impl Chat {
             return Ok(attachment);
         }
         let caller = caller.ok_or(Error::Forbidden)?;
-        if attachment.owner == caller.partner
-            || self.visit("attachment_reaches", self.0.storage.attachment_reaches(id, caller.partner)).await?
-        {
-            return Ok(attachment);
+        match self.visit("attachment_reach", self.0.storage.attachment_reach(id, caller.partner)).await? {
+            None => Err(Error::NotFound(Thing::Attachment)),
+            Some(Reach::Unsent) if attachment.owner == caller.partner => Ok(attachment),
+            Some(Reach::Reader) => Ok(attachment),
+            Some(Reach::Unsent | Reach::NoReader) => Err(Error::Forbidden),
         }
-        Err(Error::Forbidden)
     }
 
     /// The bytes of an attachment; the same people may have them.
@@ -137,8 +138,11 @@ impl Chat {
         }
         let mut tx = self.0.storage.begin().await?;
         let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        for conversation in deleted.conversations {
+            tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
+        }
         self.0.announce.committed(tx.commit().await?).await;
-        self.0.blobs.delete_later(deleted.object);
+        self.0.blobs.delete_later(deleted.attachment.object);
         Ok(())
     }
 }

@@ -2,42 +2,71 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use storage::{ConversationId, PartnerId, Position, Storage};
+use storage::{ConversationId, Member, PartnerId, Position, Storage};
 
-/// How many conversations' participants are remembered.
+/// Capacity of the cache, in conversations.
 const REMEMBERED: usize = 50_000;
 
-/// Who is in which conversation as far as listeners have been told, so that telling them costs no query. It follows the
-/// log, and so says of every event what the log itself says of it.
+/// The members of a conversation.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    /// In rising order.
+    pub(super) partners: Arc<[PartnerId]>,
+    /// Those of them from whom older messages are hidden.
+    newcomers: Arc<[Member]>,
+}
+
+impl Members {
+    fn new(members: &[Member]) -> Self {
+        let newcomers = members.iter().filter(|member| member.visible_from_seq > 0).copied();
+        Self { partners: members.iter().map(|member| member.partner).collect(), newcomers: newcomers.collect() }
+    }
+
+    /// Those whom a fact concerns that is about the message with this `seq`, or about none; in rising order.
+    pub(super) fn concerned(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
+        let Some(seq) = seq else { return Arc::clone(&self.partners) };
+        let hidden: Vec<_> = self.newcomers.iter().filter(|member| seq <= member.visible_from_seq).collect();
+        match hidden.as_slice() {
+            [] => Arc::clone(&self.partners),
+            hidden => {
+                let is_hidden = |partner: &PartnerId| hidden.iter().any(|member| member.partner == *partner);
+                self.partners.iter().copied().filter(|partner| !is_hidden(partner)).collect()
+            }
+        }
+    }
+}
+
+/// A cache of the members of conversations as far as subscribers have been told, so that delivery costs no query. It
+/// follows the event log, and so says of every event what the log itself says of it.
 pub(super) struct Audiences {
     storage: Arc<dyn Storage>,
-    remembered: Cache<ConversationId, Arc<[PartnerId]>>,
-    /// The newest event by which anybody came or went. What is remembered is as of then, and nothing is remembered that
-    /// was read before.
+    remembered: Cache<ConversationId, Members>,
+    /// The newest event by which anybody came or went. Cache entries are as of then; a read from before is not cached.
     changed: Mutex<Position>,
 }
 
 impl Audiences {
-    /// Begins where listeners have been told everything up to `head`.
+    /// Begins where subscribers have been told everything up to `head`.
     pub(super) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
         Self { storage, remembered: Cache::new(REMEMBERED), changed: Mutex::new(head) }
     }
 
-    /// Who is in a conversation, in rising order.
-    pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<Arc<[PartnerId]>> {
+    /// The members of a conversation.
+    pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<Members> {
         if let Some(members) = self.remembered.get(&conversation) {
             return Ok(members);
         }
         let changed = *self.changed.lock();
-        let members: Arc<[PartnerId]> = self.storage.members_at(conversation, changed).await?.into();
+        let members = Members::new(&self.storage.members_at(conversation, changed).await?);
         let now = self.changed.lock();
         if *now == changed {
-            self.remembered.insert(conversation, Arc::clone(&members));
+            self.remembered.insert(conversation, members.clone());
         }
         Ok(members)
     }
 
-    /// Forgets everything, since listeners were told no more than up to `head` after all.
+    /// Invalidates the whole cache: subscribers were told no more than up to `head`, or the store was changed without
+    /// facts.
     pub(super) fn start_over(&self, head: Position) {
         let mut changed = self.changed.lock();
         *changed = head;

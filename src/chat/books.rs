@@ -77,7 +77,7 @@ impl Chat {
             }
         }
         let mut anywhere: HashMap<PartnerId, Message> = HashMap::new();
-        for message in self.visit("last_messages", self.0.storage.last_messages(&conversations)).await? {
+        for message in self.visit("last_messages", self.0.storage.last_messages(&conversations, caller.partner)).await? {
             let newest = anywhere.entry(message.author.partner).or_insert_with(|| message.clone());
             if newest.id < message.id {
                 *newest = message;

@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
 use storage::{
-    Conversation, ConversationId, ConversationKind, Fact, InboxEntry, InboxFilter, NewConversation, Participant, PartnerId,
-    Person, ThreadType, Topic,
+    Conversation, ConversationId, ConversationKind, Fact, InboxEntry, InboxFilter, Locked, NewConversation, Participant,
+    PartnerId, Person, ThreadType, Timestamp, Topic, Tx,
 };
 use uuid::Uuid;
 
@@ -70,7 +70,9 @@ impl Chat {
                 created_at: now,
                 group: None,
                 documents: Vec::new(),
+                external_id: None,
                 participants,
+                owner: Some(caller.partner),
             })
             .await?;
         tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
@@ -103,10 +105,9 @@ impl Chat {
         if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
             return Err(Error::Forbidden);
         }
-        if tx.insert_participants(conversation, &[person.partner.id], now).await?.is_empty() {
+        if !bring_in(tx.as_mut(), conversation, &[person.partner.id], now).await? {
             return Ok(());
         }
-        tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner: person.partner.id }, now);
         if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
             tx.set_kind(conversation, ConversationKind::Group).await?;
             // It is no longer the one between two.
@@ -117,4 +118,16 @@ impl Chat {
         self.0.announce.committed(tx.commit().await?).await;
         Ok(())
     }
+}
+
+/// Adds partners to a conversation, with the facts that say so; gives whether any of them was not in before. Newcomers to a
+/// conversation that began as direct see only what is said from now on.
+pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partners: &[PartnerId], now: Timestamp) -> Result<bool> {
+    let visible_from_seq = if to.began_direct { to.last_seq } else { 0 };
+    let joined = tx.insert_participants(to, partners, visible_from_seq, now).await?;
+    for partner in &joined {
+        let fact = Fact::ParticipantJoined { partner: *partner, visible_from_seq };
+        tx.record(Topic::Conversation(to.id), fact, now);
+    }
+    Ok(!joined.is_empty())
 }

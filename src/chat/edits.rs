@@ -1,19 +1,35 @@
 //! What happens to a message after it was sent.
 
-use storage::{Conversation, ConversationId, Fact, Locked, Message, MessageId, Topic, Tx};
+use storage::{Conversation, ConversationId, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
 use super::{Chat, Error, Result, Thing, storable, uploads::named_in};
 use crate::{auth::Caller, clock};
 
+/// The right by which a message is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Of an author, to its own messages in its own conversations.
+    Author,
+    /// The same, and of moderators to anybody's in any conversation.
+    Moderator,
+}
+
 impl Chat {
-    /// Changes the text of a message of the caller's.
-    pub async fn edit_message(&self, caller: &Caller, of: ConversationId, id: MessageId, body: &str) -> Result<Message> {
+    /// Changes the text of a message.
+    pub async fn edit_message(
+        &self,
+        caller: &Caller,
+        right: Right,
+        of: ConversationId,
+        id: MessageId,
+        body: &str,
+    ) -> Result<Message> {
         storable("body", body)?;
         if body.trim().is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
         if message.deleted_at.is_some() {
             return Err(Error::Conflict("the message was deleted"));
         }
@@ -21,29 +37,32 @@ impl Chat {
             return Ok(message);
         }
         let now = clock::now();
-        let edited = tx.edit_message(&conversation, id, body, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        let edited =
+            tx.edit_message(&conversation, id, body, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
         let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
-        let unnamed = tx.change_uploads(id, &named).await?;
+        let unnamed = tx.change_uploads(id, edited.author.partner, &named).await?;
         tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
         self.0.announce.committed(tx.commit().await?).await;
         self.discard(unnamed);
         Ok(edited)
     }
 
-    /// Takes back what a message of the caller's says. It keeps its place, and doing it again changes nothing.
-    pub async fn delete_message(&self, caller: &Caller, of: ConversationId, id: MessageId) -> Result<Message> {
+    /// Deletes the content of a message. It keeps its place, and doing it again changes nothing.
+    pub async fn delete_message(&self, caller: &Caller, right: Right, of: ConversationId, id: MessageId) -> Result<Message> {
         let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
         if message.deleted_at.is_some() {
             return Ok(message);
         }
         let now = clock::now();
-        let deleted = tx.delete_message(&conversation, id, now).await?.ok_or(Error::NotFound(Thing::Message))?;
-        let unnamed = tx.change_uploads(id, &[]).await?;
-        tx.record(Topic::Conversation(of), Fact::MessageDeleted(deleted.clone()), now);
+        let deleted = tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+        let DeletedMessage { message, files } = deleted;
+        let unnamed = tx.change_uploads(id, message.author.partner, &[]).await?;
+        tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
         self.0.announce.committed(tx.commit().await?).await;
         self.discard(unnamed);
-        Ok(deleted)
+        files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
+        Ok(message)
     }
 
     /// Shows a file of the caller's that was held; gives its message, and whether it was held until now. A message
@@ -52,7 +71,7 @@ impl Chat {
         let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
         let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = own_message(tx.as_mut(), caller, of, id).await?;
+        let (conversation, message) = changeable_message(tx.as_mut(), caller, Right::Author, of, id).await?;
         if message.deleted_at.is_some() {
             return Err(Error::Conflict("the message was deleted"));
         }
@@ -69,19 +88,21 @@ impl Chat {
     }
 }
 
-/// A message that the caller wrote in a conversation of its own, with the lock under which it can be changed.
-async fn own_message(
+/// A message that the caller may change, with the lock under which it can be.
+async fn changeable_message(
     tx: &mut dyn Tx,
     caller: &Caller,
+    right: Right,
     of: ConversationId,
     id: MessageId,
 ) -> Result<(Locked<Conversation>, Message)> {
     let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-    if tx.participating(&[(of, caller.partner)]).await?.is_empty() {
+    let moderates = right == Right::Moderator && caller.can_moderate;
+    if !moderates && tx.participating(&[(of, caller.partner)]).await?.is_empty() {
         return Err(Error::Forbidden);
     }
     let message = tx.message_of(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
-    if message.author.partner != caller.partner {
+    if !moderates && message.author.partner != caller.partner {
         return Err(Error::Forbidden);
     }
     Ok((conversation, message))

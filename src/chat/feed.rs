@@ -1,6 +1,6 @@
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use storage::{Event, Fact, PartnerId, Position, Scope, Storage};
+use storage::{Participant, PartnerId, Position, Scope, Storage};
 use tokio::time::Instant;
 
 use super::{
@@ -29,6 +29,8 @@ pub struct Feed {
     unread: Option<Position>,
     /// To whom all this is handed.
     reader: Option<PartnerId>,
+    /// Facts about messages up to this `seq` are hidden from the reader.
+    visible_from_seq: i64,
 }
 
 /// What a feed gives at a time: events in the order of the log, and signals as they came. No event of a later batch was
@@ -42,12 +44,19 @@ pub struct Batch {
 impl Feed {
     pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, from: Start, hears: &[Scope]) -> Self {
         let (listener, cursor) = hub.listen(scope, from, hears);
-        Self { hub, storage, scope, listener, cursor, unread: None, reader: None }
+        Self { hub, storage, scope, listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
     }
 
     /// Whoever has written a message learns that this reader was handed it.
     pub(super) fn read_by(mut self, caller: &Caller) -> Self {
         self.reader = Some(caller.partner);
+        self
+    }
+
+    /// Passes over what is hidden from a participant. Only feeds of one conversation need it: in those of a partner the log
+    /// itself leaves it out.
+    pub(super) fn visible_from(mut self, participant: &Participant) -> Self {
+        self.visible_from_seq = participant.standing.visible_from_seq;
         self
     }
 
@@ -81,7 +90,7 @@ impl Feed {
     }
 
     async fn look(&mut self) -> Result<Option<Batch>> {
-        let batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
+        let mut batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
             Recent::All { events, signals, cursor } => {
                 self.cursor = cursor;
                 self.unread = None;
@@ -93,6 +102,7 @@ impl Feed {
                 Box::pin(self.older(from)).await?
             }
         };
+        batch.events.retain(|told| told.event.fact.seq().is_none_or(|seq| seq > self.visible_from_seq));
         if batch.events.is_empty() && batch.signals.is_empty() {
             return Ok(None);
         }
@@ -114,34 +124,12 @@ impl Feed {
         }
     }
 
-    /// Whoever reads later reads what messages say now: the log tells them as they were posted.
-    async fn bring_up_to_date(&self, events: &mut [Event]) -> Result<()> {
-        let posted = |event: &Event| match &event.fact {
-            Fact::MessagePosted(message) => Some(message.id),
-            _ => None,
-        };
-        let ids: Vec<_> = events.iter().filter_map(posted).collect();
-        let now: HashMap<_, _> = match ids.as_slice() {
-            [] => return Ok(()),
-            ids => self.storage.messages_by_id(ids).await?.into_iter().map(|message| (message.id, message)).collect(),
-        };
-        for event in events {
-            if let Fact::MessagePosted(message) = &mut event.fact
-                && let Some(now) = now.get(&message.id)
-            {
-                *message = now.clone();
-            }
-        }
-        Ok(())
-    }
-
     async fn older(&mut self, from: Position) -> Result<Batch> {
         let head = self.hub.head();
         let mut events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
         let is_whole = events.len() == LOG_PAGE;
         // What this node has not told yet rings when it does.
         events.retain(|event| event.position <= head);
-        self.bring_up_to_date(&mut events).await?;
         let last = events.last().map_or(head, |event| event.position);
         self.cursor.position = if is_whole { last } else { head };
         self.unread = Some(Position(self.cursor.position.0 + 1));

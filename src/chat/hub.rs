@@ -185,8 +185,13 @@ impl Hub {
             for partner in audience.iter() {
                 ring(Scope::Partner(*partner));
             }
-            if let Fact::MessageEdited(now) | Fact::MessageDeleted(now) = &event.fact {
-                inner.bring_up_to_date(now);
+            match &event.fact {
+                Fact::MessageEdited(now) | Fact::MessageDeleted(now) | Fact::MessageShown(now) => inner.rewrite_copies(now),
+                Fact::AttachmentDeleted { attachment } => inner.rewrite_where(
+                    |copy| copy.attachments.iter().any(|held| held.id == *attachment),
+                    |copy| copy.attachments.retain(|held| held.id != *attachment),
+                ),
+                _ => {}
             }
             inner.ring.push_back(Arc::new(Told::new(event, audience)));
         }
@@ -313,12 +318,18 @@ impl Hub {
 }
 
 impl Inner {
-    /// Whoever reads later reads what the message says now.
-    fn bring_up_to_date(&mut self, now: &Message) {
-        let posted = |told: &&mut Arc<Told>| matches!(&told.event.fact, Fact::MessagePosted(message) if message.id == now.id);
-        if let Some(told) = self.ring.iter_mut().rev().find(posted) {
-            let event = Event { fact: Fact::MessagePosted(now.clone()), ..told.event.clone() };
-            *told = Arc::new(Told::new(event, Arc::clone(&told.audience)));
+    /// Rewrites the copies of a message, as the log does: later readers read what it says now, also in memoised frames.
+    fn rewrite_copies(&mut self, now: &Message) {
+        self.rewrite_where(|copy| copy.id == now.id, |copy| copy.clone_from(now));
+    }
+
+    fn rewrite_where(&mut self, is_stale: impl Fn(&Message) -> bool, rewrite: impl Fn(&mut Message)) {
+        for told in &mut self.ring {
+            if told.event.fact.message().is_some_and(&is_stale) {
+                let mut event = told.event.clone();
+                event.fact.message_mut().into_iter().for_each(&rewrite);
+                *told = Arc::new(Told::new(event, Arc::clone(&told.audience)));
+            }
         }
     }
 }

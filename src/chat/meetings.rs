@@ -7,7 +7,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, storable};
+use super::{Chat, Error, Result, Thing, conversations, storable};
 use crate::{auth::Caller, clock};
 
 /// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
@@ -127,9 +127,7 @@ impl Chat {
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[id]).await?;
         let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-        for partner in tx.insert_participants(conversation, members, now).await? {
-            tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner }, now);
-        }
+        conversations::bring_in(tx.as_mut(), conversation, members, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(())
     }
@@ -163,6 +161,8 @@ fn about_this(about: Option<&Document>) -> NewConversation {
         created_at: clock::now(),
         group: None,
         documents: about.into_iter().cloned().collect(),
+        external_id: None,
         participants: Vec::new(),
+        owner: None,
     }
 }

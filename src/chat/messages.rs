@@ -3,9 +3,10 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest, Sha256};
 use storage::{
-    Advanced, AttachmentId, Author, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata, Page, Scope,
-    Seen, Topic,
+    Advanced, AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata,
+    NewClientKey, Page, Scope, Seen, Topic,
 };
 use tokio::time::Instant;
 
@@ -37,8 +38,10 @@ pub struct Draft {
     pub metadata: Option<Metadata>,
     /// The sender's own uploads, in the order in which they are shown; each counts once.
     pub attachments: Vec<AttachmentId>,
-    /// With it, sending again stores nothing new and gives the first answer.
+    /// The idempotency key: with it, a retry of the same content stores nothing new and gives the first answer.
     pub client_key: Option<String>,
+    /// The message of the same conversation that this one answers.
+    pub reply_to: Option<MessageId>,
     /// In the history at once, and shown to those who are there when the sender says so, if the sender is there to do so.
     pub held: bool,
 }
@@ -46,7 +49,26 @@ pub struct Draft {
 impl Draft {
     /// A text and nothing else.
     pub fn new(message_type: MessageType, body: String) -> Self {
-        Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, held: false }
+        Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, reply_to: None, held: false }
+    }
+
+    /// SHA-256 of the content, by which a retry is told from another message with the same client key.
+    pub(super) fn content_hash(&self) -> ContentHash {
+        let mut hash = Sha256::new();
+        hash.update(self.message_type.as_str());
+        // A length before each part: no two contents make the same bytes.
+        hash.update((self.body.len() as u64).to_be_bytes());
+        hash.update(&self.body);
+        for attachment in &self.attachments {
+            hash.update(attachment.0.to_be_bytes());
+        }
+        hash.finalize().into()
+    }
+
+    /// Whether a stored message has this content.
+    pub(super) fn says(&self, message: &Message) -> bool {
+        let attachments = message.attachments.iter().map(|attachment| attachment.id);
+        self.message_type == message.message_type && self.body == message.body && attachments.eq(self.attachments.iter().copied())
     }
 
     /// Whether it can be stored, wherever it is sent to: for those who have to make room for it first.
@@ -73,7 +95,7 @@ pub(super) type Location = (ConversationId, i64, MessageId);
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub message: Message,
-    /// It was stored before, by a send with the same client key: there is no new event of it.
+    /// It was stored before, by a send with the same client key and content: there is no new event of it.
     pub again: bool,
 }
 
@@ -90,7 +112,9 @@ impl Chat {
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
-        let mut sent = self.0.sends.store(Send { author, to, draft, uploads }).await?;
+        let client_key = draft.client_key.take().map(|key| NewClientKey { key, hash: draft.content_hash() });
+        let retry = self.0.rules.retry;
+        let mut sent = self.0.sends.store(Send { author, to, draft, client_key, retry, uploads }).await?;
         if sent.message.held && !sent.again {
             sent.message = self.held_or_shown(sent.message).await;
         }
@@ -116,8 +140,9 @@ impl Chat {
         after: Option<MessageId>,
         deadline: Instant,
     ) -> Result<Vec<Seen>> {
-        let mut feed = self.follow(Scope::Conversation(of), None).read_by(caller);
-        let (conversation, _) = self.conversation(caller, of).await?;
+        let feed = self.follow(Scope::Conversation(of), None).read_by(caller);
+        let (conversation, participant) = self.conversation(caller, of).await?;
+        let mut feed = feed.visible_from(&participant);
         let newest = conversation.last_message.unwrap_or(MessageId(0));
         let after = after.map_or(newest, |after| after.min(newest));
         if after < newest {
@@ -141,7 +166,7 @@ impl Chat {
                     _ => None,
                 })
                 .take(POLL_PAGE)
-                .map(|message| Seen { message: message.clone(), is_read: false })
+                .map(|message| Seen { message: message.clone(), is_read: false, reactions: Vec::new() })
                 .collect();
             if !news.is_empty() {
                 return Ok(news);

@@ -24,6 +24,7 @@ mod people;
 mod pictures;
 mod places;
 mod presence;
+mod reactions;
 mod reads;
 mod remembered;
 mod signals;
@@ -37,7 +38,7 @@ mod writer;
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};
 pub use conversations::{InboxLine, NewThread};
+pub use edits::Right;
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
@@ -56,6 +58,7 @@ pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
+pub use reactions::{Reacted, Reacting};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage};
 pub use tail::{Announce, Commits, Observer, announcing};
@@ -85,6 +88,8 @@ pub struct Rules {
     pub presence: PresenceRules,
     pub retention: Retention,
     pub support: SupportRules,
+    /// How long a repeat with the same client key and content is a retry.
+    pub retry: TimeDelta,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }

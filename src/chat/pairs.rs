@@ -174,7 +174,7 @@ impl Chat {
         limit: usize,
     ) -> Result<Vec<Message>> {
         self.conversation(caller, of).await?;
-        self.visit("messages_with_files", self.0.storage.messages_with_files(of, before, limit)).await
+        self.visit("messages_with_files", self.0.storage.messages_with_files(of, caller.partner, before, limit)).await
     }
 
     async fn company(&self, id: ConversationId) -> Result<Company> {

@@ -79,7 +79,7 @@ impl Chat {
             people.entry(id).or_default().push(person);
         }
         let mut last: HashMap<_, Vec<_>> = HashMap::new();
-        for message in self.visit("last_messages", self.0.storage.last_messages(&ids)).await? {
+        for message in self.visit("last_messages", self.0.storage.last_messages(&ids, caller.partner)).await? {
             last.entry(message.conversation).or_default().push(message);
         }
         Ok(entries

@@ -183,8 +183,8 @@ impl Chat {
     async fn audience(&self, signal: &Signal) -> Result<Audience> {
         Ok(match signal {
             Signal::Typing { conversation, .. } => {
-                let partners = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
-                Audience { conversation: Some(*conversation), partners }
+                let members = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
+                Audience { conversation: Some(*conversation), partners: members.partners }
             }
             Signal::Delivered { author, .. } => Audience::of_author(*author),
             Signal::Presence { partner, .. } => {

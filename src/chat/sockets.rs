@@ -22,8 +22,8 @@ impl Chat {
         let scope = Scope::Conversation(id);
         let hears = [scope, Scope::Partner(caller.partner)];
         let feed = self.follow_hearing(scope, Start::Now, &hears).read_by(caller);
-        let (conversation, _) = self.conversation(caller, id).await?;
-        Ok((feed, conversation))
+        let (conversation, participant) = self.conversation(caller, id).await?;
+        Ok((feed.visible_from(&participant), conversation))
     }
 
     /// Notes that the caller was handed messages of the history: those that it has not read may have reached nobody yet.
@@ -34,6 +34,6 @@ impl Chat {
 
     /// Whether somebody is in a conversation.
     pub async fn is_in(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
-        Ok(self.visit("participant_ids", self.0.audiences.of(id)).await?.binary_search(&partner).is_ok())
+        Ok(self.visit("participant_ids", self.0.audiences.of(id)).await?.partners.binary_search(&partner).is_ok())
     }
 }

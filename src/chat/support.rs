@@ -10,7 +10,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing};
+use super::{Chat, Error, Result, Thing, conversations};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// Who answers.
@@ -81,7 +81,9 @@ impl Chat {
                 created_at: now,
                 group: None,
                 documents: Vec::new(),
+                external_id: None,
                 participants: vec![caller.partner],
+                owner: None,
             })
             .await?;
         let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
@@ -161,13 +163,10 @@ impl Chat {
             tx.record(Topic::Conversation(id), left.clone(), now);
             tx.record(Topic::Partner(former.partner), left, now);
         }
-        let joined = tx.insert_participants(&of, &[caller.partner], now).await?;
-        for partner in &joined {
-            tx.record(Topic::Conversation(id), Fact::ParticipantJoined { partner: *partner }, now);
-        }
-        tx.set_support_joiner(&of, caller.partner, now).await?;
+        let joined = conversations::bring_in(tx.as_mut(), &of, &[caller.partner], now).await?;
+        tx.set_support_joiner(&of, Some(caller.partner), now).await?;
         let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
-        let is_new = !joined.is_empty() || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
+        let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
         if is_new {
             let changed = Fact::SupportChanged { session, by: Some(caller.user) };
             tx.record(Topic::Conversation(id), changed.clone(), now);

@@ -228,7 +228,7 @@ impl Tail {
                 if brings_or_takes(&event.fact) {
                     self.audiences.change(conversation, event.position);
                 }
-                self.audiences.of(conversation).await
+                Ok(self.audiences.of(conversation).await?.concerned(event.fact.seq()))
             }
         }
     }

@@ -95,7 +95,7 @@ impl Chat {
         let expires = (clock::now() + rules.lifetime).timestamp() + 1;
         let upload = NewUpload {
             name: name.clone(),
-            owner: caller.user,
+            owner: caller.partner,
             mimetype: mimetype.clone(),
             limit_bytes: i64::try_from(rules.bytes).unwrap_or(i64::MAX),
             expires_at: DateTime::from_timestamp(expires, 0).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC),
@@ -133,7 +133,12 @@ impl Chat {
         if upload.file.is_some() {
             return Err(ALREADY_PUT);
         }
-        if !self.visit("user", self.0.storage.user(upload.owner)).await?.is_some_and(|owner| owner.active) {
+        let owner = self.visit("people", self.0.storage.people(&[upload.owner])).await?.pop().and_then(|person| person.user);
+        let owner = match owner {
+            Some(owner) => self.visit("user", self.0.storage.user(owner)).await?,
+            None => None,
+        };
+        if !owner.is_some_and(|owner| owner.active) {
             return Err(Error::Forbidden);
         }
         let limit_bytes = u64::try_from(upload.limit_bytes).unwrap_or(0);

@@ -21,7 +21,4 @@ pub trait Attendances {
     async fn held_by(&self, partner: PartnerId, limit: usize) -> Result<Vec<MessageId>>;
     /// Messages that are held back by partners who are at no node that counts at that time, each partner's oldest first.
     async fn held_by_nobody(&self, at: Timestamp, limit: usize) -> Result<Vec<MessageId>>;
-    /// Forgets at most `limit` nodes that have ceased to count before that time. Does nothing while another process does the
-    /// same.
-    async fn forget_nodes(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -59,6 +61,19 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
+
+/// What a participant is in a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticipantRole {
+    Owner,
+    #[default]
+    Member,
+}
+
+words!(ParticipantRole { Owner = "owner", Member = "member" });
 words!(ConversationKind { Direct = "direct", Group = "group", Support = "support" });
 words!(ThreadType { Chat = "chat", Group = "group", Sms = "sms" });
 words!(Window { Open = "open", Folded = "folded", Closed = "closed" });
@@ -90,6 +105,12 @@ pub struct Conversation {
     /// Since when nothing more can be said.
     #[serde(default)]
     pub closed_at: Option<Timestamp>,
+    /// The id in the host application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Whether it is, or was, between two: newcomers do not see what was said before.
+    #[serde(default)]
+    pub began_direct: bool,
 }
 
 /// A conversation to be stored, with its first participants.
@@ -104,8 +125,11 @@ pub struct NewConversation {
     pub created_at: Timestamp,
     pub group: Option<GroupId>,
     pub documents: Vec<Document>,
+    pub external_id: Option<String>,
     /// Must exist; duplicates count once.
     pub participants: Vec<PartnerId>,
+    /// One of the participants.
+    pub owner: Option<PartnerId>,
 }
 
 /// A partner in a conversation.
@@ -120,6 +144,16 @@ pub struct Participant {
     /// How many messages of others have a `seq` above [`Participant::read_seq`].
     pub unread: i64,
     pub joined_at: Timestamp,
+    pub standing: Standing,
+}
+
+/// The rules' view of a participant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub role: ParticipantRole,
+    /// Messages up to this `seq` are hidden from the participant.
+    pub visible_from_seq: i64,
+    pub muted_until: Option<Timestamp>,
 }
 
 /// What has become of how far a participant has read.
@@ -149,7 +183,7 @@ pub struct InboxEntry {
     pub window: Window,
     pub shelf: Shelf,
     pub unread: i64,
-    /// The newest message, whoever wrote it.
+    /// The newest message, whoever wrote it; `None`, too, if it is hidden from the partner.
     pub last_message: Option<Message>,
 }
 
@@ -188,7 +222,7 @@ pub trait Conversations {
 #[async_trait]
 pub trait WriteConversations: Send {
     /// Participants have read everything up to now, which is nothing. Fails with `Conflict("conversations_uuid")` if the
-    /// uuid is taken.
+    /// uuid is taken, `Conflict("conversations_external_id")` if the external id is.
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation>;
     /// Locks the conversations until the transaction ends, by rising id whatever the order asked, so that
     /// transactions that lock several cannot deadlock. Unknown ids are absent, duplicates count once.
@@ -197,12 +231,14 @@ pub trait WriteConversations: Send {
     async fn participating(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],
-    ) -> Result<std::collections::HashSet<(ConversationId, PartnerId)>>;
-    /// Adds partners, who must exist, as having read what is there already. Gives those that were not in before.
+    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>>;
+    /// Adds partners, who must exist, as members who have read what is there already, and from whom messages up to
+    /// `visible_from_seq` are hidden. Gives those that were not in before.
     async fn insert_participants(
         &mut self,
         to: &Locked<Conversation>,
         partners: &[PartnerId],
+        visible_from_seq: i64,
         joined_at: Timestamp,
     ) -> Result<Vec<PartnerId>>;
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64>;

@@ -2,8 +2,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, SupportSession, Timestamp, UserId, Window,
+    AttachmentId, Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, SupportSession, Timestamp, UserId,
+    Window,
 };
+
+/// The topic of facts that nodes act upon and nobody is told: no partner has this id.
+pub const NOBODY: PartnerId = PartnerId(0);
 
 /// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +46,9 @@ pub enum Fact {
     ConversationChanged(Conversation),
     ParticipantJoined {
         partner: PartnerId,
+        /// Messages up to this `seq` stay hidden from the newcomer.
+        #[serde(default)]
+        visible_from_seq: i64,
     },
     /// Recorded twice: for those who stay, under the conversation, and for who is gone and no longer among them, under
     /// the partner.
@@ -55,9 +62,9 @@ pub enum Fact {
         window: Window,
         shelf: Shelf,
     },
-    /// The attachment's messages no longer have it.
+    /// The attachment's messages in the conversation no longer have it.
     AttachmentDeleted {
-        attachment: crate::AttachmentId,
+        attachment: AttachmentId,
     },
     /// A login has ended: SHA-256 of the session's id in hexadecimal.
     SessionEnded {
@@ -84,10 +91,78 @@ pub enum Fact {
         device: String,
         connection: String,
     },
+    /// A participant has added a reaction to a message, or removed one.
+    MessageReacted {
+        message: MessageId,
+        /// The message's.
+        seq: i64,
+        partner: PartnerId,
+        content: String,
+        removed: bool,
+    },
+    /// A message has arrived for somebody who is offline; recorded once until it is read.
+    MemberUnread {
+        user: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    },
+    /// A person was erased: caches drop whatever names it.
+    UserErased {
+        user: UserId,
+        partner: PartnerId,
+    },
+    /// The store was changed without facts that say how, for example by an import: all caches are stale. Topic: [`NOBODY`].
+    StoreChanged,
+    /// The log has lost its newest events and goes on after a gap: from `from` to `to` there are none. Topic: [`NOBODY`].
+    LogRestarted {
+        epoch: i64,
+        from: Position,
+        to: Position,
+    },
     /// What a newer version has recorded and this one does not know: it has its place in the log, and nobody is told of
     /// it. Cannot be recorded.
     #[serde(skip)]
     Unknown,
+}
+
+impl Fact {
+    /// The message of which the fact holds a copy, which is redacted with the message.
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::MessagePosted(message)
+            | Self::MessageEdited(message)
+            | Self::MessageDeleted(message)
+            | Self::MessageShown(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// As [`Fact::message`].
+    pub fn message_mut(&mut self) -> Option<&mut Message> {
+        match self {
+            Self::MessagePosted(message)
+            | Self::MessageEdited(message)
+            | Self::MessageDeleted(message)
+            | Self::MessageShown(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The `seq` of the message that the fact is about. Those from whom that message is hidden are not told the fact.
+    pub fn seq(&self) -> Option<i64> {
+        match self {
+            Self::MessageReacted { seq, .. } => Some(*seq),
+            fact => fact.message().map(|message| message.seq),
+        }
+    }
+}
+
+/// A partner in a conversation at some position of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub partner: PartnerId,
+    /// Facts about messages up to this `seq` do not concern the partner.
+    pub visible_from_seq: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -104,11 +179,13 @@ pub enum Scope {
     Everything,
     Conversation(ConversationId),
     /// What concerns one partner: its own topic, and those of conversations as long as it was in them. Having joined and
-    /// the beginning of a conversation belong to it, having left does not.
+    /// the beginning of a conversation belong to it, having left does not, nor do facts about
+    /// messages that are hidden from the partner.
     Partner(PartnerId),
 }
 
-/// The log: what happened, in one order for everybody.
+/// The log: what happened, in one order for everybody. A fact that holds a copy of a message holds it as it is stored now:
+/// whatever changes a message rewrites its copies in the same transaction.
 #[async_trait]
 pub trait EventLog {
     /// Events after `after`, in log order, complete enough to be told without another read. An event once visible is
@@ -117,7 +194,7 @@ pub trait EventLog {
     /// Whom an event of the conversation at that position concerns, by rising id: the same as find it in their
     /// [`Scope::Partner`]. What facts say counts: a [`Fact::ConversationCreated`] brings in those with whom its transaction
     /// has stored the conversation, a [`Fact::ParticipantJoined`] one, and a [`Fact::ParticipantLeft`] takes one out.
-    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>>;
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>>;
     /// The newest event's position. Never goes back, also when old events are forgotten.
     async fn position(&self) -> Result<Position>;
     /// The newest position whose event happened at `time` or before; the one before the oldest event if there is none.

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod attendances;
+mod audit;
 mod books;
 mod conversations;
 mod devices;
@@ -13,39 +14,49 @@ mod memberships;
 pub mod memory;
 mod messages;
 mod metadata;
+mod nodes;
 mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;
+mod reactions;
 mod sessions;
 mod support;
 mod tokens;
 mod uploads;
 mod users;
+mod workspace;
 
 use async_trait::async_trait;
 
-pub use attachments::{Attachment, Attachments, NewAttachment, WriteAttachments};
+pub use attachments::{Attachment, Attachments, DeletedAttachment, Media, NewAttachment, Reach, WriteAttachments};
 pub use attendances::Attendances;
+pub use audit::{ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, WriteAudit};
 pub use books::{Books, WriteBooks};
 pub use conversations::{
     Advanced, Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant,
-    Shelf, ThreadType, UnreadTotals, Window, WriteConversations,
+    ParticipantRole, Shelf, Standing, ThreadType, UnreadTotals, Window, WriteConversations,
 };
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{Event, EventLog, Fact, Position, Scope, Topic};
+pub use events::{Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
-pub use messages::{Author, ClientKey, Message, MessageType, Messages, NewMessage, Page, Seen, WriteMessages};
+pub use messages::{
+    Author, ClientKey, ContentHash, DeletedMessage, KeyedMessage, Message, MessageType, Messages, NewClientKey, NewMessage, Page,
+    Seen, WriteMessages,
+};
 pub use metadata::Metadata;
+pub use nodes::{Node, Nodes};
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Sign};
+pub use reactions::{ReactionCount, Reactions, WriteReactions};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
-pub use support::{Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
+pub use support::{MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
-pub use uploads::{NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
+pub use uploads::{Mention, NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
+pub use workspace::{ImportMarks, Workspace, Workspaces, WriteWorkspace};
 
 /// UTC, kept to the microsecond, which is what PostgreSQL keeps.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
@@ -103,13 +114,17 @@ pub trait Storage:
     + Conversations
     + Directory
     + Messages
+    + Reactions
     + Attachments
     + Attendances
+    + Audit
+    + Nodes
     + Uploads
     + Presences
     + Support
     + Devices
     + EventLog
+    + Workspaces
     + Send
     + Sync
     + 'static
@@ -136,9 +151,9 @@ pub trait Storage:
 
 /// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
 ///
-/// Locks are taken in one order everywhere, so that transactions cannot deadlock: users, refresh tokens, conversations by
-/// rising id, then participants by rising (conversation, partner), then uploads by name, then the head of the log, which
-/// [`Tx::commit`] takes.
+/// Locks are taken in one order everywhere, so that transactions cannot deadlock: the workspace, users, refresh tokens,
+/// conversations by rising id, then participants by rising (conversation, partner), then attachments by id, then uploads by
+/// name, then events by position, then the head of the log, which [`Tx::commit`] takes.
 #[async_trait]
 pub trait Tx:
     WriteUsers
@@ -150,10 +165,13 @@ pub trait Tx:
     + WriteConversations
     + WriteDirectory
     + WriteMessages
+    + WriteReactions
     + WriteAttachments
     + WriteUploads
     + WriteSupport
     + WriteDevices
+    + WriteAudit
+    + WriteWorkspace
     + Send
 {
     /// Queues a fact for the log; it gets its position when the transaction commits.

@@ -17,6 +17,7 @@ pub(crate) struct Stay {
     pub from: Option<usize>,
     /// `None`: it stays.
     pub until: Option<usize>,
+    pub visible_from_seq: i64,
 }
 
 /// What recorded facts say of who comes and goes.
@@ -24,16 +25,16 @@ pub(crate) fn stays(facts: &[(Topic, Fact, Timestamp)], founders: &Founders) -> 
     let mut stays: Vec<Stay> = Vec::new();
     for (place, (topic, fact, _)) in facts.iter().enumerate() {
         let Topic::Conversation(conversation) = *topic else { continue };
-        let begins = |partner| Stay { conversation, partner, from: Some(place), until: None };
+        let begins = |partner, visible_from_seq| Stay { conversation, partner, from: Some(place), until: None, visible_from_seq };
         if let Fact::ConversationCreated(_) = fact {
-            stays.extend(founders.get(&conversation).into_iter().flatten().copied().map(begins));
-        } else if let Fact::ParticipantJoined { partner } = *fact {
-            stays.push(begins(partner));
+            stays.extend(founders.get(&conversation).into_iter().flatten().map(|partner| begins(*partner, 0)));
+        } else if let Fact::ParticipantJoined { partner, visible_from_seq } = *fact {
+            stays.push(begins(partner, visible_from_seq));
         } else if let Fact::ParticipantLeft { partner, .. } = *fact {
             let is_this = |stay: &&mut Stay| (stay.conversation, stay.partner, stay.until) == (conversation, partner, None);
             match stays.iter_mut().find(is_this) {
                 Some(stay) => stay.until = Some(place),
-                None => stays.push(Stay { conversation, partner, from: None, until: Some(place) }),
+                None => stays.push(Stay { conversation, partner, from: None, until: Some(place), visible_from_seq: 0 }),
             }
         }
     }

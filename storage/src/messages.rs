@@ -1,8 +1,11 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, AttachmentId, Conversation, ConversationId, Locked, MessageId, Metadata, PartnerId, Result, Timestamp, UserId,
+    Attachment, AttachmentId, Conversation, ConversationId, Locked, MessageId, MessageSide, Metadata, PartnerId, ReactionCount,
+    Result, Timestamp, UserId,
 };
 
 /// What a message is, whichever dialect it came from.
@@ -62,13 +65,28 @@ pub struct Message {
     /// In the order in which the sender named them.
     pub attachments: Vec<Attachment>,
     pub client_key: Option<String>,
+    /// The id in the host application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The message of the same conversation that this one answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+    /// In a support session, the author's side when it wrote. `None` for messages of the first release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_side: Option<MessageSide>,
     /// Its sender has not shown it yet to those who are there. In dialects without that step nobody waits for it.
     #[serde(default)]
     pub held: bool,
     pub created_at: Timestamp,
     pub edited_at: Option<Timestamp>,
+    /// The partner who edited it last; `None` if the first release did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_by: Option<PartnerId>,
     /// Its body, metadata and attachments are gone since then.
     pub deleted_at: Option<Timestamp>,
+    /// As [`Message::edited_by`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_by: Option<PartnerId>,
 }
 
 /// A message to be stored.
@@ -81,14 +99,49 @@ pub struct NewMessage {
     pub metadata: Option<Metadata>,
     /// Must exist.
     pub attachments: Vec<Attachment>,
-    /// With it, a second message of the same author in the same conversation is refused by the schema.
-    pub client_key: Option<String>,
+    pub client_key: Option<NewClientKey>,
+    pub external_id: Option<String>,
+    /// Must be a message of the conversation.
+    pub reply_to: Option<MessageId>,
+    pub support_side: Option<MessageSide>,
     pub held: bool,
     pub created_at: Timestamp,
 }
 
-/// What a client marks a message with so that a retry can be told from a new one.
-pub type ClientKey = (ConversationId, PartnerId, String);
+/// SHA-256 of a message's content as first sent.
+pub type ContentHash = [u8; 32];
+
+/// The idempotency key of a new message. A second message of the same author in the same conversation with the same key
+/// and hash is refused by the schema.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NewClientKey {
+    pub key: String,
+    pub hash: ContentHash,
+}
+
+/// The idempotency key of a send, with all that it is unique in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    pub conversation: ConversationId,
+    pub author: PartnerId,
+    pub key: String,
+    pub hash: ContentHash,
+}
+
+/// A message that was sent with a client key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyedMessage {
+    pub message: Message,
+    /// `None` for messages of the first release, which kept the key alone.
+    pub hash: Option<ContentHash>,
+}
+
+/// A message that was deleted, and the attachments that no message holds any longer: their rows are gone, their bytes stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletedMessage {
+    pub message: Message,
+    pub files: Vec<Attachment>,
+}
 
 /// Which messages of a conversation to read. A page never costs more than what it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +160,7 @@ pub struct Seen {
     pub message: Message,
     /// Of the reader's own messages, whether anybody else has read it; of others', whether the reader has.
     pub is_read: bool,
+    pub reactions: Vec<ReactionCount>,
 }
 
 #[async_trait]
@@ -115,17 +169,26 @@ pub trait Messages {
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
     /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent.
     async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>>;
-    /// The newest message of each participant in these conversations, in no particular order. Reads no others.
-    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>>;
+    /// The newest message of each participant in these conversations, in no particular order; those that are hidden from
+    /// `reader` are absent. Reads no others.
+    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>>;
     /// An id that no message has nor will have, drawn from the same sequence.
     async fn draw_message_id(&self) -> Result<MessageId>;
-    /// A page of a conversation, in the page's own order, as `reader` sees it.
+    /// A page of a conversation, in the page's own order, as `reader` sees it: without what is hidden from it. From who is no
+    /// participant nothing is hidden.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
     /// The largest `seq` that anybody but `reader` has read itself, be it somebody who has left; 0 if nobody has. Whoever
     /// joins has read nothing of what was there.
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64>;
-    /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all.
-    async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>>;
+    /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all,
+    /// without what is hidden from `reader`.
+    async fn messages_with_files(
+        &self,
+        of: ConversationId,
+        reader: PartnerId,
+        before: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Message>>;
     /// Which of the partner's conversations hold a message of somebody else created after `since`; by rising id.
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>>;
 }
@@ -136,21 +199,33 @@ pub trait WriteMessages {
     /// `to`, so ids of one conversation become visible in increasing order, whoever writes. The `last_…` fields of
     /// the conversations follow, so those of `to` are true no longer: who inserts again locks again. Fails with `Conflict("messages_client_key")` if a client key is taken.
     async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>>;
-    /// The messages stored with these client keys; unknown ones are absent.
-    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>>;
+    /// The messages stored with these client keys, those without a hash whatever the hash asked for; unknown ones are absent.
+    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>>;
+    /// Takes the client keys from these messages, so that new ones can have them.
+    async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()>;
+    /// Those of these messages that are in that conversation, each with its `seq`.
+    async fn seqs_of(&mut self, messages: &[(ConversationId, MessageId)]) -> Result<HashMap<(ConversationId, MessageId), i64>>;
     /// A message of that conversation, which nobody else can change while it is locked.
     async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
-    /// Changes a message's text; `None` if there is none in that conversation, as with the next two.
+    /// Changes a message's text, here and in the log; `None` if there is none in that conversation, as with the next two.
     async fn edit_message(
         &mut self,
         of: &Locked<Conversation>,
         id: MessageId,
         body: &str,
+        by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<Message>>;
-    /// Takes body, metadata and attachments out of a message. It keeps its place, and is unread for nobody any more.
-    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>>;
-    /// Lets go of a message that was held.
+    /// Takes body, metadata, attachments and reactions out of a message, here and in the log. It keeps its place, and is
+    /// unread for nobody any more. Attachments that no other message holds are deleted.
+    async fn delete_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        by: PartnerId,
+        at: Timestamp,
+    ) -> Result<Option<DeletedMessage>>;
+    /// Lets go of a message that was held, here and in the log.
     async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
     /// The attachments with these ids; unknown ones are absent.
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>>;

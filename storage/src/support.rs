@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::conversations::words;
 use crate::{Conversation, ConversationId, Locked, PartnerId, Result, Role, Timestamp, UserId};
 
 /// One side of a support session.
@@ -29,6 +30,17 @@ pub struct SupportSession {
     /// The conversation's.
     pub closed_at: Option<Timestamp>,
 }
+
+/// The side of a support session for which a message was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageSide {
+    Initiator,
+    /// One of those who answer.
+    Agent,
+}
+
+words!(MessageSide { Initiator = "initiator", Agent = "agent" });
 
 /// How far a support session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +87,13 @@ pub trait WriteSupport {
     -> Result<SupportSession>;
     /// The session as it stays until the transaction ends, but for its pings.
     async fn support_session_of(&mut self, of: &Locked<Conversation>) -> Result<Option<SupportSession>>;
-    /// Sets who answers, who must have an account.
-    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: PartnerId, at: Timestamp) -> Result<()>;
+    /// Sets who answers, who must have an account, or that nobody does.
+    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()>;
+    /// The open sessions that the partner has joined, by rising conversation, locked.
+    async fn lock_joined_support(&mut self, joiner: PartnerId) -> Result<Vec<Locked<Conversation>>>;
+    /// At most `limit` open sessions whose joiner last asked for something, and wrote, before `before`, locked. Passes over
+    /// those that somebody else has locked.
+    async fn lock_absent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;
     /// At most `limit` open sessions whose initiator last asked for something, and wrote, before `before`, locked. Passes
     /// over those that somebody else has locked.
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;

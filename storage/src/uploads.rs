@@ -1,13 +1,14 @@
 use async_trait::async_trait;
 
-use crate::{MessageId, Result, Timestamp, UserId};
+use crate::{MessageId, PartnerId, Result, Timestamp};
 
 /// Leave to put one file, once, until a certain time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUpload {
     /// What the file is asked for by: plain ASCII, unguessable, never the given file name.
     pub name: String,
-    pub owner: UserId,
+    /// Must have an account.
+    pub owner: PartnerId,
     /// As announced by whoever is going to put it.
     pub mimetype: String,
     pub limit_bytes: i64,
@@ -18,7 +19,7 @@ pub struct NewUpload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
     pub name: String,
-    pub owner: UserId,
+    pub owner: PartnerId,
     pub mimetype: String,
     pub limit_bytes: i64,
     pub expires_at: Timestamp,
@@ -37,6 +38,16 @@ pub struct UploadedFile {
     pub put_at: Timestamp,
 }
 
+/// That a message names an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    pub message: MessageId,
+    /// The message's.
+    pub author: PartnerId,
+    /// The upload's.
+    pub name: String,
+}
+
 #[async_trait]
 pub trait Uploads {
     async fn upload(&self, name: &str) -> Result<Option<Upload>>;
@@ -51,9 +62,11 @@ pub trait WriteUploads {
     /// Notes what was put. Says no, and notes nothing, if something was put before or there is no such upload; of two who
     /// put at the same time one is told no.
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool>;
-    /// Notes what new messages name, and so keeps it from expiring; what is not there is passed over.
-    async fn keep_uploads(&mut self, named: &[(MessageId, String)]) -> Result<()>;
-    /// Notes that a message names these now, and nothing else any more. Gives the uploads that no message names any
-    /// longer: they are gone, but for their bytes. Those without a file, for which one may still come, expire again.
-    async fn change_uploads(&mut self, of: MessageId, names: &[String]) -> Result<Vec<Upload>>;
+    /// Notes what new messages of these authors name, and so keeps it from expiring; uploads that are not there, or not the
+    /// author's, are passed over.
+    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()>;
+    /// Notes that a message of this author names these now, and nothing else any more. Gives the uploads that no message
+    /// names any longer: they are gone, but for their bytes. Those without a file, for which one may still come, expire
+    /// again.
+    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>>;
 }

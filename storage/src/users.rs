@@ -61,8 +61,9 @@ impl std::fmt::Debug for PasswordHash {
 pub struct User {
     pub id: UserId,
     pub uuid: Uuid,
-    pub login: String,
-    pub password: PasswordHash,
+    /// `None` for who signs in with tokens alone.
+    pub login: Option<String>,
+    pub password: Option<PasswordHash>,
     pub partner: Partner,
     pub role: Role,
     pub active: bool,
@@ -73,9 +74,27 @@ pub struct User {
     /// Fields of single dialects, which no code here interprets.
     pub profile: serde_json::Value,
     pub created_at: Timestamp,
+    /// The id in the host application.
+    pub external_id: Option<String>,
+    /// Whether it may change and delete others' messages without being an admin.
+    pub can_moderate: bool,
+    /// A text for clients; never fetched.
+    pub picture_url: Option<String>,
+    /// Claims of tokens that were issued earlier change nothing.
+    pub claims_as_of: Option<Timestamp>,
+    /// Tokens that were issued earlier are revoked.
+    pub tokens_not_before: Option<Timestamp>,
+    pub banned_until: Option<Timestamp>,
+    pub muted_until: Option<Timestamp>,
+    pub erased_at: Option<Timestamp>,
 }
 
 impl User {
+    /// The login as clients are shown it: empty for who has none.
+    pub fn login_text(&self) -> &str {
+        self.login.as_deref().unwrap_or_default()
+    }
+
     /// This user as others see it in a conversation.
     pub fn person(&self) -> Person {
         Person { partner: self.partner.clone(), user: Some(self.id) }
@@ -97,8 +116,9 @@ pub struct NewPartner {
 pub struct NewUser {
     pub id: Option<UserId>,
     pub uuid: Uuid,
-    pub login: String,
-    pub password: PasswordHash,
+    pub login: Option<String>,
+    pub password: Option<PasswordHash>,
+    pub external_id: Option<String>,
     pub partner: NewPartner,
     pub role: Role,
     pub language: String,
@@ -112,6 +132,8 @@ pub struct NewUser {
 pub struct UserChange {
     pub password: Option<PasswordHash>,
     pub active: Option<bool>,
+    pub external_id: Option<String>,
+    pub can_moderate: Option<bool>,
 }
 
 #[async_trait]
@@ -120,6 +142,8 @@ pub trait Users {
     /// Logins are compared exactly, as Odoo compares them.
     async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
     async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>>;
+    /// External ids are compared byte by byte.
+    async fn user_by_external_id(&self, id: &str) -> Result<Option<User>>;
     /// All users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
     /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.
@@ -138,10 +162,12 @@ pub trait Users {
 #[async_trait]
 pub trait WriteUsers {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner>;
-    /// Fails with `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is.
+    /// Fails with `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is,
+    /// `Conflict("users_external_id")` if the external id is.
     async fn insert_user(&mut self, new: NewUser) -> Result<User>;
     /// The user as it stays until the transaction ends: whoever wants to change it waits. Before any other lock.
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>>;
-    /// Gives the user as it is afterwards; `None` if there is none.
+    /// Gives the user as it is afterwards; `None` if there is none. Fails with `Conflict("users_external_id")` if another has
+    /// the external id.
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>>;
 }

@@ -75,7 +75,7 @@ impl Subject {
         match self {
             Self::Uid(id) => user.id == *id,
             Self::Uuid(uuid) => user.uuid == *uuid,
-            Self::Login(login) => user.login == *login,
+            Self::Login(login) => user.login.as_ref() == Some(login),
         }
     }
 

@@ -90,7 +90,7 @@ fn claims(rules: &TokenRules, user: &User, family: Uuid, now: Timestamp) -> Map<
     let subject = match names {
         Names::Uid => json!(user.id),
         Names::Uuid => json!(user.uuid),
-        Names::Login => json!(user.login),
+        Names::Login => json!(user.login_text()),
     };
     claims.extend([
         ("iat".to_owned(), now.timestamp().into()),

@@ -1,8 +1,11 @@
 //! The rules of sending.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use storage::{Attachment, AttachmentId, ClientKey, Conversation, ConversationId, Locked, Message, NewMessage, PartnerId, Tx};
+use storage::{
+    Attachment, AttachmentId, Conversation, ConversationId, KeyedMessage, Locked, Message, MessageId, NewClientKey, NewMessage,
+    PartnerId, Standing, Tx,
+};
 
 use super::Send;
 use crate::{
@@ -13,15 +16,21 @@ use crate::{
 /// What the rules need to know of the store to judge sends.
 pub(super) struct Admission {
     conversations: HashMap<ConversationId, Locked<Conversation>>,
-    participating: HashSet<(ConversationId, PartnerId)>,
-    sent: HashMap<ClientKey, Message>,
+    participating: HashMap<(ConversationId, PartnerId), Standing>,
+    sent: HashMap<(ConversationId, PartnerId, String), Vec<KeyedMessage>>,
+    /// The messages that sends answer, each with its `seq`.
+    answered: HashMap<(ConversationId, MessageId), i64>,
     files: HashMap<AttachmentId, Attachment>,
 }
 
 pub(super) enum Judged {
     /// A retry: this is what was stored the first time.
     Sent(Message),
-    New(NewMessage),
+    New {
+        message: NewMessage,
+        /// A message whose client key is too old to make this one a retry.
+        takes_key_from: Option<MessageId>,
+    },
 }
 
 impl Admission {
@@ -34,12 +43,21 @@ impl Admission {
         let participating = tx.participating(&pairs).await?;
         let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
         let sent = tx.messages_by_client_key(&keys).await?;
+        let answered: Vec<_> = batch.iter().filter_map(|send| Some((send.to, send.draft.reply_to?))).collect();
+        let answered = tx.seqs_of(&answered).await?;
         let files: Vec<_> = batch.iter().flat_map(|send| send.draft.attachments.iter().copied()).collect();
         let files = tx.attachments_to_send(&files).await?;
+        let mut sent_with: HashMap<_, Vec<_>> = HashMap::new();
+        for known in sent {
+            if let Some(key) = known.message.client_key.clone() {
+                sent_with.entry((known.message.conversation, known.message.author.partner, key)).or_default().push(known);
+            }
+        }
         Ok(Self {
             conversations: conversations.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             participating,
-            sent: sent.into_iter().filter_map(|message| Some((client_key(&message)?, message))).collect(),
+            sent: sent_with,
+            answered,
             files: files.into_iter().map(|file| (file.id, file)).collect(),
         })
     }
@@ -47,39 +65,56 @@ impl Admission {
     /// The rules of sending, for one send.
     pub(super) fn judge(&self, send: &Send) -> Result<Judged> {
         let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
-        if !self.participating.contains(&(send.to, send.author.partner)) {
-            return Err(Error::Forbidden);
-        }
-        if let Some(message) = send.client_key().and_then(|key| self.sent.get(&key)) {
-            return Ok(Judged::Sent(message.clone()));
+        let standing = self.participating.get(&(send.to, send.author.partner)).ok_or(Error::Forbidden)?;
+        let now = clock::now();
+        let first = self.first_with_key(send);
+        if let Some(first) = first.filter(|first| now - first.created_at < send.retry) {
+            return Ok(Judged::Sent(first.clone()));
         }
         if conversation.closed_at.is_some() {
             return Err(Error::Conflict("the conversation is closed"));
+        }
+        if let Some(reply_to) = send.draft.reply_to
+            && self.answered.get(&(send.to, reply_to)).is_none_or(|seq| *seq <= standing.visible_from_seq)
+        {
+            return Err(Error::NotFound(Thing::Message));
         }
         let attachments = send.draft.attachments.iter().map(|id| match self.files.get(id) {
             Some(file) if file.owner == send.author.partner => Ok(file.clone()),
             // Whether it exists is not for others to learn.
             Some(_) | None => Err(Error::Forbidden),
         });
-        Ok(Judged::New(NewMessage {
+        let message = NewMessage {
             conversation: send.to,
             author: send.author.clone(),
             message_type: send.draft.message_type,
             body: send.draft.body.clone(),
             metadata: send.draft.metadata.clone(),
             attachments: attachments.collect::<Result<_>>()?,
-            client_key: send.draft.client_key.clone(),
+            client_key: send.client_key.clone(),
+            external_id: None,
+            reply_to: send.draft.reply_to,
+            support_side: None,
             held: send.draft.held,
-            created_at: clock::now(),
-        }))
+            created_at: now,
+        };
+        Ok(Judged::New { message, takes_key_from: first.map(|first| first.id) })
+    }
+
+    /// The message that was stored with the client key and the content of a send. The first release stored no hash: there the
+    /// content is compared, if it still is what was sent.
+    fn first_with_key(&self, send: &Send) -> Option<&Message> {
+        let NewClientKey { key, hash } = send.client_key.as_ref()?;
+        let known = self.sent.get(&(send.to, send.author.partner, key.clone()))?;
+        let is_same = |known: &&KeyedMessage| match &known.hash {
+            Some(known) => known == hash,
+            None => known.message.edited_at.is_some() || known.message.deleted_at.is_some() || send.draft.says(&known.message),
+        };
+        known.iter().find(is_same).map(|known| &known.message)
     }
 
     /// The conversations, all of them locked.
     pub(super) fn into_conversations(self) -> Vec<Locked<Conversation>> {
         self.conversations.into_values().collect()
     }
-}
-
-fn client_key(message: &Message) -> Option<ClientKey> {
-    message.client_key.clone().map(|key| (message.conversation, message.author.partner, key))
 }

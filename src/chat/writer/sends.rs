@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use storage::{Author, ClientKey, ConversationId, Fact, Message, Topic, Tx};
+use chrono::TimeDelta;
+use storage::{Author, ClientKey, ConversationId, Fact, Mention, Message, NewClientKey, Topic, Tx};
 
 use super::{
     Job, Written,
@@ -19,7 +20,11 @@ use crate::{
 pub(in crate::chat) struct Send {
     pub(in crate::chat) author: Author,
     pub(in crate::chat) to: ConversationId,
+    /// Without its client key.
     pub(in crate::chat) draft: Draft,
+    pub(in crate::chat) client_key: Option<NewClientKey>,
+    /// How long a client key makes a repeat a retry.
+    pub(in crate::chat) retry: TimeDelta,
     /// What the message names, and thereby keeps.
     pub(in crate::chat) uploads: Vec<String>,
 }
@@ -45,9 +50,11 @@ impl Job for Send {
         let mut new = Vec::with_capacity(batch.len());
         let mut uploads = Vec::new();
         let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
+        let mut outdated = Vec::new();
         let judge = |send: &Self| match admission.judge(send) {
             Ok(Judged::Sent(message)) => Verdict::Known(message),
-            Ok(Judged::New(message)) => {
+            Ok(Judged::New { message, takes_key_from }) => {
+                outdated.extend(takes_key_from);
                 let index = match send.client_key() {
                     Some(key) => *first_with.entry(key).or_insert(new.len()),
                     None => new.len(),
@@ -62,9 +69,14 @@ impl Job for Send {
         };
         let verdicts: Vec<_> = batch.iter().map(judge).collect();
 
+        tx.release_client_keys(&outdated).await?;
         let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(admission.into_conversations(), new).await? };
         if !uploads.is_empty() {
-            let named: Vec<_> = uploads.into_iter().map(|(index, name): (usize, String)| (stored[index].id, name)).collect();
+            let mention = |(index, name): (usize, String)| {
+                let message: &Message = &stored[index];
+                Mention { message: message.id, author: message.author.partner, name }
+            };
+            let named: Vec<_> = uploads.into_iter().map(mention).collect();
             tx.keep_uploads(&named).await?;
         }
         for message in &stored {
@@ -85,6 +97,7 @@ impl Job for Send {
 
 impl Send {
     pub(super) fn client_key(&self) -> Option<ClientKey> {
-        self.draft.client_key.clone().map(|key| (self.to, self.author.partner, key))
+        let NewClientKey { key, hash } = self.client_key.clone()?;
+        Some(ClientKey { conversation: self.to, author: self.author.partner, key, hash })
     }
 }

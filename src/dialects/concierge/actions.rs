@@ -11,7 +11,7 @@ use super::{
     wire::{ChatMessage, ChatSession, Connection, Number, Paginate, Profile, Tenant, answer},
 };
 use crate::{
-    chat::{Draft, Error, Side, Thing},
+    chat::{Draft, Error, Right, Side, Thing},
     dialects::socket::Frame,
 };
 
@@ -169,7 +169,7 @@ impl Talk {
     async fn unsend(&mut self, request: &Request<'_>, side: Side) -> Answered {
         let (id, given) = request.message()?;
         let session = self.house.chat.own_support(&self.caller, side, request.session()?).await?;
-        self.house.chat.delete_message(&self.caller, session.conversation, id).await?;
+        self.house.chat.delete_message(&self.caller, Right::Author, session.conversation, id).await?;
         self.made.unsent(id);
         said(request, &Unsent { message_id: given })
     }

@@ -57,5 +57,5 @@ pub(super) fn id(person: &Person) -> String {
 fn username(contact: &Contact) -> String {
     let Some(user) = &contact.user else { return contact.partner.name.clone() };
     let own = user.profile.get("username").and_then(|name| name.as_str()).filter(|name| !name.is_empty());
-    own.unwrap_or_else(|| user.login.split('@').next().unwrap_or(&user.login)).to_owned()
+    own.unwrap_or_else(|| user.login_text().split('@').next().unwrap_or_default()).to_owned()
 }

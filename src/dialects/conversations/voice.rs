@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Chat, Draft, PersonPresence, Status},
+    chat::{self, Batch, Chat, Draft, PersonPresence, Right, Status},
     clock,
     dialects::socket::{Close, Frame, Refusal, Said, Voice},
     telemetry,
@@ -166,13 +166,13 @@ impl Conversing {
             }
             Action::Edit { message, content } => {
                 let asked = clock::now();
-                let message = self.chat().edit_message(&self.caller, self.id, message, &content).await?;
+                let message = self.chat().edit_message(&self.caller, Right::Author, self.id, message, &content).await?;
                 let again = message.edited_at.is_none_or(|at| at < asked);
                 Ok(Vec::from_iter(again.then(|| wire::edited(&message, &self.room.house.base_url))))
             }
             Action::Delete(message) => {
                 let asked = clock::now();
-                let message = self.chat().delete_message(&self.caller, self.id, message).await?;
+                let message = self.chat().delete_message(&self.caller, Right::Author, self.id, message).await?;
                 let again = message.deleted_at.is_none_or(|at| at < asked);
                 Ok(Vec::from_iter(again.then(|| wire::deleted(&message))))
             }

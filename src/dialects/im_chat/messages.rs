@@ -148,7 +148,7 @@ impl Messages {
             let (_, seen) = self.0.chat.history(caller, of, page).await.map_err(fault)?;
             let Some(id) = seen.last().map(|seen| seen.message.id) else { break };
             page = Page::Before { id, limit: LONGEST_PAGE };
-            for Seen { message, is_read } in seen {
+            for Seen { message, is_read, .. } in seen {
                 let is_own = message.author.partner == caller.partner;
                 let is_recent = message.created_at > recently;
                 if is_read && !is_own && !is_recent {

@@ -94,7 +94,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn of(Seen { message, is_read }: Seen, house: &House) -> Self {
+    pub(super) fn of(Seen { message, is_read, .. }: Seen, house: &House) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         Self {
             id: message.id.0,

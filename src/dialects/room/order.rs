@@ -53,6 +53,11 @@ impl Order {
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
             | Fact::UserChanged { .. }
+            | Fact::MessageReacted { .. }
+            | Fact::MemberUnread { .. }
+            | Fact::UserErased { .. }
+            | Fact::StoreChanged
+            | Fact::LogRestarted { .. }
             | Fact::Unknown => Vec::new(),
         }
     }

@@ -143,7 +143,7 @@ struct Person {
 
 impl From<&User> for Person {
     fn from(user: &User) -> Self {
-        let email = user.partner.email.clone().unwrap_or_else(|| user.login.clone());
+        let email = user.partner.email.clone().unwrap_or_else(|| user.login_text().to_owned());
         Self { id: user.uuid.to_string(), email, profile: None }
     }
 }

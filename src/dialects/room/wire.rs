@@ -84,7 +84,7 @@ impl From<&Account> for User {
             password: String::new(),
             last_login: given("last_login"),
             gender: given("gender"),
-            email: user.partner.email.clone().unwrap_or_else(|| user.login.clone()),
+            email: user.partner.email.clone().unwrap_or_else(|| user.login_text().to_owned()),
             fullname: user.partner.name.clone(),
             country_code: given("country_code").unwrap_or_default(),
             phone_number: phone_number(user).to_owned(),

@@ -5,7 +5,8 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, Sequence, missing};
 use crate::{
-    Attachment, AttachmentId, Attachments, ConversationId, Message, NewAttachment, PartnerId, Result, Timestamp, WriteAttachments,
+    Attachment, AttachmentId, Attachments, ConversationId, DeletedAttachment, Message, NewAttachment, PartnerId, Reach, Result,
+    Timestamp, WriteAttachments,
 };
 
 #[derive(Clone, Default)]
@@ -19,6 +20,8 @@ struct Row {
     attachment: Arc<Attachment>,
     /// The `seq`s of the messages that have it.
     messages: OrdMap<ConversationId, OrdSet<i64>>,
+    /// Whether any message ever had it.
+    sent: bool,
 }
 
 impl Table {
@@ -30,13 +33,15 @@ impl Table {
     pub(super) fn attach(&mut self, message: &Message) -> Result<()> {
         for Attachment { id, .. } in &message.attachments {
             let row = self.rows.get_mut(id).ok_or_else(|| missing("attachment", id))?;
+            row.sent = true;
             row.messages.entry(message.conversation).or_default().insert(message.seq);
         }
         Ok(())
     }
 
-    /// Notes that the message no longer has them.
-    pub(super) fn detach(&mut self, message: &Message) {
+    /// Notes that the message no longer has them. Gives those that no message has any longer, which are gone.
+    pub(super) fn detach(&mut self, message: &Message) -> Vec<Attachment> {
+        let mut gone = Vec::new();
         for Attachment { id, .. } in &message.attachments {
             let Some(row) = self.rows.get_mut(id) else { continue };
             if let Some(seqs) = row.messages.get_mut(&message.conversation) {
@@ -45,7 +50,11 @@ impl Table {
                     row.messages.remove(&message.conversation);
                 }
             }
+            if row.messages.is_empty() {
+                gone.extend(self.rows.remove(id).map(|row| Attachment::clone(&row.attachment)));
+            }
         }
+        gone
     }
 }
 
@@ -55,16 +64,24 @@ impl Attachments for Memory {
         Ok(self.snapshot()?.attachments.get(id))
     }
 
-    async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool> {
+    async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
         let state = self.snapshot()?;
-        let Some(row) = state.attachments.rows.get(&id) else { return Ok(false) };
-        Ok(row.messages.keys().any(|conversation| state.conversations.has(*conversation, partner)))
+        let Some(row) = state.attachments.rows.get(&id) else { return Ok(None) };
+        let reaches = |(conversation, seqs): (&ConversationId, &OrdSet<i64>)| {
+            let standing = state.conversations.standing(*conversation, partner);
+            standing.is_some_and(|standing| seqs.get_max().is_some_and(|newest| *newest > standing.visible_from_seq))
+        };
+        Ok(Some(match () {
+            () if !row.sent => Reach::Unsent,
+            () if row.messages.iter().any(reaches) => Reach::Reader,
+            () => Reach::NoReader,
+        }))
     }
 
     async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>> {
         let mut tx = self.draft().await?;
         let table = &mut tx.draft.attachments;
-        let is_old = |row: &&Row| row.messages.is_empty() && row.attachment.created_at < before;
+        let is_old = |row: &&Row| !row.sent && row.attachment.created_at < before;
         let old: Vec<_> = table.rows.values().filter(is_old).take(limit).map(|row| Arc::clone(&row.attachment)).collect();
         for attachment in &old {
             table.rows.remove(&attachment.id);
@@ -79,18 +96,21 @@ impl WriteAttachments for MemoryTx {
     async fn insert_attachment(&mut self, new: NewAttachment) -> Result<Attachment> {
         self.draft.users.person(new.owner)?;
         let table = &mut self.draft.attachments;
-        let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at } = new;
+        let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at, media } = new;
         let id = AttachmentId(table.ids.draw(None));
-        let attachment = Attachment { id, object, name, mimetype, size_bytes, access_token, owner, created_at };
-        table.rows.insert(id, Row { attachment: Arc::new(attachment.clone()), messages: OrdMap::new() });
+        let attachment = Attachment { id, object, name, mimetype, size_bytes, access_token, owner, created_at, media };
+        table.rows.insert(id, Row { attachment: Arc::new(attachment.clone()), messages: OrdMap::new(), sent: false });
         Ok(attachment)
     }
 
-    async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<Attachment>> {
+    async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<DeletedAttachment>> {
         let Some(row) = self.draft.attachments.rows.remove(&id) else { return Ok(None) };
         for (conversation, seqs) in &row.messages {
-            self.draft.conversations.detach(*conversation, seqs, id);
+            for message in self.draft.conversations.detach(*conversation, seqs, id) {
+                self.draft.log.rewrite(&message);
+            }
         }
-        Ok(Some(Attachment::clone(&row.attachment)))
+        let conversations = row.messages.keys().copied().collect();
+        Ok(Some(DeletedAttachment { attachment: Attachment::clone(&row.attachment), conversations }))
     }
 }

@@ -1,6 +1,6 @@
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
     Advanced, AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry,
-    InboxFilter, Locked, Message, NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp,
-    UnreadTotals, Window, WriteConversations,
+    InboxFilter, Locked, Message, NewConversation, Participant, ParticipantRole, PartnerId, Person, Result, Shelf, Standing,
+    ThreadType, Timestamp, UnreadTotals, Window, WriteConversations,
 };
 
 #[derive(Clone, Default)]
@@ -22,6 +22,7 @@ pub(super) struct Table {
     of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
     pub(super) uuids: imbl::HashMap<Uuid, ConversationId>,
     pub(super) keys: imbl::HashMap<String, ConversationId>,
+    external_ids: imbl::HashSet<String>,
     pub(super) of_group: OrdMap<GroupId, OrdSet<ConversationId>>,
 }
 
@@ -52,6 +53,7 @@ struct Place {
     /// The `seq` of its newest message, if it wrote one since it joined.
     last_own: Option<i64>,
     joined_at: Timestamp,
+    standing: Standing,
 }
 
 impl Table {
@@ -68,6 +70,11 @@ impl Table {
         self.get(id).is_some_and(|row| row.places.contains_key(&partner))
     }
 
+    /// What the partner is in the conversation; `None` if it is not in.
+    pub(super) fn standing(&self, id: ConversationId, partner: PartnerId) -> Option<Standing> {
+        self.get(id).and_then(|row| row.standing(partner))
+    }
+
     /// The conversations the partner is in, by rising id.
     pub(super) fn of(&self, partner: PartnerId) -> impl Iterator<Item = ConversationId> {
         self.of_partner.get(&partner).into_iter().flatten().copied()
@@ -78,17 +85,19 @@ impl Table {
         self.of(partner).map(|id| self.get(id).expect("conversations are never deleted"))
     }
 
-    /// Takes an attachment out of messages.
-    pub(super) fn detach(&mut self, id: ConversationId, seqs: &OrdSet<i64>, attachment: AttachmentId) {
+    /// Takes an attachment out of messages, and gives them as they are then.
+    pub(super) fn detach(&mut self, id: ConversationId, seqs: &OrdSet<i64>, attachment: AttachmentId) -> Vec<Message> {
         let row = self.get_mut(id).expect("conversations are never deleted");
-        for seq in seqs {
-            let message = row.messages.get_mut(index(*seq)).expect("messages are never deleted");
-            Arc::make_mut(message).attachments.retain(|held| held.id != attachment);
-        }
+        let detach = |seq: &i64| {
+            let message = row.message_mut(*seq).expect("messages are never deleted");
+            message.attachments.retain(|held| held.id != attachment);
+            message.clone()
+        };
+        seqs.iter().map(detach).collect()
     }
 
     /// Adds partners to a conversation that exists, as having read what is there. Gives those that were not in it.
-    fn join(&mut self, id: ConversationId, partners: &[PartnerId], joined_at: Timestamp) -> Vec<PartnerId> {
+    fn join(&mut self, id: ConversationId, partners: &[PartnerId], standing: Standing, joined_at: Timestamp) -> Vec<PartnerId> {
         let row = self.rows.get_mut(&id).map(Arc::make_mut).expect("what is joined exists");
         let read_seq = row.conversation.last_seq;
         let mut joined = Vec::new();
@@ -97,7 +106,7 @@ impl Table {
                 continue;
             }
             let (window, shelf) = (Window::default(), Shelf::default());
-            let place = Place { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at };
+            let place = Place { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at, standing };
             row.places.insert(*partner, place);
             self.of_partner.entry(*partner).or_default().insert(id);
             joined.push(*partner);
@@ -122,6 +131,10 @@ impl Row {
 
     pub(super) fn has(&self, partner: PartnerId) -> bool {
         self.places.contains_key(&partner)
+    }
+
+    pub(super) fn standing(&self, partner: PartnerId) -> Option<Standing> {
+        self.places.get(&partner).map(|place| place.standing)
     }
 
     pub(super) fn participant_count(&self) -> usize {
@@ -156,6 +169,12 @@ impl Row {
     /// The newest message of each participant.
     pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
         self.places.values().filter_map(|place| self.message(place.last_own?))
+    }
+
+    /// The newest message, unless it is hidden from who has this place.
+    fn last_visible(&self, place: &Place) -> Option<Message> {
+        let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);
+        last.map(|message| Message::clone(message))
     }
 
     fn unread(&self, place: &Place) -> i64 {
@@ -202,6 +221,7 @@ impl State {
             read_seq: place.read_seq,
             unread: row.unread(place),
             joined_at: place.joined_at,
+            standing: place.standing,
         }
     }
 
@@ -280,7 +300,7 @@ impl Conversations for Memory {
                     window: place.window,
                     shelf: place.shelf,
                     unread: row.unread(place),
-                    last_message: row.messages.back().map(|message| Message::clone(message)),
+                    last_message: row.last_visible(place),
                 })
             })
             .filter(|entry| !filter.unread || entry.unread > 0)
@@ -309,7 +329,9 @@ impl Conversations for Memory {
 #[async_trait]
 impl WriteConversations for MemoryTx {
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation> {
-        let NewConversation { id, uuid, kind, thread_type, name, created_at, group, mut documents, participants } = new;
+        let NewConversation { id, uuid, kind, thread_type, name, created_at, group, documents, external_id, participants, owner } =
+            new;
+        let mut documents = documents;
         for partner in &participants {
             self.draft.users.person(*partner)?;
         }
@@ -323,6 +345,10 @@ impl WriteConversations for MemoryTx {
         if table.uuids.contains_key(&uuid) {
             return Err(Error::Conflict("conversations_uuid"));
         }
+        if external_id.as_ref().is_some_and(|id| table.external_ids.contains(id)) {
+            return Err(Error::Conflict("conversations_external_id"));
+        }
+        table.external_ids.extend(external_id.clone());
         documents.sort_unstable();
         documents.dedup();
         let conversation = Conversation {
@@ -338,6 +364,8 @@ impl WriteConversations for MemoryTx {
             last_message: None,
             last_message_at: None,
             closed_at: None,
+            external_id,
+            began_direct: kind == ConversationKind::Direct,
         };
         let row = Row {
             conversation: conversation.clone(),
@@ -352,7 +380,11 @@ impl WriteConversations for MemoryTx {
         if let Some(group) = group {
             table.of_group.entry(group).or_default().insert(conversation.id);
         }
-        let joined = table.join(conversation.id, &participants, created_at);
+        let joined = table.join(conversation.id, &participants, Standing::default(), created_at);
+        let row = table.get_mut(conversation.id).expect("inserted above");
+        if let Some(place) = owner.and_then(|owner| row.places.get_mut(&owner)) {
+            place.standing.role = ParticipantRole::Owner;
+        }
         self.founders.insert(conversation.id, joined);
         Ok(conversation)
     }
@@ -364,20 +396,26 @@ impl WriteConversations for MemoryTx {
         Ok(rows.map(|row| Locked(row.conversation.clone())).collect())
     }
 
-    async fn participating(&mut self, pairs: &[(ConversationId, PartnerId)]) -> Result<HashSet<(ConversationId, PartnerId)>> {
-        Ok(pairs.iter().copied().filter(|(id, partner)| self.draft.conversations.has(*id, *partner)).collect())
+    async fn participating(
+        &mut self,
+        pairs: &[(ConversationId, PartnerId)],
+    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>> {
+        let standing = |(id, partner)| Some(((id, partner), self.draft.conversations.standing(id, partner)?));
+        Ok(pairs.iter().copied().filter_map(standing).collect())
     }
 
     async fn insert_participants(
         &mut self,
         to: &Locked<Conversation>,
         partners: &[PartnerId],
+        visible_from_seq: i64,
         joined_at: Timestamp,
     ) -> Result<Vec<PartnerId>> {
         for partner in partners {
             self.draft.users.person(*partner)?;
         }
-        Ok(self.draft.conversations.join(to.id, partners, joined_at))
+        let standing = Standing { visible_from_seq, ..Standing::default() };
+        Ok(self.draft.conversations.join(to.id, partners, standing, joined_at))
     }
 
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {

@@ -11,7 +11,7 @@ use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::{Memory, State, memberships::Memberships};
 use crate::{
-    ConversationId, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic,
+    ConversationId, Event, EventLog, Fact, Member, Message, MessageId, Position, Result, Scope, Timestamp, Topic,
     memberships::{Founders, stays},
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Log {
     head: Position,
     events: OrdMap<Position, Arc<Event>>,
     topics: HashMap<Topic, OrdSet<Position>>,
+    /// The facts that hold a copy of each message.
+    copies: HashMap<MessageId, OrdSet<Position>>,
     memberships: Memberships,
 }
 
@@ -32,11 +34,24 @@ impl Log {
         let event = |(topic, fact, at)| {
             self.head = Position(self.head.0 + 1);
             let event = Event { position: self.head, topic, fact, at };
+            if let Some(message) = event.fact.message() {
+                self.copies.entry(message.id).or_default().insert(self.head);
+            }
             self.events.insert(self.head, Arc::new(event.clone()));
             self.topics.entry(topic).or_default().insert(self.head);
             event
         };
         facts.into_iter().map(event).collect()
+    }
+
+    /// Rewrites the copies of a message.
+    pub(super) fn rewrite(&mut self, message: &Message) {
+        for position in self.copies.get(&message.id).into_iter().flatten() {
+            let event = self.events.get_mut(position).expect("copies are in the log");
+            if let Some(copy) = Arc::make_mut(event).fact.message_mut() {
+                copy.clone_from(message);
+            }
+        }
     }
 
     fn of_topic(&self, topic: Topic, after: Position, until: Position) -> impl Iterator<Item = Position> {
@@ -54,12 +69,25 @@ impl Log {
     fn forget_oldest(&mut self) {
         let Some((position, event)) = self.events.get_min().cloned() else { return };
         self.events.remove(&position);
+        if let Some(message) = event.fact.message()
+            && let Some(positions) = self.copies.get_mut(&message.id)
+        {
+            positions.remove(&position);
+            if positions.is_empty() {
+                self.copies.remove(&message.id);
+            }
+        }
         if let Some(positions) = self.topics.get_mut(&event.topic) {
             positions.remove(&position);
             if positions.is_empty() {
                 self.topics.remove(&event.topic);
             }
         }
+    }
+
+    /// The `seq` of the message that the event at a position is about.
+    fn seq(&self, position: Position) -> Option<i64> {
+        self.events.get(&position)?.fact.seq()
     }
 
     fn at(&self, position: Position) -> Event {
@@ -81,17 +109,19 @@ impl EventLog for Memory {
                 log.of_topic(Topic::Conversation(id), after, end).take(limit).map(|position| log.at(position)).collect()
             }
             Scope::Partner(id) => {
-                let stays = log.memberships.of(id).filter(|(.., until)| *until > after);
-                let stays = stays.map(|(conversation, from, until)| {
-                    log.of_topic(Topic::Conversation(conversation), after.max(Position(from.0 - 1)), until)
+                let stays = log.memberships.of(id).filter(|stay| stay.until > after).map(|stay| {
+                    let events =
+                        log.of_topic(Topic::Conversation(stay.conversation), after.max(Position(stay.from.0 - 1)), stay.until);
+                    let is_visible = move |at: &Position| log.seq(*at).is_none_or(|seq| seq > stay.visible_from_seq);
+                    Box::new(events.filter(is_visible)) as Box<dyn Iterator<Item = Position>>
                 });
-                let own = iter::once(log.of_topic(Topic::Partner(id), after, end));
-                merge(own.chain(stays)).take(limit).map(|position| log.at(position)).collect()
+                let own = Box::new(log.of_topic(Topic::Partner(id), after, end)) as Box<dyn Iterator<Item = Position>>;
+                merge(iter::once(own).chain(stays)).take(limit).map(|position| log.at(position)).collect()
             }
         })
     }
 
-    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>> {
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>> {
         Ok(self.snapshot()?.log.memberships.at(conversation, position))
     }
 

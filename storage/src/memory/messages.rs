@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
-use imbl::{HashMap, OrdMap};
+use imbl::{HashMap, HashSet, OrdMap};
 
 use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
 use crate::{
-    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, Error, Locked, Message, MessageId, Messages, NewMessage,
-    Page, PartnerId, Result, Seen, Timestamp, WriteMessages,
+    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Locked, Message,
+    MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen, Timestamp, WriteMessages,
 };
 
 /// Where messages are; they themselves are with their conversation.
@@ -15,6 +15,8 @@ pub(super) struct Table {
     ids: Sequence,
     locations: OrdMap<MessageId, Location>,
     client_keys: HashMap<ClientKey, Location>,
+    keyed: OrdMap<MessageId, ClientKey>,
+    external_ids: HashSet<String>,
 }
 
 /// A conversation, and the `seq` within it.
@@ -35,40 +37,61 @@ impl State {
         change(message);
         let changed = message.clone();
         self.attendances.follow(&changed);
+        self.log.rewrite(&changed);
         Some(changed)
     }
 
     fn insert_message(&mut self, new: NewMessage) -> Result<Message> {
-        let NewMessage { conversation, author, message_type, body, metadata, attachments, client_key, held, created_at } = new;
-        let row = self.conversations.get_mut(conversation).expect("what is locked exists");
+        let row = self.conversations.get_mut(new.conversation).expect("what is locked exists");
+        if new.external_id.as_ref().is_some_and(|id| self.messages.external_ids.contains(id)) {
+            return Err(Error::Conflict("messages_external_id"));
+        }
+        self.messages.external_ids.extend(new.external_id.clone());
+        let client_key = new.client_key.map(|NewClientKey { key, hash }| ClientKey {
+            conversation: new.conversation,
+            author: new.author.partner,
+            key,
+            hash,
+        });
         let message = Message {
             id: MessageId(self.messages.ids.draw(None)),
             seq: row.conversation.last_seq + 1,
-            conversation,
-            author,
-            message_type,
-            body,
-            metadata,
-            attachments,
-            client_key,
-            held,
-            created_at,
+            conversation: new.conversation,
+            author: new.author,
+            message_type: new.message_type,
+            body: new.body,
+            metadata: new.metadata,
+            attachments: new.attachments,
+            client_key: client_key.as_ref().map(|client_key| client_key.key.clone()),
+            external_id: new.external_id,
+            reply_to: new.reply_to,
+            support_side: new.support_side,
+            held: new.held,
+            created_at: new.created_at,
             edited_at: None,
+            edited_by: None,
             deleted_at: None,
+            deleted_by: None,
         };
         self.users.person(message.author.partner)?;
         self.attachments.attach(&message)?;
-        let location = (conversation, message.seq);
-        if let Some(key) = message.client_key.clone()
-            && self.messages.client_keys.insert((conversation, message.author.partner, key), location).is_some()
-        {
-            return Err(Error::Conflict("messages_client_key"));
+        let location = (message.conversation, message.seq);
+        if let Some(key) = client_key {
+            self.messages.keyed.insert(message.id, key.clone());
+            if self.messages.client_keys.insert(key, location).is_some() {
+                return Err(Error::Conflict("messages_client_key"));
+            }
         }
         self.messages.locations.insert(message.id, location);
         self.attendances.follow(&message);
         row.push(message.clone());
         Ok(message)
     }
+}
+
+/// The newest `seq` that is hidden from a reader; 0 if none is.
+fn visible_from(row: &Row, reader: PartnerId) -> i64 {
+    row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
 /// The messages of a page, as indices from the oldest.
@@ -112,11 +135,15 @@ impl Messages for Memory {
         Ok(places.into_iter().filter_map(message).collect())
     }
 
-    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>> {
+    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
         let state = self.snapshot()?;
         let of: BTreeSet<_> = of.iter().copied().collect();
         let rows = of.into_iter().filter_map(|id| state.conversations.get(id));
-        Ok(rows.flat_map(|row| row.last_of_each()).cloned().collect())
+        let visible = rows.flat_map(|row| {
+            let visible_from = visible_from(row, reader);
+            row.last_of_each().filter(move |message| message.seq > visible_from)
+        });
+        Ok(visible.cloned().collect())
     }
 
     async fn draw_message_id(&self) -> Result<MessageId> {
@@ -134,9 +161,12 @@ impl Messages for Memory {
         let see = |index| {
             let message = Message::clone(&row.messages[index]);
             let is_read = message.seq <= if message.author.partner == reader { read_by_others } else { read };
-            Seen { message, is_read }
+            let reactions = state.reactions.counts(message.id, reader);
+            Seen { message, is_read, reactions }
         };
         let range = range(row, page);
+        let hidden = usize::try_from(visible_from(row, reader)).expect("a seq is not negative");
+        let range = range.start.max(hidden)..range.end;
         Ok(match page {
             Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
             Page::After { .. } => range.map(see).collect(),
@@ -148,16 +178,27 @@ impl Messages for Memory {
         Ok(state.conversations.get(of).and_then(|row| row.reads.greatest_but(reader)).unwrap_or(0))
     }
 
-    async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+    async fn messages_with_files(
+        &self,
+        of: ConversationId,
+        reader: PartnerId,
+        before: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Message>> {
         let state = self.snapshot()?;
-        let messages = state.conversations.get(of).into_iter().flat_map(|row| row.messages.iter().rev());
+        let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
+        let visible_from = visible_from(row, reader);
+        let messages = row.messages.iter().rev().take_while(|message| message.seq > visible_from);
         let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
         Ok(messages.filter(wanted).take(limit).map(|message| Message::clone(message)).collect())
     }
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
         let state = self.snapshot()?;
-        let has_news = |row: &Row| row.posts.greatest_but(partner).is_some_and(|latest| latest > since);
+        let has_news = |row: &Row| {
+            let hidden = visible_from(row, partner) >= row.conversation.last_seq;
+            !hidden && row.posts.greatest_but(partner).is_some_and(|latest| latest > since)
+        };
         Ok(state.conversations.rows_of(partner).filter(|row| has_news(row)).map(|row| row.conversation.id).collect())
     }
 }
@@ -171,11 +212,34 @@ impl WriteMessages for MemoryTx {
         new.into_iter().map(|new| self.draft.insert_message(new)).collect()
     }
 
-    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>> {
-        let mut locations: Vec<_> = keys.iter().filter_map(|key| self.draft.messages.client_keys.get(key).copied()).collect();
-        locations.sort_unstable();
-        locations.dedup();
-        Ok(locations.into_iter().map(|location| self.draft.message_at(location)).collect())
+    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>> {
+        let table = &self.draft.messages.client_keys;
+        let mut found: Vec<_> = keys.iter().filter_map(|key| Some((*table.get(key)?, key.hash))).collect();
+        found.sort_unstable();
+        found.dedup();
+        let keyed = |(location, hash)| KeyedMessage { message: self.draft.message_at(location), hash: Some(hash) };
+        Ok(found.into_iter().map(keyed).collect())
+    }
+
+    async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()> {
+        for id in of {
+            let Some(key) = self.draft.messages.keyed.remove(id) else { continue };
+            self.draft.messages.client_keys.remove(&key);
+            self.draft.change_message(key.conversation, *id, |message| message.client_key = None);
+        }
+        Ok(())
+    }
+
+    async fn seqs_of(
+        &mut self,
+        messages: &[(ConversationId, MessageId)],
+    ) -> Result<std::collections::HashMap<(ConversationId, MessageId), i64>> {
+        let locations = &self.draft.messages.locations;
+        let seq = |(of, id): &(ConversationId, MessageId)| {
+            let (conversation, seq) = locations.get(id)?;
+            (conversation == of).then_some(((*of, *id), *seq))
+        };
+        Ok(messages.iter().filter_map(seq).collect())
     }
 
     async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
@@ -188,27 +252,38 @@ impl WriteMessages for MemoryTx {
         of: &Locked<Conversation>,
         id: MessageId,
         body: &str,
+        by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<Message>> {
         Ok(self.draft.change_message(of.id, id, |message| {
             message.body = body.to_owned();
             message.edited_at = Some(at);
+            message.edited_by = Some(by);
         }))
     }
 
-    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>> {
+    async fn delete_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        by: PartnerId,
+        at: Timestamp,
+    ) -> Result<Option<DeletedMessage>> {
         let Some(message) = self.message_of(of, id).await? else { return Ok(None) };
-        self.draft.attachments.detach(&message);
+        let files = self.draft.attachments.detach(&message);
+        self.draft.reactions.forget(id);
         if message.deleted_at.is_none() {
             let row = self.draft.conversations.get_mut(of.id).expect("what is locked exists");
             row.uncount(message.seq, message.author.partner);
         }
-        Ok(self.draft.change_message(of.id, id, |message| {
+        let deleted = self.draft.change_message(of.id, id, |message| {
             message.body.clear();
             message.metadata = None;
             message.attachments.clear();
             message.deleted_at = Some(at);
-        }))
+            message.deleted_by = Some(by);
+        });
+        Ok(deleted.map(|message| DeletedMessage { message, files }))
     }
 
     async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {

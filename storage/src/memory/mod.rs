@@ -6,6 +6,7 @@
 
 mod attachments;
 mod attendances;
+mod audit;
 mod books;
 mod conversations;
 mod devices;
@@ -14,14 +15,17 @@ mod events;
 mod groups;
 mod memberships;
 mod messages;
+mod nodes;
 mod pictures;
 mod presence;
 mod ranking;
+mod reactions;
 mod sessions;
 mod support;
 mod tokens;
 mod uploads;
 mod users;
+mod workspace;
 
 use std::{fmt::Display, sync::Arc};
 
@@ -30,7 +34,7 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
@@ -56,6 +60,10 @@ struct State {
     messages: messages::Table,
     attachments: attachments::Table,
     attendances: attendances::Table,
+    audit: audit::Table,
+    nodes: nodes::Table,
+    reactions: reactions::Table,
+    workspace: Workspace,
     uploads: uploads::Table,
     presences: presence::Table,
     support: support::Table,

@@ -42,8 +42,14 @@ impl State {
         })
     }
 
+    /// Whether a side's newest message is not older than that.
+    fn has_written(&self, session: &SupportSession, side: SupportSide, since: Timestamp) -> bool {
+        let row = self.conversations.get(session.conversation).expect("conversations are never deleted");
+        row.last_of_each().any(|message| message.author.partner == side.partner && message.created_at >= since)
+    }
+
     /// Fails if a write refers to a partner who has no account.
-    fn expect_account(&self, partner: PartnerId) -> Result<()> {
+    pub(super) fn expect_account(&self, partner: PartnerId) -> Result<()> {
         self.users.person(partner)?.user.map(drop).ok_or_else(|| missing("user of partner", partner))
     }
 }
@@ -125,23 +131,40 @@ impl WriteSupport for MemoryTx {
         Ok(self.draft.support(of.id))
     }
 
-    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: PartnerId, at: Timestamp) -> Result<()> {
-        self.draft.expect_account(joiner)?;
+    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()> {
+        if let Some(joiner) = joiner {
+            self.draft.expect_account(joiner)?;
+        }
         if let Some(row) = self.draft.support.get_mut(&of.id) {
-            row.joiner = Some((joiner, at));
+            row.joiner = joiner.map(|joiner| (joiner, at));
         }
         Ok(())
     }
 
+    async fn lock_joined_support(&mut self, joiner: PartnerId) -> Result<Vec<Locked<Conversation>>> {
+        let joined = |session: &SupportSession| session.joiner.is_some_and(|side| side.partner == joiner);
+        let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
+        let joined: Vec<_> = sessions.filter(|session| session.closed_at.is_none() && joined(session)).collect();
+        let joined: Vec<_> = joined.into_iter().map(|session| session.conversation).collect();
+        self.lock_conversations(&joined).await
+    }
+
+    async fn lock_absent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>> {
+        let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
+        let is_absent = |session: &SupportSession| {
+            session.joiner.is_some_and(|joiner| joiner.pinged_at < before && !self.draft.has_written(session, joiner, before))
+        };
+        let absent = sessions.filter(|session| session.closed_at.is_none() && is_absent(session));
+        let absent: Vec<_> = absent.take(limit).map(|session| session.conversation).collect();
+        self.lock_conversations(&absent).await
+    }
+
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>> {
         let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
-        let has_written = |session: &SupportSession| {
-            let row = self.draft.conversations.get(session.conversation).expect("conversations are never deleted");
-            let mut last = row.last_of_each();
-            last.any(|message| message.author.partner == session.initiator.partner && message.created_at >= before)
+        let is_silent = |session: &SupportSession| {
+            session.initiator.pinged_at < before && !self.draft.has_written(session, session.initiator, before)
         };
-        let silent = sessions
-            .filter(|session| session.closed_at.is_none() && session.initiator.pinged_at < before && !has_written(session));
+        let silent = sessions.filter(|session| session.closed_at.is_none() && is_silent(session));
         let silent: Vec<_> = silent.take(limit).map(|session| session.conversation).collect();
         self.lock_conversations(&silent).await
     }

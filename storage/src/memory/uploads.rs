@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, taken};
-use crate::{MessageId, NewUpload, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
+use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -14,8 +14,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn keep(&mut self, message: MessageId, name: &str) {
-        let Some(upload) = self.rows.get(name) else { return };
+    fn keep(&mut self, message: MessageId, author: PartnerId, name: &str) {
+        let Some(upload) = self.rows.get(name).filter(|upload| upload.owner == author) else { return };
         self.expiring.remove(&(upload.expires_at, name.to_owned()));
         self.named_by.entry(name.to_owned()).or_default().insert(message);
         self.named_in.entry(message).or_default().insert(name.to_owned());
@@ -63,7 +63,7 @@ impl Uploads for Memory {
 impl WriteUploads for MemoryTx {
     async fn insert_upload(&mut self, new: NewUpload) -> Result<()> {
         let NewUpload { name, owner, mimetype, limit_bytes, expires_at } = new;
-        self.draft.users.expect_user(owner)?;
+        self.draft.expect_account(owner)?;
         let table = &mut self.draft.uploads;
         if table.rows.contains_key(&name) {
             return Err(taken("upload", name));
@@ -83,15 +83,15 @@ impl WriteUploads for MemoryTx {
         }
     }
 
-    async fn keep_uploads(&mut self, named: &[(MessageId, String)]) -> Result<()> {
-        named.iter().for_each(|(message, name)| self.draft.uploads.keep(*message, name));
+    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()> {
+        named.iter().for_each(|mention| self.draft.uploads.keep(mention.message, mention.author, &mention.name));
         Ok(())
     }
 
-    async fn change_uploads(&mut self, of: MessageId, names: &[String]) -> Result<Vec<Upload>> {
+    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
         let table = &mut self.draft.uploads;
         let before = table.named_in.remove(&of).unwrap_or_default();
-        names.iter().for_each(|name| table.keep(of, name));
+        names.iter().for_each(|name| table.keep(of, author, name));
         let gone = before.iter().filter(|name| !names.contains(name));
         Ok(gone.filter_map(|name| table.let_go(of, name)).collect())
     }

@@ -18,6 +18,7 @@ pub(super) struct Table {
     users: OrdMap<UserId, Arc<User>>,
     logins: HashMap<String, UserId>,
     uuids: HashMap<Uuid, UserId>,
+    external_ids: HashMap<String, UserId>,
 }
 
 impl Table {
@@ -55,8 +56,11 @@ impl Table {
     }
 
     fn insert_user(&mut self, new: NewUser) -> Result<User> {
-        if self.logins.contains_key(&new.login) {
+        if new.login.as_ref().is_some_and(|login| self.logins.contains_key(login)) {
             return Err(Error::Conflict("users_login"));
+        }
+        if new.external_id.as_ref().is_some_and(|id| self.external_ids.contains_key(id)) {
+            return Err(Error::Conflict("users_external_id"));
         }
         if let Some(id) = new.id.filter(|id| self.users.contains_key(id)) {
             return Err(taken("user", id));
@@ -78,9 +82,18 @@ impl Table {
             time_zone: new.time_zone,
             profile: new.profile,
             created_at: new.created_at,
+            external_id: new.external_id,
+            can_moderate: false,
+            picture_url: None,
+            claims_as_of: None,
+            tokens_not_before: None,
+            banned_until: None,
+            muted_until: None,
+            erased_at: None,
         };
         self.uuids.insert(user.uuid, id);
-        self.logins.insert(user.login.clone(), id);
+        self.logins.extend(user.login.clone().map(|login| (login, id)));
+        self.external_ids.extend(user.external_id.clone().map(|external_id| (external_id, id)));
         self.users.insert(id, Arc::new(user.clone()));
         Ok(user)
     }
@@ -104,6 +117,11 @@ impl Users for Memory {
     async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>> {
         let table = &self.snapshot()?.users;
         Ok(table.uuids.get(&uuid).and_then(|id| table.user(*id)))
+    }
+
+    async fn user_by_external_id(&self, id: &str) -> Result<Option<User>> {
+        let table = &self.snapshot()?.users;
+        Ok(table.external_ids.get(id).and_then(|id| table.user(*id)))
     }
 
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>> {
@@ -176,14 +194,20 @@ impl WriteUsers for MemoryTx {
     }
 
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
-        let Some(user) = self.draft.users.users.get_mut(&id).map(Arc::make_mut) else { return Ok(None) };
-        let UserChange { password, active } = change;
-        if let Some(password) = password {
-            user.password = password;
+        let table = &mut self.draft.users;
+        let Some(user) = table.users.get_mut(&id).map(Arc::make_mut) else { return Ok(None) };
+        let UserChange { password, active, external_id, can_moderate } = change;
+        if let Some(new) = external_id {
+            if table.external_ids.get(&new).is_some_and(|whose| *whose != id) {
+                return Err(Error::Conflict("users_external_id"));
+            }
+            user.external_id.take().map(|old| table.external_ids.remove(&old));
+            table.external_ids.insert(new.clone(), id);
+            user.external_id = Some(new);
         }
-        if let Some(active) = active {
-            user.active = active;
-        }
+        user.password = password.or(user.password.take());
+        user.active = active.unwrap_or(user.active);
+        user.can_moderate = can_moderate.unwrap_or(user.can_moderate);
         Ok(Some(user.clone()))
     }
 }

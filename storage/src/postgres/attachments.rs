@@ -1,17 +1,32 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{Postgres, PostgresTx, alone, get, limit};
-use crate::{Attachment, AttachmentId, Attachments, NewAttachment, PartnerId, Result, Timestamp, WriteAttachments};
+use crate::{
+    Attachment, AttachmentId, Attachments, DeletedAttachment, Media, NewAttachment, PartnerId, Reach, Result, Timestamp,
+    WriteAttachments,
+};
 
-const ATTACHMENT: &str = "SELECT id, object, name, mimetype, size_bytes, access_token, owner_id, created_at
-    FROM attachments WHERE id = $1";
-const ATTACHMENT_REACHES: &str = "SELECT EXISTS (
+/// The columns that [`attachment`] reads, of `attachments AS f`.
+macro_rules! attachment_columns {
+    () => {
+        "f.id, f.object, f.name, f.mimetype, f.size_bytes, f.access_token, f.owner_id, f.created_at, \
+         encode(f.sha256, 'hex') AS sha256, f.width, f.height, f.duration_milliseconds"
+    };
+}
+
+pub(super) use attachment_columns;
+
+const ATTACHMENT: &str = concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = $1");
+const ATTACHMENT_REACH: &str = "SELECT a.sent, EXISTS (
         SELECT FROM message_attachments ma
         JOIN messages m ON m.id = ma.message_id
         JOIN participants p ON p.conversation_id = m.conversation_id AND p.partner_id = $2
-        WHERE ma.attachment_id = $1
-    )";
+        WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL AND m.seq > p.visible_from_seq
+    ) AS reads
+    FROM attachments a WHERE a.id = $1";
 /// Who sends one has locked its row, so that it is passed over, or has marked it as sent, which is looked at once more when
 /// the row is locked here.
 const FORGET_UNSENT: &str = concat!(
@@ -22,11 +37,18 @@ const FORGET_UNSENT: &str = concat!(
     ) RETURNING object"
 );
 const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
-        (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at)
-    VALUES (nextval('attachments_id'), $1, $2, $3, $4, $5, $6, $7) RETURNING id";
-/// The schema takes it out of its messages.
-const DELETE_ATTACHMENT: &str = "DELETE FROM attachments WHERE id = $1
-    RETURNING id, object, name, mimetype, size_bytes, access_token, owner_id, created_at";
+        (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sha256, width, height,
+        duration_milliseconds)
+    VALUES (nextval('attachments_id'), $1, $2, $3, $4, $5, $6, $7, decode($8, 'hex'), $9, $10, $11) RETURNING id";
+/// Whoever sends it meanwhile comes before or after.
+const LOCK_ATTACHMENT: &str = "SELECT id FROM attachments WHERE id = $1 FOR UPDATE";
+/// Not in the statement that locks: it would see the messages of before it had to wait. The schema takes the attachment out
+/// of them.
+const DELETE_ATTACHMENT: &str = concat!(
+    "DELETE FROM attachments f WHERE f.id = $1 RETURNING ",
+    attachment_columns!(),
+    ", ARRAY(SELECT message_id FROM message_attachments WHERE attachment_id = $1) AS messages"
+);
 
 pub(super) fn attachment(row: &PgRow) -> Result<Attachment> {
     Ok(Attachment {
@@ -38,6 +60,12 @@ pub(super) fn attachment(row: &PgRow) -> Result<Attachment> {
         access_token: get(row, "access_token")?,
         owner: PartnerId(get(row, "owner_id")?),
         created_at: get(row, "created_at")?,
+        media: Media {
+            sha256: get(row, "sha256")?,
+            width: get(row, "width")?,
+            height: get(row, "height")?,
+            duration_milliseconds: get(row, "duration_milliseconds")?,
+        },
     })
 }
 
@@ -47,8 +75,14 @@ impl Attachments for Postgres {
         self.row(sqlx::query(ATTACHMENT).bind(id.0)).await?.as_ref().map(attachment).transpose()
     }
 
-    async fn attachment_reaches(&self, id: AttachmentId, partner: PartnerId) -> Result<bool> {
-        Ok(get(&self.only_row(sqlx::query(ATTACHMENT_REACHES).bind(id.0).bind(partner.0)).await?, 0)?)
+    async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
+        let row = self.row(sqlx::query(ATTACHMENT_REACH).bind(id.0).bind(partner.0)).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(match (get(&row, "sent")?, get(&row, "reads")?) {
+            (false, _) => Reach::Unsent,
+            (true, true) => Reach::Reader,
+            (true, false) => Reach::NoReader,
+        }))
     }
 
     async fn forget_unsent(&self, before: Timestamp, most: usize) -> Result<Vec<String>> {
@@ -67,13 +101,22 @@ impl WriteAttachments for PostgresTx {
             .bind(new.size_bytes)
             .bind(&new.access_token)
             .bind(new.owner.0)
-            .bind(new.created_at);
+            .bind(new.created_at)
+            .bind(&new.media.sha256)
+            .bind(new.media.width)
+            .bind(new.media.height)
+            .bind(new.media.duration_milliseconds);
         let id = AttachmentId(get(&self.only_row(insert).await?, "id")?);
-        let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at } = new;
-        Ok(Attachment { id, object, name, mimetype, size_bytes, access_token, owner, created_at })
+        let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at, media } = new;
+        Ok(Attachment { id, object, name, mimetype, size_bytes, access_token, owner, created_at, media })
     }
 
-    async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<Attachment>> {
-        self.row(sqlx::query(DELETE_ATTACHMENT).bind(id.0)).await?.as_ref().map(attachment).transpose()
+    async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<DeletedAttachment>> {
+        self.rows(sqlx::query(LOCK_ATTACHMENT).bind(id.0)).await?;
+        let Some(row) = self.row(sqlx::query(DELETE_ATTACHMENT).bind(id.0)).await? else { return Ok(None) };
+        let messages = self.messages_as_they_are(get(&row, "messages")?).await?;
+        self.rewrite_copies(&messages).await?;
+        let conversations: BTreeSet<_> = messages.iter().map(|message| message.conversation).collect();
+        Ok(Some(DeletedAttachment { attachment: attachment(&row)?, conversations: conversations.into_iter().collect() }))
     }
 }

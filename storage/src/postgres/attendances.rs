@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Postgres, alone, count, get, limit};
+use super::{Postgres, get, limit};
 use crate::{Attendances, MessageId, PartnerId, Result, Timestamp};
 
 /// A row that was there has a former version, and so an `xmax`.
@@ -35,17 +35,6 @@ const HELD_BY_NOBODY: &str = concat!(
     attending!("m.author_id", "$1"),
     " ORDER BY m.author_id, m.id LIMIT $2"
 );
-const FORGET_NODES: &str = concat!(
-    "WITH old AS MATERIALIZED (
-        SELECT id FROM nodes WHERE until < $1 AND ",
-    alone!(6),
-    " LIMIT $2
-    ), gone AS (
-        DELETE FROM nodes n USING old WHERE n.id = old.id RETURNING n.id
-    )
-    SELECT count(*) FROM gone"
-);
-
 fn ids(rows: &[PgRow]) -> Result<Vec<MessageId>> {
     rows.iter().map(|row| Ok(MessageId(get(row, "id")?))).collect()
 }
@@ -75,9 +64,5 @@ impl Attendances for Postgres {
 
     async fn held_by_nobody(&self, at: Timestamp, most: usize) -> Result<Vec<MessageId>> {
         ids(&self.rows(sqlx::query(HELD_BY_NOBODY).bind(at).bind(limit(most))).await?)
-    }
-
-    async fn forget_nodes(&self, before: Timestamp, most: usize) -> Result<u64> {
-        count(&self.only_row(sqlx::query(FORGET_NODES).bind(before).bind(limit(most))).await?)
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -9,8 +9,8 @@ use super::users::{person, person_columns};
 use super::{Postgres, PostgresTx, get, partners_of, word};
 use crate::{
     Advanced, Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
-    NewConversation, Participant, PartnerId, Person, Result, Shelf, ThreadType, Timestamp, UnreadTotals, Window,
-    WriteConversations,
+    NewConversation, Participant, ParticipantRole, PartnerId, Person, Result, Shelf, Standing, ThreadType, Timestamp,
+    UnreadTotals, Window, WriteConversations,
 };
 
 /// The columns that [`conversation`] reads, of `conversations AS c`.
@@ -18,6 +18,7 @@ macro_rules! conversation_columns {
     () => {
         "c.id AS conversation_id, c.uuid AS conversation_uuid, c.kind, c.thread_type, c.name AS conversation_name, \
          c.created_at AS conversation_created_at, c.group_id, c.last_seq, c.last_message_id, c.last_message_at, c.closed_at, \
+         c.external_id AS conversation_external_id, c.began_direct OR c.kind = 'direct' AS began_direct, \
          (SELECT json_agg(json_build_object('model', d.model, 'id', d.record_id) ORDER BY d.model, d.record_id) \
           FROM conversation_documents d WHERE d.conversation_id = c.id) AS documents"
     };
@@ -26,7 +27,8 @@ macro_rules! conversation_columns {
 /// The columns that [`participant`] reads besides a person's, of `participants AS p` and `conversations AS c`.
 macro_rules! participant_columns {
     () => {
-        "p.window_state, p.shelf, p.read_seq, p.joined_at, c.last_seq - p.read_seq - p.own_after AS unread"
+        "p.window_state, p.shelf, p.read_seq, p.joined_at, c.last_seq - p.read_seq - p.own_after AS unread, \
+         p.role AS participant_role, p.visible_from_seq, p.muted_until"
     };
 }
 
@@ -80,7 +82,7 @@ macro_rules! inbox {
             message_columns!(),
             " FROM participants p
               JOIN conversations c ON c.id = p.conversation_id
-              LEFT JOIN messages m ON m.id = c.last_message_id
+              LEFT JOIN messages m ON m.id = c.last_message_id AND c.last_seq > p.visible_from_seq
               WHERE p.partner_id = $1
                 AND ($2::text IS NULL OR c.thread_type = $2)
                 AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)",
@@ -105,14 +107,14 @@ const UNREAD_TOTALS: &str = "SELECT
     ) n";
 
 const INSERT_CONVERSATION: &str = "WITH new AS (
-        INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, group_id)
-        VALUES (coalesce($1, nextval('conversations_id')), $2, $3, $4, $5, $6, $7) RETURNING id
+        INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, group_id, external_id, began_direct)
+        VALUES (coalesce($1, nextval('conversations_id')), $2, $3, $4, $5, $6, $7, $11, $3 = 'direct') RETURNING id
     ), about AS (
         INSERT INTO conversation_documents (conversation_id, model, record_id)
         SELECT new.id, d.model, d.record_id FROM new, unnest($8::text[], $9::bigint[]) AS d(model, record_id)
     ), first AS (
-        INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
-        SELECT new.id, p.id, $6, 0 FROM new, (SELECT DISTINCT unnest($10::bigint[]) AS id) p
+        INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, role)
+        SELECT new.id, p.id, $6, 0, CASE WHEN p.id = $12 THEN 'owner' ELSE 'member' END FROM new, (SELECT DISTINCT unnest($10::bigint[]) AS id) p
     )
     SELECT id FROM new";
 /// Moves the sequence above an id that was not drawn from it.
@@ -124,16 +126,17 @@ const LOCK_CONVERSATIONS: &str = concat!(
     conversation_columns!(),
     " FROM conversations c WHERE c.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) ORDER BY c.id FOR NO KEY UPDATE OF c"
 );
-const PARTICIPATING: &str = "SELECT p.conversation_id, p.partner_id
+const PARTICIPATING: &str =
+    "SELECT p.conversation_id, p.partner_id, p.role AS participant_role, p.visible_from_seq, p.muted_until
     FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
     JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id";
-const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq)
-    SELECT c.id, new.id, $3, c.last_seq
+const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, visible_from_seq)
+    SELECT c.id, new.id, $3, c.last_seq, $4
     FROM conversations c, (SELECT DISTINCT unnest($2::bigint[]) AS id) new WHERE c.id = $1 ORDER BY new.id
     ON CONFLICT DO NOTHING RETURNING partner_id";
 const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
 const SET_CLOSED: &str = "UPDATE conversations SET closed_at = $2 WHERE id = $1";
-const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
+const SET_KIND: &str = "UPDATE conversations SET kind = $2, began_direct = began_direct OR kind = 'direct' WHERE id = $1";
 const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, window_state), shelf = coalesce($4, shelf)
     WHERE conversation_id = $1 AND partner_id = $2
         AND (window_state <> coalesce($3, window_state) OR shelf <> coalesce($4, shelf))
@@ -209,6 +212,16 @@ pub(super) fn conversation(row: &PgRow) -> Result<Conversation> {
         last_message: get::<Option<i64>, _>(row, "last_message_id")?.map(MessageId),
         last_message_at: get(row, "last_message_at")?,
         closed_at: get(row, "closed_at")?,
+        external_id: get(row, "conversation_external_id")?,
+        began_direct: get(row, "began_direct")?,
+    })
+}
+
+fn standing(row: &PgRow) -> Result<Standing> {
+    Ok(Standing {
+        role: word(row, "participant_role", ParticipantRole::parse)?,
+        visible_from_seq: get(row, "visible_from_seq")?,
+        muted_until: get(row, "muted_until")?,
     })
 }
 
@@ -221,6 +234,7 @@ fn participant(row: &PgRow, conversation: ConversationId) -> Result<Participant>
         read_seq: get(row, "read_seq")?,
         unread: get(row, "unread")?,
         joined_at: get(row, "joined_at")?,
+        standing: standing(row)?,
     })
 }
 
@@ -289,7 +303,8 @@ impl Conversations for Postgres {
         }
         let entry = |row: &PgRow| {
             let conversation = conversation(row)?;
-            let last_message = conversation.last_message.map(|_| message(row)).transpose()?;
+            // None if there is none, or if it is hidden.
+            let last_message = get::<Option<i64>, _>(row, "message_id")?.map(|_| message(row)).transpose()?;
             Ok(InboxEntry {
                 conversation,
                 window: word(row, "window_state", Window::parse)?,
@@ -329,7 +344,9 @@ impl WriteConversations for PostgresTx {
             .bind(new.group.map(|id| id.0))
             .bind(models)
             .bind(records)
-            .bind(participants);
+            .bind(participants)
+            .bind(&new.external_id)
+            .bind(new.owner.map(|owner| owner.0));
         let id = ConversationId(get(&self.only_row(insert).await?, "id")?);
         if let Some(given) = new.id {
             self.rows(sqlx::query(PASS_OVER).bind(given.0)).await?;
@@ -348,6 +365,8 @@ impl WriteConversations for PostgresTx {
             last_message: None,
             last_message_at: None,
             closed_at: None,
+            external_id: new.external_id,
+            began_direct: new.kind == ConversationKind::Direct,
         })
     }
 
@@ -359,26 +378,31 @@ impl WriteConversations for PostgresTx {
         rows.iter().map(|row| conversation(row).map(Locked)).collect()
     }
 
-    async fn participating(&mut self, pairs: &[(ConversationId, PartnerId)]) -> Result<HashSet<(ConversationId, PartnerId)>> {
+    async fn participating(
+        &mut self,
+        pairs: &[(ConversationId, PartnerId)],
+    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>> {
         if pairs.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(HashMap::new());
         }
         let (conversations, partners): (Vec<i64>, Vec<i64>) = pairs.iter().map(|(c, p)| (c.0, p.0)).unzip();
         let rows = self.rows(sqlx::query(PARTICIPATING).bind(conversations).bind(partners)).await?;
-        rows.iter().map(|row| Ok((ConversationId(get(row, 0)?), PartnerId(get(row, 1)?)))).collect()
+        rows.iter().map(|row| Ok((place(row)?, standing(row)?))).collect()
     }
 
     async fn insert_participants(
         &mut self,
         to: &Locked<Conversation>,
         partners: &[PartnerId],
+        visible_from_seq: i64,
         joined_at: Timestamp,
     ) -> Result<Vec<PartnerId>> {
         if partners.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = partners.iter().map(|id| id.0).collect();
-        let rows = self.rows(sqlx::query(INSERT_PARTICIPANTS).bind(to.id.0).bind(ids).bind(joined_at)).await?;
+        let insert = sqlx::query(INSERT_PARTICIPANTS).bind(to.id.0).bind(ids).bind(joined_at).bind(visible_from_seq);
+        let rows = self.rows(insert).await?;
         rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
     }
 

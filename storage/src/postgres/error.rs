@@ -3,13 +3,16 @@ use crate::Error;
 /// The uniqueness rules of the schema, by their names in `migrations/`.
 const RULES: &[&str] = &[
     "attachments_object",
+    "conversations_external_id",
     "conversations_key",
     "conversations_uuid",
     "groups_name",
     "messages_client_key",
+    "messages_external_id",
     "refresh_tokens_pkey",
     "sessions_pkey",
     "support_sessions_pkey",
+    "users_external_id",
     "users_login",
     "users_partner",
     "users_uuid",

@@ -5,7 +5,8 @@ use sqlx::types::Json;
 use super::outcome::Mark;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
-    ConversationId, Error, Event, EventLog, Fact, PartnerId, Position, Result, Scope, Timestamp, Topic, memberships::stays,
+    ConversationId, Error, Event, EventLog, Fact, Member, PartnerId, Position, Result, Scope, Timestamp, Topic,
+    memberships::stays,
 };
 
 const POSITION: &str = "SELECT position FROM log_head";
@@ -28,6 +29,7 @@ const OF_PARTNER: &str = "SELECT e.position, e.conversation_id, e.partner_id, e.
         SELECT position, conversation_id, partner_id, fact, at FROM events
         WHERE conversation_id = m.conversation_id
             AND position > greatest($1, m.from_position - 1) AND position < coalesce(m.until_position, 9223372036854775807)
+            AND (seq IS NULL OR seq > m.visible_from_seq)
         ORDER BY position LIMIT $2
     ) e
     WHERE m.partner_id = $3 AND (m.until_position IS NULL OR m.until_position > $1)
@@ -36,7 +38,7 @@ const OF_PARTNER: &str = "SELECT e.position, e.conversation_id, e.partner_id, e.
         WHERE partner_id = $3 AND position > $1 ORDER BY position LIMIT $2
     )
     ORDER BY position LIMIT $2";
-const MEMBERS_AT: &str = "SELECT partner_id FROM memberships
+const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
 
@@ -49,11 +51,11 @@ macro_rules! append {
                 UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
             )",
             $with,
-            " INSERT INTO events (position, conversation_id, partner_id, fact, at, mark)
-            SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at,
+            " INSERT INTO events (position, conversation_id, partner_id, fact, at, message_id, seq, mark)
+            SELECT head.base + f.place, f.conversation_id, f.partner_id, f.fact::json, f.at, f.message_id, f.seq,
                 CASE WHEN f.place = 1 THEN gen_random_uuid() END
-            FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[])
-                WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, place)
+            FROM head, unnest($2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[], $6::bigint[], $7::bigint[])
+                WITH ORDINALITY AS f(conversation_id, partner_id, fact, at, message_id, seq, place)
             RETURNING position, mark, pg_current_xact_id()::text AS transaction"
         )
     };
@@ -64,16 +66,16 @@ const APPEND: &str = append!("");
 const APPEND_WITH_STAYS: &str = append!(
     ", stays AS MATERIALIZED (
         SELECT s.conversation_id, s.partner_id, head.base + s.from_place AS from_position,
-            head.base + s.until_place AS until_position
-        FROM head, unnest($6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-            AS s(conversation_id, partner_id, from_place, until_place)
+            head.base + s.until_place AS until_position, s.visible_from_seq
+        FROM head, unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+            AS s(conversation_id, partner_id, from_place, until_place, visible_from_seq)
     ), ended AS (
         UPDATE memberships m SET until_position = stays.until_position FROM stays
         WHERE stays.from_position IS NULL AND m.conversation_id = stays.conversation_id
             AND m.partner_id = stays.partner_id AND m.until_position IS NULL
     ), begun AS (
-        INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
-        SELECT conversation_id, partner_id, from_position, until_position FROM stays WHERE from_position IS NOT NULL
+        INSERT INTO memberships (conversation_id, partner_id, from_position, until_position, visible_from_seq)
+        SELECT conversation_id, partner_id, from_position, until_position, visible_from_seq FROM stays WHERE from_position IS NOT NULL
     )"
 );
 /// Stops at the first event that is young enough, whatever the times of later ones: the log must have no gaps.
@@ -81,7 +83,7 @@ const FORGET_EVENTS: &str = concat!(
     "WITH oldest AS MATERIALIZED (
         SELECT position, at FROM events WHERE ",
     alone!(1),
-    " ORDER BY position LIMIT $2
+    " ORDER BY position LIMIT $2 FOR UPDATE
     ), kept AS MATERIALIZED (
         SELECT min(position) AS first FROM oldest WHERE at >= $1
     ), gone AS (
@@ -137,9 +139,12 @@ impl EventLog for Postgres {
         self.rows(query).await?.iter().map(event).collect()
     }
 
-    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<PartnerId>> {
+    async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>> {
         let rows = self.rows(sqlx::query(MEMBERS_AT).bind(conversation.0).bind(position.0)).await?;
-        rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
+        let member = |row: &PgRow| {
+            Ok(Member { partner: PartnerId(get(row, "partner_id")?), visible_from_seq: get(row, "visible_from_seq")? })
+        };
+        rows.iter().map(member).collect()
     }
 
     async fn position(&self) -> Result<Position> {
@@ -188,12 +193,16 @@ impl PostgresTx {
         let statement = if stays.is_empty() { APPEND } else { APPEND_WITH_STAYS };
         let mut append =
             sqlx::query(statement).bind(limit(facts.len())).bind(conversations).bind(partners).bind(texts).bind(times);
+        append = append
+            .bind(facts.iter().map(|(_, fact, _)| fact.message().map(|message| message.id.0)).collect::<Vec<_>>())
+            .bind(facts.iter().map(|(_, fact, _)| fact.seq()).collect::<Vec<_>>());
         if !stays.is_empty() {
             append = append
                 .bind(stays.iter().map(|stay| stay.conversation.0).collect::<Vec<_>>())
                 .bind(stays.iter().map(|stay| stay.partner.0).collect::<Vec<_>>())
                 .bind(stays.iter().map(|stay| stay.from.map(place)).collect::<Vec<_>>())
-                .bind(stays.iter().map(|stay| stay.until.map(place)).collect::<Vec<_>>());
+                .bind(stays.iter().map(|stay| stay.until.map(place)).collect::<Vec<_>>())
+                .bind(stays.iter().map(|stay| stay.visible_from_seq).collect::<Vec<_>>());
         }
         let rows = self.rows(append).await?;
         let mut places = rows.iter().map(|row| Ok((get(row, "position")?, row))).collect::<Result<Vec<(i64, _)>>>()?;

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::attachments::attachment;
+use super::attachments::{attachment, attachment_columns};
+use super::reactions::reaction_counts;
 use super::{Postgres, PostgresTx, get, limit, word};
 use crate::{
-    Attachment, AttachmentId, Author, ClientKey, Conversation, ConversationId, Locked, Message, MessageId, MessageType, Messages,
-    Metadata, NewMessage, Page, PartnerId, Result, Seen, Timestamp, UserId, WriteMessages,
+    Attachment, AttachmentId, Author, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage,
+    Locked, Message, MessageId, MessageSide, MessageType, Messages, Metadata, NewMessage, Page, PartnerId, Result, Seen,
+    Timestamp, UserId, WriteMessages,
 };
 
 /// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
@@ -19,10 +21,12 @@ macro_rules! message_columns {
          (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
          (SELECT u.id FROM users u WHERE u.partner_id = m.author_id) AS author_user_id, \
          m.message_type, m.body, m.metadata, m.client_key, m.held, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
+         m.external_id AS message_external_id, m.reply_to_id, m.support_side, m.edited_by, m.deleted_by, \
          CASE WHEN m.has_attachments THEN ( \
              SELECT json_agg(json_build_object('id', f.id, 'object', f.object, 'name', f.name, 'mimetype', f.mimetype, \
                  'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
-                 'created_at', f.created_at) ORDER BY ma.place) \
+                 'created_at', f.created_at, 'sha256', encode(f.sha256, 'hex'), 'width', f.width, 'height', f.height, \
+                 'duration_milliseconds', f.duration_milliseconds) ORDER BY ma.place) \
              FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id \
          ) END AS attachments"
     };
@@ -38,6 +42,16 @@ macro_rules! read_by_others {
     };
 }
 
+/// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
+/// instead of passing over all that is hidden.
+macro_rules! visible_after {
+    () => {
+        "coalesce((SELECT m.id FROM participants p JOIN messages m
+                   ON m.conversation_id = p.conversation_id AND m.seq = p.visible_from_seq
+                   WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)"
+    };
+}
+
 /// A page without its end: how far the reader and anybody else have read is found once, not for each message.
 macro_rules! page {
     ($condition_and_order:literal) => {
@@ -47,14 +61,21 @@ macro_rules! page {
                     (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
                     coalesce((SELECT p.read_seq FROM participants p
                               WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
+                    coalesce((SELECT p.visible_from_seq FROM participants p
+                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS visible_from_seq,
+                    ",
+            visible_after!(),
+            " AS visible_after,
                     ",
             read_by_others!(),
             " AS by_others
             )
             SELECT m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
-                AS is_read, ",
+                AS is_read, CASE WHEN m.has_reactions THEN ",
+            reaction_counts!("m.id", "$2"),
+            " END AS reactions, ",
             message_columns!(),
-            " FROM messages m WHERE m.conversation_id = $1 AND ",
+            " FROM messages m WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
             $condition_and_order,
             " LIMIT $4"
         )
@@ -73,11 +94,24 @@ const AT: &str = concat!(
 const LAST_MESSAGES: &str = concat!(
     "SELECT ",
     message_columns!(),
-    " FROM participants p JOIN messages m ON m.id = p.last_own_id WHERE p.conversation_id = ANY ($1)"
+    " FROM participants p JOIN messages m ON m.id = p.last_own_id
+      LEFT JOIN participants reader ON reader.conversation_id = p.conversation_id AND reader.partner_id = $2
+      WHERE p.conversation_id = ANY ($1) AND m.seq > coalesce(reader.visible_from_seq, 0)"
 );
 const OF_CONVERSATION: &str =
     concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
-const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4 WHERE id = $2 AND conversation_id = $1";
+const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4, edited_by = $5 WHERE id = $2 AND conversation_id = $1";
+/// Whoever sends one of them meanwhile comes before or after.
+const LOCK_ATTACHMENTS_OF: &str = "SELECT f.id FROM message_attachments ma
+    JOIN messages m ON m.id = ma.message_id JOIN attachments f ON f.id = ma.attachment_id
+    WHERE m.id = $2 AND m.conversation_id = $1 ORDER BY f.id FOR UPDATE OF f";
+/// Not in the statement that deletes: it would still see this message's. The schema takes them out of nothing else.
+const DELETE_UNHELD: &str = concat!(
+    "DELETE FROM attachments f WHERE f.id = ANY ($1)
+        AND NOT EXISTS (SELECT FROM message_attachments ma WHERE ma.attachment_id = f.id)
+    RETURNING ",
+    attachment_columns!()
+);
 /// Those who have not read it are locked in order, and looked at as they are then.
 const DELETE: &str = "WITH gone AS (
         DELETE FROM message_attachments a USING messages m
@@ -92,27 +126,43 @@ const DELETE: &str = "WITH gone AS (
         UPDATE participants p SET own_after = p.own_after + 1
         FROM behind WHERE p.conversation_id = behind.conversation_id AND p.partner_id = behind.partner_id
     )
-    UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3
+    UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3, deleted_by = $4
     WHERE id = $2 AND conversation_id = $1";
+const FORGET_REACTIONS: &str = "DELETE FROM reactions WHERE message_id = $1";
+/// Locked in the order of the log, as whatever forgets its oldest events does.
+const REWRITE_COPIES: &str = "WITH copies AS MATERIALIZED (
+        SELECT e.position, e.message_id FROM events e WHERE e.message_id = ANY ($1) ORDER BY e.position FOR NO KEY UPDATE
+    )
+    UPDATE events e SET fact = json_build_object('fact', e.fact -> 'fact', 'of', new.message::json)
+    FROM copies JOIN unnest($1::bigint[], $2::text[]) AS new(id, message) ON new.id = copies.message_id
+    WHERE e.position = copies.position";
+const RELEASE_CLIENT_KEYS: &str = "UPDATE messages SET client_key = NULL, client_hash = NULL WHERE id = ANY ($1)";
+const SEQS_OF: &str = "SELECT m.conversation_id, m.id, m.seq
+    FROM unnest($1::bigint[], $2::bigint[]) AS asked(conversation_id, id)
+    JOIN messages m ON m.id = asked.id AND m.conversation_id = asked.conversation_id";
 const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
 const READ_BY_OTHERS: &str = concat!("SELECT ", read_by_others!(), " AS seq");
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
-const NEWEST: &str = page!("m.seq <= (SELECT last_seq FROM seen) - $3 ORDER BY m.seq DESC");
+const NEWEST: &str =
+    page!("m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen) ORDER BY m.seq DESC");
 const BEFORE: &str = page!("m.id < $3 ORDER BY m.id DESC");
 const AFTER: &str = page!("m.id > $3 ORDER BY m.id");
 /// `has_attachments` stays true when attachments are deleted, and only makes the index small.
 const WITH_FILES: &str = concat!(
     "SELECT ",
     message_columns!(),
-    " FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $2
-        AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)
-    ORDER BY m.id DESC LIMIT $3"
+    " FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $3
+        AND m.id > ",
+    visible_after!(),
+    " AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)
+    ORDER BY m.id DESC LIMIT $4"
 );
 const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     WHERE p.partner_id = $1 AND EXISTS (
         SELECT FROM messages m
         WHERE m.conversation_id = p.conversation_id AND m.created_at > $2 AND m.author_id <> p.partner_id
+            AND m.seq > p.visible_from_seq
     )
     ORDER BY p.conversation_id";
 
@@ -120,22 +170,20 @@ const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
 /// they are drawn for. Authors' rows are locked in order before any is updated, since a partner that reads everything
 /// locks all of its own.
 const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
-        SELECT place, conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, held,
-            created_at, seq
+        SELECT place, conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, client_hash,
+            external_id, reply_to_id, support_side, held, created_at, seq
         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-                $8::boolean[], $9::timestamptz[], $10::bigint[]) WITH ORDINALITY
-            AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, held, created_at,
-                seq, place)
+                $8::bytea[], $9::text[], $10::bigint[], $11::text[], $12::boolean[], $13::timestamptz[], $14::bigint[])
+            WITH ORDINALITY AS new(conversation_id, author_id, message_type, body, metadata, has_attachments, client_key,
+                client_hash, external_id, reply_to_id, support_side, held, created_at, seq, place)
         ORDER BY place
     ), numbered AS MATERIALIZED (
-        SELECT nextval('messages_id') AS id, place, conversation_id, author_id, message_type, body, metadata,
-            has_attachments, client_key, held, created_at, seq
-        FROM asked
+        SELECT nextval('messages_id') AS id, asked.* FROM asked
     ), stored AS (
         INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, metadata, has_attachments,
-            client_key, held, created_at)
+            client_key, client_hash, external_id, reply_to_id, support_side, held, created_at)
         SELECT id, conversation_id, seq, author_id, message_type, body, metadata::json, has_attachments, client_key,
-            held, created_at
+            client_hash, external_id, reply_to_id, support_side, held, created_at
         FROM numbered ORDER BY place
     ), newest AS MATERIALIZED (
         SELECT DISTINCT ON (conversation_id) conversation_id, id, seq, created_at
@@ -161,20 +209,25 @@ const INSERT_MESSAGE_ATTACHMENTS: &str = "WITH sent AS (
     INSERT INTO message_attachments (message_id, place, attachment_id)
     SELECT message_id, place, attachment_id
     FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS new(message_id, place, attachment_id)";
+/// Two index ranges for each key, so that it does not matter how often a client begins its keys anew.
 const BY_CLIENT_KEY: &str = concat!(
-    "SELECT ",
+    "SELECT m.client_hash, ",
     message_columns!(),
     " FROM (
-        SELECT DISTINCT conversation_id, author_id, client_key
-        FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[]), (SELECT $3::text[]))
-            AS key(conversation_id, author_id, client_key)
-    ) key
-    JOIN messages m ON m.conversation_id = key.conversation_id AND m.author_id = key.author_id
-        AND m.client_key = key.client_key"
+        SELECT DISTINCT conversation_id, author_id, client_key, client_hash
+        FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[]), (SELECT $3::text[]), (SELECT $4::bytea[]))
+            AS key(conversation_id, author_id, client_key, client_hash)
+    ) key CROSS JOIN LATERAL (
+        SELECT * FROM messages m WHERE m.conversation_id = key.conversation_id AND m.author_id = key.author_id
+            AND m.client_key = key.client_key AND m.client_hash = key.client_hash
+        UNION ALL
+        SELECT * FROM messages m WHERE m.conversation_id = key.conversation_id AND m.author_id = key.author_id
+            AND m.client_key = key.client_key AND m.client_hash IS NULL
+    ) m"
 );
 /// Locked so that they are still there when the messages are stored, and so that they can be marked as sent then.
-const ATTACHMENTS_TO_SEND: &str = "SELECT id, object, name, mimetype, size_bytes, access_token, owner_id, created_at
-    FROM attachments WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
+const ATTACHMENTS_TO_SEND: &str =
+    concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = ANY ($1) ORDER BY f.id FOR NO KEY UPDATE");
 
 pub(super) fn message(row: &PgRow) -> Result<Message> {
     Ok(Message {
@@ -195,6 +248,11 @@ pub(super) fn message(row: &PgRow) -> Result<Message> {
         created_at: get(row, "message_created_at")?,
         edited_at: get(row, "edited_at")?,
         deleted_at: get(row, "deleted_at")?,
+        external_id: get(row, "message_external_id")?,
+        reply_to: get::<Option<i64>, _>(row, "reply_to_id")?.map(MessageId),
+        support_side: get::<Option<&str>, _>(row, "support_side")?.and_then(MessageSide::parse),
+        edited_by: get::<Option<i64>, _>(row, "edited_by")?.map(PartnerId),
+        deleted_by: get::<Option<i64>, _>(row, "deleted_by")?.map(PartnerId),
     })
 }
 
@@ -216,12 +274,12 @@ impl Messages for Postgres {
         self.rows(sqlx::query(AT).bind(conversations).bind(seqs)).await?.iter().map(message).collect()
     }
 
-    async fn last_messages(&self, of: &[ConversationId]) -> Result<Vec<Message>> {
+    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
         if of.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
-        self.rows(sqlx::query(LAST_MESSAGES).bind(ids)).await?.iter().map(message).collect()
+        self.rows(sqlx::query(LAST_MESSAGES).bind(ids).bind(reader.0)).await?.iter().map(message).collect()
     }
 
     async fn draw_message_id(&self) -> Result<MessageId> {
@@ -236,7 +294,10 @@ impl Messages for Postgres {
             Page::After { id, limit } => (AFTER, id.0, limit),
         };
         let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
-        let seen = |row: &PgRow| Ok(Seen { message: message(row)?, is_read: get(row, "is_read")? });
+        let seen = |row: &PgRow| {
+            let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
+            Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
+        };
         self.rows(page).await?.iter().map(seen).collect()
     }
 
@@ -244,9 +305,15 @@ impl Messages for Postgres {
         Ok(get(&self.only_row(sqlx::query(READ_BY_OTHERS).bind(of.0).bind(reader.0)).await?, "seq")?)
     }
 
-    async fn messages_with_files(&self, of: ConversationId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+    async fn messages_with_files(
+        &self,
+        of: ConversationId,
+        reader: PartnerId,
+        before: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Message>> {
         let before = before.map_or(i64::MAX, |before| before.0);
-        let page = sqlx::query(WITH_FILES).bind(of.0).bind(before).bind(self::limit(limit));
+        let page = sqlx::query(WITH_FILES).bind(of.0).bind(reader.0).bind(before).bind(self::limit(limit));
         self.rows(page).await?.iter().map(message).collect()
     }
 
@@ -276,7 +343,11 @@ impl WriteMessages for PostgresTx {
             .bind(new.iter().map(|message| message.body.as_str()).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.metadata.as_ref().map(Metadata::json)).collect::<Vec<_>>())
             .bind(new.iter().map(|message| !message.attachments.is_empty()).collect::<Vec<_>>())
-            .bind(new.iter().map(|message| message.client_key.as_deref()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.client_key.as_ref().map(|key| key.key.as_str())).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.client_key.as_ref().map(|key| key.hash.as_slice())).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.external_id.as_deref()).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.reply_to.map(|id| id.0)).collect::<Vec<_>>())
+            .bind(new.iter().map(|message| message.support_side.map(MessageSide::as_str)).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.held).collect::<Vec<_>>())
             .bind(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
             .bind(&seqs);
@@ -291,15 +362,42 @@ impl WriteMessages for PostgresTx {
         Ok(stored)
     }
 
-    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<Message>> {
+    async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let find = sqlx::query(BY_CLIENT_KEY)
-            .bind(keys.iter().map(|(conversation, ..)| conversation.0).collect::<Vec<_>>())
-            .bind(keys.iter().map(|(_, author, _)| author.0).collect::<Vec<_>>())
-            .bind(keys.iter().map(|(.., key)| key.as_str()).collect::<Vec<_>>());
-        self.rows(find).await?.iter().map(message).collect()
+            .bind(keys.iter().map(|key| key.conversation.0).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.author.0).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.hash.as_slice()).collect::<Vec<_>>());
+        let keyed = |row: &PgRow| {
+            let hash = get::<Option<&[u8]>, _>(row, "client_hash")?.map(ContentHash::try_from).transpose();
+            let hash = hash.map_err(|_| Error::Corrupt("client_hash is no SHA-256".into()))?;
+            Ok(KeyedMessage { message: message(row)?, hash })
+        };
+        self.rows(find).await?.iter().map(keyed).collect()
+    }
+
+    async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()> {
+        if of.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(RELEASE_CLIENT_KEYS).bind(ids)).await.map(drop)
+    }
+
+    async fn seqs_of(&mut self, messages: &[(ConversationId, MessageId)]) -> Result<HashMap<(ConversationId, MessageId), i64>> {
+        if messages.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (conversations, ids): (Vec<i64>, Vec<i64>) = messages.iter().map(|(of, id)| (of.0, id.0)).unzip();
+        let rows = self.rows(sqlx::query(SEQS_OF).bind(conversations).bind(ids)).await?;
+        let seq = |row: &PgRow| {
+            let place = (ConversationId(get(row, "conversation_id")?), MessageId(get(row, "id")?));
+            Ok((place, get(row, "seq")?))
+        };
+        rows.iter().map(seq).collect()
     }
 
     async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
@@ -312,20 +410,36 @@ impl WriteMessages for PostgresTx {
         of: &Locked<Conversation>,
         id: MessageId,
         body: &str,
+        by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<Message>> {
-        self.rows(sqlx::query(EDIT).bind(of.id.0).bind(id.0).bind(body).bind(at)).await?;
-        self.message_of(of, id).await
+        self.rows(sqlx::query(EDIT).bind(of.id.0).bind(id.0).bind(body).bind(at).bind(by.0)).await?;
+        self.changed_message(of, id).await
     }
 
-    async fn delete_message(&mut self, of: &Locked<Conversation>, id: MessageId, at: Timestamp) -> Result<Option<Message>> {
-        self.rows(sqlx::query(DELETE).bind(of.id.0).bind(id.0).bind(at)).await?;
-        self.message_of(of, id).await
+    async fn delete_message(
+        &mut self,
+        of: &Locked<Conversation>,
+        id: MessageId,
+        by: PartnerId,
+        at: Timestamp,
+    ) -> Result<Option<DeletedMessage>> {
+        let held = self.rows(sqlx::query(LOCK_ATTACHMENTS_OF).bind(of.id.0).bind(id.0)).await?;
+        self.rows(sqlx::query(DELETE).bind(of.id.0).bind(id.0).bind(at).bind(by.0)).await?;
+        let mut files = Vec::new();
+        if !held.is_empty() {
+            let held = held.iter().map(|row| get(row, "id")).collect::<sqlx::Result<Vec<i64>>>()?;
+            let gone = self.rows(sqlx::query(DELETE_UNHELD).bind(held)).await?;
+            files = gone.iter().map(attachment).collect::<Result<_>>()?;
+        }
+        let Some(message) = self.changed_message(of, id).await? else { return Ok(None) };
+        self.rows(sqlx::query(FORGET_REACTIONS).bind(id.0)).await?;
+        Ok(Some(DeletedMessage { message, files }))
     }
 
     async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
         self.rows(sqlx::query(SHOW).bind(of.id.0).bind(id.0)).await?;
-        self.message_of(of, id).await
+        self.changed_message(of, id).await
     }
 
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
@@ -338,6 +452,28 @@ impl WriteMessages for PostgresTx {
 }
 
 impl PostgresTx {
+    /// A message of the conversation that was just changed, whose copies in the log follow.
+    async fn changed_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
+        let message = self.message_of(of, id).await?;
+        self.rewrite_copies(message.as_slice()).await?;
+        Ok(message)
+    }
+
+    pub(super) async fn messages_as_they_are(&mut self, ids: Vec<i64>) -> Result<Vec<Message>> {
+        self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
+    }
+
+    /// Has the log say of these messages what they say.
+    pub(super) async fn rewrite_copies(&mut self, messages: &[Message]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = messages.iter().map(|message| message.id.0).collect();
+        let texts = messages.iter().map(|message| serde_json::to_string(message).map_err(|error| Error::Internal(error.into())));
+        let texts = texts.collect::<Result<Vec<String>>>()?;
+        self.rows(sqlx::query(REWRITE_COPIES).bind(ids).bind(texts)).await.map(drop)
+    }
+
     async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
         let (mut of, mut places, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
@@ -365,10 +501,15 @@ fn stored(id: MessageId, seq: i64, new: NewMessage) -> Message {
         body: new.body,
         metadata: new.metadata,
         attachments: new.attachments,
-        client_key: new.client_key,
+        client_key: new.client_key.map(|key| key.key),
+        external_id: new.external_id,
+        reply_to: new.reply_to,
+        support_side: new.support_side,
         held: new.held,
         created_at: new.created_at,
         edited_at: None,
+        edited_by: None,
         deleted_at: None,
+        deleted_by: None,
     }
 }

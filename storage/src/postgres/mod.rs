@@ -5,6 +5,7 @@
 
 mod attachments;
 mod attendances;
+mod audit;
 mod books;
 mod connection;
 mod conversations;
@@ -15,14 +16,17 @@ mod events;
 mod gate;
 mod groups;
 mod messages;
+mod nodes;
 mod outcome;
 mod pictures;
 mod presence;
+mod reactions;
 mod sessions;
 mod support;
 mod tokens;
 mod uploads;
 mod users;
+mod workspace;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -73,26 +73,49 @@ const SEEN_AT: &str = "SELECT asked.seq, mark.at
     ) mark
     WHERE s.conversation_id = $1";
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
-const SET_JOINER: &str = "UPDATE support_sessions SET joiner_id = $2, joiner_pinged_at = $3 WHERE conversation_id = $1";
+const SET_JOINER: &str = "UPDATE support_sessions
+    SET joiner_id = $2, joiner_pinged_at = CASE WHEN $2::bigint IS NOT NULL THEN $3::timestamptz END WHERE conversation_id = $1";
 /// In the order in which all lock conversations.
-const LOCK_SILENT: &str = concat!(
-    "WITH silent AS MATERIALIZED (
-        SELECT c.id FROM conversations c CROSS JOIN LATERAL (
-            SELECT initiator_id, initiator_pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
-        ) s
-        WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1
-            AND NOT EXISTS (
-                SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
-                WHERE p.conversation_id = c.id AND p.partner_id = s.initiator_id AND m.created_at >= $1
-            )
-        ORDER BY c.id LIMIT $2
-    )
-    SELECT ",
+const LOCK_JOINED: &str = concat!(
+    "SELECT ",
     conversation_columns!(),
-    " FROM silent JOIN conversations c ON c.id = silent.id JOIN support_sessions s ON s.conversation_id = c.id
-      WHERE c.closed_at IS NULL AND s.initiator_pinged_at < $1
-      ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+    " FROM conversations c CROSS JOIN LATERAL (
+        SELECT joiner_id FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+      ) s
+      WHERE s.joiner_id = $1 AND c.kind = 'support' AND c.closed_at IS NULL ORDER BY c.id FOR NO KEY UPDATE OF c"
 );
+/// Open sessions in which the side `$side` has neither asked for anything nor written since `$1`. In the order in which
+/// all lock conversations.
+macro_rules! lock_silent {
+    ($side:literal) => {
+        concat!(
+            "WITH silent AS MATERIALIZED (
+                SELECT c.id FROM conversations c CROSS JOIN LATERAL (
+                    SELECT ",
+            $side,
+            "_id AS partner_id, ",
+            $side,
+            "_pinged_at AS pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+                ) s
+                WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.pinged_at < $1
+                    AND NOT EXISTS (
+                        SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
+                        WHERE p.conversation_id = c.id AND p.partner_id = s.partner_id AND m.created_at >= $1
+                    )
+                ORDER BY c.id LIMIT $2
+            )
+            SELECT ",
+            conversation_columns!(),
+            " FROM silent JOIN conversations c ON c.id = silent.id JOIN support_sessions s ON s.conversation_id = c.id
+              WHERE c.closed_at IS NULL AND s.",
+            $side,
+            "_pinged_at < $1
+              ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+        )
+    };
+}
+const LOCK_SILENT: &str = lock_silent!("initiator");
+const LOCK_ABSENT: &str = lock_silent!("joiner");
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
     SELECT s.conversation_id, s.initiator_id = asked.partner_id, asked.seq, $4
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS asked(conversation_id, partner_id, seq)
@@ -181,8 +204,18 @@ impl WriteSupport for PostgresTx {
         self.row(sqlx::query(SESSION).bind(of.id.0)).await?.as_ref().map(session).transpose()
     }
 
-    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: PartnerId, at: Timestamp) -> Result<()> {
-        self.rows(sqlx::query(SET_JOINER).bind(of.id.0).bind(joiner.0).bind(at)).await.map(drop)
+    async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()> {
+        self.rows(sqlx::query(SET_JOINER).bind(of.id.0).bind(joiner.map(|joiner| joiner.0)).bind(at)).await.map(drop)
+    }
+
+    async fn lock_joined_support(&mut self, joiner: PartnerId) -> Result<Vec<Locked<Conversation>>> {
+        let rows = self.rows(sqlx::query(LOCK_JOINED).bind(joiner.0)).await?;
+        rows.iter().map(|row| conversation(row).map(Locked)).collect()
+    }
+
+    async fn lock_absent_support(&mut self, before: Timestamp, most: usize) -> Result<Vec<Locked<Conversation>>> {
+        let rows = self.rows(sqlx::query(LOCK_ABSENT).bind(before).bind(limit(most))).await?;
+        rows.iter().map(|row| conversation(row).map(Locked)).collect()
     }
 
     async fn lock_silent_support(&mut self, before: Timestamp, most: usize) -> Result<Vec<Locked<Conversation>>> {

@@ -2,46 +2,76 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{Postgres, PostgresTx, get, limit};
-use crate::{MessageId, NewUpload, Result, Timestamp, Upload, UploadedFile, Uploads, UserId, WriteUploads};
+use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
 
-const UPLOAD: &str = "SELECT name, owner_id, mimetype, limit_bytes, expires_at, object, content_type, size_bytes, put_at
-    FROM uploads WHERE name = $1";
-const EXPIRE_UPLOADS: &str = "DELETE FROM uploads WHERE name IN (
+/// The owner of `uploads AS u`. The first release names the account alone.
+macro_rules! owner {
+    () => {
+        "coalesce(u.partner_id, (SELECT account.partner_id FROM users account WHERE account.id = u.owner_id))"
+    };
+}
+/// The columns that [`upload`] reads, of `uploads AS u`.
+macro_rules! upload_columns {
+    () => {
+        concat!(
+            "u.name, ",
+            owner!(),
+            " AS owner_partner_id, u.mimetype, u.limit_bytes, u.expires_at, u.object, u.content_type, u.size_bytes, u.put_at"
+        )
+    };
+}
+
+const UPLOAD: &str = concat!("SELECT ", upload_columns!(), " FROM uploads u WHERE u.name = $1");
+const EXPIRE_UPLOADS: &str = concat!(
+    "DELETE FROM uploads u WHERE u.name IN (
         SELECT u.name FROM uploads u WHERE NOT u.kept AND u.expires_at < $1
         ORDER BY u.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
-    ) RETURNING name, owner_id, mimetype, limit_bytes, expires_at, object, content_type, size_bytes, put_at";
-const INSERT_UPLOAD: &str = "INSERT INTO uploads (name, owner_id, mimetype, limit_bytes, expires_at)
-    VALUES ($1, $2, $3, $4, $5)";
+    ) RETURNING ",
+    upload_columns!()
+);
+const INSERT_UPLOAD: &str = "INSERT INTO uploads (name, partner_id, owner_id, mimetype, limit_bytes, expires_at)
+    VALUES ($1, $2, (SELECT id FROM users WHERE partner_id = $2), $3, $4, $5)";
 const PUT_UPLOAD: &str = "UPDATE uploads SET object = $2, content_type = $3, size_bytes = $4, put_at = $5
     WHERE name = $1 AND put_at IS NULL RETURNING name";
 /// Locks in one order, since two messages may name the same files.
-const KEEP_UPLOADS: &str = "WITH named AS (
-        SELECT DISTINCT message_id, name FROM unnest($1::bigint[], $2::text[]) AS named(message_id, name)
+const KEEP_UPLOADS: &str = concat!(
+    "WITH named AS (
+        SELECT DISTINCT message_id, author_id, name
+        FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS named(message_id, author_id, name)
     ), locked AS MATERIALIZED (
-        SELECT u.name, u.kept FROM uploads u WHERE u.name = ANY ($2) ORDER BY u.name FOR NO KEY UPDATE
+        SELECT u.name, u.kept, ",
+    owner!(),
+    " AS owner_id FROM uploads u WHERE u.name = ANY ($3) ORDER BY u.name FOR NO KEY UPDATE OF u
+    ), own AS MATERIALIZED (
+        SELECT named.name, named.message_id, locked.kept
+        FROM named JOIN locked ON locked.name = named.name AND locked.owner_id = named.author_id
     ), kept AS (
-        UPDATE uploads u SET kept = true FROM locked WHERE u.name = locked.name AND NOT locked.kept
+        UPDATE uploads u SET kept = true FROM own WHERE u.name = own.name AND NOT own.kept
     )
-    INSERT INTO upload_mentions (name, message_id)
-    SELECT named.name, named.message_id FROM named JOIN locked ON locked.name = named.name ON CONFLICT DO NOTHING";
+    INSERT INTO upload_mentions (name, message_id) SELECT name, message_id FROM own ON CONFLICT DO NOTHING"
+);
 /// What a message names, and what it is going to name.
 const LOCK_NAMED: &str = "SELECT u.name FROM uploads u
     WHERE u.name IN (SELECT unnest($2::text[]) UNION SELECT m.name FROM upload_mentions m WHERE m.message_id = $1)
     ORDER BY u.name FOR NO KEY UPDATE OF u";
 /// Not in the statement that locks: it would see who else named them before it had to wait.
-const LET_GO: &str = "WITH gone AS (
+const LET_GO: &str = concat!(
+    "WITH gone AS (
         DELETE FROM upload_mentions WHERE message_id = $1 AND name <> ALL ($2) RETURNING name
     ), unnamed AS MATERIALIZED (
         SELECT gone.name FROM gone
         WHERE NOT EXISTS (SELECT FROM upload_mentions m WHERE m.name = gone.name AND m.message_id <> $1)
     ), deleted AS (
         DELETE FROM uploads u USING unnamed WHERE u.name = unnamed.name AND u.object IS NOT NULL
-        RETURNING u.name, owner_id, mimetype, limit_bytes, expires_at, object, content_type, size_bytes, put_at
-    ), expiring AS (
+        RETURNING ",
+    upload_columns!(),
+    "), expiring AS (
         UPDATE uploads u SET kept = false FROM unnamed WHERE u.name = unnamed.name AND u.object IS NULL
-        RETURNING u.name, owner_id, mimetype, limit_bytes, expires_at, object, content_type, size_bytes, put_at
-    )
-    SELECT * FROM deleted UNION ALL SELECT * FROM expiring";
+        RETURNING ",
+    upload_columns!(),
+    ")
+    SELECT * FROM deleted UNION ALL SELECT * FROM expiring"
+);
 
 fn upload(row: &PgRow) -> Result<Upload> {
     let file = match get::<Option<String>, _>(row, "object")? {
@@ -55,7 +85,7 @@ fn upload(row: &PgRow) -> Result<Upload> {
     };
     Ok(Upload {
         name: get(row, "name")?,
-        owner: UserId(get(row, "owner_id")?),
+        owner: PartnerId(get(row, "owner_partner_id")?),
         mimetype: get(row, "mimetype")?,
         limit_bytes: get(row, "limit_bytes")?,
         expires_at: get(row, "expires_at")?,
@@ -92,19 +122,22 @@ impl WriteUploads for PostgresTx {
         Ok(self.row(put).await?.is_some())
     }
 
-    async fn keep_uploads(&mut self, named: &[(MessageId, String)]) -> Result<()> {
+    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()> {
         if named.is_empty() {
             return Ok(());
         }
-        let (messages, names): (Vec<i64>, Vec<&str>) = named.iter().map(|(message, name)| (message.0, name.as_str())).unzip();
-        self.rows(sqlx::query(KEEP_UPLOADS).bind(messages).bind(names)).await.map(drop)
+        let keep = sqlx::query(KEEP_UPLOADS)
+            .bind(named.iter().map(|mention| mention.message.0).collect::<Vec<_>>())
+            .bind(named.iter().map(|mention| mention.author.0).collect::<Vec<_>>())
+            .bind(named.iter().map(|mention| mention.name.as_str()).collect::<Vec<_>>());
+        self.rows(keep).await.map(drop)
     }
 
-    async fn change_uploads(&mut self, of: MessageId, names: &[String]) -> Result<Vec<Upload>> {
+    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
         if self.rows(sqlx::query(LOCK_NAMED).bind(of.0).bind(names)).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let named: Vec<_> = names.iter().map(|name| (of, name.clone())).collect();
+        let named: Vec<_> = names.iter().map(|name| Mention { message: of, author, name: name.clone() }).collect();
         self.keep_uploads(&named).await?;
         self.rows(sqlx::query(LET_GO).bind(of.0).bind(names)).await?.iter().map(upload).collect()
     }

@@ -21,7 +21,9 @@ macro_rules! user_columns {
     () => {
         "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
          account.id AS user_id, account.uuid AS user_uuid, account.login, account.password_hash, account.role, \
-         account.active, account.language, account.time_zone, account.profile, account.created_at AS user_created_at"
+         account.active, account.language, account.time_zone, account.profile, account.created_at AS user_created_at, \
+         account.external_id AS user_external_id, account.can_moderate, account.picture_url, account.claims_as_of, \
+         account.tokens_not_before, account.banned_until, account.muted_until AS user_muted_until, account.erased_at"
     };
 }
 
@@ -47,6 +49,11 @@ const USER_BY_UUID: &str = concat!(
     "SELECT ",
     user_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.uuid = $1"
+);
+const USER_BY_EXTERNAL_ID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.external_id = $1"
 );
 const USERS: &str = concat!(
     "SELECT ",
@@ -96,13 +103,15 @@ const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
         INSERT INTO partners (id, name, email, phone, mobile)
         SELECT coalesce($2, nextval('people_id')), $3, $4, $5, $6 FROM uid RETURNING id
     )
-    INSERT INTO users (id, uuid, login, password_hash, partner_id, role, active, language, time_zone, profile, created_at)
-    SELECT uid.id, $7, $8, $9, partner.id, $10, true, $11, $12, $13::text::json, $14 FROM uid, partner
+    INSERT INTO users (id, uuid, login, password_hash, partner_id, role, active, language, time_zone, profile, created_at,
+        external_id)
+    SELECT uid.id, $7, $8, $9, partner.id, $10, true, $11, $12, $13::text::json, $14, $15 FROM uid, partner
     RETURNING id, partner_id";
 /// Moves the sequence above an id that was not drawn from it.
 const PASS_OVER: &str = "SELECT setval('people_id', $1) FROM people_id WHERE last_value < $1 OR NOT is_called";
 const UPDATE_USER: &str = concat!(
-    "UPDATE users account SET password_hash = coalesce($2, password_hash), active = coalesce($3, active)
+    "UPDATE users account SET password_hash = coalesce($2, password_hash), active = coalesce($3, active),
+        external_id = coalesce($4, external_id), can_moderate = coalesce($5, can_moderate)
      FROM partners person WHERE account.id = $1 AND person.id = account.partner_id RETURNING ",
     user_columns!()
 );
@@ -126,7 +135,7 @@ pub(super) fn user(row: &PgRow) -> Result<User> {
         id: UserId(get(row, "user_id")?),
         uuid: get(row, "user_uuid")?,
         login: get(row, "login")?,
-        password: PasswordHash(get(row, "password_hash")?),
+        password: get::<Option<String>, _>(row, "password_hash")?.map(PasswordHash),
         partner: partner(row)?,
         role: word(row, "role", Role::parse)?,
         active: get(row, "active")?,
@@ -134,6 +143,14 @@ pub(super) fn user(row: &PgRow) -> Result<User> {
         time_zone: get(row, "time_zone")?,
         profile: get::<Json<_>, _>(row, "profile")?.0,
         created_at: get(row, "user_created_at")?,
+        external_id: get(row, "user_external_id")?,
+        can_moderate: get(row, "can_moderate")?,
+        picture_url: get(row, "picture_url")?,
+        claims_as_of: get(row, "claims_as_of")?,
+        tokens_not_before: get(row, "tokens_not_before")?,
+        banned_until: get(row, "banned_until")?,
+        muted_until: get(row, "user_muted_until")?,
+        erased_at: get(row, "erased_at")?,
     })
 }
 
@@ -153,6 +170,10 @@ impl Users for Postgres {
 
     async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>> {
         self.row(sqlx::query(USER_BY_UUID).bind(uuid)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_external_id(&self, id: &str) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_EXTERNAL_ID).bind(id)).await?.as_ref().map(user).transpose()
     }
 
     async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {
@@ -218,12 +239,13 @@ impl WriteUsers for PostgresTx {
             .bind(&new.partner.mobile)
             .bind(new.uuid)
             .bind(&new.login)
-            .bind(&new.password.0)
+            .bind(new.password.as_ref().map(|hash| hash.0.as_str()))
             .bind(new.role.as_str())
             .bind(&new.language)
             .bind(&new.time_zone)
             .bind(new.profile.to_string())
-            .bind(new.created_at);
+            .bind(new.created_at)
+            .bind(&new.external_id);
         let row = self.only_row(insert).await?;
         if let Some(given) = given.0.max(given.1) {
             self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
@@ -241,6 +263,14 @@ impl WriteUsers for PostgresTx {
             time_zone: new.time_zone,
             profile: new.profile,
             created_at: new.created_at,
+            external_id: new.external_id,
+            can_moderate: false,
+            picture_url: None,
+            claims_as_of: None,
+            tokens_not_before: None,
+            banned_until: None,
+            muted_until: None,
+            erased_at: None,
         })
     }
 
@@ -250,7 +280,12 @@ impl WriteUsers for PostgresTx {
 
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
         let password = change.password.map(|hash| hash.0);
-        let update = sqlx::query(UPDATE_USER).bind(id.0).bind(password).bind(change.active);
+        let update = sqlx::query(UPDATE_USER)
+            .bind(id.0)
+            .bind(password)
+            .bind(change.active)
+            .bind(change.external_id)
+            .bind(change.can_moderate);
         self.row(update).await?.as_ref().map(user).transpose()
     }
 }

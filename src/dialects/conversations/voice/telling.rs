@@ -42,7 +42,7 @@ impl Conversing {
                 let words = self.tell_read(told, *partner, *seq, messages).await.map_err(|error| self.lost(&error))?;
                 said.extend(words);
             }
-            Fact::ParticipantJoined { partner } => match self.arrival(*partner).await {
+            Fact::ParticipantJoined { partner, .. } => match self.arrival(*partner).await {
                 Ok(words) => said.extend(words),
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "who has joined could not be told"),
             },
@@ -61,6 +61,11 @@ impl Conversing {
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
             | Fact::UserChanged { .. }
+            | Fact::MessageReacted { .. }
+            | Fact::MemberUnread { .. }
+            | Fact::UserErased { .. }
+            | Fact::StoreChanged
+            | Fact::LogRestarted { .. }
             | Fact::Unknown => {}
         }
         Ok(())

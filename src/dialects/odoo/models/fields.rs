@@ -129,8 +129,10 @@ const FIELDS: [Field; 15] = [
     Field::new("id", "ID", Kind::Integer, |view| Cell::Int(view.id())),
     Field::new("name", "Name", Kind::Char, |view| Cell::text(Some(&view.contact.partner.name))),
     Field::new("display_name", "Display Name", Kind::Char, |view| Cell::text(Some(&view.contact.partner.name))),
-    Field::new("login", "Login", Kind::Char, |view| Cell::text(view.contact.user.as_ref().map(|user| user.login.as_str())))
-        .only(Side::User),
+    Field::new("login", "Login", Kind::Char, |view| {
+        Cell::text(view.contact.user.as_ref().and_then(|user| user.login.as_deref()))
+    })
+    .only(Side::User),
     Field::new("email", "Email", Kind::Char, |view| Cell::text(view.contact.partner.email.as_deref())),
     Field::new("phone", "Phone", Kind::Char, |view| Cell::text(view.contact.partner.phone.as_deref())),
     Field::new("mobile", "Mobile", Kind::Char, |view| Cell::text(view.contact.partner.mobile.as_deref())),

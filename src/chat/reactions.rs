@@ -1,0 +1,95 @@
+//! Reactions to messages.
+
+use storage::{ConversationId, Fact, MessageId, ReactionCount, Topic};
+
+use super::{Chat, Error, Result, Thing, storable};
+use crate::{auth::Caller, clock};
+
+/// The longest content of a reaction, in bytes.
+const CONTENT_BYTES: usize = 64;
+/// The most different contents of the reactions to one message.
+const KINDS: usize = 20;
+
+/// The change that a caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reacting {
+    /// Adds the reaction, or removes it if it is there.
+    Toggle,
+    Add,
+    Remove,
+}
+
+/// The state after a reaction.
+#[derive(Clone, Debug)]
+pub struct Reacted {
+    /// Whether the caller's reaction is there now.
+    pub is_there: bool,
+    /// All reactions to the message, as the caller sees them.
+    pub reactions: Vec<ReactionCount>,
+}
+
+impl Chat {
+    /// The conversation of a message that the caller has heard of by its id alone.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such message. Access is checked by the verb that is to follow.
+    pub async fn conversation_of(&self, message: MessageId) -> Result<ConversationId> {
+        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;
+        Ok(found.first().ok_or(Error::NotFound(Thing::Message))?.conversation)
+    }
+
+    /// Adds a reaction of the caller's to a message of a conversation of its own, or removes it. Doing it again changes
+    /// nothing and tells nobody.
+    ///
+    /// # Errors
+    /// `NotFound` for a message that is hidden from the caller, `Conflict` for one that was deleted or whose conversation is
+    /// closed, `TooMany` beyond [`KINDS`] different contents.
+    pub async fn react(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        id: MessageId,
+        content: &str,
+        reacting: Reacting,
+    ) -> Result<Reacted> {
+        storable("content", content)?;
+        if content.trim().is_empty() || content.len() > CONTENT_BYTES || content.chars().any(char::is_control) {
+            let reason = format!("must have between 1 and {CONTENT_BYTES} bytes, none of them a control character").into();
+            return Err(Error::Invalid { field: "content", reason });
+        }
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
+        let standing = tx.participating(&[(of, caller.partner)]).await?.into_values().next().ok_or(Error::Forbidden)?;
+        let message = tx.message_of(&conversation, id).await?.filter(|message| message.seq > standing.visible_from_seq);
+        let message = message.ok_or(Error::NotFound(Thing::Message))?;
+        if message.deleted_at.is_some() {
+            return Err(Error::Conflict("the message was deleted"));
+        }
+        if conversation.closed_at.is_some() {
+            return Err(Error::Conflict("the conversation is closed"));
+        }
+        let removed = match reacting {
+            Reacting::Add => false,
+            Reacting::Toggle | Reacting::Remove => tx.delete_reaction(&conversation, id, caller.partner, content).await?,
+        };
+        let added = !removed && reacting != Reacting::Remove && {
+            let contents = tx.reaction_contents(&conversation, id).await?;
+            if contents.len() >= KINDS && !contents.iter().any(|known| known == content) {
+                return Err(Error::TooMany("kinds of reactions"));
+            }
+            tx.insert_reaction(&conversation, id, caller.partner, content, now).await?
+        };
+        if added || removed {
+            let (partner, content) = (caller.partner, content.to_owned());
+            tx.record(
+                Topic::Conversation(of),
+                Fact::MessageReacted { message: id, seq: message.seq, partner, content, removed },
+                now,
+            );
+            self.0.announce.committed(tx.commit().await?).await;
+        }
+        let reactions = self.visit("reactions", self.0.storage.reactions(id, caller.partner)).await?;
+        Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, reactions })
+    }
+}
