@@ -149,7 +149,10 @@ impl Chat {
             let page = Page::After { id: after, limit: POLL_PAGE };
             let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
             messages.iter().for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
-            return Ok(messages);
+            // None if all of them are hidden from the caller.
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
         }
         let _place = self.take_place_until(caller, deadline)?;
         loop {
