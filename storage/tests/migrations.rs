@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, PgConnection, migrate::Migrator};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    AttachmentId, Attachments, ConversationId, Conversations, EventLog, MessageId, PartnerId, Position, Scope, Storage,
+    AttachmentId, Attachments, ConversationId, Conversations, EventLog, Member, MessageId, PartnerId, Position, Scope, Storage,
     UnreadTotals, Uploads,
 };
 
@@ -94,7 +94,8 @@ async fn those_who_were_in_find_what_happened_and_what_was_sent_stays() {
     for partner in [1, 2].map(PartnerId) {
         assert_eq!(storage.events(Position(0), Scope::Partner(partner), 10).await.unwrap().len(), 3);
     }
-    assert_eq!(storage.members_at(ConversationId(1), Position(2)).await.unwrap(), [1, 2].map(PartnerId));
+    let members = [1, 2].map(|partner| Member { partner: PartnerId(partner), visible_from_seq: 0 });
+    assert_eq!(storage.members_at(ConversationId(1), Position(2)).await.unwrap(), members);
     let tomorrow = chrono::Utc::now() + chrono::TimeDelta::days(1);
     assert_eq!(storage.forget_unsent(tomorrow, 10).await.unwrap(), ["unsent"]);
     assert!(storage.attachment(AttachmentId(1)).await.unwrap().is_some());
@@ -114,7 +115,7 @@ async fn uploads_know_who_names_them_and_deleted_messages_count_for_nobody() {
         (4, "pictures/33333333-2222-4333-8444-555555555555.jpg"),
     ] {
         let mut tx = storage.begin().await.unwrap();
-        let gone = tx.change_uploads(MessageId(message), &[]).await.unwrap();
+        let gone = tx.change_uploads(MessageId(message), PartnerId(1), &[]).await.unwrap();
         assert_eq!(gone.iter().map(|upload| upload.name.as_str()).collect::<Vec<_>>(), [name]);
     }
     for (partner, group) in [(1, 1), (2, 2)] {

@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    Author, ConversationId, EventLog, InboxFilter, MessageId, MessageType, NewMessage, Page, PartnerId, Position, Scope,
-    SessionKey, SessionTouch, Storage, TokenKey, Topic,
+    Author, ClientKey, ConversationId, EventLog, InboxFilter, Mention, MessageId, MessageType, NewMessage, Page, PartnerId,
+    Position, Scope, SessionKey, SessionTouch, Storage, TokenKey, Topic,
 };
 
 /// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many events.
@@ -143,11 +143,11 @@ async fn read(storage: &Postgres, round: i64) {
         storage.group_conversation(GroupId(1 + round % 10), about).await.unwrap();
     }
     storage.direct_conversations((partner, other)).await.unwrap();
-    assert_eq!(storage.messages_with_files(conversation, Some(MessageId(50_000)), 50).await.unwrap(), []);
+    assert_eq!(storage.messages_with_files(conversation, partner, Some(MessageId(50_000)), 50).await.unwrap(), []);
     assert_eq!(storage.conversation_uuids(&[conversation]).await.unwrap().len(), 1);
     assert_eq!(storage.conversations_by_uuid(&[uuid::Uuid::nil()]).await.unwrap(), []);
     assert_eq!(storage.messages_at(&[(conversation, 3), (conversation, 4)]).await.unwrap().len(), 2);
-    assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)]).await.unwrap().len(), 8);
+    assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)], partner).await.unwrap().len(), 8);
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
@@ -179,7 +179,8 @@ async fn write(storage: &Postgres, round: i64) {
     let mut tx = storage.begin().await.unwrap();
     let locked = tx.lock_conversations(&[conversation]).await.unwrap();
     assert_eq!(tx.participating(&[(conversation, partner)]).await.unwrap().len(), 1);
-    assert_eq!(tx.messages_by_client_key(&[(conversation, partner, "k4".to_owned())]).await.unwrap().len(), 1);
+    let key = ClientKey { conversation, author: partner, key: "k4".to_owned(), hash: [1; 32] };
+    assert_eq!(tx.messages_by_client_key(&[key]).await.unwrap().len(), 1);
     let new = NewMessage {
         conversation,
         author: Author { partner, user: None, name: String::new() },
@@ -188,6 +189,9 @@ async fn write(storage: &Postgres, round: i64) {
         metadata: None,
         attachments: Vec::new(),
         client_key: None,
+        external_id: None,
+        reply_to: None,
+        support_side: None,
         held: false,
         created_at: now,
     };
@@ -226,7 +230,13 @@ async fn support(storage: &Postgres, round: i64) {
     tx.connect_device(used).await.unwrap();
     let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
-    tx.keep_uploads(&[(MessageId(1), "f19".to_owned()), (MessageId(2), "f18".to_owned())]).await.unwrap();
+    let named = [(1, "f19", 20), (2, "f18", 19)];
+    let named = named.map(|(message, name, owner)| Mention {
+        message: MessageId(message),
+        author: PartnerId(owner),
+        name: name.to_owned(),
+    });
+    tx.keep_uploads(&named).await.unwrap();
     tx.mark_seen(&[(session, PartnerId(1), 1)], now).await.unwrap();
     tx.commit().await.unwrap();
 }

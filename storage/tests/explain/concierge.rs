@@ -1,6 +1,6 @@
 use chrono::{TimeDelta, Utc};
 use storage::{
-    Connecting, ConversationId, Devices, MessageId, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus,
+    Connecting, ConversationId, Devices, Mention, MessageId, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus,
     UploadedFile, Uploads, UserId, postgres::Postgres,
 };
 
@@ -47,7 +47,13 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         tx.connect_device(used).await?;
         let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
         tx.put_upload("f5001", file).await?;
-        tx.keep_uploads(&[(MessageId(1), "f5002".to_owned()), (MessageId(2), "f5003".to_owned())]).await?;
+        let named = [(1, 5_002), (2, 5_003)];
+        let named = named.map(|(message, owner)| Mention {
+            message: MessageId(message),
+            author: PartnerId(owner),
+            name: format!("f{owner}"),
+        });
+        tx.keep_uploads(&named).await?;
         tx.mark_seen(&[(session, initiator, 1)], now).await?;
         tx.commit().await
     };

@@ -23,11 +23,11 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     for (what, page) in pages {
         assert_eq!(on.within(PAGE, what, async |s| s.messages(of, reader, page).await).await.len(), 50, "{what}");
     }
-    let files = async |s: &Postgres| s.messages_with_files(of, Some(MessageId(80_000)), 20).await;
+    let files = async |s: &Postgres| s.messages_with_files(of, reader, Some(MessageId(80_000)), 20).await;
     assert_eq!(on.within(20 * 8 + 10, "messages_with_files", files).await.len(), 20);
     on.within(8, "messages_at", async |s| s.messages_at(&[(of, 7), (of, 70_000)]).await).await;
     on.within(8, "messages_by_id", async |s| s.messages_by_id(&[MessageId(7), MessageId(70_000)]).await).await;
-    on.within(14, "last_messages", async |s| s.last_messages(&[of]).await).await;
+    on.within(14, "last_messages", async |s| s.last_messages(&[of], reader).await).await;
     on.within(4, "participant_ids", async |s| s.participant_ids(of).await).await;
     on.within(4 * 3 + 2, "participants", async |s| s.participants(of).await).await;
     on.within(4, "unread_totals", async |s| s.unread_totals(reader).await).await;

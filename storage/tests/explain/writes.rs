@@ -1,6 +1,7 @@
 use chrono::Utc;
 use storage::{
-    Author, ConversationId, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage, Topic, Window, postgres::Postgres,
+    Author, ClientKey, ConversationId, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage, Topic, Window,
+    postgres::Postgres,
 };
 
 use crate::Explained;
@@ -44,8 +45,8 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         let mut tx = s.begin().await?;
         let locked = tx.lock_conversations(&[ConversationId(1)]).await?;
         let now = Utc::now();
-        tx.edit_message(&locked[0], MessageId(50_000), "again", now).await?;
-        tx.delete_message(&locked[0], MessageId(50_001), now).await?;
+        tx.edit_message(&locked[0], MessageId(50_000), "again", PartnerId(1), now).await?;
+        tx.delete_message(&locked[0], MessageId(50_001), PartnerId(1), now).await?;
         tx.commit().await
     };
     on.within(25, "an edit and a deletion", edit).await;
@@ -56,7 +57,7 @@ async fn send(storage: &Postgres, to: ConversationId, author: PartnerId) -> stor
     let mut tx = storage.begin().await?;
     let locked = tx.lock_conversations(&[to]).await?;
     assert_eq!(tx.participating(&[(to, author)]).await?.len(), 1);
-    tx.messages_by_client_key(&[(to, author, "another".to_owned())]).await?;
+    tx.messages_by_client_key(&[ClientKey { conversation: to, author, key: "another".to_owned(), hash: [1; 32] }]).await?;
     let new = NewMessage {
         conversation: to,
         author: Author { partner: author, user: None, name: String::new() },
@@ -65,6 +66,9 @@ async fn send(storage: &Postgres, to: ConversationId, author: PartnerId) -> stor
         metadata: None,
         attachments: Vec::new(),
         client_key: None,
+        external_id: None,
+        reply_to: None,
+        support_side: None,
         held: false,
         created_at: now,
     };

@@ -7,7 +7,8 @@ use storage::{
 use tokio::task::JoinSet;
 
 use crate::people::{
-    at, conversation, lock, new_attachment, new_conversation, new_message, new_partner, new_user, post, say, users, write,
+    at, client_key, conversation, lock, new_attachment, new_conversation, new_message, new_partner, new_user, post, say, users,
+    write,
 };
 
 on_every_backend!(
@@ -46,7 +47,7 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     let Before { ann, ben, room, file } = before;
     tx.insert_partner(new_partner("new partner")).await.unwrap();
     let user = tx.insert_user(new_user("new user")).await.unwrap();
-    tx.update_user(ben.id, UserChange { password: None, active: Some(false) }).await.unwrap();
+    tx.update_user(ben.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap();
     let group = tx.insert_group(None, "new group").await.unwrap();
     tx.insert_group_members(group.id, &[ann.id, user.id]).await.unwrap();
     tx.insert_session(NewSession { key: SessionKey([3; 32]), user: user.id, created_at: at(1) }).await.unwrap();
@@ -54,10 +55,10 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     tx.delete_sessions_of(ben.id).await.unwrap();
     tx.insert_conversation(new_conversation(&[ann, ben])).await.unwrap();
     let to = lock(tx, *room).await;
-    tx.insert_participants(&to[0], &[ben.partner.id], at(1)).await.unwrap();
+    tx.insert_participants(&to[0], &[ben.partner.id], 0, at(1)).await.unwrap();
     tx.set_kind(&to[0], ConversationKind::Support).await.unwrap();
     tx.advance_read(*room, ann.partner.id, 1).await.unwrap();
-    let keyed = NewMessage { client_key: Some("key".to_owned()), ..new_message(*room, ben, "new message") };
+    let keyed = NewMessage { client_key: Some(client_key("key", 1)), ..new_message(*room, ben, "new message") };
     let new = vec![keyed, new_message(*room, ben, "another")];
     let message = tx.insert_messages(to, new).await.unwrap().remove(0);
     tx.advance_read_everywhere(ben.partner.id).await.unwrap();
@@ -90,7 +91,7 @@ async fn everything(store: &Arc<dyn Storage>, before: &Before) -> Vec<(&'static 
         "unread": store.unread_totals(ann.partner.id);
         "messages": store.messages(*room, ann.partner.id, Page::Newest { offset: 0, limit: 9 });
         "attachment": store.attachment(file.id);
-        "reach": store.attachment_reaches(file.id, ann.partner.id);
+        "reach": store.attachment_reach(file.id, ann.partner.id);
         "demo": store.is_demo();
         "events": store.events(Position(0), Scope::Everything, 100);
         "position": store.position();
@@ -127,7 +128,7 @@ async fn a_commit_shows_everything_at_once(store: Arc<dyn Storage>) {
 
 async fn a_failed_transaction_leaves_no_trace(store: Arc<dyn Storage>) {
     let before = before(&store).await;
-    let keyed = |body| NewMessage { client_key: Some("k".to_owned()), ..new_message(before.room, &before.ann, body) };
+    let keyed = |body| NewMessage { client_key: Some(client_key("k", 1)), ..new_message(before.room, &before.ann, body) };
     post(&store, keyed("first")).await;
     let untouched = everything(&store, &before).await;
     let mut tx = store.begin().await.unwrap();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{Attachment, AttachmentId, NewAttachment, NewMessage, Page, PartnerId, Storage};
+use storage::{Attachment, AttachmentId, DeletedAttachment, NewAttachment, NewMessage, Page, PartnerId, Reach, Storage};
 
 use crate::people::{at, conversation, lock, new_attachment, new_message, post, users, write};
 
@@ -15,7 +15,7 @@ on_every_backend!(
 async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let new = NewAttachment { name: "Ünï \"안\" 🦀.png".to_owned(), ..new_attachment(&ann, "") };
-    let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at } = new.clone();
+    let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at, media } = new.clone();
     let (stored, other) = write(&store, async |tx| {
         let stored = tx.insert_attachment(new).await.unwrap();
         let other = tx.insert_attachment(new_attachment(&ann, "other")).await.unwrap();
@@ -27,7 +27,7 @@ async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         (stored, other)
     })
     .await;
-    let expected = Attachment { id: stored.id, object, name, mimetype, size_bytes, access_token, owner, created_at };
+    let expected = Attachment { id: stored.id, object, name, mimetype, size_bytes, access_token, owner, created_at, media };
     assert_eq!(stored, expected);
     assert_ne!(stored.id, other.id);
     assert_eq!(store.attachment(stored.id).await.unwrap(), Some(expected));
@@ -41,21 +41,21 @@ async fn an_attachment_reaches_whoever_is_where_it_was_sent(store: Arc<dyn Stora
     let reached = async || {
         let mut reached = Vec::new();
         for partner in [&ann, &ben, &cat].map(|user| user.partner.id) {
-            reached.push(store.attachment_reaches(file.id, partner).await.unwrap());
+            reached.push(store.attachment_reach(file.id, partner).await.unwrap());
         }
         reached
     };
-    assert_eq!(reached().await, [false, false, false], "it was sent nowhere yet, and owning it is another matter");
+    assert_eq!(reached().await, [Some(Reach::Unsent); 3], "it was sent nowhere yet, and owning it is another matter");
     let with_file = |room| NewMessage { attachments: vec![file.clone()], ..new_message(room, &ann, "look") };
     post(&store, with_file(theirs)).await;
     post(&store, with_file(theirs)).await;
-    assert_eq!(reached().await, [true, true, false]);
+    assert_eq!(reached().await, [Some(Reach::Reader), Some(Reach::Reader), Some(Reach::NoReader)]);
     post(&store, with_file(hers)).await;
-    assert_eq!(reached().await, [true, true, true]);
-    assert!(!store.attachment_reaches(file.id, PartnerId(1_000_000)).await.unwrap());
-    assert!(!store.attachment_reaches(AttachmentId(1_000_000), ann.partner.id).await.unwrap());
+    assert_eq!(reached().await, [Some(Reach::Reader); 3]);
+    assert_eq!(store.attachment_reach(file.id, PartnerId(1_000_000)).await.unwrap(), Some(Reach::NoReader));
+    assert_eq!(store.attachment_reach(AttachmentId(1_000_000), ann.partner.id).await.unwrap(), None);
     write(&store, async |tx| tx.delete_attachment(file.id).await.unwrap()).await;
-    assert_eq!(reached().await, [false, false, false]);
+    assert_eq!(reached().await, [None; 3]);
 }
 
 async fn a_deleted_attachment_is_taken_out_of_messages(store: Arc<dyn Storage>) {
@@ -72,7 +72,8 @@ async fn a_deleted_attachment_is_taken_out_of_messages(store: Arc<dyn Storage>) 
         post(&store, NewMessage { attachments, ..new_message(room, &ann, "look") }).await;
     }
     write(&store, async |tx| {
-        assert_eq!(tx.delete_attachment(gone.id).await.unwrap(), Some(gone.clone()));
+        let deleted = DeletedAttachment { attachment: gone.clone(), conversations: vec![one, two] };
+        assert_eq!(tx.delete_attachment(gone.id).await.unwrap(), Some(deleted));
         assert_eq!(tx.delete_attachment(gone.id).await.unwrap(), None);
         assert_eq!(tx.attachments_to_send(&[gone.id]).await.unwrap(), []);
     })
@@ -130,6 +131,6 @@ async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
             tx.commit().await.unwrap();
         });
         assert_eq!(forgotten.unwrap(), [""; 0]);
-        assert!(store.attachment_reaches(file.id, ann.partner.id).await.unwrap(), "round {round}");
+        assert_eq!(store.attachment_reach(file.id, ann.partner.id).await.unwrap(), Some(Reach::Reader), "round {round}");
     }
 }

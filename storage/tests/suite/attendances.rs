@@ -76,8 +76,8 @@ async fn what_is_held_is_found_by_who_holds_it(store: Arc<dyn Storage>) {
     write(&store, async |tx| {
         let locked = lock(tx, room).await;
         tx.show_message(&locked[0], held[0]).await.unwrap();
-        tx.delete_message(&locked[0], held[2], at(9)).await.unwrap();
-        tx.edit_message(&locked[0], held[3], "still held", at(9)).await.unwrap();
+        tx.delete_message(&locked[0], held[2], ann.partner.id, at(9)).await.unwrap();
+        tx.edit_message(&locked[0], held[3], "still held", ann.partner.id, at(9)).await.unwrap();
     })
     .await;
     assert_eq!(find(10).await, [held[3]]);

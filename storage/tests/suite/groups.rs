@@ -37,7 +37,7 @@ async fn members_are_listed_by_uid(store: Arc<dyn Storage>) {
         let news = tx.insert_group(None, "News").await.unwrap().id;
         tx.insert_group_members(news, &[cat.id, ann.id]).await.unwrap();
         tx.insert_group_members(news, &[ann.id, ben.id]).await.unwrap();
-        tx.update_user(ben.id, UserChange { password: None, active: Some(false) }).await.unwrap();
+        tx.update_user(ben.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap();
         (news, tx.insert_group(None, "Empty").await.unwrap().id)
     })
     .await;

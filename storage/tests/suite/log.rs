@@ -79,7 +79,7 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
         Fact::ReadUpTo { partner, seq: 7, messages: vec![message.id] },
         Fact::ConversationCreated(told.clone()),
         Fact::ConversationChanged(told),
-        Fact::ParticipantJoined { partner },
+        Fact::ParticipantJoined { partner, visible_from_seq: 7 },
         fact(4),
         Fact::SessionEnded { session: "ab".repeat(32) },
         Fact::UserChanged { user: UserId(i64::MAX) },

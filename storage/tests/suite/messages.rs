@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
-use storage::{ConversationId, Message, MessageId, MessageType, Metadata, NewConversation, NewMessage, Page, PartnerId, Storage};
+use storage::{
+    ClientKey, ConversationId, DeletedMessage, KeyedMessage, Message, MessageId, MessageType, Metadata, NewClientKey,
+    NewConversation, NewMessage, Page, PartnerId, Reach, Storage,
+};
 
 use crate::people::{
-    at, author, conflict, conversation, lock, new_attachment, new_conversation, new_message, post, read_up_to, say, users, write,
+    at, author, client_key, conflict, conversation, lock, new_attachment, new_conversation, new_message, post, read_up_to, say,
+    users, write,
 };
 
 on_every_backend!(
@@ -40,7 +44,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         message_type: MessageType::Image,
         metadata: Some(metadata.clone()),
         attachments: vec![second.clone(), first.clone()],
-        client_key: Some("key".to_owned()),
+        client_key: Some(client_key("key", 1)),
         held: true,
         created_at: at(3),
         ..new_message(room, &ann, "two pictures")
@@ -60,6 +64,11 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         created_at: at(3),
         edited_at: None,
         deleted_at: None,
+        external_id: None,
+        reply_to: None,
+        support_side: None,
+        edited_by: None,
+        deleted_by: None,
     };
     assert_eq!(stored, expected);
     assert_eq!(store.messages_by_id(&[stored.id]).await.unwrap(), std::slice::from_ref(&expected));
@@ -203,7 +212,12 @@ async fn others_messages_are_read_once_the_reader_has(store: Arc<dyn Storage>) {
 }
 
 fn keyed(room: ConversationId, by: &storage::User, key: &str) -> NewMessage {
-    NewMessage { client_key: Some(key.to_owned()), ..new_message(room, by, "keyed") }
+    NewMessage { client_key: Some(client_key(key, 1)), ..new_message(room, by, "keyed") }
+}
+
+fn asked(conversation: ConversationId, by: &storage::User, key: &str, words: u8) -> ClientKey {
+    let NewClientKey { key, hash } = client_key(key, words);
+    ClientKey { conversation, author: by.partner.id, key, hash }
 }
 
 async fn a_retry_finds_what_it_stored(store: Arc<dyn Storage>) {
@@ -212,12 +226,17 @@ async fn a_retry_finds_what_it_stored(store: Arc<dyn Storage>) {
     let stored = post(&store, keyed(room, &ann, "k1")).await;
     let mut tx = store.begin().await.unwrap();
     let to = lock(&mut *tx, room).await;
-    let key = |by: &storage::User, key: &str| (room, by.partner.id, key.to_owned());
-    let again = [key(&ann, "k1"), key(&ann, "k2"), key(&ben, "k1"), (ConversationId(1_000), ann.partner.id, "k1".to_owned())];
-    assert_eq!(tx.messages_by_client_key(&again).await.unwrap(), std::slice::from_ref(&stored));
+    let key = |by: &storage::User, key: &str| asked(room, by, key, 1);
+    let again = [key(&ann, "k1"), key(&ann, "k2"), key(&ben, "k1"), asked(ConversationId(1_000), &ann, "k1", 1)];
+    let found = |message: Message| [KeyedMessage { message, hash: Some([1; 32]) }];
+    assert_eq!(tx.messages_by_client_key(&again).await.unwrap(), found(stored));
     assert_eq!(tx.messages_by_client_key(&[]).await.unwrap(), []);
     let second = tx.insert_messages(to, vec![keyed(room, &ann, "k2")]).await.unwrap();
-    assert_eq!(tx.messages_by_client_key(&[key(&ann, "k2")]).await.unwrap(), second, "also of this transaction");
+    assert_eq!(
+        tx.messages_by_client_key(&[key(&ann, "k2")]).await.unwrap(),
+        found(second[0].clone()),
+        "also of this transaction"
+    );
     let to = lock(&mut *tx, room).await;
     assert_eq!(conflict(tx.insert_messages(to, vec![keyed(room, &ann, "k1")]).await), "messages_client_key");
     drop(tx);
@@ -271,14 +290,14 @@ async fn an_edited_message_keeps_all_but_its_text(store: Arc<dyn Storage>) {
     let room = conversation(&store, &[&ann, &ben]).await;
     let metadata = Some(serde_json::json!({"kept": true}).into());
     let first =
-        post(&store, NewMessage { metadata, client_key: Some("key".to_owned()), ..new_message(room, &ann, "frist") }).await;
+        post(&store, NewMessage { metadata, client_key: Some(client_key("key", 1)), ..new_message(room, &ann, "frist") }).await;
     say(&store, room, &ben, "second").await;
     let edited = write(&store, async |tx| {
         let locked = lock(tx, room).await;
-        tx.edit_message(&locked[0], first.id, "first", at(9)).await.unwrap().unwrap()
+        tx.edit_message(&locked[0], first.id, "first", ben.partner.id, at(9)).await.unwrap().unwrap()
     })
     .await;
-    let expected = Message { body: "first".to_owned(), edited_at: Some(at(9)), ..first };
+    let expected = Message { body: "first".to_owned(), edited_at: Some(at(9)), edited_by: Some(ben.partner.id), ..first };
     assert_eq!(edited, expected);
     assert_eq!(store.messages_by_id(&[expected.id]).await.unwrap(), [expected]);
 }
@@ -290,17 +309,23 @@ async fn a_deleted_message_keeps_only_its_place(store: Arc<dyn Storage>) {
     let metadata = Some(serde_json::json!({"gone": true}).into());
     let said = NewMessage { metadata, attachments: vec![file.clone()], ..new_message(room, &ann, "never said") };
     let first = post(&store, said).await;
-    assert!(store.attachment_reaches(file.id, ben.partner.id).await.unwrap());
+    assert_eq!(store.attachment_reach(file.id, ben.partner.id).await.unwrap(), Some(Reach::Reader));
     let deleted = write(&store, async |tx| {
         let locked = lock(tx, room).await;
-        tx.delete_message(&locked[0], first.id, at(9)).await.unwrap().unwrap()
+        tx.delete_message(&locked[0], first.id, ben.partner.id, at(9)).await.unwrap().unwrap()
     })
     .await;
-    let expected = Message { body: String::new(), metadata: None, attachments: Vec::new(), deleted_at: Some(at(9)), ..first };
-    assert_eq!(deleted, expected);
+    let expected = Message {
+        body: String::new(),
+        metadata: None,
+        attachments: Vec::new(),
+        deleted_at: Some(at(9)),
+        deleted_by: Some(ben.partner.id),
+        ..first
+    };
+    assert_eq!(deleted, DeletedMessage { message: expected.clone(), files: vec![file.clone()] });
     assert_eq!(store.messages_by_id(&[expected.id]).await.unwrap(), [expected]);
-    assert!(!store.attachment_reaches(file.id, ben.partner.id).await.unwrap());
-    assert_eq!(store.attachment(file.id).await.unwrap(), Some(file), "somebody may send it again");
+    assert_eq!(store.attachment(file.id).await.unwrap(), None);
 }
 
 async fn a_held_message_is_shown(store: Arc<dyn Storage>) {
@@ -331,15 +356,16 @@ async fn a_conversations_files_come_newest_first(store: Arc<dyn Storage>) {
     write(&store, async |tx| {
         tx.delete_attachment(gone.id).await.unwrap();
         let locked = lock(tx, room).await;
-        tx.delete_message(&locked[0], taken_back.id, at(9)).await.unwrap();
+        tx.delete_message(&locked[0], taken_back.id, ann.partner.id, at(9)).await.unwrap();
     })
     .await;
-    let find = async |before: Option<MessageId>, limit| store.messages_with_files(room, before, limit).await.unwrap();
+    let find =
+        async |before: Option<MessageId>, limit| store.messages_with_files(room, ben.partner.id, before, limit).await.unwrap();
     assert_eq!(find(None, 10).await, [c.clone(), b.clone(), a.clone()]);
     assert_eq!(find(None, 2).await, [c.clone(), b.clone()]);
     assert_eq!(find(Some(b.id), 10).await, std::slice::from_ref(a));
     assert_eq!(find(Some(MessageId(i64::MAX)), 1).await, std::slice::from_ref(c));
-    assert_eq!(store.messages_with_files(ConversationId(1_000), None, 10).await.unwrap(), []);
+    assert_eq!(store.messages_with_files(ConversationId(1_000), ben.partner.id, None, 10).await.unwrap(), []);
 }
 
 async fn messages_change_only_in_their_own_conversation(store: Arc<dyn Storage>) {
@@ -349,10 +375,10 @@ async fn messages_change_only_in_their_own_conversation(store: Arc<dyn Storage>)
     write(&store, async |tx| {
         let locked = lock(tx, other).await;
         assert_eq!(tx.message_of(&locked[0], message.id).await.unwrap(), None);
-        assert_eq!(tx.edit_message(&locked[0], message.id, "there", at(9)).await.unwrap(), None);
-        assert_eq!(tx.delete_message(&locked[0], message.id, at(9)).await.unwrap(), None);
+        assert_eq!(tx.edit_message(&locked[0], message.id, "there", ann.partner.id, at(9)).await.unwrap(), None);
+        assert_eq!(tx.delete_message(&locked[0], message.id, ann.partner.id, at(9)).await.unwrap(), None);
         assert_eq!(tx.show_message(&locked[0], message.id).await.unwrap(), None);
-        assert_eq!(tx.edit_message(&locked[0], MessageId(1_000_000), "nowhere", at(9)).await.unwrap(), None);
+        assert_eq!(tx.edit_message(&locked[0], MessageId(1_000_000), "nowhere", ann.partner.id, at(9)).await.unwrap(), None);
     })
     .await;
     assert_eq!(store.messages_by_id(&[message.id]).await.unwrap(), [message]);

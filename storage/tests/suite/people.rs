@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use storage::{
-    Author, Conversation, ConversationId, ConversationKind, Error, Fact, Locked, Message, MessageType, NewAttachment,
-    NewConversation, NewMessage, NewPartner, NewUser, PartnerId, PasswordHash, Role, Storage, ThreadType, Timestamp, Topic, Tx,
-    User,
+    Author, Conversation, ConversationId, ConversationKind, Error, Fact, Locked, Media, Message, MessageType, NewAttachment,
+    NewClientKey, NewConversation, NewMessage, NewPartner, NewUser, PartnerId, PasswordHash, Role, Storage, ThreadType,
+    Timestamp, Topic, Tx, User,
 };
 use uuid::Uuid;
 
@@ -57,8 +57,9 @@ pub(crate) fn new_user(name: &str) -> NewUser {
     NewUser {
         id: None,
         uuid: Uuid::new_v4(),
-        login: name.to_owned(),
-        password: PasswordHash("$argon2id$".to_owned()),
+        login: Some(name.to_owned()),
+        password: Some(PasswordHash("$argon2id$".to_owned())),
+        external_id: None,
         partner: new_partner(name),
         role: Role::User,
         language: "en_US".to_owned(),
@@ -89,7 +90,9 @@ pub(crate) fn new_conversation(participants: &[&User]) -> NewConversation {
         created_at: at(0),
         group: None,
         documents: Vec::new(),
+        external_id: None,
         participants: participants.iter().map(|user| user.partner.id).collect(),
+        owner: None,
     }
 }
 
@@ -117,6 +120,7 @@ pub(crate) fn new_attachment(owner: &User, name: &str) -> NewAttachment {
         access_token: "open sesame".to_owned(),
         owner: owner.partner.id,
         created_at: at(0),
+        media: Media::default(),
     }
 }
 
@@ -133,9 +137,17 @@ pub(crate) fn new_message(conversation: ConversationId, by: &User, body: &str) -
         metadata: None,
         attachments: Vec::new(),
         client_key: None,
+        external_id: None,
+        reply_to: None,
+        support_side: None,
         held: false,
         created_at: at(0),
     }
+}
+
+/// A client key; messages with other words under the same key are no retries.
+pub(crate) fn client_key(key: &str, words: u8) -> NewClientKey {
+    NewClientKey { key: key.to_owned(), hash: [words; 32] }
 }
 
 pub(crate) async fn lock(tx: &mut dyn Tx, id: ConversationId) -> Vec<Locked<Conversation>> {

@@ -59,19 +59,19 @@ async fn who_leaves_is_gone_and_comes_back_as_new(store: Arc<dyn Storage>) {
     say(&store, room, &ben, "three").await;
     write(&store, async |tx| {
         let of = lock(tx, room).await.remove(0);
-        tx.insert_participants(&of, &[ann.partner.id], at(9)).await.unwrap();
+        tx.insert_participants(&of, &[ann.partner.id], 0, at(9)).await.unwrap();
     })
     .await;
     let (_, place) = store.conversation_seen_by(room, ann.partner.id).await.unwrap().unwrap();
     assert_eq!(place.map(|place| (place.unread, place.read_seq)), Some((0, 3)));
-    assert!(store.last_messages(&[room]).await.unwrap().iter().all(|last| last.id != own.id));
+    assert!(store.last_messages(&[room], ben.partner.id).await.unwrap().iter().all(|last| last.id != own.id));
 }
 
 async fn each_participants_last_message_is_known(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let room = conversation(&store, &[&ann, &ben, &cat]).await;
     let other = conversation(&store, &[&ann]).await;
-    assert_eq!(store.last_messages(&[room, other]).await.unwrap(), []);
+    assert_eq!(store.last_messages(&[room, other], ben.partner.id).await.unwrap(), []);
     say(&store, room, &ann, "old").await;
     let ben_last = say(&store, room, &ben, "of ben").await;
     let ann_last = write(&store, async |tx| {
@@ -81,10 +81,10 @@ async fn each_participants_last_message_is_known(store: Arc<dyn Storage>) {
     })
     .await;
     let elsewhere = say(&store, other, &ann, "elsewhere").await;
-    let mut last = store.last_messages(&[other, room, room, ConversationId(1_000)]).await.unwrap();
+    let mut last = store.last_messages(&[other, room, room, ConversationId(1_000)], ben.partner.id).await.unwrap();
     last.sort_by_key(|message| message.id);
     assert_eq!(last, [ben_last, ann_last, elsewhere.clone()]);
-    assert_eq!(store.last_messages(&[other]).await.unwrap(), [elsewhere]);
+    assert_eq!(store.last_messages(&[other], ben.partner.id).await.unwrap(), [elsewhere]);
 }
 
 async fn messages_are_found_by_their_place(store: Arc<dyn Storage>) {

@@ -37,7 +37,8 @@ async fn a_session_comes_with_its_user(store: Arc<dyn Storage>) {
     log_in(&store, &ann, 2, 20).await;
     let expected = Session { key: key(2), user: ann.id, created_at: at(20), last_used_at: at(20), told: None };
     assert_eq!(store.session(key(2)).await.unwrap(), Some((expected.clone(), ann.clone())));
-    write(&store, async |tx| tx.update_user(ann.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    write(&store, async |tx| tx.update_user(ann.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap())
+        .await;
     ann.active = false;
     assert_eq!(store.session(key(2)).await.unwrap(), Some((expected, ann)));
     assert_eq!(store.session(key(3)).await.unwrap(), None);

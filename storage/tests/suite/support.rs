@@ -32,8 +32,8 @@ async fn begin(store: &Arc<dyn Storage>, by: &User, seconds: i64) -> SupportSess
 async fn join(store: &Arc<dyn Storage>, id: ConversationId, by: &User, seconds: i64) -> SupportSession {
     write(store, async |tx| {
         let of = lock(tx, id).await.remove(0);
-        tx.insert_participants(&of, &[by.partner.id], at(seconds)).await.unwrap();
-        tx.set_support_joiner(&of, by.partner.id, at(seconds)).await.unwrap();
+        tx.insert_participants(&of, &[by.partner.id], 0, at(seconds)).await.unwrap();
+        tx.set_support_joiner(&of, Some(by.partner.id), at(seconds)).await.unwrap();
         tx.support_session_of(&of).await.unwrap().unwrap()
     })
     .await

@@ -97,7 +97,7 @@ async fn who_joins_has_read_what_was_there_only_once_it_does(store: Arc<dyn Stor
     let joins = async |who: &User| {
         write(&store, async |tx| {
             let to = tx.lock_conversations(&[room]).await.unwrap().remove(0);
-            tx.insert_participants(&to, &[who.partner.id], who.created_at).await.unwrap();
+            tx.insert_participants(&to, &[who.partner.id], 0, who.created_at).await.unwrap();
         })
         .await;
     };
@@ -146,7 +146,7 @@ async fn reading_everything_tells_what_changed(store: Arc<dyn Storage>) {
 async fn delete(store: &Arc<dyn Storage>, message: &Message) {
     write(store, async |tx| {
         let locked = lock(tx, message.conversation).await;
-        tx.delete_message(&locked[0], message.id, at(9)).await.unwrap().unwrap();
+        tx.delete_message(&locked[0], message.id, message.author.partner, at(9)).await.unwrap().unwrap();
     })
     .await;
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{MessageId, NewUpload, Storage, Upload, UploadedFile, UserId};
+use storage::{Mention, MessageId, NewUpload, PartnerId, Storage, Upload, UploadedFile, User};
 
 use crate::people::{at, conversation, say, users, write};
 
@@ -14,7 +14,7 @@ on_every_backend!(
     an_upload_that_was_not_committed_is_none,
 );
 
-fn new_upload(owner: UserId, name: &str, expires_at: i64) -> NewUpload {
+fn new_upload(owner: PartnerId, name: &str, expires_at: i64) -> NewUpload {
     NewUpload {
         name: format!("chat-images/{name}"),
         owner,
@@ -24,19 +24,24 @@ fn new_upload(owner: UserId, name: &str, expires_at: i64) -> NewUpload {
     }
 }
 
+fn mention(message: MessageId, author: &User, name: &str) -> Mention {
+    Mention { message, author: author.partner.id, name: format!("chat-images/{name}") }
+}
+
 fn file(object: &str) -> UploadedFile {
     UploadedFile { object: object.to_owned(), mimetype: "image/gif".to_owned(), size_bytes: 4_000_000_000, put_at: at(1) }
 }
 
 async fn an_upload_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
-    let new = new_upload(ann.id, "a", 10);
+    let new = new_upload(ann.partner.id, "a", 10);
     let NewUpload { name, owner, mimetype, limit_bytes, expires_at } = new.clone();
     write(&store, async |tx| tx.insert_upload(new).await.unwrap()).await;
     let expected = Upload { name: name.clone(), owner, mimetype, limit_bytes, expires_at, file: None };
     assert_eq!(store.upload(&name).await.unwrap(), Some(expected));
     assert_eq!(store.upload("chat-images/b").await.unwrap(), None);
-    for (owner, name, why) in [(ann.id, "a", "a name is given once"), (UserId(1_000_000), "c", "an owner is somebody")] {
+    for (owner, name, why) in [(ann.partner.id, "a", "a name is given once"), (PartnerId(1_000_000), "c", "an owner is somebody")]
+    {
         let mut tx = store.begin().await.unwrap();
         assert!(tx.insert_upload(new_upload(owner, name, 20)).await.is_err(), "{why}");
     }
@@ -45,7 +50,7 @@ async fn an_upload_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
 async fn one_file_is_put_and_no_second(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     write(&store, async |tx| {
-        tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap();
+        tx.insert_upload(new_upload(ann.partner.id, "a", 10)).await.unwrap();
         assert!(tx.put_upload("chat-images/a", file("one")).await.unwrap());
         assert!(!tx.put_upload("chat-images/a", file("two")).await.unwrap());
         assert!(!tx.put_upload("chat-images/unknown", file("three")).await.unwrap());
@@ -57,7 +62,7 @@ async fn one_file_is_put_and_no_second(store: Arc<dyn Storage>) {
 
 async fn of_two_who_put_at_once_one_is_told_no(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
-    write(&store, async |tx| tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap()).await;
+    write(&store, async |tx| tx.insert_upload(new_upload(ann.partner.id, "a", 10)).await.unwrap()).await;
     let put = |object: &'static str| {
         let store = &store;
         async move { write(store, async |tx| tx.put_upload("chat-images/a", file(object)).await.unwrap()).await }
@@ -72,13 +77,13 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
     let [ann] = users(&store, ["ann"]).await;
     write(&store, async |tx| {
         for (name, expires_at) in [("d", 4), ("b", 2), ("a", 1), ("kept", 1), ("c", 3)] {
-            tx.insert_upload(new_upload(ann.id, name, expires_at)).await.unwrap();
+            tx.insert_upload(new_upload(ann.partner.id, name, expires_at)).await.unwrap();
         }
         assert!(tx.put_upload("chat-images/b", file("b")).await.unwrap());
     })
     .await;
     let message = say(&store, conversation(&store, &[&ann]).await, &ann, "look").await.id;
-    let keep = ["kept", "unknown", "kept"].map(|name| (message, format!("chat-images/{name}")));
+    let keep = ["kept", "unknown", "kept"].map(|name| mention(message, &ann, name));
     write(&store, async |tx| tx.keep_uploads(&keep).await.unwrap()).await;
     write(&store, async |tx| tx.keep_uploads(&keep[..1]).await.unwrap()).await;
     write(&store, async |tx| tx.keep_uploads(&[]).await.unwrap()).await;
@@ -97,9 +102,9 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
 }
 
 /// The names of those that a message lets go by naming only these.
-async fn change(store: &Arc<dyn Storage>, of: MessageId, names: &[&str]) -> Vec<String> {
+async fn change(store: &Arc<dyn Storage>, of: MessageId, by: &User, names: &[&str]) -> Vec<String> {
     let names: Vec<_> = names.iter().map(|name| format!("chat-images/{name}")).collect();
-    let mut gone = write(store, async |tx| tx.change_uploads(of, &names).await.unwrap()).await;
+    let mut gone = write(store, async |tx| tx.change_uploads(of, by.partner.id, &names).await.unwrap()).await;
     gone.sort_by(|a, b| a.name.cmp(&b.name));
     gone.into_iter().map(|upload| upload.name.replace("chat-images/", "")).collect()
 }
@@ -110,25 +115,25 @@ async fn an_upload_is_kept_as_long_as_a_message_names_it(store: Arc<dyn Storage>
     let (one, two) = (say(&store, room, &ann, "one").await.id, say(&store, room, &ann, "two").await.id);
     write(&store, async |tx| {
         for name in ["a", "b", "c", "empty"] {
-            tx.insert_upload(new_upload(ann.id, name, 1)).await.unwrap();
+            tx.insert_upload(new_upload(ann.partner.id, name, 1)).await.unwrap();
             assert!(name == "empty" || tx.put_upload(&format!("chat-images/{name}"), file(name)).await.unwrap());
         }
         let named = [(one, "a"), (one, "b"), (two, "b"), (one, "empty")];
-        tx.keep_uploads(&named.map(|(by, name)| (by, format!("chat-images/{name}")))).await.unwrap();
+        tx.keep_uploads(&named.map(|(by, name)| mention(by, &ann, name))).await.unwrap();
     })
     .await;
-    assert_eq!(change(&store, one, &["a", "c", "unknown"]).await, ["empty"], "the other message still names b");
-    assert_eq!(change(&store, one, &["a", "c", "unknown"]).await, [""; 0]);
+    assert_eq!(change(&store, one, &ann, &["a", "c", "unknown"]).await, ["empty"], "the other message still names b");
+    assert_eq!(change(&store, one, &ann, &["a", "c", "unknown"]).await, [""; 0]);
     let expired = store.expire_uploads(at(2), 10).await.unwrap();
     assert_eq!(expired.into_iter().map(|upload| upload.name).collect::<Vec<_>>(), ["chat-images/empty"]);
-    assert_eq!(change(&store, two, &[]).await, ["b"]);
-    assert_eq!(change(&store, two, &["a"]).await, [""; 0]);
-    assert_eq!(change(&store, one, &[]).await, ["c"], "a has found another message");
+    assert_eq!(change(&store, two, &ann, &[]).await, ["b"]);
+    assert_eq!(change(&store, two, &ann, &["a"]).await, [""; 0]);
+    assert_eq!(change(&store, one, &ann, &[]).await, ["c"], "a has found another message");
     for (name, there) in [("a", true), ("b", false), ("c", false)] {
         assert_eq!(store.upload(&format!("chat-images/{name}")).await.unwrap().is_some(), there, "{name}");
     }
-    assert_eq!(change(&store, two, &[]).await, ["a"]);
-    assert_eq!(change(&store, two, &[]).await, [""; 0]);
+    assert_eq!(change(&store, two, &ann, &[]).await, ["a"]);
+    assert_eq!(change(&store, two, &ann, &[]).await, [""; 0]);
 }
 
 async fn of_two_who_name_and_let_go_at_once_neither_is_passed_over(store: Arc<dyn Storage>) {
@@ -139,13 +144,13 @@ async fn of_two_who_name_and_let_go_at_once_neither_is_passed_over(store: Arc<dy
         let (one, two) = (say(&store, room, &ann, "one").await.id, say(&store, room, &ann, "two").await.id);
         let full = format!("chat-images/{name}");
         write(&store, async |tx| {
-            tx.insert_upload(new_upload(ann.id, &name, 1)).await.unwrap();
+            tx.insert_upload(new_upload(ann.partner.id, &name, 1)).await.unwrap();
             assert!(tx.put_upload(&full, file(&name)).await.unwrap());
-            tx.keep_uploads(&[(one, full.clone())]).await.unwrap();
+            tx.keep_uploads(&[mention(one, &ann, &name)]).await.unwrap();
         })
         .await;
-        let naming = write(&store, async |tx| tx.keep_uploads(&[(two, full.clone())]).await.unwrap());
-        let (gone, ()) = tokio::join!(change(&store, one, &[]), naming);
+        let naming = write(&store, async |tx| tx.keep_uploads(&[mention(two, &ann, &name)]).await.unwrap());
+        let (gone, ()) = tokio::join!(change(&store, one, &ann, &[]), naming);
         assert_eq!(gone.is_empty(), store.upload(&full).await.unwrap().is_some(), "{number}");
         assert_eq!(store.expire_uploads(at(2), 10).await.unwrap(), [], "it is named, or gone");
     }
@@ -154,7 +159,7 @@ async fn of_two_who_name_and_let_go_at_once_neither_is_passed_over(store: Arc<dy
 async fn an_upload_that_was_not_committed_is_none(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let mut tx = store.begin().await.unwrap();
-    tx.insert_upload(new_upload(ann.id, "a", 10)).await.unwrap();
+    tx.insert_upload(new_upload(ann.partner.id, "a", 10)).await.unwrap();
     drop(tx);
     assert_eq!(store.upload("chat-images/a").await.unwrap(), None);
     assert_eq!(store.expire_uploads(at(100), 10).await.unwrap(), []);

@@ -25,8 +25,9 @@ async fn a_user_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let new = NewUser {
         id: None,
         uuid: Uuid::from_u128(7),
-        login: "ann@example.com".to_owned(),
-        password: PasswordHash("pbkdf2_sha256$1$a$b".to_owned()),
+        login: Some("ann@example.com".to_owned()),
+        password: Some(PasswordHash("pbkdf2_sha256$1$a$b".to_owned())),
+        external_id: Some("a-7".to_owned()),
         partner: NewPartner {
             id: None,
             name: "Ann Ünïcode 안 🦀".to_owned(),
@@ -54,6 +55,14 @@ async fn a_user_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         time_zone: new.time_zone,
         profile: new.profile,
         created_at: new.created_at,
+        external_id: new.external_id,
+        can_moderate: false,
+        picture_url: None,
+        claims_as_of: None,
+        tokens_not_before: None,
+        banned_until: None,
+        muted_until: None,
+        erased_at: None,
     };
     assert_eq!(stored, expected);
     assert_eq!(store.user(stored.id).await.unwrap(), Some(expected.clone()));
@@ -140,18 +149,20 @@ async fn a_user_changes_only_as_asked(store: Arc<dyn Storage>) {
 
     assert_eq!(change(UserChange::default()).await, Some(ann.clone()));
     let password = PasswordHash("another".to_owned());
-    let changed = change(UserChange { password: Some(password.clone()), active: None }).await;
-    ann.password = password;
+    let changed = change(UserChange { password: Some(password.clone()), ..UserChange::default() }).await;
+    ann.password = Some(password);
     assert_eq!(changed, Some(ann.clone()));
-    let changed =
-        write(&store, async |tx| tx.update_user(ann.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    let changed = write(&store, async |tx| {
+        tx.update_user(ann.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap()
+    })
+    .await;
     ann.active = false;
     assert_eq!(changed, Some(ann.clone()));
     assert_eq!(store.user(ann.id).await.unwrap(), Some(ann));
     assert_eq!(store.user(ben.id).await.unwrap(), Some(ben));
 
     let nobody = write(&store, async |tx| {
-        tx.update_user(UserId(1_000_000), UserChange { password: None, active: Some(false) }).await.unwrap()
+        tx.update_user(UserId(1_000_000), UserChange { active: Some(false), ..UserChange::default() }).await.unwrap()
     });
     assert_eq!(nobody.await, None);
 }
@@ -207,6 +218,7 @@ async fn search_orders_by_name_then_id(store: Arc<dyn Storage>) {
 async fn search_passes_over_deactivated_users(store: Arc<dyn Storage>) {
     let [gone, _] = users(&store, ["some one", "some other"]).await;
     partners(&store, [new_partner("some company")]).await;
-    write(&store, async |tx| tx.update_user(gone.id, UserChange { password: None, active: Some(false) }).await.unwrap()).await;
+    write(&store, async |tx| tx.update_user(gone.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap())
+        .await;
     assert_eq!(found(&store, "some").await, ["some company", "some other"]);
 }
