@@ -32,6 +32,7 @@ ALTER TABLE messages
 CREATE FUNCTION raise_version_with_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.version := OLD.version + 1;
+    NEW.began_direct := NEW.began_direct OR OLD.kind = 'direct';
     RETURN NEW;
 END
 $$;

@@ -11,7 +11,8 @@ use crate::{MessageId, PartnerId, Result, Timestamp};
 #[async_trait]
 pub trait Attendances {
     /// Notes that a node counts until then at least, and that these partners, who must exist, are there beside those who
-    /// are already. Gives whether the store knew of the node: if not, it knows of nobody else who is there.
+    /// are already. Gives whether the store knew of anybody there: if not, it has perhaps forgotten the node meanwhile, and
+    /// all who are there are to be named.
     async fn attend(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool>;
     /// Notes that these partners are at the node no longer.
     async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()>;

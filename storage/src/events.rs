@@ -200,7 +200,8 @@ pub trait EventLog {
     /// The newest position whose event happened at `time` or before; the one before the oldest event if there is none.
     /// Where times run against the order of the log, it is off by no more than they are.
     async fn position_at(&self, time: Timestamp) -> Result<Position>;
-    /// Forgets the oldest events, at most `limit`, up to the first that happened at `before` or later; gives how many.
+    /// Forgets the oldest events, at most `limit`, up to the first that happened at `before` or later, or that a transaction
+    /// under way has rewritten; gives how many.
     /// Nobody who writes waits for it. Does nothing while another process does the same.
     async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<u64>;
     /// Forgets, of at most `limit` who have left a conversation, that they ever were in it, once the log holds nothing

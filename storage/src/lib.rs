@@ -152,8 +152,9 @@ pub trait Storage:
 /// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
 ///
 /// Locks are taken in one order everywhere, so that transactions cannot deadlock: the workspace, users, refresh tokens,
-/// conversations by rising id, then participants by rising (conversation, partner), then attachments by id, then uploads by
-/// name, then events by position, then the head of the log, which [`Tx::commit`] takes.
+/// conversations by rising id, then attachments by id, then participants by rising (conversation, partner), then messages by
+/// id, then uploads by name, then the head of the log, which [`Tx::commit`] takes. Events follow their message: whoever has
+/// the message alone rewrites them, and whatever forgets them waits for nobody.
 #[async_trait]
 pub trait Tx:
     WriteUsers

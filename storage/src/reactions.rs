@@ -24,7 +24,8 @@ pub trait Reactions {
 pub trait WriteReactions {
     /// The different contents of the reactions to a message of the conversation, in no particular order.
     async fn reaction_contents(&mut self, of: &Locked<Conversation>, message: MessageId) -> Result<Vec<String>>;
-    /// Adds a reaction to a message of the conversation; gives whether the partner had not reacted so before.
+    /// Adds a reaction to a message of the conversation; gives whether there was such a message to which the partner had not
+    /// reacted so before.
     async fn insert_reaction(
         &mut self,
         of: &Locked<Conversation>,

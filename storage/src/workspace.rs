@@ -47,5 +47,6 @@ pub trait Workspaces {
 pub trait WriteWorkspace {
     /// The workspace, locked until the transaction ends.
     async fn lock_workspace(&mut self) -> Result<Workspace>;
+    /// Changes the workspace, which the transaction must have locked.
     async fn set_workspace(&mut self, workspace: &Workspace) -> Result<()>;
 }

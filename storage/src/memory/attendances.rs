@@ -43,10 +43,12 @@ impl Attendances for Memory {
         for partner in partners {
             tx.draft.users.person(*partner)?;
         }
-        let is_known = tx.draft.nodes.prolong(node, until);
-        tx.draft.attendances.there.extend(partners.iter().map(|partner| (*partner, node)));
+        tx.draft.nodes.prolong(node, until);
+        let there = &mut tx.draft.attendances.there;
+        let knows_somebody = there.iter().any(|(_, at)| *at == node);
+        there.extend(partners.iter().map(|partner| (*partner, node)));
         tx.publish();
-        Ok(is_known)
+        Ok(knows_somebody)
     }
 
     async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {

@@ -429,7 +429,9 @@ impl WriteConversations for MemoryTx {
     }
 
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
-        self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.kind = kind;
+        let conversation = &mut self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation;
+        conversation.kind = kind;
+        conversation.began_direct |= kind == ConversationKind::Direct;
         Ok(())
     }
 

@@ -94,9 +94,9 @@ fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
-/// The messages of a page, as indices from the oldest.
-fn range(row: &Row, page: Page) -> Range<usize> {
-    let up_to = |end: usize, limit| end.saturating_sub(limit)..end;
+/// The messages of a page, as indices from the oldest; `hidden` of them are hidden from the reader.
+fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
+    let up_to = |end: usize, limit| end.saturating_sub(limit).max(hidden)..end;
     match page {
         Page::Newest { offset, limit } => {
             let offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -111,6 +111,7 @@ fn range(row: &Row, page: Page) -> Range<usize> {
                 Ok(index) => index + 1,
                 Err(index) => index,
             };
+            let start = start.max(hidden);
             start..start.saturating_add(limit).min(row.messages.len())
         }
     }
@@ -164,9 +165,8 @@ impl Messages for Memory {
             let reactions = state.reactions.counts(message.id, reader);
             Seen { message, is_read, reactions }
         };
-        let range = range(row, page);
-        let hidden = usize::try_from(visible_from(row, reader)).expect("a seq is not negative");
-        let range = range.start.max(hidden)..range.end;
+        let hidden = usize::try_from(visible_from(row, reader)).unwrap_or_default();
+        let range = range(row, hidden, page);
         Ok(match page {
             Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
             Page::After { .. } => range.map(see).collect(),
@@ -195,9 +195,12 @@ impl Messages for Memory {
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
         let state = self.snapshot()?;
-        let has_news = |row: &Row| {
-            let hidden = visible_from(row, partner) >= row.conversation.last_seq;
-            !hidden && row.posts.greatest_but(partner).is_some_and(|latest| latest > since)
+        let has_news = |row: &Row| match visible_from(row, partner) {
+            0 => row.posts.greatest_but(partner).is_some_and(|latest| latest > since),
+            hidden => {
+                let mut visible = row.messages.iter().rev().take_while(|message| message.seq > hidden);
+                visible.any(|message| message.author.partner != partner && message.created_at > since)
+            }
         };
         Ok(state.conversations.rows_of(partner).filter(|row| has_news(row)).map(|row| row.conversation.id).collect())
     }

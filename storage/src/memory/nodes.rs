@@ -16,18 +16,15 @@ impl Table {
         self.rows.get(node).is_some_and(|node| node.until >= at)
     }
 
-    /// Prolongs the lease of a node of which no more is known; gives whether there was one.
-    pub(super) fn prolong(&mut self, id: Uuid, until: Timestamp) -> bool {
-        let known = self.rows.get_mut(&id);
-        let was_known = known.is_some();
-        match known {
+    /// Prolongs the lease of a node of which no more is known.
+    pub(super) fn prolong(&mut self, id: Uuid, until: Timestamp) {
+        match self.rows.get_mut(&id) {
             Some(node) => node.until = node.until.max(until),
             None => {
                 let node = Node { id, version: None, bus: None, started_at: None, position: None, until };
                 self.rows.insert(id, node);
             }
         }
-        was_known
     }
 }
 

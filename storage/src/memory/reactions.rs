@@ -2,7 +2,9 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx};
-use crate::{Conversation, Locked, MessageId, PartnerId, ReactionCount, Reactions, Result, Timestamp, WriteReactions};
+use crate::{
+    Conversation, Locked, MessageId, PartnerId, ReactionCount, Reactions, Result, Timestamp, WriteMessages, WriteReactions,
+};
 
 /// By message: each content with those who reacted so, and since when.
 #[derive(Clone, Default)]
@@ -42,13 +44,16 @@ impl WriteReactions for MemoryTx {
 
     async fn insert_reaction(
         &mut self,
-        _of: &Locked<Conversation>,
+        of: &Locked<Conversation>,
         message: MessageId,
         partner: PartnerId,
         content: &str,
         at: Timestamp,
     ) -> Result<bool> {
         self.draft.users.person(partner)?;
+        if self.message_of(of, message).await?.is_none() {
+            return Ok(false);
+        }
         let by = self.draft.reactions.rows.entry(message).or_default().entry(content.to_owned()).or_default();
         if by.contains_key(&partner) {
             return Ok(false);
@@ -69,6 +74,9 @@ impl WriteReactions for MemoryTx {
         let was_there = by.remove(&partner).is_some();
         if by.is_empty() {
             contents.remove(content);
+        }
+        if contents.is_empty() {
+            self.draft.reactions.forget(message);
         }
         Ok(was_there)
     }

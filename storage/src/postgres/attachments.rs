@@ -42,13 +42,12 @@ const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
     VALUES (nextval('attachments_id'), $1, $2, $3, $4, $5, $6, $7, decode($8, 'hex'), $9, $10, $11) RETURNING id";
 /// Whoever sends it meanwhile comes before or after.
 const LOCK_ATTACHMENT: &str = "SELECT id FROM attachments WHERE id = $1 FOR UPDATE";
-/// Not in the statement that locks: it would see the messages of before it had to wait. The schema takes the attachment out
-/// of them.
-const DELETE_ATTACHMENT: &str = concat!(
-    "DELETE FROM attachments f WHERE f.id = $1 RETURNING ",
-    attachment_columns!(),
-    ", ARRAY(SELECT message_id FROM message_attachments WHERE attachment_id = $1) AS messages"
-);
+/// Not in the statement that locks the attachment: it would see the messages of before it had to wait. Whoever edits one of
+/// them meanwhile comes before or after, too.
+const LOCK_MESSAGES_OF: &str = "SELECT m.id FROM messages m
+    WHERE m.id IN (SELECT message_id FROM message_attachments WHERE attachment_id = $1) ORDER BY m.id FOR NO KEY UPDATE";
+/// The schema takes it out of its messages.
+const DELETE_ATTACHMENT: &str = concat!("DELETE FROM attachments f WHERE f.id = $1 RETURNING ", attachment_columns!());
 
 pub(super) fn attachment(row: &PgRow) -> Result<Attachment> {
     Ok(Attachment {
@@ -113,8 +112,10 @@ impl WriteAttachments for PostgresTx {
 
     async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<DeletedAttachment>> {
         self.rows(sqlx::query(LOCK_ATTACHMENT).bind(id.0)).await?;
+        let held_by = self.rows(sqlx::query(LOCK_MESSAGES_OF).bind(id.0)).await?;
         let Some(row) = self.row(sqlx::query(DELETE_ATTACHMENT).bind(id.0)).await? else { return Ok(None) };
-        let messages = self.messages_as_they_are(get(&row, "messages")?).await?;
+        let messages = held_by.iter().map(|row| get(row, "id")).collect::<sqlx::Result<_>>()?;
+        let messages = self.messages_as_they_are(messages).await?;
         self.rewrite_copies(&messages).await?;
         let conversations: BTreeSet<_> = messages.iter().map(|message| message.conversation).collect();
         Ok(Some(DeletedAttachment { attachment: attachment(&row)?, conversations: conversations.into_iter().collect() }))

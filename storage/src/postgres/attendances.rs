@@ -5,16 +5,15 @@ use uuid::Uuid;
 use super::{Postgres, get, limit};
 use crate::{Attendances, MessageId, PartnerId, Result, Timestamp};
 
-/// A row that was there has a former version, and so an `xmax`.
+/// It is looked who is there before anybody is added.
 const ATTEND: &str = "WITH node AS (
         INSERT INTO nodes AS known (id, until) VALUES ($1, $2)
         ON CONFLICT (id) DO UPDATE SET until = greatest(known.until, excluded.until)
-        RETURNING xmax <> 0 AS known
     ), there AS (
         INSERT INTO attendances (partner_id, node_id) SELECT partner_id, $1 FROM unnest($3::bigint[]) AS t(partner_id)
         ON CONFLICT DO NOTHING
     )
-    SELECT known FROM node";
+    SELECT EXISTS (SELECT FROM attendances WHERE node_id = $1) AS knows_somebody";
 const DEPART: &str = "DELETE FROM attendances WHERE node_id = $1 AND partner_id = ANY ($2)";
 /// Whether a partner is at a node that counts.
 macro_rules! attending {
@@ -47,7 +46,7 @@ fn numbers(partners: &[PartnerId]) -> Vec<i64> {
 impl Attendances for Postgres {
     async fn attend(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
         let attend = sqlx::query(ATTEND).bind(node).bind(until).bind(numbers(partners));
-        Ok(get(&self.only_row(attend).await?, "known")?)
+        Ok(get(&self.only_row(attend).await?, "knows_somebody")?)
     }
 
     async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {

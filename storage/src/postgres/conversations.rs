@@ -136,7 +136,8 @@ const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, pa
     ON CONFLICT DO NOTHING RETURNING partner_id";
 const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
 const SET_CLOSED: &str = "UPDATE conversations SET closed_at = $2 WHERE id = $1";
-const SET_KIND: &str = "UPDATE conversations SET kind = $2, began_direct = began_direct OR kind = 'direct' WHERE id = $1";
+/// The schema keeps in mind that it was direct.
+const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
 const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, window_state), shelf = coalesce($4, shelf)
     WHERE conversation_id = $1 AND partner_id = $2
         AND (window_state <> coalesce($3, window_state) OR shelf <> coalesce($4, shelf))

@@ -78,14 +78,17 @@ const APPEND_WITH_STAYS: &str = append!(
         SELECT conversation_id, partner_id, from_position, until_position, visible_from_seq FROM stays WHERE from_position IS NOT NULL
     )"
 );
-/// Stops at the first event that is young enough, whatever the times of later ones: the log must have no gaps.
+/// Stops at the first event that is young enough, whatever the times of later ones, or that somebody is rewriting: the log
+/// must have no gaps. Waits for nobody, so it cannot deadlock with whoever rewrites several.
 const FORGET_EVENTS: &str = concat!(
     "WITH oldest AS MATERIALIZED (
         SELECT position, at FROM events WHERE ",
     alone!(1),
-    " ORDER BY position LIMIT $2 FOR UPDATE
+    " ORDER BY position LIMIT $2
+    ), free AS MATERIALIZED (
+        SELECT position FROM events ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED
     ), kept AS MATERIALIZED (
-        SELECT min(position) AS first FROM oldest WHERE at >= $1
+        SELECT min(position) AS first FROM oldest WHERE at >= $1 OR position NOT IN (SELECT position FROM free)
     ), gone AS (
         DELETE FROM events e USING oldest, kept
         WHERE e.position = oldest.position AND (kept.first IS NULL OR oldest.position < kept.first) RETURNING e.position

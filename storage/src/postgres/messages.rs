@@ -47,8 +47,8 @@ macro_rules! read_by_others {
 macro_rules! visible_after {
     () => {
         "coalesce((SELECT m.id FROM participants p JOIN messages m
-                   ON m.conversation_id = p.conversation_id AND m.seq = p.visible_from_seq
-                   WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)"
+                   ON m.conversation_id = p.conversation_id AND m.seq <= p.visible_from_seq
+                   WHERE p.conversation_id = $1 AND p.partner_id = $2 ORDER BY m.seq DESC LIMIT 1), 0)"
     };
 }
 
@@ -129,14 +129,20 @@ const DELETE: &str = "WITH gone AS (
     UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3, deleted_by = $4
     WHERE id = $2 AND conversation_id = $1";
 const FORGET_REACTIONS: &str = "DELETE FROM reactions WHERE message_id = $1";
-/// Locked in the order of the log, as whatever forgets its oldest events does.
-const REWRITE_COPIES: &str = "WITH copies AS MATERIALIZED (
+/// The kind of a fact is the first text after its name. PostgreSQL's own functions refuse JSON in which a text has a
+/// `\u0000`, as metadata may.
+const REWRITE_COPIES: &str = r#"WITH copies AS MATERIALIZED (
         SELECT e.position, e.message_id FROM events e WHERE e.message_id = ANY ($1) ORDER BY e.position FOR NO KEY UPDATE
     )
-    UPDATE events e SET fact = json_build_object('fact', e.fact -> 'fact', 'of', new.message::json)
+    UPDATE events e
+    SET fact = ('{"fact":"' || split_part(e.fact::text, '"', 4) || '","of":' || new.message || '}')::json
     FROM copies JOIN unnest($1::bigint[], $2::text[]) AS new(id, message) ON new.id = copies.message_id
-    WHERE e.position = copies.position";
-const RELEASE_CLIENT_KEYS: &str = "UPDATE messages SET client_key = NULL, client_hash = NULL WHERE id = ANY ($1)";
+    WHERE e.position = copies.position"#;
+/// In the order in which all lock messages.
+const RELEASE_CLIENT_KEYS: &str = "WITH held AS MATERIALIZED (
+        SELECT id FROM messages WHERE id = ANY ($1) AND client_key IS NOT NULL ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE messages m SET client_key = NULL, client_hash = NULL FROM held WHERE m.id = held.id RETURNING m.id";
 const SEQS_OF: &str = "SELECT m.conversation_id, m.id, m.seq
     FROM unnest($1::bigint[], $2::bigint[]) AS asked(conversation_id, id)
     JOIN messages m ON m.id = asked.id AND m.conversation_id = asked.conversation_id";
@@ -384,7 +390,10 @@ impl WriteMessages for PostgresTx {
             return Ok(());
         }
         let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
-        self.rows(sqlx::query(RELEASE_CLIENT_KEYS).bind(ids)).await.map(drop)
+        let released = self.rows(sqlx::query(RELEASE_CLIENT_KEYS).bind(ids)).await?;
+        let released = released.iter().map(|row| get(row, "id")).collect::<sqlx::Result<_>>()?;
+        let messages = self.messages_as_they_are(released).await?;
+        self.rewrite_copies(&messages).await
     }
 
     async fn seqs_of(&mut self, messages: &[(ConversationId, MessageId)]) -> Result<HashMap<(ConversationId, MessageId), i64>> {
@@ -459,6 +468,7 @@ impl PostgresTx {
         Ok(message)
     }
 
+    /// The messages as this transaction has left them.
     pub(super) async fn messages_as_they_are(&mut self, ids: Vec<i64>) -> Result<Vec<Message>> {
         self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
     }

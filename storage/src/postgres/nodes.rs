@@ -13,10 +13,10 @@ const NODES: &str = "SELECT id, version, bus, started_at, position, until FROM n
 const FORGET: &str = concat!(
     "WITH old AS MATERIALIZED (
         SELECT id FROM nodes WHERE until < $1 AND ",
-    alone!(6),
+    alone!(8),
     " LIMIT $2
     ), gone AS (
-        DELETE FROM nodes n USING old WHERE n.id = old.id RETURNING n.id
+        DELETE FROM nodes n USING old WHERE n.id = old.id AND n.until < $1 RETURNING n.id
     )
     SELECT count(*) FROM gone"
 );

@@ -23,7 +23,8 @@ pub(super) use reaction_counts;
 const REACTIONS: &str = concat!("SELECT ", reaction_counts!("$1", "$2"), " AS reactions");
 const CONTENTS: &str = "SELECT DISTINCT content FROM reactions WHERE message_id = $1";
 const INSERT: &str = "WITH new AS (
-        INSERT INTO reactions (message_id, partner_id, content, at) VALUES ($1, $2, $3, $4)
+        INSERT INTO reactions (message_id, partner_id, content, at)
+        SELECT id, $2, $3, $4 FROM messages WHERE id = $1 AND conversation_id = $5
         ON CONFLICT DO NOTHING RETURNING message_id
     ), marked AS (
         UPDATE messages m SET has_reactions = true FROM new WHERE m.id = new.message_id AND NOT m.has_reactions
@@ -48,13 +49,14 @@ impl WriteReactions for PostgresTx {
 
     async fn insert_reaction(
         &mut self,
-        _of: &Locked<Conversation>,
+        of: &Locked<Conversation>,
         message: MessageId,
         partner: PartnerId,
         content: &str,
         at: Timestamp,
     ) -> Result<bool> {
-        Ok(self.row(sqlx::query(INSERT).bind(message.0).bind(partner.0).bind(content).bind(at)).await?.is_some())
+        let insert = sqlx::query(INSERT).bind(message.0).bind(partner.0).bind(content).bind(at).bind(of.id.0);
+        Ok(self.row(insert).await?.is_some())
     }
 
     async fn delete_reaction(

@@ -75,14 +75,18 @@ const SEEN_AT: &str = "SELECT asked.seq, mark.at
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
 const SET_JOINER: &str = "UPDATE support_sessions
     SET joiner_id = $2, joiner_pinged_at = CASE WHEN $2::bigint IS NOT NULL THEN $3::timestamptz END WHERE conversation_id = $1";
-/// In the order in which all lock conversations.
+/// In the order in which all lock conversations. Who answers is looked at once more when the rows are locked.
 const LOCK_JOINED: &str = concat!(
-    "SELECT ",
+    "WITH joined AS MATERIALIZED (
+        SELECT c.id FROM conversations c CROSS JOIN LATERAL (
+            SELECT joiner_id FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+        ) s
+        WHERE s.joiner_id = $1 AND c.kind = 'support' AND c.closed_at IS NULL
+    )
+    SELECT ",
     conversation_columns!(),
-    " FROM conversations c CROSS JOIN LATERAL (
-        SELECT joiner_id FROM support_sessions WHERE conversation_id = c.id OFFSET 0
-      ) s
-      WHERE s.joiner_id = $1 AND c.kind = 'support' AND c.closed_at IS NULL ORDER BY c.id FOR NO KEY UPDATE OF c"
+    " FROM joined JOIN conversations c ON c.id = joined.id JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.closed_at IS NULL AND s.joiner_id = $1 ORDER BY c.id FOR NO KEY UPDATE OF c, s"
 );
 /// Open sessions in which the side `$side` has neither asked for anything nor written since `$1`. In the order in which
 /// all lock conversations.

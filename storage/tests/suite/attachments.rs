@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use storage::{Attachment, AttachmentId, DeletedAttachment, NewAttachment, NewMessage, Page, PartnerId, Reach, Storage};
+use storage::{Attachment, AttachmentId, DeletedAttachment, Media, NewAttachment, NewMessage, Page, PartnerId, Reach, Storage};
 
-use crate::people::{at, conversation, lock, new_attachment, new_message, post, users, write};
+use crate::people::{at, conversation, delete, file, hesitate, lock, new_attachment, new_message, post, send, users, write};
 
 on_every_backend!(
     an_attachment_comes_back_as_it_was_stored,
@@ -10,11 +10,17 @@ on_every_backend!(
     a_deleted_attachment_is_taken_out_of_messages,
     what_was_never_sent_is_forgotten,
     what_is_being_sent_is_not_forgotten,
+    a_deleted_message_takes_its_files_along,
+    a_file_stays_that_another_message_holds,
+    a_file_sent_beside_a_deletion_is_not_lost,
+    a_file_goes_with_the_last_of_two_that_are_deleted_at_once,
 );
 
 async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
-    let new = NewAttachment { name: "Ünï \"안\" 🦀.png".to_owned(), ..new_attachment(&ann, "") };
+    let sha256 = Some("0f".repeat(32));
+    let media = Media { sha256, width: Some(1_920), height: Some(1), duration_milliseconds: Some(5_000_000_000) };
+    let new = NewAttachment { name: "Ünï \"안\" 🦀.png".to_owned(), media, ..new_attachment(&ann, "") };
     let NewAttachment { object, name, mimetype, size_bytes, access_token, owner, created_at, media } = new.clone();
     let (stored, other) = write(&store, async |tx| {
         let stored = tx.insert_attachment(new).await.unwrap();
@@ -30,7 +36,10 @@ async fn an_attachment_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let expected = Attachment { id: stored.id, object, name, mimetype, size_bytes, access_token, owner, created_at, media };
     assert_eq!(stored, expected);
     assert_ne!(stored.id, other.id);
-    assert_eq!(store.attachment(stored.id).await.unwrap(), Some(expected));
+    assert_eq!(store.attachment(stored.id).await.unwrap(), Some(expected.clone()));
+    let message = send(&store, conversation(&store, &[&ann]).await, &ann, &[&stored, &other]).await;
+    assert_eq!(message.attachments, [expected, other]);
+    assert_eq!(store.messages_by_id(&[message.id]).await.unwrap(), [message]);
     assert_eq!(store.attachment(AttachmentId(1_000_000)).await.unwrap(), None);
 }
 
@@ -132,5 +141,77 @@ async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
         });
         assert_eq!(forgotten.unwrap(), [""; 0]);
         assert_eq!(store.attachment_reach(file.id, ann.partner.id).await.unwrap(), Some(Reach::Reader), "round {round}");
+    }
+}
+
+async fn a_deleted_message_takes_its_files_along(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let [one, two, other] = [file(&store, &ann, "1").await, file(&store, &ann, "2").await, file(&store, &ann, "3").await];
+    let message = send(&store, room, &ann, &[&two, &one, &two]).await;
+    send(&store, room, &ann, &[&other]).await;
+    let mut gone = delete(&store, &message).await.files;
+    gone.sort_by_key(|file| file.id);
+    assert_eq!(gone, [one.clone(), two.clone()]);
+    for (file, is_there) in [(one, false), (two, false), (other, true)] {
+        assert_eq!(store.attachment(file.id).await.unwrap().is_some(), is_there, "{}", file.name);
+    }
+    assert_eq!(delete(&store, &message).await.files, [], "they are given once");
+}
+
+async fn a_file_stays_that_another_message_holds(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [room, other] = [conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ann]).await];
+    let file = file(&store, &ann, "file").await;
+    let mut messages = Vec::new();
+    for of in [room, room, other] {
+        messages.push(send(&store, of, &ann, &[&file]).await);
+    }
+    let reach = async || store.attachment_reach(file.id, ben.partner.id).await.unwrap();
+    for (message, reached) in messages.iter().zip([Some(Reach::Reader), Some(Reach::NoReader), None]) {
+        let gone = delete(&store, message).await.files;
+        assert_eq!(gone.is_empty(), reached.is_some());
+        assert_eq!(reach().await, reached);
+    }
+    assert_eq!(store.attachment(file.id).await.unwrap(), None);
+}
+
+/// However the two meet.
+async fn a_file_sent_beside_a_deletion_is_not_lost(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    for round in 0..30 {
+        let file = file(&store, &ann, "file").await;
+        let message = send(&store, room, &ann, &[&file]).await;
+        let sending = async {
+            hesitate(&store, round % 5).await;
+            let mut tx = store.begin().await.unwrap();
+            let to = lock(&mut *tx, other).await;
+            let attachments = tx.attachments_to_send(&[file.id]).await.unwrap();
+            hesitate(&store, round % 3).await;
+            let has_file = !attachments.is_empty();
+            let new = NewMessage { attachments, ..new_message(other, &ann, "look") };
+            let sent = tx.insert_messages(to, vec![new]).await.unwrap().remove(0);
+            tx.commit().await.unwrap();
+            has_file.then_some(sent)
+        };
+        let (deleted, sent) = tokio::join!(delete(&store, &message), sending);
+        let expected = if sent.is_some() { vec![] } else { vec![file.clone()] };
+        assert_eq!(deleted.files, expected, "round {round}");
+        assert_eq!(store.attachment(file.id).await.unwrap().is_some(), sent.is_some(), "round {round}");
+        if let Some(sent) = sent {
+            assert_eq!(store.messages_by_id(&[sent.id]).await.unwrap(), [sent], "round {round}");
+        }
+    }
+}
+
+async fn a_file_goes_with_the_last_of_two_that_are_deleted_at_once(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    for round in 0..10 {
+        let file = file(&store, &ann, "file").await;
+        let (one, two) = (send(&store, room, &ann, &[&file]).await, send(&store, other, &ann, &[&file]).await);
+        let (one, two) = tokio::join!(delete(&store, &one), delete(&store, &two));
+        assert_eq!([one.files, two.files].concat(), [file], "round {round}");
     }
 }

@@ -1,8 +1,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use storage::{
-    Conversation, ConversationId, ConversationKind, Document, GroupId, InboxFilter, NewConversation, PartnerId, Shelf, Storage,
-    ThreadType, Window,
+    Conversation, ConversationId, ConversationKind, Document, GroupId, InboxFilter, NewConversation, ParticipantRole, PartnerId,
+    Shelf, Standing, Storage, ThreadType, Window,
 };
 use uuid::Uuid;
 
@@ -18,6 +18,9 @@ on_every_backend!(
     locks_come_by_rising_id,
     participating_tells_pairs_apart,
     a_kind_can_change,
+    an_external_id_is_taken_once,
+    a_direct_beginning_is_remembered,
+    an_owner_is_named_at_the_beginning,
     the_inbox_shows_the_latest_first,
     the_inbox_is_filtered,
     contacts_are_all_with_whom_one_shares_a_conversation,
@@ -178,6 +181,73 @@ async fn a_kind_can_change(store: Arc<dyn Storage>) {
     .await;
     assert_eq!(store.conversation(room).await.unwrap().unwrap().kind, ConversationKind::Direct);
     assert_eq!(store.conversation(other).await.unwrap().unwrap().kind, ConversationKind::Group);
+}
+
+async fn an_external_id_is_taken_once(store: Arc<dyn Storage>) {
+    let external = |id: &str| NewConversation { external_id: Some(id.to_owned()), ..new_conversation(&[]) };
+    for id in ["7", "a", "A", "e\u{301}", "\u{e9}"] {
+        let stored = write(&store, async |tx| tx.insert_conversation(external(id)).await.unwrap()).await;
+        assert_eq!(stored.external_id.as_deref(), Some(id));
+        assert_eq!(store.conversation(stored.id).await.unwrap(), Some(stored));
+    }
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_conversation(external("a")).await), "conversations_external_id");
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    tx.insert_conversation(external("new")).await.unwrap();
+    drop(tx);
+    write(&store, async |tx| tx.insert_conversation(external("new")).await.unwrap()).await;
+}
+
+async fn a_direct_beginning_is_remembered(store: Arc<dyn Storage>) {
+    use ConversationKind::{Direct, Group, Support};
+
+    for (kinds, expected) in [
+        (vec![Direct], vec![true]),
+        (vec![Direct, Group, Support, Group], vec![true, true, true, true]),
+        (vec![Group, Support, Group], vec![false, false, false]),
+        (vec![Group, Direct, Group], vec![false, true, true]),
+    ] {
+        let new = NewConversation { kind: kinds[0], ..new_conversation(&[]) };
+        let stored = write(&store, async |tx| tx.insert_conversation(new).await.unwrap()).await;
+        assert_eq!(stored.began_direct, expected[0]);
+        for (kind, began_direct) in kinds.into_iter().zip(expected) {
+            write(&store, async |tx| {
+                let of = lock(tx, stored.id).await.remove(0);
+                tx.set_kind(&of, kind).await.unwrap();
+                assert_eq!(lock(tx, stored.id).await[0].began_direct, began_direct);
+            })
+            .await;
+            let found = store.conversation(stored.id).await.unwrap();
+            assert_eq!(found, Some(Conversation { kind, began_direct, ..stored.clone() }));
+        }
+    }
+}
+
+async fn an_owner_is_named_at_the_beginning(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let owned = NewConversation { owner: Some(ben.partner.id), ..new_conversation(&[&ann, &ben]) };
+    let stranger = NewConversation { owner: Some(cat.partner.id), ..new_conversation(&[&ann, &ben]) };
+    let [owned, ownerless, by_stranger] = write(&store, async |tx| {
+        let mut ids = Vec::new();
+        for new in [owned, new_conversation(&[&ann, &ben]), stranger] {
+            ids.push(tx.insert_conversation(new).await.unwrap().id);
+        }
+        ids.try_into().expect("three")
+    })
+    .await;
+    let (owner, member) = (ParticipantRole::Owner, ParticipantRole::Member);
+    for (id, roles) in [(owned, [member, owner]), (ownerless, [member, member]), (by_stranger, [member, member])] {
+        let pairs = [&ann, &ben].map(|user| (id, user.partner.id));
+        let standings = write(&store, async |tx| tx.participating(&pairs).await.unwrap()).await;
+        let listed = store.participants(id).await.unwrap();
+        for ((pair, participant), role) in pairs.iter().zip(listed).zip(roles) {
+            let expected = Standing { role, visible_from_seq: 0, muted_until: None };
+            assert_eq!((participant.standing, standings[pair]), (expected, expected));
+            let (_, seen) = store.conversation_seen_by(id, pair.1).await.unwrap().unwrap();
+            assert_eq!(seen, Some(participant));
+        }
+    }
 }
 
 async fn created(store: &Arc<dyn Storage>, seconds: i64, participants: &[&storage::User]) -> ConversationId {

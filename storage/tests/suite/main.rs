@@ -38,17 +38,23 @@ macro_rules! on_each_of {
 mod atomicity;
 mod attachments;
 mod attendances;
+mod audit;
 mod books;
+mod client_keys;
 mod conversations;
 mod directory;
 mod groups;
 mod log;
 mod memberships;
 mod messages;
+mod newcomers;
+mod nodes;
 mod ordering;
 mod people;
 mod places;
 mod presence;
+mod reactions;
+mod redaction;
 mod sessions;
 mod store;
 mod support;
@@ -56,6 +62,7 @@ mod tokens;
 mod unread;
 mod uploads;
 mod users;
+mod workspace;
 
 async fn memory_store() -> Arc<dyn Storage> {
     Arc::new(Memory::new())

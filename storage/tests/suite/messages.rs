@@ -1,13 +1,13 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use storage::{
-    ClientKey, ConversationId, DeletedMessage, KeyedMessage, Message, MessageId, MessageType, Metadata, NewClientKey,
-    NewConversation, NewMessage, Page, PartnerId, Reach, Storage,
+    ConversationId, DeletedMessage, Message, MessageId, MessageSide, MessageType, Metadata, NewConversation, NewMessage, Page,
+    PartnerId, Reach, Storage,
 };
 
 use crate::people::{
-    at, author, client_key, conflict, conversation, lock, new_attachment, new_conversation, new_message, post, read_up_to, say,
-    users, write,
+    at, author, bodies, client_key, conflict, conversation, lock, new_attachment, new_conversation, new_message, post,
+    read_up_to, say, users, write,
 };
 
 on_every_backend!(
@@ -18,14 +18,14 @@ on_every_backend!(
     messages_are_found_by_id_in_any_conversation,
     own_messages_are_read_once_anybody_else_has,
     others_messages_are_read_once_the_reader_has,
-    a_retry_finds_what_it_stored,
-    a_client_key_is_one_authors_in_one_conversation,
     news_is_what_others_said_since,
     an_edited_message_keeps_all_but_its_text,
     a_deleted_message_keeps_only_its_place,
     a_held_message_is_shown,
     a_conversations_files_come_newest_first,
     messages_change_only_in_their_own_conversation,
+    an_external_id_is_taken_once,
+    places_are_found_by_conversation_and_id,
 );
 
 async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
@@ -38,6 +38,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         ]
     })
     .await;
+    let answered = say(&store, room, &ben, "send me two pictures").await;
     let metadata = r#"{"z": 1.0, "a":[null, {"nested": "ä\u0000"}], "big": 1e400, "a": 12345678901234567890123}"#;
     let metadata: Metadata = serde_json::from_str(metadata).unwrap();
     let new = NewMessage {
@@ -45,6 +46,9 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         metadata: Some(metadata.clone()),
         attachments: vec![second.clone(), first.clone()],
         client_key: Some(client_key("key", 1)),
+        external_id: Some("m-7".to_owned()),
+        reply_to: Some(answered.id),
+        support_side: Some(MessageSide::Agent),
         held: true,
         created_at: at(3),
         ..new_message(room, &ann, "two pictures")
@@ -52,7 +56,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let stored = post(&store, new).await;
     let expected = Message {
         id: stored.id,
-        seq: 1,
+        seq: 2,
         conversation: room,
         author: author(&ann),
         message_type: MessageType::Image,
@@ -64,9 +68,9 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
         created_at: at(3),
         edited_at: None,
         deleted_at: None,
-        external_id: None,
-        reply_to: None,
-        support_side: None,
+        external_id: Some("m-7".to_owned()),
+        reply_to: Some(answered.id),
+        support_side: Some(MessageSide::Agent),
         edited_by: None,
         deleted_by: None,
     };
@@ -78,7 +82,7 @@ async fn a_message_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     let conversation = store.conversation(room).await.unwrap().unwrap();
     assert_eq!(
         (conversation.last_seq, conversation.last_message, conversation.last_message_at),
-        (1, Some(stored.id), Some(at(3)))
+        (2, Some(stored.id), Some(at(3)))
     );
 }
 
@@ -121,11 +125,6 @@ async fn several_messages_are_stored_in_the_order_given(store: Arc<dyn Storage>)
     }
 }
 
-async fn bodies(store: &Arc<dyn Storage>, room: ConversationId, page: Page) -> String {
-    let page = store.messages(room, PartnerId(1), page).await.unwrap();
-    page.into_iter().map(|seen| seen.message.body).collect()
-}
-
 async fn pages_go_both_ways(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
@@ -135,7 +134,7 @@ async fn pages_go_both_ways(store: Arc<dyn Storage>) {
         ids.push(say(&store, room, &ann, body).await.id);
         between.push(say(&store, other, &ann, "elsewhere").await.id);
     }
-    let newest = async |offset, limit| bodies(&store, room, Page::Newest { offset, limit }).await;
+    let newest = async |offset, limit| bodies(&store, room, &ann, Page::Newest { offset, limit }).await;
     assert_eq!(newest(0, 10).await, "edcba");
     assert_eq!(newest(0, 2).await, "ed");
     assert_eq!(newest(1, 3).await, "dcb");
@@ -144,21 +143,21 @@ async fn pages_go_both_ways(store: Arc<dyn Storage>) {
     assert_eq!(newest(i64::MAX as u64, 3).await, "");
     assert_eq!(newest(0, 0).await, "");
 
-    let before = async |id, limit| bodies(&store, room, Page::Before { id, limit }).await;
+    let before = async |id, limit| bodies(&store, room, &ann, Page::Before { id, limit }).await;
     assert_eq!(before(ids[3], 2).await, "cb");
     assert_eq!(before(ids[1], 5).await, "a");
     assert_eq!(before(ids[0], 5).await, "");
     assert_eq!(before(between[2], 2).await, "cb", "an id of another conversation is a place as well");
     assert_eq!(before(MessageId(i64::MAX), 1).await, "e");
 
-    let after = async |id, limit| bodies(&store, room, Page::After { id, limit }).await;
+    let after = async |id, limit| bodies(&store, room, &ann, Page::After { id, limit }).await;
     assert_eq!(after(MessageId(0), 2).await, "ab");
     assert_eq!(after(ids[1], 2).await, "cd");
     assert_eq!(after(ids[1], 10).await, "cde");
     assert_eq!(after(between[1], 1).await, "c");
     assert_eq!(after(ids[4], 10).await, "");
 
-    assert_eq!(bodies(&store, ConversationId(1_000), Page::Newest { offset: 0, limit: 5 }).await, "");
+    assert_eq!(bodies(&store, ConversationId(1_000), &ann, Page::Newest { offset: 0, limit: 5 }).await, "");
 }
 
 async fn messages_are_found_by_id_in_any_conversation(store: Arc<dyn Storage>) {
@@ -209,53 +208,6 @@ async fn others_messages_are_read_once_the_reader_has(store: Arc<dyn Storage>) {
     read_up_to(&store, room, ann.partner.id, 3).await;
     assert_eq!(read_marks(&store, room, ben.partner.id).await, [true, true, false]);
     assert_eq!(read_marks(&store, room, cat.partner.id).await, [false, false, false], "who is not in it has read nothing");
-}
-
-fn keyed(room: ConversationId, by: &storage::User, key: &str) -> NewMessage {
-    NewMessage { client_key: Some(client_key(key, 1)), ..new_message(room, by, "keyed") }
-}
-
-fn asked(conversation: ConversationId, by: &storage::User, key: &str, words: u8) -> ClientKey {
-    let NewClientKey { key, hash } = client_key(key, words);
-    ClientKey { conversation, author: by.partner.id, key, hash }
-}
-
-async fn a_retry_finds_what_it_stored(store: Arc<dyn Storage>) {
-    let [ann, ben] = users(&store, ["ann", "ben"]).await;
-    let room = conversation(&store, &[&ann, &ben]).await;
-    let stored = post(&store, keyed(room, &ann, "k1")).await;
-    let mut tx = store.begin().await.unwrap();
-    let to = lock(&mut *tx, room).await;
-    let key = |by: &storage::User, key: &str| asked(room, by, key, 1);
-    let again = [key(&ann, "k1"), key(&ann, "k2"), key(&ben, "k1"), asked(ConversationId(1_000), &ann, "k1", 1)];
-    let found = |message: Message| [KeyedMessage { message, hash: Some([1; 32]) }];
-    assert_eq!(tx.messages_by_client_key(&again).await.unwrap(), found(stored));
-    assert_eq!(tx.messages_by_client_key(&[]).await.unwrap(), []);
-    let second = tx.insert_messages(to, vec![keyed(room, &ann, "k2")]).await.unwrap();
-    assert_eq!(
-        tx.messages_by_client_key(&[key(&ann, "k2")]).await.unwrap(),
-        found(second[0].clone()),
-        "also of this transaction"
-    );
-    let to = lock(&mut *tx, room).await;
-    assert_eq!(conflict(tx.insert_messages(to, vec![keyed(room, &ann, "k1")]).await), "messages_client_key");
-    drop(tx);
-    assert_eq!(bodies(&store, room, Page::Newest { offset: 0, limit: 9 }).await, "keyed");
-}
-
-async fn a_client_key_is_one_authors_in_one_conversation(store: Arc<dyn Storage>) {
-    let [ann, ben] = users(&store, ["ann", "ben"]).await;
-    let [one, two] = [conversation(&store, &[&ann, &ben]).await, conversation(&store, &[&ann]).await];
-    for new in [keyed(one, &ann, "k"), keyed(one, &ben, "k"), keyed(two, &ann, "k"), keyed(one, &ann, "K")] {
-        post(&store, new).await;
-    }
-    // Without a key nothing is a retry.
-    say(&store, one, &ann, "keyless").await;
-    say(&store, one, &ann, "keyless").await;
-    let mut tx = store.begin().await.unwrap();
-    let to = lock(&mut *tx, two).await;
-    let twice = vec![keyed(two, &ann, "new"), keyed(two, &ann, "new")];
-    assert_eq!(conflict(tx.insert_messages(to, twice).await), "messages_client_key");
 }
 
 async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
@@ -382,4 +334,35 @@ async fn messages_change_only_in_their_own_conversation(store: Arc<dyn Storage>)
     })
     .await;
     assert_eq!(store.messages_by_id(&[message.id]).await.unwrap(), [message]);
+}
+
+async fn an_external_id_is_taken_once(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    let external = |room, id: &str| NewMessage { external_id: Some(id.to_owned()), ..new_message(room, &ann, "imported") };
+    for id in ["7", "a", "A", "e\u{301}", "\u{e9}"] {
+        let stored = post(&store, external(room, id)).await;
+        assert_eq!(stored.external_id.as_deref(), Some(id));
+        assert_eq!(store.messages_by_id(&[stored.id]).await.unwrap(), [stored]);
+    }
+    for new in [vec![external(other, "a")], vec![external(other, "new"), external(other, "new")]] {
+        let mut tx = store.begin().await.unwrap();
+        let to = lock(&mut *tx, other).await;
+        assert_eq!(conflict(tx.insert_messages(to, new).await), "messages_external_id");
+    }
+    post(&store, external(other, "new")).await;
+}
+
+async fn places_are_found_by_conversation_and_id(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];
+    let first = say(&store, room, &ann, "1").await.id;
+    let (second, elsewhere) = (say(&store, room, &ann, "2").await.id, say(&store, other, &ann, "1").await.id);
+    let asked = [(room, second), (room, first), (room, second), (room, elsewhere), (other, MessageId(1_000_000))];
+    write(&store, async |tx| {
+        let found = tx.seqs_of(&asked).await.unwrap();
+        assert_eq!(found, HashMap::from([((room, second), 2), ((room, first), 1)]));
+        assert!(tx.seqs_of(&[]).await.unwrap().is_empty());
+    })
+    .await;
 }

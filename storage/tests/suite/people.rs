@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use storage::{
-    Author, Conversation, ConversationId, ConversationKind, Error, Fact, Locked, Media, Message, MessageType, NewAttachment,
-    NewClientKey, NewConversation, NewMessage, NewPartner, NewUser, PartnerId, PasswordHash, Role, Storage, ThreadType,
-    Timestamp, Topic, Tx, User,
+    Attachment, Author, Conversation, ConversationId, ConversationKind, DeletedMessage, Error, Fact, Locked, Media, Message,
+    MessageType, NewAttachment, NewClientKey, NewConversation, NewMessage, NewPartner, NewUser, Page, PartnerId, PasswordHash,
+    Role, Storage, ThreadType, Timestamp, Topic, Tx, User,
 };
 use uuid::Uuid;
 
@@ -168,6 +168,64 @@ pub(crate) async fn post(store: &Arc<dyn Storage>, new: NewMessage) -> Message {
 
 pub(crate) async fn say(store: &Arc<dyn Storage>, conversation: ConversationId, by: &User, body: &str) -> Message {
     post(store, new_message(conversation, by, body)).await
+}
+
+/// Brings in somebody from whom messages up to that `seq` are hidden, with the event.
+pub(crate) async fn join(store: &Arc<dyn Storage>, room: ConversationId, who: &User, visible_from_seq: i64) {
+    let partner = who.partner.id;
+    write(store, async |tx| {
+        let to = lock(tx, room).await;
+        assert_eq!(tx.insert_participants(&to[0], &[partner], visible_from_seq, at(0)).await.unwrap(), [partner]);
+        tx.record(Topic::Conversation(room), Fact::ParticipantJoined { partner, visible_from_seq }, at(0));
+    })
+    .await;
+}
+
+/// Takes somebody out, with the events.
+pub(crate) async fn leave(store: &Arc<dyn Storage>, room: ConversationId, who: &User) {
+    let partner = who.partner.id;
+    write(store, async |tx| {
+        let from = lock(tx, room).await;
+        assert!(tx.delete_participant(&from[0], partner).await.unwrap());
+        for topic in [Topic::Conversation(room), Topic::Partner(partner)] {
+            tx.record(topic, Fact::ParticipantLeft { conversation: room, partner }, at(0));
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn file(store: &Arc<dyn Storage>, owner: &User, name: &str) -> Attachment {
+    write(store, async |tx| tx.insert_attachment(new_attachment(owner, name)).await.unwrap()).await
+}
+
+/// Posts a message with files.
+pub(crate) async fn send(store: &Arc<dyn Storage>, room: ConversationId, by: &User, files: &[&Attachment]) -> Message {
+    let attachments = files.iter().map(|file| Attachment::clone(file)).collect();
+    post(store, NewMessage { attachments, ..new_message(room, by, "look") }).await
+}
+
+/// Deletes a message as its author does, with the event.
+pub(crate) async fn delete(store: &Arc<dyn Storage>, message: &Message) -> DeletedMessage {
+    let mut tx = store.begin().await.unwrap();
+    let of = lock(&mut *tx, message.conversation).await;
+    let deleted = tx.delete_message(&of[0], message.id, message.author.partner, at(9)).await.unwrap().unwrap();
+    tx.record(Topic::Conversation(message.conversation), Fact::MessageDeleted(deleted.message.clone()), at(9));
+    tx.commit().await.unwrap();
+    deleted
+}
+
+/// Lets others go ahead for as long as so many reads take.
+pub(crate) async fn hesitate(store: &Arc<dyn Storage>, reads: usize) {
+    for _ in 0..reads {
+        store.position().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The texts of a page, one after the other.
+pub(crate) async fn bodies(store: &Arc<dyn Storage>, room: ConversationId, reader: &User, page: Page) -> String {
+    let page = store.messages(room, reader.partner.id, page).await.unwrap();
+    page.into_iter().map(|seen| seen.message.body).collect()
 }
 
 /// Gives how many messages of others became read.

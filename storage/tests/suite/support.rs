@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use storage::{
-    Connecting, ConversationId, ConversationKind, NewConversation, NewMessage, NewUser, Role, Storage, SupportSession,
-    SupportStatus, User, UserChange, UserId,
+    Connecting, ConversationId, ConversationKind, MessageSide, NewConversation, NewMessage, NewUser, Role, Storage,
+    SupportSession, SupportStatus, User, UserChange, UserId,
 };
 
-use crate::people::{at, conflict, lock, new_conversation, new_message, new_user, post, read_up_to, say, users, write};
+use crate::people::{at, conflict, hesitate, lock, new_conversation, new_message, new_user, post, read_up_to, say, users, write};
 
 on_every_backend!(
     a_session_is_begun_joined_and_closed,
@@ -15,6 +15,11 @@ on_every_backend!(
     what_was_seen_stays_seen_since_then,
     unread_is_counted_where_one_began,
     silent_sessions_are_found_by_one_at_a_time,
+    a_session_is_given_back,
+    joined_sessions_are_found_by_who_joined,
+    a_session_taken_over_is_no_longer_joined,
+    absent_joiners_are_found_by_one_at_a_time,
+    a_messages_side_is_remembered,
     those_with_a_role_are_known,
     a_device_keeps_its_row,
     devices_that_are_over_are_forgotten,
@@ -187,6 +192,118 @@ async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     // Only this waits until the other transaction has let go.
     assert_eq!(tx.lock_conversations(&ids[1..3]).await.unwrap().len(), 2);
     assert_eq!(tx.lock_silent_support(at(10), 1).await.unwrap().len(), 1);
+}
+
+async fn give_back(store: &Arc<dyn Storage>, id: ConversationId) -> SupportSession {
+    write(store, async |tx| {
+        let of = lock(tx, id).await.remove(0);
+        tx.set_support_joiner(&of, None, at(9)).await.unwrap();
+        tx.support_session_of(&of).await.unwrap().unwrap()
+    })
+    .await
+}
+
+async fn a_session_is_given_back(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let begun = begin(&store, &ann, 1).await;
+    let id = begun.conversation;
+    assert_eq!(give_back(&store, id).await, begun, "nobody had joined");
+    join(&store, id, &ben, 2).await;
+    assert_eq!(give_back(&store, id).await, begun);
+    assert_eq!(store.support_session(id).await.unwrap(), Some(begun));
+    assert_eq!(store.support_sessions(Some(SupportStatus::Waiting), 0, 9).await.unwrap(), [begun]);
+    assert_eq!(store.touch_support_session(id, ben.partner.id, at(3)).await.unwrap(), None, "Ben is no side any more");
+    let joined = join(&store, id, &cat, 4).await;
+    assert_eq!(joined.joiner.map(|side| (side.partner, side.pinged_at)), Some((cat.partner.id, at(4))));
+}
+
+async fn joined_sessions_are_found_by_who_joined(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let mut ids = Vec::new();
+    for seconds in 0..6 {
+        ids.push(begin(&store, &ann, seconds).await.conversation);
+    }
+    for (session, by) in [(4, &ben), (1, &ben), (2, &cat), (3, &ben), (5, &ben)] {
+        join(&store, ids[session], by, 9).await;
+    }
+    close(&store, ids[3], 10).await;
+    give_back(&store, ids[5]).await;
+    let joined = async |by: &User| {
+        let mut tx = store.begin().await.unwrap();
+        let joined = tx.lock_joined_support(by.partner.id).await.unwrap();
+        joined.iter().map(|of| of.id).collect::<Vec<_>>()
+    };
+    assert_eq!(joined(&ben).await, [ids[1], ids[4]]);
+    assert_eq!(joined(&cat).await, [ids[2]]);
+    assert_eq!(joined(&ann).await, []);
+}
+
+/// Whoever gives back what it has joined gives back nothing that another has joined meanwhile.
+async fn a_session_taken_over_is_no_longer_joined(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let id = begin(&store, &ann, 0).await.conversation;
+    for round in 0..16 {
+        join(&store, id, &ben, 1).await;
+        let taking_over = async {
+            let mut tx = store.begin().await.unwrap();
+            let of = lock(&mut *tx, id).await.remove(0);
+            tx.set_support_joiner(&of, Some(cat.partner.id), at(2)).await.unwrap();
+            hesitate(&store, round).await;
+            tx.commit().await.unwrap();
+        };
+        let looking = async {
+            hesitate(&store, 2).await;
+            let mut tx = store.begin().await.unwrap();
+            for of in tx.lock_joined_support(ben.partner.id).await.unwrap() {
+                let joiner = tx.support_session_of(&of).await.unwrap().unwrap().joiner.unwrap();
+                assert_eq!(joiner.partner, ben.partner.id, "round {round}");
+            }
+        };
+        tokio::join!(taking_over, looking);
+    }
+}
+
+async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(begin(&store, &ann, 0).await.conversation);
+    }
+    // The last but one waits, and so does the last again.
+    for (session, seconds) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 1), (6, 1)] {
+        join(&store, ids[session], &ben, seconds).await;
+    }
+    give_back(&store, ids[6]).await;
+    // Who writes is not absent; what others write says nothing of it.
+    for (id, by) in [(ids[4], &ben), (ids[1], &ann)] {
+        post(&store, NewMessage { created_at: at(50), ..new_message(id, by, "here") }).await;
+    }
+    close(&store, ids[0], 5).await;
+    let absent = async |seconds, limit| {
+        let mut tx = store.begin().await.unwrap();
+        let absent = tx.lock_absent_support(at(seconds), limit).await.unwrap();
+        // Waits until the locks are gone, which whoever looks next passes over.
+        tx.commit().await.unwrap();
+        absent.iter().map(|of| of.id).collect::<Vec<_>>()
+    };
+    assert_eq!(absent(1, 10).await, []);
+    assert_eq!(absent(3, 10).await, ids[1..3]);
+    assert_eq!(absent(10, 2).await, ids[1..3]);
+    assert_eq!(absent(10, 10).await, ids[1..4]);
+    assert_eq!(absent(51, 10).await, ids[1..5]);
+}
+
+async fn a_messages_side_is_remembered(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let id = begin(&store, &ann, 0).await.conversation;
+    join(&store, id, &ben, 1).await;
+    for (by, support_side) in
+        [(&ann, Some(MessageSide::Initiator)), (&ben, Some(MessageSide::Agent)), (&ann, Some(MessageSide::Agent)), (&ben, None)]
+    {
+        let message = post(&store, NewMessage { support_side, ..new_message(id, by, "here") }).await;
+        assert_eq!(message.support_side, support_side);
+        assert_eq!(store.messages_by_id(&[message.id]).await.unwrap(), [message]);
+    }
 }
 
 async fn those_with_a_role_are_known(store: Arc<dyn Storage>) {

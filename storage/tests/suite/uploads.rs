@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use storage::{Mention, MessageId, NewUpload, PartnerId, Storage, Upload, UploadedFile, User};
 
-use crate::people::{at, conversation, say, users, write};
+use crate::people::{at, conversation, new_partner, say, users, write};
 
 on_every_backend!(
     an_upload_comes_back_as_it_was_stored,
@@ -12,6 +12,8 @@ on_every_backend!(
     an_upload_is_kept_as_long_as_a_message_names_it,
     of_two_who_name_and_let_go_at_once_neither_is_passed_over,
     an_upload_that_was_not_committed_is_none,
+    only_its_owners_messages_keep_an_upload,
+    an_owner_has_an_account,
 );
 
 fn new_upload(owner: PartnerId, name: &str, expires_at: i64) -> NewUpload {
@@ -163,4 +165,34 @@ async fn an_upload_that_was_not_committed_is_none(store: Arc<dyn Storage>) {
     drop(tx);
     assert_eq!(store.upload("chat-images/a").await.unwrap(), None);
     assert_eq!(store.expire_uploads(at(100), 10).await.unwrap(), []);
+}
+
+async fn only_its_owners_messages_keep_an_upload(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann, &ben]).await;
+    let (hers, his) = (say(&store, room, &ann, "hers").await.id, say(&store, room, &ben, "his").await.id);
+    write(&store, async |tx| {
+        for name in ["a", "b", "c"] {
+            tx.insert_upload(new_upload(ann.partner.id, name, 1)).await.unwrap();
+            assert!(tx.put_upload(&format!("chat-images/{name}"), file(name)).await.unwrap());
+        }
+        tx.insert_upload(new_upload(ben.partner.id, "d", 1)).await.unwrap();
+        let named = [mention(his, &ben, "a"), mention(his, &ben, "b"), mention(his, &ben, "d"), mention(hers, &ann, "b")];
+        tx.keep_uploads(&named).await.unwrap();
+    })
+    .await;
+    assert_eq!(change(&store, his, &ben, &["b", "c", "d"]).await, [""; 0], "nothing of his is let go");
+    let expired = store.expire_uploads(at(2), 10).await.unwrap();
+    let mut expired: Vec<_> = expired.into_iter().map(|upload| upload.name).collect();
+    expired.sort_unstable();
+    assert_eq!(expired, ["chat-images/a", "chat-images/c"], "somebody else has named them");
+    assert_eq!(change(&store, hers, &ann, &[]).await, ["b"], "his message does not keep it");
+    assert_eq!(store.upload("chat-images/b").await.unwrap(), None);
+    assert_eq!(change(&store, his, &ben, &[]).await, ["d"]);
+}
+
+async fn an_owner_has_an_account(store: Arc<dyn Storage>) {
+    let company = write(&store, async |tx| tx.insert_partner(new_partner("Company")).await.unwrap()).await;
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.insert_upload(new_upload(company.id, "a", 1)).await.is_err());
 }

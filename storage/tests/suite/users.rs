@@ -14,6 +14,11 @@ on_every_backend!(
     users_are_listed_by_uid,
     people_are_found_by_their_ids,
     a_user_changes_only_as_asked,
+    an_external_id_is_taken_once,
+    external_ids_are_compared_byte_by_byte,
+    an_external_id_may_come_later,
+    an_account_needs_no_login,
+    moderators_are_made_and_unmade,
     search_looks_at_name_email_and_phone,
     search_ignores_case,
     search_takes_every_character_for_itself,
@@ -68,6 +73,7 @@ async fn a_user_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {
     assert_eq!(store.user(stored.id).await.unwrap(), Some(expected.clone()));
     assert_eq!(store.user_by_uuid(Uuid::from_u128(7)).await.unwrap(), Some(expected.clone()));
     assert_eq!(store.user_by_uuid(Uuid::from_u128(8)).await.unwrap(), None);
+    assert_eq!(store.user_by_external_id("a-7").await.unwrap(), Some(expected.clone()));
     assert_eq!(store.user_by_login("ann@example.com").await.unwrap(), Some(expected));
     assert_eq!(store.user_by_login("Ann@example.com").await.unwrap(), None);
     assert_eq!(store.user(UserId(stored.id.0 + 1000)).await.unwrap(), None);
@@ -114,6 +120,77 @@ async fn a_uuid_is_taken_once(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let mut tx = store.begin().await.unwrap();
     assert_eq!(conflict(tx.insert_user(NewUser { uuid: ann.uuid, ..new_user("ben") }).await), "users_uuid");
+}
+
+fn external(name: &str, id: &str) -> NewUser {
+    NewUser { external_id: Some(id.to_owned()), ..new_user(name) }
+}
+
+async fn an_external_id_is_taken_once(store: Arc<dyn Storage>) {
+    let ann = write(&store, async |tx| tx.insert_user(external("ann", "7")).await.unwrap()).await;
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.insert_user(external("ben", "7")).await), "users_external_id");
+    drop(tx);
+    // Any number have none.
+    users(&store, ["ben", "cat"]).await;
+    assert_eq!(store.user_by_external_id("7").await.unwrap(), Some(ann));
+    assert_eq!(store.user_by_external_id("").await.unwrap(), None);
+}
+
+async fn external_ids_are_compared_byte_by_byte(store: Arc<dyn Storage>) {
+    let ids = ["e\u{301}", "\u{e9}", "E\u{301}", "a", "A", "a ", "ａ"];
+    for (name, id) in ["1", "2", "3", "4", "5", "6", "7"].into_iter().zip(ids) {
+        write(&store, async |tx| tx.insert_user(external(name, id)).await.unwrap()).await;
+    }
+    for (name, id) in ["1", "2", "3", "4", "5", "6", "7"].into_iter().zip(ids) {
+        let found = store.user_by_external_id(id).await.unwrap().unwrap();
+        assert_eq!((found.login_text(), found.external_id.as_deref()), (name, Some(id)));
+    }
+    assert_eq!(store.user_by_external_id(" a").await.unwrap(), None);
+}
+
+async fn an_external_id_may_come_later(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let give = |id: &str| UserChange { external_id: Some(id.to_owned()), ..UserChange::default() };
+    let found = async |id: &str| store.user_by_external_id(id).await.unwrap().map(|user| user.id);
+    for id in ["7", "8", "8"] {
+        let changed = write(&store, async |tx| tx.update_user(ann.id, give(id)).await.unwrap()).await;
+        assert_eq!(changed, Some(User { external_id: Some(id.to_owned()), ..ann.clone() }));
+        assert_eq!(store.user(ann.id).await.unwrap(), changed);
+    }
+    assert_eq!((found("7").await, found("8").await), (None, Some(ann.id)));
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(conflict(tx.update_user(ben.id, give("8")).await), "users_external_id");
+    drop(tx);
+    write(&store, async |tx| tx.update_user(ben.id, give("7")).await.unwrap()).await;
+    write(&store, async |tx| tx.update_user(ben.id, UserChange::default()).await.unwrap()).await;
+    assert_eq!((found("7").await, found("8").await), (Some(ben.id), Some(ann.id)));
+}
+
+async fn an_account_needs_no_login(store: Arc<dyn Storage>) {
+    let bare = || NewUser { login: None, password: None, ..new_user("somebody") };
+    let [one, two] =
+        write(&store, async |tx| [tx.insert_user(bare()).await.unwrap(), tx.insert_user(bare()).await.unwrap()]).await;
+    assert_eq!((&one.login, &one.password, one.login_text()), (&None, &None, ""));
+    assert_eq!(store.user(one.id).await.unwrap(), Some(one.clone()));
+    assert_eq!(store.user_by_login("").await.unwrap(), None);
+    assert_eq!(store.users(None, 10).await.unwrap(), [one.clone(), two]);
+    let password = Some(PasswordHash("new".to_owned()));
+    let change = UserChange { password: password.clone(), ..UserChange::default() };
+    let changed = write(&store, async |tx| tx.update_user(one.id, change).await.unwrap()).await;
+    assert_eq!(changed, Some(User { password, ..one }));
+}
+
+async fn moderators_are_made_and_unmade(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    assert!(!ann.can_moderate);
+    for (change, can_moderate) in [(Some(true), true), (None, true), (Some(false), false)] {
+        let change = UserChange { can_moderate: change, ..UserChange::default() };
+        let changed = write(&store, async |tx| tx.update_user(ann.id, change).await.unwrap()).await;
+        assert_eq!(changed, Some(User { can_moderate, ..ann.clone() }));
+        assert_eq!(store.user(ann.id).await.unwrap(), changed);
+    }
+    assert_eq!(store.user(ben.id).await.unwrap(), Some(ben));
 }
 
 async fn users_are_listed_by_uid(store: Arc<dyn Storage>) {
