@@ -3,7 +3,7 @@
 use crate::{
     deploy::nginx::Nginx,
     load::{Load, generous},
-    support::{Backend, Bus, Node, Server, until},
+    support::{Backend, Bus, Node, Server, ServerBuilder, until},
 };
 
 /// How often each node is restarted.
@@ -14,17 +14,15 @@ const BETWEEN: usize = 60;
 const AT_WORK: u64 = 5;
 
 /// Nothing is lost, nothing comes twice, no send is refused, and no request fails: nginx has another node for it. Sockets
-/// are closed, as they must be, and clients come back.
-async fn nobody_loses_anything(bus: Bus) {
-    let backend = Backend::postgres().await;
-    let start = || generous(Server::builder(backend.clone()).node(&bus)).set("PROXIES", "127.0.0.1").start();
-    let mut nodes = [start().await, start().await];
+/// are closed, as they must be, and clients come back. Both nodes begin as `first`, and become each of `next`.
+async fn nobody_loses_anything(first: ServerBuilder, next: &[ServerBuilder]) {
+    let mut nodes = [first.clone().start().await, first.start().await];
     for node in &nodes {
         node.ready().await;
     }
     let nginx = Nginx::before(nodes.each_ref().map(Server::address)).await;
     let load = Load::begin(&nodes[0], &[nginx.address()]).await;
-    for _ in 0..ROUNDS {
+    for next in next {
         for number in 0..nodes.len() {
             load.goes_on(BETWEEN).await;
             // nginx leaves a node that it could not reach alone until that has answered again.
@@ -34,13 +32,13 @@ async fn nobody_loses_anything(bus: Bus) {
             let node = &mut nodes[number];
             let address = node.address();
             node.stop().await;
-            node.start_again(address).await;
+            node.start_again_as(next.clone(), address).await;
             node.ready().await;
         }
     }
     load.goes_on(BETWEEN).await;
     let outcome = load.end().await;
-    eprintln!("{} restarts: {}", ROUNDS * nodes.len(), outcome.summary());
+    eprintln!("{} restarts: {}", next.len() * nodes.len(), outcome.summary());
     outcome.is_flawless();
     assert_eq!((outcome.refused, outcome.broken), (0, 0), "{}\n{}", outcome.summary(), nginx.logs());
     assert!(outcome.closed > 0, "sockets were closed, and opened again");
@@ -57,12 +55,45 @@ async fn answered(node: &Server) -> u64 {
     sends.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
+fn node(backend: &Backend, bus: &Bus) -> ServerBuilder {
+    generous(Server::builder(backend.clone()).node(bus)).set("PROXIES", "127.0.0.1")
+}
+
+async fn nobody_notices_restarts(bus: Bus) {
+    let node = node(&Backend::postgres().await, &bus);
+    nobody_loses_anything(node.clone(), &vec![node; ROUNDS]).await;
+}
+
+/// From the first release to this program, which migrates the store while the first release goes on working on it.
+async fn nobody_notices_an_upgrade(bus: Bus) {
+    let Ok(program) = std::env::var("DRAGOMAN_TEST_FIRST_RELEASE") else {
+        eprintln!("skipped: there is no program of the first release; it is built from the repository's history, see .ci/tools");
+        return;
+    };
+    let backend = Backend::postgres().await;
+    // Its own settings: what makes this program generous may be unknown to it.
+    let first = Server::builder(backend.clone()).program(program).node(&bus).set("PROXIES", "127.0.0.1");
+    let first = first.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).set("SOCKETS__PER_USER", 1_000);
+    let first = first.set("SOCKETS__FRAMES_BURST", 10_000).set("SOCKETS__FRAMES_PER_SECOND", 10_000);
+    nobody_loses_anything(first, &[node(&backend, &bus)]).await;
+}
+
 #[tokio::test]
 async fn nobody_loses_anything_with_notifications_of_postgres() {
-    nobody_loses_anything(Bus::postgres()).await;
+    nobody_notices_restarts(Bus::postgres()).await;
 }
 
 #[tokio::test]
 async fn nobody_loses_anything_with_nats() {
-    nobody_loses_anything(Bus::nats()).await;
+    nobody_notices_restarts(Bus::nats()).await;
+}
+
+#[tokio::test]
+async fn nobody_notices_an_upgrade_with_notifications_of_postgres() {
+    nobody_notices_an_upgrade(Bus::postgres()).await;
+}
+
+#[tokio::test]
+async fn nobody_notices_an_upgrade_with_nats() {
+    nobody_notices_an_upgrade(Bus::nats()).await;
 }

@@ -72,6 +72,7 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     backend: Backend,
+    program: PathBuf,
     demo: bool,
     settings: Vec<(String, String)>,
     /// The most bytes that one file may have.
@@ -84,7 +85,14 @@ pub struct ServerBuilder {
 
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, demo: true, settings: Vec::new(), largest_file: None, disk: None, most_files: None }
+        let program = env!("CARGO_BIN_EXE_dragoman").into();
+        Self { backend, program, demo: true, settings: Vec::new(), largest_file: None, disk: None, most_files: None }
+    }
+
+    /// Another program than the one under test: an earlier release.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
     }
 
     /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
@@ -124,7 +132,7 @@ impl ServerBuilder {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_dragoman");
+        let program = &self.program;
         let mut command = match &self.disk {
             None => Command::new("sh"),
             Some(_) => with_own_mounts(),
@@ -141,7 +149,7 @@ impl ServerBuilder {
             }
             (None, Some(bytes), _) => {
                 // Whoever does not care for the signal is told by an error.
-                command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string(), program]);
+                command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string()]).arg(program);
             }
         }
         command
@@ -293,6 +301,12 @@ impl Server {
     /// Starts it again, on the same port and the same store.
     pub async fn start_again(&mut self, address: SocketAddr) {
         self.begin(&address.to_string()).await;
+    }
+
+    /// The same as another program, or with other settings.
+    pub async fn start_again_as(&mut self, builder: ServerBuilder, address: SocketAddr) {
+        self.builder = builder;
+        self.start_again(address).await;
     }
 
     fn signal(&self, signal: Signal) {
