@@ -30,6 +30,7 @@ mod sockets;
 mod story;
 mod support;
 mod tokens;
+mod upgrade;
 mod wire;
 
 /// Writes each test once and runs it against a server on every backend: the list of backends stands here.

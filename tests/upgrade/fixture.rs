@@ -1,0 +1,176 @@
+use std::{collections::BTreeMap, fs, path::Path};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::answers::Answers;
+use crate::support::{Answer, Backend, Client, Server, ServerBuilder, Socket, files_below, run_to_its_end};
+
+/// The store of an earlier release in a database of its own, as if its server had been stopped a minute ago.
+pub struct Fixture {
+    pub backend: Backend,
+    /// The handles that its clients keep, and what that release has answered them.
+    pub kept: Value,
+    pub answers: Answers,
+    files: TempDir,
+}
+
+/// Moves all times of the store, those in the facts of the event log too, by `$1` seconds.
+const MOVE_TIMES: &str = r#"
+    DO $do$ DECLARE moved record; BEGIN
+        FOR moved IN SELECT table_name, string_agg(format('%1$I = %1$I + interval ''$1 s''', column_name), ', ') AS columns
+            FROM information_schema.columns
+            WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' GROUP BY table_name
+        LOOP
+            EXECUTE format('UPDATE public.%I SET %s', moved.table_name, moved.columns);
+        END LOOP;
+    END $do$;
+    UPDATE public.events SET fact = (
+        SELECT string_agg(CASE WHEN part ~ '^\d{4}-\d\d-\d\dT[\d:.]+Z$'
+            THEN to_char((part::timestamptz + interval '$1 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+            ELSE part END, '"' ORDER BY number)
+        FROM string_to_table(fact::text, '"') WITH ORDINALITY AS parts (part, number)
+    )::json;
+"#;
+
+impl Fixture {
+    pub async fn of(release: &str) -> Self {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade");
+        let kept = fs::read(home.join(format!("{release}.json"))).expect("a release has its handles");
+        let kept: Value = serde_json::from_slice(&kept).expect("the handles are JSON");
+        let time = |name: &str| -> DateTime<Utc> { kept[name].as_str().and_then(|text| text.parse().ok()).expect("a time") };
+        let (began, stopped) = (time("began"), time("stopped"));
+        // Whole seconds: many answers show no more of a time.
+        let moved = TimeDelta::seconds((Utc::now() - TimeDelta::minutes(1) - stopped).num_seconds());
+
+        let dump = run_to_its_end(Command::new("gzip").arg("-dc").arg(home.join(format!("{release}.sql.gz")))).await;
+        let backend = Backend::postgres().await;
+        let mut database = PgConnection::connect(backend.url()).await.expect("the throwaway PostgreSQL is up");
+        let load = dump + &MOVE_TIMES.replace("$1", &moved.num_seconds().to_string());
+        sqlx::raw_sql(AssertSqlSafe(load)).execute(&mut database).await.expect("the dump is SQL");
+
+        let files = tempfile::tempdir().expect("a directory can be made");
+        let origin = home.join(format!("{release}.files"));
+        for file in files_below(&origin) {
+            let copy = files.path().join(file.strip_prefix(&origin).expect("it lies there"));
+            fs::create_dir_all(copy.parent().expect("it has a directory")).expect("the directory is ours");
+            fs::copy(&file, copy).expect("the directory is ours");
+        }
+        Self { backend, answers: Answers { began, stopped, moved }, kept, files }
+    }
+
+    /// A server of this program on the store, not yet started.
+    pub fn server(&self) -> ServerBuilder {
+        let text = |name: &str| self.kept[name].as_str().expect("it is a text").to_owned();
+        let server = Server::builder(self.backend.clone()).empty();
+        let server = server.set("FILES", format!("file:{}", self.files.path().display()));
+        server.set("TOKENS__SECRET", text("secret")).set("BASE_URL", text("base_url"))
+    }
+
+    pub fn count_files(&self) -> usize {
+        files_below(self.files.path()).len()
+    }
+
+    /// How many rows each of these tables has.
+    pub async fn count_rows(&self, tables: &[&'static str]) -> BTreeMap<&'static str, i64> {
+        let mut database = PgConnection::connect(self.backend.url()).await.expect("the throwaway PostgreSQL is up");
+        let mut counts = BTreeMap::new();
+        for table in tables {
+            let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM public.{table}")));
+            counts.insert(*table, count.fetch_one(&mut database).await.expect("the table is there"));
+        }
+        counts
+    }
+
+    /// Something that a client of the release has kept.
+    pub fn of_person(&self, name: &str, what: &str) -> &str {
+        let kept = &self.kept["people"][name][what];
+        kept.as_str().unwrap_or_else(|| panic!("{name} has kept a {what}"))
+    }
+
+    /// A client with the cookie that it has kept.
+    pub fn client(&self, server: &Server, name: &str) -> Client {
+        server.client().with_session(Some(self.of_person(name, "cookie")))
+    }
+
+    /// A socket of a conversation, by the token that its client has kept.
+    pub async fn conversation(&self, server: &Server, name: &str, thread: &Value) -> Socket {
+        let access = self.of_person(name, "access");
+        Socket::open(server.socket_url(&format!("/conversations/{thread}/?token={access}"))).await
+    }
+
+    /// A connection to the support chat, by the token that its client has kept.
+    pub async fn desk(&self, server: &Server, name: &str) -> Desk {
+        let path = format!("/concierge?Auth={}&deviceId=device-of-{name}", self.of_person(name, "access"));
+        let mut socket = Socket::open(server.socket_url(&path)).await;
+        assert_eq!(socket.hear().await["status"], 200, "{name} is connected");
+        Desk(socket)
+    }
+
+    /// Asks what the fixture says that a client asks, in the way that it says.
+    pub async fn ask(&self, server: &Server, asked: &Value) -> Value {
+        let text = |member: &str| asked[member].as_str().unwrap_or_else(|| panic!("{member} is a text: {asked}"));
+        let (by, params) = (text("by"), asked["ask"].clone());
+        match text("way") {
+            "call" => self.client(server, by).result(text("at"), params).await,
+            "get" => {
+                let request = server.client().request(Method::GET, text("at")).bearer_auth(self.of_person(by, "access"));
+                Answer::of(request).await.json()
+            }
+            "conversation" => {
+                let mut socket = self.conversation(server, by, &asked["at"]).await;
+                socket.say(params).await;
+                let fetched = socket.hear_until(|told| told["type"] == "messages_fetched").await;
+                socket.close().await;
+                fetched
+            }
+            "concierge" => {
+                let mut desk = self.desk(server, by).await;
+                let answer = desk.ask(text("at"), params).await;
+                desk.0.close().await;
+                answer
+            }
+            way => panic!("there is no way {way}"),
+        }
+    }
+
+    /// That a server answers as the release did.
+    pub async fn check(&self, server: &Server, asked: &Value) {
+        self.compare(asked, &self.ask(server, asked).await);
+    }
+
+    /// That an answer is what the release has answered, and tells nothing that was deleted.
+    pub fn compare(&self, asked: &Value, now: &Value) {
+        let place = format!("{} {} {}", asked["by"], asked["at"], asked["ask"]);
+        self.answers.check(&place, &asked["answer"], now);
+        for deleted in items(&self.kept["deleted"]) {
+            assert!(!now.to_string().contains(deleted.as_str().expect("it is a text")), "{place}: {now}");
+        }
+    }
+}
+
+pub fn items(list: &Value) -> &[Value] {
+    list.as_array().unwrap_or_else(|| panic!("it is a list: {list}"))
+}
+
+/// A connection to the support chat.
+pub struct Desk(pub Socket);
+
+impl Desk {
+    /// The whole answer.
+    pub async fn answer(&mut self, route: &str, body: Value) -> Value {
+        self.0.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
+        self.0.hear_until(|told| told["channel"] == route).await
+    }
+
+    /// The body of an answer that grants a request.
+    pub async fn ask(&mut self, route: &str, body: Value) -> Value {
+        let mut answer = self.answer(route, body).await;
+        assert_eq!(answer["status"], 200, "{route}: {answer}");
+        answer["body"].take()
+    }
+}
