@@ -40,7 +40,7 @@ pub use conversations::{
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
+pub use events::{CHANGES_SOUGHT, Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
     Author, ClientKey, ContentHash, DeletedMessage, KeyedMessage, Message, MessageType, Messages, NewClientKey, NewMessage, Page,

@@ -180,6 +180,9 @@ pub trait Messages {
     /// The largest `seq` that anybody but `reader` has read itself, be it somebody who has left; 0 if nobody has. Whoever
     /// joins has read nothing of what was there.
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64>;
+    /// The author's conversations in which nobody else has read its newest message: the largest `seq` that anybody else has
+    /// read itself, and the `seq` of that message. The `limit` with the newest such messages, in no particular order.
+    async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<(ConversationId, i64, i64)>>;
     /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all,
     /// without what is hidden from `reader`.
     async fn messages_with_files(

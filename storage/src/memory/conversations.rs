@@ -171,6 +171,11 @@ impl Row {
         self.places.values().filter_map(|place| self.message(place.last_own?))
     }
 
+    /// The newest message of a participant.
+    pub(super) fn last_own(&self, partner: PartnerId) -> Option<&Message> {
+        self.message(self.places.get(&partner)?.last_own?)
+    }
+
     /// The newest message, unless it is hidden from who has this place.
     fn last_visible(&self, place: &Place) -> Option<Message> {
         let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);

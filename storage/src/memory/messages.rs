@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{HashMap, HashSet, OrdMap};
@@ -176,6 +176,17 @@ impl Messages for Memory {
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
         let state = self.snapshot()?;
         Ok(state.conversations.get(of).and_then(|row| row.reads.greatest_but(reader)).unwrap_or(0))
+    }
+
+    async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<(ConversationId, i64, i64)>> {
+        let state = self.snapshot()?;
+        let unread = |row: &Row| {
+            let (own, read) = (row.last_own(author)?, row.reads.greatest_but(author).unwrap_or(0));
+            (own.seq > read).then_some((own.id, (own.conversation, read, own.seq)))
+        };
+        let mut unread: Vec<_> = state.conversations.rows_of(author).filter_map(unread).collect();
+        unread.sort_unstable_by_key(|(id, _)| Reverse(*id));
+        Ok(unread.into_iter().take(limit).map(|(_, unread)| unread).collect())
     }
 
     async fn messages_with_files(
