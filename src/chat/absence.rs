@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +10,11 @@ use chrono::TimeDelta;
 use parking_lot::Mutex;
 use storage::{PartnerId, Timestamp};
 
-use super::{Chat, Result, Signal, Status, presence::TICK, signals::Audience};
+use super::{
+    Chat, Result, Signal, Status,
+    presence::TICK,
+    signals::{Acquainted, Audience},
+};
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
 /// How long after somebody's signs of life have ended it counts as vanished. Until then the node at which it is, if it is
@@ -96,7 +99,7 @@ impl Chat {
     }
 
     /// Shows those who listen at this node how partners are: all in one go, so that whoever polls is answered once for them.
-    pub(super) fn show_presences(&self, of: Vec<(PartnerId, Status, Arc<[PartnerId]>)>) {
+    pub(super) fn show_presences(&self, of: Vec<(PartnerId, Status, Acquainted)>) {
         let now = clock::now();
         self.0.news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
         let signal = |(partner, status, acquainted)| (Signal::Presence { partner, status }, Audience::of_acquainted(acquainted));
@@ -105,17 +108,24 @@ impl Chat {
 
     /// Who is told whether these partners are there, in rising order: each itself, everybody who shares a conversation with
     /// it, and everybody in whose address book it is.
-    pub(super) async fn acquainted_with(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Arc<[PartnerId]>)>> {
+    pub(super) async fn acquainted_with(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Acquainted)>> {
         if partners.is_empty() {
             return Ok(Vec::new());
         }
         let storage = &self.0.storage;
         let contacts = self.visit("contacts", storage.contacts(partners)).await?;
         let owners = self.visit("known_by", storage.known_by(partners)).await?;
-        let mut acquainted: HashMap<_, _> = partners.iter().map(|partner| (*partner, BTreeSet::from([*partner]))).collect();
-        for (partner, others) in contacts.into_iter().chain(owners) {
-            acquainted.entry(partner).or_default().extend(others);
+        let mut company: HashMap<_, _> = partners.iter().map(|partner| (*partner, BTreeSet::from([*partner]))).collect();
+        for (partner, others) in contacts {
+            company.entry(partner).or_default().extend(others);
         }
-        Ok(acquainted.into_iter().map(|(partner, others)| (partner, others.into_iter().collect())).collect())
+        let mut owners: HashMap<_, _> = owners.into_iter().collect();
+        let acquainted = |(partner, mut company): (_, BTreeSet<_>)| {
+            let mut strangers: Vec<_> = owners.remove(&partner).unwrap_or_default();
+            strangers.retain(|owner| company.insert(*owner));
+            strangers.sort_unstable();
+            (partner, Acquainted { partners: company.into_iter().collect(), strangers: strangers.into() })
+        };
+        Ok(company.into_iter().map(acquainted).collect())
     }
 }

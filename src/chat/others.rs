@@ -92,7 +92,7 @@ impl Chat {
         match self.acquainted_with(&partners).await {
             Ok(acquainted) => {
                 let acquainted: HashMap<_, _> = acquainted.into_iter().collect();
-                let shown = presences.iter().map(|(partner, status)| (*partner, *status, Arc::clone(&acquainted[partner])));
+                let shown = presences.iter().map(|(partner, status)| (*partner, *status, acquainted[partner].clone()));
                 self.show_presences(shown.collect());
             }
             Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),

@@ -1,6 +1,6 @@
 mod life;
 
-use std::{collections::HashMap, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
@@ -161,6 +161,24 @@ impl Chat {
             PersonPresence { person, status, last_seen }
         };
         Ok(people.into_iter().map(presence).collect())
+    }
+
+    /// Those of the partners who were seen last, at most so many, in no particular order.
+    pub(super) async fn seen_last(&self, mut partners: Vec<PartnerId>, most: usize) -> Result<Vec<PartnerId>> {
+        if partners.len() <= most {
+            return Ok(partners);
+        }
+        let stored = self.visit("presences", self.0.storage.presences(&partners)).await?;
+        let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence.last_seen)).collect();
+        let now = clock::now();
+        {
+            let lives = self.0.lives.lives.lock();
+            let seen =
+                |partner: &PartnerId| lives.get(partner).and_then(|life| life.last_seen(now)).max(stored.get(partner).copied());
+            partners.sort_by_cached_key(|partner| Reverse(seen(partner)));
+        }
+        partners.truncate(most);
+        Ok(partners)
     }
 
     /// The rule: what somebody has set itself to, else what the signs of life say, here or as other nodes stored them.

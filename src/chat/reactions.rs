@@ -24,6 +24,8 @@ pub enum Reacting {
 pub struct Reacted {
     /// Whether the caller's reaction is there now.
     pub is_there: bool,
+    /// Whether it was not so before: else nobody is told.
+    pub changed: bool,
     /// All reactions to the message, as the caller sees them.
     pub reactions: Vec<ReactionCount>,
 }
@@ -80,7 +82,8 @@ impl Chat {
             }
             tx.insert_reaction(&conversation, id, caller.partner, content, now).await?
         };
-        if added || removed {
+        let changed = added || removed;
+        if changed {
             let (partner, content) = (caller.partner, content.to_owned());
             tx.record(
                 Topic::Conversation(of),
@@ -90,6 +93,6 @@ impl Chat {
             self.0.announce.committed(tx.commit().await?).await;
         }
         let reactions = self.visit("reactions", self.0.storage.reactions(id, caller.partner)).await?;
-        Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, reactions })
+        Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, changed, reactions })
     }
 }

@@ -75,22 +75,38 @@ pub(super) struct Audience {
     pub(super) conversation: Option<ConversationId>,
     /// In rising order.
     pub(super) partners: Arc<[PartnerId]>,
+    /// Those of them who share no conversation with whom the signal is about: it is in their address books. In rising order.
+    pub(super) strangers: Arc<[PartnerId]>,
+}
+
+/// Whom the presence of a partner concerns.
+#[derive(Clone, Debug)]
+pub(super) struct Acquainted {
+    /// In rising order.
+    pub(super) partners: Arc<[PartnerId]>,
+    /// As in [`Audience`].
+    pub(super) strangers: Arc<[PartnerId]>,
 }
 
 impl Audience {
     /// That its message was delivered is news to nobody else.
     pub(super) fn of_author(author: PartnerId) -> Self {
-        Self { conversation: None, partners: Arc::from([author]) }
+        Self { conversation: None, partners: Arc::from([author]), strangers: Arc::from([]) }
     }
 
     /// Those who are told who comes and goes.
-    pub(super) fn of_acquainted(partners: Arc<[PartnerId]>) -> Self {
-        Self { conversation: None, partners }
+    pub(super) fn of_acquainted(Acquainted { partners, strangers }: Acquainted) -> Self {
+        Self { conversation: None, partners, strangers }
     }
 
     pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
         let partners = self.partners.iter().copied().map(Scope::Partner);
         self.conversation.map(Scope::Conversation).into_iter().chain(partners)
+    }
+
+    /// How many names it holds.
+    fn names(&self) -> usize {
+        self.partners.len() + self.strangers.len()
     }
 
     fn has(&self, scope: Scope) -> bool {
@@ -99,6 +115,14 @@ impl Audience {
             Scope::Conversation(id) => self.conversation == Some(id),
             Scope::Partner(partner) => self.partners.binary_search(&partner).is_ok(),
         }
+    }
+}
+
+impl Signalled {
+    /// Whether the signal concerns the partner for a conversation that it shares with whom the signal is about, and not for
+    /// its address book alone.
+    pub fn is_for_company(&self, partner: PartnerId) -> bool {
+        self.audience.strangers.binary_search(&partner).is_err()
     }
 }
 
@@ -123,11 +147,11 @@ pub(super) struct Recently {
 impl Recently {
     /// Takes in a signal that is told while the event at `head`, which happened at `since`, is the newest one.
     pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
-        self.named += audience.partners.len();
+        self.named += audience.names();
         while let Some(oldest) = self.ring.front()
             && (at - oldest.at > KEPT || self.ring.len() >= REMEMBERED || self.named > NAMED)
         {
-            self.named -= oldest.audience.partners.len();
+            self.named -= oldest.audience.names();
             self.ring.pop_front();
         }
         self.newest = self.newest_at(head);
@@ -184,12 +208,12 @@ impl Chat {
         Ok(match signal {
             Signal::Typing { conversation, .. } => {
                 let members = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
-                Audience { conversation: Some(*conversation), partners: members.partners }
+                Audience { conversation: Some(*conversation), partners: members.partners, strangers: Arc::from([]) }
             }
             Signal::Delivered { author, .. } => Audience::of_author(*author),
             Signal::Presence { partner, .. } => {
                 let acquainted = self.acquainted_with(&[*partner]).await?.pop();
-                acquainted.map_or_else(|| Audience::of_author(*partner), |(_, partners)| Audience::of_acquainted(partners))
+                acquainted.map_or_else(|| Audience::of_author(*partner), |(_, acquainted)| Audience::of_acquainted(acquainted))
             }
         })
     }

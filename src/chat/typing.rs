@@ -60,6 +60,14 @@ impl Typing {
         typists.filter(|typist| typist.until > now).map(|typist| typist.partner).collect()
     }
 
+    /// Everybody who types, with where.
+    fn everywhere(&self) -> Vec<(ConversationId, PartnerId)> {
+        let now = Instant::now();
+        let typing = self.0.lock();
+        let typists = typing.iter().flat_map(|(conversation, typists)| typists.iter().map(|typist| (*conversation, typist)));
+        typists.filter(|(_, typist)| typist.until > now).map(|(conversation, typist)| (conversation, typist.partner)).collect()
+    }
+
     /// Takes out, and gives, whose typing has run out.
     fn ran_out(&self) -> Vec<(ConversationId, PartnerId)> {
         let now = Instant::now();
@@ -159,6 +167,20 @@ impl Chat {
         }
         let people = self.visit("people", self.0.storage.people(&typists)).await?;
         Ok(typists.iter().filter_map(|id| people.iter().find(|person| person.partner.id == *id)).cloned().collect())
+    }
+}
+
+impl Chat {
+    /// Who else is typing, and where, in all conversations of the caller.
+    pub async fn typists_around(&self, caller: &Caller) -> Result<Vec<(ConversationId, PartnerId)>> {
+        let mut around = Vec::new();
+        for (conversation, partner) in self.0.typing.everywhere() {
+            // Cached: whoever was told of the typing was looked up there.
+            if partner != caller.partner && self.is_in(caller.partner, conversation).await? {
+                around.push((conversation, partner));
+            }
+        }
+        Ok(around)
     }
 }
 
