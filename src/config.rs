@@ -49,6 +49,7 @@ pub struct Config {
     pub messages: Messages,
     pub im_chat: ImChat,
     pub uploads: Uploads,
+    pub conversations: Conversations,
     pub concierge: Concierge,
     pub presence: Presence,
     pub retention: Retention,
@@ -160,6 +161,13 @@ pub enum PartnerOrUser {
 pub struct ImChat {
     /// For how long a poll of the bus waits; also how far back one goes that begins with `last` 0.
     pub poll_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversations {
+    /// Where its sockets are to be found besides `/conversations` and `/ws/conversations`.
+    pub paths: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -307,8 +315,9 @@ pub struct Flags {
 const A_DAY: u64 = 24 * 60 * 60;
 
 /// The settings that are lists; in the environment their members stand between commas.
-const LISTS: [(&str, &str); 4] = [
+const LISTS: [(&str, &str); 5] = [
     ("DRAGOMAN__CONCIERGE__PATHS", "concierge.paths"),
+    ("DRAGOMAN__CONVERSATIONS__PATHS", "conversations.paths"),
     ("DRAGOMAN__CORS__ORIGINS", "cors.origins"),
     ("DRAGOMAN__PROXIES", "proxies"),
     ("DRAGOMAN__UPLOADS__TYPES", "uploads.types"),
@@ -422,6 +431,12 @@ impl Config {
         if let Some(path) = self.concierge.paths.iter().find(|path| !is_socket_path(path)) {
             return Err(format!("concierge.paths must hold paths such as /uat, each of letters, digits, - and _, not {path}"));
         }
+        if let Some(path) = self.conversations.paths.iter().find(|path| !self.can_lead_to_conversations(path)) {
+            return Err(format!(
+                "conversations.paths must hold paths such as /chat, of letters, digits, - and _ between slashes, that are no \
+                 other dialect's, not {path}"
+            ));
+        }
         let files = self.files.split(':').next().unwrap_or_default();
         if !["", "file", "memory", "s3"].contains(&files) {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
@@ -472,15 +487,29 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Paths of several words that are no other socket's. Routes of HTTP below them stay.
+    fn can_lead_to_conversations(&self, path: &str) -> bool {
+        let is_taken = SOCKET_PATHS.contains(&path) || self.concierge.paths.iter().any(|other| other == path);
+        path.strip_prefix('/').is_some_and(|words| words.split('/').all(is_word)) && !is_taken
+    }
+}
+
 fn is_web_address(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }
 
 /// One word that leads nowhere else.
 fn is_socket_path(path: &str) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     path.strip_prefix('/').is_some_and(|word| is_word(word) && !TAKEN.contains(&word))
 }
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// The sockets of dialects that have a path of their own, whatever the settings say.
+pub const SOCKET_PATHS: [&str; 2] = ["/concierge", "/ws/chat/room"];
 
 /// The first words of paths that belong to others.
 const TAKEN: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

@@ -184,12 +184,14 @@ fn endpoint(
     let corridor = corridor::Corridor::new(house, metrics, &document);
     let route = Route::new()
         .at("/openapi.json", operation::document(document))
-        .at("/conversations/:id", conversations::sockets(house))
         .at("/ws/chat/room", room::sockets(house))
         .nest("/docs", api.swagger_ui())
         .nest("/", api);
-    concierge::sockets(house, asyncapi::at(route))
-        .around(move |endpoint, request| {
+    let route = conversations::sockets(house, asyncapi::at(route));
+    let config = Arc::clone(&house.config);
+    concierge::sockets(house, route)
+        .around(move |endpoint, mut request| {
+            conversations::redirect(&config.conversations.paths, &config.concierge.paths, &mut request);
             let corridor = corridor.clone();
             async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }
         })

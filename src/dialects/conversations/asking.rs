@@ -6,7 +6,8 @@ use poem_openapi::types::ParseFromJSON;
 use serde_json::value::RawValue;
 use storage::{MessageId, Page};
 
-use crate::dialects::loose::{Int, IntList, Ints, Loose, Text};
+use super::local_id::{LocalId, is_number};
+use crate::dialects::loose::{Int, Loose, Text};
 
 /// How many messages are fetched at a time, if the client does not say, and at most.
 const PAGE: usize = 20;
@@ -23,7 +24,8 @@ pub(super) type Wrong = String;
 pub(super) enum Action {
     Send {
         content: String,
-        local_id: Option<String>,
+        /// The key of the client's own id.
+        client_key: Option<String>,
     },
     Typing(bool),
     Read(Vec<MessageId>),
@@ -33,6 +35,11 @@ pub(super) enum Action {
         content: String,
     },
     Delete(MessageId),
+    React {
+        message: MessageId,
+        content: String,
+        remove: bool,
+    },
     /// The client is there, which the socket knows already.
     Heartbeat,
 }
@@ -50,8 +57,9 @@ impl<'a> Asking<'a> {
     }
 
     /// The client's own id of what it sends, if there is one.
-    pub(super) fn local_id(&self) -> Option<String> {
-        self.text("local_id").ok().flatten()
+    pub(super) fn local_id(&self) -> Result<Option<LocalId<'a>>, Wrong> {
+        let Some(raw) = self.0.get("local_id") else { return Ok(None) };
+        LocalId::read(raw).map_err(|wrong| format!("local_id {wrong}"))
     }
 
     /// The conversation that the frame names, if any.
@@ -62,12 +70,14 @@ impl<'a> Asking<'a> {
     pub(super) fn action(&self) -> Result<Action, Wrong> {
         let name = self.text("action")?.ok_or("action is missing")?;
         Ok(match name.as_str() {
-            SEND => Action::Send { content: self.text("content")?.unwrap_or_default(), local_id: self.text("local_id")? },
+            SEND => Action::Send { content: self.content()?, client_key: self.local_id()?.map(|id| id.key()) },
             "typing" => Action::Typing(self.flag("is_typing")?),
             "read" => Action::Read(self.messages("message_ids")?),
             "fetch_messages" => Action::Fetch(self.page()?),
-            "edit_message" => {
-                Action::Edit { message: self.message("message_id")?, content: self.text("content")?.unwrap_or_default() }
+            "edit_message" => Action::Edit { message: self.message("message_id")?, content: self.content()? },
+            "reaction" => {
+                let remove = self.0.contains_key("remove") && self.flag("remove")?;
+                Action::React { message: self.message("message_id")?, content: self.content()?, remove }
             }
             "delete_message" => Action::Delete(self.message("message_id")?),
             "heartbeat" | "heartbeat_ack" => Action::Heartbeat,
@@ -90,7 +100,15 @@ impl<'a> Asking<'a> {
         }
     }
 
+    fn content(&self) -> Result<String, Wrong> {
+        Ok(self.text("content")?.unwrap_or_default())
+    }
+
+    /// A number is the text that it is written as.
     fn text(&self, name: &str) -> Result<Option<String>, Wrong> {
+        if let Some(number) = self.0.get(name).filter(|value| is_number(value)) {
+            return Ok(Some(number.get().to_owned()));
+        }
         self.field::<Text>(name)?.given(name)
     }
 
@@ -99,11 +117,22 @@ impl<'a> Asking<'a> {
     }
 
     fn messages(&self, name: &str) -> Result<Vec<MessageId>, Wrong> {
-        let list = self.field::<Ints>(name)?.given(name)?.ok_or_else(|| format!("{name} is missing"))?;
-        match list {
-            IntList { others: true, .. } => Err(format!("{name} must be a list of whole numbers")),
-            IntList { numbers, .. } if numbers.is_empty() => Err(format!("{name} must not be empty")),
-            IntList { numbers, .. } => Ok(numbers.into_iter().map(MessageId).collect()),
+        let list = || format!("{name} must be a list of whole numbers");
+        let given = self.0.get(name).map_or("null", |value| value.get());
+        if !given.starts_with('[') {
+            return match whole(given) {
+                Loose::Given(id) => Ok(vec![MessageId(id)]),
+                Loose::Missing => Err(format!("{name} is missing")),
+                Loose::Wrong(_) => Err(list()),
+            };
+        }
+        // One by one: an id that no message can have is as unknown as one that none has.
+        let items: Vec<&RawValue> = serde_json::from_str(given).map_err(|_| list())?;
+        let ids: Vec<_> = items.iter().filter_map(|item| whole(item.get()).given(name).ok()?.map(MessageId)).collect();
+        match ids.is_empty() {
+            false => Ok(ids),
+            true if items.is_empty() => Err(format!("{name} must not be empty")),
+            true => Err(list()),
         }
     }
 
@@ -118,6 +147,11 @@ impl<'a> Asking<'a> {
         let value = serde_json::from_str(value.get()).map_err(|_| format!("{name} cannot be read"))?;
         T::parse_from_json(Some(value)).map_err(|_| format!("{name} cannot be read"))
     }
+}
+
+fn whole(json: &str) -> Int {
+    let value = serde_json::from_str(json).ok();
+    value.and_then(|value| Int::parse_from_json(Some(value)).ok()).unwrap_or(Loose::Wrong("a whole number"))
 }
 
 trait Given<T> {

@@ -11,13 +11,17 @@ use crate::dialects::{
 
 const ABOUT: About = About {
     dialect: "conversations",
-    title: "Conversations: one socket per conversation",
+    title: "Conversations: one socket per conversation, or one for all",
     description: "Everybody who is in a conversation hears on its socket what is said, read and typed there, by whichever \
-                  dialect. All ids are strings. Whoever comes back fetches with `after_id` what was missed.",
+                  dialect. All ids are strings. Whoever comes back fetches with `after_id` what was missed. \
+                  `/conversations/` without an id is one socket for all conversations of the user: its frames have a \
+                  `conversation_id`, and so must what clients say. It tells what the user joins and leaves, and stays open. \
+                  Right after connecting it tells of at most 1,000 people whether they are there, those who were seen last. \
+                  `/ws/conversations/` and the paths in `conversations.paths` lead to the same sockets.",
     address: "/conversations/{id}/",
-    parameters: &[("id", "The conversation's integer id, or its uuid")],
+    parameters: &[("id", "The conversation's integer id, or its uuid; `/conversations/` without it is the socket of all")],
     query: &[("token", "An access token")],
-    closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it")],
+    closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it, or no longer; never for all conversations")],
     answers_too_large: false,
 };
 
@@ -26,18 +30,21 @@ const ABOUT: About = About {
 #[serde(tag = "action", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its shape is told")]
 enum Asked {
-    /// Says something. What is sent again with the same `local_id` is stored once.
+    /// Says something. What is sent again with the same `local_id` and the same content is stored once, and answered with the
+    /// message as it reads now; other content makes another message.
     SendMessage {
         conversation_id: Option<Text>,
         content: Text,
-        /// The client's own id of it.
+        /// The client's own id of it, which comes back as the JSON that it was.
         local_id: Option<Text>,
     },
     /// Tells the others that the user types, or no longer does.
     Typing { conversation_id: Option<Text>, is_typing: bool },
-    /// Marks messages as read, and all before them.
+    /// Marks messages as read, and all before them. Unknown ids are passed over, unless all are.
     Read { conversation_id: Option<Text>, message_ids: Ints },
-    /// Asks for the messages before one or after one, or for the newest.
+    /// Asks for the messages before one or after one, or for the newest. The page after one is preceded by `message.edited` and
+    /// `message.deleted` for those up to that one which have changed since it was posted: at most 100, those that changed
+    /// last, as far as the log goes back.
     FetchMessages {
         conversation_id: Option<Text>,
         before_id: Option<Int>,
@@ -49,6 +56,14 @@ enum Asked {
     EditMessage { conversation_id: Option<Text>, message_id: Int, content: Text },
     /// Takes a message of the user's back.
     DeleteMessage { conversation_id: Option<Text>, message_id: Int },
+    /// Reacts to a message, for example with an emoji, or removes the reaction.
+    Reaction {
+        conversation_id: Option<Text>,
+        message_id: Int,
+        /// At most 64 bytes.
+        content: Text,
+        remove: Option<bool>,
+    },
     /// The client is there.
     Heartbeat,
     /// The client has heard that the server is there.
@@ -62,19 +77,21 @@ pub fn asyncapi() -> Value {
     document.hears("send_message", &["chat_message", "message.failed"]);
     document.hears("typing", &["error"]);
     document.hears("read", &["read", "error"]);
-    document.hears("fetch_messages", &["messages_fetched", "error"]);
+    document.hears("fetch_messages", &["messages_fetched", "message.edited", "message.deleted", "error"]);
     document.hears("edit_message", &["message.edited", "error"]);
     document.hears("delete_message", &["message.deleted", "error"]);
+    document.hears("reaction", &["reaction", "error"]);
     document.hears("heartbeat", &[]);
     document.hears("heartbeat_ack", &[]);
-    let told = ["chat_message", "message.edited", "message.deleted", "message.status", "read", "typing", "user_status"];
-    document.tells("tell", &told);
+    let told = ["chat_message", "message.edited", "message.deleted", "message.status", "reaction", "read", "typing"];
+    let told = told.into_iter().chain(["user_status", "conversation.joined", "conversation.left"]);
+    document.tells("tell", &told.collect::<Vec<_>>());
     document.tells("beat", &["heartbeat"]);
     document.tells("refuse", &["error"]);
     document.finish()
 }
 
-fn asked() -> [Value; 9] {
+fn asked() -> [Value; 11] {
     [
         json!({"action": "send_message", "conversation_id": "123", "content": "Hello!", "local_id": "temp_123"}),
         json!({"action": "typing", "conversation_id": "123", "is_typing": true}),
@@ -83,24 +100,33 @@ fn asked() -> [Value; 9] {
         json!({"action": "fetch_messages", "after_id": "456"}),
         json!({"action": "edit_message", "message_id": "456", "content": "Hello, everybody!"}),
         json!({"action": "delete_message", "message_id": "456"}),
+        json!({"action": "reaction", "message_id": "456", "content": "👍"}),
+        json!({"action": "reaction", "conversation_id": "123", "message_id": "456", "content": "👍", "remove": true}),
         json!({"action": "heartbeat"}),
         json!({"action": "heartbeat_ack"}),
     ]
 }
 
-fn said() -> [Value; 11] {
+fn said() -> [Value; 15] {
     let (at, message_id) = ("2023-12-01T12:00:01Z", "456");
     [
         json!({"type": "chat_message", "message": {"id": message_id, "local_id": "temp_123", "sender_id": "789",
+            "content": "Hello!", "timestamp": "2023-12-01T12:00:00Z", "status": "sent"}}),
+        json!({"type": "chat_message", "conversation_id": "123", "message": {"id": message_id, "local_id": null, "sender_id": "789",
             "content": "Hello!", "timestamp": "2023-12-01T12:00:00Z", "status": "sent"}}),
         json!({"type": "message.failed", "local_id": "temp_123", "error": "content must not be empty"}),
         json!({"type": "message.edited", "message_id": message_id, "content": "Hello, everybody!", "timestamp": at}),
         json!({"type": "message.deleted", "message_id": message_id, "timestamp": at}),
         json!({"type": "message.status", "message_id": message_id, "status": "delivered", "timestamp": at}),
+        json!({"type": "reaction", "message_id": message_id, "user_id": "789", "content": "👍", "removed": false}),
         json!({"type": "typing", "user_id": "789", "username": "john_doe", "is_typing": true}),
         json!({"type": "read", "user_id": "789", "message_ids": [message_id, "457"]}),
         json!({"type": "messages_fetched", "conversation_id": "123", "messages": [{"id": "455", "sender_id": "789",
             "content": "Previous message", "sent_at": "2023-12-01T11:59:00Z", "is_edited": false, "is_deleted": false}]}),
+        json!({"type": "conversation.joined", "conversation_id": "123", "uuid": "302e305b-6e73-4f9c-bac7-551a92b106b0",
+            "kind": "group", "name": "The team", "participants": [{"user_id": "789", "username": "john_doe", "name": "John Doe",
+            "status": "offline", "timestamp": null}], "participant_count": 1}),
+        json!({"type": "conversation.left", "conversation_id": "123"}),
         json!({"type": "user_status", "user_id": "789", "status": "online", "timestamp": at}),
         json!({"type": "heartbeat", "timestamp": at}),
         json!({"type": "error", "action": "read", "error": "Message not found"}),

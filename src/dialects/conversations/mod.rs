@@ -1,10 +1,14 @@
-//! The room of a chat with one socket per conversation (spec `50-conversations.md`): `/conversations/<id>/?token=`.
+//! The room of a chat with one socket per conversation (spec `50-conversations.md`): `/conversations/<id>/?token=`, and with
+//! one socket for all of a user's conversations: `/conversations/?token=`.
 //!
-//! A conversation goes by its integer id, written as a string, or by its uuid.
+//! A conversation goes by its integer id, written as a string, or by its uuid. `/ws/conversations/` and the paths of the
+//! setting `conversations.paths` lead to the same sockets.
 
 mod asking;
 mod asyncapi;
 mod error;
+mod local_id;
+mod paths;
 mod people;
 mod receipts;
 mod voice;
@@ -12,7 +16,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, Request, Response};
+use poem::{Request, Response, Route};
 use storage::ConversationId;
 use url::form_urlencoded;
 use uuid::Uuid;
@@ -23,18 +27,25 @@ use super::{
 };
 use crate::auth::{self, Caller};
 pub use asyncapi::asyncapi;
+pub use paths::redirect;
 use people::People;
-use voice::Conversing;
+use voice::{Conversing, Of};
 
 /// There is no such conversation, or it is not the caller's: the same, so that ids cannot be probed.
 const NOT_IN_IT: Close = Close::new(4004, "no such conversation");
 
-/// What answers a request for the socket of the conversation that `:id` in its path names.
-pub fn sockets(house: &House) -> impl Endpoint<Output = Response> + use<> {
+/// Puts the room's sockets at its own paths: that of the conversation that `:id` names, and that of all conversations.
+pub fn sockets(house: &House, route: Route) -> Route {
     let room = Room { people: Arc::new(People::new(&house.chat)), house: house.clone() };
-    poem::endpoint::make(move |request: Request| {
-        let room = room.clone();
-        async move { room.open(&request).await }
+    paths::OWN.iter().fold(route, |route, path| {
+        let endpoint = || {
+            let room = room.clone();
+            poem::endpoint::make(move |request: Request| {
+                let room = room.clone();
+                async move { room.open(&request).await }
+            })
+        };
+        route.at(path, endpoint()).at(format!("{path}/:id"), endpoint())
     })
 }
 
@@ -49,31 +60,41 @@ impl Room {
     async fn open(self, request: &Request) -> Response {
         let token = token(request);
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
-        let address = request.raw_path_param("id").and_then(Address::read);
+        let named = request.raw_path_param("id").map(Address::read);
         let sockets = self.house.sockets.clone();
         // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
-        let begun = self.speaking(caller, address).await;
+        let begun = self.speaking(caller, named).await;
         socket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
 
+    /// `named` is the path's conversation: `None` for all, `Some(None)` if it names nothing.
     async fn speaking(
         self,
         caller: Result<Caller, auth::Error>,
-        address: Option<Address>,
+        named: Option<Option<Address>>,
     ) -> Result<Speaking<Conversing>, Close> {
         let caller = caller.map_err(|error| error::not_let_in(&error))?;
         let chat = &self.house.chat;
-        let found = match address.ok_or(NOT_IN_IT)? {
-            Address::Id(id) => Ok(id),
-            Address::Uuid(uuid) => chat.conversation_by_uuid(&caller, uuid).await.map(|(conversation, _)| conversation.id),
+        let (feed, of) = match named {
+            None => (chat.hear_conversations(&caller), Of::All),
+            Some(address) => {
+                let found = match address.ok_or(NOT_IN_IT)? {
+                    Address::Id(id) => Ok(id),
+                    Address::Uuid(uuid) => {
+                        chat.conversation_by_uuid(&caller, uuid).await.map(|(conversation, _)| conversation.id)
+                    }
+                };
+                let id = found.map_err(|error| error::not_opened(&error))?;
+                let heard = chat.hear_conversation(&caller, id).await;
+                let (feed, conversation) = heard.map_err(|error| error::not_opened(&error))?;
+                (feed, Of::One { id, uuid: conversation.uuid })
+            }
         };
-        let id = found.map_err(|error| error::not_opened(&error))?;
-        let (feed, conversation) = chat.hear_conversation(&caller, id).await.map_err(|error| error::not_opened(&error))?;
-        Ok(Speaking { voice: Conversing::new(self, caller.clone(), &conversation), feed, caller })
+        Ok(Speaking { voice: Conversing::new(self, caller.clone(), of), feed, caller })
     }
 }
 
-/// How a conversation is named in a path.
+/// How a conversation is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Address {
     Id(ConversationId),

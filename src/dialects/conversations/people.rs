@@ -13,7 +13,8 @@ const REMEMBERED: usize = 10_000;
 /// Somebody, as clients know them. Neither id nor login ever changes.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The uid, written as a string.
+    pub(super) number: i64,
+    /// The same, written as a string.
     pub(super) id: String,
     pub(super) username: String,
 }
@@ -33,7 +34,8 @@ impl People {
     pub(super) async fn known(&self, partner: PartnerId) -> Result<Arc<Known>> {
         let read = async {
             let contact = self.chat.contacts_by_id(&[partner]).await?.pop().ok_or(Error::NotFound(Thing::Partner))?;
-            Ok(Arc::new(Known { id: id(&contact.person()), username: username(&contact) }))
+            let id = number(&contact.person());
+            Ok(Arc::new(Known { number: id, id: id.to_string(), username: username(&contact) }))
         };
         self.known.get_or_insert_async(&partner, read).await
     }
@@ -49,12 +51,12 @@ impl People {
 }
 
 /// The id by which clients know a person: the uid, or, of somebody without an account, the partner's, which is no uid.
-pub(super) fn id(person: &Person) -> String {
-    person.user.map_or(person.partner.id.0, |user| user.0).to_string()
+pub(super) fn number(person: &Person) -> i64 {
+    person.user.map_or(person.partner.id.0, |user| user.0)
 }
 
 /// The profile's, if it has one; else the login up to any `@`.
-fn username(contact: &Contact) -> String {
+pub(super) fn username(contact: &Contact) -> String {
     let Some(user) = &contact.user else { return contact.partner.name.clone() };
     let own = user.profile.get("username").and_then(|name| name.as_str()).filter(|name| !name.is_empty());
     own.unwrap_or_else(|| user.login_text().split('@').next().unwrap_or_default()).to_owned()

@@ -2,46 +2,74 @@
 
 mod telling;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use storage::{Conversation, ConversationId, MessageId, MessageType, PartnerId, Person, Timestamp};
+use storage::{ConversationId, MessageId, MessageType, Page, PartnerId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    Room,
+    Address, Room,
     asking::{Action, Asking, SEND},
     error::Failure,
     people,
-    receipts::Receipts,
-    wire::{self, UserStatus, Word, time},
+    receipts::{self, Receipts},
+    wire::{self, Named, UserStatus, Word, time},
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Chat, Draft, PersonPresence, Right, Status},
+    chat::{self, Batch, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
     clock,
     dialects::socket::{Close, Frame, Refusal, Said, Voice},
     telemetry,
 };
 
-/// The words of this dialect, which all who are told of an event share.
-const WORDS: &str = "conversations";
+/// People of whom is told right after connecting whether they are there, on a socket of all conversations. Of others only
+/// changes are told.
+const COMPANY: usize = 1_000;
+/// People who are taken for online on one socket; of more, nothing is told.
+const ONLINE: usize = 10_000;
+/// Edits and deletions of earlier messages that are told before a page of later ones.
+const CHANGES: usize = 100;
 
-/// One participant on one socket of one conversation.
+/// The conversations of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    One {
+        id: ConversationId,
+        uuid: Uuid,
+    },
+    /// All of the caller's, those included that it joins meanwhile. Frames name theirs.
+    All,
+}
+
+impl Of {
+    /// The names of the words that all sockets of this kind share, for the memoised frames of an event.
+    fn words(self) -> &'static str {
+        match self {
+            Self::One { .. } => "conversations",
+            Self::All => "conversations, named",
+        }
+    }
+
+    fn named(self, id: ConversationId) -> Named {
+        match self {
+            Self::One { .. } => None,
+            Self::All => Some(id.to_string()),
+        }
+    }
+}
+
+/// One participant on one socket.
 pub(super) struct Conversing {
     room: Room,
     caller: Caller,
-    id: ConversationId,
-    uuid: Uuid,
-    /// The newest message that was told, or was there before.
-    told: MessageId,
-    /// Messages that were sent again before they were told: each is told once more, when its turn has come.
-    owed: Vec<MessageId>,
+    of: Of,
     /// Messages that were delivered before they were told, as one node hears of another's, and when: each is told to have
     /// been once it was told itself.
-    early: Vec<(MessageId, Timestamp)>,
+    early: VecDeque<(MessageId, Timestamp)>,
     receipts: Receipts,
     /// Whom the client takes to be online, and as whom it knows them.
-    online: HashMap<PartnerId, Box<str>>,
+    online: HashMap<PartnerId, i64>,
 }
 
 impl Voice for Conversing {
@@ -54,13 +82,13 @@ impl Voice for Conversing {
     async fn hear(&mut self, text: &str) -> Said {
         let asking = match Asking::read(text) {
             Ok(asking) => asking,
-            Err(wrong) => return Ok(vec![Word::Error { action: None, error: &wrong }.frame()]),
+            Err(wrong) => return Ok(vec![not_understood(&wrong)]),
         };
         let failure = match self.answer(&asking).await {
             Ok(said) => return Ok(said),
             Err(failure) => failure.words()?,
         };
-        Ok(vec![failed(&asking, &failure)])
+        Ok(vec![self.failed(&asking, &failure)])
     }
 
     async fn tell(&mut self, batch: &Batch) -> Said {
@@ -70,8 +98,8 @@ impl Voice for Conversing {
                 return Err(Close { last: said, ..close });
             }
         }
-        for signal in &batch.signals {
-            match self.tell_signal(&signal.signal).await {
+        for signalled in &batch.signals {
+            match self.tell_signal(signalled).await {
                 Ok(word) => said.extend(word),
                 // A signal may be lost.
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a signal could not be told"),
@@ -90,92 +118,141 @@ impl Voice for Conversing {
             Refusal::TooFast(frame) => (frame, "Too many frames, please slow down"),
         };
         match frame.and_then(|frame| Asking::read(frame).ok()) {
-            Some(asking) => failed(&asking, error),
-            None => Word::Error { action: None, error }.frame(),
+            Some(asking) => self.failed(&asking, error),
+            None => not_understood(error),
         }
     }
 }
 
 impl Conversing {
-    pub(super) fn new(room: Room, caller: Caller, conversation: &Conversation) -> Self {
-        Self {
-            room,
-            caller,
-            id: conversation.id,
-            uuid: conversation.uuid,
-            told: conversation.last_message.unwrap_or(MessageId(0)),
-            owed: Vec::new(),
-            early: Vec::new(),
-            receipts: Receipts::new(conversation.last_seq),
-            online: HashMap::new(),
-        }
+    pub(super) fn new(room: Room, caller: Caller, of: Of) -> Self {
+        let (early, receipts, online) = (VecDeque::new(), Receipts::default(), HashMap::new());
+        Self { room, caller, of, early, receipts, online }
     }
 
     fn chat(&self) -> &Chat {
         &self.room.house.chat
     }
 
-    /// Who is in the conversation, whether they are there, and who of them is typing.
+    /// Who is there of those in the conversations, and who of them is typing. Takes note of what nobody else has read.
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
-        let (_, participants) = self.chat().participants(&self.caller, self.id).await?;
-        self.receipts.read_before(self.chat().read_by_others(&self.caller, self.id).await?);
-        let mut said = self.presence(participants.into_iter().map(|participant| participant.person).collect()).await?;
-        for typist in self.chat().typists(&self.caller, self.id).await? {
-            said.push(self.typing(typist.partner.id, true).await?);
-        }
-        Ok(said)
-    }
-
-    async fn typing(&self, who: PartnerId, is_typing: bool) -> chat::Result<Frame> {
-        let known = self.room.people.known(who).await?;
-        Ok(Word::Typing { user_id: &known.id, username: &known.username, is_typing }.frame())
-    }
-
-    async fn presence(&mut self, people: Vec<Person>) -> chat::Result<Vec<Frame>> {
-        let mut said = Vec::with_capacity(people.len());
-        for PersonPresence { person, status, last_seen } in self.chat().presence(people).await? {
-            let now = clock::now();
-            let (status, at) = match status {
-                Status::Online | Status::Away => (UserStatus::Online, now),
-                Status::Offline => (UserStatus::Offline, last_seen.unwrap_or(now)),
-            };
-            let id = people::id(&person);
-            if let UserStatus::Online = status {
-                self.online.insert(person.partner.id, id.clone().into());
+        let (people, typists) = match self.of {
+            Of::One { id, .. } => {
+                let (conversation, participants) = self.chat().participants(&self.caller, id).await?;
+                let read = self.chat().read_by_others(&self.caller, id).await?;
+                self.receipts.before(id, read, conversation.last_seq);
+                let people = participants.into_iter().map(|participant| participant.person).collect();
+                let typists = self.chat().typists(&self.caller, id).await?;
+                let typists = typists.into_iter().map(|typist| (id, typist.partner.id)).collect();
+                (self.chat().presence(people).await?, typists)
             }
-            said.push(Word::UserStatus { user_id: &id, status, timestamp: time(at) }.frame());
+            Of::All => {
+                for (id, read, own) in self.chat().unread_by_others(&self.caller, receipts::CONVERSATIONS).await? {
+                    self.receipts.before(id, read, own);
+                }
+                let people = self.chat().presence_around(&self.caller, COMPANY).await?;
+                (people, self.chat().typists_around(&self.caller).await?)
+            }
+        };
+        let mut said = self.presences(&people);
+        for (id, typist) in typists {
+            said.push(self.typing(id, typist, true).await?);
         }
         Ok(said)
+    }
+
+    async fn typing(&self, of: ConversationId, who: PartnerId, is_typing: bool) -> chat::Result<Frame> {
+        let known = self.room.people.known(who).await?;
+        let (conversation_id, user_id, username) = (self.of.named(of), known.id.as_str(), known.username.as_str());
+        Ok(Word::Typing { conversation_id, user_id, username, is_typing }.frame())
+    }
+
+    /// How it is told whether people are there.
+    fn presences(&mut self, people: &[PersonPresence]) -> Vec<Frame> {
+        let mut said = Vec::with_capacity(people.len());
+        for presence in people {
+            let (status, timestamp) = status(presence);
+            let number = people::number(&presence.person);
+            if let UserStatus::Online = status
+                && !self.comes_online(presence.person.partner.id, number)
+            {
+                continue;
+            }
+            said.push(Word::UserStatus { user_id: &number.to_string(), status, timestamp }.frame());
+        }
+        said
+    }
+
+    /// Takes note that the client is told of somebody to be online, unless they are too many.
+    fn comes_online(&mut self, partner: PartnerId, number: i64) -> bool {
+        let has_room = self.online.len() < ONLINE || self.online.contains_key(&partner);
+        if has_room {
+            self.online.insert(partner, number);
+        }
+        has_room
     }
 
     async fn answer(&mut self, asking: &Asking<'_>) -> Result<Vec<Frame>, Failure> {
         let action = asking.action()?;
-        if asking.conversation()?.is_some_and(|named| !self.is_called(&named)) {
-            return Err(Failure::Wrong("conversation_id must be this socket's own".into()));
+        let named = self.conversation(asking).await?;
+        if action == Action::Heartbeat {
+            return Ok(Vec::new());
         }
+        let id = named.ok_or_else(|| Failure::Wrong("conversation_id is missing".into()))?;
+        match self.act(id, action).await {
+            // A conversation of others is as if it were not: ids cannot be probed.
+            Err(Failure::Chat(Error::Forbidden)) => match self.chat().conversation(&self.caller, id).await {
+                Err(Error::NotFound(_) | Error::Forbidden) => Err(no_such_conversation()),
+                Ok(_) | Err(_) => Err(Error::Forbidden.into()),
+            },
+            answer => answer,
+        }
+    }
+
+    /// The conversation that a frame is about. On a socket of one it need not be named, and must not be another.
+    async fn conversation(&self, asking: &Asking<'_>) -> Result<Option<ConversationId>, Failure> {
+        let named = asking.conversation()?;
+        let named = named.as_deref().map(Address::read);
+        match self.of {
+            Of::One { id, uuid } => match named {
+                None => Ok(Some(id)),
+                Some(Some(Address::Id(named))) if named == id => Ok(Some(id)),
+                Some(Some(Address::Uuid(named))) if named == uuid => Ok(Some(id)),
+                Some(_) => Err(Failure::Wrong("conversation_id must be this socket's own".into())),
+            },
+            Of::All => match named {
+                None => Ok(None),
+                Some(None) => Err(no_such_conversation()),
+                Some(Some(Address::Id(id))) => Ok(Some(id)),
+                Some(Some(Address::Uuid(uuid))) => match self.chat().conversation_by_uuid(&self.caller, uuid).await {
+                    Ok((conversation, _)) => Ok(Some(conversation.id)),
+                    Err(Error::Forbidden) => Err(no_such_conversation()),
+                    Err(error) => Err(error.into()),
+                },
+            },
+        }
+    }
+
+    async fn act(&mut self, id: ConversationId, action: Action) -> Result<Vec<Frame>, Failure> {
         match action {
-            Action::Send { content, local_id } => self.send(content, local_id).await,
-            Action::Typing(true) => self.nothing(self.chat().start_typing(&self.caller, self.id).await),
-            Action::Typing(false) => self.nothing(self.chat().stop_typing(&self.caller, self.id).await),
-            Action::Read(messages) => self.read(&messages).await,
-            Action::Fetch(page) => {
-                let (_, messages) = self.chat().history(&self.caller, self.id, page).await?;
-                self.chat().hands(&self.caller, &messages);
-                let messages = messages.iter().map(|seen| wire::fetched(seen, &self.room.house.base_url)).collect();
-                Ok(vec![Word::MessagesFetched { conversation_id: self.id.to_string(), messages }.frame()])
-            }
+            Action::Send { content, client_key } => self.send(id, content, client_key).await,
+            Action::Typing(true) => self.nothing(self.chat().start_typing(&self.caller, id).await),
+            Action::Typing(false) => self.nothing(self.chat().stop_typing(&self.caller, id).await),
+            Action::Read(messages) => self.read(id, &messages).await,
+            Action::Fetch(page) => self.fetch(id, page).await,
             Action::Edit { message, content } => {
                 let asked = clock::now();
-                let message = self.chat().edit_message(&self.caller, Right::Author, self.id, message, &content).await?;
+                let message = self.chat().edit_message(&self.caller, Right::Author, id, message, &content).await?;
                 let again = message.edited_at.is_none_or(|at| at < asked);
-                Ok(Vec::from_iter(again.then(|| wire::edited(&message, &self.room.house.base_url))))
+                Ok(Vec::from_iter(again.then(|| wire::edited(&message, self.of.named(id), &self.room.house.base_url))))
             }
             Action::Delete(message) => {
                 let asked = clock::now();
-                let message = self.chat().delete_message(&self.caller, Right::Author, self.id, message).await?;
+                let message = self.chat().delete_message(&self.caller, Right::Author, id, message).await?;
                 let again = message.deleted_at.is_none_or(|at| at < asked);
-                Ok(Vec::from_iter(again.then(|| wire::deleted(&message))))
+                Ok(Vec::from_iter(again.then(|| wire::deleted(&message, self.of.named(id)))))
             }
+            Action::React { message, content, remove } => self.react(id, message, &content, remove).await,
             Action::Heartbeat => Ok(Vec::new()),
         }
     }
@@ -184,40 +261,90 @@ impl Conversing {
         done.map(|()| Vec::new()).map_err(Failure::from)
     }
 
-    fn is_called(&self, name: &str) -> bool {
-        name.parse() == Ok(self.id.0) || Uuid::try_parse(name) == Ok(self.uuid)
-    }
-
-    /// What is new is told in its turn, to its author as to everybody.
-    async fn send(&mut self, content: String, local_id: Option<String>) -> Result<Vec<Frame>, Failure> {
-        let draft = Draft { client_key: local_id, ..Draft::new(MessageType::Text, content) };
-        let sent = self.chat().send(&self.caller, self.id, draft).await?;
+    /// What is new is told in its turn, to its author as to everybody. A retry is answered with the message as it reads now.
+    async fn send(&mut self, to: ConversationId, content: String, client_key: Option<String>) -> Result<Vec<Frame>, Failure> {
+        let draft = Draft { client_key, ..Draft::new(MessageType::Text, content) };
+        let sent = self.chat().send(&self.caller, to, draft).await?;
         if !sent.again {
             return Ok(Vec::new());
         }
-        if sent.message.id > self.told {
-            self.owed.push(sent.message.id);
-            return Ok(Vec::new());
-        }
-        Ok(vec![wire::posted(&sent.message, &self.room.house.base_url)])
+        // If this socket was not told of it yet, it is before it is answered: messages are told in one order.
+        self.chat().catch_up().await?;
+        Ok(vec![wire::posted(&sent.message, self.of.named(to), &self.room.house.base_url)])
     }
 
     /// What has changed is told in its turn; what was read before is answered all the same.
-    async fn read(&mut self, messages: &[MessageId]) -> Result<Vec<Frame>, Failure> {
-        let (named, changed) = self.chat().mark_read_in(&self.caller, self.id, messages).await?;
-        let again = (!changed).then(|| read(&self.caller.user.to_string(), &named));
+    async fn read(&mut self, of: ConversationId, messages: &[MessageId]) -> Result<Vec<Frame>, Failure> {
+        let (named, changed) = self.chat().mark_read_in(&self.caller, of, messages).await?;
+        let again = (!changed).then(|| read(self.of.named(of), &self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
     }
-}
 
-/// How it is said that something asked for was not done.
-fn failed(asking: &Asking<'_>, error: &str) -> Frame {
-    match asking.name().as_deref() {
-        Some(SEND) => Word::Failed { local_id: asking.local_id().as_deref(), error }.frame(),
-        action => Word::Error { action, error }.frame(),
+    /// Whoever comes back after a while also hears which of the messages that it knows have changed meanwhile.
+    async fn fetch(&mut self, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
+        let (base_url, named) = (&self.room.house.base_url, self.of.named(of));
+        let mut said = Vec::new();
+        if let Page::After { id, .. } = page {
+            for message in self.chat().changed_since(&self.caller, of, id, CHANGES).await? {
+                said.push(match message.deleted_at {
+                    Some(_) => wire::deleted(&message, named.clone()),
+                    None => wire::edited(&message, named.clone(), base_url),
+                });
+            }
+        }
+        let (_, messages) = self.chat().history(&self.caller, of, page).await?;
+        self.chat().hands(&self.caller, &messages);
+        let messages = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
+        said.push(Word::MessagesFetched { conversation_id: of.to_string(), messages }.frame());
+        Ok(said)
+    }
+
+    /// What has changed is told in its turn; what was so before is answered all the same.
+    async fn react(
+        &mut self,
+        of: ConversationId,
+        message: MessageId,
+        content: &str,
+        removed: bool,
+    ) -> Result<Vec<Frame>, Failure> {
+        let reacting = if removed { Reacting::Remove } else { Reacting::Add };
+        let reacted = self.chat().react(&self.caller, of, message, content, reacting).await?;
+        let again = || {
+            let (user_id, message_id) = (&self.caller.user.to_string(), message.to_string());
+            Word::Reaction { conversation_id: self.of.named(of), message_id, user_id, content, removed }.frame()
+        };
+        Ok(Vec::from_iter((!reacted.changed).then(again)))
+    }
+
+    /// How it is said that something asked for was not done. The conversation is named as the client has named it.
+    fn failed(&self, asking: &Asking<'_>, error: &str) -> Frame {
+        let conversation_id = match self.of {
+            Of::One { .. } => None,
+            Of::All => asking.conversation().ok().flatten(),
+        };
+        match asking.name().as_deref() {
+            Some(SEND) => Word::Failed { conversation_id, local_id: asking.local_id().ok().flatten(), error }.frame(),
+            action => Word::Error { conversation_id, action, error }.frame(),
+        }
     }
 }
 
-fn read(user_id: &str, messages: &[MessageId]) -> Frame {
-    Word::Read { user_id, message_ids: messages.iter().map(ToString::to_string).collect() }.frame()
+/// Whether somebody is there, and when somebody who is not was last seen.
+fn status(PersonPresence { status, last_seen, .. }: &PersonPresence) -> (UserStatus, Option<String>) {
+    match status {
+        Status::Online | Status::Away => (UserStatus::Online, Some(time(clock::now()))),
+        Status::Offline => (UserStatus::Offline, last_seen.map(time)),
+    }
+}
+
+fn no_such_conversation() -> Failure {
+    Failure::Chat(Error::NotFound(Thing::Conversation))
+}
+
+fn not_understood(error: &str) -> Frame {
+    Word::Error { conversation_id: None, action: None, error }.frame()
+}
+
+fn read(conversation_id: Named, user_id: &str, messages: &[MessageId]) -> Frame {
+    Word::Read { conversation_id, user_id, message_ids: messages.iter().map(ToString::to_string).collect() }.frame()
 }

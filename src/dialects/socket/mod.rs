@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-pub use upgrade::open;
+pub use upgrade::{is_asked_for, open};
 
 use crate::{
     auth::Caller,

@@ -54,6 +54,11 @@ pub fn open<V: Voice>(
     response.finish()
 }
 
+/// Whether the request asks for a socket.
+pub fn is_asked_for(request: &Request) -> bool {
+    key(request).is_some()
+}
+
 /// The client's key, if the request asks for a socket as RFC 6455, section 4.2.1, has it.
 fn key(request: &Request) -> Option<HeaderValue> {
     let headers = request.headers();

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use storage::{ConversationId, Fact, MessageId, PartnerId, Timestamp};
+use storage::{ConversationId, Fact, MessageId, PartnerId, Timestamp, Topic};
+use tokio::sync::OnceCell;
 
 use super::{
     super::{
-        NOT_IN_IT, receipts,
-        wire::{self, MessageStatus, UserStatus, Word, time},
+        NOT_IN_IT, people,
+        receipts::{self, Progress},
+        wire::{self, Member, MessageStatus, UserStatus, Word, time},
     },
-    Conversing, WORDS, read,
+    Conversing, Of, read, status,
 };
 use crate::{
-    chat::{self, Signal, Status, Told},
+    chat::{self, Error, PersonPresence, Signal, Signalled, Status, Told},
     clock,
     dialects::socket::{Close, Frame},
     telemetry,
@@ -20,38 +22,78 @@ use crate::{
 
 /// How many messages are read at a time of which no more is wanted than whose they are.
 const LOOKED_UP: usize = 100;
+/// Participants that are listed of a conversation.
+const LISTED: usize = 100;
+
+/// What all who are told of an arrival, or of a conversation that begins, find out together.
+const ARRIVALS: &str = "conversations, arrivals";
+const BEGINNINGS: &str = "conversations, beginnings";
+
+/// How it is told that the user is in a conversation, and who is online there.
+#[derive(Clone)]
+struct Beginning {
+    frame: Frame,
+    online: Arc<[(PartnerId, i64)]>,
+}
 
 impl Conversing {
     pub(super) async fn tell_event(&mut self, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
+        match told.event.topic {
+            Topic::Conversation(of) => self.tell_event_of(of, told, said).await,
+            Topic::Partner(_) => {
+                if let Fact::ParticipantLeft { conversation, .. } = told.event.fact {
+                    self.receipts.left(conversation);
+                    said.push(Word::Left { conversation_id: conversation.to_string() }.frame());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn tell_event_of(&mut self, of: ConversationId, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
+        let named = || self.of.named(of);
+        let (words, base_url) = (self.of.words(), &self.room.house.base_url);
         match &told.event.fact {
             Fact::MessagePosted(message) => {
-                let frame = told.shared(WORDS, || wire::posted(message, &self.room.house.base_url));
-                let times = 1 + self.owed.extract_if(.., |owed| *owed == message.id).count();
-                said.extend(std::iter::repeat_n(frame, times));
-                let delivered =
-                    self.early.extract_if(.., |(early, _)| *early <= message.id).filter(|(early, _)| *early == message.id);
-                said.extend(delivered.map(|(id, at)| wire::message_status(id, MessageStatus::Delivered, at)));
-                self.told = self.told.max(message.id);
+                said.push(told.shared(words, || wire::posted(message, named(), base_url)));
                 if message.author.partner == self.caller.partner {
                     self.receipts.posted(message);
+                    if let Some(early) = self.early.iter().position(|(early, _)| *early == message.id)
+                        && let Some((id, at)) = self.early.remove(early)
+                    {
+                        said.push(wire::message_status(id, self.of.named(of), MessageStatus::Delivered, at));
+                    }
                 }
             }
-            Fact::MessageEdited(message) => said.push(told.shared(WORDS, || wire::edited(message, &self.room.house.base_url))),
-            Fact::MessageDeleted(message) => said.push(told.shared(WORDS, || wire::deleted(message))),
+            Fact::MessageEdited(message) => said.push(told.shared(words, || wire::edited(message, named(), base_url))),
+            Fact::MessageDeleted(message) => said.push(told.shared(words, || wire::deleted(message, named()))),
+            Fact::MessageReacted { message, partner, content, removed, .. } => {
+                let known = self.room.people.known(*partner).await.map_err(|error| self.lost(&error))?;
+                let word = || {
+                    let (message_id, user_id, removed) = (message.to_string(), known.id.as_str(), *removed);
+                    Word::Reaction { conversation_id: named(), message_id, user_id, content, removed }.frame()
+                };
+                said.push(told.shared(words, word));
+            }
             Fact::ReadUpTo { partner, seq, messages } => {
-                let words = self.tell_read(told, *partner, *seq, messages).await.map_err(|error| self.lost(&error))?;
+                let words = self.tell_read(of, told, *partner, *seq, messages).await.map_err(|error| self.lost(&error))?;
                 said.extend(words);
             }
-            Fact::ParticipantJoined { partner, .. } => match self.arrival(*partner).await {
+            Fact::ConversationCreated(_) => said.extend(self.tell_beginning(of, told).await?),
+            Fact::ParticipantJoined { partner, .. } if *partner == self.caller.partner => {
+                said.extend(self.tell_beginning(of, told).await?);
+            }
+            Fact::ParticipantJoined { partner, .. } => match self.arrival(told, *partner).await {
                 Ok(words) => said.extend(words),
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "who has joined could not be told"),
             },
-            Fact::ParticipantLeft { partner, .. } if *partner == self.caller.partner => return Err(NOT_IN_IT),
-            Fact::ParticipantLeft { partner, .. } => {
-                self.online.remove(partner);
-            }
+            Fact::ParticipantLeft { partner, .. } => match self.of {
+                Of::One { .. } if *partner == self.caller.partner => return Err(NOT_IN_IT),
+                Of::One { .. } => drop(self.online.remove(partner)),
+                // It may be in another one.
+                Of::All => {}
+            },
             Fact::MessageShown(_)
-            | Fact::ConversationCreated(_)
             | Fact::ConversationChanged(_)
             | Fact::PlaceChanged { .. }
             | Fact::AttachmentDeleted { .. }
@@ -61,7 +103,6 @@ impl Conversing {
             | Fact::SupportChanged { .. }
             | Fact::DeviceConnected { .. }
             | Fact::UserChanged { .. }
-            | Fact::MessageReacted { .. }
             | Fact::MemberUnread { .. }
             | Fact::UserErased { .. }
             | Fact::StoreChanged
@@ -72,29 +113,36 @@ impl Conversing {
     }
 
     /// A socket that could not tell everything is closed: whoever comes back asks for what it has missed.
-    fn lost(&self, error: &chat::Error) -> Close {
+    fn lost(&self, error: &Error) -> Close {
         let what = "what has happened could not be told";
         match error {
-            chat::Error::Unavailable(_) => telemetry::unavailable(what, error),
+            Error::Unavailable(_) => telemetry::unavailable(what, error),
             _ => telemetry::failed(what, error),
         };
         Close::UNAVAILABLE
     }
 
-    async fn tell_read(&mut self, told: &Told, reader: PartnerId, seq: i64, named: &[MessageId]) -> chat::Result<Vec<Frame>> {
+    async fn tell_read(
+        &mut self,
+        of: ConversationId,
+        told: &Told,
+        reader: PartnerId,
+        seq: i64,
+        named: &[MessageId],
+    ) -> chat::Result<Vec<Frame>> {
         let people = Arc::clone(&self.room.people);
         let known = people.known(reader).await?;
         let newest = match named {
-            [] => Some(people.message_at(self.id, seq).await?),
+            [] => Some(people.message_at(of, seq).await?),
             _ => None,
         };
         let named = newest.as_ref().map_or(named, std::slice::from_ref);
-        let mut said = vec![told.shared(WORDS, || read(&known.id, named))];
+        let mut said = vec![told.shared(self.of.words(), || read(self.of.named(of), &known.id, named))];
         if reader != self.caller.partner {
-            let (unknown, known) = self.receipts.read(seq);
-            let mut own = self.own_at(unknown.map(|seq| (self.id, seq)).collect()).await?;
+            let (unknown, known) = self.receipts.read(of, seq);
+            let mut own = self.own_at(unknown.map(|seq| (of, seq)).collect()).await?;
             own.extend(known);
-            let status = |id: &MessageId| wire::message_status(*id, MessageStatus::Read, told.event.at);
+            let status = |id: &MessageId| wire::message_status(*id, self.of.named(of), MessageStatus::Read, told.event.at);
             said.extend(own[own.len().saturating_sub(receipts::MOST)..].iter().map(status));
         }
         Ok(said)
@@ -112,54 +160,127 @@ impl Conversing {
         Ok(own)
     }
 
-    async fn arrival(&mut self, partner: PartnerId) -> chat::Result<Vec<Frame>> {
-        let contacts = self.chat().contacts_by_id(&[partner]).await?;
-        self.presence(contacts.iter().map(chat::Contact::person).collect()).await
+    /// All who hear of it find out once whether somebody who has joined is there.
+    async fn arrival(&mut self, told: &Told, partner: PartnerId) -> chat::Result<Vec<Frame>> {
+        let found: Arc<OnceCell<Vec<PersonPresence>>> = told.shared(ARRIVALS, Arc::default);
+        let find = || async {
+            let contacts = self.chat().contacts_by_id(&[partner]).await?;
+            self.chat().presence(contacts.iter().map(chat::Contact::person).collect()).await
+        };
+        let people = found.get_or_try_init(find).await?;
+        Ok(self.presences(people))
     }
 
-    pub(super) async fn tell_signal(&mut self, signal: &Signal) -> chat::Result<Option<Frame>> {
-        Ok(match signal {
-            Signal::Typing { conversation, partner, typing, .. }
-                if *conversation == self.id && *partner != self.caller.partner =>
-            {
-                Some(self.typing(*partner, *typing).await?)
+    /// The conversation that the user is in from now on, on a socket of all.
+    async fn tell_beginning(&mut self, of: ConversationId, told: &Told) -> Result<Option<Frame>, Close> {
+        if let Of::One { .. } = self.of {
+            return Ok(None);
+        }
+        let shared: Arc<OnceCell<Beginning>> = told.shared(BEGINNINGS, Arc::default);
+        let Beginning { frame, online } = match shared.get_or_try_init(|| self.beginning(of)).await {
+            Ok(beginning) => beginning.clone(),
+            // It has left meanwhile, which is told next.
+            Err(Error::NotFound(_) | Error::Forbidden) => return Ok(None),
+            Err(error) => return Err(self.lost(&error)),
+        };
+        for (partner, number) in online.iter() {
+            self.comes_online(*partner, *number);
+        }
+        Ok(Some(frame))
+    }
+
+    async fn beginning(&self, of: ConversationId) -> chat::Result<Beginning> {
+        let (conversation, participants) = self.chat().participants(&self.caller, of).await?;
+        let participant_count = participants.len();
+        let people = participants.into_iter().take(LISTED).map(|participant| participant.person).collect();
+        let presences = self.chat().presence(people).await?;
+        let partners: Vec<_> = presences.iter().map(|presence| presence.person.partner.id).collect();
+        let contacts = self.chat().contacts_by_id(&partners).await?;
+        let (mut listed, mut online) = (Vec::with_capacity(presences.len()), Vec::new());
+        for presence in &presences {
+            let partner = &presence.person.partner;
+            let Some(contact) = contacts.iter().find(|contact| contact.partner.id == partner.id) else { continue };
+            let (number, (status, timestamp)) = (people::number(&presence.person), status(presence));
+            if let UserStatus::Online = status {
+                online.push((partner.id, number));
             }
-            Signal::Delivered { conversation, message, seq, author, at }
-                if *conversation == self.id && *author == self.caller.partner && !self.receipts.is_read(*seq) =>
-            {
-                if *message > self.told {
-                    // Signals may be lost.
-                    if self.early.len() < receipts::MOST {
-                        self.early.push((*message, *at));
-                    }
+            let (username, name) = (people::username(contact), partner.name.clone());
+            listed.push(Member { user_id: number.to_string(), username, name, status, timestamp });
+        }
+        let word = Word::Joined {
+            conversation_id: of.to_string(),
+            uuid: conversation.uuid.to_string(),
+            kind: conversation.kind.into(),
+            name: conversation.name,
+            participants: listed,
+            participant_count,
+        };
+        Ok(Beginning { frame: word.frame(), online: online.into() })
+    }
+
+    pub(super) async fn tell_signal(&mut self, signalled: &Signalled) -> chat::Result<Option<Frame>> {
+        let is_here = |conversation: &ConversationId| match self.of {
+            Of::One { id, .. } => *conversation == id,
+            Of::All => true,
+        };
+        Ok(match &signalled.signal {
+            Signal::Typing { conversation, partner, typing, .. } => match *partner != self.caller.partner {
+                true if is_here(conversation) => Some(self.typing(*conversation, *partner, *typing).await?),
+                _ => None,
+            },
+            Signal::Delivered { conversation, message, seq, author, at } => {
+                if *author != self.caller.partner || !is_here(conversation) {
                     return Ok(None);
                 }
-                Some(wire::message_status(*message, MessageStatus::Delivered, *at))
+                match self.receipts.progress(*conversation, *seq) {
+                    Progress::Told => {
+                        let named = self.of.named(*conversation);
+                        Some(wire::message_status(*message, named, MessageStatus::Delivered, *at))
+                    }
+                    Progress::Read => None,
+                    Progress::Unheard => {
+                        // Signals may be lost.
+                        if self.early.len() == receipts::MOST {
+                            self.early.pop_front();
+                        }
+                        self.early.push_back((*message, *at));
+                        None
+                    }
+                }
             }
-            Signal::Presence { partner, status } => self.tell_presence(*partner, *status, clock::now()).await?,
-            Signal::Typing { .. } | Signal::Delivered { .. } => None,
+            Signal::Presence { partner, status } => {
+                let is_of_company = match self.of {
+                    Of::One { id, .. } => self.chat().is_in(*partner, id).await?,
+                    Of::All => signalled.is_for_company(self.caller.partner),
+                };
+                match is_of_company {
+                    true => self.tell_presence(*partner, *status, clock::now()).await?,
+                    false => {
+                        self.online.remove(partner);
+                        None
+                    }
+                }
+            }
         })
     }
 
     /// Whoever is away is online here, so not every change is one.
     async fn tell_presence(&mut self, partner: PartnerId, status: Status, at: Timestamp) -> chat::Result<Option<Frame>> {
-        if !self.chat().is_in(partner, self.id).await? {
-            self.online.remove(&partner);
-            return Ok(None);
-        }
         // Of those who go nothing is asked, however many they are.
-        let (id, status) = match status {
+        let (number, status) = match status {
             Status::Online | Status::Away if self.online.contains_key(&partner) => return Ok(None),
             Status::Online | Status::Away => {
-                let id: Box<str> = self.room.people.known(partner).await?.id.as_str().into();
-                self.online.insert(partner, id.clone());
-                (id, UserStatus::Online)
+                let number = self.room.people.known(partner).await?.number;
+                if !self.comes_online(partner, number) {
+                    return Ok(None);
+                }
+                (number, UserStatus::Online)
             }
             Status::Offline => match self.online.remove(&partner) {
-                Some(id) => (id, UserStatus::Offline),
+                Some(number) => (number, UserStatus::Offline),
                 None => return Ok(None),
             },
         };
-        Ok(Some(Word::UserStatus { user_id: &id, status, timestamp: time(at) }.frame()))
+        Ok(Some(Word::UserStatus { user_id: &number.to_string(), status, timestamp: Some(time(at)) }.frame()))
     }
 }
