@@ -33,6 +33,8 @@ struct Registry {
     entries: Mutex<HashMap<Grant, Entry>>,
     /// Counts the users that have changed.
     changes: AtomicU64,
+    /// Counts how often all that was read became stale, while nobody is sent away.
+    epochs: AtomicU64,
 }
 
 struct Entry {
@@ -53,6 +55,10 @@ pub(super) struct Life {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 
+/// How often all that was read had become stale. What is cached counts within its epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
 impl Lives {
     /// The life of a grant. To be begun before what the grant stands for is read, so that nothing which happens in
     /// between is missed: it ends the life that has begun.
@@ -69,6 +75,16 @@ impl Lives {
 
     pub(super) fn changes(&self) -> Changes {
         Changes(self.0.changes.load(Ordering::Acquire))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.0.epochs.load(Ordering::Acquire))
+    }
+
+    /// Has everybody be read anew who comes in again. Whoever is in stays.
+    pub(super) fn read_all_anew(&self) {
+        self.0.epochs.fetch_add(1, Ordering::AcqRel);
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn end(&self, grant: &Grant) {
@@ -197,6 +213,17 @@ mod tests {
         let (life, changes) = (lives.begin(&session(2)), lives.changes());
         lives.end(&session(2));
         assert!(!life.is_of(ANN, changes));
+    }
+
+    #[test]
+    fn when_all_is_read_anew_nobody_is_sent_away() {
+        let lives = Lives::default();
+        let (one, epoch) = (life(&lives, &session(1), ANN), lives.epoch());
+        let (begun, changes) = (lives.begin(&session(2)), lives.changes());
+        lives.read_all_anew();
+        assert_eq!(ended([&one, &begun]), [false, false]);
+        assert_ne!(lives.epoch(), epoch, "what is cached counts no longer");
+        assert!(!begun.is_of(BEN, changes), "what was being read may be from before");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{
     lifecycle::Lifecycle,
 };
 use attempts::Attempts;
-use lives::{Grant, Life, Lives};
+use lives::{Epoch, Grant, Life, Lives};
 use session::Sessions;
 
 /// Whoever makes a request.
@@ -58,6 +58,8 @@ pub struct Caller {
     stay: Option<stay::Stay>,
     /// Lets `ended` be found as long as any clone of the caller is there.
     _life: Option<Arc<Life>>,
+    /// When it was read.
+    epoch: Epoch,
 }
 
 impl Caller {
@@ -77,11 +79,12 @@ impl Caller {
             expires_at: None,
             stay: None,
             _life: None,
+            epoch: Epoch::default(),
         }
     }
 
-    fn living(user: User, life: Arc<Life>) -> Self {
-        Self { ended: life.ended().clone(), _life: Some(life), ..Self::of(user) }
+    fn living(user: User, life: Arc<Life>, epoch: Epoch) -> Self {
+        Self { ended: life.ended().clone(), _life: Some(life), epoch, ..Self::of(user) }
     }
 }
 
@@ -161,7 +164,8 @@ impl Auth {
                 }
             }
             Fact::TokensRevoked { family } => observed.end_family(*family),
-            Fact::UserChanged { user } => observed.end_user(*user),
+            Fact::UserChanged { user } | Fact::UserErased { user, .. } => observed.end_user(*user),
+            fact if fact.is_about_the_store() => observed.read_all_anew(),
             _ => {}
         });
         let passwords = Passwords::default();
@@ -183,7 +187,7 @@ impl Auth {
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
         // Begun before the user is looked at for the last time: what changes the user from then on ends it.
-        let life = self.0.lives.begin(&Grant::Session(key));
+        let (life, epoch) = (self.0.lives.begin(&Grant::Session(key)), self.0.lives.epoch());
         life.is_of(user_id, self.0.lives.changes());
         let mut tx = self.0.storage.begin().await?;
         // Checking the password took its time, in which the user may have got another one, or been deactivated.
@@ -201,7 +205,7 @@ impl Auth {
         self.0.announce.committed(tx.commit().await?).await;
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
-        let login = Arc::new(Login::new(Caller::living(user, life), key, now, None));
+        let login = Arc::new(Login::new(Caller::living(user, life, epoch), key, now, None));
         self.0.sessions.remember(Arc::clone(&login));
         Ok((id, login))
     }
@@ -247,11 +251,14 @@ impl Auth {
     pub async fn session(&self, id: &SessionId) -> Result<Arc<Login>> {
         let key = id.key();
         let now = clock::now();
-        if let Some(login) = self.0.sessions.recall(key, now) {
-            return Ok(login);
+        let recalled = self.0.sessions.recall(key, now);
+        if let Some(login) = recalled.as_ref().filter(|login| login.epoch == self.0.lives.epoch()) {
+            self.0.sessions.use_now(login, now);
+            return Ok(Arc::clone(login));
         }
-        let (user, session, life) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
-        let login = Arc::new(Login::new(Caller::living(user, life), key, session.last_used_at, session.told));
+        let (caller, session) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
+        let login = Login::new(caller, key, session.last_used_at, session.told);
+        let login = Arc::new(login.after(recalled.as_deref()));
         self.0.sessions.use_now(&login, now);
         self.0.sessions.remember(Arc::clone(&login));
         Ok(login)
@@ -267,16 +274,13 @@ impl Auth {
 
     /// Reads whom a grant stands for, with a life that ends with the grant, and with any change of the user after it was
     /// read. Reads again what has changed meanwhile.
-    async fn admit<T, F: Future<Output = Result<(User, T)>>>(
-        &self,
-        grant: &Grant,
-        read: impl Fn() -> F,
-    ) -> Result<(User, T, Arc<Life>)> {
+    async fn admit<T, F: Future<Output = Result<(User, T)>>>(&self, grant: &Grant, read: impl Fn() -> F) -> Result<(Caller, T)> {
+        let lives = &self.0.lives;
         loop {
-            let (life, changes) = (self.0.lives.begin(grant), self.0.lives.changes());
+            let (life, changes, epoch) = (lives.begin(grant), lives.changes(), lives.epoch());
             let (user, beside) = read().await?;
             if life.is_of(user.id, changes) {
-                return Ok((user, beside, life));
+                return Ok((Caller::living(user, life, epoch), beside));
             }
         }
     }

@@ -78,6 +78,15 @@ impl Login {
         self.key
     }
 
+    /// The same as it goes on from another one of the same session, of which the store may not know everything yet.
+    pub(super) fn after(self, former: Option<&Self>) -> Self {
+        if let Some(former) = former {
+            self.was_used(former.last_used());
+            self.told.fetch_max(former.told.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+        self
+    }
+
     /// Up to where `poll/updates` has told this session; `None` before its first poll.
     pub fn told(&self) -> Option<Position> {
         Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
@@ -136,7 +145,6 @@ impl Sessions {
             self.remembered.remove(&key);
             return None;
         }
-        self.use_now(&login, now);
         Some(login)
     }
 

@@ -134,12 +134,13 @@ impl Auth {
         let tokens = &self.0.tokens;
         let Claims { subject, family, expires_at } = tokens.verify(token, clock::now()).await?;
         let key = (subject, family);
-        if let Some(caller) = tokens.remembered.get(&key).filter(|caller| !caller.ended.is_cancelled()) {
+        let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.lives.epoch();
+        if let Some(caller) = tokens.remembered.get(&key).filter(is_fresh) {
             return Ok(Caller { expires_at: Some(expires_at), ..caller });
         }
         let grant = Grant::Token { subject: key.0.clone(), family };
-        let (user, (), life) = self.admit(&grant, || self.stored_subject(&key.0, family)).await?;
-        let caller = Caller { expires_at: Some(expires_at), ..Caller::living(user, life) };
+        let (caller, ()) = self.admit(&grant, || self.stored_subject(&key.0, family)).await?;
+        let caller = Caller { expires_at: Some(expires_at), ..caller };
         tokens.remembered.insert(key, caller.clone());
         Ok(caller)
     }

@@ -1,29 +1,43 @@
-use quick_cache::sync::Cache;
-use storage::{Conversation, ConversationId, Participant};
+use std::sync::Arc;
+
+use storage::{Conversation, ConversationId, MessageId, Participant};
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing};
+use super::{Chat, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
-/// How many conversations' uuids are remembered.
+/// Capacity of each cache, in conversations.
 const REMEMBERED: usize = 50_000;
+/// The same in messages.
+const REMEMBERED_MESSAGES: usize = 10_000;
 
-/// Which uuid is whose. Neither id nor uuid ever changes, so what is remembered stays true.
+/// Caches of what goes by which name: none of these ever changes, unless the store as a whole does.
 pub(super) struct Addresses {
-    ids: Cache<Uuid, ConversationId>,
-    uuids: Cache<ConversationId, Uuid>,
+    ids: Remembered<Uuid, ConversationId>,
+    uuids: Remembered<ConversationId, Uuid>,
+    messages: Remembered<(ConversationId, i64), MessageId>,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
-        Self { ids: Cache::new(REMEMBERED), uuids: Cache::new(REMEMBERED) }
+        Self {
+            ids: Remembered::new(REMEMBERED),
+            uuids: Remembered::new(REMEMBERED),
+            messages: Remembered::new(REMEMBERED_MESSAGES),
+        }
     }
 }
 
 impl Addresses {
-    fn remember(&self, id: ConversationId, uuid: Uuid) {
-        self.ids.insert(uuid, id);
-        self.uuids.insert(id, uuid);
+    pub(super) fn observer(self: &Arc<Self>) -> Observer {
+        let addresses = Arc::clone(self);
+        Box::new(move |event, _| {
+            if event.fact.is_about_the_store() {
+                addresses.ids.forget_all();
+                addresses.uuids.forget_all();
+                addresses.messages.forget_all();
+            }
+        })
     }
 }
 
@@ -36,23 +50,63 @@ impl Chat {
 
     /// Which conversation has this uuid, whoever asks.
     pub(super) async fn conversation_id(&self, uuid: Uuid) -> Result<ConversationId> {
-        if let Some(id) = self.0.addresses.ids.get(&uuid) {
-            return Ok(id);
-        }
-        let found = self.visit("conversations_by_uuid", self.0.storage.conversations_by_uuid(&[uuid])).await?;
-        let (id, _) = found.first().copied().ok_or(Error::NotFound(Thing::Conversation))?;
-        self.0.addresses.remember(id, uuid);
-        Ok(id)
+        let Addresses { ids, uuids, .. } = &*self.0.addresses;
+        let read = async {
+            let generation = uuids.generation();
+            let found = self.visit("conversations_by_uuid", self.0.storage.conversations_by_uuid(&[uuid])).await?.pop();
+            Ok(found.map(|(id, _)| {
+                uuids.put(id, uuid, generation);
+                id
+            }))
+        };
+        ids.get(uuid, read).await?.ok_or(Error::NotFound(Thing::Conversation))
     }
 
     /// The uuid of a conversation of which the caller has heard, and so may know it.
     pub async fn conversation_uuid(&self, id: ConversationId) -> Result<Uuid> {
-        if let Some(uuid) = self.0.addresses.uuids.get(&id) {
-            return Ok(uuid);
+        let Addresses { ids, uuids, .. } = &*self.0.addresses;
+        let read = async {
+            let generation = ids.generation();
+            let found = self.visit("conversation_uuids", self.0.storage.conversation_uuids(&[id])).await?.pop();
+            Ok(found.map(|(_, uuid)| {
+                ids.put(uuid, id, generation);
+                uuid
+            }))
+        };
+        uuids.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
+    }
+
+    /// The id of the message with this `seq` in a conversation of which the caller has heard.
+    pub async fn message_id_at(&self, of: ConversationId, seq: i64) -> Result<MessageId> {
+        let read = async { Ok(self.messages_at(&[(of, seq)]).await?.pop().map(|message| message.id)) };
+        self.0.addresses.messages.get((of, seq), read).await?.ok_or(Error::NotFound(Thing::Message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixtures::{ANN, ROOM, erased, of_the_store},
+        *,
+    };
+
+    #[tokio::test]
+    async fn names_are_kept_as_long_as_the_store_is_the_same() {
+        let addresses = Arc::<Addresses>::default();
+        let known = async || {
+            let id = addresses.ids.get(Uuid::nil(), async { Ok(None) }).await.expect("nothing can fail");
+            let uuid = addresses.uuids.get(ROOM, async { Ok(None) }).await.expect("nothing can fail");
+            let message = addresses.messages.get((ROOM, 1), async { Ok(None) }).await.expect("nothing can fail");
+            [id.is_some(), uuid.is_some(), message.is_some()]
+        };
+        for event in of_the_store() {
+            addresses.ids.put(Uuid::nil(), ROOM, addresses.ids.generation());
+            addresses.uuids.put(ROOM, Uuid::nil(), addresses.uuids.generation());
+            addresses.messages.put((ROOM, 1), MessageId(1), addresses.messages.generation());
+            addresses.observer()(&erased(ANN), &[]);
+            assert_eq!(known().await, [true; 3]);
+            addresses.observer()(&event, &[]);
+            assert_eq!(known().await, [false; 3], "{event:?}");
         }
-        let found = self.visit("conversation_uuids", self.0.storage.conversation_uuids(&[id])).await?;
-        let (_, uuid) = found.first().copied().ok_or(Error::NotFound(Thing::Conversation))?;
-        self.0.addresses.remember(id, uuid);
-        Ok(uuid)
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use storage::{PartnerId, UnreadTotals};
+use storage::{Fact, PartnerId, UnreadTotals};
 
 use super::{Chat, Result, tail::Observer};
 use crate::auth::Caller;
@@ -33,8 +33,12 @@ impl Counts {
     /// Forgets, of everybody whom an event concerns, before anybody is told of it: also of who has just been answered.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let counts = Arc::clone(self);
-        Box::new(move |_, audience| {
+        Box::new(move |event, audience| {
             let totals = &mut counts.0.lock().totals;
+            // An erasure takes messages away from others, too.
+            if event.fact.is_about_the_store() || matches!(event.fact, Fact::UserErased { .. }) {
+                return totals.clear();
+            }
             for partner in audience {
                 totals.remove(partner);
             }
@@ -72,5 +76,37 @@ impl Chat {
         // Another node may have answered somebody before this one hears of it; so may this one, while it cannot read the log.
         let may_have_missed = !self.0.link.is_alone() || self.0.announce.is_ahead_of(self.0.hub.head());
         if may_have_missed { read.await } else { self.0.counts.get(caller.partner, read).await }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::Topic;
+
+    use super::{
+        super::fixtures::{ANN, BEN, ROOM, erased, event, message, of_the_store},
+        *,
+    };
+
+    #[tokio::test]
+    async fn what_is_stale_is_forgotten() {
+        let unread = |chat| UnreadTotals { chat, ..UnreadTotals::default() };
+        let read_after = async |event: &storage::Event, audience: &[PartnerId]| {
+            let counts = Arc::<Counts>::default();
+            for who in [ANN, BEN] {
+                assert_eq!(counts.get(who.1, async { Ok(unread(1)) }).await.expect("it is read"), unread(1));
+            }
+            counts.observer()(event, audience);
+            let mut read = Vec::new();
+            for who in [ANN, BEN] {
+                read.push(counts.get(who.1, async { Ok(unread(2)) }).await.expect("it is read") == unread(2));
+            }
+            read
+        };
+        let posted = event(1, Topic::Conversation(ROOM), Fact::MessagePosted(message(1, "hello", &[])));
+        assert_eq!(read_after(&posted, &[ANN.1]).await, [true, false]);
+        for event in of_the_store().into_iter().chain([erased(ANN)]) {
+            assert_eq!(read_after(&event, &[]).await, [true, true], "{event:?}");
+        }
     }
 }

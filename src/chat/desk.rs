@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{ConversationId, Fact, SupportSession};
+use storage::{ConversationId, Fact, SupportSession, UserId};
 
 use super::{Observer, remembered::Remembered};
 
@@ -22,10 +22,59 @@ impl Desk {
     /// Forgets what has changed, before anybody is told of it.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let desk = Arc::clone(self);
-        Box::new(move |event, _| {
-            if let Fact::SupportChanged { session, .. } = &event.fact {
-                desk.sessions.forget(&session.conversation);
-            }
+        Box::new(move |event, _| match &event.fact {
+            Fact::SupportChanged { session, .. } => desk.sessions.forget(&session.conversation),
+            Fact::UserErased { user, .. } => desk.sessions.forget_where(|_, session| names(session.as_deref(), *user)),
+            fact if fact.is_about_the_store() => desk.sessions.forget_all(),
+            _ => {}
         })
+    }
+}
+
+fn names(session: Option<&SupportSession>, user: UserId) -> bool {
+    session.is_some_and(|session| session.initiator.user == user || session.joiner.is_some_and(|joiner| joiner.user == user))
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{PartnerId, SupportSide};
+
+    use super::{
+        super::fixtures::{ANN, BEN, ROOM, erased, of_the_store},
+        *,
+    };
+
+    const NONE: ConversationId = ConversationId(2);
+
+    fn side((user, partner): (UserId, PartnerId)) -> SupportSide {
+        SupportSide { partner, user, pinged_at: chrono::DateTime::UNIX_EPOCH }
+    }
+
+    #[tokio::test]
+    async fn what_is_stale_is_forgotten() {
+        let joined = SupportSession {
+            conversation: ROOM,
+            uuid: uuid::Uuid::nil(),
+            initiator: side(ANN),
+            joiner: Some(side(BEN)),
+            closed_at: None,
+        };
+        let known_after = async |event: &storage::Event| {
+            let desk = Arc::<Desk>::default();
+            desk.sessions.put(ROOM, Some(Arc::new(joined)), desk.sessions.generation());
+            desk.sessions.put(NONE, None, desk.sessions.generation());
+            desk.observer()(event, &[]);
+            let mut known = Vec::new();
+            for id in [ROOM, NONE] {
+                known.push(desk.sessions.get(id, async { Ok(None) }).await.expect("nothing can fail").is_some());
+            }
+            known
+        };
+        assert_eq!(known_after(&erased((UserId(99), PartnerId(99)))).await, [true, true]);
+        assert_eq!(known_after(&erased(ANN)).await, [false, true]);
+        assert_eq!(known_after(&erased(BEN)).await, [false, true]);
+        for event in of_the_store() {
+            assert_eq!(known_after(&event).await, [false, false], "{event:?}");
+        }
     }
 }

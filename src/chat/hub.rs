@@ -39,8 +39,12 @@ impl Told {
         Self { event, audience, handed: AtomicBool::new(false), words: Mutex::default() }
     }
 
-    /// What all who tell the event in the same words share: the first makes it. `words` names them.
+    /// The memoised encoding of the event, which all readers share: the first makes it. `words` names the encoding. Of a
+    /// message with files each reader has its own, because the addresses of files hold a token of the reader's.
     pub fn shared<T: Clone + Send + Sync + 'static>(&self, words: &'static str, make: impl FnOnce() -> T) -> T {
+        if self.event.fact.message().is_some_and(|message| !message.attachments.is_empty()) {
+            return make();
+        }
         let mut made = self.words.lock();
         let known = made.iter().find(|(name, _)| *name == words).and_then(|(_, said)| said.downcast_ref::<T>());
         if let Some(said) = known {
@@ -170,7 +174,8 @@ impl Hub {
     pub(super) fn append(&self, events: Vec<(Event, Arc<[PartnerId]>)>) {
         let mut inner = self.inner.lock();
         for (event, audience) in events {
-            debug_assert_eq!(event.position.0, inner.head.0 + 1, "the log has no gaps");
+            let is_next = event.position.0 == inner.head.0 + 1;
+            debug_assert!(is_next || matches!(event.fact, Fact::LogRestarted { .. }), "the log has no other gaps");
             let position = event.position;
             (inner.head, inner.head_at) = (position, event.at);
             let ring = |scope| {
@@ -191,6 +196,15 @@ impl Hub {
                     |copy| copy.attachments.iter().any(|held| held.id == *attachment),
                     |copy| copy.attachments.retain(|held| held.id != *attachment),
                 ),
+                Fact::UserErased { partner, .. } => {
+                    inner.ring.clear();
+                    inner.signals.forget(*partner);
+                }
+                fact if fact.is_about_the_store() => {
+                    inner.ring.clear();
+                    inner.signals.clear();
+                    self.delivered.clear();
+                }
                 _ => {}
             }
             inner.ring.push_back(Arc::new(Told::new(event, audience)));
@@ -342,5 +356,103 @@ fn remove(listeners: &mut HashMap<Scope, Vec<Arc<Listener>>>, scope: Scope, list
         if there.is_empty() {
             listeners.remove(&scope);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{AttachmentId, NOBODY};
+
+    use super::{
+        super::fixtures::{ANN, ROOM, erased, event, message},
+        *,
+    };
+
+    const WORDS: &str = "test";
+
+    fn hub() -> Hub {
+        Hub::new((Position(0), Timestamp::UNIX_EPOCH), 10, Link::alone())
+    }
+
+    /// Appends a fact about the conversation.
+    fn happens(hub: &Hub, fact: Fact) {
+        let next = hub.head().0 + 1;
+        hub.append(vec![(event(next, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
+    }
+
+    /// What the ring tells from a position on; `None` if the log is to be read.
+    fn told_from(hub: &Hub, position: i64) -> Option<Vec<Arc<Told>>> {
+        let scope = Scope::Conversation(ROOM);
+        let (listener, cursor) = hub.listen(scope, Start::Seen(SignalMark { position: Position(position - 1), count: 0 }), &[]);
+        match hub.recent(scope, &listener, cursor, None) {
+            Recent::All { events, .. } => Some(events),
+            Recent::Older(_) => None,
+        }
+    }
+
+    fn texts(told: &[Arc<Told>]) -> Vec<String> {
+        let text = |told: &Arc<Told>| told.shared(WORDS, || told.event.fact.message().map(|message| message.body.clone()));
+        told.iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn an_encoding_is_made_once_unless_there_are_files() {
+        let hub = hub();
+        happens(&hub, Fact::MessagePosted(message(1, "hello", &[])));
+        happens(&hub, Fact::MessagePosted(message(2, "hello", &[1])));
+        let told = told_from(&hub, 1).expect("the ring has it");
+        let by_each = told.iter().map(|told| [1, 2].map(|reader| told.shared(WORDS, || reader))).collect::<Vec<_>>();
+        assert_eq!(by_each, [[1, 1], [1, 2]]);
+    }
+
+    #[test]
+    fn later_readers_are_told_what_a_message_says_now() {
+        let hub = hub();
+        happens(&hub, Fact::MessagePosted(message(1, "first", &[])));
+        happens(&hub, Fact::MessagePosted(message(2, "other", &[7])));
+        assert_eq!(texts(&told_from(&hub, 1).expect("the ring has it")), ["first", "other"]);
+        happens(&hub, Fact::MessageEdited(message(1, "second", &[])));
+        assert_eq!(texts(&told_from(&hub, 1).expect("the ring has it")), ["second", "other", "second"]);
+        happens(&hub, Fact::MessageDeleted(message(1, "", &[])));
+        assert_eq!(texts(&told_from(&hub, 1).expect("the ring has it")), ["", "other", "", ""]);
+        happens(&hub, Fact::AttachmentDeleted { attachment: AttachmentId(7) });
+        let told = told_from(&hub, 2).expect("the ring has it");
+        assert!(told[0].event.fact.message().is_some_and(|message| message.attachments.is_empty()));
+    }
+
+    #[test]
+    fn what_is_stale_is_read_from_the_log() {
+        for gap in [0, 100] {
+            let hub = hub();
+            happens(&hub, Fact::MessagePosted(message(1, "old", &[])));
+            assert!(hub.is_news(MessageId(1)) && !hub.is_news(MessageId(1)));
+            let fact = match gap {
+                0 => Fact::StoreChanged,
+                _ => Fact::LogRestarted { epoch: 1, from: Position(2), to: Position(1 + gap) },
+            };
+            hub.append(vec![(event(2 + gap, Topic::Partner(NOBODY), fact), Arc::from([NOBODY]))]);
+            happens(&hub, Fact::MessagePosted(message(2, "new", &[])));
+            assert!(told_from(&hub, 1).is_none(), "the log is to be read");
+            assert_eq!(texts(&told_from(&hub, 2 + gap).expect("the ring has it")), ["new"]);
+            assert!(hub.is_news(MessageId(1)), "it may be another one");
+        }
+        let hub = hub();
+        happens(&hub, Fact::MessagePosted(message(1, "old", &[])));
+        hub.append(vec![(Event { position: Position(2), ..erased(ANN) }, Arc::from([]))]);
+        assert!(told_from(&hub, 1).is_none(), "the log is to be read");
+    }
+
+    #[test]
+    fn signals_of_the_erased_are_forgotten() {
+        let hub = hub();
+        let audience = || Audience::of_acquainted(Arc::from([ANN.1, PartnerId(99)]));
+        let typing = |partner| Signal::Typing { conversation: ROOM, partner, typing: true, post: None };
+        for partner in [ANN.1, PartnerId(99)] {
+            hub.signal(typing(partner), audience());
+        }
+        let (listener, cursor) = hub.listen(Scope::Partner(ANN.1), Start::Seen(SignalMark::default()), &[Scope::Partner(ANN.1)]);
+        hub.append(vec![(erased(ANN), Arc::from([]))]);
+        let (signals, _) = hub.recent_signals(&listener, cursor);
+        assert_eq!(signals.iter().map(|signalled| signalled.signal.clone()).collect::<Vec<_>>(), [typing(PartnerId(99))]);
     }
 }

@@ -14,6 +14,8 @@ mod devices;
 mod edits;
 mod error;
 mod feed;
+#[cfg(test)]
+mod fixtures;
 mod housekeeping;
 mod hub;
 mod meetings;
@@ -130,7 +132,7 @@ struct Parts {
     hub: Arc<Hub>,
     audiences: Arc<audiences::Audiences>,
     desk: Arc<desk::Desk>,
-    addresses: addresses::Addresses,
+    addresses: Arc<addresses::Addresses>,
     attendances: attendances::Attendances,
     pairs: Arc<pairs::Pairs>,
     counts: Arc<counts::Counts>,
@@ -165,9 +167,10 @@ impl Chat {
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
-        let counts = Arc::<counts::Counts>::default();
+        let (addresses, counts) = (Arc::<addresses::Addresses>::default(), Arc::<counts::Counts>::default());
         // What is remembered is forgotten before anybody acts upon the change.
-        let observers = [pairs.observer(), desk.observer(), counts.observer()].into_iter().chain(observers).collect();
+        let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer()];
+        let observers = caches.into_iter().chain(observers).collect();
         let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
         let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
         let sends = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
@@ -178,7 +181,7 @@ impl Chat {
             hub,
             audiences,
             desk,
-            addresses: addresses::Addresses::default(),
+            addresses,
             attendances: attendances::Attendances::default(),
             pairs,
             counts,

@@ -2,16 +2,15 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use quick_cache::sync::Cache;
 use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, PartnerId, Topic, User, UserId};
 use uuid::Uuid;
 
-use super::{Chat, Error, Observer, Result, Thing, remembered::Remembered};
+use super::{Chat, Contact, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
 /// How many conversations, and how many users' uuids, are remembered.
 const REMEMBERED: usize = 50_000;
-/// How many users are remembered with all that is known of them.
+/// How many users, and how many partners, are remembered with all that is known of them.
 const REMEMBERED_USERS: usize = 10_000;
 
 /// To whom a message goes.
@@ -41,6 +40,10 @@ impl Company {
             Self::Any(_) => false,
         }
     }
+
+    fn has(&self, partner: PartnerId) -> bool {
+        matches!(self, Self::Two(people) if people.iter().any(|(there, _)| *there == partner))
+    }
 }
 
 /// What is remembered of conversations and users, so that telling of a message costs no query, nor does finding out where
@@ -50,9 +53,10 @@ pub(super) struct Pairs {
     /// The conversation between two, the smaller id first, that is about nothing: if it still is between those two.
     meetings: Remembered<(PartnerId, PartnerId), ConversationId>,
     users: Remembered<UserId, Arc<User>>,
-    /// They never change.
-    uuids: Cache<UserId, Uuid>,
-    ids: Cache<Uuid, UserId>,
+    contacts: Remembered<PartnerId, Arc<Contact>>,
+    /// They never change, unless the store does.
+    uuids: Remembered<UserId, Uuid>,
+    ids: Remembered<Uuid, UserId>,
 }
 
 impl Default for Pairs {
@@ -61,8 +65,9 @@ impl Default for Pairs {
             companies: Remembered::new(REMEMBERED),
             meetings: Remembered::new(REMEMBERED),
             users: Remembered::new(REMEMBERED_USERS),
-            uuids: Cache::new(REMEMBERED),
-            ids: Cache::new(REMEMBERED),
+            contacts: Remembered::new(REMEMBERED_USERS),
+            uuids: Remembered::new(REMEMBERED),
+            ids: Remembered::new(REMEMBERED),
         }
     }
 }
@@ -82,9 +87,30 @@ impl Pairs {
                     pairs.meetings.forget(&(*low, *high));
                 }
             }
-            (Fact::UserChanged { user }, _) => pairs.users.forget(user),
+            (Fact::UserChanged { user }, _) => pairs.forget_user(*user),
+            (Fact::UserErased { user, partner }, _) => {
+                pairs.forget_user(*user);
+                pairs.contacts.forget(partner);
+                pairs.uuids.forget(user);
+                pairs.ids.forget_where(|_, id| id == user);
+                pairs.companies.forget_where(|_, company| company.has(*partner));
+                pairs.meetings.forget_where(|(low, high), _| [low, high].contains(&partner));
+            }
+            (fact, _) if fact.is_about_the_store() => {
+                pairs.companies.forget_all();
+                pairs.meetings.forget_all();
+                pairs.users.forget_all();
+                pairs.contacts.forget_all();
+                pairs.uuids.forget_all();
+                pairs.ids.forget_all();
+            }
             _ => {}
         })
+    }
+
+    fn forget_user(&self, user: UserId) {
+        self.users.forget(&user);
+        self.contacts.forget_where(|_, contact| contact.user.as_ref().is_some_and(|known| known.id == user));
     }
 }
 
@@ -103,22 +129,30 @@ impl Chat {
     /// The uuid of a user of whom the caller has heard; none of nobody.
     pub async fn uuid_of(&self, user: Option<UserId>) -> Result<Option<Uuid>> {
         let Some(user) = user else { return Ok(None) };
-        if let Some(uuid) = self.0.pairs.uuids.get(&user) {
-            return Ok(Some(uuid));
-        }
-        Ok(self.user(user).await?.map(|user| user.uuid))
+        let read = async { Ok(self.user(user).await?.map(|user| user.uuid)) };
+        self.0.pairs.uuids.get(user, read).await
+    }
+
+    /// A partner of whom the caller has heard, with all that is known of it.
+    pub async fn contact(&self, id: PartnerId) -> Result<Option<Arc<Contact>>> {
+        let read = async { Ok(self.contacts_by_id(&[id]).await?.pop().map(Arc::new)) };
+        self.0.pairs.contacts.get(id, read).await
     }
 
     /// The user with this uuid, who may be deactivated.
     pub async fn user_by_uuid(&self, uuid: Uuid) -> Result<Arc<User>> {
-        let found = match self.0.pairs.ids.get(&uuid) {
-            Some(id) => self.user(id).await?,
-            None => {
-                let found = self.visit("user_by_uuid", self.0.storage.user_by_uuid(uuid)).await?;
-                found.inspect(|user| self.0.pairs.ids.insert(uuid, user.id)).map(Arc::new)
-            }
+        let read = async {
+            let users = &self.0.pairs.users;
+            let generation = users.generation();
+            let found = self.visit("user_by_uuid", self.0.storage.user_by_uuid(uuid)).await?;
+            Ok(found.map(|user| {
+                let id = user.id;
+                users.put(id, Arc::new(user), generation);
+                id
+            }))
         };
-        found.ok_or(Error::NotFound(Thing::Partner))
+        let id = self.0.pairs.ids.get(uuid, read).await?.ok_or(Error::NotFound(Thing::Partner))?;
+        self.user(id).await?.ok_or(Error::NotFound(Thing::Partner))
     }
 
     /// The user with this id, who may be deactivated.
@@ -127,8 +161,7 @@ impl Chat {
             let mut found = self.visit("users_by_id", self.0.storage.users_by_id(&[id])).await?;
             Ok(found.pop().map(Arc::new))
         };
-        let user = self.0.pairs.users.get(id, read).await?;
-        Ok(user.inspect(|user| self.0.pairs.uuids.insert(id, user.uuid)))
+        self.0.pairs.users.get(id, read).await
     }
 
     /// The conversation between two, the smaller id first, that is about nothing, if it was begun: the oldest.
@@ -190,5 +223,68 @@ impl Chat {
             }))
         };
         self.0.pairs.companies.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::Event;
+
+    use super::{
+        super::fixtures::{ANN, BEN, ROOM, erased, event, of_the_store, user},
+        *,
+    };
+
+    const OTHERS: ConversationId = ConversationId(2);
+
+    fn pairs() -> Arc<Pairs> {
+        let pairs = Arc::<Pairs>::default();
+        for who in [ANN, BEN] {
+            let user = user(who);
+            let contact = Contact { partner: user.partner.clone(), user: Some(user.clone()) };
+            pairs.contacts.put(who.1, Arc::new(contact), pairs.contacts.generation());
+            pairs.uuids.put(who.0, user.uuid, pairs.uuids.generation());
+            pairs.ids.put(user.uuid, who.0, pairs.ids.generation());
+            pairs.users.put(who.0, Arc::new(user), pairs.users.generation());
+        }
+        for (id, two) in [(ROOM, [ANN, BEN]), (OTHERS, [BEN, BEN])] {
+            let people = two.map(|(user, partner)| (partner, Some(user)));
+            pairs.companies.put(id, Company::Two(Arc::from(people)), pairs.companies.generation());
+            pairs.meetings.put((two[0].1, two[1].1), id, pairs.meetings.generation());
+        }
+        pairs
+    }
+
+    async fn knows<K: Copy + Eq + std::hash::Hash, V: Clone>(cache: &Remembered<K, V>, key: K) -> bool {
+        cache.get(key, async { Ok(None) }).await.expect("nothing can fail").is_some()
+    }
+
+    /// What is known after an event: of Ann and of Ben what may change and what does not, and which of the conversations.
+    async fn known_after(event: &Event) -> ([[bool; 2]; 2], [bool; 2]) {
+        let pairs = pairs();
+        pairs.observer()(event, &[]);
+        let of = async |(id, partner): (UserId, PartnerId)| {
+            let (whole, uuid) = (knows(&pairs.users, id).await, knows(&pairs.uuids, id).await);
+            assert_eq!(knows(&pairs.contacts, partner).await, whole);
+            assert_eq!(knows(&pairs.ids, user((id, partner)).uuid).await, uuid);
+            [whole, uuid]
+        };
+        let between = async |id, pair| {
+            let known = knows(&pairs.companies, id).await;
+            assert_eq!(knows(&pairs.meetings, pair).await, known);
+            known
+        };
+        let conversations = [between(ROOM, (ANN.1, BEN.1)).await, between(OTHERS, (BEN.1, BEN.1)).await];
+        ([of(ANN).await, of(BEN).await], conversations)
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_is_forgotten() {
+        let changed = event(1, Topic::Partner(ANN.1), Fact::UserChanged { user: ANN.0 });
+        assert_eq!(known_after(&changed).await, ([[false, true], [true, true]], [true, true]));
+        assert_eq!(known_after(&erased(ANN)).await, ([[false, false], [true, true]], [false, true]));
+        for event in of_the_store() {
+            assert_eq!(known_after(&event).await, ([[false; 2]; 2], [false; 2]), "{event:?}");
+        }
     }
 }

@@ -159,6 +159,23 @@ impl Recently {
         self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
     }
 
+    /// Forgets what tells of a partner, or was told to it.
+    pub(super) fn forget(&mut self, partner: PartnerId) {
+        let names = |signalled: &Signalled| match &signalled.signal {
+            Signal::Typing { partner: typist, .. } => *typist == partner,
+            Signal::Delivered { author, .. } => *author == partner,
+            Signal::Presence { partner: present, .. } => *present == partner,
+        };
+        self.ring.retain(|signalled| !names(signalled));
+        self.named = self.ring.iter().map(|signalled| signalled.audience.partners.len()).sum();
+    }
+
+    /// Forgets all signals. Those to come are still larger than those before.
+    pub(super) fn clear(&mut self) {
+        self.ring.clear();
+        self.named = 0;
+    }
+
     /// Behind all that was told, with `head` the newest event.
     pub(super) fn newest_at(&self, head: Position) -> SignalMark {
         self.newest.max(SignalMark { position: head, count: 0 })

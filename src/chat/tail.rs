@@ -222,6 +222,9 @@ impl Tail {
     /// Whom an event concerns, in rising order: those who find it in the log. Somebody who joins is concerned by having
     /// joined; who has left, by an event of its own.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
+        if event.fact.is_about_the_store() {
+            self.audiences.start_over(event.position);
+        }
         match event.topic {
             Topic::Partner(partner) => Ok(Arc::from([partner])),
             Topic::Conversation(conversation) => {

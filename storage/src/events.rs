@@ -151,6 +151,11 @@ impl Fact {
         }
     }
 
+    /// Whether it is a fact about the store as a whole: it does not say what has changed, so all caches are stale.
+    pub fn is_about_the_store(&self) -> bool {
+        matches!(self, Self::StoreChanged | Self::LogRestarted { .. })
+    }
+
     /// The `seq` of the message that the fact is about. Those from whom that message is hidden are not told the fact.
     pub fn seq(&self) -> Option<i64> {
         match self {

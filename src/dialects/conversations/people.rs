@@ -1,16 +1,10 @@
-//! What is asked again and again for every socket, remembered for all of them.
+//! People, and places of messages, as clients know them.
 
-use std::sync::Arc;
-
-use quick_cache::sync::Cache;
 use storage::{ConversationId, MessageId, PartnerId, Person};
 
 use crate::chat::{Chat, Contact, Error, Result, Thing};
 
-/// How many people's names are remembered, and how many messages' places.
-const REMEMBERED: usize = 10_000;
-
-/// Somebody, as clients know them. Neither id nor login ever changes.
+/// Somebody, as clients know them.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) number: i64,
@@ -19,34 +13,23 @@ pub(super) struct Known {
     pub(super) username: String,
 }
 
-/// People by their ids, and messages by their places.
-pub(super) struct People {
-    chat: Chat,
-    known: Cache<PartnerId, Arc<Known>>,
-    places: Cache<(ConversationId, i64), MessageId>,
-}
+/// Looks up what is asked again and again for every socket. The service has it cached.
+pub(super) struct People(Chat);
 
 impl People {
     pub(super) fn new(chat: &Chat) -> Self {
-        Self { chat: chat.clone(), known: Cache::new(REMEMBERED), places: Cache::new(REMEMBERED) }
+        Self(chat.clone())
     }
 
-    pub(super) async fn known(&self, partner: PartnerId) -> Result<Arc<Known>> {
-        let read = async {
-            let contact = self.chat.contacts_by_id(&[partner]).await?.pop().ok_or(Error::NotFound(Thing::Partner))?;
-            let id = number(&contact.person());
-            Ok(Arc::new(Known { number: id, id: id.to_string(), username: username(&contact) }))
-        };
-        self.known.get_or_insert_async(&partner, read).await
+    pub(super) async fn known(&self, partner: PartnerId) -> Result<Known> {
+        let contact = self.0.contact(partner).await?.ok_or(Error::NotFound(Thing::Partner))?;
+        let number = number(&contact.person());
+        Ok(Known { number, id: number.to_string(), username: username(&contact) })
     }
 
     /// The message with this `seq` in a conversation.
     pub(super) async fn message_at(&self, of: ConversationId, seq: i64) -> Result<MessageId> {
-        let read = async {
-            let message = self.chat.messages_at(&[(of, seq)]).await?.pop().ok_or(Error::NotFound(Thing::Message))?;
-            Ok(message.id)
-        };
-        self.places.get_or_insert_async(&(of, seq), read).await
+        self.0.message_id_at(of, seq).await
     }
 }
 

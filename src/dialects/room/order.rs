@@ -34,6 +34,10 @@ impl Order {
                 }
                 Vec::new()
             }
+            Fact::AttachmentDeleted { attachment } => {
+                self.held.values_mut().for_each(|held| held.attachments.retain(|file| file.id != *attachment));
+                Vec::new()
+            }
             // What nobody was told needs not be taken back.
             Fact::MessageDeleted(message) => {
                 self.held.remove(&message.id);
@@ -46,7 +50,6 @@ impl Order {
             | Fact::ParticipantJoined { .. }
             | Fact::ParticipantLeft { .. }
             | Fact::PlaceChanged { .. }
-            | Fact::AttachmentDeleted { .. }
             | Fact::SessionEnded { .. }
             | Fact::TokensRevoked { .. }
             | Fact::SupportWaits(_)
@@ -103,10 +106,15 @@ mod tests {
             metadata: None,
             attachments: Vec::new(),
             client_key: None,
+            external_id: None,
+            reply_to: None,
+            support_side: None,
             held,
             created_at: chrono::DateTime::UNIX_EPOCH,
             edited_at: None,
+            edited_by: None,
             deleted_at: None,
+            deleted_by: None,
         }
     }
 
@@ -163,6 +171,15 @@ mod tests {
         assert_eq!(posted(&mut order, 1, 5, true), [0; 0]);
         assert_eq!(told(&mut order, Fact::MessageDeleted(message(1, 5, true))), [0; 0]);
         assert_eq!(posted(&mut order, 1, 6, false), [6]);
+    }
+
+    #[test]
+    fn what_was_held_back_is_told_as_it_reads_then() {
+        let mut order = Order::default();
+        assert_eq!(posted(&mut order, 1, 5, true), [0; 0]);
+        let edited = Message { body: "edited".into(), ..message(1, 5, true) };
+        assert_eq!(told(&mut order, Fact::MessageEdited(edited.clone())), [0; 0]);
+        assert_eq!(order.due(&Fact::MessagePosted(message(1, 6, false)))[0], edited);
     }
 
     #[test]
