@@ -18,6 +18,7 @@ use object_store::{
     prefix::PrefixStore,
     signer::{SignedUrlOptions, Signer},
 };
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
@@ -61,6 +62,8 @@ pub struct Stored {
     /// As the content says, whatever the sender called it.
     pub mimetype: &'static str,
     pub size_bytes: i64,
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub sha256: String,
 }
 
 impl Blobs {
@@ -114,6 +117,7 @@ impl Blobs {
         let mut part = BytesMut::new();
         let mut mimetype = None;
         let mut size: u64 = 0;
+        let mut sha256 = Sha256::new();
         let broken = || Error::Invalid { field: "file", reason: "did not arrive whole".into() };
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|_| broken())?;
@@ -121,6 +125,7 @@ impl Blobs {
             if size > limit_bytes {
                 return Err(Error::TooLarge { limit_bytes });
             }
+            sha256.update(&piece);
             part.extend_from_slice(&piece);
             if part.len() >= SNIFFED_BYTES {
                 mimetype.get_or_insert_with(|| sniff(&part));
@@ -148,7 +153,8 @@ impl Blobs {
                 *upload = None;
             }
         }
-        Ok(Stored { object, mimetype, size_bytes: i64::try_from(size).expect("limited above") })
+        let size_bytes = i64::try_from(size).expect("limited above");
+        Ok(Stored { object, mimetype, size_bytes, sha256: hex::encode(sha256.finalize()) })
     }
 
     /// The bytes of an object, as they are read: all, or a part that is in it and not empty.

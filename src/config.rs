@@ -222,6 +222,8 @@ pub struct Retention {
     pub log_seconds: u64,
     /// For how long a file is kept that was uploaded and never sent.
     pub unsent_attachments_seconds: u64,
+    /// For how long it is kept who did what.
+    pub audit_days: u64,
     /// How often it is looked for what has been kept for long enough.
     pub every_seconds: u64,
 }
@@ -385,6 +387,7 @@ impl Config {
             unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
             unnamed_uploads: Duration::from_secs(self.uploads.unnamed_seconds),
             sessions: self.session.lifetime(),
+            audit: Duration::from_secs(self.retention.audit_days.saturating_mul(A_DAY)),
             every: Duration::from_secs(self.retention.every_seconds),
         }
     }
@@ -442,7 +445,7 @@ impl Config {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 28] = [
+        let positive: [(&str, u64); 29] = [
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -460,6 +463,7 @@ impl Config {
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),
             ("retention.unsent_attachments_seconds", self.retention.unsent_attachments_seconds),
+            ("retention.audit_days", self.retention.audit_days),
             ("retention.every_seconds", self.retention.every_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),

@@ -54,12 +54,24 @@ pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Stor
     })
     .await?;
     if migrate {
+        refuse_beside_others(&storage.nodes_in_the_way(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
     }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
     }
     Ok(Arc::new(storage))
+}
+
+/// Refuses a migration beside nodes that could not go on after it.
+fn refuse_beside_others(others: &[postgres::OtherNode]) -> Result<(), StartError> {
+    let Some(last) = others.iter().map(|node| node.until).max() else { return Ok(()) };
+    let named = others.iter().map(|node| format!("{} (version {})", node.id, node.version.as_deref().unwrap_or("0.1.0")));
+    let named = named.collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "migrate: nodes of other versions serve this database, stop them first: {named}; if they are dead, wait until {last}"
+    )
+    .into())
 }
 
 /// Serves on `listener` until `stop` resolves, then lets requests in flight finish. `storage` is closed at the end.

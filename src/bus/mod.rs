@@ -39,6 +39,8 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What carries letters to all other nodes, at most once each.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
+    /// The word by which the settings name it.
+    fn kind(&self) -> &'static str;
     /// The largest letter that it carries.
     fn most_bytes(&self) -> usize;
     /// Sends a letter, or fails without trying again.

@@ -80,6 +80,10 @@ fn decoded(part: Option<&str>) -> Result<Option<String>, Error> {
 
 #[async_trait]
 impl Bus for Nats {
+    fn kind(&self) -> &'static str {
+        "nats"
+    }
+
     fn most_bytes(&self) -> usize {
         MOST_BYTES
     }

@@ -35,6 +35,10 @@ impl Postgres {
 
 #[async_trait]
 impl Bus for Postgres {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
     fn most_bytes(&self) -> usize {
         MOST_BYTES
     }

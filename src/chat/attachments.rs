@@ -98,7 +98,7 @@ impl Chat {
                 access_token: crate::auth::secret(),
                 owner: caller.partner,
                 created_at: clock::now(),
-                media: Media::default(),
+                media: Media { sha256: Some(received.stored.sha256.clone()), ..Media::default() },
             })
             .await?;
         self.commit_received(tx, &mut received).await?;

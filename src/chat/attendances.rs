@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use parking_lot::Mutex;
 use storage::{Fact, Message, MessageId, PartnerId, Topic};
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use super::{Chat, Error, Result, Thing};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
@@ -14,17 +13,14 @@ use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 const MOST_HELD: usize = 100;
 /// How many messages are looked for at a time that nobody is left to show.
 const STEP: usize = 100;
-/// How often a node is heard of within the time after which others take it for dead.
-const ROUNDS: u32 = 4;
 
 /// Who is at this node to show what is held back.
+#[derive(Default)]
 pub(super) struct Attendances {
-    /// This node, from its start to its end.
-    node: Uuid,
     here: Mutex<Here>,
     /// Held by whoever brings to the store who is here, so that it learns one thing after the other.
     saying: tokio::sync::Mutex<()>,
-    /// Rung when somebody has gone.
+    /// Rung when the store is to be told something.
     news: Notify,
 }
 
@@ -38,9 +34,12 @@ struct Here {
     attempts: u64,
 }
 
-impl Default for Attendances {
-    fn default() -> Self {
-        Self { node: Uuid::new_v4(), here: Mutex::default(), saying: tokio::sync::Mutex::default(), news: Notify::default() }
+impl Attendances {
+    /// The store may have lost who is here: it is told again.
+    pub(super) fn doubt_store(&self) {
+        let Here { sockets, unsaid, .. } = &mut *self.here.lock();
+        unsaid.extend(sockets.keys());
+        self.news.notify_one();
     }
 }
 
@@ -112,7 +111,7 @@ impl Chat {
         if self.0.attendances.here.lock().sockets.contains_key(&partner) {
             return Ok(true);
         }
-        self.visit("is_attending", self.0.storage.is_attending(partner, clock::now())).await
+        self.visit("is_attending", self.0.storage.is_attending(partner, self.store_time())).await
     }
 
     /// Shows a message, unless it was shown or deleted meanwhile.
@@ -131,17 +130,17 @@ impl Chat {
         Ok(Some(shown))
     }
 
-    /// Starts the task that tells the store who is here, and shows what nobody is left to show: because its sender has gone,
-    /// or a node has died.
+    /// Starts the task that keeps this node's lease, tells the store who is here, and shows what nobody is left to show:
+    /// because its sender has gone, or a node has died.
     pub(super) fn watch_attendances(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
-            let mut rounds = tokio::time::interval(chat.0.rules.presence.poll / ROUNDS);
+            let mut rounds = tokio::time::interval(chat.lease_round());
             rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 let stopping = tokio::select! {
                     _ = rounds.tick() => {
-                        chat.count_here().await;
+                        chat.keep_lease().await;
                         false
                     }
                     () = chat.0.attendances.news.notified() => false,
@@ -153,15 +152,29 @@ impl Chat {
                     unshown(&error);
                 }
                 if stopping {
-                    return;
+                    return chat.end_lease().await;
                 }
             }
         });
     }
 
+    async fn keep_lease(&self) {
+        let kept = async {
+            self.renew_lease().await?;
+            let Attendances { here, saying, .. } = &self.0.attendances;
+            let _saying = saying.lock().await;
+            let is_empty = here.lock().sockets.is_empty();
+            // In case the store has forgotten who is here.
+            if is_empty { Ok(()) } else { self.attend(&[]).await }
+        };
+        if let Err(error) = kept.await {
+            telemetry::put_off("the lease of this node could not be renewed", &error, error.is_unavailable());
+        }
+    }
+
     async fn show_what_nobody_can(&self) -> Result<()> {
         loop {
-            let held = self.visit("held_by_nobody", self.0.storage.held_by_nobody(clock::now(), STEP)).await?;
+            let held = self.visit("held_by_nobody", self.0.storage.held_by_nobody(self.store_time(), STEP)).await?;
             let is_all = held.len() < STEP;
             for message in held {
                 self.show_held(message).await?;
@@ -175,7 +188,7 @@ impl Chat {
     /// Tells the store who has come and gone, unless that was attempted since there were so many attempts: many who come at
     /// once are told of together, and while the store is away nobody waits for the attempts of all who came before.
     async fn say_attendances(&self, attempts: u64) {
-        let Attendances { node, here, saying, .. } = &self.0.attendances;
+        let Attendances { here, saying, .. } = &self.0.attendances;
         let _saying = saying.lock().await;
         let (come, gone): (Vec<_>, Vec<_>) = {
             let mut here = here.lock();
@@ -188,7 +201,7 @@ impl Chat {
         };
         let said = async {
             if !gone.is_empty() {
-                self.visit("depart", self.0.storage.depart(*node, &gone)).await?;
+                self.visit("depart", self.0.storage.depart(self.0.lease.node, &gone)).await?;
             }
             if come.is_empty() { Ok(()) } else { self.attend(&come).await }
         };
@@ -199,25 +212,11 @@ impl Chat {
         }
     }
 
-    /// Lets this node count for another while, if somebody is here.
-    async fn count_here(&self) {
-        let Attendances { here, saying, .. } = &self.0.attendances;
-        let _saying = saying.lock().await;
-        if here.lock().sockets.is_empty() {
-            return;
-        }
-        if let Err(error) = self.attend(&[]).await {
-            tracing::warn!(error = %telemetry::chain(&error), "that somebody is here could not be stored");
-        }
-    }
-
     async fn attend(&self, come: &[PartnerId]) -> Result<()> {
-        let Attendances { node, here, .. } = &self.0.attendances;
-        // One round may fail before it runs out; when it has, a round later that is known everywhere.
-        let until = clock::now() + self.0.rules.presence.poll * (ROUNDS - 1) / ROUNDS;
-        if !self.visit("attend", self.0.storage.attend(*node, until, come)).await? {
-            let all: Vec<_> = here.lock().sockets.keys().copied().collect();
-            self.visit("attend", self.0.storage.attend(*node, until, &all)).await?;
+        let (node, until) = (self.0.lease.node, self.lease_end());
+        if !self.visit("attend", self.0.storage.attend(node, until, come)).await? {
+            let all: Vec<_> = self.0.attendances.here.lock().sockets.keys().copied().collect();
+            self.visit("attend", self.0.storage.attend(node, until, &all)).await?;
         }
         Ok(())
     }

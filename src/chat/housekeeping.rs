@@ -20,6 +20,8 @@ pub struct Retention {
     pub unnamed_uploads: Duration,
     /// Sessions, after their last use.
     pub sessions: Duration,
+    /// Entries of the audit trail.
+    pub audit: Duration,
     /// How often it is looked for what is old enough.
     pub every: Duration,
 }
@@ -87,6 +89,11 @@ const JOBS: &[Job] = &[
         // A node that is only cut off for a while should not have to tell everything again.
         kept: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_nodes(before, most),
+    },
+    Job {
+        what: "forget_audit",
+        kept: |retention| retention.audit,
+        step: |storage, _, before, most| storage.forget_audit(before, most),
     },
     Job {
         what: "expire_refresh_tokens",

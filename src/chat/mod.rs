@@ -18,6 +18,7 @@ mod feed;
 mod fixtures;
 mod housekeeping;
 mod hub;
+mod lease;
 mod meetings;
 mod messages;
 mod others;
@@ -137,6 +138,7 @@ struct Parts {
     pairs: Arc<pairs::Pairs>,
     counts: Arc<counts::Counts>,
     announce: tail::Announce,
+    lease: lease::Lease,
     link: Link<Signal>,
     sends: Writer<Send>,
     marks: Writer<Mark>,
@@ -161,6 +163,7 @@ impl Chat {
         let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
         // No secret, but made like one: once, by whichever node is the first.
         let workspace = secret(storage.as_ref(), "workspace").await?;
+        let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
         let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
         let hub = Arc::new(Hub::new((head, head_at), rules.recent_events, link.clone()));
@@ -186,6 +189,7 @@ impl Chat {
             pairs,
             counts,
             announce,
+            lease,
             link,
             sends,
             marks,
@@ -198,6 +202,8 @@ impl Chat {
             metrics,
             requests,
         }));
+        // Before anything is done that a migration must not meet.
+        chat.renew_lease().await?;
         if let Some(outbox) = outbox {
             chat.hear_others(outbox, services);
         }
@@ -205,6 +211,7 @@ impl Chat {
         chat.watch_absence(services);
         chat.watch_typing(services);
         chat.watch_attendances(services);
+        chat.watch_store(services);
         chat.keep_house(services);
         chat.watch_support(services);
         Ok(chat)

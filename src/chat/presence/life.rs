@@ -100,6 +100,14 @@ impl Life {
 }
 
 impl Lives {
+    /// The store may have lost what it was told: it is told again.
+    pub(in crate::chat) fn doubt_store(&self) {
+        for life in self.lives.lock().values_mut() {
+            (life.dirty, life.stored) = (true, (None, None));
+        }
+        self.news.notify_one();
+    }
+
     /// Rings for whoever is no longer as others were told, and for nobody else: most are simply online.
     pub(super) fn change<T>(
         &self,

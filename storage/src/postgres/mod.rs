@@ -24,6 +24,7 @@ mod reactions;
 mod sessions;
 mod support;
 mod tokens;
+mod upgrade;
 mod uploads;
 mod users;
 mod workspace;
@@ -44,6 +45,7 @@ use tokio::time::timeout;
 use self::connection::Connection;
 use self::gate::Gate;
 use self::outcome::Mark;
+pub use self::upgrade::OtherNode;
 use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be

@@ -1,0 +1,119 @@
+//! The lease by which other nodes, and migrations, know that this node serves the store.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use chrono::TimeDelta;
+use storage::{NOBODY, Node, Scope, Storage, Timestamp};
+use uuid::Uuid;
+
+use super::{Chat, Result};
+use crate::{clock, lifecycle::Lifecycle, telemetry};
+
+/// Length of a lease, unless signs of life end sooner.
+const LENGTH: Duration = Duration::from_secs(30);
+/// How many renewals are due within a lease: one may fail.
+const ROUNDS: u32 = 3;
+/// Pause after the event log could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// This node as others know it.
+pub(super) struct Lease {
+    /// The node's one id, from its start to its end.
+    pub(super) node: Uuid,
+    bus: &'static str,
+    started_at: Timestamp,
+    /// By how many microseconds the store's clock is ahead of this node's, as it was last measured.
+    ahead: AtomicI64,
+}
+
+impl Lease {
+    pub(super) async fn new(storage: &dyn Storage, bus: &'static str) -> storage::Result<Self> {
+        let here = clock::now();
+        let started_at = storage.now(here).await?;
+        let ahead = AtomicI64::new(difference(started_at, here));
+        Ok(Self { node: Uuid::new_v4(), bus, started_at, ahead })
+    }
+}
+
+fn difference(there: Timestamp, here: Timestamp) -> i64 {
+    (there - here).num_microseconds().unwrap_or_default()
+}
+
+impl Chat {
+    /// The time by the store's clock, by which leases end, without asking for it.
+    pub(super) fn store_time(&self) -> Timestamp {
+        let ahead = TimeDelta::microseconds(self.0.lease.ahead.load(Ordering::Relaxed));
+        clock::now().checked_add_signed(ahead).unwrap_or(Timestamp::MAX_UTC)
+    }
+
+    /// The end of a lease that is renewed now.
+    pub(super) fn lease_end(&self) -> Timestamp {
+        self.store_time() + self.lease_length()
+    }
+
+    /// Time between two renewals.
+    pub(super) fn lease_round(&self) -> Duration {
+        self.lease_length() / ROUNDS
+    }
+
+    fn lease_length(&self) -> Duration {
+        // Nobody at a node that is dead counts as there for longer than signs of life do.
+        LENGTH.min(self.0.rules.presence.poll)
+    }
+
+    /// Stores the node's lease anew.
+    pub(super) async fn renew_lease(&self) -> storage::Result<()> {
+        let (lease, storage, metrics) = (&self.0.lease, &self.0.storage, &self.0.metrics);
+        let here = clock::now();
+        let now = metrics.visit("now", storage.now(here)).await?;
+        lease.ahead.store(difference(now, here), Ordering::Relaxed);
+        let node = Node {
+            id: lease.node,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            bus: Some(lease.bus.to_owned()),
+            started_at: Some(lease.started_at),
+            position: Some(self.0.hub.head()),
+            until: now + self.lease_length(),
+        };
+        metrics.visit("renew_lease", storage.renew_lease(&node)).await
+    }
+
+    /// Ends the lease of this node, which stops, and with it all that the store knows of who is at it.
+    pub(super) async fn end_lease(&self) {
+        let ended: Result<()> = self.visit("end_lease", self.0.storage.end_lease(self.0.lease.node)).await;
+        if let Err(error) = ended {
+            telemetry::put_off("the lease of this node could not be ended", &error, error.is_unavailable());
+        }
+    }
+
+    /// Starts the task that tells the store again what this node has told it, when the store may have lost that.
+    pub(super) fn watch_store(&self, lifecycle: &Lifecycle) {
+        let mut feed = self.follow(Scope::Partner(NOBODY), None);
+        let (chat, stop) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move {
+            loop {
+                let batch = tokio::select! {
+                    batch = feed.next() => batch,
+                    () = stop.stopping() => return,
+                };
+                match batch {
+                    Ok(batch) if batch.events.iter().any(|told| told.event.fact.is_about_the_store()) => chat.tell_store_again(),
+                    Ok(_) => {}
+                    // The tail says why.
+                    Err(_) => tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = stop.stopping() => return,
+                    },
+                }
+            }
+        });
+    }
+
+    fn tell_store_again(&self) {
+        self.0.lives.doubt_store();
+        self.0.attendances.doubt_store();
+    }
+}
