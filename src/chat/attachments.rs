@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
-use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, Reach, Topic, Tx};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx};
 
 use super::{Chat, Error, Result, Thing, storable};
 use crate::{auth::Caller, blobs, clock};
@@ -46,6 +48,32 @@ impl Drop for Received {
             self.blobs.delete_later(std::mem::take(&mut self.stored.object));
         }
     }
+}
+
+/// The token in an address of an attachment that is given to `reader`. It lets in whoever has it, as far as the reader may
+/// read the attachment at that moment.
+pub fn attachment_token(file: &Attachment, reader: PartnerId) -> String {
+    format!("{reader}-{}", hex::encode(mac(file, reader).finalize().into_bytes()))
+}
+
+/// The partner for whom a token was made; `None` for one that was not made here.
+fn reader_of(token: &str, file: &Attachment) -> Option<PartnerId> {
+    // Nothing can be derived from an empty secret, as another system may leave it.
+    if file.access_token.is_empty() {
+        return None;
+    }
+    // The first release gave the secret itself to all readers.
+    if crate::auth::same_secret(token, &file.access_token) {
+        return Some(file.owner);
+    }
+    let (reader, signature) = token.split_once('-')?;
+    let (reader, signature) = (PartnerId(reader.parse().ok()?), hex::decode(signature).ok()?);
+    mac(file, reader).verify_slice(&signature).is_ok().then_some(reader)
+}
+
+fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
+    let keyed = Hmac::new_from_slice(file.access_token.as_bytes()).expect("a key may have any length");
+    keyed.chain_update(reader.to_string())
 }
 
 impl Chat {
@@ -105,20 +133,34 @@ impl Chat {
         Ok(attachment)
     }
 
-    /// An attachment that the caller may read: as its uploader, as a participant of a conversation that holds it, or,
-    /// whoever calls, with its access token.
+    /// An attachment that the caller may read, or the reader for whom a token was made (see [`attachment_token`]). Until it
+    /// is sent that is its owner alone, afterwards those who may read a message that holds it.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such attachment, `Forbidden` if neither of the two may read it now.
     pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
         let attachment =
             self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
-        if token.is_some_and(|token| crate::auth::same_secret(token, &attachment.access_token)) {
+        let caller = caller.map(|caller| caller.partner);
+        let holder = token.and_then(|token| reader_of(token, &attachment)).filter(|holder| Some(*holder) != caller);
+        if let Some(holder) = holder
+            && self.contact(holder).await?.is_some_and(|contact| contact.is_active())
+            && self.may_read(&attachment, holder).await?
+        {
             return Ok(attachment);
         }
-        let caller = caller.ok_or(Error::Forbidden)?;
-        match self.visit("attachment_reach", self.0.storage.attachment_reach(id, caller.partner)).await? {
+        match caller {
+            Some(caller) if self.may_read(&attachment, caller).await? => Ok(attachment),
+            Some(_) | None => Err(Error::Forbidden),
+        }
+    }
+
+    async fn may_read(&self, attachment: &Attachment, reader: PartnerId) -> Result<bool> {
+        match self.visit("attachment_reach", self.0.storage.attachment_reach(attachment.id, reader)).await? {
             None => Err(Error::NotFound(Thing::Attachment)),
-            Some(Reach::Unsent) if attachment.owner == caller.partner => Ok(attachment),
-            Some(Reach::Reader) => Ok(attachment),
-            Some(Reach::Unsent | Reach::NoReader) => Err(Error::Forbidden),
+            Some(Reach::Unsent) => Ok(attachment.owner == reader),
+            Some(Reach::Reader) => Ok(true),
+            Some(Reach::NoReader) => Ok(false),
         }
     }
 
@@ -156,5 +198,58 @@ fn safe_name(name: &str) -> String {
     match safe.trim() {
         "" | "." | ".." => "file".to_owned(),
         trimmed => trimmed.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{Attachment, PartnerId};
+
+    use super::{super::fixtures, attachment_token, reader_of};
+
+    const OWNER: PartnerId = fixtures::ANN.1;
+    const READER: PartnerId = fixtures::BEN.1;
+
+    fn file(secret: &str) -> Attachment {
+        Attachment { access_token: secret.into(), ..fixtures::file(1) }
+    }
+
+    #[test]
+    fn a_token_names_its_reader() {
+        let file = file("secret");
+        let token = attachment_token(&file, READER);
+        assert!(!token.contains("secret"));
+        assert_eq!(reader_of(&token, &file), Some(READER));
+        assert_eq!(reader_of("secret", &file), Some(OWNER), "as the first release gave it");
+    }
+
+    #[test]
+    fn a_token_counts_only_as_it_was_made() {
+        let (one, other) = (file("secret"), file("another"));
+        let token = attachment_token(&one, READER);
+        let (_, signature) = token.split_once('-').expect("it names its reader");
+        let forged = [
+            String::new(),
+            "-".into(),
+            format!("{OWNER}-{signature}"),
+            format!("{READER}-"),
+            format!("{READER}-{}", &signature[2..]),
+            format!("{READER}-{signature}00"),
+            format!("{READER}-not hexadecimal"),
+            format!("99999999999999999999-{signature}"),
+            signature.into(),
+            "secre".into(),
+        ];
+        for forged in &forged {
+            assert_eq!(reader_of(forged, &one), None, "{forged}");
+        }
+        assert_eq!(reader_of(&token, &other), None);
+    }
+
+    #[test]
+    fn an_empty_secret_makes_no_token_count() {
+        let file = file("");
+        assert_eq!(reader_of("", &file), None);
+        assert_eq!(reader_of(&attachment_token(&file, READER), &file), None);
     }
 }

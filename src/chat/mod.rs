@@ -46,7 +46,7 @@ use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 
-pub use attachments::{Download, FileBytes, FileName, Received};
+pub use attachments::{Download, FileBytes, FileName, Received, attachment_token};
 pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};

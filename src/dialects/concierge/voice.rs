@@ -50,7 +50,12 @@ impl Talk {
 
     /// How answers are written.
     pub(super) fn pen(&self) -> Pen<'_> {
-        Pen { org_id: self.house.config.concierge.org_id, texts: true, base_url: &self.house.base_url }
+        Pen {
+            reader: self.caller.partner,
+            org_id: self.house.config.concierge.org_id,
+            texts: true,
+            base_url: &self.house.base_url,
+        }
     }
 
     pub(super) fn link(&mut self) -> &mut Link {

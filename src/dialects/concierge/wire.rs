@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Author, Device, Message, MessageType, Metadata, Role, SupportSession, Timestamp, User};
+use storage::{Author, Device, Message, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;
@@ -169,6 +169,8 @@ pub(super) struct Entity {
 /// How things are written.
 #[derive(Clone, Copy)]
 pub(super) struct Pen<'a> {
+    /// To whom.
+    pub(super) reader: PartnerId,
     pub(super) org_id: i64,
     /// Whether ids and times are texts.
     pub(super) texts: bool,
@@ -240,10 +242,10 @@ impl Pen<'_> {
     fn content(self, message: &Message) -> Cow<'_, str> {
         match message.attachments.as_slice() {
             [] => message.body.as_str().into(),
-            [file] if message.body.trim().is_empty() => files::address(file, self.base_url).into(),
+            [file] if message.body.trim().is_empty() => files::address(file, self.reader, self.base_url).into(),
             attached => {
                 let said = if message.body.trim().is_empty() { "" } else { &message.body };
-                files::listed(said, attached, self.base_url).into()
+                files::listed(said, attached, self.reader, self.base_url).into()
             }
         }
     }

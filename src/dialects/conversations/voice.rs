@@ -244,7 +244,9 @@ impl Conversing {
                 let asked = clock::now();
                 let message = self.chat().edit_message(&self.caller, Right::Author, id, message, &content).await?;
                 let again = message.edited_at.is_none_or(|at| at < asked);
-                Ok(Vec::from_iter(again.then(|| wire::edited(&message, self.of.named(id), &self.room.house.base_url))))
+                Ok(Vec::from_iter(
+                    again.then(|| wire::edited(&message, self.of.named(id), self.caller.partner, &self.room.house.base_url)),
+                ))
             }
             Action::Delete(message) => {
                 let asked = clock::now();
@@ -270,7 +272,7 @@ impl Conversing {
         }
         // If this socket was not told of it yet, it is before it is answered: messages are told in one order.
         self.chat().catch_up().await?;
-        Ok(vec![wire::posted(&sent.message, self.of.named(to), &self.room.house.base_url)])
+        Ok(vec![wire::posted(&sent.message, self.of.named(to), self.caller.partner, &self.room.house.base_url)])
     }
 
     /// What has changed is told in its turn; what was read before is answered all the same.
@@ -288,7 +290,7 @@ impl Conversing {
             for message in self.chat().changed_since(&self.caller, of, id, CHANGES).await? {
                 said.push(match message.deleted_at {
                     Some(_) => wire::deleted(&message, named.clone()),
-                    None => wire::edited(&message, named.clone(), base_url),
+                    None => wire::edited(&message, named.clone(), self.caller.partner, base_url),
                 });
             }
         }

@@ -189,22 +189,22 @@ impl Word<'_> {
     }
 }
 
-/// How a message is told to everybody. `base_url` is where its files can be had.
-pub(super) fn posted(message: &Message, conversation_id: Named, base_url: &str) -> Frame {
+/// How a message is told to `reader`. `base_url` is where its files can be had.
+pub(super) fn posted(message: &Message, conversation_id: Named, reader: PartnerId, base_url: &str) -> Frame {
     let message = Posted {
         id: message.id.to_string(),
         local_id: message.client_key.as_deref().map(LocalId::of_key),
         sender_id: sender(message),
-        content: content(message, base_url),
+        content: content(message, reader, base_url),
         timestamp: time(message.created_at),
         status: MessageStatus::Sent,
     };
     Word::ChatMessage { conversation_id, message }.frame()
 }
 
-pub(super) fn edited(message: &Message, conversation_id: Named, base_url: &str) -> Frame {
+pub(super) fn edited(message: &Message, conversation_id: Named, reader: PartnerId, base_url: &str) -> Frame {
     let timestamp = time(message.edited_at.unwrap_or(message.created_at));
-    let (message_id, content) = (message.id.to_string(), content(message, base_url));
+    let (message_id, content) = (message.id.to_string(), content(message, reader, base_url));
     Word::Edited { conversation_id, message_id, content, timestamp }.frame()
 }
 
@@ -223,7 +223,7 @@ pub(super) fn fetched<'a>(Seen { message, .. }: &'a Seen, reader: PartnerId, bas
         id: message.id.to_string(),
         local_id: local_id.map(LocalId::of_key),
         sender_id: sender(message),
-        content: content(message, base_url),
+        content: content(message, reader, base_url),
         sent_at: time(message.created_at),
         is_edited: message.edited_at.is_some(),
         is_deleted: message.deleted_at.is_some(),
@@ -239,7 +239,7 @@ fn sender(message: &Message) -> String {
     message.author.user.map_or(message.author.partner.0, |user| user.0).to_string()
 }
 
-/// The text. Files that came by another dialect follow it, each in a line of its own with where it can be had.
-fn content(message: &Message, base_url: &str) -> String {
-    files::listed(&message.body, &message.attachments, base_url)
+/// The text. Files that came by another dialect follow it, each in a line of its own with its address for `reader`.
+fn content(message: &Message, reader: PartnerId, base_url: &str) -> String {
+    files::listed(&message.body, &message.attachments, reader, base_url)
 }

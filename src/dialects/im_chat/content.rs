@@ -1,7 +1,9 @@
 //! What a message is called in this dialect, and what it holds.
 
 use serde_json::{Value, json};
-use storage::{Message, MessageType};
+use storage::{Message, MessageType, PartnerId};
+
+use crate::chat::attachment_token;
 
 /// A message as clients post it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +72,9 @@ fn names_something(value: &Value) -> bool {
     }
 }
 
-/// The text of a message. Files that came by another dialect are named as JSON, beside the text that came with them.
-pub(super) fn text(message: &Message) -> String {
+/// The text of a message, as it is shown to `reader`. Files that came by another dialect are named as JSON, beside the text
+/// that came with them.
+pub(super) fn text(message: &Message, reader: PartnerId) -> String {
     if message.attachments.is_empty() {
         return message.body.clone();
     }
@@ -82,7 +85,7 @@ pub(super) fn text(message: &Message) -> String {
             "mimetype": file.mimetype,
             "file_size": file.size_bytes,
             "url": format!("/api/messaging/attachment/{}", file.id),
-            "access_token": file.access_token,
+            "access_token": attachment_token(file, reader),
         })
     });
     json!({"message": message.body, "attachments": files.collect::<Vec<_>>()}).to_string()

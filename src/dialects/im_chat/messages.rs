@@ -110,7 +110,7 @@ impl Messages {
             Err(error) if is_absent(&error) => return Ok(None),
             history => history.map_err(fault)?,
         };
-        let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid)).collect();
+        let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid, caller.partner)).collect();
         Ok(Some((conversation, messages)))
     }
 
@@ -130,7 +130,7 @@ impl Messages {
             let conversation = kept.conversation();
             if !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently) {
                 let news = self.news(caller, conversation.id, recently).await?;
-                messages.extend(news.iter().map(|message| Message::of(message, conversation.uuid)));
+                messages.extend(news.iter().map(|message| Message::of(message, conversation.uuid, caller.partner)));
             }
         }
         messages.sort_unstable_by_key(|message| message.id);

@@ -166,11 +166,11 @@ impl Listener<'_> {
         Ok(match (event.topic, &event.fact) {
             (Topic::Conversation(id), Fact::MessagePosted(message)) => {
                 let uuid = self.uuid(id).await?;
-                self.to_members(uuid, json(&Message::of(message, uuid)))
+                self.to_members(uuid, json(&Message::of(message, uuid, self.caller.partner)))
             }
             (Topic::Conversation(id), Fact::MessageEdited(message) | Fact::MessageDeleted(message)) => {
                 let uuid = self.uuid(id).await?;
-                let changed = |info: &SessionInfo| json(&info.with_changed(Message::of(message, uuid)));
+                let changed = |info: &SessionInfo| json(&info.with_changed(Message::of(message, uuid, self.caller.partner)));
                 known.infos.get(&id).map(|info| self.to_members(uuid, changed(info))).unwrap_or_default()
             }
             (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {

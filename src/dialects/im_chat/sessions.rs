@@ -113,7 +113,7 @@ impl Sessions {
     ) -> Result<Vec<Wire>, crate::dialects::jsonrpc::Failure> {
         let mut kept = self.0.chat.places(caller, None).await.map_err(fault)?;
         kept.retain(|kept| filter.fits(kept) && fits(kept));
-        Ok(view::sessions(&self.0, &kept).await?)
+        Ok(view::sessions(&self.0, caller, &kept).await?)
     }
 }
 

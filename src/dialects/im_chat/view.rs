@@ -32,8 +32,8 @@ impl Statuses {
     }
 }
 
-/// The extension's sessions.
-pub(super) async fn sessions(house: &House, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
+/// The extension's sessions, as they are shown to the caller.
+pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
     let statuses = Statuses::of(house, kept.iter().flat_map(|kept| &kept.people)).await?;
     let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
     let groups = if in_group { house.chat.groups().await.map_err(fault)? } else { Vec::new() };
@@ -55,7 +55,7 @@ pub(super) async fn sessions(house: &House, kept: &[KeptConversation]) -> Result
                 with_documents_misspelt: !docs.is_empty(),
                 docs: docs.clone(),
                 docs_misspelt: docs,
-                users: kept.people.iter().filter_map(|person| session_user(kept, person, &statuses)).collect(),
+                users: kept.people.iter().filter_map(|person| session_user(kept, person, caller.partner, &statuses)).collect(),
             }
         })
         .collect())
@@ -64,7 +64,7 @@ pub(super) async fn sessions(house: &House, kept: &[KeptConversation]) -> Result
 /// One session of the caller's.
 pub(super) async fn session(house: &House, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
     let kept = house.chat.places(caller, Some(&[id])).await.map_err(fault)?;
-    sessions(house, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
+    sessions(house, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
 }
 
 /// The headers of Odoo 8, each with its conversation.
@@ -96,13 +96,13 @@ pub(super) fn is_group(kept: &KeptConversation) -> bool {
 }
 
 /// Sessions are of users; whoever cannot log in is not shown.
-fn session_user(kept: &KeptConversation, person: &Person, statuses: &Statuses) -> Option<SessionUser> {
+fn session_user(kept: &KeptConversation, person: &Person, reader: PartnerId, statuses: &Statuses) -> Option<SessionUser> {
     let Person { partner, user } = person;
     let last = kept.last_messages.iter().find(|message| message.author.partner == partner.id);
     let last = last.map(|message| {
         json!({
             "type": Kind::of(message).as_str(),
-            "message": content::text(message),
+            "message": content::text(message, reader),
             "create_date": odoo_time(message.created_at),
             "id": message.id,
         })

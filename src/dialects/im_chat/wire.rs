@@ -3,7 +3,7 @@
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::Value;
-use storage::{Author, ConversationId, Document, Message as Stored, MessageId, Person, UserId};
+use storage::{Author, ConversationId, Document, Message as Stored, MessageId, PartnerId, Person, UserId};
 use uuid::Uuid;
 
 use super::content::{self, Kind};
@@ -122,12 +122,13 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn of(message: &Stored, uuid: Uuid) -> Self {
+    /// As it is shown to `reader`.
+    pub(super) fn of(message: &Stored, uuid: Uuid, reader: PartnerId) -> Self {
         let author = &message.author;
         Self {
             create_date: odoo_time(message.created_at),
             to_id: to_id(message.conversation, uuid),
-            message: content::text(message),
+            message: content::text(message, reader),
             kind: Kind::of(message).as_str().into(),
             id: message.id.0,
             from_id: from_id(author),

@@ -4,7 +4,7 @@ use poem_openapi::{
     payload::Json,
 };
 use serde::Serialize;
-use storage::{Attachment, AttachmentId};
+use storage::{Attachment, AttachmentId, PartnerId};
 
 use super::{
     Reply, Tag,
@@ -14,7 +14,7 @@ use super::{
     wire::url_of,
 };
 use crate::{
-    chat::FileName,
+    chat::{FileName, attachment_token},
     dialects::{
         House,
         jsonrpc::{Call, Nothing},
@@ -40,12 +40,13 @@ impl Attachments {
         let login = session.outcome()?;
         let form = upload.read(&self.0.chat).await?;
         let file = self.0.chat.keep(login, form.file, FileName::of(&form.name)?, form.thread).await?;
-        Ok(UploadReply::Stored(Json(file.into())))
+        Ok(UploadReply::Stored(Json(Uploaded::of(file, login.partner))))
     }
 
     /// Downloads a file
     ///
-    /// For its uploader, for the participants of a thread that holds it, and for whoever has its `access_token`.
+    /// Until it is sent, for its uploader; then for those who may read a message that holds it. An `access_token` counts as
+    /// long as that holds for whom it was given to.
     #[oai(path = "/attachment/:id", method = "get", operation_id = "messaging_attachment_download")]
     async fn download(
         &self,
@@ -61,12 +62,12 @@ impl Attachments {
 
     /// Describes a file
     ///
-    /// To its uploader, and to the participants of a thread that holds it.
+    /// To those who may read it.
     #[oai(path = "/attachment/info/:id", method = "post", operation_id = "messaging_attachment_info")]
     async fn info(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<Info> {
         call.logged_in(session, |login, _| async move {
             let file = self.0.chat.attachment(Some(&login), AttachmentId(id.0), None).await.map_err(failure)?;
-            Ok(Info::of(file, &self.0))
+            Ok(Info::of(file, login.partner, &self.0))
         })
         .await
     }
@@ -100,19 +101,19 @@ struct Uploaded {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Whoever adds it to the file's address as `access_token` may read the bytes.
+    /// Added to the file's address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
     access_token: String,
 }
 
-impl From<Attachment> for Uploaded {
-    fn from(file: Attachment) -> Self {
+impl Uploaded {
+    fn of(file: Attachment, reader: PartnerId) -> Self {
         Self {
             success: true,
             attachment_id: file.id.0,
+            access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,
             file_size: file.size_bytes,
-            access_token: file.access_token,
         }
     }
 }
@@ -127,21 +128,21 @@ struct Info {
     file_size: i64,
     /// Where its bytes are, for those who may read them.
     url: String,
-    /// Whoever adds it to the address as `access_token` may read the bytes.
+    /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
     access_token: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     create_date: String,
 }
 
 impl Info {
-    fn of(file: Attachment, house: &House) -> Self {
+    fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
         Self {
             id: file.id.0,
             url: url_of(&file, house),
+            access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,
             file_size: file.size_bytes,
-            access_token: file.access_token,
             create_date: odoo_time(file.created_at),
         }
     }

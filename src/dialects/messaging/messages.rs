@@ -33,7 +33,7 @@ impl Messages {
                 None => Page::Newest { offset, limit },
             };
             let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
-            let messages = Message::all(messages, &self.0);
+            let messages = Message::all(messages, login.partner, &self.0);
             Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })
         })
         .await

@@ -31,7 +31,7 @@ impl Polls {
             let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
             let deadline = deadline(params.timeout)?;
             let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline).await.map_err(failure)?;
-            let messages = Message::all(messages, &self.0);
+            let messages = Message::all(messages, login.partner, &self.0);
             Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
         })
         .await

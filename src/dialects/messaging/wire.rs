@@ -9,9 +9,10 @@ use poem_openapi::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Attachment, MessageType, Person, Seen, ThreadType};
+use storage::{Attachment, MessageType, PartnerId, Person, Seen, ThreadType};
 
 use crate::{
+    chat::attachment_token,
     config::PartnerOrUser,
     dialects::{House, loose::Int, odoo_time},
 };
@@ -94,7 +95,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn of(Seen { message, is_read, .. }: Seen, house: &House) -> Self {
+    /// As it is shown to `reader`.
+    pub(super) fn of(Seen { message, is_read, .. }: Seen, reader: PartnerId, house: &House) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         Self {
             id: message.id.0,
@@ -109,12 +111,12 @@ impl Message {
             message_type: message.message_type.into(),
             is_read,
             created_date: odoo_time(message.created_at),
-            attachments: message.attachments.into_iter().map(|file| File::of(file, house)).collect(),
+            attachments: message.attachments.into_iter().map(|file| File::of(file, reader, house)).collect(),
         }
     }
 
-    pub(super) fn all(messages: Vec<Seen>, house: &House) -> Vec<Self> {
-        messages.into_iter().map(|seen| Self::of(seen, house)).collect()
+    pub(super) fn all(messages: Vec<Seen>, reader: PartnerId, house: &House) -> Vec<Self> {
+        messages.into_iter().map(|seen| Self::of(seen, reader, house)).collect()
     }
 }
 
@@ -128,19 +130,19 @@ pub(super) struct File {
     file_size: i64,
     /// Where its bytes are, for those who may read them.
     url: String,
-    /// Whoever adds it to the address as `access_token` may read the bytes.
+    /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
     access_token: String,
 }
 
 impl File {
-    fn of(file: Attachment, house: &House) -> Self {
+    fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
         Self {
             id: file.id.0,
             url: url_of(&file, house),
+            access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,
             file_size: file.size_bytes,
-            access_token: file.access_token,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use storage::{Attachment, Message, MessageType, Metadata};
+use storage::{Attachment, Message, MessageType, Metadata, PartnerId};
 use uuid::Uuid;
 
 use crate::dialects::files;
@@ -57,13 +57,13 @@ fn shown(message: &Message) -> Option<Uuid> {
 }
 
 /// What is said beside a file, if there is one. Of several files all but the first have no other place than this: each follows
-/// in a line of its own, with where it is.
-pub(super) fn text(message: &Message) -> Cow<'_, str> {
+/// in a line of its own, with its address, as it is given to `reader`.
+pub(super) fn text(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     match message.attachments.as_slice() {
         [] | [_] => message.body.as_str().into(),
         [_, further @ ..] => {
             let said = if message.body.trim().is_empty() { "" } else { &message.body };
-            files::listed(said, further, "").into()
+            files::listed(said, further, reader, "").into()
         }
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn size(file: Option<&Attachment>) -> String {
     file.map_or_else(|| "0kb".to_owned(), |file| format!("{:.2}KB", file.size_bytes as f64 / 1024.0))
 }
 
-/// Where the bytes of a file are on this server, for whoever knows this.
-pub(super) fn address(file: &Attachment) -> String {
-    files::address(file, "")
+/// The path of a file's bytes on this server, as it is given to `reader`.
+pub(super) fn address(file: &Attachment, reader: PartnerId) -> String {
+    files::address(file, reader, "")
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use storage::Message;
+use storage::{Message, PartnerId};
 use uuid::Uuid;
 
 use super::{
@@ -86,7 +86,8 @@ struct Card {
 }
 
 impl Words {
-    pub(super) async fn of(message: &Message, chat: &Chat) -> chat::Result<Self> {
+    /// As it is told to `reader`.
+    pub(super) async fn of(message: &Message, reader: PartnerId, chat: &Chat) -> chat::Result<Self> {
         let (receiver_id, thread) = match chat.addressee(message).await? {
             Addressee::User(uuid) => (uuid, None),
             Addressee::Everybody(uuid) => (Some(uuid), Some(message.conversation.0)),
@@ -94,7 +95,7 @@ impl Words {
         let body = match Content::of(message) {
             Content::Text => Body::Text { message: &message.body },
             Content::File(file) => Body::File {
-                message_body: content::text(message),
+                message_body: content::text(message, reader),
                 attached_file_name: &file.name,
                 attached_file_size: content::size(Some(file)),
             },

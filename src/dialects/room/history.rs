@@ -57,7 +57,7 @@ impl History {
         let messages = messages.iter().map(|message| {
             let author = message.author.partner;
             let receiver = if author == caller.partner { other.partner.id } else { caller.partner };
-            Message::of(message, known(author), known(receiver))
+            Message::of(message, caller.partner, known(author), known(receiver))
         });
         let messages = Messages { messages: messages.collect() };
         Ok(Json(Success::new(messages, Some("Messages retrieved successfully"))))
@@ -78,7 +78,7 @@ impl History {
             let other = user_but(&line.people, caller.partner, &users)?;
             let last_message = line.entry.last_message.as_ref().map(|message| {
                 let author = message.author.user.and_then(|user| users.get(&user));
-                Message::of(message, author, user_but(&line.people, message.author.partner, &users))
+                Message::of(message, caller.partner, author, user_but(&line.people, message.author.partner, &users))
             });
             Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
         });
@@ -112,7 +112,7 @@ impl History {
         let users = self.users(authors.chain(people.iter().filter_map(|person| person.user))).await?;
         let files = messages.iter().map(|message| {
             let author = message.author.user.and_then(|user| users.get(&user));
-            Message::of(message, author, user_but(&people, message.author.partner, &users))
+            Message::of(message, caller.partner, author, user_but(&people, message.author.partner, &users))
         });
         Ok(Json(Success::new(files.collect(), None)))
     }

@@ -232,7 +232,7 @@ impl Room {
     async fn frame(&self, message: &Message, event: Option<&Told>) -> chat::Result<Frame> {
         let own = event.filter(|told| is_of(told, message));
         let words: Arc<OnceCell<Words>> = own.map_or_else(Arc::default, |told| told.shared("room", Arc::default));
-        let words = words.get_or_try_init(|| Words::of(message, &self.house.chat)).await?;
+        let words = words.get_or_try_init(|| Words::of(message, self.caller.partner, &self.house.chat)).await?;
         let is_author = message.author.partner == self.caller.partner;
         Ok(if is_author { words.confirmed.clone() } else { words.received.clone() })
     }

@@ -162,7 +162,7 @@ struct Uploaded {
     created: String,
     seen: bool,
     deleted: bool,
-    /// A path on this server, at which whoever knows it may read the file.
+    /// A path on this server, at which whoever knows it may read the file for as long as the sender may.
     #[oai(nullable)]
     attached_file: Option<String>,
     #[oai(nullable)]
@@ -171,6 +171,7 @@ struct Uploaded {
 }
 
 impl Uploaded {
+    /// As it is shown to its sender.
     fn of(message: &Message, sender: &User, receiver: &User) -> Self {
         let file = Content::of(message).file();
         Self {
@@ -184,7 +185,7 @@ impl Uploaded {
             // Nobody can have seen it before it is answered.
             seen: false,
             deleted: message.deleted_at.is_some(),
-            attached_file: file.map(content::address),
+            attached_file: file.map(|file| content::address(file, sender.partner.id)),
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,
         }

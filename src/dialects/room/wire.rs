@@ -6,7 +6,7 @@ use poem_openapi::{
     types::{ParseFromJSON, ToJSON},
 };
 use serde_json::Value;
-use storage::{Message as Stored, Role, User as Account};
+use storage::{Message as Stored, PartnerId, Role, User as Account};
 
 use super::content::{self, Content};
 
@@ -129,7 +129,7 @@ pub(super) struct Message {
     message: Option<String>,
     updated_at: String,
     created_at: String,
-    /// A path on this server, at which whoever knows it may read the file.
+    /// A path on this server, at which whoever knows it may read the file for as long as the caller may.
     #[oai(nullable)]
     attached_file: Option<String>,
     /// `text`, `file` or `user_profile`.
@@ -143,7 +143,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn of(message: &Stored, sender: Option<&Account>, receiver: Option<&Account>) -> Self {
+    /// As it is shown to `reader`.
+    pub(super) fn of(message: &Stored, reader: PartnerId, sender: Option<&Account>, receiver: Option<&Account>) -> Self {
         let content = Content::of(message);
         let file = content.file();
         let profile = match content {
@@ -155,10 +156,10 @@ impl Message {
             sender: sender.map(User::from),
             receiver: receiver.map(User::from),
             attached_file_size: content::size(file),
-            message: profile.is_none().then(|| content::text(message).into_owned()),
+            message: profile.is_none().then(|| content::text(message, reader).into_owned()),
             updated_at: time(message.deleted_at.or(message.edited_at).unwrap_or(message.created_at)),
             created_at: time(message.created_at),
-            attached_file: file.map(content::address),
+            attached_file: file.map(|file| content::address(file, reader)),
             message_type: content.word().into(),
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,

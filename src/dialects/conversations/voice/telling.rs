@@ -52,10 +52,10 @@ impl Conversing {
 
     async fn tell_event_of(&mut self, of: ConversationId, told: &Told, said: &mut Vec<Frame>) -> Result<(), Close> {
         let named = || self.of.named(of);
-        let (words, base_url) = (self.of.words(), &self.room.house.base_url);
+        let (words, reader, base_url) = (self.of.words(), self.caller.partner, &self.room.house.base_url);
         match &told.event.fact {
             Fact::MessagePosted(message) => {
-                said.push(told.shared(words, || wire::posted(message, named(), base_url)));
+                said.push(told.shared(words, || wire::posted(message, named(), reader, base_url)));
                 if message.author.partner == self.caller.partner {
                     self.receipts.posted(message);
                     if let Some(early) = self.early.iter().position(|(early, _)| *early == message.id)
@@ -65,7 +65,7 @@ impl Conversing {
                     }
                 }
             }
-            Fact::MessageEdited(message) => said.push(told.shared(words, || wire::edited(message, named(), base_url))),
+            Fact::MessageEdited(message) => said.push(told.shared(words, || wire::edited(message, named(), reader, base_url))),
             Fact::MessageDeleted(message) => said.push(told.shared(words, || wire::deleted(message, named()))),
             Fact::MessageReacted { message, partner, content, removed, .. } => {
                 let known = self.room.people.known(*partner).await.map_err(|error| self.lost(&error))?;
