@@ -81,11 +81,11 @@ async fn what_is_hidden_may_reach_beyond_the_newest_message(store: Arc<dyn Stora
     join(&store, id, &dan, 6).await;
     let (newest, before) = (Page::Newest { offset: 0, limit: 9 }, Page::Before { id: MessageId(i64::MAX), limit: 9 });
     let pages = [newest, before, Page::After { id: said[0].id, limit: 9 }];
-    for (body, seen) in [("f", ""), ("g", "g")] {
-        say(&store, id, &ann, body).await;
+    for (seen, body) in [("", "f"), ("", "g"), ("g", "h")] {
         for page in pages {
             assert_eq!(bodies(&store, id, &dan, page).await, seen, "{page:?}");
         }
+        say(&store, id, &ann, body).await;
     }
 }
 
