@@ -20,6 +20,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod reactions;
+mod search;
 mod sessions;
 mod support;
 mod tokens;
@@ -51,6 +52,7 @@ pub use nodes::{Node, Nodes};
 pub use pictures::{Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
+pub use search::{Search, SearchPoint, Walk, Walked};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
 pub use support::{MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
@@ -114,6 +116,7 @@ pub trait Storage:
     + Conversations
     + Directory
     + Messages
+    + Search
     + Reactions
     + Attachments
     + Attendances

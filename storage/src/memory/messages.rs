@@ -27,6 +27,12 @@ impl State {
         self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
     }
 
+    pub(super) fn seen(&self, row: &Row, message: &Message, reader: PartnerId) -> Seen {
+        let read = if message.author.partner == reader { row.reads.greatest_but(reader) } else { row.read_seq(reader) };
+        let is_read = message.seq <= read.unwrap_or(0);
+        Seen { message: message.clone(), is_read, reactions: self.reactions.counts(message.id, reader) }
+    }
+
     /// Changes a message of a conversation, and gives it as it is then; `None` if it is not there.
     fn change_message(&mut self, of: ConversationId, id: MessageId, change: impl FnOnce(&mut Message)) -> Option<Message> {
         let (conversation, seq) = self.messages.locations.get(&id).copied()?;
@@ -157,14 +163,7 @@ impl Messages for Memory {
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
         let state = self.snapshot()?;
         let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
-        let read = row.read_seq(reader).unwrap_or(0);
-        let read_by_others = row.reads.greatest_but(reader).unwrap_or(0);
-        let see = |index| {
-            let message = Message::clone(&row.messages[index]);
-            let is_read = message.seq <= if message.author.partner == reader { read_by_others } else { read };
-            let reactions = state.reactions.counts(message.id, reader);
-            Seen { message, is_read, reactions }
-        };
+        let see = |index| state.seen(row, &row.messages[index], reader);
         let hidden = usize::try_from(visible_from(row, reader)).unwrap_or_default();
         let range = range(row, hidden, page);
         Ok(match page {

@@ -20,6 +20,7 @@ mod pictures;
 mod presence;
 mod ranking;
 mod reactions;
+mod search;
 mod sessions;
 mod support;
 mod tokens;

@@ -52,11 +52,11 @@ macro_rules! visible_after {
     };
 }
 
-/// A page without its end: how far the reader and anybody else have read is found once, not for each message.
-macro_rules! page {
-    ($condition_and_order:literal) => {
+/// How far the reader `$2` and anybody else have read in `$1`, and what is hidden there: found once, not for each message.
+macro_rules! seen_marks {
+    () => {
         concat!(
-            "WITH seen AS MATERIALIZED (
+            "seen AS MATERIALIZED (
                 SELECT
                     (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
                     coalesce((SELECT p.read_seq FROM participants p
@@ -69,12 +69,32 @@ macro_rules! page {
                     ",
             read_by_others!(),
             " AS by_others
-            )
-            SELECT m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
+            )"
+        )
+    };
+}
+
+/// The columns that [`seen`] reads, of `messages AS m` beside `seen`.
+macro_rules! seen_columns {
+    () => {
+        concat!(
+            "m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
                 AS is_read, CASE WHEN m.has_reactions THEN ",
             reaction_counts!("m.id", "$2"),
             " END AS reactions, ",
-            message_columns!(),
+            message_columns!()
+        )
+    };
+}
+
+/// A page without its end.
+macro_rules! page {
+    ($condition_and_order:literal) => {
+        concat!(
+            "WITH ",
+            seen_marks!(),
+            " SELECT ",
+            seen_columns!(),
             " FROM messages m WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
             $condition_and_order,
             " LIMIT $4"
@@ -82,7 +102,7 @@ macro_rules! page {
     };
 }
 
-pub(super) use message_columns;
+pub(super) use {message_columns, read_by_others, seen_columns, seen_marks, visible_after};
 
 const BY_ID: &str = concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = ANY ($1)");
 const AT: &str = concat!(
@@ -273,6 +293,11 @@ pub(super) fn message(row: &PgRow) -> Result<Message> {
     })
 }
 
+pub(super) fn seen(row: &PgRow) -> Result<Seen> {
+    let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
+    Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
+}
+
 #[async_trait]
 impl Messages for Postgres {
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>> {
@@ -311,10 +336,6 @@ impl Messages for Postgres {
             Page::After { id, limit } => (AFTER, id.0, limit),
         };
         let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
-        let seen = |row: &PgRow| {
-            let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
-            Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
-        };
         self.rows(page).await?.iter().map(seen).collect()
     }
 

@@ -21,6 +21,7 @@ mod outcome;
 mod pictures;
 mod presence;
 mod reactions;
+mod search;
 mod sessions;
 mod support;
 mod tokens;

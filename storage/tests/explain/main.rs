@@ -7,6 +7,7 @@
 mod concierge;
 mod plans;
 mod reads;
+mod search;
 mod writes;
 
 use std::cell::RefCell;
@@ -83,6 +84,7 @@ async fn hot_statements_read_no_more_than_they_give() {
     reads::of_a_long_conversation(&explained).await;
     reads::of_a_busy_person(&explained).await;
     reads::of_a_crowd(&explained).await;
+    search::of_messages(&explained).await;
     concierge::sessions_devices_uploads_presence(&explained).await;
     writes::to_what_is_large(&explained).await;
 

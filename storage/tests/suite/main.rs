@@ -55,6 +55,7 @@ mod places;
 mod presence;
 mod reactions;
 mod redaction;
+mod search;
 mod sessions;
 mod store;
 mod support;
