@@ -103,6 +103,16 @@ pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error>
     change(storage, login, UserChange { active: Some(false), ..UserChange::default() }).await
 }
 
+/// Lets a user change and delete others' messages, or no longer.
+pub async fn set_moderator(storage: &dyn Storage, login: &str, can_moderate: bool) -> Result<(), Error> {
+    let user = user(storage, login).await?;
+    let mut tx = storage.begin().await?;
+    tx.update_user(user.id, UserChange { can_moderate: Some(can_moderate), ..UserChange::default() }).await?;
+    tx.record(Topic::Partner(user.partner.id), Fact::UserChanged { user: user.id }, clock::now());
+    tx.commit().await?;
+    Ok(())
+}
+
 /// An access token for a user, who needs no password for it.
 pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
     let user = user(storage, login).await?;
@@ -164,6 +174,7 @@ async fn user(storage: &dyn Storage, login: &str) -> Result<User, Error> {
     storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))
 }
 
+/// Changes a user and revokes what it came in with.
 async fn change(storage: &dyn Storage, login: &str, change: UserChange) -> Result<(), Error> {
     let user = user(storage, login).await?;
     let now = clock::now();

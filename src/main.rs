@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use dragoman::{
     admin::{self, NewAccount},
     auth,
@@ -90,6 +90,13 @@ enum User {
     },
     /// Lists all users.
     List,
+    /// Changes a user. Its sockets and waiting polls end once; its sessions and tokens go on.
+    Edit {
+        login: String,
+        /// Whether the user may edit and delete others' messages, as every admin may
+        #[arg(long, action = ArgAction::Set)]
+        moderator: bool,
+    },
     /// Sets a password, the first line of standard input, and ends the user's sessions.
     Passwd { login: String },
     /// Keeps a user out, at once and everywhere.
@@ -200,6 +207,7 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
             print(&format!("{} (uid {}, partner {})", user.login_text(), user.id, user.partner.id))
         }
         User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
+        User::Edit { login, moderator } => admin::set_moderator(storage, &login, moderator).await.map_err(Into::into),
         User::Passwd { login } => admin::set_password(storage, &login, &password()?).await.map_err(Into::into),
         User::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
         User::Picture { login, file } => {
@@ -233,8 +241,9 @@ async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::Star
 }
 
 fn print_user(user: &storage::User) -> Result<(), server::StartError> {
+    let moderator = if user.can_moderate { "\tmoderator" } else { "" };
     let active = if user.active { "" } else { "\tdeactivated" };
-    print(&format!("{}\t{}\t{}\t{}{active}", user.id, user.login_text(), user.role.as_str(), user.partner.name))
+    print(&format!("{}\t{}\t{}\t{}{moderator}{active}", user.id, user.login_text(), user.role.as_str(), user.partner.name))
 }
 
 fn password() -> Result<String, server::StartError> {
