@@ -208,8 +208,11 @@ with_every_backend! {
             if !matches!(entry.outsider, Outcome::Refused(_)) {
                 continue;
             }
-            let words = if route.path.contains("attachment/") && !route.path.contains("upload") {
+            let is_about = |things: &[&str]| things.iter().any(|thing| route.path.contains(thing));
+            let words = if is_about(&["attachment/"]) && !is_about(&["upload"]) {
                 "Attachment not found"
+            } else if is_about(&["message/edit", "message/delete", "message/reaction"]) {
+                "Message not found"
             } else {
                 "Thread not found"
             };

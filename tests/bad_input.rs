@@ -115,15 +115,21 @@ with_every_backend! {
         let mut server = generous(backend).await;
         let john = server.log_in(JOHN).await;
         let huge = "x".repeat(10 * 1024 * 1024);
+        let message = john.messaging("message/send", json!({"thread_id": 1, "body": "small"})).await["message_id"].clone();
         for (route, name) in [
             ("message/send", "body"),
+            ("message/send", "client_key"),
+            ("message/edit", "body"),
+            ("message/reaction", "content"),
+            ("message/reaction", "action"),
+            ("messages/search", "query"),
             ("thread/create", "name"),
             ("partners/search", "query"),
             ("presence/update", "status"),
             ("poll/updates", "last_check"),
             ("messages", "thread_id"),
         ] {
-            let mut params = json!({"thread_id": 1, "timeout": 0});
+            let mut params = json!({"thread_id": 1, "message_id": message, "body": "x", "content": "x", "timeout": 0});
             params[name] = huge.as_str().into();
             let answer = john.post(&format!("/api/messaging/{route}"), &json!({"id": 1, "params": params})).await;
             assert_eq!(fault(&answer), None, "{route} with a huge {name}");

@@ -162,7 +162,7 @@ impl Chat {
             if events.iter().any(left) {
                 return Err(Error::Forbidden);
             }
-            let news: Vec<_> = events
+            let mut news: Vec<_> = events
                 .iter()
                 .filter_map(|told| match &told.event.fact {
                     Fact::MessagePosted(message) if message.id > after => Some(message),
@@ -171,6 +171,14 @@ impl Chat {
                 .take(POLL_PAGE)
                 .map(|message| Seen { message: message.clone(), is_read: false, reactions: Vec::new() })
                 .collect();
+            // Some are reacted to before they are told.
+            let has_reactions = |id| {
+                let reacts = |told: &Arc<Told>| matches!(told.event.fact, Fact::MessageReacted { message, .. } if message == id);
+                events.iter().any(reacts)
+            };
+            for seen in news.iter_mut().filter(|seen| has_reactions(seen.message.id)) {
+                seen.reactions = self.visit("reactions", self.0.storage.reactions(seen.message.id, caller.partner)).await?;
+            }
             if !news.is_empty() {
                 return Ok(news);
             }

@@ -91,6 +91,8 @@ impl Chat {
                 now,
             );
             self.0.announce.committed(tx.commit().await?).await;
+        } else {
+            drop(tx);
         }
         let reactions = self.visit("reactions", self.0.storage.reactions(id, caller.partner)).await?;
         Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, changed, reactions })

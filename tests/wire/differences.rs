@@ -7,6 +7,9 @@ const SPOKEN_TO_IN_JSON: &str = "an unknown route is answered in JSON where the 
 const METHODS: &str = "a method that a route does not have is 405 with Allow, on every route alike";
 const OTHER_BUS: &str = "Odoo's own bus is none of the dialects";
 
+/// Members of a message that the recorded edition of the addon does not have yet.
+pub(super) const ADDED: [&str; 2] = ["reactions", "reply_to"];
+
 /// A record, or some (`*` at the end, of key or path), and why. The first that matches counts.
 pub(super) const DIFFERENCES: &[(&str, &str)] = &[
     ("/probe/*", "routes of an addon made for the recording; dialects/odoo tests the envelope on routes of ours"),

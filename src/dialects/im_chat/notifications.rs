@@ -1,4 +1,5 @@
-//! What happens in the chat, whichever dialect it happened in, as Odoo 8's bus tells it.
+//! What happens in the chat, whichever dialect it happened in, as Odoo 8's bus tells it. Reactions are not told: Odoo 8 has no
+//! word for them, and its messages have no place for them.
 //!
 //! A notification's id is its event's position in the log times [`STRIDE`], plus its place among that event's
 //! notifications: ids rise, no two are the same, and whoever passes the largest one it has seen says with it how far in

@@ -43,6 +43,9 @@ impl Messages {
     ///
     /// To a thread of the caller's. Once this is answered with success, the message is stored durably. A body of white
     /// space counts as none, unless there is an attachment. Attachments must be the caller's own uploads.
+    ///
+    /// With a `client_key` it can be repeated: the same key with the same body and attachments stores nothing new for a
+    /// day, unless the server is set otherwise, and gets the first answer. Other content is a new message.
     #[oai(path = "/message/send", method = "post", operation_id = "messaging_message_send")]
     async fn send(&self, call: Call<SendParams>, session: Session) -> Reply<Sent> {
         call.logged_in(session, |login, params| async move {
@@ -51,8 +54,12 @@ impl Messages {
             let body = params.body.optional("body")?.unwrap_or_default();
             let files = params.attachment_ids.optional("attachment_ids")?.unwrap_or_default().all("attachment_ids")?;
             let is_blank = body.trim().is_empty();
-            let attachments = files.into_iter().map(AttachmentId).collect();
-            let draft = Draft { attachments, ..Draft::new(MessageType::Text, body) };
+            let draft = Draft {
+                attachments: files.into_iter().map(AttachmentId).collect(),
+                client_key: params.client_key.optional("client_key")?,
+                reply_to: params.reply_to.optional("reply_to")?.map(MessageId),
+                ..Draft::new(MessageType::Text, body)
+            };
             let sent = self.0.chat.send(&login, thread, draft).await.map_err(|error| match error {
                 Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
                 error => failure(error),
@@ -118,11 +125,21 @@ struct SendParams {
     body: Text,
     /// The caller's own uploads.
     attachment_ids: Ints,
+    /// Whatever tells this message from the caller's others in the thread; at most 256 bytes.
+    client_key: Text,
+    /// The message of the same thread that this one answers.
+    reply_to: Int,
 }
 
 impl Example for SendParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1), body: Text::Given("Hello".into()), attachment_ids: Ints::Missing }
+        Self {
+            thread_id: Int::Given(1),
+            body: Text::Given("Hello".into()),
+            attachment_ids: Ints::Missing,
+            client_key: Text::Missing,
+            reply_to: Int::Missing,
+        }
     }
 }
 

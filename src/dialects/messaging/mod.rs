@@ -4,6 +4,7 @@
 //! back as a successful result of the shape `{"error": "..."}`.
 
 mod attachments;
+mod changes;
 mod download;
 mod error;
 mod messages;
@@ -11,6 +12,7 @@ mod notifications;
 mod people;
 mod polls;
 mod presence;
+mod search;
 mod threads;
 mod typing;
 mod upload;
@@ -35,6 +37,8 @@ pub fn api(house: &House) -> impl OpenApi + use<> {
         threads::Threads(house.clone()),
         people::People(house.clone()),
         messages::Messages(house.clone()),
+        changes::Changes(house.clone()),
+        search::Search(house.clone()),
         attachments::Attachments(house.clone()),
         polls::Polls(house.clone()),
         notifications::Notifications(house.clone()),

@@ -9,7 +9,7 @@ use poem_openapi::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Attachment, MessageType, PartnerId, Person, Seen, ThreadType};
+use storage::{Attachment, MessageType, PartnerId, Person, ReactionCount, Seen, ThreadType};
 
 use crate::{
     chat::attachment_token,
@@ -92,11 +92,16 @@ pub(super) struct Message {
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     created_date: String,
     attachments: Vec<File>,
+    /// In the order in which each was first given.
+    reactions: Vec<Reaction>,
+    /// The message of the same thread that this one answers.
+    #[oai(nullable)]
+    reply_to: Option<i64>,
 }
 
 impl Message {
     /// As it is shown to `reader`.
-    pub(super) fn of(Seen { message, is_read, .. }: Seen, reader: PartnerId, house: &House) -> Self {
+    pub(super) fn of(Seen { message, is_read, reactions }: Seen, reader: PartnerId, house: &House) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         Self {
             id: message.id.0,
@@ -112,11 +117,30 @@ impl Message {
             is_read,
             created_date: odoo_time(message.created_at),
             attachments: message.attachments.into_iter().map(|file| File::of(file, reader, house)).collect(),
+            reactions: reactions.into_iter().map(Reaction::from).collect(),
+            reply_to: message.reply_to.map(|id| id.0),
         }
     }
 
     pub(super) fn all(messages: Vec<Seen>, reader: PartnerId, house: &House) -> Vec<Self> {
         messages.into_iter().map(|seen| Self::of(seen, reader, house)).collect()
+    }
+}
+
+/// A reaction to a message.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingReaction")]
+pub(super) struct Reaction {
+    content: String,
+    /// How many participants reacted so.
+    count: i64,
+    /// Whether the caller is one of them.
+    user_reacted: bool,
+}
+
+impl From<ReactionCount> for Reaction {
+    fn from(ReactionCount { content, count, by_reader }: ReactionCount) -> Self {
+        Self { content, count, user_reacted: by_reader }
     }
 }
 

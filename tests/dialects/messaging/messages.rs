@@ -40,6 +40,7 @@ on_every_backend! {
             "messages": [{
                 "id": sent["message_id"], "author_id": 5, "author_partner_id": 5, "author_user_id": 4, "author_name": "John Doe",
                 "body": "Hello", "message_type": "text", "is_read": false, "created_date": sent["created_date"], "attachments": [],
+                "reactions": [], "reply_to": null,
             }],
             "thread_id": 1, "thread_name": "Chat with John",
         });

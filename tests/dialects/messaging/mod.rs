@@ -1,6 +1,7 @@
 //! The messaging room: `/api/messaging/*`.
 
 mod attachments;
+mod changes;
 mod download;
 mod messages;
 mod notifications;
@@ -9,7 +10,10 @@ mod partners;
 mod poll_messages;
 mod poll_updates;
 mod presence;
+mod reactions;
 mod refusals;
+mod retries;
+mod search;
 mod seed;
 mod settings;
 mod threads;

@@ -1,0 +1,156 @@
+//! What is done to a message after it was sent.
+
+use poem_openapi::{Enum, Object, OpenApi, types::Example};
+use serde::Serialize;
+use storage::MessageId;
+
+use super::{Reply, Tag, failure, wire::Reaction};
+use crate::{
+    chat::{Error, Reacting, Right},
+    dialects::{
+        House,
+        jsonrpc::{Call, Failure},
+        loose::{Int, Text},
+        session::Session,
+    },
+};
+
+pub(super) struct Changes(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Changes {
+    /// Edits a message
+    ///
+    /// One of the caller's own, in a thread of its own; anybody's, in any thread, for a moderator.
+    #[oai(path = "/message/edit", method = "post", operation_id = "messaging_message_edit")]
+    async fn edit(&self, call: Call<EditParams>, session: Session) -> Reply<Changed> {
+        call.logged_in(session, |login, params| async move {
+            const MISSING: &str = "message_id and body are required";
+            let id = MessageId(params.message_id.required("message_id", MISSING)?);
+            let body = params.body.required("body", MISSING)?;
+            let is_blank = body.trim().is_empty();
+            let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
+            let edited = self.0.chat.edit_message(&login, Right::Moderator, of, id, &body).await;
+            edited.map_err(|error| match error {
+                Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
+                error => failure(error),
+            })?;
+            Ok(Changed { success: true, message_id: id.0 })
+        })
+        .await
+    }
+
+    /// Deletes a message
+    ///
+    /// One of the caller's own, in a thread of its own; anybody's, in any thread, for a moderator. Its text, files and
+    /// reactions are gone then. It keeps its place with an empty body, and deleting it again succeeds.
+    #[oai(path = "/message/delete", method = "post", operation_id = "messaging_message_delete")]
+    async fn delete(&self, call: Call<DeleteParams>, session: Session) -> Reply<Changed> {
+        call.logged_in(session, |login, params| async move {
+            let id = MessageId(params.message_id.required("message_id", "message_id is required")?);
+            let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
+            self.0.chat.delete_message(&login, Right::Moderator, of, id).await.map_err(failure)?;
+            Ok(Changed { success: true, message_id: id.0 })
+        })
+        .await
+    }
+
+    /// Reacts to a message
+    ///
+    /// In a thread of the caller's, or takes the caller's reaction back. `toggle` does whichever of the two is not done
+    /// yet. `action` in the answer is `add` if the caller's reaction is there now, and `remove` if it is not, in the
+    /// words of Odoo's `_message_reaction`. To add what is there, or remove what is not, succeeds and changes nothing. A
+    /// message takes at most 20 different reactions. No poll waits for reactions: they come with the messages.
+    #[oai(path = "/message/reaction", method = "post", operation_id = "messaging_message_reaction")]
+    async fn react(&self, call: Call<ReactionParams>, session: Session) -> Reply<Reacted> {
+        call.logged_in(session, |login, params| async move {
+            const MISSING: &str = "message_id and content are required";
+            let id = MessageId(params.message_id.required("message_id", MISSING)?);
+            let content = params.content.required("content", MISSING)?;
+            let reacting = match params.action.optional("action").map(|action| action.unwrap_or("toggle".into())).as_deref() {
+                Ok("toggle") => Reacting::Toggle,
+                Ok("add") => Reacting::Add,
+                Ok("remove") => Reacting::Remove,
+                _ => return Err(Failure::refusal("Invalid action")),
+            };
+            let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
+            let reacted = self.0.chat.react(&login, of, id, &content, reacting).await.map_err(failure)?;
+            let action = if reacted.is_there { Action::Add } else { Action::Remove };
+            let reactions = reacted.reactions.into_iter().map(Reaction::from).collect();
+            Ok(Reacted { success: true, message_id: id.0, content, action, reactions })
+        })
+        .await
+    }
+}
+
+/// A message, and its new text.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingEditParams", example)]
+struct EditParams {
+    message_id: Int,
+    /// Kept exactly as sent.
+    body: Text,
+}
+
+impl Example for EditParams {
+    fn example() -> Self {
+        Self { message_id: Int::Given(14), body: Text::Given("Hello!".into()) }
+    }
+}
+
+/// The message to delete.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingDeleteParams", example)]
+struct DeleteParams {
+    message_id: Int,
+}
+
+impl Example for DeleteParams {
+    fn example() -> Self {
+        Self { message_id: Int::Given(14) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingChanged")]
+struct Changed {
+    success: bool,
+    message_id: i64,
+}
+
+/// A reaction of the caller's.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingReactionParams", example)]
+struct ReactionParams {
+    message_id: Int,
+    /// Mostly an emoji; at most 64 bytes.
+    content: Text,
+    /// `toggle`, which is the default, `add` or `remove`.
+    action: Text,
+}
+
+impl Example for ReactionParams {
+    fn example() -> Self {
+        Self { message_id: Int::Given(14), content: Text::Given("👍".into()), action: Text::Given("toggle".into()) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingReacted")]
+struct Reacted {
+    success: bool,
+    message_id: i64,
+    content: String,
+    action: Action,
+    /// All reactions to the message.
+    reactions: Vec<Reaction>,
+}
+
+/// Whether the caller's reaction is there now.
+#[derive(Clone, Copy, Debug, Enum, Serialize)]
+#[oai(rename = "MessagingReactionAction", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Add,
+    Remove,
+}

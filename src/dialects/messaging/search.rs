@@ -1,0 +1,87 @@
+use poem_openapi::{Object, OpenApi, types::Example};
+use serde::Serialize;
+use storage::{ConversationId, MessageId};
+
+use super::{Reply, Tag, failure, page_size, wire::Message};
+use crate::{
+    chat::Query,
+    dialects::{
+        House,
+        jsonrpc::Call,
+        loose::{Int, Text},
+        session::Session,
+    },
+};
+
+/// The most messages that one answer holds.
+const MOST: usize = 100;
+/// The size of an answer. It ends before the message that would go beyond, unless that is its first.
+const BYTES: usize = 1024 * 1024;
+
+pub(super) struct Search(pub(super) House);
+
+#[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
+impl Search {
+    /// Searches messages
+    ///
+    /// Those of the caller's threads, or of one of them, that contain `query`, whatever the case, newest first. An answer
+    /// holds at most 1 MiB, so it may be shorter than `limit`: with the last id as `before_id` the search goes on, until
+    /// none is found. It looks at 50,000 messages, from the newest or from `before_id` on; `complete` is false if it
+    /// stopped there.
+    #[oai(path = "/messages/search", method = "post", operation_id = "messaging_messages_search")]
+    async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
+        call.logged_in(session, |login, params| async move {
+            let query = Query {
+                text: params.query.required("query", "query parameter is required")?,
+                of: params.thread_id.optional("thread_id")?.map(ConversationId),
+                before: params.before_id.optional("before_id")?.map(MessageId),
+                limit: page_size(params.limit, 20)?.min(MOST),
+            };
+            let found = self.0.chat.search_messages(&login, query).await.map_err(failure)?;
+            Ok(Found { messages: fitting(Message::all(found.messages, login.partner, &self.0)), complete: found.complete })
+        })
+        .await
+    }
+}
+
+/// As many of the messages as one answer holds.
+fn fitting(mut messages: Vec<Message>) -> Vec<Message> {
+    let mut bytes = 0;
+    let goes_beyond = |message: &Message| {
+        let is_first = bytes == 0;
+        bytes += serde_json::to_string(message).map_or(BYTES, |json| json.len());
+        bytes > BYTES && !is_first
+    };
+    let end = messages.iter().position(goes_beyond).unwrap_or(messages.len());
+    messages.truncate(end);
+    messages
+}
+
+/// What to search for.
+#[derive(Debug, Object)]
+#[oai(rename = "MessagingMessagesSearchParams", example)]
+struct SearchParams {
+    /// From 3 characters to 256 bytes.
+    query: Text,
+    /// A thread of the caller's; all of them if missing.
+    thread_id: Int,
+    /// Only messages with a smaller id.
+    before_id: Int,
+    /// 20 by default, at most 100.
+    limit: Int,
+}
+
+impl Example for SearchParams {
+    fn example() -> Self {
+        Self { query: Text::Given("hello".into()), thread_id: Int::Missing, before_id: Int::Missing, limit: Int::Given(20) }
+    }
+}
+
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "MessagingMessagesFound")]
+struct Found {
+    /// Newest first.
+    messages: Vec<Message>,
+    /// False if there may be more than the search looked at.
+    complete: bool,
+}
