@@ -11,11 +11,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    Author, ClientKey, ConversationId, EventLog, InboxFilter, Mention, MessageId, MessageType, NewMessage, Page, PartnerId,
-    Position, Scope, SessionKey, SessionTouch, Storage, TokenKey, Topic,
+    ActorKind, AttachmentId, AuditFilter, Author, ClientKey, ConversationId, EventLog, InboxFilter, Mention, MessageId,
+    MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Scope, SessionKey, SessionTouch, Storage, TokenKey, Topic,
 };
 
-/// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many events.
+/// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many reactions and events. One
+/// of the four is a newcomer, who sees the last three messages.
 const FILL: &str = "
     INSERT INTO partners (id, name) SELECT n, 'p' || n FROM generate_series(1, 5000) n;
     INSERT INTO users (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile, created_at)
@@ -26,20 +27,30 @@ const FILL: &str = "
         SELECT sha256(int8send(n)), gen_random_uuid(), n + 5000, now() FROM generate_series(1, 5000) n;
     INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, last_message_id, last_message_at)
         SELECT n, gen_random_uuid(), 'group', 'group', '', now(), 6, n + 50000, now() FROM generate_series(1, 10000) n;
-    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id)
-        SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0, (p - 1) * 10000 + c
+    INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq, own_after, last_own_id, visible_from_seq)
+        SELECT c, 1 + (c * 7 + p * 911) % 5000, now(), p, 0, (p - 1) * 10000 + c, CASE p WHEN 4 THEN 3 ELSE 0 END
         FROM generate_series(1, 10000) c, generate_series(1, 4) p;
-    INSERT INTO memberships (conversation_id, partner_id, from_position)
-        SELECT conversation_id, partner_id, 0 FROM participants;
-    INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, created_at)
-        SELECT (s - 1) * 10000 + c, c, s, 1 + (c * 7 + 911 * (1 + s % 4)) % 5000, 'text', 'hello', false, 'k' || s,
-            now() - interval '1 hour'
+    INSERT INTO memberships (conversation_id, partner_id, from_position, visible_from_seq)
+        SELECT conversation_id, partner_id, 0, visible_from_seq FROM participants;
+    INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, has_attachments, client_key, client_hash,
+            has_reactions, created_at)
+        SELECT (s - 1) * 10000 + c, c, s, 1 + (c * 7 + 911 * (1 + s % 4)) % 5000, 'text', 'hello', s = 6, 'k' || s,
+            CASE WHEN s > 4 THEN sha256('') END, true, now() - interval '1 hour'
         FROM generate_series(1, 10000) c, generate_series(1, 6) s;
-    INSERT INTO events (position, conversation_id, fact, at)
-        SELECT n, 1 + n % 10000, '{\"fact\": \"participant_joined\", \"of\": {\"partner\": 1}}', now()
-        FROM generate_series(1, 60000) n;
+    INSERT INTO reactions (message_id, partner_id, content, at)
+        SELECT n, 1 + n % 5000, 'like', now() FROM generate_series(1, 60000) n;
+    INSERT INTO events (position, conversation_id, fact, at, message_id, seq)
+        SELECT m.id, m.conversation_id, format('{\"fact\":\"message_posted\",\"of\":{\"id\":%s,\"seq\":%s,\"conversation\":%s,'
+            '\"author\":{\"partner\":%s,\"user\":null,\"name\":\"p\"},\"message_type\":\"text\",\"body\":\"hello\",\"metadata\":null,'
+            '\"attachments\":[],\"client_key\":null,\"held\":false,\"created_at\":\"2023-11-14T22:13:20Z\",\"edited_at\":null,'
+            '\"deleted_at\":null}}', m.id, m.seq, m.conversation_id, m.author_id)::json, now(), m.id, m.seq
+        FROM messages m;
     INSERT INTO attachments (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sent)
         SELECT n, 'o' || n, '', '', 0, '', 1 + n % 5000, now(), n % 20 > 0 FROM generate_series(1, 20000) n;
+    INSERT INTO message_attachments (message_id, place, attachment_id)
+        SELECT 50000 + n, 0, n FROM generate_series(1, 10000) n WHERE n % 20 > 0;
+    INSERT INTO audit (at, actor_kind, actor_id, action, outcome)
+        SELECT now(), 'user', n % 1000, 'sign_in', 'ok' FROM generate_series(1, 20000) n;
     INSERT INTO memberships (conversation_id, partner_id, from_position, until_position)
         SELECT c, 1 + (c * 7 + 5) % 5000, 0, 1 + c FROM generate_series(1, 10000) c;
     INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, closed_at)
@@ -62,8 +73,9 @@ const FILL: &str = "
     ANALYZE;
 ";
 const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
-    WHERE relname IN ('attachments', 'conversations', 'devices', 'events', 'memberships', 'messages', 'participants',
-    'partners', 'presences', 'refresh_tokens', 'sessions', 'support_seen', 'support_sessions', 'uploads', 'users')";
+    WHERE relname IN ('attachments', 'audit', 'conversations', 'devices', 'events', 'memberships', 'message_attachments',
+    'messages', 'participants', 'partners', 'presences', 'reactions', 'refresh_tokens', 'sessions', 'support_seen',
+    'support_sessions', 'uploads', 'users')";
 
 /// Connections to the database beside the one that asks.
 const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity
@@ -121,7 +133,8 @@ fn session_key() -> SessionKey {
 
 async fn read(storage: &Postgres, round: i64) {
     use storage::{
-        Attendances, Books, Conversations, Directory, Document, GroupId, Messages, Presences, Sessions, Tokens, Users,
+        Attachments, Attendances, Audit, Books, Conversations, Directory, Document, GroupId, Messages, Presences, Reactions,
+        Sessions, Tokens, Users,
     };
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
@@ -130,6 +143,7 @@ async fn read(storage: &Postgres, round: i64) {
     storage.refresh_token(TokenKey([7; 32])).await.unwrap();
     storage.user_of_family(uuid::Uuid::nil()).await.unwrap();
     storage.user_by_uuid(uuid::Uuid::nil()).await.unwrap();
+    storage.user_by_external_id("nobody").await.unwrap();
     storage.people(&[partner, PartnerId(round)]).await.unwrap();
     storage.conversation(conversation).await.unwrap().unwrap();
     storage.conversation_seen_by(conversation, partner).await.unwrap().unwrap().1.unwrap();
@@ -151,6 +165,12 @@ async fn read(storage: &Postgres, round: i64) {
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
+    storage.attachment_reach(AttachmentId(8_000 + round), partner).await.unwrap().unwrap();
+    assert_eq!(storage.reactions(MessageId(round), partner).await.unwrap().len(), 1);
+    for actor in [None, Some((ActorKind::User, "7"))] {
+        let entries = storage.audit_entries(AuditFilter { actor, before: Some(19_000) }, 10).await.unwrap();
+        assert_eq!(entries.len(), 10);
+    }
     storage.known_by(&[partner]).await.unwrap();
     storage.contacts(&[partner, PartnerId(round)]).await.unwrap();
     assert_eq!(storage.ended_presences((DateTime::UNIX_EPOCH, partner), Utc::now(), 50).await.unwrap().len(), 50);
@@ -195,13 +215,52 @@ async fn write(storage: &Postgres, round: i64) {
         held: false,
         created_at: now,
     };
+    tx.release_client_keys(&[MessageId(40_000 + round)]).await.unwrap();
     for message in tx.insert_messages(locked, vec![new]).await.unwrap() {
         tx.record(Topic::Conversation(conversation), storage::Fact::MessagePosted(message), now);
     }
     assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap().unread, 2);
     assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
     tx.commit().await.unwrap();
+    change(storage, round).await;
     clear_away(storage, round).await;
+}
+
+async fn change(storage: &Postgres, round: i64) {
+    use storage::Messages;
+
+    let now = DateTime::UNIX_EPOCH;
+    let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
+    let mut tx = storage.begin().await.unwrap();
+    let of = tx.lock_conversations(&[conversation]).await.unwrap().remove(0);
+    let places = [(conversation, MessageId(10_000 + round))];
+    assert_eq!(tx.seqs_of(&places).await.unwrap().len(), 1);
+    assert!(tx.insert_reaction(&of, MessageId(20_000 + round), partner, "wow", now).await.unwrap());
+    assert_eq!(tx.reaction_contents(&of, MessageId(20_000 + round)).await.unwrap().len(), 2);
+    tx.delete_reaction(&of, MessageId(20_000 + round), partner, "wow").await.unwrap();
+    tx.edit_message(&of, MessageId(20_000 + round), "again", partner, now).await.unwrap().unwrap();
+    let deleted = tx.delete_message(&of, MessageId(50_000 + round), partner, now).await.unwrap().unwrap();
+    assert_eq!(deleted.files.len(), 1);
+    let deleted = tx.delete_attachment(AttachmentId(9_000 + round)).await.unwrap().unwrap();
+    assert_eq!(deleted.conversations, [ConversationId(9_000 + round)]);
+    tx.insert_audit(&NewAuditEntry {
+        at: now,
+        actor: ActorKind::User,
+        actor_id: Some("7".to_owned()),
+        address: None,
+        action: "delete".to_owned(),
+        object: None,
+        outcome: "ok".to_owned(),
+        correlation: None,
+    })
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let newcomer = PartnerId(1 + (round * 7 + 4 * 911) % 5000);
+    for page in [Page::Newest { offset: 0, limit: 50 }, Page::After { id: MessageId(0), limit: 50 }] {
+        let page = storage.messages(conversation, newcomer, page).await.unwrap();
+        assert!(page.iter().all(|seen| seen.message.seq > 3) && page.len() == 4);
+    }
 }
 
 /// What clients of support sessions do again and again: their sessions, devices, uploads and presence.
@@ -230,6 +289,9 @@ async fn support(storage: &Postgres, round: i64) {
     tx.connect_device(used).await.unwrap();
     let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
+    assert_eq!(tx.lock_absent_support(DateTime::UNIX_EPOCH, 10).await.unwrap().len(), 0);
+    assert_eq!(tx.lock_silent_support(DateTime::UNIX_EPOCH, 10).await.unwrap().len(), 0);
+    assert_eq!(tx.lock_joined_support(PartnerId(1)).await.unwrap().len(), 100);
     let named = [(1, "f19", 20), (2, "f18", 19)];
     let named = named.map(|(message, name, owner)| Mention {
         message: MessageId(message),
@@ -243,11 +305,12 @@ async fn support(storage: &Postgres, round: i64) {
 
 /// What is done all the time beside everything else takes as little.
 async fn clear_away(storage: &Postgres, round: i64) {
-    use storage::Attachments;
+    use storage::{Attachments, Audit};
 
     let [young, old] = [Utc::now() - TimeDelta::hours(1), Utc::now() + TimeDelta::hours(1)];
     assert_eq!(storage.forget_events(young, 50).await.unwrap(), 0);
     assert_eq!(storage.forget_unsent(young, 50).await.unwrap(), [""; 0]);
+    assert_eq!(storage.forget_audit(young, 50).await.unwrap(), 1, "the one of this round");
     if round > 6 {
         assert_eq!(storage.forget_events(old, 50).await.unwrap(), 50);
         assert_eq!(storage.forget_unsent(old, 50).await.unwrap().len(), 50);

@@ -32,7 +32,7 @@ const ATTACHMENT_REACH: &str = "SELECT a.sent, EXISTS (
 const FORGET_UNSENT: &str = concat!(
     "DELETE FROM attachments WHERE id IN (
         SELECT a.id FROM attachments a WHERE NOT a.sent AND a.created_at < $1 AND ",
-    alone!(3),
+    alone!("attachments"),
     " ORDER BY a.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING object"
 );

@@ -26,7 +26,7 @@ const ENTRIES_OF: &str = entries!(" AND actor_kind = $3 AND actor_id = $4");
 const FORGET: &str = concat!(
     "WITH old AS MATERIALIZED (
         SELECT id FROM audit WHERE at < $1 AND ",
-    alone!(9),
+    alone!("audit"),
     " ORDER BY at LIMIT $2
     ), gone AS (
         DELETE FROM audit a USING old WHERE a.id = old.id RETURNING a.id

@@ -15,7 +15,7 @@ const CONNECT: &str = "INSERT INTO devices (user_id, name, connection, created_a
 const FORGET: &str = concat!(
     "DELETE FROM devices WHERE id IN (
         SELECT d.id FROM devices d WHERE d.expires_at < $1 AND ",
-    alone!(7),
+    alone!("devices"),
     " LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING id"
 );

@@ -95,7 +95,7 @@ const APPEND_WITH_STAYS: &str = append!(
 const FORGET_EVENTS: &str = concat!(
     "WITH oldest AS MATERIALIZED (
         SELECT position, at FROM events WHERE ",
-    alone!(1),
+    alone!("events"),
     " ORDER BY position LIMIT $2
     ), free AS MATERIALIZED (
         SELECT position FROM events ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -107,14 +107,14 @@ const FORGET_EVENTS: &str = concat!(
     )
     SELECT count(*) FROM gone"
 );
-const FORGET_COMMITS: &str = concat!("DELETE FROM commits WHERE at < $1 AND ", alone!(5));
+const FORGET_COMMITS: &str = concat!("DELETE FROM commits WHERE at < $1 AND ", alone!("commits"));
 const FORGET_MEMBERSHIPS: &str = concat!(
     "WITH log AS MATERIALIZED (
         SELECT coalesce((SELECT min(position) FROM events), head.position + 1) AS oldest FROM log_head head
     ), ended AS MATERIALIZED (
         SELECT m.conversation_id, m.partner_id, m.from_position FROM memberships m
         WHERE m.until_position <= (SELECT oldest FROM log) AND ",
-    alone!(2),
+    alone!("memberships"),
     " ORDER BY m.until_position LIMIT $1
     ), gone AS (
         DELETE FROM memberships m USING ended

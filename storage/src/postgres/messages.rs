@@ -43,12 +43,12 @@ macro_rules! read_by_others {
 }
 
 /// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
-/// instead of passing over all that is hidden.
+/// instead of passing over all that is hidden. Not a join, which might begin at the messages.
 macro_rules! visible_after {
     () => {
-        "coalesce((SELECT m.id FROM participants p JOIN messages m
-                   ON m.conversation_id = p.conversation_id AND m.seq <= p.visible_from_seq
-                   WHERE p.conversation_id = $1 AND p.partner_id = $2 ORDER BY m.seq DESC LIMIT 1), 0)"
+        "coalesce((SELECT (SELECT m.id FROM messages m WHERE m.conversation_id = $1 AND m.seq <= p.visible_from_seq
+                           ORDER BY m.seq DESC LIMIT 1)
+                   FROM participants p WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)"
     };
 }
 

@@ -50,10 +50,10 @@ pub use self::upgrade::OtherNode;
 use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
-/// in each other's way; who comes second finds nothing to do. Each kind has a number of its own.
+/// in each other's way; who comes second finds nothing to do.
 macro_rules! alone {
     ($kind:literal) => {
-        concat!("(SELECT pg_try_advisory_xact_lock(73201, ", $kind, "))")
+        concat!("(SELECT pg_try_advisory_xact_lock(73201, hashtext('", $kind, "')))")
     };
 }
 use alone;

@@ -13,7 +13,7 @@ const NODES: &str = "SELECT id, version, bus, started_at, position, until FROM n
 const FORGET: &str = concat!(
     "WITH old AS MATERIALIZED (
         SELECT id FROM nodes WHERE until < $1 AND ",
-    alone!(8),
+    alone!("nodes"),
     " LIMIT $2
     ), gone AS (
         DELETE FROM nodes n USING old WHERE n.id = old.id AND n.until < $1 RETURNING n.id

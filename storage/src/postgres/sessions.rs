@@ -28,7 +28,7 @@ const TOUCH_SESSIONS: &str = "WITH touch AS MATERIALIZED (
 const EXPIRE_SESSIONS: &str = concat!(
     "DELETE FROM sessions WHERE key IN (
         SELECT s.key FROM sessions s WHERE s.last_used_at < $1 AND ",
-    alone!(4),
+    alone!("sessions"),
     " ORDER BY s.last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING user_id"
 );

@@ -77,19 +77,19 @@ const SET_JOINER: &str = "UPDATE support_sessions
     SET joiner_id = $2, joiner_pinged_at = CASE WHEN $2::bigint IS NOT NULL THEN $3::timestamptz END WHERE conversation_id = $1";
 /// In the order in which all lock conversations. Who answers is looked at once more when the rows are locked.
 const LOCK_JOINED: &str = concat!(
-    "WITH joined AS MATERIALIZED (
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.closed_at IS NULL AND s.joiner_id = $1 AND c.id = ANY (ARRAY(
         SELECT c.id FROM conversations c CROSS JOIN LATERAL (
             SELECT joiner_id FROM support_sessions WHERE conversation_id = c.id OFFSET 0
         ) s
         WHERE s.joiner_id = $1 AND c.kind = 'support' AND c.closed_at IS NULL
-    )
-    SELECT ",
-    conversation_columns!(),
-    " FROM joined JOIN conversations c ON c.id = joined.id JOIN support_sessions s ON s.conversation_id = c.id
-      WHERE c.closed_at IS NULL AND s.joiner_id = $1 ORDER BY c.id FOR NO KEY UPDATE OF c, s"
+      ))
+      ORDER BY c.id FOR NO KEY UPDATE OF c, s"
 );
 /// Open sessions in which the side `$side` has neither asked for anything nor written since `$1`. In the order in which
-/// all lock conversations.
+/// all lock conversations. `OFFSET 0` as above.
 macro_rules! lock_silent {
     ($side:literal) => {
         concat!(
@@ -105,6 +105,7 @@ macro_rules! lock_silent {
                     AND NOT EXISTS (
                         SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
                         WHERE p.conversation_id = c.id AND p.partner_id = s.partner_id AND m.created_at >= $1
+                        OFFSET 0
                     )
                 ORDER BY c.id LIMIT $2
             )

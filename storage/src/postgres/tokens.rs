@@ -17,7 +17,7 @@ const USER_OF_FAMILY: &str = concat!(
 const EXPIRE_REFRESH_TOKENS: &str = concat!(
     "DELETE FROM refresh_tokens WHERE key IN (
         SELECT t.key FROM refresh_tokens t WHERE t.expires_at < $1 AND ",
-    alone!(6),
+    alone!("tokens"),
     " ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING user_id"
 );

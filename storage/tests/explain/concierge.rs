@@ -64,6 +64,19 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     };
     // None is; it looks through those that are open, once a minute.
     assert_eq!(on.within(2 * 200 + 10, "lock_silent_support", silent).await, 0);
+    for (hours, limit, found) in [(-1, 100, 0), (1, 10, 10)] {
+        let absent = async |s: &Postgres| {
+            let mut tx = s.begin().await?;
+            Ok(tx.lock_absent_support(now + TimeDelta::hours(hours), limit).await?.len())
+        };
+        assert_eq!(on.within(2 * 200 + 100 + 10 * 2 + 10, "lock_absent_support", absent).await, found);
+    }
+    let joined = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        Ok(tx.lock_joined_support(PartnerId(7)).await?.len())
+    };
+    // It looks through those that are open, and reads what it gives.
+    assert_eq!(on.within(2 * 200 + 100 * 3 + 10, "lock_joined_support", joined).await, 100);
     let answering = async |s: &Postgres| s.begin().await?.partners_with_role(&[Role::Agent]).await;
     assert_eq!(on.within(9, "partners_with_role", answering).await.len(), 9);
 }

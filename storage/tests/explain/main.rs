@@ -82,6 +82,8 @@ async fn hot_statements_read_no_more_than_they_give() {
     let _hearing = tracing::subscriber::set_default(plans.clone());
     let explained = Explained { storage: Postgres::open(&options(url)).await.unwrap(), plans, excesses: RefCell::default() };
     reads::of_a_long_conversation(&explained).await;
+    reads::of_newcomers(&explained).await;
+    reads::of_the_audit_trail(&explained).await;
     reads::of_a_busy_person(&explained).await;
     reads::of_a_crowd(&explained).await;
     search::of_messages(&explained).await;

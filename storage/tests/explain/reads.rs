@@ -1,13 +1,14 @@
 use chrono::{DateTime, Utc};
 use storage::{
-    ConversationId, Conversations, Directory, EventLog, InboxFilter, MessageId, Messages, Page, PartnerId, Position, Scope,
-    postgres::Postgres,
+    ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ConversationId, Conversations, Directory, EventLog, InboxFilter,
+    MessageId, Messages, Page, PartnerId, Position, Reactions, Scope, postgres::Postgres,
 };
 
 use crate::Explained;
 
-/// 50 messages with their authors' names and users, ten of them with a file, and how far who has read.
-const PAGE: u32 = 50 * 3 + 10 * 2 + 10;
+/// 50 messages with their authors' names and users, ten of them with a file, five of them with two reactions, and how far
+/// who has read.
+const PAGE: u32 = 50 * 3 + 10 * 2 + 5 * 2 + 10;
 
 pub(crate) async fn of_a_long_conversation(on: &Explained) {
     let (of, reader) = (ConversationId(1), PartnerId(2));
@@ -27,14 +28,16 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     assert_eq!(on.within(20 * 8 + 10, "messages_with_files", files).await.len(), 20);
     on.within(8, "messages_at", async |s| s.messages_at(&[(of, 7), (of, 70_000)]).await).await;
     on.within(8, "messages_by_id", async |s| s.messages_by_id(&[MessageId(7), MessageId(70_000)]).await).await;
-    on.within(14, "last_messages", async |s| s.last_messages(&[of], reader).await).await;
-    on.within(4, "participant_ids", async |s| s.participant_ids(of).await).await;
-    on.within(4 * 3 + 2, "participants", async |s| s.participants(of).await).await;
+    on.within(22, "last_messages", async |s| s.last_messages(&[of], reader).await).await;
+    on.within(6, "participant_ids", async |s| s.participant_ids(of).await).await;
+    on.within(6 * 3 + 2, "participants", async |s| s.participants(of).await).await;
+    on.within(8, "attachment_reach", async |s| s.attachment_reach(AttachmentId(7), reader).await).await.unwrap();
+    on.within(2, "reactions", async |s| s.reactions(MessageId(50_000), reader).await).await;
     on.within(4, "unread_totals", async |s| s.unread_totals(reader).await).await;
     let news = async |s: &Postgres| s.conversations_with_news(reader, Utc::now()).await;
     on.within(4, "conversations_with_news", news).await;
 
-    on.within(5, "members_at", async |s| s.members_at(of, Position(50_000)).await).await;
+    on.within(7, "members_at", async |s| s.members_at(of, Position(50_000)).await).await;
     for (what, scope) in
         [("everything", Scope::Everything), ("its", Scope::Conversation(of)), ("a reader's", Scope::Partner(reader))]
     {
@@ -43,6 +46,44 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     }
     // The log is halved until it is found.
     on.within(50, "position_at", async |s| s.position_at(DateTime::UNIX_EPOCH).await).await;
+}
+
+/// What is hidden from them costs nothing.
+pub(crate) async fn of_newcomers(on: &Explained) {
+    let (of, late, latest) = (ConversationId(1), PartnerId(8), PartnerId(7));
+    let newest = |offset| Page::Newest { offset, limit: 50 };
+    let before = |id| Page::Before { id: MessageId(id), limit: 50 };
+    for (what, reader, page, seen) in [
+        ("the newest page", late, newest(0), 50),
+        ("the newest page of the latest", latest, newest(0), 50),
+        ("the oldest page", late, newest(49_990), 10),
+        ("a page beyond", late, newest(60_000), 0),
+        ("a page before an id", late, before(99_000), 50),
+        ("a page before what is hidden", late, before(50_011), 10),
+        ("a page in what is hidden", late, before(40_000), 0),
+        ("a page after an id", late, Page::After { id: MessageId(0), limit: 50 }, 50),
+        ("a page after an id of the latest", latest, Page::After { id: MessageId(0), limit: 50 }, 50),
+    ] {
+        let what = format!("{what}, for a newcomer");
+        assert_eq!(on.within(PAGE, &what, async |s| s.messages(of, reader, page).await).await.len(), seen, "{what}");
+    }
+    let files = async |s: &Postgres| s.messages_with_files(of, late, Some(MessageId(50_021)), 20).await;
+    assert_eq!(on.within(4 * 8 + 10, "messages_with_files, for a newcomer", files).await.len(), 4);
+    on.within(22, "last_messages, for a newcomer", async |s| s.last_messages(&[of], latest).await).await;
+    let news = async |s: &Postgres| s.conversations_with_news(late, Utc::now()).await;
+    on.within(12, "conversations_with_news, for a newcomer", news).await;
+    let events = async |s: &Postgres| s.events(Position(40_000), Scope::Partner(late), 50).await;
+    assert_eq!(on.within(60, "events, for a newcomer", events).await.len(), 50);
+}
+
+pub(crate) async fn of_the_audit_trail(on: &Explained) {
+    let newest = async |s: &Postgres| s.audit_entries(AuditFilter::default(), 50).await;
+    assert_eq!(on.within(50, "audit_entries", newest).await.len(), 50);
+    let of = AuditFilter { actor: Some((ActorKind::User, "10007")), before: Some(15_000) };
+    let of = async |s: &Postgres| s.audit_entries(of.clone(), 50).await;
+    assert_eq!(on.within(50, "audit_entries of one", of).await.len(), 50);
+    let old = async |s: &Postgres| s.forget_audit(Utc::now(), 50).await;
+    assert_eq!(on.within(50 * 2, "forget_audit", old).await, 50);
 }
 
 /// What adds up or lists all conversations reads each of them, and nothing else; what is about some reads those.

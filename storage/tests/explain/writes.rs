@@ -1,7 +1,9 @@
+use std::cell::Cell;
+
 use chrono::Utc;
 use storage::{
-    Author, ClientKey, ConversationId, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage, Topic, Window,
-    postgres::Postgres,
+    AttachmentId, Author, ClientKey, ConversationId, EventLog, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage,
+    Topic, Window, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -49,7 +51,57 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         tx.delete_message(&locked[0], MessageId(50_001), PartnerId(1), now).await?;
         tx.commit().await
     };
-    on.within(25, "an edit and a deletion", edit).await;
+    // Each with its copy in the log.
+    on.within(30, "an edit and a deletion", edit).await;
+    // Each run takes another message, and another file.
+    let next = Cell::new(60_000);
+    let delete = async |s: &Postgres| {
+        let id = next.replace(next.get() + 5);
+        let mut tx = s.begin().await?;
+        let locked = tx.lock_conversations(&[ConversationId(1)]).await?;
+        let deleted = tx.delete_message(&locked[0], MessageId(id), PartnerId(1), Utc::now()).await?.unwrap();
+        assert_eq!(deleted.files.len(), 1);
+        tx.commit().await
+    };
+    on.within(40, "a deletion of a message with a file and reactions", delete).await;
+    let delete = async |s: &Postgres| {
+        let id = next.replace(next.get() + 5) / 5;
+        let mut tx = s.begin().await?;
+        assert_eq!(tx.delete_attachment(AttachmentId(id)).await?.unwrap().conversations, [ConversationId(1)]);
+        tx.commit().await
+    };
+    on.within(20, "a deletion of a file", delete).await;
+    let react = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        let locked = tx.lock_conversations(&[ConversationId(1)]).await?;
+        tx.insert_reaction(&locked[0], MessageId(50_010), PartnerId(2), "like", Utc::now()).await?;
+        assert_eq!(tx.reaction_contents(&locked[0], MessageId(50_010)).await?, ["like"]);
+        assert!(tx.delete_reaction(&locked[0], MessageId(50_010), PartnerId(2), "like").await?);
+        tx.commit().await
+    };
+    on.within(12, "a reaction", react).await;
+    // The key is that of a thousand messages, the words are those of one of them.
+    let hash = |id: i64| {
+        let mut hash = [0; 32];
+        hash[24..].copy_from_slice(&id.to_be_bytes());
+        hash
+    };
+    let retry = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        let keys = [140_500, 7].map(|id| ClientKey {
+            conversation: ConversationId(3),
+            author: PartnerId(1),
+            key: "again".to_owned(),
+            hash: hash(id),
+        });
+        let known = tx.messages_by_client_key(&keys).await?;
+        assert_eq!(known.iter().map(|known| known.message.id.0).collect::<Vec<_>>(), [140_500]);
+        tx.release_client_keys(&[MessageId(next.replace(next.get() + 5))]).await?;
+        Ok(())
+    };
+    on.within(20, "a retry with a key used again and again", retry).await;
+    let forget = async |s: &Postgres| s.forget_events(Utc::now(), 50).await;
+    assert_eq!(on.within(50 * 3, "forget_events", forget).await, 50);
 }
 
 async fn send(storage: &Postgres, to: ConversationId, author: PartnerId) -> storage::Result<()> {

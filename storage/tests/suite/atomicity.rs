@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use storage::{
-    ConversationId, ConversationKind, Fact, InboxFilter, NewMessage, NewSession, Page, Position, Scope, SessionKey, Storage,
-    Topic, Tx, UnreadTotals, User, UserChange,
+    ActorKind, AuditFilter, ConversationId, ConversationKind, Fact, InboxFilter, Message, NewAuditEntry, NewMessage, NewSession,
+    Page, Position, Scope, SessionKey, Storage, Topic, Tx, UnreadTotals, User, UserChange, Workspace,
 };
 use tokio::task::JoinSet;
 
 use crate::people::{
-    at, client_key, conversation, lock, new_attachment, new_conversation, new_message, new_partner, new_user, post, say, users,
-    write,
+    at, client_key, conversation, lock, new_attachment, new_conversation, new_message, new_partner, new_user, post, say, send,
+    users, write,
 };
 
 on_every_backend!(
@@ -24,6 +24,9 @@ struct Before {
     ben: User,
     room: ConversationId,
     file: storage::Attachment,
+    /// With a file, which the message alone holds, and a reaction.
+    gone: Message,
+    held: storage::Attachment,
 }
 
 async fn before(store: &Arc<dyn Storage>) -> Before {
@@ -39,12 +42,19 @@ async fn before(store: &Arc<dyn Storage>) -> Before {
     })
     .await;
     post(store, NewMessage { attachments: vec![file.clone()], ..new_message(room, &ben, "look") }).await;
-    Before { ann, ben, room, file }
+    let held = crate::people::file(store, &ann, "held").await;
+    let gone = send(store, room, &ann, &[&held]).await;
+    write(store, async |tx| {
+        let of = lock(tx, room).await;
+        tx.insert_reaction(&of[0], gone.id, ann.partner.id, "+1", at(1)).await.unwrap()
+    })
+    .await;
+    Before { ann, ben, room, file, gone, held }
 }
 
 /// Makes every write there is.
 async fn write_everything(tx: &mut dyn Tx, before: &Before) {
-    let Before { ann, ben, room, file } = before;
+    let Before { ann, ben, room, file, gone, held: _ } = before;
     tx.insert_partner(new_partner("new partner")).await.unwrap();
     let user = tx.insert_user(new_user("new user")).await.unwrap();
     tx.update_user(ben.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap();
@@ -64,6 +74,23 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     tx.advance_read_everywhere(ben.partner.id).await.unwrap();
     tx.insert_attachment(new_attachment(ann, "new file")).await.unwrap();
     tx.delete_attachment(file.id).await.unwrap();
+    let of = lock(tx, *room).await;
+    tx.delete_message(&of[0], gone.id, ann.partner.id, at(1)).await.unwrap();
+    tx.insert_reaction(&of[0], message.id, ann.partner.id, "+1", at(1)).await.unwrap();
+    let workspace = Workspace { epoch: 1, ..tx.lock_workspace().await.unwrap() };
+    tx.set_workspace(&workspace).await.unwrap();
+    tx.insert_audit(&NewAuditEntry {
+        at: at(1),
+        actor: ActorKind::System,
+        actor_id: None,
+        address: None,
+        action: "write".to_owned(),
+        object: None,
+        outcome: "ok".to_owned(),
+        correlation: None,
+    })
+    .await
+    .unwrap();
     tx.mark_demo().await.unwrap();
     tx.record(Topic::Conversation(*room), Fact::MessagePosted(message), at(1));
     tx.record(Topic::Partner(ben.partner.id), Fact::UserChanged { user: ben.id }, at(1));
@@ -71,7 +98,7 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
 
 /// Everything that the writes of [`write_everything`] show in, each under its name.
 async fn everything(store: &Arc<dyn Storage>, before: &Before) -> Vec<(&'static str, String)> {
-    let Before { ann, ben, room, file } = before;
+    let Before { ann, ben, room, file, gone, held } = before;
     let mut shown = Vec::new();
     macro_rules! show {
         ($($name:literal: $read:expr;)+) => { $(shown.push(($name, format!("{:?}", $read.await.unwrap())));)+ };
@@ -92,6 +119,10 @@ async fn everything(store: &Arc<dyn Storage>, before: &Before) -> Vec<(&'static 
         "messages": store.messages(*room, ann.partner.id, Page::Newest { offset: 0, limit: 9 });
         "attachment": store.attachment(file.id);
         "reach": store.attachment_reach(file.id, ann.partner.id);
+        "attachment of a message": store.attachment(held.id);
+        "reactions": store.reactions(gone.id, ann.partner.id);
+        "workspace": store.workspace();
+        "audit": store.audit_entries(AuditFilter::default(), 9);
         "demo": store.is_demo();
         "events": store.events(Position(0), Scope::Everything, 100);
         "position": store.position();
@@ -113,7 +144,7 @@ async fn rollback_leaves_no_trace(store: Arc<dyn Storage>) {
     write_everything(&mut *tx, &before).await;
     let events = tx.commit().await.unwrap();
     let positions: Vec<_> = events.iter().map(|event| event.position.0).collect();
-    assert_eq!(positions, [2, 3], "what was rolled back takes no position");
+    assert_eq!(positions, [3, 4], "what was rolled back takes no position");
 }
 
 async fn a_commit_shows_everything_at_once(store: Arc<dyn Storage>) {
