@@ -276,9 +276,9 @@ impl Chat {
                 let sign = life.due(*partner, rules, now, all)?;
                 let known = life.stored;
                 life.dirty = false;
-                let was_late = life.stored.0.is_some_and(|stored| now - stored >= delta(LATE));
+                let was_late = life.stored.is_some_and(|stored| now - stored.there_until >= delta(LATE));
                 life.unheard |= was_late && life.told != Status::Offline;
-                life.stored = (Some(sign.there_until), sign.idle_from);
+                life.stored = Some(sign);
                 Some((sign, known))
             };
             lives.iter_mut().filter_map(due).unzip()

@@ -26,8 +26,8 @@ pub(super) struct Life {
     pub(super) active: Option<Timestamp>,
     /// There were signs of life since the store was last told.
     pub(super) dirty: bool,
-    /// Until when, as the store was last told, the signs of life last; and from when on the partner is away.
-    pub(super) stored: (Option<Timestamp>, Option<Timestamp>),
+    /// What the store was last told; `None` if nothing.
+    pub(super) stored: Option<Sign>,
     /// What others were last told.
     pub(super) told: Status,
     /// Whether what was told may be wrong in a way that the signs of life do not show.
@@ -44,7 +44,7 @@ impl Default for Life {
             sockets: 0,
             active: None,
             dirty: false,
-            stored: (None, None),
+            stored: None,
             told: Status::Offline,
             doubtful: false,
             unheard: false,
@@ -78,13 +78,17 @@ impl Life {
     /// there will be no more.
     pub(super) fn due(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, all: bool) -> Option<Sign> {
         let (there_until, idle_from) = (self.there_until(rules, now)?, self.idle_from(rules));
+        let sign = Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from };
         let slack = delta(rules.poll / 2);
-        let (stored_until, stored_idle) = self.stored;
-        let runs_out = stored_until.is_none_or(|stored| there_until - stored > slack);
+        let is_stale = self.stored.is_none_or(|stored| {
+            // The one may be old though the other is not: what was seen last need not be what lasts for longest.
+            sign.there_until - stored.there_until > slack || sign.last_seen - stored.last_seen > slack
+        });
+        let stored_idle = self.stored.and_then(|stored| stored.idle_from);
         let turned = idle_from.is_some_and(|idle| stored_idle.is_none_or(|stored| idle - stored > slack));
         let wanted = self.sockets > 0 || self.dirty;
-        let due = wanted && (runs_out || turned || (self.dirty && (all || there_until < now)));
-        due.then(|| Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from })
+        let due = wanted && (is_stale || turned || (self.dirty && (all || there_until < now)));
+        due.then_some(sign)
     }
 
     /// What the signs of life say by themselves.
@@ -103,7 +107,7 @@ impl Lives {
     /// The store may have lost what it was told: it is told again.
     pub(in crate::chat) fn doubt_store(&self) {
         for life in self.lives.lock().values_mut() {
-            (life.dirty, life.stored) = (true, (None, None));
+            (life.dirty, life.stored) = (true, None);
         }
         self.news.notify_one();
     }
