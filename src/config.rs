@@ -51,6 +51,7 @@ pub struct Config {
     pub uploads: Uploads,
     pub conversations: Conversations,
     pub concierge: Concierge,
+    pub desk: Desk,
     pub presence: Presence,
     pub retention: Retention,
     pub limits: Limits,
@@ -183,15 +184,15 @@ pub struct Concierge {
     pub connection_seconds: u64,
     /// For how long a session stays open after its initiator's last request.
     pub silence_seconds: u64,
+    /// How many sessions of one tenant may be open at a time; 0 for as many as it likes.
+    pub open_sessions_per_tenant: usize,
 }
 
-impl Concierge {
-    pub fn rules(&self) -> SupportRules {
-        SupportRules {
-            silence: Duration::from_secs(self.silence_seconds),
-            connection: Duration::from_secs(self.connection_seconds),
-        }
-    }
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Desk {
+    /// For how long an agent may be gone until its sessions wait for another one.
+    pub absence_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -392,6 +393,15 @@ impl Config {
         }
     }
 
+    fn support(&self) -> SupportRules {
+        SupportRules {
+            silence: Duration::from_secs(self.concierge.silence_seconds),
+            connection: Duration::from_secs(self.concierge.connection_seconds),
+            absence: Duration::from_secs(self.desk.absence_seconds),
+            open_sessions: self.concierge.open_sessions_per_tenant,
+        }
+    }
+
     /// What the service is told to do.
     pub fn rules(&self) -> Rules {
         Rules {
@@ -401,7 +411,7 @@ impl Config {
             uploads: self.uploads.rules(),
             presence: self.presence.rules(),
             retention: self.retention(),
-            support: self.concierge.rules(),
+            support: self.support(),
             retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             recent_events: self.limits.recent_events,
         }
@@ -459,6 +469,7 @@ impl Config {
             ("im_chat.poll_seconds", self.im_chat.poll_seconds),
             ("concierge.connection_seconds", self.concierge.connection_seconds),
             ("concierge.silence_seconds", self.concierge.silence_seconds),
+            ("desk.absence_seconds", self.desk.absence_seconds),
             ("presence.online_seconds", self.presence.online_seconds),
             ("presence.poll_seconds", self.presence.poll_seconds),
             ("presence.away_seconds", self.presence.away_seconds),

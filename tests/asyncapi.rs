@@ -174,6 +174,13 @@ with_tokens_on_every_backend! {
         tenant.hear_until(|told| channel(told, "chat-session-update-")).await;
         tenant.ask("client/init-chat-with-concierge", with(json!({"newSession": false}))).await;
         tenant.ask("client/get-chat-session", of.clone()).await;
+        let unknown = json!({"route": "client/get-chat-session", "body": {"chatSessionId": uuid::Uuid::new_v4()}});
+        tenant.say(json!({"action": "api", "data": unknown})).await;
+        tenant.hear_until(|told| told["status"] == 404).await;
+        agent.ask("backend/leave-chat-session", of.clone()).await;
+        tenant.hear_until(|told| channel(told, "chat-session-update-")).await;
+        agent.ask("backend/join-chat-session", of.clone()).await;
+        tenant.hear_until(|told| channel(told, "chat-session-update-")).await;
         tenant.ask("client/ping-on-chat-session", of.clone()).await;
         agent.ask("backend/get-chat-session", of.clone()).await;
         agent.ask("backend/ping-on-chat-session", of.clone()).await;

@@ -78,7 +78,7 @@ macro_rules! with_every_bus {
         )+
     };
 }
-use with_every_bus;
+pub(crate) use with_every_bus;
 
 /// Two nodes on which signs of life last a short time.
 async fn short_lives(bus: &Bus, seconds: u64) -> [Server; 2] {

@@ -78,6 +78,7 @@ fn dragoman(program: &Path, storage: &str) -> Command {
     }
     command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LOG__LEVEL", "error");
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
+    command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");
     command.env("DRAGOMAN__SOCKETS__FRAMES_BURST", "1000000").env("DRAGOMAN__SOCKETS__FRAMES_PER_SECOND", "1000000");
     command
 }

@@ -34,7 +34,7 @@ impl Chat {
             }
         };
         let own = Scope::Partner(caller.partner);
-        let feed = self.follow_hearing(own, from, &[own]).read_by(caller);
+        let feed = self.follow_hearing(&[own], from, &[own]).read_by(caller);
         // Whoever is seen to wait listens already.
         let place = self.take_place(caller)?;
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })

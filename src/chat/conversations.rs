@@ -6,7 +6,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, storable};
+use super::{Chat, Error, Result, Thing, storable, support};
 use crate::{auth::Caller, clock};
 
 /// A conversation to be begun.
@@ -105,6 +105,8 @@ impl Chat {
         if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
             return Err(Error::Forbidden);
         }
+        support::may_change_members(conversation)?;
+        must_be_open(conversation)?;
         if !bring_in(tx.as_mut(), conversation, &[person.partner.id], now).await? {
             return Ok(());
         }
@@ -120,6 +122,14 @@ impl Chat {
     }
 }
 
+/// Nothing is added to a conversation that is closed.
+pub(super) fn must_be_open(conversation: &Conversation) -> Result<()> {
+    match conversation.closed_at {
+        None => Ok(()),
+        Some(_) => Err(Error::Conflict("the conversation is closed")),
+    }
+}
+
 /// Adds partners to a conversation, with the facts that say so; gives whether any of them was not in before. Newcomers to a
 /// conversation that began as direct see only what is said from now on.
 pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partners: &[PartnerId], now: Timestamp) -> Result<bool> {
@@ -130,4 +140,15 @@ pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partner
         tx.record(Topic::Conversation(to.id), fact, now);
     }
     Ok(!joined.is_empty())
+}
+
+/// Removes a partner from a conversation, with the facts that say so; gives whether it was in.
+pub(super) async fn take_out(tx: &mut dyn Tx, of: &Locked<Conversation>, partner: PartnerId, now: Timestamp) -> Result<bool> {
+    let was_in = tx.delete_participant(of, partner).await?;
+    if was_in {
+        let left = Fact::ParticipantLeft { conversation: of.id, partner };
+        tx.record(Topic::Conversation(of.id), left.clone(), now);
+        tx.record(Topic::Partner(partner), left, now);
+    }
+    Ok(was_in)
 }

@@ -1,20 +1,27 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
+use parking_lot::Mutex;
 use storage::{ConversationId, Fact, SupportSession, UserId};
+use tokio::sync::Notify;
 
 use super::{Observer, remembered::Remembered};
 
 /// How many conversations are remembered.
 const REMEMBERED: usize = 50_000;
 
-/// Which conversations are support sessions, and of whom, so that telling a message costs no query.
+/// What this node knows of support sessions, and of those who answer.
 pub(super) struct Desk {
+    /// A cache of the conversations that are support sessions, and of whom, so that telling a message costs no query.
     pub(super) sessions: Remembered<ConversationId, Option<Arc<SupportSession>>>,
+    /// Accounts that have changed since they were last looked at: one of them may no longer answer.
+    pub(super) changed: Mutex<HashSet<UserId>>,
+    /// Rung for each of them.
+    pub(super) news: Notify,
 }
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { sessions: Remembered::new(REMEMBERED) }
+        Self { sessions: Remembered::new(REMEMBERED), changed: Mutex::default(), news: Notify::new() }
     }
 }
 
@@ -24,6 +31,10 @@ impl Desk {
         let desk = Arc::clone(self);
         Box::new(move |event, _| match &event.fact {
             Fact::SupportChanged { session, .. } => desk.sessions.forget(&session.conversation),
+            Fact::UserChanged { user } => {
+                desk.changed.lock().insert(*user);
+                desk.news.notify_one();
+            }
             Fact::UserErased { user, .. } => desk.sessions.forget_where(|_, session| names(session.as_deref(), *user)),
             fact if fact.is_about_the_store() => desk.sessions.forget_all(),
             _ => {}

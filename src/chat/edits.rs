@@ -1,8 +1,8 @@
 //! What happens to a message after it was sent.
 
-use storage::{Conversation, ConversationId, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
+use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Error, Result, Thing, storable, uploads::named_in};
+use super::{Chat, Error, Result, Thing, conversations::must_be_open, storable, support, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// The right by which a message is changed.
@@ -30,6 +30,11 @@ impl Chat {
         }
         let mut tx = self.0.storage.begin().await?;
         let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
+        must_be_open(&conversation)?;
+        if conversation.kind == ConversationKind::Support && message.author.partner == caller.partner {
+            let session = tx.support_session_of(&conversation).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+            support::side_of(&session, caller.partner)?;
+        }
         if message.deleted_at.is_some() {
             return Err(Error::Conflict("the message was deleted"));
         }

@@ -13,7 +13,7 @@ use crate::{auth::Caller, lifecycle::Lifecycle};
 /// How many events one read of the log brings at most.
 const LOG_PAGE: usize = 500;
 
-/// A cursor with a bell: everything in its scope, in the order of the log, from where it was begun. There is nothing to
+/// A cursor with a bell: everything in its scopes, in the order of the log, from where it was begun. There is nothing to
 /// overflow; whoever is slow is only further behind. Waiting costs neither query nor timer.
 ///
 /// Whoever wants history and what follows begins the feed first and reads the history second; what is in both must be
@@ -21,7 +21,7 @@ const LOG_PAGE: usize = 500;
 pub struct Feed {
     hub: Arc<Hub>,
     storage: Arc<dyn Storage>,
-    scope: Scope,
+    scopes: Box<[Scope]>,
     listener: Arc<Listener>,
     /// Everything up to here was given.
     cursor: Cursor,
@@ -42,9 +42,9 @@ pub struct Batch {
 }
 
 impl Feed {
-    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scope: Scope, from: Start, hears: &[Scope]) -> Self {
-        let (listener, cursor) = hub.listen(scope, from, hears);
-        Self { hub, storage, scope, listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
+    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scopes: &[Scope], from: Start, hears: &[Scope]) -> Self {
+        let (listener, cursor) = hub.listen(scopes, from, hears);
+        Self { hub, storage, scopes: scopes.into(), listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
     }
 
     /// Whoever has written a message learns that this reader was handed it.
@@ -60,7 +60,7 @@ impl Feed {
         self
     }
 
-    /// Everything in the scope up to here was given, or was there when the feed began.
+    /// Everything in the scopes up to here was given, or was there when the feed began.
     pub fn position(&self) -> Position {
         self.cursor.position
     }
@@ -90,7 +90,7 @@ impl Feed {
     }
 
     async fn look(&mut self) -> Result<Option<Batch>> {
-        let mut batch = match self.hub.recent(self.scope, &self.listener, self.cursor, self.unread) {
+        let mut batch = match self.hub.recent(&self.scopes, &self.listener, self.cursor, self.unread) {
             Recent::All { events, signals, cursor } => {
                 self.cursor = cursor;
                 self.unread = None;
@@ -126,12 +126,19 @@ impl Feed {
 
     async fn older(&mut self, from: Position) -> Result<Batch> {
         let head = self.hub.head();
-        let mut events = self.storage.events(Position(from.0 - 1), self.scope, LOG_PAGE).await?;
-        let is_whole = events.len() == LOG_PAGE;
-        // What this node has not told yet rings when it does.
-        events.retain(|event| event.position <= head);
-        let last = events.last().map_or(head, |event| event.position);
-        self.cursor.position = if is_whole { last } else { head };
+        let (mut events, mut upto) = (Vec::new(), head);
+        for scope in &self.scopes {
+            let found = self.storage.events(Position(from.0 - 1), *scope, LOG_PAGE).await?;
+            if let Some(last) = found.last().filter(|_| found.len() == LOG_PAGE) {
+                upto = upto.min(last.position);
+            }
+            events.extend(found);
+        }
+        // What this node has not told yet rings when it does, and what follows a page is in the next one.
+        events.retain(|event| event.position <= upto);
+        events.sort_unstable_by_key(|event| event.position);
+        events.dedup_by_key(|event| event.position);
+        self.cursor.position = upto;
         self.unread = Some(Position(self.cursor.position.0 + 1));
         let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);
         self.cursor = cursor;
@@ -141,6 +148,6 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.hub.leave(self.scope, &self.listener);
+        self.hub.leave(&self.scopes, &self.listener);
     }
 }

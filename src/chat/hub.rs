@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use storage::{Event, Fact, Message, MessageId, PartnerId, Position, Scope, Timestamp, Topic};
+use storage::{DESK, Event, Fact, Message, MessageId, PartnerId, Position, Scope, Timestamp, Topic};
 use tokio::sync::Notify;
 
 use super::signals::{Audience, Recently, Signal, SignalMark, Signalled};
@@ -55,12 +55,12 @@ impl Told {
         said
     }
 
-    fn concerns(&self, scope: Scope) -> bool {
-        match scope {
+    fn concerns(&self, scopes: &[Scope]) -> bool {
+        scopes.iter().any(|scope| match scope {
             Scope::Everything => true,
-            Scope::Conversation(id) => self.event.topic == Topic::Conversation(id),
-            Scope::Partner(partner) => self.audience.binary_search(&partner).is_ok(),
-        }
+            Scope::Conversation(id) => self.event.topic == Topic::Conversation(*id),
+            Scope::Partner(partner) => self.audience.binary_search(partner).is_ok(),
+        })
     }
 }
 
@@ -167,7 +167,10 @@ impl Hub {
 
     /// How many listeners wait.
     pub fn listening(&self) -> usize {
-        self.inner.lock().listeners.values().map(Vec::len).sum()
+        let inner = self.inner.lock();
+        // Those who listen to the desk listen to what is their own, too.
+        let own = inner.listeners.iter().filter(|(scope, _)| **scope != Scope::Partner(DESK));
+        own.map(|(_, there)| there.len()).sum()
     }
 
     /// Appends events, which must begin right after the head, and rings those whom they concern, nobody else.
@@ -215,7 +218,7 @@ impl Hub {
 
     /// Registers a listener, and gives from where it reads on. What is beyond the newest event, or beyond any signal that
     /// there can be by now, counts as that: the log it came from is gone, or the node that told the signal is.
-    pub(super) fn listen(&self, scope: Scope, from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
+    pub(super) fn listen(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
         let inner = &mut *self.inner.lock();
         let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
         let asked = match from {
@@ -235,7 +238,9 @@ impl Hub {
         if cursor.position < inner.head {
             listener.ring(Position(cursor.position.0 + 1));
         }
-        inner.listeners.entry(scope).or_default().push(Arc::clone(&listener));
+        for scope in scopes {
+            inner.listeners.entry(*scope).or_default().push(Arc::clone(&listener));
+        }
         for scope in hears {
             inner.hearers.entry(*scope).or_default().push(Arc::clone(&listener));
         }
@@ -290,9 +295,11 @@ impl Hub {
         }
     }
 
-    pub(super) fn leave(&self, scope: Scope, listener: &Arc<Listener>) {
+    pub(super) fn leave(&self, scopes: &[Scope], listener: &Arc<Listener>) {
         let mut inner = self.inner.lock();
-        remove(&mut inner.listeners, scope, listener);
+        for scope in scopes {
+            remove(&mut inner.listeners, *scope, listener);
+        }
         for scope in &listener.hears {
             remove(&mut inner.hearers, *scope, listener);
         }
@@ -300,7 +307,7 @@ impl Hub {
 
     /// What there is for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it
     /// has not.
-    pub(super) fn recent(&self, scope: Scope, listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
+    pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
         let events = match unread.or(rung) {
@@ -311,7 +318,7 @@ impl Hub {
                 let from = first.max(Position(cursor.position.0 + 1));
                 let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
                 let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
-                inner.ring.iter().skip(passed).filter(|told| told.concerns(scope)).cloned().collect()
+                inner.ring.iter().skip(passed).filter(|told| told.concerns(scopes)).cloned().collect()
             }
         };
         listener.signalled.store(false, Ordering::Release);

@@ -65,7 +65,7 @@ pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use reactions::{Reacted, Reacting};
 pub use search::{Found, Query};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
-pub use support::{Side, SupportMessage};
+pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
 pub use updates::Updates;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
@@ -116,13 +116,17 @@ pub struct Ground {
     pub requests: Lifecycle,
 }
 
-/// For how long nothing may be heard of those who ask for support.
+/// The limits of support sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SupportRules {
-    /// From the initiator of a session until it is closed.
+    /// For how long nothing may be heard from the initiator of a session until it is closed.
     pub silence: Duration,
-    /// On a connection of a device.
+    /// For how long nothing may be heard on a connection of a device.
     pub connection: Duration,
+    /// For how long an agent may be gone until its sessions wait again.
+    pub absence: Duration,
+    /// How many sessions of one initiator may be open at a time; 0 for as many as it likes.
+    pub open_sessions: usize,
 }
 
 /// The service. Clones are handles to the same one.
@@ -223,12 +227,12 @@ impl Chat {
     /// verbs that use it.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
         let from = after.map_or(Start::Now, |position| Start::Seen(SignalMark { position, count: 0 }));
-        self.follow_hearing(scope, from, &[])
+        self.follow_hearing(&[scope], from, &[])
     }
 
-    /// As [`Chat::follow`], with the signals to these scopes.
-    fn follow_hearing(&self, scope: Scope, from: Start, hears: &[Scope]) -> Feed {
-        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scope, from, hears)
+    /// As [`Chat::follow`] in several scopes, with the signals to these.
+    fn follow_hearing(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> Feed {
+        Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scopes, from, hears)
     }
 
     /// The newest event that this node has told.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
 
-use super::{Chat, Error, Result, Thing};
+use super::{Chat, Error, Result, Thing, conversations::take_out, support};
 use crate::{auth::Caller, clock};
 
 /// A conversation as one participant keeps it.
@@ -50,9 +50,10 @@ impl Chat {
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[of]).await?;
         let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-        if !tx.delete_participant(conversation, caller.partner).await? {
+        if !take_out(tx.as_mut(), conversation, caller.partner, clock::now()).await? {
             return Err(Error::Forbidden);
         }
+        support::may_change_members(conversation)?;
         if tx.participant_count(conversation).await? < 2 {
             return Err(Error::Conflict("nobody would be left to talk to"));
         }
@@ -60,10 +61,6 @@ impl Chat {
             // It is no longer the one between those two.
             tx.set_key(of, None).await?;
         }
-        let left = Fact::ParticipantLeft { conversation: of, partner: caller.partner };
-        let now = clock::now();
-        tx.record(Topic::Conversation(of), left.clone(), now);
-        tx.record(Topic::Partner(caller.partner), left, now);
         self.0.announce.committed(tx.commit().await?).await;
         self.typing_stopped(of, caller.partner).await;
         Ok(())

@@ -53,6 +53,13 @@ pub struct PresenceRules {
     pub active: Duration,
 }
 
+impl PresenceRules {
+    /// How long the store may not know of a sign of life, as long as it can be reached.
+    pub(super) fn lag(&self) -> Duration {
+        self.poll / 2 + 2 * TICK
+    }
+}
+
 /// An open socket of a partner, which is there as long as this is.
 pub struct PresentSocket {
     chat: Chat,

@@ -1,6 +1,6 @@
-use storage::{Conversation, ConversationId, Message, MessageId, PartnerId, Scope, Seen};
+use storage::{Conversation, ConversationId, DESK, Message, MessageId, PartnerId, Scope, Seen};
 
-use super::{Chat, Feed, PersonPresence, Result, hub::Start};
+use super::{Chat, Feed, PersonPresence, Result, hub::Start, support};
 use crate::auth::Caller;
 
 impl Chat {
@@ -8,7 +8,15 @@ impl Chat {
     /// [`Chat::hands_over`].
     pub fn hear_all(&self, caller: &Caller) -> Feed {
         let own = Scope::Partner(caller.partner);
-        self.follow_hearing(own, Start::Now, &[own])
+        self.follow_hearing(&[own], Start::Now, &[own])
+    }
+
+    /// The same, and what all are told who answer support sessions, if the caller is one of them.
+    pub fn hear_desk(&self, caller: &Caller) -> Feed {
+        let (own, desk) = (Scope::Partner(caller.partner), Scope::Partner(DESK));
+        let scopes = [own, desk];
+        let scopes = if support::answers(caller) { &scopes[..] } else { &scopes[..1] };
+        self.follow_hearing(scopes, Start::Now, &[own])
     }
 
     /// The same for whoever is handed all of it.
@@ -26,7 +34,7 @@ impl Chat {
     pub async fn hear_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
         let scope = Scope::Conversation(id);
         let hears = [scope, Scope::Partner(caller.partner)];
-        let feed = self.follow_hearing(scope, Start::Now, &hears).read_by(caller);
+        let feed = self.follow_hearing(&[scope], Start::Now, &hears).read_by(caller);
         let (conversation, participant) = self.conversation(caller, id).await?;
         Ok((feed.visible_from(&participant), conversation))
     }

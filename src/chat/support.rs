@@ -1,13 +1,14 @@
 //! Support sessions: somebody asks, and one of those who answer joins. The conversation is like any other; the rules here
-//! say who may begin, join and end it.
+//! say who may begin, join, leave and end it, and for which side somebody writes there.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use storage::{
-    Conversation, ConversationKind, Fact, Locked, Message, MessageId, NewConversation, Page, Role, SupportSession, SupportStatus,
-    ThreadType, Timestamp, Topic, Tx,
+    Conversation, ConversationKind, DESK, Fact, Locked, Message, MessageId, MessageSide, NewConversation, Page, PartnerId, Role,
+    SupportSession, SupportStatus, ThreadType, Timestamp, Topic, Tx, UserId,
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Chat, Error, Result, Thing, conversations};
@@ -15,10 +16,12 @@ use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// Who answers.
 const ANSWERING: [Role; 2] = [Role::Agent, Role::Admin];
-/// How often, at the least, silent sessions are looked for.
-const LOOK: Duration = Duration::from_secs(60);
-/// How many sessions one step closes.
+/// How often, at the least, it is looked for sessions whose initiator is silent or whose agent has gone.
+const LOOK: Duration = Duration::from_secs(15);
+/// How many sessions one step changes.
 const STEP: usize = 100;
+/// For how long a session in which nothing was said yet is the answer to whoever wants another one: a retry, for example.
+const RETRY: TimeDelta = TimeDelta::seconds(10);
 
 const CLOSED: Error = Error::Conflict("the session is closed");
 
@@ -39,11 +42,56 @@ pub struct SupportMessage {
     pub seen_at: Option<Timestamp>,
 }
 
+/// Whether somebody is one of those who answer.
+pub(super) fn answers(caller: &Caller) -> bool {
+    ANSWERING.contains(&caller.role)
+}
+
+/// Who is in a support session is changed by the verbs of support sessions alone: all others ask this first.
+///
+/// # Errors
+/// `Conflict` for a support session.
+pub fn may_change_members(of: &Conversation) -> Result<()> {
+    match of.kind {
+        ConversationKind::Direct | ConversationKind::Group => Ok(()),
+        ConversationKind::Support => Err(Error::Conflict("the people in a support session change only through the support chat")),
+    }
+}
+
+/// The side for which somebody writes in a session.
+///
+/// # Errors
+/// `Forbidden` for whoever is of neither side, participant or not: nobody else writes there.
+pub(super) fn side_of(session: &SupportSession, partner: PartnerId) -> Result<MessageSide> {
+    match session.joiner {
+        _ if session.initiator.partner == partner => Ok(MessageSide::Initiator),
+        Some(joiner) if joiner.partner == partner => Ok(MessageSide::Agent),
+        Some(_) | None => Err(Error::Forbidden),
+    }
+}
+
+/// The side that wrote a message of a session. The first release did not store it: there the initiator's own are the
+/// initiator's, and all others the agents'.
+pub fn side_of_message(session: &SupportSession, message: &Message) -> MessageSide {
+    message.support_side.unwrap_or(match message.author.partner == session.initiator.partner {
+        true => MessageSide::Initiator,
+        false => MessageSide::Agent,
+    })
+}
+
 impl Side {
+    /// The side for which whoever asks so writes.
+    fn writes(self) -> MessageSide {
+        match self {
+            Self::Initiator => MessageSide::Initiator,
+            Self::Agent => MessageSide::Agent,
+        }
+    }
+
     /// Only those who answer may ask as such, whatever they ask for.
     fn admit(self, caller: &Caller) -> Result<()> {
         match self {
-            Self::Agent if !ANSWERING.contains(&caller.role) => Err(Error::Forbidden),
+            Self::Agent if !answers(caller) => Err(Error::Forbidden),
             Self::Initiator | Self::Agent => Ok(()),
         }
     }
@@ -67,10 +115,24 @@ impl Side {
 }
 
 impl Chat {
-    /// Begins a session of the caller, of which everybody is told who answers.
+    /// Begins a session of the caller, of which everybody is told who answers. The newest one, if it was begun within
+    /// [`RETRY`] and nothing was said there yet, is given instead, also to those who ask at the same time.
+    ///
+    /// # Errors
+    /// `TooMany` beyond the sessions that may be open.
     pub async fn begin_support(&self, caller: &Caller) -> Result<SupportSession> {
-        let now = clock::now();
+        let most = self.0.rules.support.open_sessions;
         let mut tx = self.0.storage.begin().await?;
+        // Of several requests, at whichever nodes, one goes after the other.
+        tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
+        let now = clock::now();
+        let open = tx.open_support(caller.partner, most.max(1)).await?;
+        if let Some(newest) = open.first().filter(|newest| newest.messages == 0 && now - newest.begun_at < RETRY) {
+            return Ok(newest.session);
+        }
+        if most > 0 && open.len() >= most {
+            return Err(Error::TooMany("open sessions"));
+        }
         let conversation = tx
             .insert_conversation(NewConversation {
                 id: None,
@@ -87,11 +149,8 @@ impl Chat {
             })
             .await?;
         let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
-        let answering = tx.partners_with_role(&ANSWERING).await?;
         tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
-        for partner in answering.into_iter().filter(|partner| *partner != caller.partner) {
-            tx.record(Topic::Partner(partner), Fact::SupportWaits(session), now);
-        }
+        record_waiting(tx.as_mut(), session, now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok(session)
     }
@@ -156,26 +215,38 @@ impl Chat {
         if former.is_some() && !take_over {
             return Err(Error::Conflict("another agent has joined the session"));
         }
-        if let Some(former) = former
-            && tx.delete_participant(&of, former.partner).await?
-        {
-            let left = Fact::ParticipantLeft { conversation: id, partner: former.partner };
-            tx.record(Topic::Conversation(id), left.clone(), now);
-            tx.record(Topic::Partner(former.partner), left, now);
+        if let Some(former) = former {
+            conversations::take_out(tx.as_mut(), &of, former.partner, now).await?;
         }
         let joined = conversations::bring_in(tx.as_mut(), &of, &[caller.partner], now).await?;
         tx.set_support_joiner(&of, Some(caller.partner), now).await?;
         let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
         let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
         if is_new {
-            let changed = Fact::SupportChanged { session, by: Some(caller.user) };
-            tx.record(Topic::Conversation(id), changed.clone(), now);
-            if let Some(former) = former {
-                tx.record(Topic::Partner(former.partner), changed, now);
-            }
+            record_change(tx.as_mut(), session, Some(caller.user), former.map(|former| former.partner), now);
         }
         self.0.announce.committed(tx.commit().await?).await;
         Ok((session, is_new))
+    }
+
+    /// Gives a session back that the caller has joined: it waits again.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever has not joined, `Conflict` if the session is closed.
+    pub async fn leave_support(&self, caller: &Caller, uuid: Uuid) -> Result<SupportSession> {
+        Side::Agent.admit(caller)?;
+        let id = self.conversation_id(uuid).await?;
+        let now = clock::now();
+        let mut tx = self.0.storage.begin().await?;
+        let (of, session) = locked(tx.as_mut(), id).await?;
+        Side::Agent.takes_part(caller, &session)?;
+        if session.closed_at.is_some() {
+            return Err(CLOSED);
+        }
+        let waiting = give_back(tx.as_mut(), &of, session, Some(caller.user), now).await?;
+        self.0.announce.committed(tx.commit().await?).await;
+        self.typing_stopped(id, caller.partner).await;
+        Ok(waiting)
     }
 
     /// Closes a session of the caller. Gives it, and whether it was open until now.
@@ -191,7 +262,7 @@ impl Chat {
         if session.closed_at.is_some() {
             return Ok((session, false));
         }
-        let closed = close(tx.as_mut(), &of, session, Some(caller), now).await?;
+        let closed = close(tx.as_mut(), &of, session, Some(caller.user), now).await?;
         self.0.announce.committed(tx.commit().await?).await;
         Ok((closed, true))
     }
@@ -208,7 +279,7 @@ impl Chat {
         let id = session.conversation;
         let messages = self.visit("messages", self.0.storage.messages(id, caller.partner, page)).await?;
         let messages: Vec<_> = messages.into_iter().map(|seen| seen.message).collect();
-        let places: Vec<_> = messages.iter().map(|message| (message.seq, message.author.partner)).collect();
+        let places: Vec<_> = messages.iter().map(|message| (message.seq, side_of_message(&session, message))).collect();
         let seen: HashMap<_, _> = self.visit("seen_at", self.0.storage.seen_at(id, &places)).await?;
         let message = |message: Message| SupportMessage { seen_at: seen.get(&message.seq).copied(), message };
         Ok((session, messages.into_iter().map(message).collect()))
@@ -226,8 +297,7 @@ impl Chat {
         let id = session.conversation;
         let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;
         let message = found.into_iter().find(|found| found.conversation == id).ok_or(Error::NotFound(Thing::Message))?;
-        let of_initiator = |partner| partner == session.initiator.partner;
-        if of_initiator(message.author.partner) == of_initiator(caller.partner) {
+        if side_of_message(&session, &message) == side.writes() {
             return Err(Error::Invalid { field: "message", reason: "must be one of the other side".into() });
         }
         let (seq, now) = (message.seq, clock::now());
@@ -244,7 +314,7 @@ impl Chat {
 
     /// When the side that did not write a message of the session first saw it.
     pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
-        let place = (message.seq, message.author.partner);
+        let place = (message.seq, side_of_message(session, message));
         let seen = self.visit("seen_at", self.0.storage.seen_at(session.conversation, &[place])).await?;
         Ok(seen.get(&message.seq).copied())
     }
@@ -254,36 +324,90 @@ impl Chat {
         self.visit("support_unread", self.0.storage.support_unread(caller.partner)).await
     }
 
-    /// Starts the task that closes sessions whose initiator is silent.
+    /// Starts the task that closes sessions whose initiator is silent, and lets those wait again whose agent has gone.
     pub(super) fn watch_support(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
-        let pause = LOOK.min(self.0.rules.support.silence);
+        let (rules, lag) = (self.0.rules.support, self.0.rules.presence.lag());
+        let pause = LOOK.min(rules.silence).min(rules.absence);
         lifecycle.spawn(async move {
+            // While there was no node, nobody could come back.
+            let mut doubt = (Instant::now(), rules.absence);
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
+                    () = chat.0.desk.news.notified() => {}
                     () = stop.stopping() => return,
                 }
-                loop {
-                    match chat.close_silent_support().await {
-                        Ok(STEP) => {}
-                        Ok(_) => break,
-                        Err(error) => {
-                            let what = "silent support sessions could not be closed";
-                            telemetry::put_off(what, &error, error.is_unavailable());
-                            break;
-                        }
-                    }
+                let left = doubt.1.saturating_sub(doubt.0.elapsed());
+                if let Err(error) = chat.look_after_support(left.is_zero()).await {
+                    telemetry::put_off("support sessions could not be looked after", &error, error.is_unavailable());
+                    // While the store was away, it learned of nobody's presence.
+                    doubt = (Instant::now(), left.max(lag));
                 }
             }
         });
     }
 
+    /// Does what is due; `trusted` says whether the store knows who is there.
+    async fn look_after_support(&self, trusted: bool) -> Result<()> {
+        // An account whose look fails is found by the next look at all sessions.
+        let changed: Vec<_> = self.0.desk.changed.lock().drain().collect();
+        if !changed.is_empty() {
+            self.dismiss(&changed).await?;
+        }
+        while self.close_silent_support().await? == STEP {}
+        while self.give_back_support(trusted).await? == STEP {}
+        Ok(())
+    }
+
+    /// Lets the sessions of those wait again who may no longer answer.
+    async fn dismiss(&self, users: &[UserId]) -> Result<()> {
+        for user in self.visit("users_by_id", self.0.storage.users_by_id(users)).await? {
+            if user.active && ANSWERING.contains(&user.role) {
+                continue;
+            }
+            let mut tx = self.0.storage.begin().await?;
+            let joined = tx.lock_joined_support(user.partner.id).await?;
+            self.give_back_all(tx, &joined).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets at most [`STEP`] sessions wait again whose agents may no longer answer or, if that can be known, have gone; says
+    /// how many.
+    async fn give_back_support(&self, trusted: bool) -> Result<usize> {
+        let absence = self.0.rules.support.absence.saturating_add(self.0.rules.presence.lag());
+        let before = if trusted { self.ago(absence).await? } else { Timestamp::UNIX_EPOCH };
+        let mut tx = self.0.storage.begin().await?;
+        let absent = tx.lock_absent_support(before, &ANSWERING, STEP).await?;
+        self.give_back_all(tx, &absent).await?;
+        Ok(absent.len())
+    }
+
+    async fn give_back_all(&self, mut tx: Box<dyn Tx>, joined: &[Locked<Conversation>]) -> Result<()> {
+        if joined.is_empty() {
+            return Ok(());
+        }
+        let now = clock::now();
+        for of in joined {
+            let session = tx.support_session_of(of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+            give_back(tx.as_mut(), of, session, None, now).await?;
+        }
+        self.0.announce.committed(tx.commit().await?).await;
+        Ok(())
+    }
+
+    /// A time that has passed, by the store's clock.
+    async fn ago(&self, duration: Duration) -> Result<Timestamp> {
+        let now = self.visit("now", self.0.storage.now(clock::now())).await?;
+        let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        Ok(now.checked_sub_signed(duration).unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
     /// Closes at most [`STEP`] sessions, and says how many.
     async fn close_silent_support(&self) -> Result<usize> {
-        let now = self.visit("now", self.0.storage.now(clock::now())).await?;
-        let silence = TimeDelta::from_std(self.0.rules.support.silence).unwrap_or(TimeDelta::MAX);
-        let before = now.checked_sub_signed(silence).unwrap_or(Timestamp::UNIX_EPOCH);
+        let before = self.ago(self.0.rules.support.silence).await?;
+        let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let silent = tx.lock_silent_support(before, STEP).await?;
         for of in &silent {
@@ -317,13 +441,56 @@ async fn close(
     tx: &mut dyn Tx,
     of: &Locked<Conversation>,
     session: SupportSession,
-    by: Option<&Caller>,
+    by: Option<UserId>,
     now: Timestamp,
 ) -> Result<SupportSession> {
     tx.set_closed(of, now).await?;
     let session = SupportSession { closed_at: Some(now), ..session };
     let conversation = Conversation { closed_at: Some(now), ..Conversation::clone(of) };
     tx.record(Topic::Conversation(of.id), Fact::ConversationChanged(conversation), now);
-    tx.record(Topic::Conversation(of.id), Fact::SupportChanged { session, by: by.map(|caller| caller.user) }, now);
+    record_change(tx, session, by, None, now);
     Ok(session)
+}
+
+/// Lets an open session wait again for somebody who answers.
+async fn give_back(
+    tx: &mut dyn Tx,
+    of: &Locked<Conversation>,
+    session: SupportSession,
+    by: Option<UserId>,
+    now: Timestamp,
+) -> Result<SupportSession> {
+    let former = session.joiner.map(|joiner| joiner.partner);
+    if let Some(former) = former {
+        conversations::take_out(tx, of, former, now).await?;
+    }
+    tx.set_support_joiner(of, None, now).await?;
+    let session = SupportSession { joiner: None, ..session };
+    record_change(tx, session, by, former, now);
+    record_waiting(tx, session, now).await?;
+    Ok(session)
+}
+
+/// Records a change of a session for those who are in it, and for all who answer: they were told that it waits.
+fn record_change(tx: &mut dyn Tx, session: SupportSession, by: Option<UserId>, former: Option<PartnerId>, now: Timestamp) {
+    let changed = Fact::SupportChanged { session, by };
+    tx.record(Topic::Conversation(session.conversation), changed.clone(), now);
+    tx.record(Topic::Partner(DESK), changed.clone(), now);
+    // As in `record_waiting`.
+    if let Some(former) = former {
+        tx.record(Topic::Partner(former), changed, now);
+    }
+}
+
+/// Records that a session waits, for all who answer.
+async fn record_waiting(tx: &mut dyn Tx, session: SupportSession, now: Timestamp) -> Result<()> {
+    tx.record(Topic::Partner(DESK), Fact::SupportWaits(session), now);
+    // Nodes of the first release, one of which may still run during an upgrade, tell an agent only of its own topic. The copies
+    // cost what they always did, and go with the next release. Readers of this one pass over a copy.
+    for partner in tx.partners_with_role(&ANSWERING).await? {
+        if partner != session.initiator.partner {
+            tx.record(Topic::Partner(partner), Fact::SupportWaits(session), now);
+        }
+    }
+    Ok(())
 }

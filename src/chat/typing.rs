@@ -1,10 +1,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
-use storage::{ConversationId, MessageId, PartnerId, Person};
+use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, Signal, TypingPost, storable};
+use super::{Chat, Error, Result, Signal, TypingPost, conversations::must_be_open, storable, support};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
@@ -106,7 +106,7 @@ impl Chat {
 
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
-        self.conversation(caller, conversation).await?;
+        self.may_type(caller, conversation).await?;
         self.acts(caller);
         if self.0.typing.start(conversation, caller.partner) {
             self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: None }).await;
@@ -121,13 +121,25 @@ impl Chat {
             let reason = format!("must not be longer than {LONGEST_POST} bytes").into();
             return Err(Error::Invalid { field: "body", reason });
         }
-        self.conversation(caller, conversation).await?;
+        self.may_type(caller, conversation).await?;
         self.acts(caller);
         let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
         self.0.typing.start(conversation, caller.partner);
         let post = TypingPost { id, body, at: clock::now() };
         self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: Some(post) }).await;
         Ok(id)
+    }
+
+    /// Whoever could say nothing types nothing.
+    async fn may_type(&self, caller: &Caller, id: ConversationId) -> Result<()> {
+        let (conversation, _) = self.conversation(caller, id).await?;
+        must_be_open(&conversation)?;
+        if conversation.kind == ConversationKind::Support
+            && let Some(session) = self.support_of(id).await?
+        {
+            support::side_of(&session, caller.partner)?;
+        }
+        Ok(())
     }
 
     /// Shows the caller as not typing.

@@ -8,6 +8,8 @@ use crate::{
 
 /// The topic of facts that nodes act upon and nobody is told: no partner has this id.
 pub const NOBODY: PartnerId = PartnerId(0);
+/// The topic of facts that all who answer support sessions are told: no partner has this id.
+pub const DESK: PartnerId = PartnerId(-1);
 
 /// Events of a conversation that [`EventLog::changed_since`] looks at.
 pub const CHANGES_SOUGHT: usize = 10_000;
@@ -81,9 +83,9 @@ pub enum Fact {
     UserChanged {
         user: UserId,
     },
-    /// A support session has begun to wait for one of those who answer; recorded for each of them.
+    /// A support session waits for one of those who answer. Topic: [`DESK`].
     SupportWaits(SupportSession),
-    /// Somebody has joined a support session, or it was closed.
+    /// A support session was joined, given back, or closed. Recorded twice: for those who are in it, and under [`DESK`].
     SupportChanged {
         session: SupportSession,
         /// `None` if nobody did.

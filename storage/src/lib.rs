@@ -41,7 +41,7 @@ pub use conversations::{
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{CHANGES_SOUGHT, Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
+pub use events::{CHANGES_SOUGHT, DESK, Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
     Author, ClientKey, ContentHash, DeletedMessage, KeyedMessage, Message, MessageType, Messages, NewClientKey, NewMessage, Page,
@@ -54,7 +54,7 @@ pub use presence::{Presence, Presences, SetStatus, Sign};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
 pub use search::{Search, SearchPoint, Walk, Walked};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
-pub use support::{MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
+pub use support::{BegunSupport, MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use uploads::{Mention, NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};

@@ -31,6 +31,15 @@ pub struct SupportSession {
     pub closed_at: Option<Timestamp>,
 }
 
+/// An open support session as its initiator's next one is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BegunSupport {
+    pub session: SupportSession,
+    pub begun_at: Timestamp,
+    /// How many messages were ever posted in it.
+    pub messages: i64,
+}
+
 /// The side of a support session for which a message was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,9 +84,9 @@ pub trait Support {
     ) -> Result<Option<SupportSession>>;
     /// How many messages the partner has not read in sessions that it began.
     async fn support_unread(&self, initiator: PartnerId) -> Result<i64>;
-    /// When the messages with these `seq`, each with its author, were first seen by the side that did not write them.
-    /// Those that were not are absent.
-    async fn seen_at(&self, of: ConversationId, messages: &[(i64, PartnerId)]) -> Result<HashMap<i64, Timestamp>>;
+    /// When the messages with these `seq`, each with the side that wrote it, were first seen by the other side. Those that
+    /// were not are absent.
+    async fn seen_at(&self, of: ConversationId, messages: &[(i64, MessageSide)]) -> Result<HashMap<i64, Timestamp>>;
 }
 
 #[async_trait]
@@ -87,18 +96,29 @@ pub trait WriteSupport {
     -> Result<SupportSession>;
     /// The session as it stays until the transaction ends, but for its pings.
     async fn support_session_of(&mut self, of: &Locked<Conversation>) -> Result<Option<SupportSession>>;
+    /// The same of several, in no particular order; conversations that are no sessions are absent.
+    async fn support_sessions_of(&mut self, of: &[&Locked<Conversation>]) -> Result<Vec<SupportSession>>;
+    /// The open sessions that the partner has begun, newest first.
+    async fn open_support(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<BegunSupport>>;
     /// Sets who answers, who must have an account, or that nobody does.
     async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()>;
     /// The open sessions that the partner has joined, by rising conversation, locked.
     async fn lock_joined_support(&mut self, joiner: PartnerId) -> Result<Vec<Locked<Conversation>>>;
-    /// At most `limit` open sessions whose joiner last asked for something, and wrote, before `before`, locked. Passes over
-    /// those that somebody else has locked.
-    async fn lock_absent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;
+    /// At most `limit` open sessions whose joiner has no active account with one of these roles, or last asked for
+    /// something in them, wrote there, and was seen anywhere, before `before`; locked. Passes over those that somebody else
+    /// has locked.
+    async fn lock_absent_support(
+        &mut self,
+        before: Timestamp,
+        answering: &[Role],
+        limit: usize,
+    ) -> Result<Vec<Locked<Conversation>>>;
     /// At most `limit` open sessions whose initiator last asked for something, and wrote, before `before`, locked. Passes
     /// over those that somebody else has locked.
     async fn lock_silent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>>;
-    /// Notes, for those of the conversations that are support sessions, that the partner's side has seen everything up to
-    /// that `seq`. Gives those in which it had not before. Names no side of a conversation twice.
+    /// Notes, for those of the conversations that are support sessions of which the partner is one of the two sides, that
+    /// this side has seen everything up to that `seq`. Gives those in which it had not before. Names no side of a
+    /// conversation twice.
     async fn mark_seen(&mut self, upto: &[(ConversationId, PartnerId, i64)], at: Timestamp) -> Result<Vec<ConversationId>>;
     /// The partners of all active users with one of these roles, by rising id.
     async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>>;

@@ -12,11 +12,13 @@ use super::{
 
 const PAGE: usize = 50;
 
-/// The session that a tenant begins.
+/// The session that a tenant begins. Something is said there at once: until then, the tenant's next one is the same.
 pub(crate) async fn begin(site: &Site, pass: &Pass, device: &str) -> Result<String, Trouble> {
     let mut line = open(site, pass, device).await?;
     let begun = ask(&mut line, "client/init-chat-with-concierge", json!({"newSession": true})).await?;
-    begun["chatSessionId"].as_str().map(str::to_owned).ok_or_else(Trouble::strange)
+    let session = begun["chatSessionId"].as_str().ok_or_else(Trouble::strange)?;
+    ask(&mut line, "client/send-message", json!({"chatSessionId": session, "messageContent": "Good day"})).await?;
+    Ok(session.to_owned())
 }
 
 async fn open(site: &Site, pass: &Pass, device: &str) -> Result<Line, Trouble> {

@@ -3,19 +3,25 @@
 use std::collections::HashMap;
 
 use storage::{
-    Attachment, AttachmentId, Conversation, ConversationId, KeyedMessage, Locked, Message, MessageId, NewClientKey, NewMessage,
-    PartnerId, Standing, Tx,
+    Attachment, AttachmentId, Conversation, ConversationId, ConversationKind, KeyedMessage, Locked, Message, MessageId,
+    NewClientKey, NewMessage, PartnerId, Standing, SupportSession, Tx,
 };
 
 use super::Send;
 use crate::{
-    chat::error::{Error, Result, Thing},
+    chat::{
+        conversations::must_be_open,
+        error::{Error, Result, Thing},
+        support,
+    },
     clock,
 };
 
 /// What the rules need to know of the store to judge sends.
 pub(super) struct Admission {
     conversations: HashMap<ConversationId, Locked<Conversation>>,
+    /// Those of the conversations that are support sessions.
+    sessions: HashMap<ConversationId, SupportSession>,
     participating: HashMap<(ConversationId, PartnerId), Standing>,
     sent: HashMap<(ConversationId, PartnerId, String), Vec<KeyedMessage>>,
     /// The messages that sends answer, each with its `seq`.
@@ -38,6 +44,9 @@ impl Admission {
     pub(super) async fn read(tx: &mut dyn Tx, batch: &[Send]) -> Result<Self> {
         let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
         let conversations = tx.lock_conversations(&ids).await?;
+        let is_support = |conversation: &&Locked<Conversation>| conversation.kind == ConversationKind::Support;
+        let sessions: Vec<_> = conversations.iter().filter(is_support).collect();
+        let sessions = if sessions.is_empty() { Vec::new() } else { tx.support_sessions_of(&sessions).await? };
         let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
         // Not by the statement that locks: it would see who was in before it had to wait.
         let participating = tx.participating(&pairs).await?;
@@ -55,6 +64,7 @@ impl Admission {
         }
         Ok(Self {
             conversations: conversations.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
+            sessions: sessions.into_iter().map(|session| (session.conversation, session)).collect(),
             participating,
             sent: sent_with,
             answered,
@@ -71,9 +81,14 @@ impl Admission {
         if let Some(first) = first.filter(|first| now - first.created_at < send.retry) {
             return Ok(Judged::Sent(first.clone()));
         }
-        if conversation.closed_at.is_some() {
-            return Err(Error::Conflict("the conversation is closed"));
-        }
+        must_be_open(conversation)?;
+        let support_side = match conversation.kind {
+            ConversationKind::Direct | ConversationKind::Group => None,
+            ConversationKind::Support => {
+                let session = self.sessions.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
+                Some(support::side_of(session, send.author.partner)?)
+            }
+        };
         if let Some(reply_to) = send.draft.reply_to
             && self.answered.get(&(send.to, reply_to)).is_none_or(|seq| *seq <= standing.visible_from_seq)
         {
@@ -94,7 +109,7 @@ impl Admission {
             client_key: send.client_key.clone(),
             external_id: None,
             reply_to: send.draft.reply_to,
-            support_side: None,
+            support_side,
             held: send.draft.held,
             created_at: now,
         };

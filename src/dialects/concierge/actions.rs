@@ -8,7 +8,7 @@ use super::{
     error::Failure,
     request::Request,
     voice::Talk,
-    wire::{ChatMessage, ChatSession, Connection, Number, Paginate, Profile, Tenant, answer},
+    wire::{ChatMessage, ChatSession, Connection, Missing, Number, Paginate, Profile, Tenant, answer},
 };
 use crate::{
     chat::{Draft, Error, Right, Side, Thing},
@@ -71,10 +71,7 @@ impl Talk {
     pub(super) async fn answer(&mut self, request: &Request<'_>) -> Answered {
         match request.target() {
             Some((Side::Initiator, "init-chat-with-concierge")) => self.init(request).await,
-            Some((side, "get-chat-session")) => {
-                let session = self.house.chat.support(&self.caller, side, request.session()?).await?;
-                self.whole(request, &session, Profile::Short).await
-            }
+            Some((side, "get-chat-session")) => self.get(request, side).await,
             Some((side, "ping-on-chat-session")) => {
                 let session = self.house.chat.open_support(&self.caller, side, request.session()?).await?;
                 self.whole(request, &session, Profile::Short).await
@@ -92,6 +89,7 @@ impl Talk {
             }
             Some((Side::Agent, "list-chat-sessions")) => self.list(request).await,
             Some((Side::Agent, "join-chat-session")) => self.join(request).await,
+            Some((Side::Agent, "leave-chat-session")) => self.leave(request).await,
             Some(_) | None => Err(Failure { status: 404, message: "There is no such route".into() }),
         }
     }
@@ -107,6 +105,22 @@ impl Talk {
             false => (chat.begin_support(&self.caller).await?, Profile::Whole),
         };
         self.whole(request, &session, profile).await
+    }
+
+    async fn get(&self, request: &Request<'_>, side: Side) -> Answered {
+        let got = match request.session() {
+            Ok(uuid) => self.house.chat.support(&self.caller, side, uuid).await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        match got {
+            Ok(session) => self.whole(request, &session, Profile::Short).await,
+            // The published client takes what it does not find for closed, and reads that from a session.
+            Err(Failure { status: status @ 404, message }) if side == Side::Initiator => {
+                let missing = Missing::new(&message, request.text("chatSessionId")?.unwrap_or_default());
+                Ok(Some(answer(&request.route, status, &missing)))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn whole(&self, request: &Request<'_>, session: &SupportSession, profile: Profile) -> Answered {
@@ -210,6 +224,14 @@ impl Talk {
             self.made.changed(session);
         }
         self.whole(request, &session, Profile::Short).await
+    }
+
+    async fn leave(&mut self, request: &Request<'_>) -> Answered {
+        let session = self.house.chat.leave_support(&self.caller, request.session()?).await?;
+        // Once for the change, and once for that it waits again.
+        self.made.changed(session);
+        self.made.changed(session);
+        said(request, &Ended { chat_session_id: session.uuid, chat_session: self.pen().session(&session) })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     actions::{Ended, History, Sent, Sessions, Unread, Unsent, Whole},
     events::{self, Pushed},
     voice::Connected,
-    wire::{Answer, Refusal},
+    wire::{Answer, Missing, Refusal},
 };
 use crate::dialects::{
     asyncapi::{About, Document},
@@ -22,6 +22,11 @@ const ABOUT: About = About {
     dialect: "concierge",
     title: "Concierge: support chat",
     description: "A support chat in the style of an AWS API Gateway WebSocket. Tenants begin sessions, agents answer in them. \
+                  All agents are told that a session waits (`chat-session-new`), and then of each change of it \
+                  (`chat-session-update-...`): it was taken, given back, closed. It waits again once its agent has left \
+                  it (`backend/leave-chat-session`), was deactivated, or has been gone from every dialect for \
+                  `desk.absence_seconds`. Who comes later finds what waits with `backend/list-chat-sessions`. Nobody but \
+                  the tenant and the agent who has joined can write in a session, in whichever dialect. \
                   A request is `{\"action\": \"api\", \"data\": {\"route\": ..., \"body\": ...}}`; its answer bears its route \
                   as `channel`. Every message of the server has a `channel`. What others do is pushed to all other \
                   connections that it concerns. The same sockets are at the paths in `concierge.paths`, such as `/uat`. \
@@ -119,7 +124,9 @@ struct Nothing {}
 pub fn asyncapi() -> Value {
     let mut document = Document::new(ABOUT);
     refusals(&mut document);
-    route::<Begin, Whole>(&mut document, "client/init-chat-with-concierge", "Begins a session, or goes on with one");
+    let begins = "Begins a session, or goes on with one. A new one that is asked for within 10 seconds of another, in which nothing \
+                  was said yet, is the same. 429 beyond `concierge.open_sessions_per_tenant`";
+    route::<Begin, Whole>(&mut document, "client/init-chat-with-concierge", begins);
     for (side, whose) in [("client", "the tenant's"), ("backend", "an agent's")] {
         let mut both = |action: &str, says: &str, describe: fn(&mut Document, &str, &str)| {
             describe(&mut document, &format!("{side}/{action}"), &format!("{says} ({whose})"));
@@ -135,9 +142,10 @@ pub fn asyncapi() -> Value {
     route::<OfSession, Ended>(&mut document, "client/end-chat-with-concierge", "Ends a session");
     route::<List, Sessions>(&mut document, "backend/list-chat-sessions", "Lists sessions");
     route::<Join, Whole>(&mut document, "backend/join-chat-session", "Answers in a session from now on");
+    route::<OfSession, Ended>(&mut document, "backend/leave-chat-session", "Gives a session back: it waits for another agent");
     route::<OfSession, Ended>(&mut document, "backend/end-chat-session", "Ends a session");
-    pushed::<events::Session>(&mut document, "chat-session-new", "^chat-session-new$", "A session begins to wait, to agents");
-    pushed::<events::Session>(&mut document, "chat-session-update", "^chat-session-update-.+$", "A session has changed");
+    pushed::<events::Session>(&mut document, "chat-session-new", "^chat-session-new$", "A session waits, to all agents");
+    pushed::<events::Session>(&mut document, "chat-session-update", "^chat-session-update-.+$", UPDATED);
     pushed::<events::Posted>(&mut document, "chat-message", "^chat-message-[0-9a-f]{8}-.+$", "Somebody has said something");
     pushed::<events::Unsent>(&mut document, "chat-message-delete", "^chat-message-delete$", "Somebody has taken a message back");
     document.tells("tell", &["chat-session-new", "chat-session-update", "chat-message", "chat-message-delete"]);
@@ -145,6 +153,8 @@ pub fn asyncapi() -> Value {
     document.tells("refuse", &["error"]);
     document.finish()
 }
+
+const UPDATED: &str = "A session was taken, given back or closed, to those who are in it and to all agents";
 
 /// What is said of the connection itself, and how requests are refused.
 fn refusals(document: &mut Document) {
@@ -156,6 +166,9 @@ fn refusals(document: &mut Document) {
     let unread = answered(refusal.clone(), json!({"const": ERROR}), REFUSED);
     said(document, "error", "What was said is no request", unread);
     let refused = answered(refusal, json!({"type": "string"}), REFUSED);
+    let spelled = json!({"type": "string", "pattern": "^client/get-chat-session(\\?.*)?$"});
+    let missing = answered(document.said_schema::<Answer<'_, Missing<'_>>>(), spelled, &[404]);
+    said(document, "missing", "There is no such session, or it is another tenant's: it reads as one that is closed", missing);
     said(document, "refused", "What was asked for is not to be had; `channel` is the request's route", refused);
 }
 
@@ -179,7 +192,8 @@ fn route<B: JsonSchema, A: JsonSchema>(document: &mut Document, route: &str, say
     document.message(&format!("asked.{name}"), route, request, &examples::requests(route));
     let answer = answered(document.said_schema::<Answer<'_, A>>(), spelled, &[200]);
     document.message(&format!("said.{name}"), route, described(answer, "The answer"), &examples::answers(route));
-    document.hears(&name, &[&name, "refused"]);
+    let answers = [&name, "refused", "missing"];
+    document.hears(&name, if route == "client/get-chat-session" { &answers } else { &answers[..2] });
 }
 
 fn pushed<P: JsonSchema>(document: &mut Document, name: &str, channel: &str, says: &str) {

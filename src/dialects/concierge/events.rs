@@ -72,6 +72,9 @@ impl Talk {
     /// What the client is told of an event: nothing if it has made it happen itself, but for the answer that has waited
     /// for it.
     pub(super) async fn tell_event(&mut self, told: &Told) -> Said {
+        if self.has_heard(&told.event.fact) {
+            return Ok(Vec::new());
+        }
         let frame = match &told.event.fact {
             Fact::MessagePosted(message) => match self.made.take_sent(message.id) {
                 Some(answer) => Some(answer),
@@ -82,7 +85,9 @@ impl Talk {
             Fact::SupportChanged { session, by } if !self.made.take_changed(session) => {
                 Some(told.shared(WORDS, || self.changed(session, *by)))
             }
-            Fact::SupportWaits(session) => Some(told.shared(WORDS, || self.waits(session))),
+            // One's own waits for others.
+            Fact::SupportWaits(session) if session.initiator.partner == self.caller.partner => None,
+            Fact::SupportWaits(session) if !self.made.take_changed(session) => Some(self.waits(session)),
             Fact::DeviceConnected { device, connection } => {
                 self.connected(device, connection)?;
                 None
@@ -95,13 +100,24 @@ impl Talk {
         Ok(frame.into_iter().collect())
     }
 
+    /// Whether a fact of a session is only a copy of the last one, recorded for somebody who is both in the session and one of
+    /// those who answer.
+    fn has_heard(&mut self, fact: &Fact) -> bool {
+        let is_of_session = matches!(fact, Fact::SupportChanged { .. } | Fact::SupportWaits(_));
+        let is_copy = is_of_session && self.last_of_session.as_ref() == Some(fact);
+        if is_of_session && !is_copy {
+            self.last_of_session = Some(fact.clone());
+        }
+        is_copy
+    }
+
     async fn push_message(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
         self.house.chat.hands_over(&self.caller, message);
         Ok(Some(told.shared(WORDS, || {
             let pen = self.event_pen();
             let payload = Posted { chat_session_id: session.uuid, chat_message: pen.pushed(&session, message) };
-            push(format!("chat-message-{}", session.uuid), pen.correspondents(&session, &message.author), payload)
+            push(format!("chat-message-{}", session.uuid), pen.correspondents(&session, message), payload)
         })))
     }
 
@@ -111,7 +127,7 @@ impl Talk {
             let pen = self.event_pen();
             let MessageId(id) = message.id;
             let payload = Unsent { message_id: pen.number(id) };
-            push("chat-message-delete".into(), pen.correspondents(&session, &message.author), payload)
+            push("chat-message-delete".into(), pen.correspondents(&session, message), payload)
         })))
     }
 

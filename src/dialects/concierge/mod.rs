@@ -55,7 +55,7 @@ async fn connect(request: Request, house: House) -> Response {
     }
     let (caller, subprotocol) = socket_caller(&request, token.as_deref(), &house).await;
     // From before the client is answered on, so that whatever happens then is told.
-    let heard = caller.map(|caller| (house.chat.hear_all(&caller), caller));
+    let heard = caller.map(|caller| (house.chat.hear_desk(&caller), caller));
     let own = house.clone();
     open(&request, subprotocol, &house.sockets, async move {
         let (feed, caller) = heard.map_err(|error| turned_away(&error))?;

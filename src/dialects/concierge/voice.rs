@@ -1,6 +1,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
-use storage::{Device, Timestamp};
+use storage::{Device, Fact, Timestamp};
 
 use super::{
     CONNECTION, ERROR, NO_DEVICE, RUN_OUT,
@@ -27,6 +27,8 @@ pub(super) struct Talk {
     name: String,
     link: Option<Link>,
     pub(super) made: Made,
+    /// The last fact of a session that it was told.
+    pub(super) last_of_session: Option<Fact>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -45,7 +47,7 @@ pub(super) struct Link {
 
 impl Talk {
     pub(super) fn new(house: House, caller: Caller, device: String) -> Self {
-        Self { house, caller, name: device, link: None, made: Made::default() }
+        Self { house, caller, name: device, link: None, made: Made::default(), last_of_session: None }
     }
 
     /// How answers are written.

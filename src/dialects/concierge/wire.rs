@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Author, Device, Message, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User};
+use storage::{
+    Author, Device, Message, MessageSide, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User,
+};
 use uuid::Uuid;
 
 use super::request::Paging;
 use crate::{
     auth::Caller,
-    chat::SupportMessage,
+    chat::{SupportMessage, side_of_message},
     dialects::{files, socket::Frame},
 };
 
@@ -37,6 +39,37 @@ pub(super) fn frame(said: &impl Serialize) -> Frame {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Refusal<'a> {
     pub(super) message: &'a str,
+}
+
+/// How it is said that there is no such session: it reads as one that is closed.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Missing<'a> {
+    message: &'a str,
+    chat_session: NoSession,
+}
+
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct NoSession {
+    id: (),
+    org_id: (),
+    /// As it was sent.
+    chat_session_id: String,
+    chat_initiated_by_entity_type: (),
+    chat_initiated_by_entity_id: (),
+    last_pinged_by_chat_initiator: (),
+    chat_joined_by_entity_type: (),
+    chat_joined_by_entity_id: (),
+    last_pinged_by_chat_joiner: (),
+    /// Always true.
+    is_session_closed: bool,
+}
+
+impl<'a> Missing<'a> {
+    pub(super) fn new(message: &'a str, chat_session_id: String) -> Self {
+        Self { message, chat_session: NoSession { chat_session_id, is_session_closed: true, ..NoSession::default() } }
+    }
 }
 
 /// A number, or the text of one.
@@ -210,7 +243,7 @@ impl Pen<'_> {
             kind: None,
             org_id: self.number(self.org_id),
             chat_session_id: session.uuid,
-            sender_entity_type: side(session, &message.author),
+            sender_entity_type: entity_type(side_of_message(session, message)),
             sender_entity_id: self.number(entity_id(&message.author)),
             message_content: self.content(message),
             sent_at,
@@ -294,27 +327,32 @@ impl Pen<'_> {
     }
 
     /// The author of a message, and for whom it is.
-    pub(super) fn correspondents(self, session: &SupportSession, author: &Author) -> (Entity, Entity) {
-        if side(session, author) == TENANT {
-            (self.tenant_entity(session), self.agent_entity(session.joiner.map(|joiner| joiner.user.0)))
-        } else {
-            (self.agent_entity(Some(entity_id(author))), self.tenant_entity(session))
+    pub(super) fn correspondents(self, session: &SupportSession, message: &Message) -> (Entity, Entity) {
+        let side = side_of_message(session, message);
+        let author = Entity { kind: Some(entity_type(side)), id: Some(self.number(entity_id(&message.author))) };
+        match side {
+            MessageSide::Initiator => (author, self.agent_entity(session.joiner.map(|joiner| joiner.user.0))),
+            MessageSide::Agent => (author, self.tenant_entity(session)),
         }
     }
 }
 
-/// Whoever did not begin the session answers in it.
-fn side(session: &SupportSession, author: &Author) -> &'static str {
-    if author.partner == session.initiator.partner { TENANT } else { BACKEND_USER }
+fn entity_type(side: MessageSide) -> &'static str {
+    match side {
+        MessageSide::Initiator => TENANT,
+        MessageSide::Agent => BACKEND_USER,
+    }
 }
 
-/// A partner without an account can be brought in from other dialects.
+/// In the first release, a partner without an account could be brought in.
 fn entity_id(author: &Author) -> i64 {
     author.user.map_or(author.partner.0, |user| user.0)
 }
 
 fn content_type(message: &Message) -> &'static str {
     match message.message_type {
+        // Nothing is left of it that could be shown.
+        _ if message.deleted_at.is_some() => "TEXT",
         MessageType::File => "FILE",
         MessageType::Image => "IMAGE",
         MessageType::Video => "VIDEO",

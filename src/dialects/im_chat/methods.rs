@@ -65,8 +65,8 @@ pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: 
 /// Takes the caller out of a session of more than two, and says so there; whether it did.
 pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
     let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
-    let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
-    if there.len() <= 2 {
+    let (conversation, there) = house.chat.participants(caller, id).await.map_err(fault)?;
+    if there.len() <= 2 || chat::may_change_members(&conversation).is_err() {
         return Ok(false.into());
     }
     say(house, caller, id, format!("{} left the conversation.", caller.name)).await?;

@@ -1,12 +1,12 @@
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::{Memory, MemoryTx, State, missing};
 use crate::{
-    Conversation, ConversationId, Error, Locked, PartnerId, Result, Role, Support, SupportSession, SupportSide, SupportStatus,
-    Timestamp, WriteConversations, WriteSupport,
+    BegunSupport, Conversation, ConversationId, Error, Locked, MessageSide, PartnerId, Result, Role, Support, SupportSession,
+    SupportSide, SupportStatus, Timestamp, WriteConversations, WriteSupport,
 };
 
 pub(super) type Table = OrdMap<ConversationId, Row>;
@@ -100,10 +100,10 @@ impl Support for Memory {
         Ok(rows.map(|row| row.unread_of(initiator)).sum())
     }
 
-    async fn seen_at(&self, of: ConversationId, messages: &[(i64, PartnerId)]) -> Result<HashMap<i64, Timestamp>> {
+    async fn seen_at(&self, of: ConversationId, messages: &[(i64, MessageSide)]) -> Result<HashMap<i64, Timestamp>> {
         let state = self.snapshot()?;
         let Some(row) = state.support.get(&of) else { return Ok(HashMap::new()) };
-        let seen = |(seq, author): &(i64, PartnerId)| Some((*seq, row.has_seen(*author != row.initiator.0, *seq)?));
+        let seen = |(seq, by): &(i64, MessageSide)| Some((*seq, row.has_seen(*by == MessageSide::Agent, *seq)?));
         Ok(messages.iter().filter_map(seen).collect())
     }
 }
@@ -131,6 +131,22 @@ impl WriteSupport for MemoryTx {
         Ok(self.draft.support(of.id))
     }
 
+    async fn support_sessions_of(&mut self, of: &[&Locked<Conversation>]) -> Result<Vec<SupportSession>> {
+        Ok(of.iter().filter_map(|of| self.draft.support(of.id)).collect())
+    }
+
+    async fn open_support(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<BegunSupport>> {
+        let open = self.draft.conversations.rows_of(initiator).filter_map(|row| {
+            let Conversation { id, created_at: begun_at, last_seq: messages, .. } = row.conversation;
+            let session = self.draft.support(id).filter(|session| session.closed_at.is_none())?;
+            (session.initiator.partner == initiator).then_some(BegunSupport { session, begun_at, messages })
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable_by_key(|open| Reverse(open.session.conversation));
+        open.truncate(limit);
+        Ok(open)
+    }
+
     async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()> {
         if let Some(joiner) = joiner {
             self.draft.expect_account(joiner)?;
@@ -149,10 +165,23 @@ impl WriteSupport for MemoryTx {
         self.lock_conversations(&joined).await
     }
 
-    async fn lock_absent_support(&mut self, before: Timestamp, limit: usize) -> Result<Vec<Locked<Conversation>>> {
+    async fn lock_absent_support(
+        &mut self,
+        before: Timestamp,
+        answering: &[Role],
+        limit: usize,
+    ) -> Result<Vec<Locked<Conversation>>> {
         let sessions = self.draft.support.keys().filter_map(|id| self.draft.support(*id));
+        let answers = |joiner: SupportSide| {
+            self.draft.users.user(joiner.user).is_some_and(|user| user.active && answering.contains(&user.role))
+        };
+        let was_seen =
+            |joiner: SupportSide| self.draft.presences.get(&joiner.partner).is_some_and(|presence| presence.last_seen >= before);
         let is_absent = |session: &SupportSession| {
-            session.joiner.is_some_and(|joiner| joiner.pinged_at < before && !self.draft.has_written(session, joiner, before))
+            session.joiner.is_some_and(|joiner| {
+                let is_here = joiner.pinged_at >= before || was_seen(joiner) || self.draft.has_written(session, joiner, before);
+                !answers(joiner) || !is_here
+            })
         };
         let absent = sessions.filter(|session| session.closed_at.is_none() && is_absent(session));
         let absent: Vec<_> = absent.take(limit).map(|session| session.conversation).collect();
@@ -174,6 +203,9 @@ impl WriteSupport for MemoryTx {
         for (id, by, seq) in upto {
             let Some(row) = self.draft.support.get_mut(id) else { continue };
             let by_initiator = row.initiator.0 == *by;
+            if !by_initiator && row.joiner.is_none_or(|(joiner, _)| joiner != *by) {
+                continue;
+            }
             if row.has_seen(by_initiator, *seq).is_none() {
                 row.seen.insert((by_initiator, *seq), at);
                 marked.push(*id);

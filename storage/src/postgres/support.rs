@@ -6,8 +6,8 @@ use sqlx::postgres::PgRow;
 use super::conversations::{conversation, conversation_columns};
 use super::{Postgres, PostgresTx, get, limit};
 use crate::{
-    Conversation, ConversationId, Locked, PartnerId, Result, Role, Support, SupportSession, SupportSide, SupportStatus,
-    Timestamp, UserId, WriteSupport,
+    BegunSupport, Conversation, ConversationId, Locked, MessageSide, PartnerId, Result, Role, Support, SupportSession,
+    SupportSide, SupportStatus, Timestamp, UserId, WriteSupport,
 };
 
 /// The columns that [`session`] reads, of `support_sessions AS s` and `conversations AS c`.
@@ -65,13 +65,38 @@ const UNREAD: &str = "SELECT coalesce(sum(c.last_seq - p.read_seq - p.own_after)
     JOIN conversations c ON c.id = s.conversation_id
     WHERE s.initiator_id = $1";
 const SEEN_AT: &str = "SELECT asked.seq, mark.at
-    FROM support_sessions s CROSS JOIN unnest($2::bigint[], $3::bigint[]) AS asked(seq, author_id)
+    FROM support_sessions s CROSS JOIN unnest($2::bigint[], $3::boolean[]) AS asked(seq, by_agent)
     CROSS JOIN LATERAL (
         SELECT m.at FROM support_seen m
-        WHERE m.conversation_id = $1 AND m.by_initiator = (asked.author_id <> s.initiator_id) AND m.seq >= asked.seq
+        WHERE m.conversation_id = $1 AND m.by_initiator = asked.by_agent AND m.seq >= asked.seq
         ORDER BY m.seq LIMIT 1
     ) mark
     WHERE s.conversation_id = $1";
+/// Of the conversation `c`: whether the partner `$partner` has written there since `$1`.
+macro_rules! wrote_since {
+    ($partner:literal) => {
+        concat!(
+            "EXISTS (
+                SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
+                WHERE p.conversation_id = c.id AND p.partner_id = ",
+            $partner,
+            " AND m.created_at >= $1 OFFSET 0
+            )"
+        )
+    };
+}
+const OF_CONVERSATIONS: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id WHERE c.id = ANY ($1)"
+);
+const OPEN: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ", c.created_at, c.last_seq
+      FROM support_sessions s JOIN conversations c ON c.id = s.conversation_id
+      WHERE s.initiator_id = $1 AND c.closed_at IS NULL ORDER BY c.id DESC LIMIT $2"
+);
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
 const SET_JOINER: &str = "UPDATE support_sessions
     SET joiner_id = $2, joiner_pinged_at = CASE WHEN $2::bigint IS NOT NULL THEN $3::timestamptz END WHERE conversation_id = $1";
@@ -88,44 +113,54 @@ const LOCK_JOINED: &str = concat!(
       ))
       ORDER BY c.id FOR NO KEY UPDATE OF c, s"
 );
-/// Open sessions in which the side `$side` has neither asked for anything nor written since `$1`. In the order in which
-/// all lock conversations. `OFFSET 0` as above.
-macro_rules! lock_silent {
-    ($side:literal) => {
-        concat!(
-            "WITH silent AS MATERIALIZED (
-                SELECT c.id FROM conversations c CROSS JOIN LATERAL (
-                    SELECT ",
-            $side,
-            "_id AS partner_id, ",
-            $side,
-            "_pinged_at AS pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
-                ) s
-                WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.pinged_at < $1
-                    AND NOT EXISTS (
-                        SELECT FROM participants p JOIN messages m ON m.id = p.last_own_id
-                        WHERE p.conversation_id = c.id AND p.partner_id = s.partner_id AND m.created_at >= $1
-                        OFFSET 0
-                    )
-                ORDER BY c.id LIMIT $2
-            )
-            SELECT ",
-            conversation_columns!(),
-            " FROM silent JOIN conversations c ON c.id = silent.id JOIN support_sessions s ON s.conversation_id = c.id
-              WHERE c.closed_at IS NULL AND s.",
-            $side,
-            "_pinged_at < $1
-              ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+/// Open sessions in which the initiator has neither asked for anything nor written since `$1`. In the order in which all
+/// lock conversations.
+const LOCK_SILENT: &str = concat!(
+    "WITH silent AS MATERIALIZED (
+        SELECT c.id FROM conversations c CROSS JOIN LATERAL (
+            SELECT initiator_id, initiator_pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+        ) s
+        WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1
+            AND NOT ",
+    wrote_since!("s.initiator_id"),
+    " ORDER BY c.id LIMIT $2
+    )
+    SELECT ",
+    conversation_columns!(),
+    " FROM silent JOIN conversations c ON c.id = silent.id JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.closed_at IS NULL AND s.initiator_pinged_at < $1
+      ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+);
+/// The same of joiners, and of those who may no longer answer. Somebody else who has joined meanwhile keeps the session.
+const LOCK_ABSENT: &str = concat!(
+    "WITH joined AS MATERIALIZED (
+        SELECT c.id, s.joiner_id, s.joiner_pinged_at, EXISTS (
+            SELECT FROM users u WHERE u.partner_id = s.joiner_id AND u.active AND u.role = ANY ($3)
+        ) AS answers
+        FROM conversations c CROSS JOIN LATERAL (
+            SELECT joiner_id, joiner_pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
+        ) s
+        WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.joiner_id IS NOT NULL
+    ), absent AS MATERIALIZED (
+        SELECT c.id, c.joiner_id, c.answers FROM joined c
+        WHERE NOT c.answers OR (
+            c.joiner_pinged_at < $1 AND NOT ",
+    wrote_since!("c.joiner_id"),
+    "       AND NOT EXISTS (SELECT FROM presences p WHERE p.partner_id = c.joiner_id AND p.last_seen >= $1)
         )
-    };
-}
-const LOCK_SILENT: &str = lock_silent!("initiator");
-const LOCK_ABSENT: &str = lock_silent!("joiner");
+        ORDER BY c.id LIMIT $2
+    )
+    SELECT ",
+    conversation_columns!(),
+    " FROM absent JOIN conversations c ON c.id = absent.id JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.closed_at IS NULL AND s.joiner_id = absent.joiner_id AND (NOT absent.answers OR s.joiner_pinged_at < $1)
+      ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
+);
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
     SELECT s.conversation_id, s.initiator_id = asked.partner_id, asked.seq, $4
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS asked(conversation_id, partner_id, seq)
     JOIN support_sessions s ON s.conversation_id = asked.conversation_id
-    WHERE NOT EXISTS (
+    WHERE asked.partner_id IN (s.initiator_id, s.joiner_id) AND NOT EXISTS (
         SELECT FROM support_seen m
         WHERE m.conversation_id = s.conversation_id AND m.by_initiator = (s.initiator_id = asked.partner_id)
             AND m.seq >= asked.seq
@@ -133,6 +168,10 @@ const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator
     ORDER BY s.conversation_id
     ON CONFLICT DO NOTHING RETURNING conversation_id";
 const WITH_ROLE: &str = "SELECT partner_id FROM users WHERE active AND role = ANY ($1) ORDER BY partner_id";
+
+fn words(roles: &[Role]) -> Vec<&'static str> {
+    roles.iter().map(|role| role.as_str()).collect()
+}
 
 fn session(row: &PgRow) -> Result<SupportSession> {
     let side = |partner: Option<i64>, user, pinged_at| {
@@ -183,12 +222,12 @@ impl Support for Postgres {
         Ok(get(&self.only_row(sqlx::query(UNREAD).bind(initiator.0)).await?, "unread")?)
     }
 
-    async fn seen_at(&self, of: ConversationId, messages: &[(i64, PartnerId)]) -> Result<HashMap<i64, Timestamp>> {
+    async fn seen_at(&self, of: ConversationId, messages: &[(i64, MessageSide)]) -> Result<HashMap<i64, Timestamp>> {
         if messages.is_empty() {
             return Ok(HashMap::new());
         }
-        let (seqs, authors): (Vec<i64>, Vec<i64>) = messages.iter().map(|(seq, author)| (*seq, author.0)).unzip();
-        let rows = self.rows(sqlx::query(SEEN_AT).bind(of.0).bind(seqs).bind(authors)).await?;
+        let (seqs, by_agents): (Vec<i64>, Vec<bool>) = messages.iter().map(|(seq, by)| (*seq, *by == MessageSide::Agent)).unzip();
+        let rows = self.rows(sqlx::query(SEEN_AT).bind(of.0).bind(seqs).bind(by_agents)).await?;
         rows.iter().map(|row| Ok((get(row, "seq")?, get(row, "at")?))).collect()
     }
 }
@@ -209,6 +248,22 @@ impl WriteSupport for PostgresTx {
         self.row(sqlx::query(SESSION).bind(of.id.0)).await?.as_ref().map(session).transpose()
     }
 
+    async fn support_sessions_of(&mut self, of: &[&Locked<Conversation>]) -> Result<Vec<SupportSession>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = of.iter().map(|of| of.id.0).collect();
+        self.rows(sqlx::query(OF_CONVERSATIONS).bind(ids)).await?.iter().map(session).collect()
+    }
+
+    async fn open_support(&mut self, initiator: PartnerId, most: usize) -> Result<Vec<BegunSupport>> {
+        let rows = self.rows(sqlx::query(OPEN).bind(initiator.0).bind(limit(most))).await?;
+        let begun = |row: &PgRow| {
+            Ok(BegunSupport { session: session(row)?, begun_at: get(row, "created_at")?, messages: get(row, "last_seq")? })
+        };
+        rows.iter().map(begun).collect()
+    }
+
     async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()> {
         self.rows(sqlx::query(SET_JOINER).bind(of.id.0).bind(joiner.map(|joiner| joiner.0)).bind(at)).await.map(drop)
     }
@@ -218,8 +273,14 @@ impl WriteSupport for PostgresTx {
         rows.iter().map(|row| conversation(row).map(Locked)).collect()
     }
 
-    async fn lock_absent_support(&mut self, before: Timestamp, most: usize) -> Result<Vec<Locked<Conversation>>> {
-        let rows = self.rows(sqlx::query(LOCK_ABSENT).bind(before).bind(limit(most))).await?;
+    async fn lock_absent_support(
+        &mut self,
+        before: Timestamp,
+        answering: &[Role],
+        most: usize,
+    ) -> Result<Vec<Locked<Conversation>>> {
+        let absent = sqlx::query(LOCK_ABSENT).bind(before).bind(limit(most)).bind(words(answering));
+        let rows = self.rows(absent).await?;
         rows.iter().map(|row| conversation(row).map(Locked)).collect()
     }
 
@@ -241,8 +302,7 @@ impl WriteSupport for PostgresTx {
     }
 
     async fn partners_with_role(&mut self, roles: &[Role]) -> Result<Vec<PartnerId>> {
-        let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        let rows = self.rows(sqlx::query(WITH_ROLE).bind(roles)).await?;
+        let rows = self.rows(sqlx::query(WITH_ROLE).bind(words(roles))).await?;
         rows.iter().map(|row| Ok(PartnerId(get(row, "partner_id")?))).collect()
     }
 }

@@ -25,8 +25,9 @@ with_every_backend! {
         assert_eq!(joined["chatSession"]["chatJoinedByEntityId"], CONCIERGE.to_string());
         let again = agent.join(&chat).await;
         assert_eq!(again["chatSession"]["chatJoinedByEntityId"], CONCIERGE.to_string());
-        let update = tenant.event().await;
-        assert_eq!(update["payload"]["chatSession"]["chatJoinedByEntityId"], CONCIERGE);
+        for client in [&mut tenant, &mut admin] {
+            assert_eq!(client.update(&chat).await["chatJoinedByEntityId"], CONCIERGE);
+        }
         agent.send("backend", &chat, "hello").await;
         assert_eq!(tenant.event().await["payload"]["chatMessage"]["messageContent"], "hello", "joining again changed nothing");
 
@@ -47,8 +48,10 @@ with_every_backend! {
 
         let ended = admin.body("backend/end-chat-session", that).await;
         assert_eq!(ended["chatSession"]["isSessionClosed"], true);
-        let update = tenant.event().await;
-        assert_eq!((&update["senderType"], &update["payload"]["chatSession"]["isSessionClosed"]), (&json!("BACKEND_USER"), &json!(true)));
+        for client in [&mut tenant, &mut agent] {
+            let update = client.event().await;
+            assert_eq!((&update["senderType"], &update["payload"]["chatSession"]["isSessionClosed"]), (&json!("BACKEND_USER"), &json!(true)));
+        }
         drop((tenant, agent, admin));
         server.stop().await;
     }
@@ -57,7 +60,8 @@ with_every_backend! {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
         let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
-        let (waiting, joined, closed) = (tenant.init().await, tenant.init().await, tenant.init().await);
+        let (waiting, joined, closed) =
+            (tenant.init_and_say("one").await, tenant.init_and_say("two").await, tenant.init_and_say("three").await);
         agent.join(&joined).await;
         agent.join(&closed).await;
         agent.body("backend/end-chat-session", json!({"chatSessionId": closed})).await;
@@ -92,7 +96,7 @@ with_every_backend! {
         let added = backend.administer(&["user", "add", "mia@example.com", "--name", "Mia", "--role", "agent"], "a long password").await;
         let uid = added.split_whitespace().find_map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()).parse::<i64>().ok());
         let mut mia = Client::connect(&server, uid.expect("it says whom it added"), "desk").await;
-        tenant.init().await;
+        tenant.init_and_say("hello").await;
         assert_eq!(mia.event().await["channel"], "chat-session-new");
         backend.administer(&["user", "deactivate", "concierge@example.com"], "").await;
         assert_eq!(agent.socket.closed().await, 4003);

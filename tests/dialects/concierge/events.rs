@@ -72,6 +72,7 @@ with_every_backend! {
             assert_eq!(shape(&update), shape(&envelope(&json!({"chatSession": pushed_session()}))));
             assert_eq!(sides(&update), (&json!("BACKEND_USER"), &json!(CONCIERGE), &json!("TENANT"), &json!(DEEPAK)));
         }
+        assert_eq!(admin.update(&chat).await["chatJoinedByEntityId"], CONCIERGE, "whoever was told that it waits");
 
         let sent = tenant.send("client", &chat, "is anybody there?").await;
         for client in [&mut tablet, &mut agent] {
@@ -100,7 +101,7 @@ with_every_backend! {
         }
 
         tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
-        for client in [&mut tablet, &mut agent] {
+        for client in [&mut tablet, &mut agent, &mut admin] {
             let update = client.event().await;
             assert_eq!(update["channel"], format!("chat-session-update-{id}"));
             assert_eq!(update["payload"]["chatSession"]["isSessionClosed"], true);

@@ -1,9 +1,12 @@
 //! The support chat: tenants, those who answer, and their connections.
 
 mod agents;
+mod beginning;
 mod connection;
+mod desk;
 mod events;
 mod input;
+mod members;
 mod node;
 mod outsiders;
 mod seed;
@@ -100,8 +103,36 @@ impl Client {
         self.body("client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take()
     }
 
+    /// Begins a session, and says something there: the next one is another.
+    async fn init_and_say(&mut self, text: &str) -> Value {
+        let session = self.init().await;
+        self.send("client", &session, text).await;
+        session
+    }
+
     async fn join(&mut self, session: &Value) -> Value {
         self.body("backend/join-chat-session", json!({"chatSessionId": session})).await
+    }
+
+    /// The next event, which is of that session as it is now; gives the session.
+    async fn update(&mut self, session: &Value) -> Value {
+        let mut event = self.event().await;
+        let channel = format!("chat-session-update-{}", session.as_str().expect("a text"));
+        assert_eq!(event["channel"], channel, "{event}");
+        event["payload"]["chatSession"].take()
+    }
+
+    /// The next event, which says that this session waits.
+    async fn is_told_that_waits(&mut self, session: &Value) {
+        let event = self.event().await;
+        let told = (&event["channel"], &event["payload"]["chatSession"]["chatSessionId"]);
+        assert_eq!(told, (&json!("chat-session-new"), session), "{event}");
+    }
+
+    /// Everything that was pushed so far.
+    async fn events_so_far(&mut self) -> Vec<Value> {
+        let heard = self.socket.heard_so_far().await;
+        self.pushed.drain(..).chain(heard).collect()
     }
 
     /// Sends a text, and gives the message as it was stored.

@@ -6,7 +6,7 @@ use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, start};
 use crate::with_every_backend;
 
 /// Every route that names a session, and how an agent who has not joined is answered there.
-const ROUTES: [(&str, u64); 16] = [
+const ROUTES: [(&str, u64); 17] = [
     ("client/init-chat-with-concierge", 404),
     ("client/get-chat-session", 404),
     ("client/get-chat-messages?page=1&limit=50", 404),
@@ -22,6 +22,7 @@ const ROUTES: [(&str, u64); 16] = [
     ("backend/delete-message", 403),
     ("backend/update-message-seen-at", 403),
     ("backend/ping-on-chat-session", 403),
+    ("backend/leave-chat-session", 403),
     ("backend/end-chat-session", 403),
 ];
 
@@ -45,8 +46,10 @@ with_every_backend! {
             assert_eq!(answer["status"], if route.starts_with("client/") { 404 } else { 403 }, "{route}: {answer}");
             assert!(!answer.to_string().contains("hush"));
             // What is not there answers just so.
-            let missing = john.ask(route, body(&json!("4482e256-da14-47cc-b119-9575bbb3b6d3"))).await;
-            assert_eq!(missing, answer, "{route}");
+            let unknown = json!("4482e256-da14-47cc-b119-9575bbb3b6d3");
+            let missing = john.ask(route, body(&unknown)).await;
+            let [unknown, known] = [&unknown, &chat].map(|id| id.as_str().expect("a text"));
+            assert_eq!(missing.to_string().replace(unknown, known), answer.to_string(), "{route}");
             assert_eq!(admin.ask(route, body(&chat)).await["status"], of_agents, "{route}");
         }
         for route in ["backend/list-chat-sessions", "backend/no-such-route", "client/no-such-route", "x"] {

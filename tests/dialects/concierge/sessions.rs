@@ -182,8 +182,8 @@ with_every_backend! {
         let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
         let chat = tenant.init().await;
         agent.join(&chat).await;
-        let other = tenant.init().await;
         let own = tenant.send("client", &chat, "oops").await;
+        let other = tenant.init().await;
         let others = agent.send("backend", &chat, "well").await;
         let unsend = async |client: &mut Client, session: &Value, id: &Value| {
             client.ask("client/delete-message", json!({"chatSessionId": session, "messageId": id})).await["status"].clone()
@@ -197,6 +197,14 @@ with_every_backend! {
         let history = agent.body("backend/get-chat-messages", json!({"chatSessionId": chat})).await;
         let unsent = &history["messages"][0];
         assert_eq!((&unsent["id"], &unsent["status"], &unsent["messageContent"]), (&own["id"], &json!(0), &json!("")));
+        // Whatever it was: nothing is left of a picture that could be shown.
+        let picture = json!({"chatSessionId": chat, "contentType": "IMAGE", "messageContent": "https://cdn.example/x.png"});
+        let picture = tenant.body("client/send-message", picture).await["chatMessage"]["id"].take();
+        assert_eq!(unsend(&mut tenant, &chat, &picture).await, 200);
+        let history = agent.body("backend/get-chat-messages", json!({"chatSessionId": chat})).await;
+        let unsent = history["messages"].as_array().and_then(|messages| messages.last()).expect("there are messages");
+        let shown = ["id", "contentType", "messageContent", "metadata"].map(|key| unsent[key].clone());
+        assert_eq!(shown, [picture, json!("TEXT"), json!(""), Value::Null]);
         drop((tenant, agent));
         server.stop().await;
     }

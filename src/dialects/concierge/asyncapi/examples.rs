@@ -49,7 +49,9 @@ pub(super) fn answers(route: &str) -> Vec<Value> {
         Some("send-message" | "update-message-seen-at") => json!({"chatSessionId": SESSION, "chatMessage": message()}),
         Some("delete-message") => json!({"messageId": 133}),
         Some("get-unread-msg-count") => json!({"unreadMsgCount": "0"}),
-        Some("end-chat-with-concierge" | "end-chat-session") => json!({"chatSessionId": SESSION, "chatSession": session()}),
+        Some("end-chat-with-concierge" | "end-chat-session" | "leave-chat-session") => {
+            json!({"chatSessionId": SESSION, "chatSession": session()})
+        }
         Some("list-chat-sessions") => {
             json!({"chatSessions": [session()], "paginate": {"per_page": 50, "offset": 0, "page": 1}})
         }
@@ -70,6 +72,11 @@ pub(super) fn said(name: &str) -> Vec<Value> {
         "connection" => json!({"channel": "connection", "status": 200, "body": {"connection": connection()}}),
         "connection.refused" => refused("connection", 401, "Not logged in, or no longer"),
         "error" => refused("error", 400, "A frame must be a JSON object with action and data"),
+        "missing" => json!({"channel": "client/get-chat-session", "status": 404, "body": {
+            "message": "There is no such chat session", "chatSession": {"id": null, "orgId": null, "chatSessionId": SESSION,
+                "chatInitiatedByEntityType": null, "chatInitiatedByEntityId": null, "lastPingedByChatInitiator": null,
+                "chatJoinedByEntityType": null, "chatJoinedByEntityId": null, "lastPingedByChatJoiner": null,
+                "isSessionClosed": true}}}),
         "refused" => refused("client/send-message", 409, "The session is closed"),
         "chat-session-new" => pushed(name.into(), json!({"chatSession": in_numbers(session())})),
         "chat-session-update" => pushed(format!("{name}-{SESSION}"), json!({"chatSession": in_numbers(session())})),
