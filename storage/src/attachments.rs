@@ -78,6 +78,9 @@ pub trait Attachments {
     /// names of their objects, whose bytes stay. One that is being sent at this moment is left alone. Does nothing while
     /// another process does the same.
     async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;
+    /// Those of these objects that an attachment or an upload names, in any order. An upload names its own name, too: so is
+    /// called what was put without anybody telling the store.
+    async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>>;
 }
 
 #[async_trait]

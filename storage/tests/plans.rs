@@ -265,7 +265,7 @@ async fn change(storage: &Postgres, round: i64) {
 
 /// What clients of support sessions do again and again: their sessions, devices, uploads and presence.
 async fn support(storage: &Postgres, round: i64) {
-    use storage::{Connecting, Devices, Presences, Sign, Support, SupportStatus, UploadedFile, Uploads, UserId};
+    use storage::{Attachments, Connecting, Devices, Presences, Sign, Support, SupportStatus, UploadedFile, Uploads, UserId};
 
     let (session, initiator, now) = (ConversationId(10_000 + round), PartnerId(1 + round), Utc::now());
     storage.support_session(session).await.unwrap().unwrap();
@@ -279,6 +279,8 @@ async fn support(storage: &Postgres, round: i64) {
     let used = Connecting { user, device: "phone", connection: "c", at: now, expires_at: now };
     storage.touch_device(used).await.unwrap();
     storage.upload("f7").await.unwrap().unwrap();
+    let objects = ["o7", "f7", "of nothing"].map(str::to_owned);
+    assert_eq!(storage.objects_in_use(&objects).await.unwrap().len(), 2);
     assert_eq!(storage.expire_uploads(now, 10).await.unwrap().len(), 10);
     assert_eq!(storage.presences(&[initiator, PartnerId(99)]).await.unwrap().len(), 2);
     let sign = Sign { partner: initiator, last_seen: now, there_until: now, idle_from: None };

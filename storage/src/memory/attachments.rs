@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
@@ -88,6 +88,13 @@ impl Attachments for Memory {
         }
         tx.publish();
         Ok(old.iter().map(|attachment| attachment.object.clone()).collect())
+    }
+
+    async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>> {
+        let state = self.snapshot()?;
+        let attached = state.attachments.rows.values().map(|row| row.attachment.object.as_str());
+        let used: HashSet<&str> = attached.chain(state.uploads.objects()).collect();
+        Ok(objects.iter().filter(|object| used.contains(object.as_str())).cloned().collect())
     }
 }
 

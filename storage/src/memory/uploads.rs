@@ -14,6 +14,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// The names that objects of uploads have, or may have.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &str> {
+        let put = self.rows.values().filter_map(|upload| upload.file.as_ref()).map(|file| file.object.as_str());
+        self.rows.keys().map(String::as_str).chain(put)
+    }
+
     fn keep(&mut self, message: MessageId, author: PartnerId, name: &str) {
         let Some(upload) = self.rows.get(name).filter(|upload| upload.owner == author) else { return };
         self.expiring.remove(&(upload.expires_at, name.to_owned()));

@@ -36,6 +36,9 @@ const FORGET_UNSENT: &str = concat!(
     " ORDER BY a.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING object"
 );
+const OBJECTS_IN_USE: &str = "SELECT object FROM attachments WHERE object = ANY ($1)
+    UNION SELECT name FROM uploads WHERE name = ANY ($1)
+    UNION SELECT object FROM uploads WHERE object = ANY ($1)";
 const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
         (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sha256, width, height,
         duration_milliseconds)
@@ -87,6 +90,11 @@ impl Attachments for Postgres {
     async fn forget_unsent(&self, before: Timestamp, most: usize) -> Result<Vec<String>> {
         let rows = self.rows(sqlx::query(FORGET_UNSENT).bind(before).bind(limit(most))).await?;
         Ok(rows.iter().map(|row| get(row, "object")).collect::<sqlx::Result<_>>()?)
+    }
+
+    async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>> {
+        let rows = self.rows(sqlx::query(OBJECTS_IN_USE).bind(objects)).await?;
+        Ok(rows.iter().map(|row| get(row, 0)).collect::<sqlx::Result<_>>()?)
     }
 }
 

@@ -1,7 +1,7 @@
 use chrono::{TimeDelta, Utc};
 use storage::{
-    Connecting, ConversationId, Devices, Mention, MessageId, PartnerId, Presences, Role, Sign, Storage, Support, SupportStatus,
-    UploadedFile, Uploads, UserId, postgres::Postgres,
+    Attachments, Connecting, ConversationId, Devices, Mention, MessageId, PartnerId, Presences, Role, Sign, Storage, Support,
+    SupportStatus, UploadedFile, Uploads, UserId, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -36,6 +36,8 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         Connecting { user: UserId(10_700), device: "phone", connection: "c700", at: now, expires_at: now + TimeDelta::hours(1) };
     on.within(1, "touch_device", async |s| s.touch_device(used).await).await;
     on.within(1, "upload", async |s| s.upload("f700").await).await.unwrap();
+    let objects = ["o7", "f7", "of nothing"].map(str::to_owned);
+    assert_eq!(on.within(3 * 3, "objects_in_use", async |s| s.objects_in_use(&objects).await).await.len(), 2);
     on.within(2 * 20, "expire_uploads", async |s| s.expire_uploads(now, 10).await).await;
     let people = [PartnerId(7), PartnerId(700), PartnerId(5_999)];
     assert_eq!(on.within(3, "presences", async |s| s.presences(&people).await).await.len(), 3);

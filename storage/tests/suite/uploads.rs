@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use storage::{Mention, MessageId, NewUpload, PartnerId, Storage, Upload, UploadedFile, User};
 
-use crate::people::{at, conversation, new_partner, say, users, write};
+use crate::people::{at, conversation, new_attachment, new_partner, say, users, write};
 
 on_every_backend!(
     an_upload_comes_back_as_it_was_stored,
@@ -14,6 +14,7 @@ on_every_backend!(
     an_upload_that_was_not_committed_is_none,
     only_its_owners_messages_keep_an_upload,
     an_owner_has_an_account,
+    an_object_is_in_use_while_anything_names_it,
 );
 
 fn new_upload(owner: PartnerId, name: &str, expires_at: i64) -> NewUpload {
@@ -195,4 +196,28 @@ async fn an_owner_has_an_account(store: Arc<dyn Storage>) {
     let company = write(&store, async |tx| tx.insert_partner(new_partner("Company")).await.unwrap()).await;
     let mut tx = store.begin().await.unwrap();
     assert!(tx.insert_upload(new_upload(company.id, "a", 1)).await.is_err());
+}
+
+/// An attachment names one, and an upload two: that of the file that was put, and its own name, by which files are put where
+/// nobody tells the store.
+async fn an_object_is_in_use_while_anything_names_it(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let attachment = write(&store, async |tx| {
+        tx.insert_upload(new_upload(ann.partner.id, "put", 1)).await.unwrap();
+        tx.insert_upload(new_upload(ann.partner.id, "put-elsewhere", 1)).await.unwrap();
+        assert!(tx.put_upload("chat-images/put", file("of an upload")).await.unwrap());
+        tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()
+    })
+    .await;
+    let all = ["chat-images/put", "chat-images/put-elsewhere", "of an upload", &attachment.object, "orphan", "chat-images/gone"];
+    let in_use = async || {
+        let used = store.objects_in_use(&all.map(str::to_owned)).await.unwrap();
+        all.into_iter().filter(|object| used.iter().any(|used| used == object)).collect::<Vec<_>>()
+    };
+    assert_eq!(in_use().await, all[..4]);
+    assert_eq!(store.objects_in_use(&[]).await.unwrap(), [""; 0]);
+    write(&store, async |tx| tx.delete_attachment(attachment.id).await.unwrap()).await;
+    assert_eq!(in_use().await, all[..3]);
+    store.expire_uploads(at(2), 10).await.unwrap();
+    assert_eq!(in_use().await, [""; 0]);
 }
