@@ -1,6 +1,9 @@
 //! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+mod listing;
+mod marker;
+
+use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -21,11 +24,17 @@ use object_store::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use listing::{Folders, Listed};
+pub use marker::MARKER;
+
 use crate::{
     chat::{Error, FileBytes, Result},
     lifecycle::Lifecycle,
     telemetry,
 };
+
+/// The folder of what is put through us.
+const FOLDER: &str = "attachments";
 
 /// How much is handed to a bucket at a time; S3 takes no smaller part but the last.
 const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
@@ -42,10 +51,18 @@ const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
-    /// Of a store that clients can reach by themselves.
-    signer: Option<Arc<dyn Signer>>,
+    place: Place,
     part_bytes: usize,
     lifecycle: Lifecycle,
+}
+
+/// What the object store is.
+#[derive(Clone)]
+enum Place {
+    Memory,
+    Directory(PathBuf),
+    /// Clients can reach it by themselves, with addresses that are signed.
+    Bucket(Arc<dyn Signer>),
 }
 
 /// Where a client puts an object, and where anybody finds it, without us between.
@@ -70,24 +87,23 @@ impl Blobs {
     /// Opens `memory:`, `file:<directory>` (made if it is missing) or `s3://<bucket>/<prefix>`, whose credentials,
     /// region and endpoint come from the environment as `AWS_...`.
     pub fn open(address: &str, lifecycle: &Lifecycle) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut signer: Option<Arc<dyn Signer>> = None;
-        let store: Arc<dyn ObjectStore> = match address.split_once(':') {
-            Some(("memory", "")) => Arc::new(InMemory::new()),
+        let (store, place): (Arc<dyn ObjectStore>, _) = match address.split_once(':') {
+            Some(("memory", "")) => (Arc::new(InMemory::new()), Place::Memory),
             Some(("file", directory)) => {
                 std::fs::create_dir_all(directory)?;
-                Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_automatic_cleanup(true))
+                let store = LocalFileSystem::new_with_prefix(directory)?.with_automatic_cleanup(true);
+                (Arc::new(store), Place::Directory(directory.into()))
             }
             Some(("s3", rest)) => {
                 let rest = rest.trim_start_matches('/');
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
                 let bucket = Arc::new(PrefixStore::new(open_bucket(bucket)?, prefix));
-                signer = Some(Arc::clone(&bucket) as _);
-                bucket
+                (Arc::clone(&bucket) as _, Place::Bucket(bucket))
             }
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
-        let part_bytes = if signer.is_some() { BUCKET_PART_BYTES } else { PART_BYTES };
-        Ok(Self { store, signer, part_bytes, lifecycle: lifecycle.clone() })
+        let part_bytes = if matches!(place, Place::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
+        Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone() })
     }
 
     /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails, and soon
@@ -112,7 +128,7 @@ impl Blobs {
         limit_bytes: u64,
         upload: &mut Option<Unfinished>,
     ) -> Result<Stored> {
-        let object = format!("attachments/{}", Uuid::new_v4().simple());
+        let object = format!("{FOLDER}/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
         let mut part = BytesMut::new();
         let mut mimetype = None;
@@ -168,13 +184,13 @@ impl Blobs {
 
     /// Whether clients put and read objects without us between.
     pub fn is_open(&self) -> bool {
-        self.signer.is_some()
+        matches!(self.place, Place::Bucket(_))
     }
 
     /// The addresses of an object that is put, with this content type, and read by clients themselves; `None` if the store
     /// is not one that they can reach.
     pub async fn addresses(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<Addresses>> {
-        let Some(signer) = &self.signer else { return Ok(None) };
+        let Place::Bucket(signer) = &self.place else { return Ok(None) };
         let mimetype = HeaderValue::from_str(mimetype).map_err(Error::internal)?;
         let options = SignedUrlOptions::new().with_signed_header(CONTENT_TYPE, mimetype);
         let put = signer.signed_url_opts(Method::PUT, &Path::from(object), lifetime, &options).await.map_err(failed)?;

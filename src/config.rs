@@ -227,6 +227,10 @@ pub struct Retention {
     pub audit_days: u64,
     /// How often it is looked for what has been kept for long enough.
     pub every_seconds: u64,
+    /// The age from which an object is deleted that nothing in the store names.
+    pub orphans_seconds: u64,
+    /// The period of the sweep that deletes them.
+    pub sweep_every_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -381,6 +385,11 @@ impl Config {
             .try_deserialize()
     }
 
+    /// Whether store and files outlive the program.
+    pub fn is_lasting(&self) -> bool {
+        self.storage.0 != "memory:" && self.files != "memory:"
+    }
+
     /// How long things are kept.
     fn retention(&self) -> Kept {
         Kept {
@@ -390,6 +399,8 @@ impl Config {
             sessions: self.session.lifetime(),
             audit: Duration::from_secs(self.retention.audit_days.saturating_mul(A_DAY)),
             every: Duration::from_secs(self.retention.every_seconds),
+            orphans: Duration::from_secs(self.retention.orphans_seconds),
+            sweep_every: self.is_lasting().then(|| Duration::from_secs(self.retention.sweep_every_seconds)),
         }
     }
 
@@ -455,7 +466,7 @@ impl Config {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
-        let positive: [(&str, u64); 29] = [
+        let positive: &[(&str, u64)] = &[
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
             ("sockets.frames_burst", self.sockets.frames_burst.into()),
@@ -476,6 +487,7 @@ impl Config {
             ("retention.unsent_attachments_seconds", self.retention.unsent_attachments_seconds),
             ("retention.audit_days", self.retention.audit_days),
             ("retention.every_seconds", self.retention.every_seconds),
+            ("retention.sweep_every_seconds", self.retention.sweep_every_seconds),
             ("limits.connections", self.limits.connections as u64),
             ("limits.body_bytes", self.limits.body_bytes as u64),
             ("limits.body_seconds", self.limits.body_seconds),
@@ -492,6 +504,11 @@ impl Config {
         }
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be greater than 0"));
+        }
+        if self.retention.orphans_seconds <= self.limits.body_seconds {
+            return Err(
+                "retention.orphans_seconds must be greater than limits.body_seconds: files on their way would be deleted".into(),
+            );
         }
         if self.presence.poll_seconds <= self.im_chat.poll_seconds {
             return Err(

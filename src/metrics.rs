@@ -42,6 +42,8 @@ struct Families {
     listening: IntGauge,
     log_position: IntGauge,
     log_unread: IntGauge,
+    orphan_sweeps: IntCounterVec,
+    orphans_deleted: IntCounter,
 }
 
 /// What is counted only when somebody asks.
@@ -94,9 +96,15 @@ impl Default for Metrics {
             listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
             log_unread: gauge("dragoman_log_unread_seconds", "For how long the log cannot be read; 0 while it can."),
+            orphan_sweeps: counters(
+                "dragoman_orphan_sweeps_total",
+                "Orphan sweeps by outcome: done, refused (too much would be deleted, or the files are another's), failed.",
+                &["outcome"],
+            ),
+            orphans_deleted: counter("dragoman_orphans_deleted_total", "Objects deleted by orphan sweeps."),
             registry,
         };
-        let all: [Box<dyn Collector>; 18] = [
+        let all: [Box<dyn Collector>; 20] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -115,7 +123,13 @@ impl Default for Metrics {
             Box::new(families.listening.clone()),
             Box::new(families.log_position.clone()),
             Box::new(families.log_unread.clone()),
+            Box::new(families.orphan_sweeps.clone()),
+            Box::new(families.orphans_deleted.clone()),
         ];
+        // A counter that appears with its first event has not increased by it.
+        for outcome in ["done", "refused", "failed"] {
+            families.orphan_sweeps.with_label_values(&[outcome]);
+        }
         for family in all {
             families.registry.register(family).expect("every name is used once");
         }
@@ -181,6 +195,16 @@ impl Metrics {
     /// Counts a socket that was closed with that code.
     pub fn socket_closed(&self, dialect: &str, code: u16) {
         self.0.sockets_closed.with_label_values(&[dialect, &code.to_string()]).inc();
+    }
+
+    /// Counts a sweep of the object store that was `done`, `refused` or `failed`.
+    pub fn orphan_sweep(&self, outcome: &str) {
+        self.0.orphan_sweeps.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts objects that a sweep has deleted.
+    pub fn orphans_deleted(&self, objects: usize) {
+        self.0.orphans_deleted.inc_by(objects as u64);
     }
 
     /// Everything in Prometheus's text format.

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     auth::{self, AttemptLimits, Auth, Tokens},
-    blobs::Blobs,
+    blobs::{Blobs, MARKER},
     bus::{self, Bus},
     chat::{self, Chat, Ground},
     clock,
@@ -36,6 +36,9 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For how long the services may finish what they have in hand once no request is left.
 const SERVICES_LIMIT: Duration = Duration::from_secs(10);
+
+/// For how long the start waits for the object store.
+const MARKER_LIMIT: Duration = Duration::from_secs(3);
 
 /// By how much two clocks may differ before it is worth a word.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
@@ -88,6 +91,9 @@ pub async fn run(
     let metrics = Metrics::default();
     let files = Files::of(&config);
     let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
+    if config.is_lasting() {
+        claim_files(&files, &blobs, storage.as_ref()).await?;
+    }
     let limits =
         AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
     let tokens = open_tokens(&config, &services)?;
@@ -275,6 +281,28 @@ async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
             "this machine's clock is not the database's: so much ahead, or behind; both should follow NTP"
         );
     }
+    Ok(())
+}
+
+/// Makes sure that the files belong to this store: the sweep of another would delete them as orphans. An object store that does
+/// not answer does not keep the server from starting; no sweep begins before it has answered.
+async fn claim_files(files: &Files, blobs: &Blobs, storage: &dyn Storage) -> Result<(), StartError> {
+    let workspace = chat::workspace_uuid(storage).await?;
+    let failure = match tokio::time::timeout(MARKER_LIMIT, blobs.claim(workspace)).await {
+        Ok(Ok(Some(owner))) if owner == workspace => return Ok(()),
+        Ok(Ok(owner)) => {
+            let owner = owner.map_or_else(|| "no workspace".to_owned(), |owner| format!("workspace {owner}"));
+            let address = &files.address;
+            return Err(format!(
+                "files: {address} belongs to {owner}, as {MARKER} there says, and the database is workspace {workspace}: \
+                 set files to a place of its own"
+            )
+            .into());
+        }
+        Ok(Err(error)) => telemetry::chain(&error).to_string(),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    tracing::warn!(error = failure, "it cannot be seen to whom the files belong: no orphan sweep until it can");
     Ok(())
 }
 

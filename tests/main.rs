@@ -20,6 +20,7 @@ mod odoorpc;
 mod openapi;
 mod operation;
 mod order;
+mod orphans;
 mod polls;
 mod postman;
 mod reconnect;

@@ -24,6 +24,10 @@ pub struct Retention {
     pub audit: Duration,
     /// How often it is looked for what is old enough.
     pub every: Duration,
+    /// Objects that nothing in the store names, after they were written.
+    pub orphans: Duration,
+    /// The period of the sweep that deletes these; `None` where nothing outlives the program.
+    pub sweep_every: Option<Duration>,
 }
 
 /// How many things of a kind one step takes away.

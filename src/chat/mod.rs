@@ -34,6 +34,7 @@ mod search;
 mod signals;
 mod sockets;
 mod support;
+mod sweep;
 mod tail;
 mod typing;
 mod updates;
@@ -46,6 +47,7 @@ use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
 use storage::{Position, Scope, Storage, UserId};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 pub use attachments::{Download, FileBytes, FileName, Received, attachment_token};
 pub use attendances::Attending;
@@ -219,6 +221,7 @@ impl Chat {
         chat.watch_attendances(services);
         chat.watch_store(services);
         chat.keep_house(services);
+        chat.sweep_files(services);
         chat.watch_support(services);
         Ok(chat)
     }
@@ -290,6 +293,19 @@ impl Chat {
         *places += 1;
         Ok(Place { parts: Arc::clone(&self.0), user: caller.user })
     }
+}
+
+/// The workspace's uuid, drawn if the store has none yet. Nodes that start at once agree on one.
+pub async fn workspace_uuid(storage: &dyn Storage) -> storage::Result<Uuid> {
+    if let Some(uuid) = storage.workspace().await?.uuid {
+        return Ok(uuid);
+    }
+    let mut tx = storage.begin().await?;
+    let mut workspace = tx.lock_workspace().await?;
+    let uuid = *workspace.uuid.get_or_insert_with(Uuid::new_v4);
+    tx.set_workspace(&workspace).await?;
+    tx.commit().await?;
+    Ok(uuid)
 }
 
 /// A secret that all nodes share; the first who asks for it makes it.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use permit::Permit;
 
-pub(super) use names::named_in;
+pub(super) use names::{is_file, named_in};
 pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, storable};

@@ -11,7 +11,10 @@ use s3s::{
 };
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::server::ServerBuilder;
 
@@ -27,13 +30,20 @@ pub struct Bucket {
 }
 
 /// A bucket policy as it is usual for files that pages show. A bucket that is not there lets nobody do anything.
-struct PublicRead(PathBuf);
+struct PublicRead {
+    bucket: PathBuf,
+    /// Whether it puts an object on the condition that there is none.
+    knows_conditions: bool,
+}
 
 #[async_trait::async_trait]
 impl S3Access for PublicRead {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if !self.0.exists() {
+        if !self.bucket.exists() {
             return Err(s3_error!(NoSuchBucket));
+        }
+        if !self.knows_conditions && context.headers().contains_key("If-None-Match") {
+            return Err(s3_error!(NotImplemented));
         }
         let reads = ["GetObject", "HeadObject"].contains(&context.s3_op().name());
         if reads || context.credentials().is_some() { Ok(()) } else { Err(s3_error!(AccessDenied)) }
@@ -42,22 +52,33 @@ impl S3Access for PublicRead {
 
 impl Bucket {
     pub async fn start() -> Self {
+        Self::serving(true).await
+    }
+
+    /// One that cannot be asked to keep what is there, as some that are not Amazon's.
+    pub async fn without_conditions() -> Self {
+        Self::serving(false).await
+    }
+
+    async fn serving(knows_conditions: bool) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         std::fs::create_dir(directory.path().join(NAME)).expect("a bucket is a directory");
         let mut service = S3ServiceBuilder::new(FileSystem::new(directory.path()).expect("the directory is there"));
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        service.set_access(PublicRead(directory.path().join(NAME)));
+        service.set_access(PublicRead { bucket: directory.path().join(NAME), knows_conditions });
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it listens");
         let serving = tokio::spawn(async move {
+            // They end with this task.
+            let mut connections = JoinSet::new();
             loop {
                 let (connection, _) = listener.accept().await.expect("connections can be accepted");
                 let service = service.clone();
                 // How a connection ends is the client's affair.
-                tokio::spawn(
-                    async move { drop(http1::Builder::new().serve_connection(TokioIo::new(connection), service).await) },
-                );
+                connections.spawn(async move {
+                    drop(http1::Builder::new().serve_connection(TokioIo::new(connection), service).await);
+                });
             }
         });
         Self { directory, address, serving }
@@ -78,7 +99,12 @@ impl Bucket {
         format!("http://{}/{NAME}", self.address)
     }
 
-    /// The objects' files.
+    /// The file of an object below the prefix.
+    pub fn file(&self, object: &str) -> PathBuf {
+        self.path().join("some/prefix").join(object)
+    }
+
+    /// The objects' files, but for the marker's.
     pub fn objects(&self) -> Vec<PathBuf> {
         super::files_below(&self.path())
     }

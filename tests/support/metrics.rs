@@ -1,11 +1,12 @@
 use super::Server;
 
 impl Server {
-    /// The sum of all figures of a metric, whatever their labels; 0 if there is none.
+    /// The sum of all figures of a metric, whatever their labels; 0 if there is none. With its labels as they are printed, that
+    /// figure alone.
     pub async fn metric(&self, name: &str) -> f64 {
         let metrics = self.get("/metrics").await.text().await.expect("the answer is whole");
         let lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));
-        let figures = lines.filter(|(of, _)| of.split('{').next() == Some(name)).map(|(_, figure)| figure);
+        let figures = lines.filter(|(of, _)| *of == name || of.split('{').next() == Some(name)).map(|(_, figure)| figure);
         figures.map(|figure| figure.parse::<f64>().expect("figures are numbers")).sum()
     }
 }

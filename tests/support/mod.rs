@@ -38,9 +38,13 @@ pub const BOB: &str = "bob@example.com";
 /// The tenant of the support chat.
 pub const DEEPAK: &str = "deepak@tis.co.th";
 
-/// All files in a directory and in those below it.
+/// The object that names the workspace whose files lie beside it.
+pub const MARKER: &str = "dragoman-workspace";
+
+/// All files in a directory and in those below it, but for the marker.
 pub fn files_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("the directory can be listed").path());
+    let paths = paths.filter(|path| path.file_name().is_none_or(|name| name != MARKER));
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

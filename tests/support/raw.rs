@@ -3,7 +3,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Server;
+use super::{Client, Server};
 
 /// A connection on which a test writes what it likes.
 pub struct RawConnection(TcpStream);
@@ -11,6 +11,20 @@ pub struct RawConnection(TcpStream);
 impl RawConnection {
     pub async fn to(server: &Server) -> Self {
         Self(TcpStream::connect(server.address()).await.expect("the server listens"))
+    }
+
+    /// One on which the beginning of an attachment was sent, which is said to be of so many bytes.
+    pub async fn half_an_upload(server: &Server, client: &Client, bytes: usize, half: &str) -> Self {
+        let mut connection = Self::to(server).await;
+        let session = client.session().expect("the client has logged in");
+        connection
+            .send(&format!(
+                "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: localhost\r\nCookie: session_id={session}\r\n\
+                 Content-Length: {bytes}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n\
+                 Content-Disposition: form-data; name=\"file\"; filename=\"half.txt\"\r\n\r\n{half}"
+            ))
+            .await;
+        connection
     }
 
     pub async fn send(&mut self, text: &str) {

@@ -131,6 +131,12 @@ impl ServerBuilder {
         self
     }
 
+    /// What a server gets so by its environment, for one that does not start.
+    pub fn environment(mut self) -> Vec<(String, String)> {
+        self.settings.push(("DRAGOMAN__STORAGE".into(), self.backend.storage));
+        self.settings
+    }
+
     fn command(&self) -> Command {
         let program = &self.program;
         let mut command = match &self.disk {

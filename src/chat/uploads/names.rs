@@ -89,6 +89,13 @@ pub(super) fn extension(mimetype: &str) -> Option<&'static str> {
     EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(essence)).map(|(_, extension)| *extension)
 }
 
+/// Whether a file in a folder of uploads has a name of our making: a uuid, and perhaps an extension.
+pub(in crate::chat) fn is_file(name: &str) -> bool {
+    let (stem, extension) = name.split_once('.').map_or((name, None), |(stem, extension)| (stem, Some(extension)));
+    Uuid::try_parse(stem).is_ok_and(|uuid| uuid.hyphenated().to_string() == stem)
+        && extension.is_none_or(|extension| EXTENSIONS.iter().any(|(_, known)| *known == extension))
+}
+
 /// Whether browsers only show it. A drawing in SVG can act.
 pub(super) fn is_harmless(mimetype: &str) -> bool {
     let shown = ["image/", "audio/", "video/"].iter().any(|kind| mimetype.starts_with(kind));
@@ -107,7 +114,7 @@ pub(super) fn is_safe(mimetype: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{extension, is_harmless, is_mimetype, is_safe, named_in, named_in_text};
+    use super::{extension, is_file, is_harmless, is_mimetype, is_safe, named_in, named_in_text};
 
     #[test]
     fn what_can_act_has_no_extension() {
@@ -122,6 +129,18 @@ mod tests {
             ("application/octet-stream", None),
         ] {
             assert_eq!(extension(mimetype), expected, "{mimetype}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_called_by_a_uuid() {
+        let uuid = "d9bcf98b-063f-4286-ae70-8862dc7ebc1d";
+        for ours in [uuid.to_owned(), format!("{uuid}.png")] {
+            assert!(is_file(&ours), "{ours}");
+        }
+        let foreign = ["".to_owned(), "logo.png".to_owned(), uuid.to_uppercase(), uuid.replace('-', "")];
+        for foreign in foreign.into_iter().chain([".html", ".", ".png.png", "#1", "/a.png"].map(|end| format!("{uuid}{end}"))) {
+            assert!(!is_file(&foreign), "{foreign}");
         }
     }
 

@@ -33,20 +33,6 @@ pub(super) async fn upload(client: &Client, name: &str, bytes: impl Into<Vec<u8>
     answer.json()
 }
 
-/// A connection on which the beginning of an upload was sent, which is said to be of so many bytes.
-async fn half_an_upload(server: &Server, client: &Client, bytes: usize, half: &str) -> RawConnection {
-    let mut connection = RawConnection::to(server).await;
-    let session = client.session().unwrap();
-    connection
-        .send(&format!(
-            "POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nCookie: session_id={session}\r\nContent-Length: {bytes}\r\n\
-             Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n\
-             Content-Disposition: form-data; name=\"file\"; filename=\"half.txt\"\r\n\r\n{half}"
-        ))
-        .await;
-    connection
-}
-
 /// A body of multipart, as it is.
 async fn post_raw(client: &Client, kind: &str, body: &str) -> Answer {
     Answer::of(client.request(Method::POST, UPLOAD).header(CONTENT_TYPE, kind).body(body.to_owned())).await
@@ -260,7 +246,7 @@ with_every_backend! {
     async fn half_an_upload_leaves_nothing(backend) {
         let server = Server::demo(backend).await;
         let john = server.log_in(JOHN).await;
-        drop(half_an_upload(&server, &john, 100_000, "half").await);
+        drop(RawConnection::half_an_upload(&server, &john, 100_000, "half").await);
         let next = upload(&john, "whole.txt", "whole").await["attachment_id"].as_i64().unwrap();
         for id in 1..next {
             assert_eq!(refusal(&john, &format!("attachment/info/{id}"), json!({})).await, "Attachment not found");
@@ -272,7 +258,7 @@ with_every_backend! {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::builder(backend).set("FILES", format!("file:{}", directory.path().display())).start().await;
         let john = server.log_in(JOHN).await;
-        let connection = half_an_upload(&server, &john, 3_000_000, &"x".repeat(1024 * 1024)).await;
+        let connection = RawConnection::half_an_upload(&server, &john, 3_000_000, &"x".repeat(1024 * 1024)).await;
         let stored = || files_below(directory.path()).iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum::<u64>();
         until("most of what has come", async || (stored() >= 512 * 1024).then_some(())).await;
         drop(connection);

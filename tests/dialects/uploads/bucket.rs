@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{PNG, get, head, header, put, refusal, urls, wish};
 use crate::{
-    support::{ADMIN, Answer, Backend, Bucket, Client, JOHN, Server, until},
+    support::{ADMIN, Answer, Backend, Bucket, Client, JOHN, RawConnection, Server, until},
     with_every_backend,
 };
 
@@ -70,6 +70,20 @@ with_every_backend! {
         server.stop().await;
         let left = [bucket.objects(), bucket.unfinished()].concat();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// A client that breaks off in the middle of a file in parts.
+    async fn half_an_upload_leaves_no_parts(backend) {
+        let bucket = Bucket::start().await;
+        let mut server = server_on(&bucket, backend).await;
+        let john = server.log_in(JOHN).await;
+        let half = "x".repeat(11_000_000);
+        let connection = RawConnection::half_an_upload(&server, &john, 12_000_000, &half).await;
+        until("two parts", async || (bucket.unfinished().len() >= 2).then_some(())).await;
+        drop(connection);
+        until("the end of the parts", async || bucket.unfinished().is_empty().then_some(())).await;
+        assert_eq!(bucket.objects(), [""; 0].map(std::path::PathBuf::from));
+        server.stop().await;
     }
 
     /// A client and a bucket need nobody between them.
