@@ -20,5 +20,3 @@ UPDATE events e SET message_id = m.id, seq = m.seq, fact = CASE
     END
 FROM messages m
 WHERE e.message_id IS NULL AND m.id = (message_of_fact(e.fact))[1];
-
-CREATE INDEX events_of_message ON events (message_id) WHERE message_id IS NOT NULL;

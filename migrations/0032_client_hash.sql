@@ -3,6 +3,3 @@
 CREATE UNIQUE INDEX messages_client_key_and_hash ON messages (conversation_id, author_id, client_key, client_hash)
     WHERE client_key IS NOT NULL;
 CREATE UNIQUE INDEX messages_external_id ON messages (external_id) WHERE external_id IS NOT NULL;
-
-DROP INDEX messages_client_key;
-ALTER INDEX messages_client_key_and_hash RENAME TO messages_client_key;

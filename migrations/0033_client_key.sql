@@ -1,0 +1,2 @@
+DROP INDEX messages_client_key;
+ALTER INDEX messages_client_key_and_hash RENAME TO messages_client_key;
