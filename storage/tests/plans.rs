@@ -164,6 +164,8 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)], partner).await.unwrap().len(), 8);
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
+    storage.changed_since(conversation, MessageId(50_000 + round), 50).await.unwrap();
+    storage.unread_by_others(partner, 50).await.unwrap();
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
     storage.attachment_reach(AttachmentId(8_000 + round), partner).await.unwrap().unwrap();
     assert_eq!(storage.reactions(MessageId(round), partner).await.unwrap().len(), 1);

@@ -128,7 +128,8 @@ impl EventLog for Memory {
     async fn changed_since(&self, of: ConversationId, upto: MessageId, limit: usize) -> Result<Vec<MessageId>> {
         let state = self.snapshot()?;
         let State { log, .. } = &*state;
-        let is_posting = |at: &Position| log.events.get(at).is_some_and(|event| matches!(event.fact, Fact::MessagePosted(_)));
+        let is_there = |event: &Event| event.topic == Topic::Conversation(of) && matches!(event.fact, Fact::MessagePosted(_));
+        let is_posting = |at: &Position| log.events.get(at).is_some_and(|event| is_there(event));
         let posted = log.copies.get(&upto).into_iter().flatten().copied().find(is_posting).unwrap_or_default();
         let topic = log.topics.get(&Topic::Conversation(of)).into_iter().flat_map(|positions| positions.iter().rev());
         let sought = topic.take_while(|at| **at > posted).take(CHANGES_SOUGHT);

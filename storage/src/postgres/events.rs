@@ -42,17 +42,18 @@ const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
 
-/// Facts of messages are what changes them, but for that they were posted: those are of larger ids.
-const CHANGED_SINCE: &str = "WITH posted AS MATERIALIZED (
+/// Facts of messages are what changes them, but for that they were posted: those are of larger ids. A fact's kind is the
+/// first text after its name; PostgreSQL's own functions refuse JSON in which a text has a `\u0000`, as metadata may.
+const CHANGED_SINCE: &str = r#"WITH posted AS MATERIALIZED (
         SELECT coalesce(min(position), 0) AS position FROM events
-        WHERE message_id = $2 AND conversation_id = $1 AND fact ->> 'fact' = 'message_posted'
+        WHERE message_id = $2 AND conversation_id = $1 AND split_part(fact::text, '"', 4) = 'message_posted'
     ), sought AS MATERIALIZED (
         SELECT e.position, e.message_id FROM events e
         WHERE e.conversation_id = $1 AND e.position > (SELECT position FROM posted)
         ORDER BY e.position DESC LIMIT $4
     )
     SELECT message_id FROM sought WHERE message_id <= $2
-    GROUP BY message_id ORDER BY max(position) DESC LIMIT $3";
+    GROUP BY message_id ORDER BY max(position) DESC LIMIT $3"#;
 
 /// Appends facts, having done what `$with` says. Locks the head of the log until the transaction has ended and its events
 /// are visible.

@@ -113,6 +113,12 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
 }
 
 pub(crate) async fn of_a_crowd(on: &Explained) {
+    // 30 have been posted since.
+    let changed = async |s: &Postgres| s.changed_since(ConversationId(2), MessageId(110_030), 50).await;
+    assert_eq!(on.within(30 + 5, "changed_since", changed).await, []);
+    let unread = async |s: &Postgres| s.unread_by_others(PartnerId(1_001), 50).await;
+    // Beside the crowd it is in seven conversations, in which it has said nothing.
+    on.within(30, "unread_by_others", unread).await;
     let (of, member) = (ConversationId(2), PartnerId(4_000));
     on.within(6, "conversation_seen_by", async |s| s.conversation_seen_by(of, member).await).await.unwrap();
     let page = Page::Newest { offset: 0, limit: 50 };

@@ -16,6 +16,7 @@ on_every_backend!(
     what_was_deleted_is_unread_for_nobody,
     of_two_who_read_and_delete_at_once_neither_is_passed_over,
     random_sends_reads_and_deletes_agree_with_counting,
+    own_messages_that_nobody_else_has_read_are_known,
 );
 
 /// The read position and the number of unread messages of a participant.
@@ -263,4 +264,28 @@ async fn random_sends_reads_and_deletes_agree_with_counting(store: Arc<dyn Stora
         }
         assert_eq!(store.unread_totals(partner).await.unwrap(), totals);
     }
+}
+
+async fn own_messages_that_nobody_else_has_read_are_known(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let mut rooms = Vec::new();
+    for _ in 0..4 {
+        rooms.push(conversation(&store, &[&ann, &ben, &cat]).await);
+    }
+    for (room, by) in [(2, &ann), (0, &ben), (0, &ann), (1, &ann), (0, &ann), (0, &ben), (3, &ben)] {
+        say(&store, rooms[room], by, "hello").await;
+    }
+    let unread = async |limit| {
+        let mut unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        unread.sort_unstable();
+        unread
+    };
+    assert_eq!(unread(9).await, [(rooms[0], 0, 3), (rooms[1], 0, 1), (rooms[2], 0, 1)]);
+    assert_eq!(unread(2).await, [(rooms[0], 0, 3), (rooms[1], 0, 1)], "those with the newest");
+    for (room, by, seq) in [(0, &ann, 4), (0, &ben, 1), (0, &cat, 2), (1, &cat, 1), (2, &ann, 1)] {
+        read_up_to(&store, rooms[room], by.partner.id, seq).await;
+    }
+    assert_eq!(unread(9).await, [(rooms[0], 2, 3), (rooms[2], 0, 1)]);
+    read_up_to(&store, rooms[0], ben.partner.id, 3).await;
+    assert_eq!(unread(9).await, [(rooms[2], 0, 1)]);
 }
