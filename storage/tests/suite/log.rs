@@ -1,6 +1,6 @@
 use std::{collections::HashSet, sync::Arc};
 
-use storage::{AttachmentId, Event, Fact, PartnerId, Position, Scope, Storage, Topic, UserId};
+use storage::{AttachmentId, Event, Fact, NOBODY, PartnerId, Position, Scope, Storage, Topic, UserId};
 use tokio::task::JoinSet;
 
 use crate::people::{at, begin, conversation, new_attachment, say, users, write};
@@ -83,6 +83,11 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
         fact(4),
         Fact::SessionEnded { session: "ab".repeat(32) },
         Fact::UserChanged { user: UserId(i64::MAX) },
+        Fact::MessageReacted { message: message.id, seq: 3, partner, content: "👍 \"".to_owned(), removed: true },
+        Fact::MemberUnread { user: ann.id, conversation: room, message: message.id },
+        Fact::UserErased { user: ann.id, partner },
+        Fact::StoreChanged,
+        Fact::LogRestarted { epoch: 2, from: Position(7), to: Position(i64::MAX) },
     ];
     let after = store.position().await.unwrap();
     let mut tx = store.begin().await.unwrap();
@@ -92,6 +97,11 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
     tx.commit().await.unwrap();
     let events = store.events(after, Scope::Everything, 100).await.unwrap();
     assert!(events.iter().map(|event| &event.fact).eq(&facts), "{events:?}");
+
+    write(&store, async |tx| tx.record(Topic::Partner(NOBODY), Fact::StoreChanged, at(1))).await;
+    let nobodys = store.events(Position(0), Scope::Partner(NOBODY), 100).await.unwrap();
+    assert_eq!(nobodys.iter().map(|event| &event.fact).collect::<Vec<_>>(), [&Fact::StoreChanged]);
+    assert_eq!(store.events(events[events.len() - 1].position, Scope::Partner(partner), 100).await.unwrap(), []);
 }
 
 async fn scopes_give_exactly_what_concerns_them(store: Arc<dyn Storage>) {

@@ -200,7 +200,7 @@ pub(crate) async fn file(store: &Arc<dyn Storage>, owner: &User, name: &str) -> 
 
 /// Posts a message with files.
 pub(crate) async fn send(store: &Arc<dyn Storage>, room: ConversationId, by: &User, files: &[&Attachment]) -> Message {
-    let attachments = files.iter().map(|file| Attachment::clone(file)).collect();
+    let attachments = files.iter().copied().cloned().collect();
     post(store, NewMessage { attachments, ..new_message(room, by, "look") }).await
 }
 
