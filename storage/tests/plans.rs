@@ -276,7 +276,7 @@ async fn support(storage: &Postgres, round: i64) {
     }
     assert!(storage.touch_support_session(ConversationId(19_999), PartnerId(5_000), now).await.unwrap().is_some());
     assert_eq!(storage.support_unread(initiator).await.unwrap(), 2);
-    assert_eq!(storage.seen_at(session, &[(1, initiator)]).await.unwrap().len(), 1);
+    assert_eq!(storage.seen_at(session, &[(1, storage::MessageSide::Initiator)]).await.unwrap().len(), 1);
     let user = UserId(5_000 + round);
     let used = Connecting { user, device: "phone", connection: "c", at: now, expires_at: now };
     storage.touch_device(used).await.unwrap();
@@ -293,7 +293,8 @@ async fn support(storage: &Postgres, round: i64) {
     tx.connect_device(used).await.unwrap();
     let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
-    assert_eq!(tx.lock_absent_support(DateTime::UNIX_EPOCH, 10).await.unwrap().len(), 0);
+    assert_eq!(tx.open_support(PartnerId(4_901 + round), 3).await.unwrap().len(), 1);
+    assert_eq!(tx.lock_absent_support(DateTime::UNIX_EPOCH, &[storage::Role::User], 10).await.unwrap().len(), 0);
     assert_eq!(tx.lock_silent_support(DateTime::UNIX_EPOCH, 10).await.unwrap().len(), 0);
     assert_eq!(tx.lock_joined_support(PartnerId(1)).await.unwrap().len(), 100);
     let named = [(1, "f19", 20), (2, "f18", 19)];

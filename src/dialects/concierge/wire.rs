@@ -5,9 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{
-    Author, Device, Message, MessageSide, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User,
-};
+use storage::{Author, Device, Message, MessageSide, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;

@@ -1,7 +1,7 @@
 use chrono::{TimeDelta, Utc};
 use storage::{
-    Attachments, Connecting, ConversationId, Devices, Mention, MessageId, PartnerId, Presences, Role, Sign, Storage, Support,
-    SupportStatus, UploadedFile, Uploads, UserId, postgres::Postgres,
+    Attachments, Connecting, ConversationId, Devices, Mention, MessageId, MessageSide, PartnerId, Presences, Role, Sign, Storage,
+    Support, SupportStatus, UploadedFile, Uploads, UserId, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -26,7 +26,7 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     }
     let unread = async |s: &Postgres| s.support_unread(initiator).await;
     on.within(50 * 3 + 10, "support_unread", unread).await;
-    let seen = async |s: &Postgres| s.seen_at(session, &[(1, initiator)]).await;
+    let seen = async |s: &Postgres| s.seen_at(session, &[(1, MessageSide::Initiator)]).await;
     assert_eq!(on.within(3, "seen_at", seen).await.len(), 1);
     let now = Utc::now();
     let touch = async |s: &Postgres| s.touch_support_session(ConversationId(39_950), PartnerId(950), now).await;
@@ -69,9 +69,10 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     for (hours, limit, found) in [(-1, 100, 0), (1, 10, 10)] {
         let absent = async |s: &Postgres| {
             let mut tx = s.begin().await?;
-            Ok(tx.lock_absent_support(now + TimeDelta::hours(hours), limit).await?.len())
+            Ok(tx.lock_absent_support(now + TimeDelta::hours(hours), &[Role::Agent], limit).await?.len())
         };
-        assert_eq!(on.within(2 * 200 + 100 + 10 * 2 + 10, "lock_absent_support", absent).await, found);
+        // It looks through those that are open, and for each that is joined at the account of who has joined.
+        assert_eq!(on.within(2 * 200 + 2 * 100 + 10 * 4 + 10, "lock_absent_support", absent).await, found);
     }
     let joined = async |s: &Postgres| {
         let mut tx = s.begin().await?;
@@ -79,6 +80,12 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     };
     // It looks through those that are open, and reads what it gives.
     assert_eq!(on.within(2 * 200 + 100 * 3 + 10, "lock_joined_support", joined).await, 100);
+    let open = async |s: &Postgres| {
+        let mut tx = s.begin().await?;
+        Ok(tx.open_support(initiator, 3).await?.len())
+    };
+    // It looks through all that the partner has ever begun.
+    assert_eq!(on.within(50 * 4 + 10, "open_support", open).await, 0);
     let answering = async |s: &Postgres| s.begin().await?.partners_with_role(&[Role::Agent]).await;
     assert_eq!(on.within(9, "partners_with_role", answering).await.len(), 9);
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use storage::{
-    Connecting, ConversationId, ConversationKind, MessageSide, NewConversation, NewMessage, NewUser, Role, Storage,
+    Connecting, ConversationId, ConversationKind, MessageSide, NewConversation, NewMessage, NewUser, Role, Sign, Storage,
     SupportSession, SupportStatus, User, UserChange, UserId,
 };
 
@@ -15,10 +15,14 @@ on_every_backend!(
     what_was_seen_stays_seen_since_then,
     unread_is_counted_where_one_began,
     silent_sessions_are_found_by_one_at_a_time,
+    open_sessions_are_those_that_one_began,
+    sessions_of_locked_conversations_are_read_together,
     a_session_is_given_back,
     joined_sessions_are_found_by_who_joined,
     a_session_taken_over_is_no_longer_joined,
     absent_joiners_are_found_by_one_at_a_time,
+    whoever_is_seen_anywhere_is_not_absent,
+    whoever_may_no_longer_answer_is_absent_at_once,
     a_messages_side_is_remembered,
     those_with_a_role_are_known,
     a_device_keeps_its_row,
@@ -132,26 +136,30 @@ async fn sessions_are_listed_newest_first(store: Arc<dyn Storage>) {
 }
 
 async fn what_was_seen_stays_seen_since_then(store: Arc<dyn Storage>) {
-    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let id = begin(&store, &ann, 1).await.conversation;
     join(&store, id, &ben, 2).await;
     let mark = async |by: &User, seq, seconds| {
         write(&store, async |tx| tx.mark_seen(&[(id, by.partner.id, seq)], at(seconds)).await.unwrap()).await == [id]
     };
-    let seen = async |seq, author: &User| {
-        store.seen_at(id, &[(seq, author.partner.id), (900, author.partner.id)]).await.unwrap().get(&seq).copied()
-    };
-    assert_eq!(seen(1, &ann).await, None);
+    let seen = async |seq, by: MessageSide| store.seen_at(id, &[(seq, by), (900, by)]).await.unwrap().get(&seq).copied();
+    assert_eq!(seen(1, MessageSide::Initiator).await, None);
+    assert!(!mark(&cat, 5, 9).await, "Cat is of neither side");
     assert!(mark(&ben, 2, 10).await);
     assert!(!mark(&ben, 2, 11).await && !mark(&ben, 1, 12).await, "that was seen before");
     assert!(mark(&ben, 4, 13).await);
     for (seq, expected) in [(1, Some(at(10))), (2, Some(at(10))), (3, Some(at(13))), (4, Some(at(13))), (5, None)] {
-        assert_eq!(seen(seq, &ann).await, expected, "{seq}");
-        assert_eq!(seen(seq, &ben).await, None, "the other side has seen nothing");
+        assert_eq!(seen(seq, MessageSide::Initiator).await, expected, "{seq}");
+        assert_eq!(seen(seq, MessageSide::Agent).await, None, "the other side has seen nothing");
     }
     assert!(mark(&ann, 1, 14).await);
-    assert_eq!(seen(1, &ben).await, Some(at(14)));
-    assert!(store.seen_at(ConversationId(1_000), &[(1, ann.partner.id)]).await.unwrap().is_empty());
+    assert_eq!(seen(1, MessageSide::Agent).await, Some(at(14)));
+    assert!(store.seen_at(ConversationId(1_000), &[(1, MessageSide::Agent)]).await.unwrap().is_empty());
+    // Cat has taken over: whoever was of that side has seen it.
+    join(&store, id, &cat, 15).await;
+    assert!(!mark(&ben, 6, 16).await && mark(&cat, 6, 17).await);
+    assert_eq!(seen(2, MessageSide::Initiator).await, Some(at(10)));
+    assert_eq!(seen(6, MessageSide::Initiator).await, Some(at(17)));
 }
 
 async fn unread_is_counted_where_one_began(store: Arc<dyn Storage>) {
@@ -192,6 +200,49 @@ async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     // Only this waits until the other transaction has let go.
     assert_eq!(tx.lock_conversations(&ids[1..3]).await.unwrap().len(), 2);
     assert_eq!(tx.lock_silent_support(at(10), 1).await.unwrap().len(), 1);
+}
+
+async fn open_sessions_are_those_that_one_began(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let mut ids = Vec::new();
+    for seconds in 0..4 {
+        let new = NewConversation { kind: ConversationKind::Support, created_at: at(seconds), ..new_conversation(&[&ann]) };
+        let begun = write(&store, async |tx| {
+            let conversation = tx.insert_conversation(new).await.unwrap();
+            tx.insert_support_session(conversation.id, ann.partner.id, at(9)).await.unwrap()
+        });
+        ids.push(begun.await.conversation);
+    }
+    let others = begin(&store, &ben, 1).await.conversation;
+    join(&store, others, &ann, 2).await;
+    join(&store, ids[1], &ben, 2).await;
+    close(&store, ids[2], 5).await;
+    say(&store, ids[0], &ann, "one").await;
+    say(&store, ids[0], &ann, "two").await;
+    let open = async |by: &User, limit| {
+        let mut tx = store.begin().await.unwrap();
+        let open = tx.open_support(by.partner.id, limit).await.unwrap();
+        for begun in &open {
+            assert_eq!(Some(begun.session), store.support_session(begun.session.conversation).await.unwrap());
+        }
+        open.iter().map(|begun| (begun.session.conversation, begun.begun_at, begun.messages)).collect::<Vec<_>>()
+    };
+    assert_eq!(open(&ann, 10).await, [(ids[3], at(3), 0), (ids[1], at(1), 0), (ids[0], at(0), 2)]);
+    assert_eq!(open(&ann, 2).await, [(ids[3], at(3), 0), (ids[1], at(1), 0)]);
+    assert_eq!(open(&ben, 10).await.len(), 1);
+}
+
+async fn sessions_of_locked_conversations_are_read_together(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let (one, other) = (begin(&store, &ann, 1).await, begin(&store, &ben, 2).await);
+    let joined = join(&store, other.conversation, &ann, 3).await;
+    let plain = write(&store, async |tx| tx.insert_conversation(new_conversation(&[&ann])).await.unwrap().id).await;
+    let mut tx = store.begin().await.unwrap();
+    let locked = tx.lock_conversations(&[one.conversation, other.conversation, plain]).await.unwrap();
+    let mut sessions = tx.support_sessions_of(&locked.iter().collect::<Vec<_>>()).await.unwrap();
+    sessions.sort_unstable_by_key(|session| session.conversation);
+    assert_eq!(sessions, [one, joined]);
+    assert_eq!(tx.support_sessions_of(&[]).await.unwrap(), []);
 }
 
 async fn give_back(store: &Arc<dyn Storage>, id: ConversationId) -> SupportSession {
@@ -281,7 +332,7 @@ async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     close(&store, ids[0], 5).await;
     let absent = async |seconds, limit| {
         let mut tx = store.begin().await.unwrap();
-        let absent = tx.lock_absent_support(at(seconds), limit).await.unwrap();
+        let absent = tx.lock_absent_support(at(seconds), &[Role::User], limit).await.unwrap();
         // Waits until the locks are gone, which whoever looks next passes over.
         tx.commit().await.unwrap();
         absent.iter().map(|of| of.id).collect::<Vec<_>>()
@@ -291,6 +342,46 @@ async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     assert_eq!(absent(10, 2).await, ids[1..3]);
     assert_eq!(absent(10, 10).await, ids[1..4]);
     assert_eq!(absent(51, 10).await, ids[1..5]);
+}
+
+/// The sessions whose joiners are absent at that time, of those who have one of these roles.
+async fn absent(store: &Arc<dyn Storage>, before: i64, answering: &[Role]) -> Vec<ConversationId> {
+    let mut tx = store.begin().await.unwrap();
+    let absent = tx.lock_absent_support(at(before), answering, 10).await.unwrap();
+    // Waits until the locks are gone.
+    tx.commit().await.unwrap();
+    absent.iter().map(|of| of.id).collect()
+}
+
+async fn whoever_is_seen_anywhere_is_not_absent(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let (bens, cats) = (begin(&store, &ann, 0).await.conversation, begin(&store, &ann, 0).await.conversation);
+    join(&store, bens, &ben, 1).await;
+    join(&store, cats, &cat, 1).await;
+    let sign = |seconds| Sign { partner: ben.partner.id, last_seen: at(seconds), there_until: at(seconds), idle_from: None };
+    assert_eq!(absent(&store, 5, &[Role::User]).await, [bens, cats]);
+    store.touch_presences(&[sign(5)]).await.unwrap();
+    assert_eq!(absent(&store, 5, &[Role::User]).await, [cats]);
+    assert_eq!(absent(&store, 6, &[Role::User]).await, [bens, cats]);
+    store.touch_presences(&[sign(8)]).await.unwrap();
+    assert_eq!(absent(&store, 8, &[Role::User]).await, [cats]);
+    store.touch_support_session(cats, cat.partner.id, at(8)).await.unwrap();
+    assert_eq!(absent(&store, 8, &[Role::User]).await, []);
+}
+
+async fn whoever_may_no_longer_answer_is_absent_at_once(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let (bens, cats) = (begin(&store, &ann, 0).await.conversation, begin(&store, &ann, 0).await.conversation);
+    begin(&store, &ann, 0).await;
+    join(&store, bens, &ben, 1).await;
+    join(&store, cats, &cat, 1).await;
+    assert_eq!(absent(&store, 0, &[Role::Agent, Role::User]).await, []);
+    assert_eq!(absent(&store, 0, &[Role::Agent, Role::Admin]).await, [bens, cats]);
+    let change = UserChange { active: Some(false), ..UserChange::default() };
+    write(&store, async |tx| tx.update_user(cat.id, change).await.unwrap()).await;
+    assert_eq!(absent(&store, 0, &[Role::Agent, Role::User]).await, [cats]);
+    close(&store, cats, 2).await;
+    assert_eq!(absent(&store, 0, &[Role::Agent, Role::User]).await, []);
 }
 
 async fn a_messages_side_is_remembered(store: Arc<dyn Storage>) {
