@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    support::{ADMIN, Answer, Backend, JANE, Server, Socket, token},
+    support::{ADMIN, Answer, Backend, JANE, JOHN, Server, Socket, token},
     with_every_backend, with_tokens_on_every_backend,
 };
 use described::{Described, Talk};
@@ -21,6 +21,7 @@ const DIALECTS: [&str; 3] = ["room", "conversations", "concierge"];
 /// The uids of the demo data's people.
 const ADMIN_UID: i64 = 2;
 const JOHN_UID: i64 = 4;
+const JANE_UID: i64 = 6;
 const TENANT: i64 = 34;
 const AGENT: i64 = 32314;
 const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
@@ -241,6 +242,8 @@ with_every_backend! {
         john.hear_until(|told| kind(told, "read")).await;
         john.say(json!({"action": "edit_message", "message_id": message, "content": "Hello, you!"})).await;
         admin.hear_until(|told| kind(told, "message.edited")).await;
+        admin.say(json!({"action": "reaction", "message_id": message, "content": "👍"})).await;
+        john.hear_until(|told| kind(told, "reaction")).await;
         john.say(json!({"action": "delete_message", "message_id": message})).await;
         admin.hear_until(|told| kind(told, "message.deleted")).await;
         john.say(json!({"action": "fetch_messages", "conversation_id": "1", "before_id": "999999999", "limit": 20})).await;
@@ -253,6 +256,41 @@ with_every_backend! {
         john.hear_until(|told| kind(told, "error")).await;
         john.say_wrongly("no JSON").await;
         john.hear_until(|told| kind(told, "error") && told["action"].is_null()).await;
+
+        // The same on a socket of all conversations, from its beginning on.
+        let all = |uid| server.socket_url(&format!("/conversations/?token={}", token(uid)));
+        let (mut every, mut jane) = (Talk::open(&described, all(JOHN_UID)).await, Talk::open(&described, all(JANE_UID)).await);
+        every.catch_up().await;
+        jane.catch_up().await;
+        let client = server.log_in(JANE).await;
+        let made = client.messaging("thread/create", json!({"name": "Plans", "partner_ids": [5, 3]})).await;
+        let own = json!(made["thread_id"].to_string());
+        let uuid = every.hear_until(|told| kind(told, "conversation.joined")).await["uuid"].take();
+        let say = |action: &str| json!({"action": action, "conversation_id": own, "content": "Shall we?"});
+        jane.say(json!({"action": "send_message", "conversation_id": own, "content": "Shall we?", "local_id": 7})).await;
+        let message = every.hear_until(|told| kind(told, "chat_message")).await["message"]["id"].take();
+        every.say(json!({"action": "typing", "conversation_id": own, "is_typing": true})).await;
+        jane.hear_until(|told| kind(told, "typing")).await;
+        every.say(json!({"action": "read", "conversation_id": own, "message_ids": [message]})).await;
+        jane.hear_until(|told| kind(told, "message.status") && told["status"] == "read").await;
+        let react = json!({"action": "reaction", "conversation_id": own, "message_id": message, "content": "👍", "remove": false});
+        every.say(react).await;
+        jane.hear_until(|told| kind(told, "reaction")).await;
+        jane.say(json!({"action": "edit_message", "conversation_id": own, "message_id": message, "content": "Well?"})).await;
+        every.hear_until(|told| kind(told, "message.edited")).await;
+        jane.say(json!({"action": "fetch_messages", "conversation_id": own, "limit": 20})).await;
+        jane.hear_until(|told| kind(told, "messages_fetched") && told["messages"][0]["local_id"] == 7).await;
+        jane.say(json!({"action": "delete_message", "conversation_id": own, "message_id": message})).await;
+        every.hear_until(|told| kind(told, "message.deleted")).await;
+        every.say(json!({"action": "send_message", "conversation_id": own, "content": ""})).await;
+        every.hear_until(|told| kind(told, "message.failed")).await;
+        every.say(json!({"action": "read", "conversation_id": "987654", "message_ids": [message]})).await;
+        every.hear_until(|told| kind(told, "error")).await;
+        every.say_wrongly(&say("sing").to_string()).await;
+        every.hear_until(|told| kind(told, "error")).await;
+        let quit = json!({"model": "im_chat.session", "method": "quit_user", "args": [uuid], "kwargs": {}});
+        server.log_in(JOHN).await.call("/web/dataset/call_kw", quit).await;
+        every.hear_until(|told| kind(told, "conversation.left")).await;
         john.hear_until(|told| kind(told, "heartbeat")).await;
         john.say(json!({"action": "heartbeat"})).await;
         john.say(json!({"action": "heartbeat_ack"})).await;

@@ -1,6 +1,7 @@
 //! Two servers on one database are one chat: what happens at one is known at the other, with each bus.
 
 mod access;
+mod all_conversations;
 mod bell;
 mod credentials;
 mod cut;

@@ -18,20 +18,21 @@ struct Door {
     /// Where the conversation of the scene is to be had, and one that Bob is in.
     path: fn(&Scene) -> String,
     own: fn(&Scene) -> String,
-    /// How whoever brings no token that counts is closed, and how one who is not in the conversation.
+    /// How whoever brings no token that counts is closed, and how one who is not in the conversation; `None` if the path names
+    /// none.
     stranger: u16,
-    outsider: u16,
+    outsider: Option<u16>,
     /// Every action that names something of others, and how it is answered.
     actions: fn(&Scene) -> Vec<(Value, Value)>,
 }
 
 fn doors() -> Vec<Door> {
-    vec![Door {
+    let one = Door {
         dialect: "conversations",
         path: |scene| format!("/conversations/{}", scene.thread),
         own: |scene| format!("/conversations/{}", scene.own),
         stranger: 4003,
-        outsider: 4004,
+        outsider: Some(4004),
         actions: |scene| {
             let not_found = |action| json!({"type": "error", "action": action, "error": "Message not found"});
             let not_own = "conversation_id must be this socket's own";
@@ -43,13 +44,54 @@ fn doors() -> Vec<Door> {
                 (json!({"action": "edit_message", "message_id": message, "content": "x"}), not_found("edit_message")),
                 (json!({"action": "delete_message", "message_id": message}), not_found("delete_message")),
                 (json!({"action": "read", "message_ids": [message]}), not_found("read")),
+                (json!({"action": "reaction", "message_id": message, "content": "x"}), not_found("reaction")),
                 (there("send_message"), failed),
                 (there("typing"), elsewhere("typing")),
                 (there("read"), elsewhere("read")),
                 (there("fetch_messages"), elsewhere("fetch_messages")),
             ]
         },
-    }]
+    };
+    vec![one, all_conversations()]
+}
+
+/// There the frames name the conversation, and Bob is told the same of one that is of others and of one that is not there.
+fn all_conversations() -> Door {
+    Door {
+        dialect: "conversations, all",
+        path: |_| "/conversations/".into(),
+        own: |_| "/conversations/".into(),
+        stranger: 4003,
+        outsider: None,
+        actions: |scene| {
+            const ACTIONS: [&str; 7] =
+                ["send_message", "typing", "read", "fetch_messages", "edit_message", "delete_message", "reaction"];
+            let error = "Conversation not found";
+            let (message, mut asked) = (scene.message, Vec::new());
+            let named = [json!(scene.thread.to_string()), json!(scene.uuid), json!("987654"), json!("nothing")];
+            for (conversation, action) in named.iter().flat_map(|named| ACTIONS.map(|action| (named, action))) {
+                let frame = json!({"action": action, "conversation_id": conversation, "content": "x", "is_typing": true,
+                    "message_ids": [message], "message_id": message, "after_id": message});
+                let expected = match action {
+                    "send_message" => {
+                        json!({"type": "message.failed", "conversation_id": conversation, "local_id": null, "error": error})
+                    }
+                    _ => json!({"type": "error", "conversation_id": conversation, "action": action, "error": error}),
+                };
+                asked.push((frame, expected));
+            }
+            // In one's own there is no message of others.
+            for action in ["read", "edit_message", "delete_message", "reaction"] {
+                let own = scene.own.to_string();
+                let frame = json!({"action": action, "conversation_id": own, "content": "x", "message_ids": [message], "message_id": message});
+                asked.push((
+                    frame,
+                    json!({"type": "error", "conversation_id": own, "action": action, "error": "Message not found"}),
+                ));
+            }
+            asked
+        },
+    }
 }
 
 with_tokens_on_every_backend! {
@@ -82,10 +124,17 @@ with_tokens_on_every_backend! {
         let before = scene.seen(&john).await;
         for door in doors() {
             let at = |path: &str| server.socket_url(&format!("{path}?token={}", token(bob)));
-            assert_eq!(Socket::open(at(&(door.path)(&scene))).await.closed().await, door.outsider, "{}", door.dialect);
+            if let Some(outsider) = door.outsider {
+                assert_eq!(Socket::open(at(&(door.path)(&scene))).await.closed().await, outsider, "{}", door.dialect);
+            }
             let mut own = Socket::open(at(&(door.own)(&scene))).await;
             own.heard_so_far().await;
-            for (frame, expected) in (door.actions)(&scene) {
+            for (number, (frame, expected)) in (door.actions)(&scene).into_iter().enumerate() {
+                if number % 30 == 29 {
+                    // One may say so much at once and no more.
+                    own = Socket::open(at(&(door.own)(&scene))).await;
+                    own.heard_so_far().await;
+                }
                 own.say(frame.clone()).await;
                 let mut told = own.heard_so_far().await;
                 told.retain(|told| told["type"] != "user_status");

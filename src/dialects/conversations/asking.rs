@@ -76,7 +76,8 @@ impl<'a> Asking<'a> {
             "fetch_messages" => Action::Fetch(self.page()?),
             "edit_message" => Action::Edit { message: self.message("message_id")?, content: self.content()? },
             "reaction" => {
-                let remove = self.0.contains_key("remove") && self.flag("remove")?;
+                let is_missing = self.0.get("remove").is_none_or(|remove| remove.get() == "null");
+                let remove = !is_missing && self.flag("remove")?;
                 Action::React { message: self.message("message_id")?, content: self.content()?, remove }
             }
             "delete_message" => Action::Delete(self.message("message_id")?),

@@ -38,15 +38,23 @@ const NOT_IN_IT: Close = Close::new(4004, "no such conversation");
 pub fn sockets(house: &House, route: Route) -> Route {
     let room = Room { people: Arc::new(People::new(&house.chat)), house: house.clone() };
     paths::OWN.iter().fold(route, |route, path| {
-        let endpoint = || {
+        let endpoint = |which| {
             let room = room.clone();
             poem::endpoint::make(move |request: Request| {
                 let room = room.clone();
-                async move { room.open(&request).await }
+                async move { room.open(&request, which).await }
             })
         };
-        route.at(path, endpoint()).at(format!("{path}/:id"), endpoint())
+        route.at(path, endpoint(Which::All)).at(format!("{path}/:id"), endpoint(Which::Named))
     })
+}
+
+/// Which conversations a path is about.
+#[derive(Clone, Copy)]
+enum Which {
+    All,
+    /// The one that `:id` names.
+    Named,
 }
 
 /// What all sockets of the room share.
@@ -57,27 +65,28 @@ struct Room {
 }
 
 impl Room {
-    async fn open(self, request: &Request) -> Response {
+    async fn open(self, request: &Request, which: Which) -> Response {
         let token = token(request);
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
-        let named = request.raw_path_param("id").map(Address::read);
+        // What is no text names nothing.
+        let address = request.raw_path_param("id").and_then(Address::read);
         let sockets = self.house.sockets.clone();
         // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
-        let begun = self.speaking(caller, named).await;
+        let begun = self.speaking(caller, which, address).await;
         socket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
 
-    /// `named` is the path's conversation: `None` for all, `Some(None)` if it names nothing.
     async fn speaking(
         self,
         caller: Result<Caller, auth::Error>,
-        named: Option<Option<Address>>,
+        which: Which,
+        address: Option<Address>,
     ) -> Result<Speaking<Conversing>, Close> {
         let caller = caller.map_err(|error| error::not_let_in(&error))?;
         let chat = &self.house.chat;
-        let (feed, of) = match named {
-            None => (chat.hear_conversations(&caller), Of::All),
-            Some(address) => {
+        let (feed, of) = match which {
+            Which::All => (chat.hear_conversations(&caller), Of::All),
+            Which::Named => {
                 let found = match address.ok_or(NOT_IN_IT)? {
                     Address::Id(id) => Ok(id),
                     Address::Uuid(uuid) => {

@@ -18,6 +18,7 @@ on_every_backend!(
     messages_are_found_by_id_in_any_conversation,
     own_messages_are_read_once_anybody_else_has,
     others_messages_are_read_once_the_reader_has,
+    what_nobody_else_has_read_is_found_in_all_conversations,
     news_is_what_others_said_since,
     an_edited_message_keeps_all_but_its_text,
     a_deleted_message_keeps_only_its_place,
@@ -208,6 +209,37 @@ async fn others_messages_are_read_once_the_reader_has(store: Arc<dyn Storage>) {
     read_up_to(&store, room, ann.partner.id, 3).await;
     assert_eq!(read_marks(&store, room, ben.partner.id).await, [true, true, false]);
     assert_eq!(read_marks(&store, room, cat.partner.id).await, [false, false, false], "who is not in it has read nothing");
+}
+
+async fn what_nobody_else_has_read_is_found_in_all_conversations(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
+    let mut rooms = Vec::new();
+    for participants in [vec![&ann, &ben, &cat], vec![&ann, &ben], vec![&ann], vec![&ann, &ben], vec![&ben, &cat]] {
+        rooms.push(conversation(&store, &participants).await);
+    }
+    for (room, by) in [(0, &ann), (0, &ben), (0, &ann), (0, &cat), (1, &ann), (2, &ann), (3, &ben), (4, &ben)] {
+        say(&store, rooms[room], by, "hello").await;
+    }
+    let unread = async |limit| {
+        let mut unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        unread.sort_unstable();
+        unread
+    };
+    assert_eq!(unread(9).await, [(rooms[0], 0, 3), (rooms[1], 0, 1), (rooms[2], 0, 1)], "of others' messages nothing is said");
+    assert_eq!(unread(2).await, [(rooms[1], 0, 1), (rooms[2], 0, 1)], "the newest");
+    read_up_to(&store, rooms[0], ann.partner.id, 4).await;
+    read_up_to(&store, rooms[0], cat.partner.id, 2).await;
+    read_up_to(&store, rooms[1], ben.partner.id, 1).await;
+    assert_eq!(unread(9).await, [(rooms[0], 2, 3), (rooms[2], 0, 1)]);
+    read_up_to(&store, rooms[0], ben.partner.id, 3).await;
+    write(&store, async |tx| {
+        let locked = lock(tx, rooms[0]).await;
+        assert!(tx.delete_participant(&locked[0], ben.partner.id).await.unwrap());
+    })
+    .await;
+    assert_eq!(unread(9).await, [(rooms[2], 0, 1)], "what was read by somebody who has left stays read");
+    say(&store, rooms[1], &ann, "again").await;
+    assert_eq!(unread(1).await, [(rooms[1], 1, 2)]);
 }
 
 async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{ADMIN, JOHN, complaint, enter, hear, send, url};
+use super::{ADMIN, JOHN, complaint, enter, hear, said, send, url};
 use crate::{
     support::{self, Server, Socket, token},
     with_every_backend, with_tokens_on_every_backend,
@@ -59,6 +59,45 @@ with_tokens_on_every_backend! {
         assert_eq!(page(&mut john, json!({"after_id": seen["id"]})).await, ["missed", "missed as well"]);
     }
 
+    /// Whoever comes back asks for what has become of the rest, too.
+    async fn what_changed_meanwhile_is_told_before_what_was_said(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        let mut ids = Vec::new();
+        for text in ["changed before", "changed", "gone", "stays", "last"] {
+            ids.push(send(&mut admin, text).await["id"].clone());
+        }
+        let mut change = async |action: &str, id: &Value, content: &str| {
+            let told = if action == "edit_message" { "message.edited" } else { "message.deleted" };
+            admin.say(json!({"action": action, "message_id": id, "content": content})).await;
+            hear(&mut admin, told).await
+        };
+        change("edit_message", &ids[0], "before").await;
+        let seen = send(&mut john, "seen").await["id"].clone();
+        john.close().await;
+        change("edit_message", &ids[1], "once").await;
+        let gone = change("delete_message", &ids[2], "").await;
+        let changed = change("edit_message", &ids[1], "twice").await;
+        let missed = send(&mut admin, "missed").await["id"].clone();
+        let edited_at_once = json!({"action": "edit_message", "message_id": missed, "content": "Missed"});
+        admin.say(edited_at_once).await;
+        hear(&mut admin, "message.edited").await;
+
+        let mut john = enter(server, JOHN, 1).await;
+        said(&mut john).await;
+        john.say(json!({"action": "fetch_messages", "after_id": seen})).await;
+        let told = said(&mut john).await;
+        assert_eq!(told[..2], [gone.clone(), changed.clone()], "in the order of their last change, as they read now");
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[2]["messages"][0]["content"], "Missed");
+        assert_eq!(told[2]["messages"].as_array().unwrap().len(), 1);
+        john.say(json!({"action": "fetch_messages", "after_id": ids[1]})).await;
+        assert_eq!(said(&mut john).await.len(), 3, "of those up to there: what was said later is in the page");
+        john.say(json!({"action": "fetch_messages", "after_id": missed})).await;
+        assert_eq!(said(&mut john).await.len(), 2, "its own change alone");
+        john.say(json!({"action": "fetch_messages", "before_id": missed})).await;
+        assert_eq!(said(&mut john).await.len(), 1, "whoever goes back reads what there is");
+    }
+
     /// Files of other dialects are named, and can be had.
     async fn files_are_shown_as_text(server) {
         let mut john = enter(server, JOHN, 1).await;
@@ -78,6 +117,30 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Those that changed last.
+    async fn only_so_many_changes_are_told(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let admin = server.log_in(support::ADMIN).await;
+        let mut sent = Vec::new();
+        for number in 0..103 {
+            let sent_now = admin.messaging("message/send", json!({"thread_id": 1, "body": number.to_string()})).await;
+            sent.push(sent_now["message_id"].to_string());
+        }
+        let mut again = enter(&server, ADMIN, 1).await;
+        for id in &sent {
+            again.say(json!({"action": "edit_message", "message_id": id, "content": "changed"})).await;
+            hear(&mut again, "message.edited").await;
+        }
+        let mut john = enter(&server, JOHN, 1).await;
+        john.say(json!({"action": "fetch_messages", "after_id": sent[102]})).await;
+        let mut told = said(&mut john).await;
+        assert_eq!(told.pop().unwrap()["type"], "messages_fetched");
+        let changed: Vec<_> = told.iter().map(|told| told["message_id"].as_str().unwrap()).collect();
+        assert_eq!(changed, sent[3..]);
+        drop((john, again));
+        server.stop().await;
+    }
+
     /// Whoever has read the history once its socket is open, by whichever dialect, is told all that follows.
     async fn nothing_is_missed_after_the_handshake(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;

@@ -3,8 +3,14 @@
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{JOHN, complaint, enter, hear, said, send};
-use crate::{support::Server, with_every_backend, with_tokens_on_every_backend};
+use super::{ADMIN, JOHN, complaint, enter, hear, said, send};
+use crate::{
+    support::{Server, Socket},
+    with_every_backend, with_tokens_on_every_backend,
+};
+
+/// What is wrong with a reaction.
+const REACTION: &str = "content must have between 1 and 64 bytes, none of them a control character";
 
 with_tokens_on_every_backend! {
     async fn what_cannot_be_sent_is_answered_with_its_local_id(server) {
@@ -18,7 +24,7 @@ with_tokens_on_every_backend! {
         ] {
             let frame = format!(r#"{{"action": "send_message", "content": {content}, "local_id": 7}}"#);
             let failed = complaint(&mut john, &frame).await;
-            assert_eq!(failed, json!({"type": "message.failed", "local_id": "7", "error": error}), "{frame}");
+            assert_eq!(failed, json!({"type": "message.failed", "local_id": 7, "error": error}), "{frame}");
         }
         for (local_id, error) in [
             (json!("\0"), "local_id must not contain the NUL character"),
@@ -34,6 +40,45 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut john, "chat_message").await["message"]["content"], "42", "a number is the text that it is written as");
     }
 
+    /// As they are matched with what a client has remembered, in whichever way it compares.
+    async fn local_ids_come_back_as_the_json_that_they_were(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        for (number, local_id) in
+            [r#""temp_123""#, "7", r#""7""#, "7.0", "-0", "123456789012345678901234567890", "1e999", r#""=7""#].into_iter().enumerate()
+        {
+            let told = format!(r#""local_id":{local_id}"#);
+            let content = format!("number {number}");
+            let frame = format!(r#"{{"action": "send_message", "content": "{content}", "local_id": {local_id}}}"#);
+            // A retry, too, is known by it.
+            for _ in 0..2 {
+                john.say_text(&frame).await;
+                let sent = raw(&mut john, "chat_message").await;
+                assert!(sent.contains(&told) && sent.contains(&content), "{local_id}: {sent}");
+            }
+            john.say(json!({"action": "fetch_messages", "limit": 1})).await;
+            let fetched = raw(&mut john, "messages_fetched").await;
+            assert!(fetched.contains(&told) && fetched.contains(&content), "{local_id}: {fetched}");
+            john.say_text(&frame.replace(&content, "")).await;
+            let failed = raw(&mut john, "message.failed").await;
+            assert!(failed.contains(&told), "{local_id}: {failed}");
+        }
+    }
+
+    /// An id that no message has, or none can have, among others.
+    async fn an_unknown_id_does_not_refuse_the_others(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        let elsewhere = send(&mut enter(server, ADMIN, 2).await, "elsewhere").await["id"].clone();
+        let mut sent = Vec::new();
+        for text in ["one", "two"] {
+            sent.push(send(&mut admin, text).await["id"].clone());
+        }
+        let named = format!(r#"[{}, 987654321, "temp_1", {elsewhere}, null, 1.5, 1e999, "\ud800", {{}}, {}]"#, sent[1], sent[0]);
+        john.say_text(&format!(r#"{{"action": "read", "message_ids": {named}}}"#)).await;
+        let read = json!({"type": "read", "user_id": "4", "message_ids": sent});
+        assert_eq!(hear(&mut john, "read").await, read);
+        assert_eq!(hear(&mut admin, "read").await, read);
+    }
+
     async fn what_is_not_text_is_answered(server) {
         let mut john = enter(server, JOHN, 1).await;
         john.send(Message::binary(vec![0, 159, 146, 150])).await;
@@ -47,6 +92,16 @@ with_tokens_on_every_backend! {
         let mut john = enter(server, JOHN, 1).await;
         for text in ["<script>alert(1)</script>".to_owned(), "'; DROP TABLE messages; --".into(), "👩‍👩‍👧 \u{202e}\u{1}\n".into(), "x".repeat(65_000)] {
             assert_eq!(send(&mut john, &text).await["content"], text);
+        }
+    }
+}
+
+/// The next frame of a kind, to the letter.
+async fn raw(socket: &mut Socket, kind: &str) -> String {
+    loop {
+        let told = socket.hear_text().await;
+        if told.starts_with(&format!(r#"{{"type":"{kind}""#)) {
+            return told;
         }
     }
 }
@@ -116,7 +171,16 @@ with_every_backend! {
             (r#"{"action": "read", "message_ids": ["x"]}"#, Some("read"), ids),
             (r#"{"action": "read", "message_ids": [1.5]}"#, Some("read"), ids),
             (r#"{"action": "read", "message_ids": {}}"#, Some("read"), ids),
-            (r#"{"action": "read", "message_ids": [1e999]}"#, Some("read"), "message_ids cannot be read"),
+            (r#"{"action": "read", "message_ids": [1e999, "\ud800", null]}"#, Some("read"), ids),
+            (r#"{"action": "read", "message_ids": 1.5}"#, Some("read"), ids),
+            (r#"{"action": "reaction", "message_id": 1}"#, Some("reaction"), REACTION),
+            (r#"{"action": "reaction", "content": "x"}"#, Some("reaction"), "message_id is missing"),
+            (r#"{"action": "reaction", "message_id": 1, "content": "x", "remove": 1}"#, Some("reaction"), "remove must be true or false"),
+            (r#"{"action": "reaction", "message_id": 1, "content": []}"#, Some("reaction"), "content must be a text"),
+            (r#"{"action": "reaction", "message_id": 987654, "content": "x"}"#, Some("reaction"), "Message not found"),
+            (r#"{"action": "reaction", "message_id": 1, "content": " "}"#, Some("reaction"), REACTION),
+            (r#"{"action": "reaction", "message_id": 1, "content": "a\u0007b"}"#, Some("reaction"), REACTION),
+            (r#"{"action": "reaction", "message_id": 1, "content": "\u0000"}"#, Some("reaction"), "content must not contain the NUL character"),
             (r#"{"action": "fetch_messages", "limit": -1}"#, Some("fetch_messages"), "limit must be greater than 0"),
             (r#"{"action": "fetch_messages", "before_id": "x"}"#, Some("fetch_messages"), "before_id must be a whole number"),
             (r#"{"action": "edit_message", "content": "x"}"#, Some("edit_message"), "message_id is missing"),

@@ -1,6 +1,6 @@
 //! Sending, sending again, changing and taking back; here and across the dialects.
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -23,7 +23,7 @@ with_tokens_on_every_backend! {
         let first = hear(&mut john, "chat_message").await;
         assert_eq!(hear(&mut john, "chat_message").await, first, "both are answered");
         let mut again = enter(server, JOHN, 1).await;
-        again.say(sending("once more", "temp_1")).await;
+        again.say(sending("once", "temp_1")).await;
         assert_eq!(hear(&mut again, "chat_message").await, first);
         again.say(json!({"action": "fetch_messages"})).await;
         assert_eq!(hear(&mut again, "messages_fetched").await["messages"].as_array().unwrap().len(), 1);
@@ -31,6 +31,43 @@ with_tokens_on_every_backend! {
         assert_eq!(told, [first], "others are told once");
         admin.say(sending("another author's", "temp_1")).await;
         assert_eq!(hear(&mut admin, "chat_message").await["message"]["content"], "another author's");
+    }
+
+    /// A client whose ids begin again says something else with one of them.
+    async fn the_same_local_id_with_other_content_is_another_message(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        let mut ids = Vec::new();
+        for content in ["first", "second", "first", "second"] {
+            john.say(sending(content, "temp_1")).await;
+            let mut told = hear(&mut john, "chat_message").await;
+            assert_eq!((&told["message"]["content"], &told["message"]["local_id"]), (&json!(content), &json!("temp_1")));
+            ids.push(told["message"]["id"].take());
+        }
+        assert_eq!([&ids[0], &ids[1]], [&ids[2], &ids[3]]);
+        assert_ne!(ids[0], ids[1]);
+        let told: Vec<_> = said(&mut admin).await.into_iter().map(|mut told| told["message"]["content"].take()).collect();
+        assert_eq!(told, ["first", "second"], "others are told once of each");
+    }
+
+    /// As the message reads now, whatever has become of it.
+    async fn a_retry_after_a_change_is_answered_with_what_is_there(server) {
+        let mut john = enter(server, JOHN, 1).await;
+        john.say(sending("Helo!", "temp_1")).await;
+        let first = hear(&mut john, "chat_message").await;
+        let id = &first["message"]["id"];
+        let mut expected = first.clone();
+        john.say(json!({"action": "edit_message", "message_id": id, "content": "Hello!"})).await;
+        hear(&mut john, "message.edited").await;
+        expected["message"]["content"] = "Hello!".into();
+        john.say(sending("Helo!", "temp_1")).await;
+        assert_eq!(hear(&mut john, "chat_message").await, expected);
+        john.say(json!({"action": "delete_message", "message_id": id})).await;
+        hear(&mut john, "message.deleted").await;
+        expected["message"]["content"] = "".into();
+        john.say(sending("Helo!", "temp_1")).await;
+        assert_eq!(hear(&mut john, "chat_message").await, expected);
+        john.say(sending("Hello!", "temp_1")).await;
+        assert_ne!(hear(&mut john, "chat_message").await["message"]["id"], *id, "what it was changed to was never sent");
     }
 
     /// Not for whoever counts in another dialect either, and a poll that waits for the count is told.
@@ -139,6 +176,29 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
+    /// Whichever comes first stores it, and both are answered.
+    async fn a_retry_at_the_same_time_stores_nothing(backend) {
+        const TIMES: usize = 20;
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+        let (mut one, mut two) = (enter(&server, JOHN, 1).await, enter(&server, JOHN, 1).await);
+        let mut admin = enter(&server, ADMIN, 1).await;
+        for number in 0..TIMES {
+            let frame = sending(&format!("number {number}"), "temp_1");
+            join(one.say(frame.clone()), two.say(frame)).await;
+            let (first, second) = join(hear(&mut one, "chat_message"), hear(&mut two, "chat_message")).await;
+            assert_eq!(first, second);
+            // Who is told again is told the same.
+            let mut more = [said(&mut one).await, said(&mut two).await].concat();
+            more.retain(|told| told["type"] == "chat_message");
+            assert!(more.iter().all(|told| *told == first), "{more:?}");
+        }
+        let told: Vec<_> = said(&mut admin).await.into_iter().filter(|told| told["type"] == "chat_message").collect();
+        let contents: Vec<_> = told.iter().map(|told| text(&told["message"], "content").to_owned()).collect();
+        assert_eq!(contents, (0..TIMES).map(|number| format!("number {number}")).collect::<Vec<_>>());
+        drop((one, two, admin));
+        server.stop().await;
+    }
+
     /// Whoever sends too much is shown out, and knows nevertheless what of it was stored.
     async fn what_was_stored_is_answered_before_the_end(backend) {
         let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 40);

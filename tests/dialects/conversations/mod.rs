@@ -1,11 +1,14 @@
-//! The room with one socket per conversation: `/conversations/<id>/`.
+//! The room with one socket per conversation, `/conversations/<id>/`, and one for all of them, `/conversations/`.
 
+mod all;
 mod doors;
 mod history;
 mod input;
 mod messages;
 mod node;
+mod paths;
 mod presence;
+mod reactions;
 mod receipts;
 mod seed;
 
@@ -34,6 +37,13 @@ async fn open(server: &Server, uid: i64, conversation: impl Display) -> Socket {
 async fn enter(server: &Server, uid: i64, conversation: impl Display) -> Socket {
     let mut socket = open(server, uid, conversation).await;
     assert_eq!(socket.hear().await["type"], "user_status");
+    socket
+}
+
+/// A user's socket of all conversations, once it has begun: from now on it hears everything.
+async fn enter_all(server: &Server, uid: i64) -> Socket {
+    let mut socket = Socket::open(server.socket_url(&format!("/conversations/?token={}", token(uid)))).await;
+    assert_eq!(socket.hear().await["user_id"], uid.to_string(), "the user itself is the first");
     socket
 }
 

@@ -79,7 +79,7 @@ async function main([johnsAddress, adminsAddress]) {
   const fetched = await john.hear('messages_fetched');
   hasKeys(fetched, ['type', 'conversation_id', 'messages']);
   assert.equal(fetched.conversation_id, '1');
-  hasKeys(fetched.messages[0], ['id', 'sender_id', 'content', 'sent_at', 'is_edited', 'is_deleted']);
+  hasKeys(fetched.messages[0], ['id', 'local_id', 'sender_id', 'content', 'sent_at', 'is_edited', 'is_deleted']);
   assert.equal(fetched.messages[0].content, 'Hello!');
 
   john.say({ action: 'heartbeat' });

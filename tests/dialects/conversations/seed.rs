@@ -75,6 +75,17 @@ with_tokens_on_every_backend! {
         assert_eq!(contents, ["Hello!", "Previous message"]);
     }
 
+    async fn local_ids_are_in_the_history_of_who_gave_them(server) {
+        let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
+        john.say(json!({"action": "send_message", "content": "Hello!", "local_id": "temp_123"})).await;
+        hear(&mut admin, "chat_message").await;
+        for (socket, local_id) in [(&mut john, Some("temp_123")), (&mut admin, None)] {
+            socket.say(json!({"action": "fetch_messages"})).await;
+            let message = hear(socket, "messages_fetched").await["messages"][0].take();
+            assert_eq!(message.get("local_id").map(|id| id.as_str().unwrap()), local_id, "{message}");
+        }
+    }
+
     async fn heartbeats_are_not_answered(server) {
         let mut john = enter(server, JOHN, 1).await;
         john.say(json!({"action": "heartbeat_ack"})).await;
@@ -102,8 +113,9 @@ with_tokens_on_every_backend! {
         for status in &statuses {
             assert_eq!(keys(status), ["status", "timestamp", "type", "user_id"]);
             assert_eq!(status["type"], "user_status");
-            assert!(is_time(&status["timestamp"]), "{status}");
         }
+        assert_eq!(statuses[0]["timestamp"], json!(null), "nobody has seen the admin yet");
+        assert!(is_time(&statuses[1]["timestamp"]), "{}", statuses[1]);
         let told = statuses.each_ref().map(|status| (text(status, "user_id"), text(status, "status")));
         assert_eq!(told, [("2", "offline"), ("4", "online")]);
     }
