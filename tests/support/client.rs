@@ -88,6 +88,13 @@ impl Client {
         answer["result"].take()
     }
 
+    /// The address of an attachment as it is given to this client, as a path.
+    pub async fn address_of(&self, attachment: &Value) -> String {
+        let info = self.messaging(&format!("attachment/info/{attachment}"), json!({})).await;
+        let token = info["access_token"].as_str().unwrap_or_else(|| panic!("{attachment} is there: {info}"));
+        format!("/api/messaging/attachment/{attachment}?access_token={token}")
+    }
+
     /// The result of a call to the messaging dialect.
     pub async fn messaging(&self, route: &str, params: Value) -> Value {
         self.result(&format!("/api/messaging/{route}"), params).await

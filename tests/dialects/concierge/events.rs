@@ -189,16 +189,17 @@ with_every_backend! {
         tenant.event().await;
         let elsewhere = server.log_in("concierge@example.com").await;
         let thread = elsewhere.messaging("threads", json!({})).await["threads"][0]["id"].take();
-        let (mut files, mut named) = (Vec::new(), Vec::new());
+        let reader = server.log_in("deepak@tis.co.th").await;
+        let mut files = Vec::new();
         for name in ["one.txt", "two.png"] {
             let form = Form::new().part("file", Part::bytes(b"hello".to_vec()).file_name(name));
             let upload = elsewhere.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
-            let uploaded = Answer::of(upload).await.json();
-            let (id, secret) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().expect("it has one"));
-            named.push(format!("{name} {}", server.url(&format!("/api/messaging/attachment/{id}?access_token={secret}"))));
-            files.push(id.clone());
+            files.push(Answer::of(upload).await.json()["attachment_id"].take());
         }
-        let [one, two] = &named[..] else { unreachable!("there are two") };
+        elsewhere.messaging("message/send", json!({"thread_id": thread, "body": "first", "attachment_ids": files})).await;
+        tenant.event().await;
+        let one = format!("one.txt {}", server.url(&reader.address_of(&files[0]).await));
+        let two = format!("two.png {}", server.url(&reader.address_of(&files[1]).await));
         for (body, files, expected) in [
             ("see this", &files[..1], format!("see this\n{one}")),
             ("and these", &files[..], format!("and these\n{one}\n{two}")),

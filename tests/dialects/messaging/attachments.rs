@@ -92,9 +92,13 @@ on_every_backend! {
                 let expected = json!({
                     "id": one["attachment_id"], "name": "1.txt", "mimetype": "text/plain", "file_size": 3,
                     "url": server.url(&format!("/api/messaging/attachment/{}", one["attachment_id"])),
-                    "access_token": one["access_token"],
+                    "access_token": files[1]["access_token"],
                 });
                 assert_eq!(files[1], expected);
+                // Each has an address of its own.
+                let own = client.address_of(&one["attachment_id"]).await;
+                assert!(own.ends_with(files[1]["access_token"].as_str().unwrap()), "{own}: {answer}");
+                assert_eq!(server.get(&own).await.text().await.unwrap(), "one");
             }
         }
     }

@@ -117,17 +117,16 @@ with_every_backend! {
     async fn further_files_of_another_dialect_are_named(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;
-        let client = server.log_in(JOHN.email).await;
-        let (mut files, mut named) = (Vec::new(), Vec::new());
-        for name in ["one.txt", "two.txt", "three.txt"] {
-            let uploaded = upload(&client, name).await;
-            let (id, secret) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().unwrap());
-            named.push(format!("{name} /api/messaging/attachment/{id}?access_token={secret}"));
-            files.push(id.clone());
+        let (client, reader) = (server.log_in(JOHN.email).await, server.log_in(ADMIN.email).await);
+        let names = ["one.txt", "two.txt", "three.txt"];
+        let mut files = Vec::new();
+        for name in names {
+            files.push(upload(&client, name).await["attachment_id"].take());
         }
-        let further = named[1..].join("\n");
-        for (body, expected) in [("look", format!("look\n{further}")), ("", further.clone())] {
+        for (body, said) in [("look", "look\n"), ("", "")] {
             client.messaging("message/send", json!({"thread_id": 1, "body": body, "attachment_ids": files})).await;
+            let (two, three) = (reader.address_of(&files[1]).await, reader.address_of(&files[2]).await);
+            let expected = format!("{said}{} {two}\n{} {three}", names[1], names[2]);
             let heard = admin.hear().await;
             assert_eq!([&heard["attached_file_name"], &heard["message_body"]], ["one.txt", expected.as_str()]);
             let read = ADMIN.history(&server, &JOHN).await.remove(0);

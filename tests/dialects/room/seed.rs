@@ -175,9 +175,14 @@ with_every_backend! {
                 message
             };
             let mut with_file = message(&file["id"], "message_type", json!("file"));
-            for key in ["attached_file", "attached_file_name", "attached_file_size", "message"] {
+            for key in ["attached_file_name", "attached_file_size", "message"] {
                 with_file[key] = file[key].clone();
             }
+            // Each has an address of its own.
+            let address = answer["data"]["messages"][0]["attached_file"].as_str().unwrap().to_owned();
+            assert_eq!(server.get(&address).await.bytes().await.unwrap().len(), 199_424);
+            assert_eq!(address == file["attached_file"], reader.uid == JOHN.uid, "{address}");
+            with_file["attached_file"] = address.into();
             let mut with_profile = message(&profile, "message_type", json!("user_profile"));
             with_profile["attached_profile"] = ADMIN.uuid.into();
             assert_eq!(answer, json!({
@@ -221,7 +226,7 @@ with_every_backend! {
         ADMIN.upload(&server, &JOHN, "second", 20).await;
         JOHN.upload(&server, &BOB, "elsewhere", 30).await;
         let files = ADMIN.data(&server, "/chat/thread/files/1/").await;
-        assert_eq!(files, Value::from(JOHN.history(&server, &ADMIN).await), "as among the messages, newest first");
+        assert_eq!(files, Value::from(ADMIN.history(&server, &JOHN).await), "as among the messages, newest first");
         assert_eq!(files.as_array().unwrap().len(), 2);
         server.stop().await;
     }

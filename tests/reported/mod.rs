@@ -1,0 +1,3 @@
+//! Faults that were reported, by kind: each was seen on a running program.
+
+mod taken_back;

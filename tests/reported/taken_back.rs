@@ -1,0 +1,340 @@
+//! What was taken back is gone, and what was said before somebody came is not that person's to know.
+
+use reqwest::{
+    Method,
+    header::CONTENT_TYPE,
+    multipart::{Form, Part},
+};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+use crate::{
+    across::people::{asked, concierge},
+    support::{ADMIN, Answer, BOB, Backend, Client, JANE, JOHN, Server, Socket, files_below, http, token, until},
+    with_every_backend, with_tokens_on_every_backend,
+};
+
+const UID_OF_ADMIN: i64 = 2;
+const UID_OF_JOHN: i64 = 4;
+const UID_OF_JANE: i64 = 6;
+const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
+const UUID_OF_JOHN: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
+/// The demo data's conversation of the admin and John, which is between two.
+const PAIR: i64 = 1;
+/// That of the admin, John, Jane and Bob.
+const TEAM: i64 = 2;
+
+/// Uploads a file to be sent, and gives its id.
+async fn upload(client: &Client, name: &str, bytes: &str) -> Value {
+    let form = Form::new().part("file", Part::bytes(bytes.as_bytes().to_vec()).file_name(name.to_owned()));
+    let request = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
+    Answer::of(request).await.json()["attachment_id"].take()
+}
+
+async fn send(client: &Client, thread: i64, body: &str, files: &[&Value]) -> i64 {
+    let sent = client.messaging("message/send", json!({"thread_id": thread, "body": body, "attachment_ids": files})).await;
+    sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}"))
+}
+
+/// A user's socket of one conversation.
+async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {
+    let mut socket = Socket::open(server.socket_url(&format!("/conversations/{conversation}/?token={}", token(uid)))).await;
+    socket.heard_so_far().await;
+    socket
+}
+
+async fn delete(server: &Server, uid: i64, conversation: i64, message: i64) {
+    let mut socket = enter(server, uid, conversation).await;
+    socket.say(json!({"action": "delete_message", "message_id": message})).await;
+    let told = socket.hear_until(|told| told["type"] == "message.deleted" || told["type"] == "error").await;
+    assert_eq!(told["message_id"], message.to_string(), "{told}");
+    socket.close().await;
+}
+
+async fn edit(server: &Server, uid: i64, conversation: i64, message: i64, text: &str) {
+    let mut socket = enter(server, uid, conversation).await;
+    socket.say(json!({"action": "edit_message", "message_id": message, "content": text})).await;
+    let told = socket.hear_until(|told| told["type"] == "message.edited" || told["type"] == "error").await;
+    assert_eq!(told["message_id"], message.to_string(), "{told}");
+    socket.close().await;
+}
+
+async fn leave(client: &Client, uuid: &str) {
+    let params = json!({"model": "im_chat.session", "method": "quit_user", "args": [uuid], "kwargs": {}});
+    assert_eq!(client.result("/web/dataset/call_kw", params).await, true);
+}
+
+/// What room's routes find for a user.
+async fn room(server: &Server, uid: i64, path: &str) -> Value {
+    let answer = Answer::of(server.client().request(Method::GET, path).bearer_auth(token(uid))).await;
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.json()["data"].take()
+}
+
+/// The uuid of a session that the caller has with somebody alone.
+async fn session_with(client: &Client, uid: i64) -> String {
+    let session = client.result("/im_chat/api/get_or_create_session", json!({"user_to": uid})).await;
+    session["uuid"].as_str().expect("it has one").to_owned()
+}
+
+/// The paths of attachments in whatever an answer holds.
+fn addresses_in(answer: &Value) -> Vec<String> {
+    const BEGINNING: &str = "/api/messaging/attachment/";
+    let mut found = Vec::new();
+    let text = answer.to_string().replace("\\\"", "\"");
+    for (at, _) in text.match_indices(BEGINNING) {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"/?=_-".contains(c)).unwrap_or(rest.len());
+        if rest[..end].contains("access_token=") {
+            found.push(rest[..end].to_owned());
+        }
+    }
+    // Some dialects give address and token apart.
+    for (at, part) in text.match_indices("\"access_token\":\"") {
+        let token = text[at + part.len()..].split('"').next().expect("it ends");
+        let before = &text[..at];
+        let id = before.rfind("\"id\":").map(|id| &before[id + 5..]).and_then(|rest| rest.split(',').next()).expect("it has an id");
+        found.push(format!("{BEGINNING}{id}?access_token={token}"));
+    }
+    found
+}
+
+/// Every address of a file that John's and the admin's clients are shown in any dialect.
+async fn shown_in_every_dialect(server: &Server) -> Vec<String> {
+    let mut shown = Vec::new();
+    for (login, uid, other) in [(ADMIN, UID_OF_ADMIN, UUID_OF_JOHN), (JOHN, UID_OF_JOHN, UUID_OF_ADMIN)] {
+        let client = server.log_in(login).await;
+        let uuid = session_with(&client, if uid == UID_OF_ADMIN { UID_OF_JOHN } else { UID_OF_ADMIN }).await;
+        let mut socket = enter(server, uid, PAIR).await;
+        socket.say(json!({"action": "fetch_messages"})).await;
+        for (dialect, answer) in [
+            ("messaging", client.messaging("messages", json!({"thread_id": PAIR})).await),
+            ("im_chat", client.result("/im_chat/history", json!({"uuid": uuid})).await),
+            ("the bus", client.result("/longpolling/poll", json!({"channels": [], "last": 1})).await),
+            ("room", room(server, uid, &format!("/chat/messages/{other}/")).await),
+            ("conversations", socket.hear_until(|told| told["type"] == "messages_fetched").await),
+        ] {
+            let found = addresses_in(&answer);
+            assert!(!found.is_empty(), "{dialect} shows the file: {answer}");
+            shown.extend(found);
+        }
+        socket.close().await;
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    shown
+}
+
+with_every_backend! {
+    /// By no address that anybody was ever shown, in whatever dialect, with or without a session; nor in the object store.
+    async fn the_file_of_a_deleted_message_is_gone(backend) {
+        let files = tempfile::tempdir().unwrap();
+        let server = Server::builder(backend).with_tokens().set("FILES", format!("file:{}", files.path().display()));
+        let mut server = server.start().await;
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        let form = Form::new().text("receiver", UUID_OF_ADMIN).text("message", "");
+        let form = form.part("attached_file", Part::bytes(b"the secret".to_vec()).file_name("room.txt"));
+        let uploaded = Answer::of(server.client().request(Method::POST, "/chat/attachment/").bearer_auth(token(UID_OF_JOHN)).multipart(form));
+        let message = uploaded.await.json()["entity"]["message"].take();
+        let mut shown = vec![message["attached_file"].as_str().expect("it has an address").to_owned()];
+        let attached = upload(&john, "messaging.txt", "the secret").await;
+        let sent = send(&john, PAIR, "look", &[&attached]).await;
+        shown.extend(shown_in_every_dialect(&server).await);
+        assert!(shown.len() >= 4, "each of two files has an address for each of two: {shown:?}");
+        let answers = async |path: &String| {
+            let mut answers = Vec::new();
+            for client in [server.client(), admin.clone(), john.clone()] {
+                answers.push(Answer::of(client.request(Method::GET, path)).await);
+            }
+            answers
+        };
+        for path in &shown {
+            assert!(answers(path).await.iter().all(|answer| answer.body == "the secret"), "{path}");
+        }
+        for id in [message["id"].as_i64().expect("it has an id"), sent] {
+            delete(&server, UID_OF_JOHN, PAIR, id).await;
+        }
+        for path in &shown {
+            for answer in answers(path).await {
+                assert_eq!((answer.status.as_u16(), answer.json()), (404, json!({"error": "Attachment not found"})), "{path}");
+            }
+        }
+        until("the end of the bytes", async || files_below(&files.path().join("attachments")).is_empty().then_some(())).await;
+        server.stop().await;
+    }
+}
+
+with_tokens_on_every_backend! {
+    /// In a support session, where files come by other dialects.
+    async fn the_file_of_a_support_session_is_gone_with_its_message(server) {
+        let place = crate::across::people::Place::support(server).await;
+        let (tenant, agent) = (crate::across::people::TENANT, crate::across::people::AGENT);
+        let client = server.log_in(tenant.login).await;
+        let file = upload(&client, "a.txt", "the secret").await;
+        let sent = send(&client, place.id, "look", &[&file]).await;
+        let mut shown = Vec::new();
+        for who in [tenant, agent] {
+            let mut socket = concierge(server, who, "reader").await;
+            let body = json!({"chatSessionId": place.session});
+            let history = asked(&mut socket, &format!("{}/get-chat-messages", who.side), body).await;
+            shown.extend(addresses_in(&history));
+        }
+        assert_eq!(shown.len(), 2, "each has an address: {shown:?}");
+        assert_ne!(shown[0], shown[1]);
+        for path in &shown {
+            assert_eq!(server.get(path).await.text().await.unwrap(), "the secret");
+        }
+        let mut socket = concierge(server, tenant, "author").await;
+        asked(&mut socket, "client/delete-message", json!({"chatSessionId": place.session, "messageId": sent})).await;
+        for path in &shown {
+            assert_eq!(server.get(path).await.status(), 404, "{path}");
+        }
+        socket.close().await;
+    }
+
+    /// A file that another message holds stays, for those who may read that one.
+    async fn a_file_that_another_message_holds_stays_there(server) {
+        let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
+        let file = upload(&john, "a.txt", "shared").await;
+        let in_pair = send(&john, PAIR, "first", &[&file]).await;
+        send(&john, TEAM, "second", &[&file]).await;
+        delete(server, UID_OF_JOHN, PAIR, in_pair).await;
+        for client in [&admin, &john, &jane] {
+            let path = client.address_of(&file).await;
+            assert_eq!(server.get(&path).await.text().await.unwrap(), "shared");
+        }
+        let page = admin.messaging("messages", json!({"thread_id": PAIR})).await;
+        assert_eq!((&page["messages"][0]["body"], &page["messages"][0]["attachments"]), (&json!(""), &json!([])));
+    }
+
+    /// Her address counts again if she comes back; that of those who stay counts all the time.
+    async fn who_has_left_reads_no_file(server) {
+        let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
+        let params = json!({"name": "three", "partner_ids": [UID_OF_JOHN, UID_OF_JANE], "thread_type": "group"});
+        let thread = admin.messaging("thread/create", params).await["thread_id"].as_i64().unwrap();
+        let sessions = jane.result("/im_chat/api/get_sessions_group", json!({})).await;
+        let three = |session: &&Value| session["users"].as_array().is_some_and(|users| users.len() == 3);
+        let uuid = sessions.as_array().unwrap().iter().find(three).unwrap()["uuid"].as_str().unwrap().to_owned();
+        let file = upload(&admin, "a.txt", "for three").await;
+        send(&admin, thread, "look", &[&file]).await;
+        let (hers, other) = (jane.address_of(&file).await, admin.address_of(&file).await);
+        let bare = format!("/api/messaging/attachment/{file}");
+        let read = async |client: &Client, path: &String| Answer::of(client.request(Method::GET, path)).await.status.as_u16();
+        assert_eq!([read(&server.client(), &hers).await, read(&jane, &bare).await], [200, 200]);
+        leave(&jane, &uuid).await;
+        assert_eq!([read(&server.client(), &hers).await, read(&jane, &hers).await, read(&jane, &bare).await], [403; 3]);
+        let refused = jane.messaging(&format!("attachment/info/{file}"), json!({})).await;
+        assert_eq!(refused, json!({"error": "Access denied"}));
+        assert_eq!(read(&server.client(), &other).await, 200);
+        admin.messaging("thread/add_participant", json!({"thread_id": thread, "partner_id": UID_OF_JANE})).await;
+        assert_eq!(read(&server.client(), &hers).await, 200);
+    }
+
+    /// Nor by his address, which somebody else has.
+    async fn an_address_opens_nothing_that_its_reader_may_not_read(server) {
+        let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
+        let (own, sent) = (upload(&john, "a.txt", "unsent").await, upload(&john, "b.txt", "sent").await);
+        let his = john.address_of(&own).await;
+        assert_eq!(server.get(&his).await.text().await.unwrap(), "unsent", "it is his to show");
+        send(&john, PAIR, "look", &[&sent]).await;
+        let (_, token) = his.split_once('=').unwrap();
+        let (_, signature) = token.split_once('-').unwrap();
+        for forged in [format!("9-{signature}"), format!("3-{signature}"), signature.to_owned(), format!("5-{}", "0".repeat(64))] {
+            for file in [&own, &sent] {
+                let path = format!("/api/messaging/attachment/{file}?access_token={forged}");
+                for client in [server.client(), bob.clone()] {
+                    assert_eq!(Answer::of(client.request(Method::GET, &path)).await.status, 403, "{path}");
+                }
+            }
+        }
+    }
+
+    /// Whoever quotes the address of somebody else's upload, and takes that back or says something else, takes nothing away.
+    async fn a_quoted_upload_stays_its_owners(server) {
+        let (jane, bob) = (server.log_in(JANE).await, server.log_in(BOB).await);
+        let wish = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
+        let address = async || {
+            let given = jane.post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
+            let [put, get] = ["uploadURL", "resourceUrl"].map(|key| given[key].as_str().unwrap().to_owned());
+            let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+            assert_eq!(Answer::of(http().put(put).header(CONTENT_TYPE, "image/png").body(png)).await.status, 200);
+            get
+        };
+        let status = async |address: &String| Answer::of(http().get(address)).await.status.as_u16();
+        let (never_sent, sent) = (address().await, address().await);
+        let own = send(&jane, TEAM, &format!("mine: {sent}"), &[]).await;
+        for address in [&never_sent, &sent] {
+            let quoting = send(&bob, TEAM, &format!("see {address}"), &[]).await;
+            delete(server, 8, TEAM, quoting).await;
+            let quoting = send(&bob, TEAM, &format!("see {address}"), &[]).await;
+            edit(server, 8, TEAM, quoting, "never mind").await;
+            edit(server, 8, TEAM, quoting, &format!("or {address}")).await;
+            delete(server, 8, TEAM, quoting).await;
+            assert_eq!(status(address).await, 200);
+        }
+        // Nor does it keep anything.
+        send(&bob, TEAM, &format!("see {sent}"), &[]).await;
+        delete(server, UID_OF_JANE, TEAM, own).await;
+        assert_eq!([status(&never_sent).await, status(&sent).await], [200, 404]);
+    }
+
+    /// However old the position from which a client of the bus goes on.
+    async fn an_edited_and_deleted_text_is_told_from_no_position(server) {
+        let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
+        let before = server.metric("dragoman_log_position").await as i64;
+        let id = send(&john, PAIR, "the first words", &[]).await;
+        edit(server, UID_OF_JOHN, PAIR, id, "the second words").await;
+        for last in [before, before + 1, before + 2] {
+            let told = admin.result("/longpolling/poll", json!({"channels": [], "last": last << 20})).await.to_string();
+            assert!(!told.contains("first words"), "after {last}: {told}");
+            assert!(told.contains("second words") || last > before + 1, "after {last}: {told}");
+        }
+        delete(server, UID_OF_JOHN, PAIR, id).await;
+        send(&john, PAIR, "the end", &[]).await;
+        for last in before..=before + 3 {
+            let told = admin.result("/longpolling/poll", json!({"channels": [], "last": last << 20})).await.to_string();
+            assert!(told.contains("the end"), "after {last}: {told}");
+            assert!(!told.contains("words"), "after {last}: {told}");
+        }
+    }
+}
+
+/// Whoever was let go has no address that counts.
+#[tokio::test]
+async fn the_addresses_of_the_deactivated_count_no_longer() {
+    let backend = Backend::postgres().await;
+    let mut server = Server::demo(backend.clone()).await;
+    let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
+    let (sent, unsent) = (upload(&admin, "a.txt", "sent").await, upload(&jane, "b.txt", "unsent").await);
+    send(&admin, TEAM, "look", &[&sent]).await;
+    let hers = [jane.address_of(&sent).await, jane.address_of(&unsent).await];
+    for path in &hers {
+        assert_eq!(server.get(path).await.status(), 200);
+    }
+    backend.administer(&["user", "deactivate", JANE], "").await;
+    for path in &hers {
+        until("that the node knows", async || (server.get(path).await.status() == 403).then_some(())).await;
+    }
+    assert_eq!(server.get(&admin.address_of(&sent).await).await.status(), 200);
+    server.stop().await;
+}
+
+/// The first release gave one secret to all readers. It counts as its owner's.
+#[tokio::test]
+async fn an_address_of_the_first_release_counts_as_its_owners() {
+    let backend = Backend::postgres().await;
+    let mut server = Server::with_tokens(backend.clone()).await;
+    let john = server.log_in(JOHN).await;
+    let file = upload(&john, "a.txt", "hello").await;
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    let secret: String = sqlx::query_scalar("SELECT access_token FROM attachments").fetch_one(&mut database).await.unwrap();
+    let path = format!("/api/messaging/attachment/{file}?access_token={secret}");
+    assert_eq!(server.get(&path).await.text().await.unwrap(), "hello");
+    let sent = send(&john, PAIR, "look", &[&file]).await;
+    let shown = shown_in_every_dialect(&server).await;
+    assert!(shown.iter().all(|address| !address.contains(&secret)), "nobody is given it any more: {shown:?}");
+    assert_eq!(server.get(&path).await.text().await.unwrap(), "hello");
+    delete(&server, UID_OF_JOHN, PAIR, sent).await;
+    assert_eq!(server.get(&path).await.status(), 404);
+    server.stop().await;
+}
