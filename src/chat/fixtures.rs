@@ -73,7 +73,7 @@ pub(super) fn user((id, partner): (UserId, PartnerId)) -> User {
         active: true,
         language: String::new(),
         time_zone: String::new(),
-        profile: serde_json::Value::Null,
+        profile: Default::default(),
         created_at: DateTime::UNIX_EPOCH,
         external_id: None,
         can_moderate: false,

@@ -371,7 +371,10 @@ mod tests {
     use storage::{AttachmentId, NOBODY};
 
     use super::{
-        super::fixtures::{ANN, ROOM, erased, event, message},
+        super::{
+            fixtures::{ANN, ROOM, erased, event, message},
+            signals::Acquainted,
+        },
         *,
     };
 
@@ -390,8 +393,9 @@ mod tests {
     /// What the ring tells from a position on; `None` if the log is to be read.
     fn told_from(hub: &Hub, position: i64) -> Option<Vec<Arc<Told>>> {
         let scope = Scope::Conversation(ROOM);
-        let (listener, cursor) = hub.listen(scope, Start::Seen(SignalMark { position: Position(position - 1), count: 0 }), &[]);
-        match hub.recent(scope, &listener, cursor, None) {
+        let seen = Start::Seen(SignalMark { position: Position(position - 1), count: 0 });
+        let (listener, cursor) = hub.listen(&[scope], seen, &[]);
+        match hub.recent(&[scope], &listener, cursor, None) {
             Recent::All { events, .. } => Some(events),
             Recent::Older(_) => None,
         }
@@ -452,12 +456,14 @@ mod tests {
     #[test]
     fn signals_of_the_erased_are_forgotten() {
         let hub = hub();
-        let audience = || Audience::of_acquainted(Arc::from([ANN.1, PartnerId(99)]));
+        let partners = Arc::from([ANN.1, PartnerId(99)]);
+        let audience = || Audience::of_acquainted(Acquainted { partners: Arc::clone(&partners), strangers: Arc::from([]) });
         let typing = |partner| Signal::Typing { conversation: ROOM, partner, typing: true, post: None };
         for partner in [ANN.1, PartnerId(99)] {
             hub.signal(typing(partner), audience());
         }
-        let (listener, cursor) = hub.listen(Scope::Partner(ANN.1), Start::Seen(SignalMark::default()), &[Scope::Partner(ANN.1)]);
+        let (listener, cursor) =
+            hub.listen(&[Scope::Partner(ANN.1)], Start::Seen(SignalMark::default()), &[Scope::Partner(ANN.1)]);
         hub.append(vec![(erased(ANN), Arc::from([]))]);
         let (signals, _) = hub.recent_signals(&listener, cursor);
         assert_eq!(signals.iter().map(|signalled| signalled.signal.clone()).collect::<Vec<_>>(), [typing(PartnerId(99))]);

@@ -167,7 +167,7 @@ impl Recently {
             Signal::Presence { partner: present, .. } => *present == partner,
         };
         self.ring.retain(|signalled| !names(signalled));
-        self.named = self.ring.iter().map(|signalled| signalled.audience.partners.len()).sum();
+        self.named = self.ring.iter().map(|signalled| signalled.audience.names()).sum();
     }
 
     /// Forgets all signals. Those to come are still larger than those before.

@@ -204,7 +204,7 @@ async fn ask_for_addresses(world: &World, model: &mut Model) {
 /// Each address counts as far as the one to whom it was given may read the file now, whoever uses it.
 async fn try_addresses(world: &World, model: &Model, node: usize) -> Result<(), String> {
     for (number, file) in model.files.iter().enumerate() {
-        for who in 0..PEOPLE {
+        for (who, person) in PERSONS.iter().enumerate() {
             let may = model.reads_file(who, number);
             let given = file.addresses[who].iter().map(|path| (world.nodes[node].client(), path.clone()));
             let bare = (world.clients[node][who].clone(), format!("/api/messaging/attachment/{}", file.id));
@@ -216,7 +216,7 @@ async fn try_addresses(world: &World, model: &Model, node: usize) -> Result<(), 
                     (false, false) => 404,
                 };
                 if answer.status != expected || (may && answer.body != file.content) {
-                    let name = PERSONS[who].login;
+                    let name = person.login;
                     return Err(format!("node {node} answers {path} of {name} with {answer:?}, not {expected}\n{model:#?}"));
                 }
             }

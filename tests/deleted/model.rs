@@ -19,14 +19,25 @@ pub const PLACES: usize = 4;
 /// A thing that somebody does. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 pub enum Action {
-    Post { place: u8, who: u8, with: With },
+    Post {
+        place: u8,
+        who: u8,
+        with: With,
+    },
     Edit(u8),
     /// `at_desk`: in the words of the support chat, where that is possible.
-    Delete { which: u8, at_desk: bool },
+    Delete {
+        which: u8,
+        at_desk: bool,
+    },
     EraseFile(u8),
     /// The third comes.
-    Join { group: bool },
-    Leave { group: bool },
+    Join {
+        group: bool,
+    },
+    Leave {
+        group: bool,
+    },
 }
 
 /// What a message brings along.

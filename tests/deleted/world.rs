@@ -12,7 +12,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{
     look::Looking,
-    model::{AGENT, Action, DIRECT, File, GROUP, MEETING, Model, ONE, OTHER, PEOPLE, PLACES, SUPPORT, TENANT, THIRD, Upload, With},
+    model::{
+        AGENT, Action, DIRECT, File, GROUP, MEETING, Model, ONE, OTHER, PEOPLE, PLACES, SUPPORT, TENANT, THIRD, Upload, With,
+    },
 };
 use crate::{
     across::people::{self, Place, asked, concierge},
@@ -215,7 +217,8 @@ impl World {
                 model.posts(id, place, who, text).files.push(file);
             }
             With::SameFile(which) => {
-                let own: Vec<_> = (0..model.files.len()).filter(|file| model.files[*file].owner == who && model.is_held(*file)).collect();
+                let own: Vec<_> =
+                    (0..model.files.len()).filter(|file| model.files[*file].owner == who && model.is_held(*file)).collect();
                 let Some(file) = pick(&own, *which) else { return };
                 let id = self.send(node, place, who, &text, Some(model.files[file].id)).await;
                 model.posts(id, place, who, text).files.push(file);
@@ -296,7 +299,8 @@ impl World {
     async fn put(&mut self, node: usize, model: &mut Model, owner: usize) -> usize {
         let content = self.marker();
         let wish = json!({"filename": "a.txt", "mimeType": "text/plain", "type": "chat-images"});
-        let given = self.clients[node][owner].post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
+        let given =
+            self.clients[node][owner].post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
         let [put, url] = ["uploadURL", "resourceUrl"].map(|key| given[key].as_str().expect("it is given").to_owned());
         let taken = Answer::of(http().put(put).header(CONTENT_TYPE, "text/plain").body(content.clone())).await;
         assert_eq!(taken.status, 200, "{taken:?}");
@@ -312,7 +316,8 @@ impl World {
         let form = Form::new().text("receiver", receiver).text("message", text.clone());
         let form = form.part("attached_file", Part::bytes(content.clone().into_bytes()).file_name(format!("{name}.txt")));
         let request = self.nodes[node].client().request(Method::POST, "/chat/attachment/");
-        let message = Answer::of(request.bearer_auth(token(PERSONS[who].uid)).multipart(form)).await.json()["entity"]["message"].take();
+        let message =
+            Answer::of(request.bearer_auth(token(PERSONS[who].uid)).multipart(form)).await.json()["entity"]["message"].take();
         let id = number(&message["id"]);
         if shown {
             socket.say(json!({"action": "file_message", "chat_id": id})).await;
@@ -358,7 +363,8 @@ impl World {
         let mut socket = self.enter(node, who, place).await;
         let id = change["message_id"].to_string();
         socket.say(change).await;
-        let told = socket.hear_until(|told| told["type"] == "error" || (told["type"] == outcome && told["message_id"] == id)).await;
+        let told =
+            socket.hear_until(|told| told["type"] == "error" || (told["type"] == outcome && told["message_id"] == id)).await;
         assert_eq!(told["type"], outcome, "{told}");
         socket.close().await;
     }
@@ -383,7 +389,8 @@ impl World {
         let patterns: Vec<_> = gone.iter().map(|gone| format!("%{gone}%")).collect();
         for table in tables {
             let query = AssertSqlSafe(format!("SELECT t::text FROM {table} t WHERE t::text LIKE ANY ($1) LIMIT 1"));
-            let found: Option<String> = sqlx::query_scalar(query).bind(&patterns).fetch_optional(&mut database).await.expect("it is read");
+            let found: Option<String> =
+                sqlx::query_scalar(query).bind(&patterns).fetch_optional(&mut database).await.expect("it is read");
             if let Some(found) = found {
                 return Err(format!("the table {table} holds it: {found}"));
             }

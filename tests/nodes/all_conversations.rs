@@ -10,7 +10,7 @@ const TEAM: i64 = 2;
 
 async fn enter_all(server: &Server, uid: i64) -> Socket {
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/?token={}", token(uid)))).await;
-    socket.hear_until(|told| told["user_id"] == uid.to_string()).await;
+    socket.hear_until(|told| told["user_id"] == json!(uid.to_string())).await;
     socket
 }
 
@@ -24,7 +24,7 @@ on_every_bus! {
         for (uid, conversation) in [(ADMIN, PAIR), (JANE, TEAM)] {
             let named = json!(conversation.to_string());
             let mut other = enter(here, uid, conversation).await;
-            john.hear_until(|told| told["user_id"] == uid.to_string() && told["status"] == "online").await;
+            john.hear_until(|told| told["user_id"] == json!(uid.to_string()) && told["status"] == "online").await;
             other.say(json!({"action": "typing", "is_typing": true})).await;
             assert_eq!(hear(&mut john, "typing").await["conversation_id"], named);
             other.say(sending(conversation, "Good day")).await;
@@ -98,13 +98,13 @@ on_every_bus! {
     async fn what_begins_and_ends_at_one_node_is_told_at_the_other(here, there) {
         let (mut john, client) = (enter_all(there, JOHN).await, here.log_in(support::JANE).await);
         let mut jane = enter_all(here, JANE).await;
-        john.hear_until(|told| told["user_id"] == JANE.to_string() && told["status"] == "online").await;
+        john.hear_until(|told| told["user_id"] == json!(JANE.to_string()) && told["status"] == "online").await;
         let made = client.messaging("thread/create", json!({"name": "Plans", "partner_ids": [5, 3]})).await;
         let id = made["thread_id"].as_i64().unwrap_or_else(|| panic!("{made}"));
         for socket in [&mut john, &mut jane] {
             let joined = hear(socket, "conversation.joined").await;
             assert_eq!((&joined["conversation_id"], &joined["participant_count"]), (&json!(id.to_string()), &json!(3)));
-            let jane = joined["participants"].as_array().unwrap().iter().find(|member| member["user_id"] == JANE.to_string());
+            let jane = joined["participants"].as_array().unwrap().iter().find(|member| member["user_id"] == json!(JANE.to_string()));
             assert_eq!(jane.unwrap()["status"], "online", "{joined}");
             john_says(socket, id).await;
         }

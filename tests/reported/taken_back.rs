@@ -93,7 +93,8 @@ fn addresses_in(answer: &Value) -> Vec<String> {
     for (at, part) in text.match_indices("\"access_token\":\"") {
         let token = text[at + part.len()..].split('"').next().expect("it ends");
         let before = &text[..at];
-        let id = before.rfind("\"id\":").map(|id| &before[id + 5..]).and_then(|rest| rest.split(',').next()).expect("it has an id");
+        let id =
+            before.rfind("\"id\":").map(|id| &before[id + 5..]).and_then(|rest| rest.split(',').next()).expect("it has an id");
         found.push(format!("{BEGINNING}{id}?access_token={token}"));
     }
     found

@@ -30,7 +30,7 @@ pub(in crate::chat) struct Send {
 }
 
 enum Verdict {
-    Known(Message),
+    Known(Box<Message>),
     /// Which one of those that are stored.
     New(usize),
     Refused(Error),
@@ -52,7 +52,7 @@ impl Job for Send {
         let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
         let mut outdated = Vec::new();
         let judge = |send: &Self| match admission.judge(send) {
-            Ok(Judged::Sent(message)) => Verdict::Known(message),
+            Ok(Judged::Sent(message)) => Verdict::Known(Box::new(message)),
             Ok(Judged::New { message, takes_key_from }) => {
                 outdated.extend(takes_key_from);
                 let index = match send.client_key() {
@@ -83,7 +83,7 @@ impl Job for Send {
             tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
         }
         let outcome = |verdict| match verdict {
-            Verdict::Known(message) => Ok(Sent { message, again: true }),
+            Verdict::Known(message) => Ok(Sent { message: *message, again: true }),
             Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
             Verdict::Refused(error) => Err(error),
         };

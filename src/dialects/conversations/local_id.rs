@@ -24,8 +24,8 @@ impl<'a> LocalId<'a> {
             return Ok(Some(Self::Json(raw)));
         }
         match raw.get() {
-            "null" | "false" => return Ok(None),
-            text if !text.starts_with('"') => return Err("must be a text"),
+            "null" | "false" => Ok(None),
+            text if !text.starts_with('"') => Err("must be a text"),
             text => match serde_json::from_str::<String>(text) {
                 Ok(text) if text.is_empty() => Ok(None),
                 Ok(text) => Ok(Some(Self::Text(text.into()))),

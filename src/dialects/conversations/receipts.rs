@@ -76,7 +76,7 @@ impl Receipts {
     /// Somebody else has read up to `seq`. Gives the places whose authors are to be looked up, and the author's messages
     /// that are known to have become read, oldest first.
     pub(super) fn read(&mut self, of: ConversationId, seq: i64) -> (RangeInclusive<i64>, Vec<MessageId>) {
-        let Ok(at) = self.find(of) else { return (1..=0, Vec::new()) };
+        let Ok(at) = self.find(of) else { return (seq.saturating_add(1)..=seq, Vec::new()) };
         let unread = &mut self.unread[at];
         let from = unread.read.saturating_add(1);
         unread.read = unread.read.max(seq);

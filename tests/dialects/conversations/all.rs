@@ -242,13 +242,13 @@ with_tokens_on_every_backend! {
         })
         .await;
         let told = socket.heard_so_far().await;
-        assert!(told.iter().all(|told| told["user_id"] != DEEPAK.0.to_string()), "{told:?}");
+        assert!(told.iter().all(|told| told["user_id"] != json!(DEEPAK.0.to_string())), "{told:?}");
         // Once they share a conversation it is told.
         begin(&bob, "with Deepak", &[DEEPAK.1]).await;
         let joined = hear(&mut socket, "conversation.joined").await;
         assert_eq!(joined["participants"][1]["user_id"], DEEPAK.0.to_string(), "{joined}");
         deepak.messaging("presence/update", json!({"status": "offline"})).await;
-        socket.hear_until(|told| told["user_id"] == DEEPAK.0.to_string() && told["status"] == "offline").await;
+        socket.hear_until(|told| told["user_id"] == json!(DEEPAK.0.to_string()) && told["status"] == "offline").await;
     }
 
     async fn what_begins_meanwhile_is_told_and_heard(server) {
@@ -289,7 +289,7 @@ with_tokens_on_every_backend! {
         // Whoever comes online later is told of, though no conversation but the new one is shared.
         server.log_in("deepak@tis.co.th").await.messaging("threads", json!({})).await;
         for socket in [&mut john, &mut jane] {
-            socket.hear_until(|told| told["user_id"] == DEEPAK.0.to_string() && told["status"] == "online").await;
+            socket.hear_until(|told| told["user_id"] == json!(DEEPAK.0.to_string()) && told["status"] == "online").await;
         }
     }
 
