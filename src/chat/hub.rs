@@ -194,7 +194,7 @@ impl Hub {
                 ring(Scope::Partner(*partner));
             }
             match &event.fact {
-                Fact::MessageShown(now) => inner.rewrite_copies(now),
+                Fact::MessageEdited(now) | Fact::MessageDeleted(now) | Fact::MessageShown(now) => inner.rewrite_copies(now),
                 Fact::AttachmentDeleted { attachment } => inner.rewrite_where(
                     |copy| copy.attachments.iter().any(|held| held.id == *attachment),
                     |copy| copy.attachments.retain(|held| held.id != *attachment),
