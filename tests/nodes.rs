@@ -3,8 +3,10 @@
 mod access;
 mod all_conversations;
 mod bell;
+mod caches;
 mod credentials;
 mod cut;
+mod leases;
 mod messages;
 mod novelty;
 mod presence;

@@ -136,6 +136,9 @@ async fn elsewhere(world: &World, node: usize, who: usize, since: &str, position
     let mut calls = vec![
         ("/api/messaging/threads", json!({})),
         ("/api/messaging/poll/updates", json!({"timeout": 0, "last_check": since})),
+        // Whatever anybody has said begins so.
+        ("/api/messaging/messages/search", json!({"query": "mark0", "limit": 100})),
+        ("/api/messaging/unread/count", json!({})),
         ("/im_chat/init", json!({})),
         ("/im_chat/api/init", json!({})),
         ("/im_chat/api/get_sessions", json!({})),

@@ -146,8 +146,14 @@ impl World {
                 let Some(said) = pick(&open, *which) else { return false };
                 let text = self.marker();
                 let said = &mut model.said[said];
-                let change = json!({"action": "edit_message", "message_id": said.id, "content": text});
-                self.change(node, said.author, said.place, change, "message.edited").await;
+                if which % 2 == 0 {
+                    let change = json!({"action": "edit_message", "message_id": said.id, "content": text});
+                    self.change(node, said.author, said.place, change, "message.edited").await;
+                } else {
+                    let params = json!({"message_id": said.id, "body": text});
+                    let edited = self.clients[node][said.author].messaging("message/edit", params).await;
+                    assert_eq!(edited["success"], true, "{edited}");
+                }
                 let past = std::mem::replace(&mut said.text, text);
                 said.past.push(past);
                 said.upload = None;
@@ -163,9 +169,13 @@ impl World {
                     let body = json!({"chatSessionId": self.support.session, "messageId": said.id});
                     asked(&mut socket, &format!("{}/delete-message", who.side), body).await;
                     socket.close().await;
-                } else {
+                } else if which % 2 == 0 {
                     let change = json!({"action": "delete_message", "message_id": said.id});
                     self.change(node, said.author, said.place, change, "message.deleted").await;
+                } else {
+                    let params = json!({"message_id": said.id});
+                    let deleted = self.clients[node][said.author].messaging("message/delete", params).await;
+                    assert_eq!(deleted["success"], true, "{deleted}");
                 }
                 said.is_deleted = true;
                 true
