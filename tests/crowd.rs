@@ -164,7 +164,7 @@ async fn people_are_made_for_a_fresh_server() {
 async fn an_interrupted_run_tells_what_there_is() {
     let mut server = Server::demo(Backend::memory()).await;
     let load = load(&server.url(""), "--demo --visitors 30 --ramp 1 --duration 3600 --messages-per-minute 120");
-    let enough = until("a conversation", async || (server.metric("dragoman_messages_stored_total").await >= 100.0).then_some(()));
+    let enough = until("a conversation", async || (server.metric("dragoman_messages_stored_total").await >= 110.0).then_some(()));
     let report = json(&load.run(enough).await.expect("they come"));
     assert_eq!(report["interrupted"], true);
     assert!(sum(&report, "acknowledged") >= 100, "{report}");

@@ -45,7 +45,7 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` for a message that is hidden from the caller, `Conflict` for one that was deleted or whose conversation is
-    /// closed, `TooMany` beyond [`KINDS`] different contents.
+    /// closed, `TooMany` beyond 20 different contents.
     pub async fn react(
         &self,
         caller: &Caller,

@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 impl Chat {
-    /// A page of the caller's messages that contain a text, newest first. Looks at the newest [`BUDGET`] messages.
+    /// A page of the caller's messages that contain a text, newest first. Looks at the newest 50,000 messages.
     ///
     /// The conversations are merged by their newest message that was not looked at: only the one with the newest is
     /// walked, stretch by stretch, so that no more is read than one stretch of each beyond what there is to look at.

@@ -116,7 +116,7 @@ impl Side {
 
 impl Chat {
     /// Begins a session of the caller, of which everybody is told who answers. The newest one, if it was begun within
-    /// [`RETRY`] and nothing was said there yet, is given instead, also to those who ask at the same time.
+    /// `RETRY` and nothing was said there yet, is given instead, also to those who ask at the same time.
     ///
     /// # Errors
     /// `TooMany` beyond the sessions that may be open.

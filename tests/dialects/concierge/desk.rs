@@ -17,7 +17,9 @@ const CONCIERGES_PARTNER: i64 = 32_315;
 /// A server at which nobody may be gone for longer than a second, and which learns within a few of who is there.
 fn impatient(backend: Backend) -> ServerBuilder {
     let server = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("DESK__ABSENCE_SECONDS", 1);
-    server.set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).set("PRESENCE__ONLINE_SECONDS", 1)
+    let server = server.set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).set("PRESENCE__ONLINE_SECONDS", 1);
+    // Whoever waits for a list asks for it again and again.
+    server.set("SOCKETS__FRAMES_PER_SECOND", 1_000)
 }
 
 async fn listed(client: &mut Client, status: &str) -> Vec<Value> {
