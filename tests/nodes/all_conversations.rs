@@ -76,8 +76,9 @@ on_every_bus! {
         let (mut first, mut other) = (enter_all(here, JOHN).await, enter_all(here, ADMIN).await);
         let (mut again, mut one) = (enter_all(there, JOHN).await, enter(there, JOHN, PAIR).await);
         for number in 0..20 {
-            other.say(sending(PAIR, &format!("before {number}"))).await;
-            hear(&mut other, "chat_message").await;
+            let before = sending(PAIR, &format!("before {number}"));
+            other.say(before.clone()).await;
+            other.hear_until(|told| told["message"]["content"] == before["content"]).await;
             let mut frame = sending(PAIR, &format!("number {number}"));
             first.say(frame.clone()).await;
             let told = first.hear_until(|told| told["message"]["content"] == frame["content"]).await;
