@@ -281,7 +281,7 @@ async fn support(storage: &Postgres, round: i64) {
     let used = Connecting { user, device: "phone", connection: "c", at: now, expires_at: now };
     storage.touch_device(used).await.unwrap();
     storage.upload("f7").await.unwrap().unwrap();
-    let objects = ["o7", "f7", "of nothing"].map(str::to_owned);
+    let objects = ["o15001", "f7", "of nothing"].map(str::to_owned);
     assert_eq!(storage.objects_in_use(&objects).await.unwrap().len(), 2);
     assert_eq!(storage.expire_uploads(now, 10).await.unwrap().len(), 10);
     assert_eq!(storage.presences(&[initiator, PartnerId(99)]).await.unwrap().len(), 2);

@@ -77,27 +77,31 @@ async fn session_with(client: &Client, uid: i64) -> String {
     session["uuid"].as_str().expect("it has one").to_owned()
 }
 
-/// The paths of attachments in whatever an answer holds.
+/// The paths of attachments in whatever an answer holds, also in JSON within its texts.
 fn addresses_in(answer: &Value) -> Vec<String> {
     const BEGINNING: &str = "/api/messaging/attachment/";
-    let mut found = Vec::new();
-    let text = answer.to_string().replace("\\\"", "\"");
-    for (at, _) in text.match_indices(BEGINNING) {
-        let rest = &text[at..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"/?=_-".contains(c)).unwrap_or(rest.len());
-        if rest[..end].contains("access_token=") {
-            found.push(rest[..end].to_owned());
+    match answer {
+        Value::Array(list) => list.iter().flat_map(addresses_in).collect(),
+        Value::Object(object) => {
+            // Some dialects give address and token apart.
+            let apart = object.get("id").zip(object.get("access_token").and_then(Value::as_str));
+            let apart = apart.map(|(id, token)| format!("{BEGINNING}{id}?access_token={token}"));
+            apart.into_iter().chain(object.values().flat_map(addresses_in)).collect()
         }
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(inner @ (Value::Object(_) | Value::Array(_))) => addresses_in(&inner),
+            Ok(_) | Err(_) => {
+                let address = |(at, _): (usize, &str)| {
+                    let rest = &text[at..];
+                    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"/?=_-".contains(c)).unwrap_or(rest.len());
+                    rest[..end].to_owned()
+                };
+                let addresses = text.match_indices(BEGINNING).map(address);
+                addresses.filter(|address| address.contains("access_token=")).collect()
+            }
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
-    // Some dialects give address and token apart.
-    for (at, part) in text.match_indices("\"access_token\":\"") {
-        let token = text[at + part.len()..].split('"').next().expect("it ends");
-        let before = &text[..at];
-        let id =
-            before.rfind("\"id\":").map(|id| &before[id + 5..]).and_then(|rest| rest.split(',').next()).expect("it has an id");
-        found.push(format!("{BEGINNING}{id}?access_token={token}"));
-    }
-    found
 }
 
 /// Every address of a file that John's and the admin's clients are shown in any dialect.
@@ -363,10 +367,10 @@ with_tokens_on_every_backend! {
         let before = server.metric("dragoman_log_position").await as i64;
         let id = send(&john, PAIR, "the first words", &[]).await;
         edit(server, UID_OF_JOHN, PAIR, id, "the second words").await;
-        for last in [before, before + 1, before + 2] {
+        for last in [before, before + 1] {
             let told = admin.result("/longpolling/poll", json!({"channels": [], "last": last << 20})).await.to_string();
             assert!(!told.contains("first words"), "after {last}: {told}");
-            assert!(told.contains("second words") || last > before + 1, "after {last}: {told}");
+            assert!(told.contains("second words"), "after {last}: {told}");
         }
         delete(server, UID_OF_JOHN, PAIR, id).await;
         send(&john, PAIR, "the end", &[]).await;

@@ -35,6 +35,10 @@ impl Answers {
                 }
             }
             _ => {
+                // im_chat names files in a text that is JSON.
+                if let (Some(before), Some(now)) = (object_in(before), object_in(now)) {
+                    return self.check(place, &before, &now);
+                }
                 let is_same = match (self.time(before), time(now)) {
                     (Some(before), Some(now)) => before + self.moved == now,
                     (Some(_), None) => false,
@@ -63,6 +67,11 @@ fn time(value: &Value) -> Option<DateTime<Utc>> {
     let odoo = || NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok().map(|time| time.and_utc());
     let rfc3339 = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
     millis.and_then(DateTime::from_timestamp_millis).or_else(odoo).or_else(rfc3339)
+}
+
+/// The object that a text holds as JSON.
+fn object_in(value: &Value) -> Option<Value> {
+    serde_json::from_str(value.as_str()?).ok().filter(Value::is_object)
 }
 
 /// A text in which the addresses of attachments end where what lets in begins.

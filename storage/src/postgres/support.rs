@@ -94,7 +94,9 @@ const OPEN: &str = concat!(
     "SELECT ",
     session_columns!(),
     ", c.created_at, c.last_seq
-      FROM support_sessions s JOIN conversations c ON c.id = s.conversation_id
+      FROM support_sessions s CROSS JOIN LATERAL (
+        SELECT id, uuid, closed_at, created_at, last_seq FROM conversations WHERE id = s.conversation_id OFFSET 0
+      ) c
       WHERE s.initiator_id = $1 AND c.closed_at IS NULL ORDER BY c.id DESC LIMIT $2"
 );
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
@@ -131,11 +133,11 @@ const LOCK_SILENT: &str = concat!(
       WHERE c.closed_at IS NULL AND s.initiator_pinged_at < $1
       ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
 );
-/// The same of joiners, and of those who may no longer answer. Somebody else who has joined meanwhile keeps the session.
+/// The same of joiners, and of those who may no longer answer. `OFFSET 0` keeps the planner from reading all users. Somebody else who has joined meanwhile keeps the session.
 const LOCK_ABSENT: &str = concat!(
     "WITH joined AS MATERIALIZED (
         SELECT c.id, s.joiner_id, s.joiner_pinged_at, EXISTS (
-            SELECT FROM users u WHERE u.partner_id = s.joiner_id AND u.active AND u.role = ANY ($3)
+            SELECT FROM users u WHERE u.partner_id = s.joiner_id AND u.active AND u.role = ANY ($3) OFFSET 0
         ) AS answers
         FROM conversations c CROSS JOIN LATERAL (
             SELECT joiner_id, joiner_pinged_at FROM support_sessions WHERE conversation_id = c.id OFFSET 0
@@ -146,7 +148,7 @@ const LOCK_ABSENT: &str = concat!(
         WHERE NOT c.answers OR (
             c.joiner_pinged_at < $1 AND NOT ",
     wrote_since!("c.joiner_id"),
-    "       AND NOT EXISTS (SELECT FROM presences p WHERE p.partner_id = c.joiner_id AND p.last_seen >= $1)
+    "       AND NOT EXISTS (SELECT FROM presences p WHERE p.partner_id = c.joiner_id AND p.last_seen >= $1 OFFSET 0)
         )
         ORDER BY c.id LIMIT $2
     )
