@@ -1,5 +1,6 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
+mod limits;
 mod tokens;
 mod uploads;
 
@@ -14,6 +15,7 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
+pub use limits::{AddressLimits, Limits, UserLimits};
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
@@ -235,33 +237,6 @@ pub struct Retention {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Open connections; more wait to be accepted.
-    pub connections: usize,
-    /// The largest body of a JSON request.
-    pub body_bytes: usize,
-    /// Within which the body of a JSON request must be there, and each next piece of a file.
-    pub body_seconds: u64,
-    /// The largest file.
-    pub upload_bytes: u64,
-    /// Waiting polls of one user on one node.
-    pub waiting_polls_per_user: usize,
-    /// Within which a request's header must be there; also how long an idle connection is kept.
-    pub header_seconds: u64,
-    /// Within which a client takes the next of what is written to it, of answers and on sockets.
-    pub write_seconds: u64,
-    /// Failed logins in a minute with one login from one address.
-    pub failed_logins_per_login: u32,
-    /// Failed logins in a minute from one address.
-    pub failed_logins_per_address: u32,
-    /// Recent events remembered for those who listen.
-    pub recent_events: usize,
-    /// For how long requests in flight may finish at the stop.
-    pub stop_seconds: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Sockets {
     /// Open sockets of one user on one node.
     pub per_user: usize,
@@ -466,6 +441,7 @@ impl Config {
             return Err("files must be file:<directory>, s3://<bucket>/<prefix> or memory:".into());
         }
         self.uploads.check()?;
+        self.limits.check()?;
         let positive: &[(&str, u64)] = &[
             ("sockets.per_user", self.sockets.per_user as u64),
             ("sockets.message_bytes", self.sockets.message_bytes as u64),
@@ -488,13 +464,6 @@ impl Config {
             ("retention.audit_days", self.retention.audit_days),
             ("retention.every_seconds", self.retention.every_seconds),
             ("retention.sweep_every_seconds", self.retention.sweep_every_seconds),
-            ("limits.connections", self.limits.connections as u64),
-            ("limits.body_bytes", self.limits.body_bytes as u64),
-            ("limits.body_seconds", self.limits.body_seconds),
-            ("limits.waiting_polls_per_user", self.limits.waiting_polls_per_user as u64),
-            ("limits.header_seconds", self.limits.header_seconds),
-            ("limits.write_seconds", self.limits.write_seconds),
-            ("limits.recent_events", self.limits.recent_events as u64),
             ("postgres.max_connections", self.postgres.max_connections.into()),
             ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),
             ("postgres.statement_milliseconds", self.postgres.statement_milliseconds),

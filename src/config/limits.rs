@@ -1,0 +1,112 @@
+use serde::Deserialize;
+
+/// Limits on what clients may send, hold and ask for. Bounds in bytes are for the whole process unless they say otherwise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections; more wait to be accepted. A twentieth of them serves only `/healthz`, `/readyz` and the proxies.
+    pub connections: usize,
+    /// Open connections of one address, an IPv6 address by its /64; three quarters of `connections` if it is not set, and
+    /// no limit if it is 0.
+    pub connections_per_address: Option<usize>,
+    /// The largest body of a JSON request.
+    pub body_bytes: usize,
+    /// Within which the body of a JSON request must be there, and each next piece of a file.
+    pub body_seconds: u64,
+    /// Bytes of request bodies in memory; one user or address may have an eighth of it.
+    pub bodies_bytes: u64,
+    /// Bytes of answers in memory until they are written; one user or address may have an eighth of it.
+    pub answers_bytes: u64,
+    /// The longest text of a message, in bytes of UTF-8.
+    pub message_bytes: usize,
+    /// The largest file.
+    pub upload_bytes: u64,
+    /// Waiting polls of one user on one node.
+    pub waiting_polls_per_user: usize,
+    /// Within which a request's header must be there; also how long an idle connection is kept.
+    pub header_seconds: u64,
+    /// Within which a client takes the next of what is written to it, of answers and on sockets.
+    pub write_seconds: u64,
+    /// Failed logins in a minute with one login from one address.
+    pub failed_logins_per_login: u32,
+    /// Failed logins in a minute from one address.
+    pub failed_logins_per_address: u32,
+    /// Log-ins that wait for their password to be checked; half of it for one network (/24, IPv6 /48).
+    pub password_checks_waiting: usize,
+    /// Recent events remembered for those who listen.
+    pub recent_events: usize,
+    /// Bytes of recent events remembered for those who listen.
+    pub ring_bytes: usize,
+    /// For how long requests in flight may finish at the stop.
+    pub stop_seconds: u64,
+    pub user: UserLimits,
+    pub address: AddressLimits,
+}
+
+/// Limits of one user on one node, over HTTP and sockets together. 0 means no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimits {
+    /// The rate of sends, edits, marks and typing.
+    pub writes_per_second: u32,
+    /// Writes at once, before the rate counts.
+    pub writes_burst: u32,
+    /// The rate at which conversations are begun.
+    pub conversations_per_second: u32,
+    /// Conversations begun at once, before the rate counts.
+    pub conversations_burst: u32,
+    /// The rate of searches, of people and of messages.
+    pub searches_per_second: u32,
+    /// Requests in the store at a time; others of the user queue. Waiting polls and sockets do not count.
+    pub requests_at_once: usize,
+    /// Bytes of files within a day.
+    pub upload_bytes_per_day: u64,
+    /// Uploads under way.
+    pub uploads_at_once: usize,
+    /// Sessions; with one more the oldest ends.
+    pub sessions: usize,
+    /// Refresh tokens' families; with one more the oldest ends.
+    pub token_families: usize,
+    /// Devices; with one more the oldest goes.
+    pub devices: usize,
+}
+
+/// Limits of one address whose requests name no user yet. 0 means no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressLimits {
+    /// Requests in the store at a time; others from the address queue.
+    pub requests_at_once: usize,
+}
+
+impl Limits {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let positive: &[(&str, u64)] = &[
+            ("connections", self.connections as u64),
+            ("body_bytes", self.body_bytes as u64),
+            ("body_seconds", self.body_seconds),
+            ("bodies_bytes", self.bodies_bytes),
+            ("answers_bytes", self.answers_bytes),
+            ("message_bytes", self.message_bytes as u64),
+            ("waiting_polls_per_user", self.waiting_polls_per_user as u64),
+            ("header_seconds", self.header_seconds),
+            ("write_seconds", self.write_seconds),
+            ("password_checks_waiting", self.password_checks_waiting as u64),
+            ("recent_events", self.recent_events as u64),
+            ("ring_bytes", self.ring_bytes as u64),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("limits.{name} must be greater than 0"));
+        }
+        let user = &self.user;
+        for (kind, rate, burst) in [
+            ("writes", user.writes_per_second, user.writes_burst),
+            ("conversations", user.conversations_per_second, user.conversations_burst),
+        ] {
+            if rate > 0 && burst == 0 {
+                return Err(format!("limits.user.{kind}_burst must be greater than 0 where there is a rate"));
+            }
+        }
+        Ok(())
+    }
+}
