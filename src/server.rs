@@ -94,8 +94,11 @@ pub async fn run(
     if config.is_lasting() {
         claim_files(&files, &blobs, storage.as_ref()).await?;
     }
-    let limits =
-        AttemptLimits { per_login: config.limits.failed_logins_per_login, per_address: config.limits.failed_logins_per_address };
+    let limits = AttemptLimits {
+        per_login: config.limits.failed_logins_per_login,
+        per_address: config.limits.failed_logins_per_address,
+        waiting: config.limits.password_checks_waiting,
+    };
     let tokens = open_tokens(&config, &services)?;
     let alone = matches!(config.bus, config::Bus::Local);
     let (announce, announced) = chat::announcing();
@@ -221,7 +224,7 @@ pub async fn openapi() -> Result<String, StartError> {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let config = Arc::new(Config::load_defaults()?);
     let idle = Lifecycle::default();
-    let limits = AttemptLimits { per_login: 1, per_address: 1 };
+    let limits = AttemptLimits { per_login: 1, per_address: 1, waiting: 1 };
     let tokens = Tokens::open(config.tokens.rules(), &idle)?;
     let (announce, announced) = chat::announcing();
     let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, Duration::from_secs(1), tokens, limits, &idle);

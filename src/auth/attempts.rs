@@ -1,4 +1,5 @@
 use std::{
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
@@ -12,25 +13,29 @@ use super::{Error, Result};
 
 /// For how long failures count.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many pairs of address and login are remembered.
+/// Counters that are kept, of addresses, and of logins from an address.
 const REMEMBERED: usize = 50_000;
 
-/// How many failed logins are let pass within a minute.
+/// How many failed logins are let pass within a minute, and how many log-ins wait.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptLimits {
     /// With one login from one address.
     pub per_login: u32,
     /// With any login from one address.
     pub per_address: u32,
+    /// Log-ins that wait for their password to be checked; half of them from one network.
+    pub waiting: usize,
 }
 
-/// Whom failures are counted against: an address, and a login from it or all of them.
-type Key = (IpAddr, Option<String>);
+/// What failures are counted against: an address, and a login from it or all of them. The login is a keyed hash, because
+/// strangers choose how long it is.
+type Key = (IpAddr, Option<u64>);
 
 /// Counts failed logins per address, and per login from an address. A login alone is never counted: a stranger could
 /// lock anybody out.
 pub(super) struct Attempts {
     limits: AttemptLimits,
+    hasher: RandomState,
     counts: Cache<Key, Arc<Count>>,
 }
 
@@ -61,16 +66,24 @@ struct Place {
 
 impl Attempts {
     pub(super) fn new(limits: AttemptLimits) -> Self {
-        Self { limits, counts: Cache::new(REMEMBERED) }
+        Self { limits, hasher: RandomState::new(), counts: Cache::new(REMEMBERED) }
     }
 
     /// Lets an attempt begin. As many may be under way as may still fail, so that many at once cannot slip through; the
-    /// others wait, so that nobody is refused who knows the password.
+    /// others wait, so that nobody is refused who knows the password. The address is judged first: of an attempt that it is
+    /// refused nothing is remembered, or refused attempts would drive out the counters.
+    ///
+    /// # Errors
+    /// [`Error::TooManyAttempts`] if as many have failed within a minute as may.
+    ///
+    /// # Cancel safety
+    /// What is cancelled counts for nothing.
     pub(super) async fn begin(&self, from: IpAddr, login: &str) -> Result<Attempt> {
         let from = network(from);
-        let of_login = self.count((from, Some(login.to_owned()))).enter(self.limits.per_login).await?;
         let of_address = self.count((from, None)).enter(self.limits.per_address).await?;
-        Ok(Attempt { places: [of_login, of_address] })
+        let login = self.hasher.hash_one(login);
+        let of_login = self.count((from, Some(login))).enter(self.limits.per_login).await?;
+        Ok(Attempt { places: [of_address, of_login] })
     }
 
     fn count(&self, key: Key) -> Arc<Count> {

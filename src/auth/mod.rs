@@ -6,12 +6,9 @@ mod password;
 mod session;
 mod stay;
 mod token;
+mod turns;
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use storage::{
     Event, Fact, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
@@ -22,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use attempts::AttemptLimits;
-pub use password::Passwords;
 pub use session::{Login, SessionId};
 pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
@@ -31,9 +27,11 @@ use crate::{
     clock,
     lifecycle::Lifecycle,
 };
-use attempts::Attempts;
+use attempts::{Attempt, Attempts};
 use lives::{Epoch, Grant, Life, Lives};
+use password::Passwords;
 use session::Sessions;
+use turns::Place;
 
 /// Whoever makes a request.
 #[derive(Clone, Debug)]
@@ -105,6 +103,8 @@ pub enum Error {
     NotConfigured(&'static str),
     #[error("too many failed logins")]
     TooManyAttempts { retry_after: Duration },
+    #[error("too many log-ins wait for their password to be checked")]
+    TooManyWaiting { retry_after: Duration },
     #[error("not available now")]
     Unavailable(#[source] Cause),
     #[error("internal error")]
@@ -168,7 +168,7 @@ impl Auth {
             fact if fact.is_about_the_store() => observed.read_all_anew(),
             _ => {}
         });
-        let passwords = Passwords::default();
+        let passwords = Passwords::new(limits.waiting);
         let attempts = Attempts::new(limits);
         (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts })), observer)
     }
@@ -212,29 +212,33 @@ impl Auth {
 
     /// The user with this login and password, without a session.
     pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
+        let place = self.0.passwords.place(from)?;
         let attempt = self.0.attempts.begin(from, login).await?;
         // No account has a NUL in its login, and PostgreSQL refuses to look for one.
         let user = if login.contains('\0') { None } else { self.0.storage.user_by_login(login).await? };
-        self.checked(user, password, attempt).await
+        self.checked(user, password, attempt, place).await
     }
 
     /// The same for a caller who names itself by uid.
     pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
+        let place = self.0.passwords.place(from)?;
         let attempt = self.0.attempts.begin(from, &format!("#{id}")).await?;
         let user = self.0.storage.user(id).await?;
-        self.checked(user, password, attempt).await
+        self.checked(user, password, attempt, place).await
     }
 
-    async fn checked(&self, user: Option<User>, password: &str, attempt: attempts::Attempt) -> Result<User> {
+    async fn checked(&self, user: Option<User>, password: &str, attempt: Attempt, place: Place) -> Result<User> {
         let user = user.filter(|user| user.active);
         let hash = user.as_ref().and_then(|user| user.password.as_ref());
-        let verdict = self.0.passwords.verify(password, hash).await?;
+        let turn = place.turn().await;
+        let verdict = self.0.passwords.verify(&turn, password, hash).await?;
         let Some(mut user) = user.filter(|_| verdict.right) else {
             attempt.failed();
             return Err(Error::Denied);
         };
         if verdict.outdated {
-            let renewed = self.0.passwords.hash(password).await?;
+            let renewed = self.0.passwords.hash(&turn, password).await?;
+            drop(turn);
             let mut tx = self.0.storage.begin().await?;
             // Not if somebody has set another one meanwhile.
             if tx.lock_user(user.id).await?.is_some_and(|now| now.password == user.password) {
@@ -327,8 +331,8 @@ impl Auth {
 
 /// The hash under which a new password is stored.
 pub async fn hash_password(password: &str) -> Result<PasswordHash> {
-    static PASSWORDS: LazyLock<Passwords> = LazyLock::new(Passwords::default);
-    PASSWORDS.hash(password).await
+    let password = password.to_owned();
+    tokio::task::spawn_blocking(move || password::hash_blocking(&password)).await.map_err(internal)?
 }
 
 /// 160 random bits as 40 hexadecimal digits.

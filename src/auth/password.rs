@@ -1,9 +1,10 @@
-use std::sync::{Arc, LazyLock};
+mod argon2id;
 
-use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc},
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
 };
+
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
@@ -11,75 +12,100 @@ use base64::{
 use sha2::{Sha256, Sha512};
 use storage::PasswordHash;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
-use super::{Result, internal};
+use super::{
+    Result, internal,
+    turns::{Place, Turn, Turns},
+};
+use argon2id::Argon2id;
 
-/// Hashing of passwords: off the async threads, and at most as many at a time as there are cores.
-pub struct Passwords(Arc<Semaphore>);
-
-/// What came of checking a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    pub right: bool,
-    /// The password is right and its hash is not of the kind that new ones get.
-    pub outdated: bool,
+/// Hashing of passwords: off the async threads, and at most as many at a time as there are cores. Clones share them.
+#[derive(Clone)]
+pub(super) struct Passwords {
+    turns: Turns,
+    hashing: Arc<Hashing>,
 }
 
-impl Default for Passwords {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))))
-    }
+#[derive(Default)]
+struct Hashing {
+    argon2id: Argon2id,
+    /// The hash of no password, for log-ins that do not exist.
+    nobodys: OnceLock<String>,
+}
+
+/// The outcome of checking a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) right: bool,
+    /// The password is right and its hash is not of the kind that new ones get.
+    pub(super) outdated: bool,
 }
 
 impl Passwords {
+    /// At most so many log-ins wait for a check.
+    pub(super) fn new(waiting: usize) -> Self {
+        Self { turns: Turns::new(waiting), hashing: Arc::default() }
+    }
+
+    /// A place among those who wait for a check.
+    ///
+    /// # Errors
+    /// [`Error::TooManyWaiting`](super::Error::TooManyWaiting) if there is none for this address.
+    pub(super) fn place(&self, from: IpAddr) -> Result<Place> {
+        self.turns.place(from)
+    }
+
     /// Hashes a new password with argon2id.
-    pub async fn hash(&self, password: &str) -> Result<PasswordHash> {
+    pub(super) async fn hash(&self, turn: &Turn, password: &str) -> Result<PasswordHash> {
         let password = password.to_owned();
-        self.run(move || argon2id(&password)).await?.map(PasswordHash).map_err(|error| internal(error.to_string()))
+        self.run(turn, move |hashing| hashing.argon2id.hash(&password)).await?.map(PasswordHash)
     }
 
     /// Checks a password. Without a hash, for a login that does not exist, it takes as long and is wrong.
-    pub async fn verify(&self, password: &str, hash: Option<&PasswordHash>) -> Result<Verdict> {
-        static NOBODYS: LazyLock<String> =
-            LazyLock::new(|| argon2id("nobody has this password").expect("argon2's defaults are valid"));
+    pub(super) async fn verify(&self, turn: &Turn, password: &str, hash: Option<&PasswordHash>) -> Result<Verdict> {
         let password = password.to_owned();
         let hash = hash.map(|hash| hash.0.clone());
-        self.run(move || match hash {
+        self.run(turn, move |hashing| match hash {
             Some(hash) => {
-                let right = verify(&password, &hash);
+                let right = verify(&hashing.argon2id, &password, &hash);
                 Verdict { right, outdated: right && !hash.starts_with("$argon2id$") }
             }
             None => {
-                verify(&password, &NOBODYS);
+                verify(&hashing.argon2id, &password, hashing.nobodys());
                 Verdict { right: false, outdated: false }
             }
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let permit = Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed");
+    /// # Cancel safety
+    /// The work goes on, and keeps the turn until it is done.
+    async fn run<T: Send + 'static>(&self, turn: &Turn, work: impl FnOnce(&Hashing) -> T + Send + 'static) -> Result<T> {
+        let (turn, hashing) = (turn.clone(), Arc::clone(&self.hashing));
         let done = tokio::task::spawn_blocking(move || {
-            // Held by the work itself: it goes on even if the caller is cancelled.
-            let _permit = permit;
-            work()
+            let _turn = turn;
+            work(&hashing)
         });
         done.await.map_err(internal)
     }
 }
 
-fn argon2id(password: &str) -> argon2::password_hash::Result<String> {
-    let hash: phc::PasswordHash = Argon2::default().hash_password(password.as_bytes())?;
-    Ok(hash.to_string())
+impl Hashing {
+    fn nobodys(&self) -> &str {
+        self.nobodys.get_or_init(|| self.argon2id.hash("nobody has this password").expect("argon2's defaults are valid"))
+    }
+}
+
+/// The hash under which a new password is stored. Blocks the thread.
+pub(super) fn hash_blocking(password: &str) -> Result<PasswordHash> {
+    Argon2id::default().hash(password).map(PasswordHash)
 }
 
 /// Understands argon2 as PHC string, passlib's `$pbkdf2-sha512$` (Odoo) and `$pbkdf2-sha256$`, Django's
 /// `pbkdf2_sha256$`, and plain bcrypt. What it does not understand is nobody's password.
-fn verify(password: &str, hash: &str) -> bool {
+fn verify(argon2id: &Argon2id, password: &str, hash: &str) -> bool {
     if hash.starts_with("$argon2") {
-        return phc::PasswordHash::new(hash)
-            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+        return argon2id.is_of(password, hash);
     }
     if let Some(rest) = hash.strip_prefix("$pbkdf2-sha512$") {
         return passlib(rest).is_some_and(|hash| hash.is_of::<64>(password, pbkdf2::pbkdf2_hmac::<Sha512>));
@@ -131,10 +157,30 @@ fn parts(text: &str) -> Option<(u32, &str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::verify;
+    use super::{Argon2id, hash_blocking};
 
-    /// Made with passlib 1.7.4, Django 5.2.19 and bcrypt 4.0.
-    const KNOWN: [(&str, &str); 5] = [
+    /// With memory in which another password was hashed before.
+    fn verify(password: &str, hash: &str) -> bool {
+        let argon2id = Argon2id::default();
+        assert!(argon2id.hash("another password").is_ok());
+        super::verify(&argon2id, password, hash)
+    }
+
+    #[test]
+    fn a_new_hash_is_verified() {
+        let hash = hash_blocking("123456").expect("it can be hashed").0;
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(verify("123456", &hash));
+        assert!(!verify("1234567", &hash));
+    }
+
+    /// Made with passlib 1.7.4, Django 5.2.19, bcrypt 4.0 and argon2-cffi 25.1: one as this server makes them, one that
+    /// needs less memory, one that needs more, and Argon2i.
+    const KNOWN: [(&str, &str); 9] = [
+        ("123456", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$mZQ6v3FNQ+tg1Y+fmacrCaGhWlVBAbQihJUXRZBET7c"),
+        ("123456", "$argon2id$v=19$m=1024,t=3,p=4$c2FsdHNhbHRzYWx0$r7/McqSVbZiTS91RK7CYvQ"),
+        ("123456", "$argon2id$v=19$m=32768,t=1,p=2$c2FsdHNhbHRzYWx0$+eF7PoIwKsc2NaeQ4I2f9PpdkBB5BnWgLuEb/Hj9sKs"),
+        ("123456", "$argon2i$v=19$m=512,t=2,p=1$c2FsdHNhbHRzYWx0$gbhdcuM4ksZPUFuAwOe+EXT+CQA8XYEV"),
         (
             "123456",
             "$pbkdf2-sha512$25000$w1ir1ToHIOT8n5MyppQS4g$.aR9UHk1pr4VKQhWE5AFAVSJ.IH0cL0iqBAGspIOAhcXQm0UGdtouPxtypawiEM2Pa61BLGAsEce/lrj7KcK/Q",

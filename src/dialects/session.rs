@@ -76,8 +76,10 @@ pub fn fault(error: &auth::Error) -> Fault {
     match error {
         auth::Error::Denied => Fault::access_denied(),
         auth::Error::Expired | auth::Error::Refused(_) => Fault::session_expired(),
-        auth::Error::TooManyAttempts { retry_after } => {
-            Fault::access_denied().retry_after(StatusCode::TOO_MANY_REQUESTS, retry_after.as_secs().max(1))
+        // Status 200, as Odoo has it: published clients cannot read another one.
+        auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
+            let text = "Too many login failures, please wait a bit before trying again.";
+            Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
         }
         auth::Error::Unavailable(cause) => Fault::unavailable(cause),
         auth::Error::NotConfigured(_) => Fault::unavailable(error),

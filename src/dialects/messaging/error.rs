@@ -114,7 +114,8 @@ impl From<&auth::Error> for HttpFailure {
             | auth::Error::Denied
             | auth::Error::Refused(_)
             | auth::Error::NotConfigured(_)
-            | auth::Error::TooManyAttempts { .. } => Self::forbidden("Session expired"),
+            | auth::Error::TooManyAttempts { .. }
+            | auth::Error::TooManyWaiting { .. } => Self::forbidden("Session expired"),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }

@@ -110,9 +110,10 @@ enum Answer {
     /// The server failed; its log says why.
     #[oai(status = 500)]
     Internal(Json<Said>),
-    /// The server cannot reach its store, or has no secret to make tokens with.
+    /// Too many log-ins wait for their password to be checked (with `Retry-After`), the server cannot reach its store, or it has
+    /// no secret to make tokens with.
     #[oai(status = 503)]
-    Unavailable(Json<Said>),
+    Unavailable(Json<Said>, #[oai(header = "Retry-After")] Option<u64>),
 }
 
 impl Answer {
@@ -133,8 +134,9 @@ impl Answer {
         let said = Json(Said::new(message));
         match (status, &error) {
             (_, auth::Error::TooManyAttempts { retry_after }) => Self::TooMany(said, retry_after.as_secs().max(1)),
+            (_, auth::Error::TooManyWaiting { retry_after }) => Self::Unavailable(said, Some(retry_after.as_secs().max(1))),
             (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said, CHALLENGE.into()),
-            (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said, None),
             _ => Self::Internal(said),
         }
     }

@@ -120,9 +120,11 @@ impl From<Error> for Failure {
 impl From<&auth::Error> for Failure {
     fn from(error: &auth::Error) -> Self {
         match error {
-            auth::Error::Expired | auth::Error::Denied | auth::Error::Refused(_) | auth::Error::TooManyAttempts { .. } => {
-                Self::unauthorized()
-            }
+            auth::Error::Expired
+            | auth::Error::Denied
+            | auth::Error::Refused(_)
+            | auth::Error::TooManyAttempts { .. }
+            | auth::Error::TooManyWaiting { .. } => Self::unauthorized(),
             auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::told(error).1)),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),

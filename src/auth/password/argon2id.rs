@@ -1,0 +1,66 @@
+use argon2::{
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
+};
+use parking_lot::Mutex;
+
+use crate::auth::{Result, internal};
+
+const SALT_BYTES: usize = 16;
+
+/// Hashes passwords with Argon2 (RFC 9106) in blocks of memory that are used again. The allocator keeps a freed block of this
+/// size (19 MiB) in the arena of whichever thread has freed it, so that each thread of the pool would come to hold one.
+#[derive(Default)]
+pub(super) struct Argon2id {
+    /// As many as there were hashes at a time.
+    blocks: Mutex<Vec<Vec<Block>>>,
+}
+
+impl Argon2id {
+    /// The PHC string of a new password.
+    pub(super) fn hash(&self, password: &str) -> Result<String> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).expect("the operating system has randomness");
+        let argon2 = Argon2::default();
+        let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+        self.derive(&argon2, password, &salt, &mut output).map_err(|error| internal(error.to_string()))?;
+        let params = ParamsString::try_from(argon2.params()).map_err(|error| internal(error.to_string()))?;
+        let hash = PasswordHash {
+            algorithm: Algorithm::default().ident(),
+            version: Some(Version::default().into()),
+            params,
+            salt: Some(Salt::new(&salt).expect("a salt may have 16 bytes")),
+            hash: Some(Output::new(&output).expect("an output may have 32 bytes")),
+        };
+        Ok(hash.to_string())
+    }
+
+    /// Compares in constant time. A text that is no PHC string of Argon2 is nobody's password.
+    pub(super) fn is_of(&self, password: &str, hash: &str) -> bool {
+        self.derived_again(password, hash).is_some_and(|(derived, stored)| derived == stored)
+    }
+
+    fn derived_again(&self, password: &str, hash: &str) -> Option<(Output, Output)> {
+        let hash = PasswordHash::new(hash).ok()?;
+        let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+        let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+        let argon2 = Argon2::new(algorithm, version, Params::try_from(&hash).ok()?);
+        let stored = hash.hash?;
+        let mut derived = [0; Output::MAX_LENGTH];
+        let derived = &mut derived[..stored.len()];
+        self.derive(&argon2, password, &hash.salt?, derived).ok()?;
+        Some((Output::new(derived).ok()?, stored))
+    }
+
+    fn derive(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], output: &mut [u8]) -> argon2::Result<()> {
+        if argon2.params().block_count() > Params::DEFAULT.block_count() {
+            // Imported hashes may need more. Blocks above 32 MiB are given back to the operating system when they are freed.
+            return argon2.hash_password_into(password.as_bytes(), salt, output);
+        }
+        let kept = self.blocks.lock().pop();
+        let mut blocks = kept.unwrap_or_else(|| vec![Block::default(); Params::DEFAULT.block_count()]);
+        let derived = argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, &mut blocks);
+        self.blocks.lock().push(blocks);
+        derived
+    }
+}
