@@ -22,6 +22,11 @@ impl Server {
         Self::start(&mut dragoman(program, storage))
     }
 
+    /// The same with other settings, each a variable of the environment.
+    pub(crate) fn with(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start(dragoman(program, storage).envs(settings.iter().copied()))
+    }
+
     /// One of several Dragomans on this database, and this bus.
     pub(crate) fn node(program: &Path, database: &str, bus: &str) -> Result<Self> {
         Self::start(dragoman(program, database).env("DRAGOMAN__BUS", bus))

@@ -14,7 +14,7 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// The rows in the order of the report. One that is not among them is no longer measured.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 31] = [
     "count-memory",
     "count-postgres",
     "send-spread",
@@ -29,6 +29,10 @@ const KEYS: [&str; 27] = [
     "memory-conversations",
     "memory-room",
     "memory-poll",
+    "memory-start",
+    "memory-logins",
+    "memory-sockets",
+    "memory-messages",
     "room-channels",
     "room",
     "nodes-1",
@@ -51,7 +55,7 @@ const FIGURES: &str = "results.json";
 pub(crate) enum Mark {
     AtLeast(f64),
     AtMost(f64),
-    /// Below so many KiB, whatever the limit needs.
+    /// Below so many of ours, whatever the limit needs.
     Below(f64),
     /// So many of ours, whatever the limit reaches.
     Reach(f64),

@@ -4,6 +4,7 @@ mod count;
 mod growth;
 mod nodes;
 mod polls;
+mod returned;
 mod rooms;
 mod scale;
 mod send;
@@ -22,8 +23,8 @@ use crate::{
 };
 
 /// All words that a row goes by.
-pub(crate) const WORDS: [&str; 11] =
-    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "room", "scale", "nodes", "growth"];
+pub(crate) const WORDS: [&str; 12] =
+    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "growth"];
 
 pub(crate) struct Bench<'a> {
     pub(crate) cli: &'a Cli,
@@ -67,6 +68,9 @@ impl Bench<'_> {
         }
         if self.wanted("sockets") {
             self.memory_of_sockets().await?;
+        }
+        if self.wanted("returned") {
+            self.memory_returned(self.databases.as_ref().map(|databases| databases.ours.as_str())).await?;
         }
         if self.wanted("growth") {
             self.growth_of_connections().await?;

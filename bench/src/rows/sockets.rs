@@ -98,7 +98,7 @@ impl Bench<'_> {
 }
 
 /// Where the readers listen to the thread.
-fn doors(house: &Furnished) -> Vec<(String, String)> {
+pub(super) fn doors(house: &Furnished) -> Vec<(String, String)> {
     let path = format!("/conversations/{}/", house.thread);
     house.readers.iter().map(|reader| (path.clone(), reader.clone())).collect()
 }

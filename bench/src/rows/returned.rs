@@ -1,0 +1,98 @@
+//! The rows about memory that is given back when what needed it is over.
+
+use std::time::Duration;
+
+use crate::{
+    Result,
+    children::Server,
+    http::{self, Connection},
+    load,
+    report::{Mark, Row},
+    requests::{Furnished, session},
+    rows::{Bench, sockets::doors},
+};
+
+/// Log-ins, one after another.
+const LOGINS: usize = 1_000;
+/// Messages of `TEXT_BYTES`, 100 MB in all.
+const MESSAGES: usize = 1_600;
+const TEXT_BYTES: usize = 62_500;
+/// Sockets that come and go.
+const SOCKETS: usize = 10_000;
+/// Memory of one password check (19 MiB), of which one is kept for each core.
+const CHECK_KIB: f64 = 19.0 * 1024.0;
+/// Time that the server gets to let go.
+const SETTLE: Duration = Duration::from_secs(3);
+
+impl Bench<'_> {
+    /// A server at its start, and after each of three things it may need memory for: it may keep a fifth more than at its
+    /// start, and what checks of passwords are made in.
+    pub(crate) async fn memory_returned(&self, database: Option<&str>) -> Result<()> {
+        let at_start = self.started("memory:")?;
+        self.returned("memory-start", "memory at the start", Mark::Below(32.0), (at_start.resident()?, 32.0 * 1024.0))?;
+        drop(at_start);
+
+        let server = self.started("memory:")?;
+        let before = server.resident()?;
+        log_in_often(&server).await?;
+        self.kept("memory-logins", "memory after 1,000 log-ins", before, &server).await?;
+
+        let server = self.started("memory:")?;
+        let before = server.resident()?;
+        let house = Furnished::by_the_api(&server).await?;
+        drop(load::open(server.address, &doors(&house), load::connections_allowed(SOCKETS)?).await?);
+        self.kept("memory-sockets", "memory after 10,000 sockets came and went", before, &server).await?;
+
+        let Some(database) = database else { return Ok(()) };
+        let server = self.started(database)?;
+        let before = server.resident()?;
+        send_much(&server).await?;
+        self.kept("memory-messages", "memory after 100 MB of messages passed through", before, &server).await
+    }
+
+    /// Without a ring to speak of: what is in it is remembered, and bounded by its own setting.
+    fn started(&self, storage: &str) -> Result<Server> {
+        Server::with(&self.program, storage, &[("DRAGOMAN__LIMITS__RING_BYTES", "1048576")])
+    }
+
+    async fn kept(&self, key: &'static str, what: &'static str, before: f64, server: &Server) -> Result<()> {
+        tokio::time::sleep(SETTLE).await;
+        let cores = std::thread::available_parallelism()?.get() as f64;
+        self.returned(key, what, Mark::AtMost(1.0), (server.resident()?, before * 1.2 + cores * CHECK_KIB))
+    }
+
+    fn returned(&self, key: &'static str, what: &'static str, mark: Mark, (ours, allowed): (f64, f64)) -> Result<()> {
+        let limit = "a fifth more than at the start, and 19 MiB a core".into();
+        let rounds = vec![(ours / 1024.0, allowed / 1024.0)];
+        self.done(Row { key: key.into(), what: what.into(), limit, unit: "MiB".into(), mark, rounds, remark: String::new() })
+    }
+}
+
+async fn log_in_often(server: &Server) -> Result<()> {
+    let log_in = http::post("/auth/token", "", r#"{"login":"jane@example.com","password":"123456"}"#);
+    let mut connection = Connection::open(server.address).await?;
+    for _ in 0..LOGINS {
+        connection.exchange(&log_in).await?;
+    }
+    Ok(())
+}
+
+/// From one of conversation 32 of `seed.sql`, while another one listens.
+async fn send_much(server: &Server) -> Result<()> {
+    let doors = [("/conversations/32/".to_owned(), session(2))];
+    let mut listener = load::open(server.address, &doors, 1).await?.remove(0);
+    let text = "x".repeat(TEXT_BYTES);
+    let send = http::call("/api/messaging/message/send", &session(1), &format!(r#"{{"thread_id":32,"body":"{text}"}}"#));
+    let mut connection = Connection::open(server.address).await?;
+    let listening = tokio::spawn(async move {
+        let mut told = 0;
+        while told < MESSAGES {
+            told += listener.count(br#""chat_message""#).await?;
+        }
+        Ok::<_, crate::Error>(())
+    });
+    for _ in 0..MESSAGES {
+        connection.exchange(&send).await?;
+    }
+    listening.await?
+}
