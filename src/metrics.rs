@@ -44,6 +44,7 @@ struct Families {
     log_unread: IntGauge,
     orphan_sweeps: IntCounterVec,
     orphans_deleted: IntCounter,
+    refused: IntCounterVec,
 }
 
 /// What is counted only when somebody asks.
@@ -102,9 +103,14 @@ impl Default for Metrics {
                 &["outcome"],
             ),
             orphans_deleted: counter("dragoman_orphans_deleted_total", "Objects deleted by orphan sweeps."),
+            refused: counters(
+                "dragoman_refused_total",
+                "Refusals by the limit that was reached: its setting without `limits.`.",
+                &["limit"],
+            ),
             registry,
         };
-        let all: [Box<dyn Collector>; 20] = [
+        let all: [Box<dyn Collector>; 21] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -125,6 +131,7 @@ impl Default for Metrics {
             Box::new(families.log_unread.clone()),
             Box::new(families.orphan_sweeps.clone()),
             Box::new(families.orphans_deleted.clone()),
+            Box::new(families.refused.clone()),
         ];
         // A counter that appears with its first event has not increased by it.
         for outcome in ["done", "refused", "failed"] {
@@ -205,6 +212,11 @@ impl Metrics {
     /// Counts objects that a sweep has deleted.
     pub fn orphans_deleted(&self, objects: usize) {
         self.0.orphans_deleted.inc_by(objects as u64);
+    }
+
+    /// Counts a refusal by `limit`: a setting's name without `limits.`, such as `user.writes_per_second`.
+    pub fn refused(&self, limit: &'static str) {
+        self.0.refused.with_label_values(&[limit]).inc();
     }
 
     /// Everything in Prometheus's text format.
