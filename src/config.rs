@@ -240,17 +240,17 @@ pub struct Retention {
 pub struct Sockets {
     /// Open sockets of one user on one node.
     pub per_user: usize,
-    /// The largest message taken from a client.
+    /// The largest message taken from a client; also how many bytes are read of it in a second.
     pub message_bytes: usize,
-    /// Frames that a client may send at once.
+    /// Frames that are read of a client at once.
     pub frames_burst: u32,
-    /// Frames that a client may send again with every second.
+    /// Frames that are read of it again with every second. The rest waits: nothing is lost.
     pub frames_per_second: u32,
     /// How often a client is pinged; one that says nothing at all for three times as long is given up.
     pub ping_seconds: u64,
-    /// Frames that may wait for a client to read them.
+    /// Frames that may wait for a client to read them, before one more batch; what follows waits in the log.
     pub queued_frames: usize,
-    /// Bytes that may wait for a client to read them.
+    /// The same in bytes.
     pub queued_bytes: usize,
     /// How much is read at a time. Each open socket holds as much.
     pub read_buffer_bytes: usize,

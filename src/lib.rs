@@ -13,3 +13,4 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod server;
 pub mod telemetry;
+pub mod token_bucket;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 /// Upper bounds in seconds: half a millisecond to a minute, which is as long as a poll waits.
@@ -36,6 +36,7 @@ struct Families {
     sockets: IntGaugeVec,
     frames_told: IntCounterVec,
     sockets_closed: IntCounterVec,
+    held_back: CounterVec,
     polls_waiting: IntGauge,
     sends_waiting: IntGauge,
     marks_waiting: IntGauge,
@@ -84,6 +85,11 @@ impl Default for Metrics {
                 "Sockets by dialect and the code that they were closed with.",
                 &["dialect", "code"],
             ),
+            held_back: CounterVec::new(
+                Opts::new("dragoman_socket_held_back_seconds_total", "Time for which sockets were read no further, by dialect."),
+                &["dialect"],
+            )
+            .expect("names and labels are valid"),
             bus_connected: gauge("dragoman_bus_connected", "Whether other nodes can be heard; 1 also for a node that is alone."),
             bus_letters: counters(
                 "dragoman_bus_letters_total",
@@ -123,6 +129,7 @@ impl Default for Metrics {
             Box::new(families.sockets.clone()),
             Box::new(families.frames_told.clone()),
             Box::new(families.sockets_closed.clone()),
+            Box::new(families.held_back.clone()),
             Box::new(families.polls_waiting.clone()),
             Box::new(families.sends_waiting.clone()),
             Box::new(families.marks_waiting.clone()),
@@ -202,6 +209,11 @@ impl Metrics {
     /// Counts a socket that was closed with that code.
     pub fn socket_closed(&self, dialect: &str, code: u16) {
         self.0.sockets_closed.with_label_values(&[dialect, &code.to_string()]).inc();
+    }
+
+    /// Counts that a socket is read no further for a while, because its client has said more than its share.
+    pub fn held_back(&self, dialect: &str, time: Duration) {
+        self.0.held_back.with_label_values(&[dialect]).inc_by(time.as_secs_f64());
     }
 
     /// Counts a sweep of the object store that was `done`, `refused` or `failed`.

@@ -4,6 +4,7 @@
 mod accept;
 mod asyncapi;
 mod corridor;
+mod narrow;
 mod operation;
 mod patient;
 mod rest;

@@ -75,7 +75,7 @@ async fn the_parser_of_asyncapi_finds_nothing_wrong() {
 
 /// However large it is.
 #[tokio::test]
-async fn what_is_too_large_ends_the_sockets_whose_documents_say_so() {
+async fn what_is_too_large_ends_the_sockets_as_their_documents_say() {
     const LARGE: usize = 17 * 1024 * 1024;
 
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -89,12 +89,11 @@ async fn what_is_too_large_ends_the_sockets_whose_documents_say_so() {
             loop {
                 match reading.next().await.expect("it is told something").expect("the socket works") {
                     Message::Close(Some(frame)) => return u16::from(frame.code) == 1009,
-                    Message::Text(text) if text.contains("too large") => return false,
                     _ => {}
                 }
             }
         });
-        assert_eq!(ends, description.contains("`1009`"), "{dialect}: {description}");
+        assert!(ends && description.contains("`1009`"), "{dialect}: {description}");
     }
     server.stop().await;
 }

@@ -65,6 +65,11 @@ impl Feed {
         self.cursor.position
     }
 
+    /// Whether everything in the scopes up to there was given.
+    pub fn has_reached(&self, position: Position) -> bool {
+        self.cursor.position >= position || (self.unread.is_none() && !self.listener.is_rung())
+    }
+
     /// Waits until there is something, then gives all of it. Safe to cancel: no event is lost. After an error the next
     /// call tries the same again.
     pub async fn next(&mut self) -> Result<Batch> {

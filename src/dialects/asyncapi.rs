@@ -20,8 +20,6 @@ pub struct About {
     pub query: &'static [(&'static str, &'static str)],
     /// How sockets end besides the ways in which all do, and when.
     pub closes: &'static [(&'static Close, &'static str)],
-    /// Whether what is too large is answered, and does not close the socket.
-    pub answers_too_large: bool,
 }
 
 /// How every socket may end.
@@ -34,13 +32,10 @@ const CLOSES: &[(&Close, &str)] = &[
     (&Close::UNAVAILABLE, "the store cannot be reached"),
     (&Close::NO_TOKENS, "no key to verify tokens with was set"),
     (&Close::NOT_LOGGED_IN, "no token, or none that counts; the token has run out, or the user was deactivated"),
-    (&Close::TOO_SLOW, "too much waits for the client to read it, or it has read nothing for `limits.write_seconds`"),
-    (&Close::TOO_FAST, "the client went on sending too much after it was warned"),
+    (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`"),
+    (&Close::TOO_SLOW, "the client has read too little for `limits.write_seconds`"),
     (&Close::TOO_MANY, "the user has too many sockets"),
 ];
-
-/// When what is too large ends a socket.
-const CLOSES_TOO_LARGE: (&Close, &str) = (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`");
 
 /// A document in the making.
 pub struct Document {
@@ -151,11 +146,11 @@ impl Document {
             let other = schemas.insert(name.clone(), schema.clone());
             assert!(other.is_none_or(|other| other == schema), "two schemas are called {name}");
         }
-        let About { dialect, title, description, address, parameters, query, closes, answers_too_large } = self.about;
+        let About { dialect, title, description, address, parameters, query, closes } = self.about;
         let mut channel = json!({
             "address": address,
             "title": title,
-            "description": ways_to_end(closes, (!answers_too_large).then_some(&CLOSES_TOO_LARGE)),
+            "description": ways_to_end(closes),
             "messages": named,
             "bindings": {"ws": {"method": "GET", "query": {
                 "type": "object",
@@ -214,8 +209,8 @@ fn security(token: &str) -> Value {
 }
 
 /// Lines of Markdown.
-fn ways_to_end(own: &[(&Close, &str)], too_large: Option<&(&Close, &str)>) -> String {
-    let mut closes: Vec<_> = own.iter().chain(CLOSES).chain(too_large).collect();
+fn ways_to_end(own: &[(&Close, &str)]) -> String {
+    let mut closes: Vec<_> = own.iter().chain(CLOSES).collect();
     closes.sort_by_key(|(close, _)| close.code);
     let lines = closes.iter().map(|(close, when)| format!("- `{}` {}: {when}\n", close.code, close.reason));
     let lines: String = lines.collect();

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -29,7 +32,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::{patient::Patient, rest::Rest};
+use super::{narrow::Narrowing, patient::Patient, rest::Rest};
 use crate::{
     dialects::{session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
@@ -138,7 +141,8 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let header_timeout = self.header_timeout;
-        let stream = Patient::new(stream, self.write_timeout);
+        let is_socket = Arc::<AtomicBool>::default();
+        let stream = Patient::new(Narrowing::new(stream, Arc::clone(&is_socket)), self.write_timeout);
         let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // Held by each request that is being answered.
@@ -150,7 +154,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let waits = request.headers().contains_key(header::EXPECT);
             let has_body = !request.body().is_end_stream();
             let mut request = self.request(request, local);
-            let (lifecycle, answering) = (lifecycle.clone(), Arc::clone(&held));
+            let (lifecycle, answering, is_socket) = (lifecycle.clone(), Arc::clone(&held), Arc::clone(&is_socket));
             async move {
                 let rest = Rest::default();
                 if has_body {
@@ -160,7 +164,9 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
                 }
                 let mut response = endpoint.get_response(request).await;
                 let is_kept = rest.is_read(waits).await && !lifecycle.is_stopping();
-                if !is_kept && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    is_socket.store(true, Ordering::Release);
+                } else if !is_kept {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 let response: hyper::Response<_> = response.into();

@@ -29,8 +29,8 @@ async fn a_message_may_come_in_parts_with_pings_between() {
     john.send(part(r#"parts"}"#, Data::Continue, true)).await;
     let told = john.hear_until(|told| told["type"] == "chat_message").await;
     assert_eq!(told["message"]["content"], "in parts");
-    john.send(Message::Frame(Frame::message("x".repeat(40_000), OpCode::Data(Data::Text), false))).await;
-    john.send(Message::Frame(Frame::message("x".repeat(40_000), OpCode::Data(Data::Continue), false))).await;
+    john.send(Message::Frame(Frame::message("x".repeat(140_000), OpCode::Data(Data::Text), false))).await;
+    john.send(Message::Frame(Frame::message("x".repeat(140_000), OpCode::Data(Data::Continue), false))).await;
     assert_eq!(john.closed().await, 1009, "the parts of one message count together");
     stop(server).await;
 }

@@ -40,7 +40,6 @@ const ABOUT: About = About {
         (&NO_DEVICE, "`deviceId` is missing or too long; said before with its status"),
         (&REPLACED, "the same device has a new connection"),
     ],
-    answers_too_large: true,
 };
 
 #[derive(JsonSchema)]

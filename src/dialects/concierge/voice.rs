@@ -14,7 +14,7 @@ use crate::{
     chat::{Batch, Error},
     dialects::{
         House,
-        socket::{self, Close, Frame, Said, Voice},
+        socket::{Close, Frame, Said, Voice},
     },
     telemetry,
 };
@@ -129,22 +129,8 @@ impl Voice for Talk {
         Ok(Vec::new())
     }
 
-    fn refuse(&self, refusal: socket::Refusal<'_>) -> Frame {
-        match refusal {
-            socket::Refusal::NotText => answer(ERROR, 400, &Refusal { message: "A frame must be text" }),
-            socket::Refusal::TooFast(frame) => {
-                let channel = match frame.map(Request::read) {
-                    Some(Ok(request)) => request.route,
-                    Some(Err(NoRequest { channel, .. })) => channel,
-                    None => ERROR.to_owned(),
-                };
-                answer(&channel, 429, &Refusal { message: "Too many frames, please wait" })
-            }
-        }
-    }
-
-    fn too_large() -> Option<Frame> {
-        Some(answer(ERROR, 413, &Refusal { message: "The frame is too large" }))
+    fn not_text(&self) -> Frame {
+        answer(ERROR, 400, &Refusal { message: "A frame must be text" })
     }
 }
 

@@ -22,7 +22,6 @@ const ABOUT: About = About {
     parameters: &[("id", "The conversation's integer id, or its uuid; `/conversations/` without it is the socket of all")],
     query: &[("token", "An access token")],
     closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it, or no longer; never for all conversations")],
-    answers_too_large: false,
 };
 
 /// What clients ask for. It is read member by member, so that what is wrong with one does not hide the others.

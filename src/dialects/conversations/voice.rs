@@ -19,7 +19,7 @@ use crate::{
     auth::Caller,
     chat::{self, Batch, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
     clock,
-    dialects::socket::{Close, Frame, Refusal, Said, Voice},
+    dialects::socket::{Close, Frame, Said, Voice},
     telemetry,
 };
 
@@ -112,15 +112,8 @@ impl Voice for Conversing {
         Ok(vec![Word::Heartbeat { timestamp: time(clock::now()) }.frame()])
     }
 
-    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
-        let (frame, error) = match refusal {
-            Refusal::NotText => (None, "A frame must be text, not binary"),
-            Refusal::TooFast(frame) => (frame, "Too many frames, please slow down"),
-        };
-        match frame.and_then(|frame| Asking::read(frame).ok()) {
-            Some(asking) => self.failed(&asking, error),
-            None => not_understood(error),
-        }
+    fn not_text(&self) -> Frame {
+        not_understood("A frame must be text, not binary")
     }
 }
 

@@ -16,7 +16,6 @@ const ABOUT: About = About {
     parameters: &[],
     query: &[("token", "An access token")],
     closes: &[],
-    answers_too_large: true,
 };
 
 pub fn asyncapi() -> Value {

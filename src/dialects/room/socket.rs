@@ -24,7 +24,7 @@ use crate::{
         House,
         bearer::socket_caller,
         loose::{Int, Loose, Text},
-        socket::{self, Frame, Refusal, Said, Speaking, Voice},
+        socket::{self, Frame, Said, Speaking, Voice},
     },
 };
 
@@ -161,18 +161,8 @@ impl Voice for Room {
         Ok(Vec::new())
     }
 
-    fn refuse(&self, refusal: Refusal<'_>) -> Frame {
-        match refusal {
-            Refusal::NotText => frames::failure(None, "Frames must be text", "not_text"),
-            Refusal::TooFast(frame) => {
-                let action = frame.and_then(|frame| read(frame).ok()).map_or(Value::Null, |(action, _)| action);
-                frames::failure(action.as_str(), "Too many frames, the next one closes the socket", "too_fast")
-            }
-        }
-    }
-
-    fn too_large() -> Option<Frame> {
-        Some(frames::failure(None, "The frame is too large", "too_large"))
+    fn not_text(&self) -> Frame {
+        frames::failure(None, "Frames must be text", "not_text")
     }
 }
 

@@ -1,7 +1,8 @@
 use std::{
     collections::VecDeque,
+    future::Future,
     io::ErrorKind,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 
@@ -18,7 +19,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{CLOSING, Close, Frame, sieve::Sieve};
+use super::{CLOSING, Close, Frame, metered::Metered};
 use crate::config;
 
 /// How much is gathered before it is written. Only what is in use is allocated.
@@ -26,9 +27,7 @@ const GATHERED_BYTES: usize = 16 * 1024;
 
 /// One socket, and what is still to be written to it.
 pub(super) struct Wire {
-    stream: WebSocketStream<Sieve<Upgraded>>,
-    /// How many messages were read.
-    count: u64,
+    stream: WebSocketStream<Metered<Upgraded>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     /// Something was handed to the stream since it was last flushed.
@@ -42,10 +41,16 @@ pub(super) struct Wire {
 pub(super) enum Read {
     Text(Utf8Bytes),
     Binary,
-    /// It is too large, and what it said is thrown away.
-    TooLarge,
     /// A ping or a pong.
     Sign,
+}
+
+/// What [`Wire::turn`] ends with.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Read(Read),
+    /// The queue was full, and is not any more.
+    Room,
 }
 
 impl Wire {
@@ -56,10 +61,9 @@ impl Wire {
             .write_buffer_size(GATHERED_BYTES)
             .max_message_size(Some(limits.message_bytes))
             .max_frame_size(Some(limits.message_bytes));
-        let stream = Sieve::new(stream, limits.message_bytes);
+        let stream = Metered::new(stream, limits.message_bytes);
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
-            count: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
             unflushed: false,
@@ -68,77 +72,74 @@ impl Wire {
         }
     }
 
-    /// Has a frame written as soon as the peer takes it. Fails for a peer that leaves too much lying.
-    pub(super) fn say(&mut self, frame: Frame) -> Result<(), Close> {
-        if self.is_full() {
-            // Whoever takes what there is was only not asked yet. Who waits for the peer does so with the next read.
-            if let Poll::Ready(Err(error)) = self.poll_write(&mut Context::from_waker(Waker::noop())) {
-                return Err(end(&error));
-            }
-            if self.is_full() {
-                return Err(Close::TOO_SLOW);
-            }
-        }
-        self.push(frame);
-        Ok(())
-    }
-
-    fn push(&mut self, frame: Frame) {
+    /// Has a frame written as soon as the peer takes it. Whoever says more than there is room for waits for it first.
+    pub(super) fn say(&mut self, frame: Frame) {
         self.queued_bytes += frame.len();
         self.queue.push_back(Message::Text(frame));
     }
 
-    /// Waits until a frame of so many bytes can be said; not for ever. One that is larger than all that may wait is waited
-    /// for until nothing else does, so that what is said next finds it under way.
-    pub(super) async fn has_room(&mut self, bytes: usize) -> Result<(), Close> {
-        if self.queue.len() < self.most_frames && self.queued_bytes.saturating_add(bytes) <= self.most_bytes {
-            return Ok(());
+    /// Whether more may be said. How much that is, is up to whoever says it: one batch or answer.
+    pub(super) fn has_room(&mut self) -> bool {
+        if self.is_full() {
+            // Whoever takes what there is was only not asked yet. An error comes again with the next turn.
+            let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
         }
-        let written = std::future::poll_fn(|context| self.poll_write(context));
-        match tokio::time::timeout(CLOSING, written).await {
-            Ok(written) => written.map_err(|error| end(&error)),
-            Err(_) => Err(Close::TOO_SLOW),
-        }
+        !self.is_full()
     }
 
     fn is_full(&self) -> bool {
         self.queue.len() >= self.most_frames || self.queued_bytes >= self.most_bytes
     }
 
+    /// Whether the peer's side has taken all that was said.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed
+    }
+
     pub(super) fn ping(&mut self) {
         self.queue.push_back(Message::Ping(Bytes::new()));
     }
 
-    /// What comes next from the peer; writes meanwhile what is queued. Safe to cancel.
-    pub(super) async fn read(&mut self) -> Result<Read, Close> {
-        std::future::poll_fn(|context| self.poll(context)).await
+    /// Writes what is queued, and, if it `reads`, gives what comes next from the peer. Safe to cancel.
+    pub(super) async fn turn(&mut self, reads: bool) -> Result<Turn, Close> {
+        let was_full = self.is_full();
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(Err(error)) = self.poll_write(context) {
+                return Poll::Ready(Err(end(&error)));
+            }
+            if was_full && !self.is_full() {
+                return Poll::Ready(Ok(Turn::Room));
+            }
+            if reads { self.poll_read(context).map_ok(Turn::Read) } else { Poll::Pending }
+        })
+        .await
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Read, Close>> {
-        if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            return Poll::Ready(Err(end(&error)));
-        }
-        let read = ready!(Pin::new(&mut self.stream).poll_next(context));
-        if let Some(Ok(Message::Text(_) | Message::Binary(_))) = read {
-            let number = self.count;
-            self.count += 1;
-            if self.stream.get_mut().is_replaced(number) {
-                return Poll::Ready(Ok(Read::TooLarge));
-            }
-        }
-        match read {
-            Some(Ok(Message::Text(text))) => Poll::Ready(Ok(Read::Text(text))),
-            Some(Ok(Message::Binary(_))) => Poll::Ready(Ok(Read::Binary)),
+    /// Writes what is queued while something else is done.
+    pub(super) async fn beside<T>(&mut self, done: impl Future<Output = T>) -> T {
+        let mut done = pin!(done);
+        std::future::poll_fn(|context| {
+            // An error comes again with the next turn.
+            let _ = self.poll_write(context);
+            done.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Read, Close>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(context)) {
+            Some(Ok(Message::Text(text))) => Ok(Read::Text(text)),
+            Some(Ok(Message::Binary(_))) => Ok(Read::Binary),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
                 // The stream has its pong ready.
                 self.unflushed = true;
-                Poll::Ready(Ok(Read::Sign))
+                Ok(Read::Sign)
             }
             // The stream answers a close by itself, with the next read.
-            Some(Ok(Message::Close(_))) => Poll::Ready(Err(Close::new(1000, ""))),
-            Some(Err(error)) => Poll::Ready(Err(end(&error))),
-            None => Poll::Ready(Err(Close::new(1006, ""))),
-        }
+            Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
+            Some(Err(error)) => Err(end(&error)),
+            None => Err(Close::new(1006, "")),
+        })
     }
 
     /// Hands over what is queued as far as the peer takes it, in as few writes as can be.
@@ -166,12 +167,13 @@ impl Wire {
             self.queued_bytes = 0;
         }
         for frame in close.last {
-            self.push(frame);
+            self.say(frame);
         }
         if close.code != 1000 && close.code != 1006 {
             let frame = CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into() };
             self.queue.push_back(Message::Close(Some(frame)));
         }
+        self.stream.get_mut().lift();
         let end = async {
             if std::future::poll_fn(|context| self.poll_write(context)).await.is_err() {
                 return;

@@ -107,33 +107,6 @@ async fn raw(socket: &mut Socket, kind: &str) -> String {
 }
 
 with_every_backend! {
-    /// The one that is too much is, too. What comes back with every second makes no difference to so many.
-    async fn what_is_sent_too_fast_is_answered_with_its_local_id(backend) {
-        let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 10);
-        let mut server = server.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
-        let mut john = enter(&server, JOHN, 1).await;
-        for number in 0..40 {
-            john.say(json!({"action": "send_message", "content": "hello", "local_id": number.to_string()})).await;
-        }
-        for number in 0.. {
-            let told = john.hear_until(|told| told["type"] != "user_status").await;
-            if told["type"] == "message.failed" {
-                let error = "Too many frames, please slow down";
-                assert_eq!(told, json!({"type": "message.failed", "local_id": number.to_string(), "error": error}));
-                break;
-            }
-            assert_eq!(told["message"]["local_id"], number.to_string(), "{told}");
-        }
-        assert_eq!(john.closed().await, 4029);
-        let mut john = enter(&server, JOHN, 1).await;
-        for _ in 0..40 {
-            john.say(json!({"action": "fetch_messages"})).await;
-        }
-        let error = hear(&mut john, "error").await;
-        assert_eq!(error, json!({"type": "error", "action": "fetch_messages", "error": "Too many frames, please slow down"}));
-        server.stop().await;
-    }
-
     /// Answers that name nothing are known by their order.
     async fn answers_come_in_the_order_of_what_was_asked(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;

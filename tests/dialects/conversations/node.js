@@ -88,7 +88,7 @@ async function main([johnsAddress, adminsAddress]) {
   assert.equal(await john.closed, 1000);
 
   // Too big for one message; the code is seen, not only the loss of the connection.
-  admin.ws.send('x'.repeat(65537));
+  admin.ws.send('x'.repeat(262145));
   assert.equal(await admin.closed, 1009);
   const stranger = new Client(johnsAddress.replace('/conversations/1/', '/conversations/987654/'));
   assert.equal(await stranger.closed, 4004);

@@ -8,7 +8,7 @@ use dragoman::{
     chat::{Batch, Chat, Ground, Rules},
     config::{self, Config},
     demo,
-    dialects::socket::{self, Frame, Refusal, Said, Sockets, Speaking, Voice},
+    dialects::socket::{self, Frame, Said, Sockets, Speaking, Voice},
     lifecycle::Lifecycle,
     metrics::Metrics,
 };
@@ -39,8 +39,8 @@ impl Voice for Repeating {
         Ok(Vec::new())
     }
 
-    fn refuse(&self, refusal: Refusal) -> Frame {
-        format!("{refusal:?}").into()
+    fn not_text(&self) -> Frame {
+        "not text".into()
     }
 }
 

@@ -1,0 +1,108 @@
+//! The byte rate of a socket: frames that never become a message, such as pieces of one without end, are counted nowhere else.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::token_bucket::{Rate, TokenBucket};
+
+/// A stream of which no more is read in a second than a rate allows. The rest stays with the peer.
+pub(super) struct Metered<S> {
+    stream: S,
+    /// `None` where it does not matter any more.
+    rate: Option<Rate>,
+    bucket: TokenBucket,
+    /// While nothing is read. Most never need it.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Metered<S> {
+    /// Lets a largest message pass at once, and as many bytes again with every second.
+    pub(super) fn new(stream: S, message_bytes: usize) -> Self {
+        let rate = Rate { burst: message_bytes as f64, per_second: message_bytes as f64 };
+        Self { stream, rate: Some(rate), bucket: TokenBucket::full(rate, Instant::now()), pause: None }
+    }
+
+    /// Ends the limit: from now on what is read is thrown away, and costs nothing.
+    pub(super) fn lift(&mut self) {
+        (self.rate, self.pause) = (None, None);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(context));
+            this.pause = None;
+        }
+        let before = into.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, into))?;
+        let Some(rate) = this.rate else { return Poll::Ready(Ok(())) };
+        let now = Instant::now();
+        this.bucket.charge(rate, (into.filled().len() - before) as f64, now);
+        let debt = this.bucket.debt(rate, now);
+        if !debt.is_zero() {
+            this.pause = Some(Box::pin(sleep(debt)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_at_once_and_the_rest_by_the_second() {
+        let bytes = vec![7; 4_000];
+        let begun = Instant::now();
+        let mut stream = Metered::new(bytes.as_slice(), 1_000);
+        let mut read = vec![0; 1_000];
+        stream.read_exact(&mut read).await.expect("they are there");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.expect("they are there");
+        assert_eq!((read.len() + rest.len(), rest.last()), (bytes.len(), Some(&7)), "nothing is lost");
+        // The last piece of all that is read is paid for by nobody.
+        assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+}

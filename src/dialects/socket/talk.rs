@@ -1,0 +1,286 @@
+//! The loop of one socket. Nothing is lost for want of time or room: what is too fast is read later, and what is told more
+//! slowly than it happens stays in the log.
+
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
+
+use futures_util::FutureExt;
+use storage::Position;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Close, Frame, Said, Sockets, Speaking, Voice,
+    wire::{Read, Turn, Wire},
+};
+use crate::{
+    auth::Caller,
+    chat::{Batch, Feed},
+    clock,
+    metrics::Metrics,
+    telemetry,
+    token_bucket::TokenBucket,
+};
+
+/// After how many pings without a sign of life a socket is given up.
+const SILENT_PINGS: u32 = 3;
+/// How long a feed rests that could not be read.
+const FEED_PAUSE: Duration = Duration::from_secs(1);
+
+/// One socket while it is served.
+pub(super) struct Talk<'a, V> {
+    sockets: &'a Sockets,
+    wire: &'a mut Wire,
+    voice: &'a mut V,
+    feed: &'a mut Feed,
+    caller: &'a Caller,
+    /// The frame rate. Pings and pongs count: they have to be answered, too.
+    frames: TokenBucket,
+    /// The answer to the last frame, until all is told that had happened by then.
+    answer: Option<Answer>,
+    /// Nothing is told before the greeting, nor after something that could not be told.
+    tells: bool,
+}
+
+struct Answer {
+    frames: Vec<Frame>,
+    /// Nothing but their order tells a client which answers belong to which of its frames: all up to here is told first, above
+    /// all what this frame and those before it have made happen.
+    after: Position,
+}
+
+enum Never {}
+
+impl<'a, V: Voice> Talk<'a, V> {
+    pub(super) fn new(sockets: &'a Sockets, wire: &'a mut Wire, speaking: &'a mut Speaking<V>) -> Self {
+        let Speaking { voice, feed, caller } = speaking;
+        let frames = TokenBucket::full(sockets.frame_rate(), Instant::now());
+        Self { sockets, wire, voice, feed, caller, frames, answer: None, tells: false }
+    }
+
+    pub(super) async fn run(mut self) -> Close {
+        match self.go_on().await {
+            Ok(never) => match never {},
+            Err(close) => self.last_words(close).await,
+        }
+    }
+
+    async fn go_on(&mut self) -> Result<Never, Close> {
+        let caller = self.caller;
+        let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
+        self.say(greeting);
+        self.tells = true;
+        let mut times = Times::begin(caller, self.sockets.limits.ping_seconds).await;
+        times.held_until = self.holds_back();
+        let mut ended = pin!(caller.ended.cancelled());
+        let mut stopping = pin!(self.sockets.requests.stopping());
+        // One for all that is waited for: every socket holds it.
+        let mut alarm = pin!(sleep_until(times.next()));
+        loop {
+            self.settle().await?;
+            let has_room = self.wire.has_room();
+            let reads = has_room && self.answer.is_none() && times.held_until.is_none();
+            if alarm.deadline() != times.next() {
+                alarm.as_mut().reset(times.next());
+            }
+            tokio::select! {
+                turn = self.wire.turn(reads) => if let Turn::Read(read) = turn? {
+                    times.heard = Instant::now();
+                    self.read(read).await?;
+                    times.held_until = self.holds_back();
+                },
+                batch = self.feed.next(), if has_room && times.feed_rests_until.is_none() => match batch {
+                    Ok(batch) => {
+                        let said = self.tell(&batch).await?;
+                        self.say(said);
+                    }
+                    Err(error) => {
+                        // The feed goes on from where it is once the store can be read again.
+                        tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
+                        times.feed_rests_until = Some(Instant::now() + FEED_PAUSE);
+                    }
+                },
+                () = &mut alarm => self.look_at(&mut times).await?,
+                () = &mut ended => return Err(Close::NOT_LOGGED_IN),
+                () = &mut stopping, if times.leaves.is_none() => {
+                    // Not all clients are to come back at the same moment.
+                    let drain = Duration::from_secs(self.sockets.limits.drain_seconds).mul_f64(fraction());
+                    times.leaves = Some(Instant::now() + drain);
+                }
+            }
+        }
+    }
+
+    /// Does what it is time for.
+    async fn look_at(&mut self, times: &mut Times) -> Result<(), Close> {
+        let now = Instant::now();
+        if times.leaves.is_some_and(|leaves| now >= leaves) {
+            return Err(Close::GOING_AWAY);
+        }
+        times.feed_rests_until = times.feed_rests_until.filter(|until| now < *until);
+        if times.held_until.is_some_and(|until| now >= until) {
+            times.heard = now;
+            times.held_until = self.holds_back();
+        }
+        if now >= times.expires {
+            times.expires = Box::pin(expiry(self.caller)).await;
+            if times.expires <= Instant::now() {
+                return Err(Close::RUN_OUT);
+            }
+        }
+        if now >= times.pinged + times.ping {
+            // Silence counts while the peer is listened to, and has all that was said. Whoever takes nothing is cut off by
+            // the write time-out.
+            if times.held_until.is_some() || !self.wire.is_flushed() {
+                times.heard = now;
+            }
+            if now - times.heard > times.ping * SILENT_PINGS {
+                return Err(Close::SILENT);
+            }
+            times.pinged = now;
+            let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;
+            self.say(said);
+            self.wire.ping();
+        }
+        Ok(())
+    }
+
+    /// Back-pressure: until when nothing more is read, since the peer has said more than its share.
+    fn holds_back(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let owed = self.frames.debt(self.sockets.frame_rate(), now);
+        (!owed.is_zero()).then(|| {
+            self.sockets.metrics.held_back(V::DIALECT, owed);
+            now + owed
+        })
+    }
+
+    async fn read(&mut self, read: Read) -> Result<(), Close> {
+        self.frames.charge(self.sockets.frame_rate(), 1.0, Instant::now());
+        match read {
+            Read::Text(text) => {
+                self.caller.goes_on();
+                let heard = contained(&self.sockets.metrics, Box::pin(self.voice.hear(&text)));
+                let frames = self.wire.beside(heard).await?;
+                self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
+            }
+            Read::Binary => self.say(vec![self.voice.not_text()]),
+            Read::Sign => {}
+        }
+        Ok(())
+    }
+
+    /// Says the answer to the last frame, if there is room for all that comes before it.
+    async fn settle(&mut self) -> Result<(), Close> {
+        while let Some(Answer { frames, after }) = self.answer.take() {
+            let is_next = self.feed.has_reached(after);
+            if !is_next && !self.wire.has_room() {
+                self.answer = Some(Answer { frames, after });
+                return Ok(());
+            }
+            let batch = if is_next { None } else { self.feed.by_now().await.ok().flatten() };
+            let Some(batch) = batch else {
+                // Whatever went wrong with the feed comes again when it is its turn.
+                self.say(frames);
+                return Ok(());
+            };
+            self.answer = Some(Answer { frames, after });
+            let said = self.tell(&batch).await?;
+            self.say(said);
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, batch: &Batch) -> Said {
+        let said = contained(&self.sockets.metrics, Box::pin(self.voice.tell(batch))).await;
+        self.tells = said.is_ok();
+        said
+    }
+
+    /// What was stored before the end is still told, above all the answers to this peer's own messages: not to a peer that
+    /// reads nothing more, nor once its session has ended.
+    async fn last_words(&mut self, close: Close) -> Close {
+        if close.is_to_the_deaf() || close == Close::NOT_LOGGED_IN {
+            return close;
+        }
+        let answer = self.answer.take().map_or_else(Vec::new, |answer| answer.frames);
+        if !self.tells {
+            return Close { last: close.last.into_iter().chain(answer).collect(), ..close };
+        }
+        // Nothing is waited for: what this peer has sent is in the feed already.
+        while self.wire.has_room()
+            && let Some(Ok(batch)) = self.feed.next().now_or_never()
+        {
+            match self.tell(&batch).await {
+                Ok(said) => self.say(said),
+                Err(broken) => {
+                    self.say(broken.last);
+                    break;
+                }
+            }
+        }
+        Close { last: answer.into_iter().chain(close.last).collect(), ..close }
+    }
+
+    fn say(&mut self, frames: Vec<Frame>) {
+        self.sockets.metrics.frames_told(V::DIALECT, frames.len());
+        frames.into_iter().for_each(|frame| self.wire.say(frame));
+    }
+}
+
+/// What a socket waits for.
+struct Times {
+    ping: Duration,
+    pinged: Instant,
+    heard: Instant,
+    /// When its caller's token or session runs out.
+    expires: Instant,
+    /// Set once the server stops.
+    leaves: Option<Instant>,
+    held_until: Option<Instant>,
+    feed_rests_until: Option<Instant>,
+}
+
+impl Times {
+    async fn begin(caller: &Caller, ping_seconds: u64) -> Self {
+        let (now, expires) = (Instant::now(), Box::pin(expiry(caller)).await);
+        let ping = Duration::from_secs(ping_seconds);
+        Self { ping, pinged: now, heard: now, expires, leaves: None, held_until: None, feed_rests_until: None }
+    }
+
+    fn next(&self) -> Instant {
+        let some = [self.leaves, self.held_until, self.feed_rests_until].into_iter().flatten();
+        some.fold(self.expires.min(self.pinged + self.ping), Instant::min)
+    }
+}
+
+/// A panic ends its own socket and no other.
+async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said {
+    match AssertUnwindSafe(said).catch_unwind().await {
+        Ok(said) => said,
+        Err(panic) => {
+            metrics.panic();
+            let correlation = telemetry::correlation();
+            tracing::error!(correlation, panic = telemetry::panic_text(panic.as_ref()), "panicked on a socket");
+            Err(Close::INTERNAL)
+        }
+    }
+}
+
+/// When the caller's token runs out, or its session, as far as can be said now: whoever uses it meanwhile stays longer.
+async fn expiry(caller: &Caller) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 86_400);
+    let left = match caller.may_stay_until().await {
+        Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
+        Err(error) => {
+            tracing::debug!(error = %telemetry::chain(&error), "whether a socket's session lives cannot be said");
+            Duration::from_secs(1)
+        }
+    };
+    Instant::now() + left
+}
+
+/// A number from 0 up to, but not including, 1.
+fn fraction() -> f64 {
+    let mut byte = [0; 2];
+    getrandom::fill(&mut byte).expect("the operating system has randomness");
+    f64::from(u16::from_le_bytes(byte)) / 65_536.0
+}

@@ -1,0 +1,105 @@
+//! Token buckets: rate limits with a burst.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    pub burst: f64,
+    pub per_second: f64,
+}
+
+/// A token bucket. It begins full, and may be overdrawn: whoever is served first and held back afterwards is in debt.
+#[derive(Clone, Debug)]
+pub struct TokenBucket {
+    balance: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    pub fn full(rate: Rate, now: Instant) -> Self {
+        Self { balance: rate.burst, at: now }
+    }
+
+    /// Takes tokens, whether or not they are there.
+    pub fn charge(&mut self, rate: Rate, tokens: f64, now: Instant) {
+        self.refill(rate, now);
+        self.balance -= tokens;
+    }
+
+    /// Takes one token, if it is there; else says how long it takes until it is.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.refill(rate, now);
+        if self.balance < 1.0 {
+            return Err(lasting((1.0 - self.balance) / rate.per_second));
+        }
+        self.balance -= 1.0;
+        Ok(())
+    }
+
+    /// How long it takes until nothing is owed; zero if nothing is.
+    pub fn debt(&mut self, rate: Rate, now: Instant) -> Duration {
+        self.refill(rate, now);
+        lasting((-self.balance).max(0.0) / rate.per_second)
+    }
+
+    /// Whether it is as good as new.
+    pub fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+        self.refill(rate, now);
+        self.balance >= rate.burst
+    }
+
+    fn refill(&mut self, rate: Rate, now: Instant) {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
+        self.balance = (self.balance + gained).min(rate.burst);
+        self.at = self.at.max(now);
+    }
+}
+
+/// No debt is so large that it would take longer than a day to count it.
+fn lasting(seconds: f64) -> Duration {
+    const DAY: Duration = Duration::from_secs(86_400);
+    Duration::try_from_secs_f64(seconds).map_or(DAY, |time| time.min(DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 3.0, per_second: 2.0 };
+
+    #[test]
+    fn a_burst_is_there_at_once_and_the_rest_by_the_second() {
+        let begun = Instant::now();
+        let after = |milliseconds| begun + Duration::from_millis(milliseconds);
+        let mut bucket = TokenBucket::full(RATE, begun);
+        for _ in 0..3 {
+            assert_eq!(bucket.take(RATE, begun), Ok(()));
+        }
+        assert_eq!(bucket.take(RATE, begun), Err(Duration::from_millis(500)));
+        assert_eq!(bucket.take(RATE, after(250)), Err(Duration::from_millis(250)), "asking costs nothing");
+        assert_eq!(bucket.take(RATE, after(500)), Ok(()));
+        assert!(!bucket.is_full(RATE, after(1_500)));
+        assert!(bucket.is_full(RATE, after(2_000)));
+        for _ in 0..3 {
+            assert_eq!(bucket.take(RATE, after(60_000)), Ok(()), "no more than a burst is saved");
+        }
+        assert!(bucket.take(RATE, after(60_000)).is_err());
+    }
+
+    #[test]
+    fn a_debt_is_paid_off_by_the_second() {
+        let begun = Instant::now();
+        let mut bucket = TokenBucket::full(RATE, begun);
+        bucket.charge(RATE, 3.0, begun);
+        assert_eq!(bucket.debt(RATE, begun), Duration::ZERO);
+        bucket.charge(RATE, 4.0, begun);
+        assert_eq!(bucket.debt(RATE, begun), Duration::from_secs(2));
+        let later = begun + Duration::from_secs(1);
+        assert_eq!(bucket.debt(RATE, later), Duration::from_secs(1));
+        assert_eq!(bucket.debt(RATE, begun), Duration::from_secs(1), "time does not go back");
+        assert_eq!(bucket.take(RATE, later), Err(Duration::from_millis(1_500)), "who is in debt gets nothing");
+    }
+}
