@@ -1,17 +1,17 @@
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use storage::{Participant, PartnerId, Position, Scope, Storage};
 use tokio::time::Instant;
 
 use super::{
     error::{Error, Result},
-    hub::{Cursor, Hub, Listener, Recent, Start, Told},
+    hub::{BATCH_BYTES, Cursor, Hub, Listener, Recent, Start, Told},
     signals::Signalled,
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
-/// How many events one read of the log brings at most.
-const LOG_PAGE: usize = 500;
+/// How many events the first read of the log brings, and how many one read brings at most: more with every page that is small.
+const LOG_PAGES: RangeInclusive<usize> = 32..=512;
 
 /// A cursor with a bell: everything in its scopes, in the order of the log, from where it was begun. There is nothing to
 /// overflow; whoever is slow is only further behind. Waiting costs neither query nor timer.
@@ -27,14 +27,16 @@ pub struct Feed {
     cursor: Cursor,
     /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
     unread: Option<Position>,
+    /// How many events the next read of the log brings.
+    page: usize,
     /// To whom all this is handed.
     reader: Option<PartnerId>,
     /// Facts about messages up to this `seq` are hidden from the reader.
     visible_from_seq: i64,
 }
 
-/// What a feed gives at a time: events in the order of the log, and signals as they came. No event of a later batch was
-/// told before a signal of this one.
+/// What a feed gives at a time, bounded in bytes: events in the order of the log, and signals as they came. No event of a later
+/// batch was told before a signal of this one.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub events: Vec<Arc<Told>>,
@@ -44,7 +46,17 @@ pub struct Batch {
 impl Feed {
     pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scopes: &[Scope], from: Start, hears: &[Scope]) -> Self {
         let (listener, cursor) = hub.listen(scopes, from, hears);
-        Self { hub, storage, scopes: scopes.into(), listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
+        Self {
+            hub,
+            storage,
+            scopes: scopes.into(),
+            listener,
+            cursor,
+            unread: None,
+            page: *LOG_PAGES.start(),
+            reader: None,
+            visible_from_seq: 0,
+        }
     }
 
     /// Whoever has written a message learns that this reader was handed it.
@@ -70,7 +82,7 @@ impl Feed {
         self.cursor.position >= position || (self.unread.is_none() && !self.listener.is_rung())
     }
 
-    /// Waits until there is something, then gives all of it. Safe to cancel: no event is lost. After an error the next
+    /// Waits until there is something, then gives it, part by part. Safe to cancel: no event is lost. After an error the next
     /// call tries the same again.
     pub async fn next(&mut self) -> Result<Batch> {
         loop {
@@ -96,9 +108,9 @@ impl Feed {
 
     async fn look(&mut self) -> Result<Option<Batch>> {
         let mut batch = match self.hub.recent(&self.scopes, &self.listener, self.cursor, self.unread) {
-            Recent::All { events, signals, cursor } => {
+            Recent::Batch { events, signals, cursor, rest } => {
                 self.cursor = cursor;
-                self.unread = None;
+                self.unread = rest;
                 Batch { events, signals }
             }
             Recent::Older(from) => {
@@ -133,8 +145,8 @@ impl Feed {
         let head = self.hub.head();
         let (mut events, mut upto) = (Vec::new(), head);
         for scope in &self.scopes {
-            let found = self.storage.events(Position(from.0 - 1), *scope, LOG_PAGE).await?;
-            if let Some(last) = found.last().filter(|_| found.len() == LOG_PAGE) {
+            let found = self.storage.events(Position(from.0 - 1), *scope, self.page).await?;
+            if let Some(last) = found.last().filter(|_| found.len() == self.page) {
                 upto = upto.min(last.position);
             }
             events.extend(found);
@@ -143,16 +155,116 @@ impl Feed {
         events.retain(|event| event.position <= upto);
         events.sort_unstable_by_key(|event| event.position);
         events.dedup_by_key(|event| event.position);
+        let mut events: Vec<_> = events.into_iter().map(Told::from_log).collect();
+        self.page = match too_many(&events) {
+            None => (2 * self.page).min(*LOG_PAGES.end()),
+            Some(many) => {
+                upto = Position(events[many].event.position.0 - 1);
+                events.truncate(many);
+                many
+            }
+        };
         self.cursor.position = upto;
         self.unread = Some(Position(self.cursor.position.0 + 1));
         let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);
         self.cursor = cursor;
-        Ok(Batch { events: events.into_iter().map(Told::from_log).map(Arc::new).collect(), signals })
+        Ok(Batch { events: events.into_iter().map(Arc::new).collect(), signals })
     }
+}
+
+/// How many of the events make a batch, if they are too many for one.
+fn too_many(events: &[Told]) -> Option<usize> {
+    let mut bytes = 0;
+    let beyond = events.iter().position(|told| {
+        bytes += told.bytes();
+        bytes > BATCH_BYTES
+    });
+    beyond.map(|many| many.max(1)).filter(|many| *many < events.len())
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
         self.hub.leave(&self.scopes, &self.listener);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use storage::{Fact, Message, Topic, memory::Memory};
+
+    use super::{
+        super::{
+            fixtures::{ANN, ROOM, event, message},
+            signals::{Audience, Signal, SignalMark},
+        },
+        *,
+    };
+    use crate::bus::Link;
+
+    const TEXT_BYTES: usize = 60_000;
+
+    fn hub() -> Arc<Hub> {
+        Arc::new(Hub::new((Position(0), DateTime::UNIX_EPOCH), 1_000, Link::alone()))
+    }
+
+    fn feed(hub: &Arc<Hub>) -> Feed {
+        let from = Start::Seen(SignalMark { position: Position(0), count: 0 });
+        Feed::new(Arc::clone(hub), Arc::new(Memory::new()), &[Scope::Conversation(ROOM)], from, &[Scope::Partner(ANN.1)])
+    }
+
+    fn long(id: i64) -> Message {
+        message(id, &"x".repeat(TEXT_BYTES), &[])
+    }
+
+    fn happens(hub: &Hub, id: i64) {
+        let fact = Fact::MessagePosted(long(id));
+        hub.append(vec![(event(id, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
+    }
+
+    /// No batch is larger, nothing is lost, and no signal comes before what was told before it.
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes() {
+        let hub = hub();
+        let mut feed = feed(&hub);
+        for id in 1..=20 {
+            happens(&hub, id);
+            let signal = Signal::Typing { conversation: ROOM, partner: ANN.1, typing: true, post: None };
+            hub.signal(signal, Audience::of_author(ANN.1));
+        }
+        let (mut told, mut signals, mut batches) = (Vec::new(), Vec::new(), 0);
+        while let Some(batch) = feed.by_now().await.expect("the ring has it") {
+            assert!(batch.events.iter().map(|told| told.bytes()).sum::<usize>() <= BATCH_BYTES);
+            batches += 1;
+            told.extend(batch.events.iter().map(|told| told.event.position.0));
+            signals.extend(batch.signals.iter().map(|signalled| signalled.mark.position.0));
+            assert_eq!(signals.last(), told.last(), "they come with the events after which they were told");
+            assert_eq!(feed.position().0, *told.last().expect("a batch is never empty"));
+            assert_eq!(feed.has_reached(Position(20)), told.len() == 20);
+        }
+        assert_eq!((&told, &signals), (&(1..=20).collect(), &(1..=20).collect()));
+        assert_eq!(batches, 5);
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_a_batch_comes_alone() {
+        let hub = hub();
+        let mut feed = feed(&hub);
+        for id in 1..=2 {
+            let fact = Fact::MessagePosted(message(id, &"x".repeat(2 * BATCH_BYTES), &[]));
+            hub.append(vec![(event(id, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
+        }
+        for id in 1..=2 {
+            let batch = feed.by_now().await.expect("the ring has it").expect("there is more");
+            assert_eq!(batch.events.iter().map(|told| told.event.position.0).collect::<Vec<_>>(), [id]);
+        }
+        assert!(feed.by_now().await.expect("the ring has it").is_none());
+    }
+
+    #[test]
+    fn a_page_of_the_log_is_cut_where_a_batch_ends() {
+        let page = |many: i64| (1..=many).map(|id| event(id, Topic::Conversation(ROOM), Fact::MessagePosted(long(id))));
+        let too_many = |many| too_many(&page(many).map(Told::from_log).collect::<Vec<_>>());
+        assert_eq!([0, 1, 4, 5, 500].map(too_many), [None, None, None, Some(4), Some(4)]);
     }
 }

@@ -55,6 +55,14 @@ impl Told {
         said
     }
 
+    /// About how many bytes it takes to tell.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(message) = self.event.fact.message() else { return LEAST_BYTES };
+        let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.json().len());
+        let files: usize = message.attachments.iter().map(|file| LEAST_BYTES + file.name.len()).sum();
+        LEAST_BYTES + message.body.len() + metadata + files
+    }
+
     fn concerns(&self, scopes: &[Scope]) -> bool {
         scopes.iter().any(|scope| match scope {
             Scope::Everything => true,
@@ -85,6 +93,11 @@ struct Inner {
     /// Those of the listeners whom signals concern.
     hearers: HashMap<Scope, Vec<Arc<Listener>>>,
 }
+
+/// What everything takes to tell that has no text of its own.
+const LEAST_BYTES: usize = 256;
+/// How much is given at a time: whoever waits for one batch holds no more than this and one event.
+pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
 /// Of how many messages it is remembered that they were delivered.
 const DELIVERED: usize = 10_000;
@@ -146,8 +159,8 @@ pub(super) enum Start {
 
 /// What there is for a listener since it last looked.
 pub(super) enum Recent {
-    /// Everything, up to this cursor.
-    All { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor },
+    /// Everything up to this cursor. What follows begins at `rest`, if there is more.
+    Batch { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor, rest: Option<Position> },
     /// The ring begins later than the events do: read the log from here on.
     Older(Position),
 }
@@ -305,28 +318,37 @@ impl Hub {
         }
     }
 
-    /// What there is for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it
-    /// has not.
+    /// What there is for a listener that has read up to `cursor`, as much as one batch takes. `unread` is from where it was to
+    /// read last time, if it has not.
     pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
-        let events = match unread.or(rung) {
-            // Nothing concerned it up to the head, since events ring under the same lock.
-            None => Vec::new(),
-            Some(first) => {
-                // What lies between the cursor and the bell concerned others.
-                let from = first.max(Position(cursor.position.0 + 1));
-                let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
-                let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
-                inner.ring.iter().skip(passed).filter(|told| told.concerns(scopes)).cloned().collect()
+        let (mut events, mut bytes, mut rest) = (Vec::new(), 0, None);
+        // If nothing rang, nothing concerned it up to the head, since events ring under the same lock.
+        if let Some(first) = unread.or(rung) {
+            // What lies between the cursor and the bell concerned others.
+            let from = first.max(Position(cursor.position.0 + 1));
+            let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
+            let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
+            for told in inner.ring.iter().skip(passed).filter(|told| told.concerns(scopes)) {
+                bytes += told.bytes();
+                if bytes > BATCH_BYTES && !events.is_empty() {
+                    rest = Some(told.event.position);
+                    break;
+                }
+                events.push(Arc::clone(told));
             }
-        };
+        }
         listener.signalled.store(false, Ordering::Release);
-        let signals = inner.signals.after(cursor.signals, inner.head, &listener.hears);
-        // Another node may have told it more.
-        let newest = inner.signals.newest_at(inner.head).max(cursor.signals);
-        let cursor = Cursor { position: inner.head, signals: newest };
-        Recent::All { events, signals, cursor }
+        let upto = rest.map_or(inner.head, |next| Position(next.0 - 1));
+        let signals = inner.signals.after(cursor.signals, upto, &listener.hears);
+        let newest = match (rest, signals.last()) {
+            // Another node may have told it more.
+            (None, _) => inner.signals.newest_at(inner.head).max(cursor.signals),
+            (Some(_), Some(last)) => last.mark,
+            (Some(_), None) => cursor.signals,
+        };
+        Recent::Batch { events, signals, cursor: Cursor { position: upto, signals: newest }, rest }
     }
 
     /// The signals that were told before any event after the cursor, and the cursor behind them.
@@ -396,7 +418,7 @@ mod tests {
         let seen = Start::Seen(SignalMark { position: Position(position - 1), count: 0 });
         let (listener, cursor) = hub.listen(&[scope], seen, &[]);
         match hub.recent(&[scope], &listener, cursor, None) {
-            Recent::All { events, .. } => Some(events),
+            Recent::Batch { events, .. } => Some(events),
             Recent::Older(_) => None,
         }
     }
