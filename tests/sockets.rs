@@ -5,6 +5,7 @@ mod ends;
 mod large;
 mod limits;
 mod protocol;
+mod rates;
 mod slow;
 
 use serde_json::{Value, json};

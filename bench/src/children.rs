@@ -75,6 +75,19 @@ impl Server {
     }
 }
 
+/// The limits of one user that are switched off: a few accounts stand for very many.
+const UNLIMITED: [&str; 9] = [
+    "WRITES_PER_SECOND",
+    "CONVERSATIONS_PER_SECOND",
+    "SEARCHES_PER_SECOND",
+    "REQUESTS_AT_ONCE",
+    "UPLOADS_AT_ONCE",
+    "UPLOAD_BYTES_PER_DAY",
+    "SESSIONS",
+    "TOKEN_FAMILIES",
+    "DEVICES",
+];
+
 fn dragoman(program: &Path, storage: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
@@ -85,6 +98,9 @@ fn dragoman(program: &Path, storage: &str) -> Command {
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
     command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");
     command.env("DRAGOMAN__SOCKETS__FRAMES_BURST", "1000000").env("DRAGOMAN__SOCKETS__FRAMES_PER_SECOND", "1000000");
+    for limit in UNLIMITED {
+        command.env(format!("DRAGOMAN__LIMITS__USER__{limit}"), "0");
+    }
     command
 }
 

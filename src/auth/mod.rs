@@ -52,6 +52,8 @@ pub struct Caller {
     pub ended: CancellationToken,
     /// Until when a token lets the caller in, which nobody but its holder watches; `None` without one.
     pub expires_at: Option<Timestamp>,
+    /// Whether whoever asks for too much is read more slowly, and so refused nothing: the caller is on a socket.
+    pub is_held_back: bool,
     /// The session of whoever stays connected with it.
     stay: Option<stay::Stay>,
     /// Lets `ended` be found as long as any clone of the caller is there.
@@ -75,6 +77,7 @@ impl Caller {
             time_zone: user.time_zone,
             ended: CancellationToken::new(),
             expires_at: None,
+            is_held_back: false,
             stay: None,
             _life: None,
             epoch: Epoch::default(),

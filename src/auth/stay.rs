@@ -28,6 +28,11 @@ impl Auth {
 }
 
 impl Caller {
+    /// The same on a socket.
+    pub fn on_socket(self) -> Self {
+        Self { is_held_back: true, ..self }
+    }
+
     /// Notes that whoever stays connected has done something, which is a use of its session.
     pub fn goes_on(&self) {
         if let Some(Stay { login, auth }) = &self.stay {

@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx};
 
-use super::{Chat, Error, Result, Thing, storable};
+use super::{Chat, Error, Result, Thing, rates::Charge, storable};
 use crate::{auth::Caller, blobs, clock};
 
 /// How long a name of a file may be.
@@ -77,11 +77,17 @@ fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
 }
 
 impl Chat {
-    /// Takes in the bytes of a file, piece by piece; fails as soon as they are too many.
-    pub async fn receive(&self, bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin) -> Result<Received> {
+    /// Takes in the bytes of a file of the caller's, piece by piece; fails as soon as they are too many.
+    pub async fn receive(
+        &self,
+        caller: &Caller,
+        bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<Received> {
+        self.charge(caller, Charge::Write)?;
         self.receive_within(bytes, self.0.rules.upload_bytes).await
     }
 
+    /// The same within another limit.
     pub(super) async fn receive_within(
         &self,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
@@ -173,6 +179,7 @@ impl Chat {
 
     /// Deletes an attachment of the caller's from every message and from the object store.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         let attachment =
             self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         if attachment.owner != caller.partner {

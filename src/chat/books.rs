@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
 
-use super::{Chat, Deactivated, Result};
+use super::{Chat, Deactivated, Result, rates::Charge};
 use crate::auth::Caller;
 
 /// Somebody whom the caller knows.
@@ -28,13 +28,15 @@ impl Chat {
         let book = self.visit("book", self.0.storage.book(caller.user)).await?;
         let mut others = Vec::new();
         let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
-        self.walk_users(Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id)))).await?;
+        self.walk_users(caller, Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
+            .await?;
         Ok(others)
     }
 
-    /// Puts users into an address book, by its owner or an administrator. Unknown and deactivated ones, and the owner,
+    /// Puts users into an address book, for its owner or an administrator. Unknown and deactivated ones, and the owner,
     /// are left out; gives how many were not.
-    pub async fn add_to_book(&self, owner: UserId, users: &[UserId]) -> Result<usize> {
+    pub async fn add_to_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
+        self.charge(caller, Charge::Write)?;
         let known = self.visit("users_by_id", self.0.storage.users_by_id(users)).await?;
         let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
         if !known.is_empty() {
@@ -47,6 +49,7 @@ impl Chat {
 
     /// Takes users out of the caller's address book.
     pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         let mut tx = self.0.storage.begin().await?;
         tx.delete_from_book(caller.user, users).await?;
         self.0.announce.committed(tx.commit().await?).await;

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// What was named and is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,9 @@ pub enum Error {
     /// The caller has too much under way; names what.
     #[error("too many {0}")]
     TooMany(&'static str),
+    /// The caller has done too much of something of late; names what.
+    #[error("too many {what}, please wait")]
+    TooFast { what: &'static str, retry_after: Duration },
     /// The store cannot be reached, or the server is stopping.
     #[error("not available now")]
     Unavailable(#[source] Cause),
@@ -52,6 +55,14 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// In how many seconds it may be tried again, where that is known.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooFast { retry_after, .. } => Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }

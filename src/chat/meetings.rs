@@ -7,7 +7,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, storable};
+use super::{Chat, Error, Result, Thing, conversations, rates::Charge, storable};
 use crate::{auth::Caller, clock};
 
 /// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
@@ -54,7 +54,7 @@ impl Chat {
             participants: vec![caller.partner, other.id],
             ..about_this(about)
         };
-        self.find_or_begin(new, &Meeting { who: Who::Pair(low, high), about }).await
+        self.find_or_begin(caller, new, &Meeting { who: Who::Pair(low, high), about }).await
     }
 
     /// The conversation of a group that the caller belongs to, about that document alone or about none, with every
@@ -75,7 +75,7 @@ impl Chat {
             participants: members.clone(),
             ..about_this(about)
         };
-        let id = self.find_or_begin(new, &Meeting { who: Who::Group(group.id), about }).await?;
+        let id = self.find_or_begin(caller, new, &Meeting { who: Who::Group(group.id), about }).await?;
         self.bring_in(id, &members).await?;
         Ok(id)
     }
@@ -85,10 +85,11 @@ impl Chat {
         self.visit("groups", self.0.storage.groups()).await
     }
 
-    async fn find_or_begin(&self, new: NewConversation, meeting: &Meeting<'_>) -> Result<ConversationId> {
+    async fn find_or_begin(&self, caller: &Caller, new: NewConversation, meeting: &Meeting<'_>) -> Result<ConversationId> {
         if let Some(id) = self.find(meeting).await? {
             return Ok(id);
         }
+        self.charge(caller, Charge::Conversation)?;
         let now = new.created_at;
         let mut tx = self.0.storage.begin().await?;
         let conversation = tx.insert_conversation(new).await?;

@@ -11,7 +11,9 @@ use storage::{
 use tokio::time::Instant;
 
 use super::{
-    Chat, Error, Result, Told, storable,
+    Chat, Error, Result, Told,
+    rates::Charge,
+    storable,
     uploads::named_in,
     writer::{Mark, Send, Upto},
 };
@@ -109,6 +111,7 @@ impl Chat {
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
+        self.charge(caller, Charge::Write)?;
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
@@ -193,6 +196,7 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
+        self.charge(caller, Charge::Write)?;
         let located = self.locate(messages).await?;
         Ok(self.mark(caller, &located).await?.unread)
     }
@@ -227,6 +231,7 @@ impl Chat {
 
     /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
+        self.charge(caller, Charge::Write)?;
         let upto = vec![Upto { conversation: of, seq, told: vec![(seq, Vec::new())] }];
         Ok(self.0.marks.store(Mark { reader: caller.partner, upto }).await?.unread)
     }
@@ -238,6 +243,7 @@ impl Chat {
             let (conversation, _) = self.conversation(caller, id).await?;
             return self.mark_read_up_to(caller, id, conversation.last_seq).await;
         }
+        self.charge(caller, Charge::Write)?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let moved = tx.advance_read_everywhere(caller.partner).await?;

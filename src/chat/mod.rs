@@ -27,6 +27,7 @@ mod people;
 mod pictures;
 mod places;
 mod presence;
+mod rates;
 mod reactions;
 mod reads;
 mod remembered;
@@ -64,6 +65,7 @@ pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
+pub use rates::RateRules;
 pub use reactions::{Reacted, Reacting};
 pub use search::{Found, Query};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
@@ -95,6 +97,7 @@ pub struct Rules {
     pub presence: PresenceRules,
     pub retention: Retention,
     pub support: SupportRules,
+    pub rates: RateRules,
     /// How long a repeat with the same client key and content is a retry.
     pub retry: TimeDelta,
     /// How many recent events are remembered for those who listen.
@@ -155,6 +158,7 @@ struct Parts {
     typing: typing::Typing,
     upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
+    rates: rates::Rates,
     rules: Rules,
     metrics: Metrics,
     requests: Lifecycle,
@@ -206,6 +210,7 @@ impl Chat {
             typing: typing::Typing::default(),
             upload_key,
             waiting: Mutex::default(),
+            rates: rates::Rates::new(rules.rates),
             rules,
             metrics,
             requests,

@@ -2,7 +2,8 @@ use std::collections::{HashMap, HashSet};
 
 use storage::{Partner, PartnerId, Person, User, UserId};
 
-use super::{Chat, Result, storable};
+use super::{Chat, Result, rates::Charge, storable};
+use crate::auth::Caller;
 
 /// What a number means first if it is both a user's id and another partner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,13 @@ impl Chat {
     }
 
     /// Shows everybody who has an account to `visit`, by rising uid, without holding more than a few of them.
-    pub async fn walk_users(&self, deactivated: Deactivated, mut visit: impl FnMut(Contact) + Send) -> Result<()> {
+    pub async fn walk_users(
+        &self,
+        caller: &Caller,
+        deactivated: Deactivated,
+        mut visit: impl FnMut(Contact) + Send,
+    ) -> Result<()> {
+        self.charge(caller, Charge::Search)?;
         let mut after = None;
         loop {
             let users = self.0.storage.users(after, WALK_STEP).await?;
@@ -72,7 +79,13 @@ impl Chat {
     }
 
     /// Shows every partner to `visit`, by rising id, without holding more than a few of them.
-    pub async fn walk_contacts(&self, deactivated: Deactivated, mut visit: impl FnMut(Contact) + Send) -> Result<()> {
+    pub async fn walk_contacts(
+        &self,
+        caller: &Caller,
+        deactivated: Deactivated,
+        mut visit: impl FnMut(Contact) + Send,
+    ) -> Result<()> {
+        self.charge(caller, Charge::Search)?;
         let mut after = None;
         loop {
             let people = self.0.storage.people_after(after, WALK_STEP).await?;
@@ -117,8 +130,9 @@ impl Chat {
     }
 
     /// People whose name, email or phone contains `query`, whatever the case, by name.
-    pub async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>> {
+    pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
         storable("query", query)?;
+        self.charge(caller, Charge::Search)?;
         self.visit("search_people", self.0.storage.search_people(query, limit)).await
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
 
-use super::{Chat, Error, Result, Thing, conversations::take_out, support};
+use super::{Chat, Error, Result, Thing, conversations::take_out, rates::Charge, support};
 use crate::{auth::Caller, clock};
 
 /// A conversation as one participant keeps it.
@@ -34,6 +34,23 @@ impl Chat {
         window: Option<Window>,
         shelf: Option<Shelf>,
     ) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
+        self.change_place(caller, of, window, shelf).await
+    }
+
+    /// Folds the window of a conversation of the caller's that it is about to be shown. Part of starting, and no act of the
+    /// caller's.
+    pub async fn fold(&self, caller: &Caller, of: ConversationId) -> Result<()> {
+        self.change_place(caller, of, Some(Window::Folded), None).await
+    }
+
+    async fn change_place(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        window: Option<Window>,
+        shelf: Option<Shelf>,
+    ) -> Result<()> {
         let (_, place) = self.conversation(caller, of).await?;
         let mut tx = self.0.storage.begin().await?;
         if tx.set_place(of, caller.partner, window, shelf).await? {
@@ -47,6 +64,7 @@ impl Chat {
 
     /// Takes the caller out of a conversation in which at least two others stay. What it wrote stays.
     pub async fn leave(&self, caller: &Caller, of: ConversationId) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[of]).await?;
         let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;

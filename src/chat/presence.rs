@@ -10,6 +10,7 @@ use self::life::{Life, delta};
 use super::{
     Chat, Error, Result, Signal,
     absence::{GRACE, PAGE},
+    rates::Charge,
 };
 use crate::{auth::Caller, bus::Word, clock, lifecycle::Lifecycle, telemetry};
 
@@ -145,6 +146,7 @@ impl Chat {
 
     /// Sets what others see of the caller. `Online` means: as its activity says.
     pub async fn set_status(&self, caller: &Caller, status: Status) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         let set = match status {
             Status::Online => None,
             Status::Away => Some(SetStatus::Away),

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use storage::{ConversationId, MessageId, Seen, Walk};
 
-use super::{Chat, Error, Result, storable};
+use super::{Chat, Error, Result, rates::Charge, storable};
 use crate::auth::Caller;
 
 /// The shortest query, in characters. What is shorter is in every other message.
@@ -60,6 +60,7 @@ impl Chat {
         if query.text.len() > LONGEST {
             return Err(Error::Invalid { field: "query", reason: format!("must not be longer than {LONGEST} bytes").into() });
         }
+        self.charge(caller, Charge::Search)?;
         if let Some(of) = query.of {
             self.conversation(caller, of).await?;
         }

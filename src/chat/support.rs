@@ -11,7 +11,7 @@ use storage::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations};
+use super::{Chat, Error, Result, Thing, conversations, rates::Charge};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// Who answers.
@@ -133,6 +133,7 @@ impl Chat {
         if most > 0 && open.len() >= most {
             return Err(Error::TooMany("open sessions"));
         }
+        self.charge(caller, Charge::Conversation)?;
         let conversation = tx
             .insert_conversation(NewConversation {
                 id: None,
@@ -201,6 +202,7 @@ impl Chat {
     /// caller had not joined before.
     pub async fn join_support(&self, caller: &Caller, uuid: Uuid, take_over: bool) -> Result<(SupportSession, bool)> {
         Side::Agent.admit(caller)?;
+        self.charge(caller, Charge::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
@@ -235,6 +237,7 @@ impl Chat {
     /// `Forbidden` for whoever has not joined, `Conflict` if the session is closed.
     pub async fn leave_support(&self, caller: &Caller, uuid: Uuid) -> Result<SupportSession> {
         Side::Agent.admit(caller)?;
+        self.charge(caller, Charge::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
@@ -251,6 +254,7 @@ impl Chat {
 
     /// Closes a session of the caller. Gives it, and whether it was open until now.
     pub async fn end_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<(SupportSession, bool)> {
+        self.charge(caller, Charge::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
         if session.closed_at.is_some() {
             return Ok((session, false));
@@ -293,6 +297,7 @@ impl Chat {
         uuid: Uuid,
         message: MessageId,
     ) -> Result<(SupportSession, SupportMessage)> {
+        self.charge(caller, Charge::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
         let id = session.conversation;
         let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;

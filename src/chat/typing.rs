@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, Signal, TypingPost, conversations::must_be_open, storable, support};
+use super::{Chat, Error, Result, Signal, TypingPost, conversations::must_be_open, rates::Charge, storable, support};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
@@ -106,6 +106,7 @@ impl Chat {
 
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);
         if self.0.typing.start(conversation, caller.partner) {
@@ -121,6 +122,7 @@ impl Chat {
             let reason = format!("must not be longer than {LONGEST_POST} bytes").into();
             return Err(Error::Invalid { field: "body", reason });
         }
+        self.charge(caller, Charge::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);
         let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
@@ -144,6 +146,7 @@ impl Chat {
 
     /// Shows the caller as not typing.
     pub async fn stop_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
+        self.charge(caller, Charge::Write)?;
         self.conversation(caller, conversation).await?;
         self.typing_stopped(conversation, caller.partner).await;
         Ok(())

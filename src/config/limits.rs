@@ -1,5 +1,7 @@
 use serde::Deserialize;
 
+use crate::{chat::RateRules, token_bucket::Rate};
+
 /// Limits on what clients may send, hold and ask for. Bounds in bytes are for the whole process unless they say otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +71,18 @@ pub struct UserLimits {
     pub token_families: usize,
     /// Devices; with one more the oldest goes.
     pub devices: usize,
+}
+
+impl UserLimits {
+    pub(super) fn rates(&self) -> RateRules {
+        let rate = |burst: u32, per_second: u32| Rate { burst: burst.into(), per_second: per_second.into() };
+        let rate = |burst, per_second| (per_second > 0).then(|| rate(burst, per_second));
+        RateRules {
+            writes: rate(self.writes_burst, self.writes_per_second),
+            conversations: rate(self.conversations_burst, self.conversations_per_second),
+            searches: rate(self.searches_per_second, self.searches_per_second),
+        }
+    }
 }
 
 /// Limits of one address whose requests name no user yet. 0 means no limit.

@@ -58,7 +58,7 @@ pub async fn socket_caller(
             Err(Refused::Missing.into())
         }
     };
-    (caller, subprotocol)
+    (caller.map(Caller::on_socket), subprotocol)
 }
 
 /// How a failure of the doorkeeper is told where there are statuses. The log has the cause, if it is one of ours.

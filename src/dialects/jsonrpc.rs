@@ -177,6 +177,11 @@ impl Fault {
         }
     }
 
+    /// Something that the caller has done too much of late, and may do again in so many seconds.
+    pub fn too_fast(message: impl Into<Cow<'static, str>>, seconds: Option<u64>) -> Self {
+        Self { retry_after_seconds: seconds, ..Self::new("odoo.exceptions.UserError", message) }
+    }
+
     /// Sends the fault with an HTTP status of its own and a time after which to try again.
     pub fn retry_after(self, status: StatusCode, seconds: u64) -> Self {
         Self { status, retry_after_seconds: Some(seconds), ..self }
@@ -276,6 +281,8 @@ pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
 pub enum Failure {
     /// `{"error": "..."}` as a successful result.
     Refusal(Cow<'static, str>),
+    /// The same with `Retry-After`: in so many seconds it may be different.
+    Later(Cow<'static, str>, u64),
     /// An error of the envelope.
     Fault(Fault),
 }
@@ -358,16 +365,23 @@ impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
             #[serde(skip_serializing_if = "Option::is_none")]
             result: Option<T>,
         }
-        let id = self.id.as_deref();
+        fn refused(error: Cow<'static, str>, id: Option<&RawValue>) -> serde_json::Result<Vec<u8>> {
+            serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result: Some(Refusal { error: error.into_owned() }) })
+        }
+        let (id, mut retry_after) = (self.id.as_deref(), None);
         let (body, outcome) = match self.outcome {
             Ok(result) => (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Ok),
-            Err(Failure::Refusal(error)) => {
-                let result = Some(Refusal { error: error.into_owned() });
-                (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Refused)
+            Err(Failure::Refusal(error)) => (refused(error, id), Outcome::Refused),
+            Err(Failure::Later(error, seconds)) => {
+                retry_after = Some(seconds);
+                (refused(error, id), Outcome::Refused)
             }
             Err(Failure::Fault(fault)) => return fault.response(id),
         };
         let mut response = json(body.expect("results have text keys only"), outcome);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         for cookie in self.cookies {
             let cookie = HeaderValue::from_str(&cookie).expect("a cookie of ours is plain ASCII");
             response.headers_mut().append(header::SET_COOKIE, cookie);

@@ -14,7 +14,10 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use tokio_util::io::ReaderStream;
 
 use super::jsonrpc::BodyLimit;
-use crate::chat::{self, Chat, Received};
+use crate::{
+    auth::Caller,
+    chat::{self, Chat, Received},
+};
 
 /// How much of a form may be something else than its file.
 const SPARE_BYTES: i64 = 1024 * 1024;
@@ -101,11 +104,11 @@ impl Part {
     }
 
     /// Takes in a file, piece by piece.
-    pub async fn receive(self, chat: &Chat) -> chat::Result<Received> {
+    pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
         let Self { field, spare } = self;
         let pieces = ReaderStream::with_capacity(field.into_async_read(), PIECE_BYTES);
         let pieces = pieces.inspect_ok(move |piece| spare.handed_on(piece.len()));
-        chat.receive(Box::pin(pieces)).await
+        chat.receive(caller, Box::pin(pieces)).await
     }
 }
 

@@ -1,3 +1,4 @@
 //! Faults that were reported, by kind: each was seen on a running program.
 
+mod rates;
 mod taken_back;

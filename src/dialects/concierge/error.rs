@@ -37,6 +37,7 @@ impl From<Error> for Failure {
             Error::TooLate(what) => (409, format!("Too late: {what} is over").into()),
             Error::TooLarge { limit_bytes } => (413, format!("Larger than {limit_bytes} bytes").into()),
             Error::TooMany(what) => (429, format!("Too many {what}").into()),
+            Error::TooFast { what, .. } => (429, format!("Too many {what}, please wait").into()),
             Error::Unavailable(_) => {
                 telemetry::unavailable("not available", &error);
                 (503, "The server is not available now, please try again shortly".into())

@@ -53,6 +53,7 @@ fn words(error: &Error) -> Result<String, Close> {
         Error::TooLate(what) => format!("Too late: {what} is over"),
         Error::TooLarge { limit_bytes } => format!("It is larger than {limit_bytes} bytes"),
         Error::TooMany(what) => format!("Too many {what}"),
+        Error::TooFast { what, .. } => format!("Too many {what}, please wait"),
         Error::Unavailable(cause) => {
             telemetry::unavailable("not available", cause);
             "The server is not available now, please try again shortly".into()
@@ -83,7 +84,7 @@ pub(super) fn not_opened(error: &Error) -> Close {
         | Error::Conflict(_)
         | Error::TooLarge { .. } => NOT_IN_IT,
         Error::Ended => Close::NOT_LOGGED_IN,
-        Error::TooMany(_) => Close::TOO_MANY,
+        Error::TooMany(_) | Error::TooFast { .. } => Close::TOO_MANY,
         Error::Unavailable(cause) => {
             telemetry::unavailable("not available", cause);
             Close::UNAVAILABLE

@@ -54,7 +54,7 @@ impl Book {
     async fn add(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
             let Some(users) = params.users() else { return Ok(Outcome::error("user_ids is not list")) };
-            self.0.chat.add_to_book(login.user, &users).await.map_err(fault)?;
+            self.0.chat.add_to_book(&login, login.user, &users).await.map_err(fault)?;
             Ok(Outcome::success())
         })
         .await
@@ -91,7 +91,7 @@ impl Book {
             let (Some(owner), Some(child)) = (user_of(parent), user_of(child)) else {
                 return Ok(Outcome::error(NOT_VALID));
             };
-            match self.0.chat.add_to_book(owner.id, &[child.id]).await.map_err(fault)? {
+            match self.0.chat.add_to_book(&login, owner.id, &[child.id]).await.map_err(fault)? {
                 0 => Ok(Outcome::error(NOT_VALID)),
                 _ => Ok(Outcome::success()),
             }

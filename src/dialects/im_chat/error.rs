@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use crate::{
     chat::{Error, Thing},
-    dialects::jsonrpc::Fault,
+    dialects::{jsonrpc::Fault, sentence},
 };
 
 /// How a failure of the service answers a call.
@@ -21,6 +21,7 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
         | Error::TooLate(_)
         | Error::Conflict(_)
         | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),
+        error @ Error::TooFast { .. } => Fault::too_fast(sentence(&error.to_string()), error.retry_after_seconds()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

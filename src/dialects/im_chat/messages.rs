@@ -123,7 +123,7 @@ impl Messages {
                 if kept.is_read() {
                     continue;
                 }
-                self.0.chat.set_place(caller, kept.conversation().id, Some(Window::Folded), None).await.map_err(fault)?;
+                self.0.chat.fold(caller, kept.conversation().id).await.map_err(fault)?;
                 info.state = Window::Folded.as_str().into();
             }
             notifications.push(json!([channel, info]));

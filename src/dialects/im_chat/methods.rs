@@ -86,7 +86,7 @@ pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit
     let mut found = Vec::new();
     let fits = |user: &storage::User| user.id != caller.user && user.partner.name.to_lowercase().contains(&name);
     let take = |contact: chat::Contact| found.extend(contact.user.filter(fits).map(|user| user.person()));
-    house.chat.walk_users(Deactivated::Hidden, take).await.map_err(fault)?;
+    house.chat.walk_users(caller, Deactivated::Hidden, take).await.map_err(fault)?;
     let mut found = house.chat.presence(found).await.map_err(fault)?;
     found.sort_by(|one, other| {
         let key = |presence: &chat::PersonPresence| rank(presence.status);

@@ -38,7 +38,7 @@ impl Attachments {
             return Err(HttpFailure::forbidden("This origin may not upload"));
         }
         let login = session.outcome()?;
-        let form = upload.read(&self.0.chat).await?;
+        let form = upload.read(&self.0.chat, login).await?;
         let file = self.0.chat.keep(login, form.file, FileName::of(&form.name)?, form.thread).await?;
         Ok(UploadReply::Stored(Json(Uploaded::of(file, login.partner))))
     }

@@ -20,6 +20,7 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
         Error::Internal(cause) => Fault::internal(cause).into(),
         Error::Ended => Fault::session_expired().into(),
+        error @ Error::TooFast { .. } => Failure::Later(words(error), error.retry_after_seconds().unwrap_or(1)),
         error @ (Error::NotFound(_)
         | Error::Forbidden
         | Error::Invalid { .. }
@@ -46,6 +47,7 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::WrongType { expected } => format!("The file is not of the type {expected}").into(),
         Error::TooLate(what) => format!("Too late: {what} is over").into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
+        Error::TooFast { what, .. } => format!("Too many {what}, please wait").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
     }
@@ -69,9 +71,9 @@ pub(super) enum HttpFailure {
     /// The file is larger than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
-    /// The caller has too much under way.
+    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Refusal>),
+    TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
     /// The server failed; `error` ends in an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Refusal>),
@@ -100,7 +102,7 @@ impl From<Error> for HttpFailure {
             Error::Invalid { .. } | Error::WrongType { .. } | Error::TooLate(_) => Self::BadRequest(refusal(text)),
             Error::Conflict(_) => Self::Conflict(refusal(text)),
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
-            Error::TooMany(_) => Self::TooMany(refusal(text)),
+            Error::TooMany(_) | Error::TooFast { .. } => Self::TooMany(refusal(text), error.retry_after_seconds()),
             Error::Internal(cause) => Self::Internal(traced(telemetry::failed("a file could not be served", cause))),
             Error::Unavailable(cause) => Self::Unavailable(traced(telemetry::unavailable("a file could not be served", cause))),
         }

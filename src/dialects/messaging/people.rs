@@ -23,10 +23,10 @@ impl People {
     /// Those whose name, email or phone contains `query`, whatever the case, by name.
     #[oai(path = "/partners/search", method = "post", operation_id = "messaging_partners_search")]
     async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
-        call.logged_in(session, |_, params| async move {
+        call.logged_in(session, |login, params| async move {
             let query = params.query.required("query", "query parameter is required")?;
             let limit = page_size(params.limit, 20)?;
-            let people = self.0.chat.search_people(&query, limit).await.map_err(failure)?;
+            let people = self.0.chat.search_people(&login, &query, limit).await.map_err(failure)?;
             Ok(Found { partners: people.into_iter().map(Contact::from).collect() })
         })
         .await

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::error::HttpFailure;
 use crate::{
+    auth::Caller,
     chat::{Chat, Received},
     dialects::{
         House,
@@ -49,12 +50,12 @@ impl Upload {
     }
 
     /// Reads the parts in whatever order they come; unknown ones are passed over. The file goes on piece by piece.
-    pub(super) async fn read(mut self, chat: &Chat) -> Result<Form, HttpFailure> {
+    pub(super) async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Form, HttpFailure> {
         let (mut file, mut name, mut thread) = (None, None, None);
         while let Some(part) = self.form.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
-                (Some("file"), Some(filename)) if file.is_none() => file = Some((part.receive(chat).await?, filename)),
+                (Some("file"), Some(filename)) if file.is_none() => file = Some((part.receive(chat, caller).await?, filename)),
                 (Some("name"), _) => name = Some(part.text().await?),
                 (Some("thread_id"), _) => thread = thread_id(&part.text().await?)?,
                 _ => {}

@@ -3,7 +3,7 @@
 
 use crate::{
     chat::{Error, Thing},
-    dialects::jsonrpc::Fault,
+    dialects::{jsonrpc::Fault, sentence},
 };
 
 /// The chat's failure as one of Odoo's exceptions.
@@ -20,6 +20,7 @@ pub(super) fn fault(error: &Error) -> Fault {
         Error::TooLarge { .. } | Error::WrongType { .. } | Error::TooLate(_) | Error::Conflict(_) | Error::TooMany(_) => {
             user_error(error.to_string())
         }
+        Error::TooFast { .. } => Fault::too_fast(sentence(&error.to_string()), error.retry_after_seconds()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

@@ -34,6 +34,7 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
         Error::TooLate(what) => (format!("Too late: {what} is over"), "conflict"),
         Error::TooLarge { limit_bytes } => (format!("The file is larger than {limit_bytes} bytes"), "too_large"),
         Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
+        Error::TooFast { what, .. } => (format!("Too many {what}, please wait"), "too_many"),
         Error::Unavailable(cause) => (
             format!(
                 "The server is not available now, please try again shortly ({})",
@@ -113,9 +114,9 @@ pub(super) enum Failure {
     /// The file is larger than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Body>),
-    /// The caller has too much under way.
+    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Body>),
+    TooMany(Json<Body>, #[oai(header = "Retry-After")] Option<u64>),
     /// The server failed; `message` ends in an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Body>),
@@ -140,7 +141,7 @@ fn body(message: impl Into<String>) -> Json<Body> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let body = body(told(&error).0);
+        let (body, retry_after) = (body(told(&error).0), error.retry_after_seconds());
         match error {
             Error::NotFound(_) => Self::NotFound(body),
             Error::Ended => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
@@ -148,7 +149,7 @@ impl From<Error> for Failure {
             Error::Invalid { .. } | Error::WrongType { .. } => Self::BadRequest(body),
             Error::Conflict(_) | Error::TooLate(_) => Self::Conflict(body),
             Error::TooLarge { .. } => Self::TooLarge(body),
-            Error::TooMany(_) => Self::TooMany(body),
+            Error::TooMany(_) | Error::TooFast { .. } => Self::TooMany(body, retry_after),
             Error::Internal(_) => Self::Internal(body),
             Error::Unavailable(_) => Self::Unavailable(body),
         }
@@ -161,7 +162,7 @@ impl From<auth::Error> for Failure {
         let body = body(words);
         match status {
             StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
-            StatusCode::TOO_MANY_REQUESTS => Self::TooMany(body),
+            StatusCode::TOO_MANY_REQUESTS => Self::TooMany(body, None),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(body),
             _ => Self::Internal(body),
         }

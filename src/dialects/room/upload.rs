@@ -15,6 +15,7 @@ use super::{
     wire::time,
 };
 use crate::{
+    auth::Caller,
     chat::{Chat, Draft, FileName, Received},
     dialects::{House, bearer::Bearer, upload},
 };
@@ -30,7 +31,7 @@ impl Uploads {
     #[oai(path = "/attachment", method = "post", operation_id = "room_attachment")]
     async fn attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
         let (caller, chat) = (bearer.0?, &self.0.chat);
-        let Filled { receiver, message, file, name } = form.read(chat).await?;
+        let Filled { receiver, message, file, name } = form.read(chat, &caller).await?;
         let receiver = chat.user_by_uuid(receiver).await?;
         let draft = Draft::new(MessageType::File, message);
         // A message that cannot be sent begins no thread.
@@ -63,12 +64,14 @@ struct Filled {
 
 impl Form {
     /// Reads the parts in whatever order they come; unknown ones are passed over. The file goes on piece by piece.
-    async fn read(mut self, chat: &Chat) -> Result<Filled, Failure> {
+    async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Filled, Failure> {
         let (mut receiver, mut message, mut file, mut name) = (None, String::new(), None, None);
         while let Some(part) = self.0.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
-                (Some("attached_file"), Some(filename)) if file.is_none() => file = Some((part.receive(chat).await?, filename)),
+                (Some("attached_file"), Some(filename)) if file.is_none() => {
+                    file = Some((part.receive(chat, caller).await?, filename))
+                }
                 (Some("attached_file_name"), _) => name = Some(part.text().await?),
                 (Some("receiver"), _) => receiver = Some(part.text().await?),
                 (Some("message"), _) => message = part.text().await?,

@@ -146,7 +146,7 @@ impl<'a, V: Voice> Talk<'a, V> {
     /// Back-pressure: until when nothing more is read, since the peer has said more than its share.
     fn holds_back(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let owed = self.frames.debt(self.sockets.frame_rate(), now);
+        let owed = self.frames.debt(self.sockets.frame_rate(), now).max(self.sockets.chat.owes(self.caller));
         (!owed.is_zero()).then(|| {
             self.sockets.metrics.held_back(V::DIALECT, owed);
             now + owed

@@ -48,9 +48,9 @@ pub(super) enum Failure {
     /// The file has no such part; `Content-Range` says how large it is.
     #[oai(status = 416, content_type = "application/json")]
     Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
-    /// The caller has too much under way.
+    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Refusal>),
+    TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
     /// The server failed; `message` ends in an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Refusal>),
@@ -93,6 +93,7 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::TooLate(_) => "This upload URL has expired".into(),
         Error::Conflict(_) => "A file was uploaded with this URL already".into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
+        Error::TooFast { what, .. } => format!("Too many {what}, please wait").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
     }
@@ -110,7 +111,7 @@ impl From<Error> for Failure {
             Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
             Error::WrongType { .. } => Self::WrongType(refusal(text)),
             Error::Conflict(_) => Self::Conflict(refusal(text)),
-            Error::TooMany(_) => Self::TooMany(refusal(text)),
+            Error::TooMany(_) | Error::TooFast { .. } => Self::TooMany(refusal(text), error.retry_after_seconds()),
             Error::Internal(cause) => Self::Internal(traced(telemetry::failed("an upload failed", cause))),
             Error::Unavailable(cause) => Self::Unavailable(traced(telemetry::unavailable("an upload failed", cause))),
         }

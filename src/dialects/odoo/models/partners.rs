@@ -35,7 +35,7 @@ impl Model for Partners {
             return im_search(house, caller, arguments).await;
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, Side::Partner, method, arguments).await,
+            Some(method) => records::call(house, caller, Side::Partner, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
@@ -49,7 +49,7 @@ async fn im_search(house: &House, caller: &Caller, arguments: Arguments) -> Resu
         json!([["name", "ilike", name.unwrap_or_default()], ["id", "!=", caller.user.0], ["partner_id", "not in", excluded],]);
     let (limit, order) = (limit.unwrap_or_else(|| 20.into()), "name, id".into());
     let search = records::Search::parse(Side::User, Some(domain), None, Some(limit), Some(order))?;
-    let found = records::select(house, Side::User, search).await?;
+    let found = records::select(house, caller, Side::User, search).await?;
     let people = found.iter().map(crate::chat::Contact::person).collect();
     let people = house.chat.presence(people).await.map_err(|error| error::fault(&error))?;
     let lines = found.iter().zip(people).filter_map(|(contact, presence)| {

@@ -10,6 +10,7 @@ use super::{
     fields::{Cell, Field, Path, Side, View},
 };
 use crate::{
+    auth::Caller,
     chat::{Contact, Status},
     dialects::{
         House,
@@ -50,7 +51,13 @@ impl Method {
 }
 
 /// Calls one of the methods on one of the models.
-pub(super) async fn call(house: &House, side: Side, method: Method, arguments: Arguments) -> Result<Value, Fault> {
+pub(super) async fn call(
+    house: &House,
+    caller: &Caller,
+    side: Side,
+    method: Method,
+    arguments: Arguments,
+) -> Result<Value, Fault> {
     match method {
         Method::Read => {
             let [wanted, fields, load] = arguments.bind("read", 1, ["ids", "fields", "load"])?;
@@ -61,19 +68,19 @@ pub(super) async fn call(house: &House, side: Side, method: Method, arguments: A
         Method::Search => {
             let names = ["domain", "offset", "limit", "order"];
             let [domain, offset, limit, order] = arguments.bind("search", 1, names)?;
-            let found = select(house, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            let found = select(house, caller, side, Search::parse(side, domain, offset, limit, order)?).await?;
             Ok(found.iter().map(|contact| id(side, contact)).collect())
         }
         Method::SearchCount => {
             let [domain, limit] = arguments.bind("search_count", 1, ["domain", "limit"])?;
-            let counted = count(house, side, &Domain::parse(side, domain)?).await?;
+            let counted = count(house, caller, side, &Domain::parse(side, domain)?).await?;
             Ok(counted.min(size(limit, "limit")?.unwrap_or(usize::MAX)).into())
         }
         Method::SearchRead => {
             let names = ["domain", "fields", "offset", "limit", "order", "load"];
             let [domain, fields, offset, limit, order, load] = arguments.bind("search_read", 0, names)?;
             let reading = Reading::parse(side, fields, load)?;
-            let found = select(house, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            let found = select(house, caller, side, Search::parse(side, domain, offset, limit, order)?).await?;
             reading.rows(house, side, &found).await
         }
         Method::NameGet => {
@@ -89,7 +96,7 @@ pub(super) async fn call(house: &House, side: Side, method: Method, arguments: A
             };
             terms.push(json!(["name", operator, name.unwrap_or_default()]));
             let limit = limit.unwrap_or_else(|| 100.into());
-            let found = select(house, side, Search::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
+            let found = select(house, caller, side, Search::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
             Ok(names(side, &found))
         }
         Method::FieldsGet => {
@@ -172,7 +179,7 @@ fn bad_order() -> Fault {
 }
 
 /// The people of a search. Of those beyond what is asked for none are kept for long.
-pub(super) async fn select(house: &House, side: Side, search: Search) -> Result<Vec<Contact>, Fault> {
+pub(super) async fn select(house: &House, caller: &Caller, side: Side, search: Search) -> Result<Vec<Contact>, Fault> {
     let Search { domain, order, offset, limit } = search;
     let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MOST + 1);
     let mut kept: Vec<(Vec<Cell>, Contact)> = Vec::new();
@@ -181,7 +188,7 @@ pub(super) async fn select(house: &House, side: Side, search: Search) -> Result<
         kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
         kept.truncate(keep);
     };
-    walk(house, side, &domain, |contact| {
+    walk(house, caller, side, &domain, |contact| {
         kept.push((order.key(&contact), contact));
         if kept.len() >= keep.saturating_mul(2).max(1_000) {
             settle(&mut kept);
@@ -195,21 +202,27 @@ pub(super) async fn select(house: &House, side: Side, search: Search) -> Result<
     Ok(kept.into_iter().skip(offset).map(|(_, contact)| contact).collect())
 }
 
-async fn count(house: &House, side: Side, domain: &Domain) -> Result<usize, Fault> {
+async fn count(house: &House, caller: &Caller, side: Side, domain: &Domain) -> Result<usize, Fault> {
     let mut counted = 0;
-    walk(house, side, domain, |_| counted += 1).await?;
+    walk(house, caller, side, domain, |_| counted += 1).await?;
     Ok(counted)
 }
 
-async fn walk(house: &House, side: Side, domain: &Domain, mut visit: impl FnMut(Contact) + Send) -> Result<(), Fault> {
+async fn walk(
+    house: &House,
+    caller: &Caller,
+    side: Side,
+    domain: &Domain,
+    mut visit: impl FnMut(Contact) + Send,
+) -> Result<(), Fault> {
     let matching = |contact: Contact| {
         if domain.holds(&contact) {
             visit(contact);
         }
     };
     let walked = match side {
-        Side::User => house.chat.walk_users(domain.deactivated(), matching).await,
-        Side::Partner => house.chat.walk_contacts(domain.deactivated(), matching).await,
+        Side::User => house.chat.walk_users(caller, domain.deactivated(), matching).await,
+        Side::Partner => house.chat.walk_contacts(caller, domain.deactivated(), matching).await,
     };
     walked.map_err(|error| fault(&error))
 }

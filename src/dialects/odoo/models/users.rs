@@ -33,7 +33,7 @@ impl Model for Users {
             return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, Side::User, method, arguments).await,
+            Some(method) => records::call(house, caller, Side::User, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
