@@ -398,6 +398,7 @@ impl Config {
             presence: self.presence.rules(),
             retention: self.retention(),
             support: self.support(),
+            upload_quota: self.limits.user.upload_quota(),
             rates: self.limits.user.rates(),
             retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             recent_events: self.limits.recent_events,

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx};
+use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx, UserId};
 
 use super::{Chat, Error, Result, Thing, rates::Charge, storable};
 use crate::{auth::Caller, blobs, clock};
@@ -84,16 +84,19 @@ impl Chat {
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
     ) -> Result<Received> {
         self.charge(caller, Charge::Write)?;
-        self.receive_within(bytes, self.0.rules.upload_bytes).await
+        self.receive_within(caller.user, bytes, self.0.rules.upload_bytes).await
     }
 
-    /// The same within another limit.
+    /// The same for a user, and another limit.
     pub(super) async fn receive_within(
         &self,
+        user: UserId,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
     ) -> Result<Received> {
-        let stored = self.0.blobs.put(bytes, limit_bytes).await?;
+        let place = self.upload_place(user)?;
+        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes).await;
+        let stored = self.within_quota(&place, stored)?;
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: false })
     }
 

@@ -39,6 +39,7 @@ mod sweep;
 mod tail;
 mod typing;
 mod updates;
+mod upload_quota;
 mod uploads;
 mod writer;
 
@@ -72,6 +73,7 @@ pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
 pub use updates::Updates;
+pub use upload_quota::UploadQuota;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
 
 use crate::{
@@ -94,6 +96,7 @@ pub struct Rules {
     /// The largest file taken.
     pub upload_bytes: u64,
     pub uploads: UploadRules,
+    pub upload_quota: UploadQuota,
     pub presence: PresenceRules,
     pub retention: Retention,
     pub support: SupportRules,
@@ -159,6 +162,7 @@ struct Parts {
     upload_key: uploads::Key,
     waiting: Mutex<HashMap<UserId, usize>>,
     rates: rates::Rates,
+    uploading: upload_quota::Uploading,
     rules: Rules,
     metrics: Metrics,
     requests: Lifecycle,
@@ -211,6 +215,7 @@ impl Chat {
             upload_key,
             waiting: Mutex::default(),
             rates: rates::Rates::new(rules.rates),
+            uploading: upload_quota::Uploading::new(rules.upload_quota),
             rules,
             metrics,
             requests,

@@ -139,14 +139,12 @@ impl Chat {
             Some(owner) => self.visit("user", self.0.storage.user(owner)).await?,
             None => None,
         };
-        if !owner.is_some_and(|owner| owner.active) {
-            return Err(Error::Forbidden);
-        }
+        let owner = owner.filter(|owner| owner.active).ok_or(Error::Forbidden)?;
         let limit_bytes = u64::try_from(upload.limit_bytes).unwrap_or(0);
         if size_bytes.is_some_and(|size| size > limit_bytes) {
             return Err(Error::TooLarge { limit_bytes });
         }
-        let mut received = self.receive_within(bytes, limit_bytes).await?;
+        let mut received = self.receive_within(owner.id, bytes, limit_bytes).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),

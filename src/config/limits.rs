@@ -1,6 +1,9 @@
 use serde::Deserialize;
 
-use crate::{chat::RateRules, token_bucket::Rate};
+use crate::{
+    chat::{RateRules, UploadQuota},
+    token_bucket::Rate,
+};
 
 /// Limits on what clients may send, hold and ask for. Bounds in bytes are for the whole process unless they say otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,6 +77,10 @@ pub struct UserLimits {
 }
 
 impl UserLimits {
+    pub(super) fn upload_quota(&self) -> UploadQuota {
+        UploadQuota { bytes_per_day: self.upload_bytes_per_day, at_once: self.uploads_at_once }
+    }
+
     pub(super) fn rates(&self) -> RateRules {
         let rate = |burst: u32, per_second: u32| Rate { burst: burst.into(), per_second: per_second.into() };
         let rate = |burst, per_second| (per_second > 0).then(|| rate(burst, per_second));

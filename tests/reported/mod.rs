@@ -2,3 +2,4 @@
 
 mod rates;
 mod taken_back;
+mod uploads;

@@ -1,0 +1,233 @@
+//! How much one user may upload: so many files at a time, and so many bytes within a day.
+//!
+//! Each node counts in memory what arrives at it, whether or not it is stored in the end: what a flood costs is bytes on their
+//! way. The store knows only what was kept, and would have to add it up before every upload. A restart forgets the count, and
+//! several nodes count apart.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
+use storage::UserId;
+use tokio::time::Instant;
+
+use super::{Chat, Error, Result};
+
+/// Begins with the first upload.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// In what time there may be a place for one more upload.
+const SOON: Duration = Duration::from_secs(1);
+/// How many users are never looked through.
+const FEW: usize = 1_024;
+
+/// The limits of one user; 0 for none.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadQuota {
+    pub bytes_per_day: u64,
+    pub at_once: usize,
+}
+
+/// What users have uploaded on this node. Clones are handles to the same.
+#[derive(Clone)]
+pub(super) struct Uploading(Arc<Parts>);
+
+struct Parts {
+    quota: UploadQuota,
+    users: Mutex<Users>,
+}
+
+struct Users {
+    used: HashMap<UserId, Used>,
+    /// How many there may be before those are forgotten whose day is over.
+    most: usize,
+}
+
+struct Used {
+    at_once: usize,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Used {
+    fn is_over(&self, now: Instant) -> bool {
+        self.at_once == 0 && now.saturating_duration_since(self.since) >= DAY
+    }
+}
+
+/// What a user has no more of.
+#[derive(Debug)]
+enum Full {
+    AtOnce,
+    Day,
+}
+
+/// A place for one upload, until it is dropped.
+pub(super) struct Place {
+    uploading: Uploading,
+    user: UserId,
+    is_exhausted: Arc<AtomicBool>,
+}
+
+impl Uploading {
+    pub(super) fn new(quota: UploadQuota) -> Self {
+        Self(Arc::new(Parts { quota, users: Mutex::new(Users { used: HashMap::new(), most: FEW }) }))
+    }
+
+    fn begin(&self, user: UserId, now: Instant) -> Result<Place, Full> {
+        let UploadQuota { bytes_per_day, at_once } = self.0.quota;
+        let mut users = self.0.users.lock();
+        if users.used.len() >= users.most {
+            users.used.retain(|_, used| !used.is_over(now));
+            users.most = FEW.max(2 * users.used.len());
+        }
+        let used = users.used.entry(user).or_insert(Used { at_once: 0, bytes: 0, since: now });
+        if now.saturating_duration_since(used.since) >= DAY {
+            (used.bytes, used.since) = (0, now);
+        }
+        if at_once > 0 && used.at_once >= at_once {
+            return Err(Full::AtOnce);
+        }
+        if bytes_per_day > 0 && used.bytes >= bytes_per_day {
+            return Err(Full::Day);
+        }
+        used.at_once += 1;
+        Ok(Place { uploading: self.clone(), user, is_exhausted: Arc::default() })
+    }
+
+    /// Counts bytes that have arrived; false if they are too many.
+    fn arrived(&self, user: UserId, bytes: u64) -> bool {
+        let mut users = self.0.users.lock();
+        let Some(used) = users.used.get_mut(&user) else { return true };
+        used.bytes = used.bytes.saturating_add(bytes);
+        self.0.quota.bytes_per_day == 0 || used.bytes <= self.0.quota.bytes_per_day
+    }
+
+    fn day_lasts(&self, user: UserId, now: Instant) -> Duration {
+        let users = self.0.users.lock();
+        let since = users.used.get(&user).map_or(now, |used| used.since);
+        DAY.saturating_sub(now.saturating_duration_since(since))
+    }
+}
+
+impl Place {
+    /// The same bytes, counted as they come; they end with an error where the day's are used up.
+    pub(super) fn counted<S: Stream<Item = io::Result<Bytes>> + Send + Unpin>(
+        &self,
+        bytes: S,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<S> {
+        let (uploading, user, is_exhausted) = (self.uploading.clone(), self.user, Arc::clone(&self.is_exhausted));
+        bytes.map(move |piece| {
+            let piece = piece?;
+            if uploading.arrived(user, piece.len() as u64) {
+                return Ok(piece);
+            }
+            is_exhausted.store(true, Ordering::Relaxed);
+            Err(io::Error::other("the uploads of the day are used up"))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(used) = self.uploading.0.users.lock().used.get_mut(&self.user) {
+            used.at_once -= 1;
+        }
+    }
+}
+
+impl Chat {
+    /// Takes a place for an upload of the user's, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFast`] where the user has too many uploads under way, or has used up those of the day.
+    pub(super) fn upload_place(&self, user: UserId) -> Result<Place> {
+        self.0.uploading.begin(user, Instant::now()).map_err(|full| self.refused_upload(user, full))
+    }
+
+    /// What became of an upload, if it was ended because the day's are used up.
+    pub(super) fn within_quota<T>(&self, place: &Place, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, Full::Day)),
+            outcome => outcome,
+        }
+    }
+
+    fn refused_upload(&self, user: UserId, full: Full) -> Error {
+        let (limit, what, retry_after) = match full {
+            Full::AtOnce => ("user.uploads_at_once", "uploads at once", SOON),
+            Full::Day => {
+                ("user.upload_bytes_per_day", "bytes uploaded within a day", self.0.uploading.day_lasts(user, Instant::now()))
+            }
+        };
+        self.0.metrics.refused(limit);
+        Error::TooFast { what, retry_after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const ANN: UserId = UserId(1);
+    const BEN: UserId = UserId(2);
+
+    fn uploading(bytes_per_day: u64, at_once: usize) -> Uploading {
+        Uploading::new(UploadQuota { bytes_per_day, at_once })
+    }
+
+    async fn taken(place: &Place, pieces: &[usize]) -> Vec<bool> {
+        let pieces: Vec<_> = pieces.iter().map(|bytes| Ok(Bytes::from(vec![0; *bytes]))).collect();
+        place.counted(stream::iter(pieces)).map(|piece| piece.is_ok()).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_day_has_so_many_bytes_whatever_becomes_of_them() {
+        let (uploading, now) = (uploading(100, 0), Instant::now());
+        let place = uploading.begin(ANN, now).ok().expect("there is room");
+        assert_eq!(taken(&place, &[60, 40]).await, [true, true]);
+        assert!(!place.is_exhausted.load(Ordering::Relaxed));
+        assert_eq!(taken(&place, &[1]).await, [false]);
+        assert!(place.is_exhausted.load(Ordering::Relaxed));
+        drop(place);
+        assert!(matches!(uploading.begin(ANN, now), Err(Full::Day)), "none is begun");
+        assert!(uploading.begin(BEN, now).is_ok(), "it is nobody else's day");
+        assert_eq!(uploading.day_lasts(ANN, now + Duration::from_secs(60)), DAY - Duration::from_secs(60));
+        let place = uploading.begin(ANN, now + DAY).ok().expect("it is another day");
+        assert_eq!(taken(&place, &[100]).await, [true]);
+    }
+
+    #[test]
+    fn so_many_are_under_way_and_no_more() {
+        let (uploading, now) = (uploading(0, 2), Instant::now());
+        let places = [uploading.begin(ANN, now), uploading.begin(ANN, now)];
+        assert!(matches!(uploading.begin(ANN, now), Err(Full::AtOnce)));
+        assert!(uploading.begin(BEN, now).is_ok());
+        drop(places);
+        assert!(uploading.begin(ANN, now).is_ok());
+    }
+
+    #[test]
+    fn those_whose_day_is_over_are_forgotten() {
+        let (uploading, now) = (uploading(100, 2), Instant::now());
+        for user in 0..10_000 {
+            drop(uploading.begin(UserId(user), now));
+        }
+        assert_eq!(uploading.0.users.lock().used.len(), 10_000);
+        for user in 10_000..30_000 {
+            drop(uploading.begin(UserId(user), now + DAY));
+        }
+        assert_eq!(uploading.0.users.lock().used.len(), 20_000);
+    }
+}

@@ -1,0 +1,96 @@
+//! One user's uploads: so many bytes within a day, and so many at a time.
+
+use futures_util::stream;
+use reqwest::{
+    Body, Method,
+    header::RETRY_AFTER,
+    multipart::{Form, Part},
+};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::{
+    support::{Answer, BOB, Backend, Client, JANE, Server, http, token, until},
+    with_every_backend,
+};
+
+const UID_OF_BOB: i64 = 8;
+const UUID_OF_JOHN: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
+
+async fn upload(client: &Client, bytes: usize) -> Answer {
+    let form = Form::new().part("file", Part::bytes(vec![b'x'; bytes]).file_name("a.txt"));
+    Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await
+}
+
+#[track_caller]
+fn is_refused(answer: &Answer, what: &str) {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert!(answer.headers[RETRY_AFTER].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    assert!(answer.body.contains(&format!("Too many {what}, please wait")), "{answer:?}");
+}
+
+with_every_backend! {
+    /// In whatever way they come, and whether or not they are kept.
+    async fn a_day_has_so_many_bytes(backend) {
+        const DAY: &str = "bytes uploaded within a day";
+        let server = Server::builder(backend).with_tokens().set("LIMITS__USER__UPLOAD_BYTES_PER_DAY", 1_000_000);
+        let mut server = server.set("LIMITS__UPLOAD_BYTES", 300_000).start().await;
+        let bob = server.log_in(BOB).await;
+        assert_eq!(upload(&bob, 300_000).await.status, 200);
+        // What is too large has arrived all the same, as far as it was read.
+        assert_eq!(upload(&bob, 300_001).await.status, 413);
+        let wish = json!({"filename": "a.txt", "mimeType": "text/plain", "type": "chat-images"});
+        let wished = bob.post("/file-new/get-upload-url", &wish).await.json();
+        let address = wished["data"]["uploadUrlData"]["uploadURL"].as_str().unwrap_or_else(|| panic!("{wished}")).to_owned();
+        let put = async |bytes: usize| {
+            Answer::of(http().put(&address).header("content-type", "text/plain").body(vec![b'x'; bytes])).await
+        };
+        is_refused(&put(500_000).await, DAY);
+        is_refused(&upload(&bob, 1).await, DAY);
+        is_refused(&put(1).await, DAY);
+        let file = Part::bytes(b"x".to_vec()).file_name("a.txt");
+        let form = Form::new().text("receiver", UUID_OF_JOHN).part("attached_file", file);
+        let room = server.client().request(Method::POST, "/chat/attachment").bearer_auth(token(UID_OF_BOB)).multipart(form);
+        is_refused(&Answer::of(room).await, DAY);
+        assert_eq!(server.metric("dragoman_refused_total{limit=\"user.upload_bytes_per_day\"}").await, 4.0);
+        let jane = server.log_in(JANE).await;
+        assert_eq!(upload(&jane, 300_000).await.status, 200, "it is nobody else's day");
+        server.stop().await;
+    }
+}
+
+/// An upload of which nothing more comes until it is finished.
+fn begun(client: &Client) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Answer>) {
+    let (finish, finished) = mpsc::channel::<()>(1);
+    let rest = stream::unfold((0, finished), async |(piece, mut finished)| match piece {
+        0 => Some((Ok::<_, std::io::Error>(vec![b'x'; 100]), (1, finished))),
+        _ => {
+            finished.recv().await;
+            None
+        }
+    });
+    let form = Form::new().part("file", Part::stream(Body::wrap_stream(rest)).file_name("a.txt"));
+    let request = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
+    (finish, tokio::spawn(Answer::of(request)))
+}
+
+#[tokio::test]
+async fn so_many_are_under_way_and_no_more() {
+    const AT_ONCE: &str = "uploads at once";
+    let mut server = Server::builder(Backend::memory()).set("LIMITS__USER__UPLOADS_AT_ONCE", 2).start().await;
+    let (bob, jane) = (server.log_in(BOB).await, server.log_in(JANE).await);
+    let (first, second) = (begun(&bob), begun(&bob));
+    until("a refusal", async || (upload(&bob, 1).await.status == 429).then_some(())).await;
+    is_refused(&upload(&bob, 1).await, AT_ONCE);
+    assert_eq!(upload(&jane, 1).await.status, 200);
+    drop(first.0);
+    assert_eq!(first.1.await.expect("it ends").status, 200);
+    assert_eq!(upload(&bob, 1).await.status, 200);
+    // Whoever vanishes gives its place back.
+    second.1.abort();
+    let third = begun(&bob);
+    until("a place", async || (upload(&bob, 1).await.status == 200).then_some(())).await;
+    drop(third.0);
+    assert_eq!(third.1.await.expect("it ends").status, 200);
+    server.stop().await;
+}
