@@ -116,7 +116,7 @@ pub async fn set_moderator(storage: &dyn Storage, login: &str, can_moderate: boo
 /// An access token for a user, who needs no password for it.
 pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
     let user = user(storage, login).await?;
-    let issued = tokens.issue(storage, &user, auth::Error::Denied).await.map_err(Error::Token)?;
+    let (issued, _) = tokens.issue(storage, &user, auth::Error::Denied).await.map_err(Error::Token)?;
     Ok(issued.access)
 }
 

@@ -400,6 +400,7 @@ impl Config {
             support: self.support(),
             upload_quota: self.limits.user.upload_quota(),
             rates: self.limits.user.rates(),
+            devices: self.limits.user.devices,
             retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             recent_events: self.limits.recent_events,
         }

@@ -222,7 +222,7 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
 }
 
 async fn token(config: &Config, login: &str) -> Result<(), server::StartError> {
-    let tokens = auth::Tokens::open(config.tokens.rules(), &lifecycle::Lifecycle::default())?;
+    let tokens = auth::Tokens::open(config.tokens.rules(config.limits.user.token_families), &lifecycle::Lifecycle::default())?;
     let token = admin::issue_token(database(config, false).await?.as_ref(), &tokens, login).await?;
     print(token.expose())
 }

@@ -18,7 +18,7 @@ use storage::{Storage, memory::Memory, postgres};
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, AttemptLimits, Auth, Tokens},
+    auth::{self, AttemptLimits, Auth, SessionRules, Tokens},
     blobs::{Blobs, MARKER},
     bus::{self, Bus},
     chat::{self, Chat, Ground},
@@ -103,8 +103,8 @@ pub async fn run(
     let tokens = open_tokens(&config, &services)?;
     let alone = matches!(config.bus, config::Bus::Local);
     let (announce, announced) = chat::announcing();
-    let lifetime = config.session.lifetime();
-    let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, lifetime, tokens, limits, &services);
+    let sessions = SessionRules { lifetime: config.session.lifetime(), most: config.limits.user.sessions };
+    let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, sessions, tokens, limits, &services);
     let ground = Ground {
         storage: Arc::clone(&storage),
         blobs,
@@ -226,9 +226,10 @@ pub async fn openapi() -> Result<String, StartError> {
     let config = Arc::new(Config::load_defaults()?);
     let idle = Lifecycle::default();
     let limits = AttemptLimits { per_login: 1, per_address: 1, waiting: 1 };
-    let tokens = Tokens::open(config.tokens.rules(), &idle)?;
+    let tokens = Tokens::open(config.tokens.rules(config.limits.user.token_families), &idle)?;
     let (announce, announced) = chat::announcing();
-    let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, Duration::from_secs(1), tokens, limits, &idle);
+    let sessions = SessionRules { lifetime: Duration::from_secs(1), most: 0 };
+    let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, sessions, tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
     let ground = Ground {
@@ -312,7 +313,7 @@ async fn claim_files(files: &Files, blobs: &Blobs, storage: &dyn Storage) -> Res
 
 /// What verifies and makes tokens. The demo makes itself a secret, which lasts as long as the program.
 fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartError> {
-    let mut rules = config.tokens.rules();
+    let mut rules = config.tokens.rules(config.limits.user.token_families);
     if config.demo && rules.secret.is_empty() {
         rules.secret = auth::secret();
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use attempts::AttemptLimits;
-pub use session::{Login, SessionId};
+pub use session::{Login, SessionId, SessionRules};
 pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
 use crate::{
@@ -151,12 +151,12 @@ impl Auth {
         storage: Arc<dyn Storage>,
         announce: Announce,
         alone: bool,
-        session_lifetime: Duration,
+        session_rules: SessionRules,
         tokens: Tokens,
         limits: AttemptLimits,
         lifecycle: &Lifecycle,
     ) -> (Self, Observer) {
-        let sessions = Arc::new(Sessions::new(session_lifetime));
+        let sessions = Arc::new(Sessions::new(session_rules));
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
         let lives = Lives::default();
         let observed = lives.clone();
@@ -205,7 +205,15 @@ impl Auth {
             tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
             self.0.lives.end(&Grant::Session(presented));
         }
+        let beyond = match self.0.sessions.most {
+            0 => Vec::new(),
+            most => tx.delete_sessions_beyond(most, user_id).await?,
+        };
+        for key in &beyond {
+            tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
+        }
         self.0.announce.committed(tx.commit().await?).await;
+        beyond.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
         let login = Arc::new(Login::new(Caller::living(user, life, epoch), key, now, None));

@@ -123,15 +123,26 @@ pub(super) struct Sessions {
     /// who wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
+    /// How many a user may have.
+    pub(super) most: usize,
+}
+
+/// How long sessions live, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRules {
+    pub lifetime: Duration,
+    /// Sessions of a user; with one more the longest unused ends. 0 for no limit.
+    pub most: usize,
 }
 
 impl Sessions {
-    pub(super) fn new(lifetime: Duration) -> Self {
+    pub(super) fn new(rules: SessionRules) -> Self {
         Self {
             remembered: Cache::new(REMEMBERED),
             dirty: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
-            lifetime: TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX),
+            lifetime: TimeDelta::from_std(rules.lifetime).unwrap_or(TimeDelta::MAX),
+            most: rules.most,
         }
     }
 

@@ -47,6 +47,8 @@ pub struct TokenRules {
     pub type_value: String,
     pub access_lifetime: Duration,
     pub refresh_lifetime: Duration,
+    /// How many families a user may have; with one more the longest unrenewed ends. 0 for no limit.
+    pub families: usize,
 }
 
 /// Why a token is refused: for the log, since all that its holder learns is that it is.

@@ -22,6 +22,9 @@ impl Chat {
         let mut tx = self.0.storage.begin().await?;
         let new = Connecting { user: caller.user, device: name, connection: &connection, at: now, expires_at: self.until(now) };
         let device = tx.connect_device(new).await?;
+        if self.0.rules.devices > 0 {
+            tx.forget_devices_beyond(self.0.rules.devices, caller.user).await?;
+        }
         let fact = Fact::DeviceConnected { device: name.to_owned(), connection };
         tx.record(Topic::Partner(caller.partner), fact, now);
         self.0.announce.committed(tx.commit().await?).await;

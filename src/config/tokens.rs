@@ -43,7 +43,8 @@ pub enum UserName {
 }
 
 impl Tokens {
-    pub fn rules(&self) -> TokenRules {
+    /// With so many families of one user.
+    pub fn rules(&self, families: usize) -> TokenRules {
         let Self { secret, public_key, jwks, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
         TokenRules {
             secret: secret.0,
@@ -62,6 +63,7 @@ impl Tokens {
             type_value,
             access_lifetime: Duration::from_secs(self.access_lifetime_seconds),
             refresh_lifetime: Duration::from_secs(self.refresh_lifetime_seconds),
+            families,
         }
     }
 

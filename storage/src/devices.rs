@@ -43,4 +43,6 @@ pub trait WriteDevices {
     /// Gives a device of the user, who must exist, a new connection in place of the one it had. A device is made when it
     /// connects first.
     async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device>;
+    /// Forgets the devices of a user that were not used for longest, all but so many, and says how many.
+    async fn forget_devices_beyond(&mut self, most: usize, user: UserId) -> Result<u64>;
 }

@@ -55,6 +55,8 @@ pub trait WriteSessions {
     async fn insert_session(&mut self, new: NewSession) -> Result<()>;
     /// Gives the session's user; `None` if there was no such session.
     async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>>;
+    /// Ends the sessions of a user that were not used for longest, all but so many, and gives their keys.
+    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>>;
     /// Ends all sessions of a user and gives their keys.
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>>;
 }

@@ -51,6 +51,8 @@ pub trait WriteTokens {
     async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>>;
     /// Deletes all tokens of a family.
     async fn delete_family(&mut self, family: Uuid) -> Result<()>;
+    /// Deletes the families of a user that were not renewed for longest, all but so many, and gives them.
+    async fn delete_families_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<Uuid>>;
     /// Deletes all tokens of a user.
     async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()>;
 }

@@ -3,7 +3,7 @@ use std::{net::IpAddr, time::Duration};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use storage::{Fact, NewRefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User};
+use storage::{Event, Fact, NewRefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User};
 use uuid::Uuid;
 
 use super::{
@@ -60,16 +60,22 @@ impl Tokens {
 
     /// Begins a family of tokens for a user who has shown, with its password as it was read, who it is: one that has
     /// changed since then gets `changed`.
-    pub(crate) async fn issue(&self, storage: &dyn Storage, user: &User, changed: Error) -> Result<Issued> {
+    /// Beside the tokens it gives the events that are to be announced.
+    pub(crate) async fn issue(&self, storage: &dyn Storage, user: &User, changed: Error) -> Result<(Issued, Vec<Event>)> {
         self.expect_secret()?;
         let mut tx = storage.begin().await?;
         let unchanged = |now: &User| now.active && now.password == user.password;
         if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
             return Err(changed);
         }
-        let issued = self.add(tx.as_mut(), user, Uuid::new_v4(), clock::now()).await?;
-        tx.commit().await?;
-        Ok(issued)
+        let now = clock::now();
+        let issued = self.add(tx.as_mut(), user, Uuid::new_v4(), now).await?;
+        if self.rules.families > 0 {
+            for family in tx.delete_families_beyond(self.rules.families, user.id).await? {
+                tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, now);
+            }
+        }
+        Ok((issued, tx.commit().await?))
     }
 
     async fn add(&self, tx: &mut dyn Tx, user: &User, family: Uuid, now: Timestamp) -> Result<Issued> {
@@ -102,6 +108,13 @@ fn claims(rules: &TokenRules, user: &User, family: Uuid, now: Timestamp) -> Map<
     claims
 }
 
+fn revoked(fact: &Fact) -> Option<Uuid> {
+    match fact {
+        Fact::TokensRevoked { family } => Some(*family),
+        _ => None,
+    }
+}
+
 fn after(now: Timestamp, lifetime: Duration) -> Timestamp {
     let lifetime = chrono::TimeDelta::from_std(lifetime).unwrap_or(chrono::TimeDelta::MAX);
     now.checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC)
@@ -112,7 +125,7 @@ impl Auth {
     pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
         let user = self.user(login, password, from).await?;
-        self.0.tokens.issue(self.0.storage.as_ref(), &user, Error::Denied).await
+        self.issued(&user, Error::Denied).await
     }
 
     /// Tokens for whoever has a session; they live on when it ends.
@@ -120,7 +133,15 @@ impl Auth {
         self.0.tokens.expect_secret()?;
         // Read again: only now is it known with which password the session began.
         let (user, _) = self.stored_session(login.key(), clock::now()).await?;
-        self.0.tokens.issue(self.0.storage.as_ref(), &user, Error::Expired).await
+        self.issued(&user, Error::Expired).await
+    }
+
+    async fn issued(&self, user: &User, changed: Error) -> Result<Issued> {
+        let (issued, events) = self.0.tokens.issue(self.0.storage.as_ref(), user, changed).await?;
+        let revoked: Vec<_> = events.iter().filter_map(|event| revoked(&event.fact)).collect();
+        self.0.announce.committed(events).await;
+        revoked.into_iter().for_each(|family| self.0.lives.end_family(family));
+        Ok(issued)
     }
 
     /// New tokens for a refresh token, which works once: who uses one again has stolen it or been robbed of it, and

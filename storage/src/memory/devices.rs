@@ -1,3 +1,5 @@
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use imbl::OrdMap;
 
@@ -48,5 +50,17 @@ impl WriteDevices for MemoryTx {
         let device = Device { id, user, name, connection, created_at, updated_at: at, expires_at };
         table.rows.insert((user, device.name.clone()), device.clone());
         Ok(device)
+    }
+
+    async fn forget_devices_beyond(&mut self, most: usize, user: UserId) -> Result<u64> {
+        let rows = &mut self.draft.devices.rows;
+        let of_user = rows.range((user, String::new())..).map(|(_, device)| device).take_while(|device| device.user == user);
+        let mut devices: Vec<_> = of_user.map(|device| (Reverse((device.updated_at, device.id)), device.name.clone())).collect();
+        devices.sort_unstable();
+        let oldest: Vec<_> = devices.into_iter().skip(most).collect();
+        for (_, name) in &oldest {
+            rows.remove(&(user, name.clone()));
+        }
+        Ok(oldest.len() as u64)
     }
 }

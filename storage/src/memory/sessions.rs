@@ -1,3 +1,5 @@
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
@@ -80,6 +82,19 @@ impl WriteSessions for MemoryTx {
 
     async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>> {
         Ok(self.draft.sessions.remove(key))
+    }
+
+    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {
+        let table = &mut self.draft.sessions;
+        let of_user = table.of_user.get(&user).into_iter().flatten().filter_map(|key| table.rows.get(key));
+        let mut keys: Vec<_> =
+            of_user.map(|session| (Reverse((session.last_used_at, session.created_at)), session.key)).collect();
+        keys.sort_unstable();
+        let oldest: Vec<_> = keys.into_iter().skip(most).map(|(_, key)| key).collect();
+        for key in &oldest {
+            table.remove(*key);
+        }
+        Ok(oldest)
     }
 
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {

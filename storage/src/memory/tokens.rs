@@ -1,3 +1,5 @@
+use std::{cmp::Reverse, collections::HashMap};
+
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
@@ -83,6 +85,23 @@ impl WriteTokens for MemoryTx {
         let keys: Vec<_> = table.family(family).collect();
         keys.into_iter().for_each(|key| table.remove(key));
         Ok(())
+    }
+
+    async fn delete_families_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<Uuid>> {
+        let table = &self.draft.tokens;
+        let mut renewed: HashMap<Uuid, Timestamp> = HashMap::new();
+        for (_, key) in table.of_user.range((user, FIRST)..=(user, LAST)) {
+            let token = &table.rows[key];
+            let last = renewed.entry(token.family).or_insert(token.expires_at);
+            *last = token.expires_at.max(*last);
+        }
+        let mut families: Vec<_> = renewed.into_iter().map(|(family, last)| (Reverse(last), family)).collect();
+        families.sort_unstable();
+        let oldest: Vec<_> = families.into_iter().skip(most).map(|(_, family)| family).collect();
+        for family in &oldest {
+            self.delete_family(*family).await?;
+        }
+        Ok(oldest)
     }
 
     async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()> {

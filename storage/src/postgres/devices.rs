@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, alone, get, limit};
-use crate::{Connecting, Device, Devices, Result, Timestamp, WriteDevices};
+use crate::{Connecting, Device, Devices, Result, Timestamp, UserId, WriteDevices};
 
 const TOUCH: &str = "UPDATE devices SET updated_at = greatest(updated_at, $4), expires_at = greatest(expires_at, $5)
     WHERE user_id = $1 AND name = $2 AND connection = $3";
@@ -10,6 +10,9 @@ const CONNECT: &str = "INSERT INTO devices (user_id, name, connection, created_a
     ON CONFLICT ON CONSTRAINT devices_of_user DO UPDATE
         SET connection = excluded.connection, updated_at = excluded.updated_at, expires_at = excluded.expires_at
     RETURNING id, created_at";
+const FORGET_BEYOND: &str = "DELETE FROM devices WHERE id IN (
+        SELECT d.id FROM devices d WHERE d.user_id = $1 ORDER BY d.updated_at DESC, d.id DESC OFFSET $2
+    ) RETURNING id";
 
 /// Reads them all, which are not many: an index would have to follow each use of a device.
 const FORGET: &str = concat!(
@@ -48,5 +51,9 @@ impl WriteDevices for PostgresTx {
             updated_at: at,
             expires_at,
         })
+    }
+
+    async fn forget_devices_beyond(&mut self, most: usize, user: UserId) -> Result<u64> {
+        Ok(self.rows(sqlx::query(FORGET_BEYOND).bind(user.0).bind(limit(most))).await?.len() as u64)
     }
 }

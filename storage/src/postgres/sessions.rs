@@ -34,6 +34,13 @@ const EXPIRE_SESSIONS: &str = concat!(
 );
 const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at) VALUES ($1, $2, $3, $3)";
 const DELETE_SESSION: &str = "DELETE FROM sessions WHERE key = $1 RETURNING user_id";
+/// Locks in the order in which touches lock.
+const DELETE_SESSIONS_BEYOND: &str = "WITH oldest AS MATERIALIZED (
+        SELECT s.key FROM sessions s WHERE s.user_id = $1 ORDER BY s.last_used_at DESC, s.created_at DESC, s.key OFFSET $2
+    ), locked AS MATERIALIZED (
+        SELECT s.key FROM sessions s WHERE s.key IN (SELECT oldest.key FROM oldest) ORDER BY s.key FOR UPDATE
+    )
+    DELETE FROM sessions WHERE key IN (SELECT locked.key FROM locked) RETURNING key";
 const DELETE_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING key";
 
 fn key(row: &PgRow) -> Result<SessionKey> {
@@ -87,6 +94,10 @@ impl WriteSessions for PostgresTx {
             Some(row) => Ok(Some(UserId(get(&row, "user_id")?))),
             None => Ok(None),
         }
+    }
+
+    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {
+        self.rows(sqlx::query(DELETE_SESSIONS_BEYOND).bind(user.0).bind(limit(most))).await?.iter().map(key).collect()
     }
 
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {

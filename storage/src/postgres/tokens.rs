@@ -27,6 +27,14 @@ const LOCK_REFRESH_TOKEN: &str =
     "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
 const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
 const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
+/// How long a token lasts says when it was made.
+const DELETE_FAMILIES_BEYOND: &str = "WITH oldest AS MATERIALIZED (
+        SELECT t.family FROM refresh_tokens t WHERE t.user_id = $1
+        GROUP BY t.family ORDER BY max(t.expires_at) DESC, t.family OFFSET $2
+    ), deleted AS (
+        DELETE FROM refresh_tokens WHERE family IN (SELECT oldest.family FROM oldest)
+    )
+    SELECT oldest.family FROM oldest";
 const DELETE_REFRESH_TOKENS_OF: &str = "DELETE FROM refresh_tokens WHERE user_id = $1";
 
 fn token(key: TokenKey, row: &PgRow) -> Result<RefreshToken> {
@@ -73,6 +81,11 @@ impl WriteTokens for PostgresTx {
 
     async fn delete_family(&mut self, family: Uuid) -> Result<()> {
         self.rows(sqlx::query(DELETE_FAMILY).bind(family)).await.map(drop)
+    }
+
+    async fn delete_families_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<Uuid>> {
+        let deleted = self.rows(sqlx::query(DELETE_FAMILIES_BEYOND).bind(user.0).bind(limit(most))).await?;
+        deleted.iter().map(|row| Ok(get(row, "family")?)).collect()
     }
 
     async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()> {

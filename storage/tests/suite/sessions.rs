@@ -9,6 +9,7 @@ on_every_backend!(
     a_key_is_used_once,
     touches_never_go_back,
     sessions_end_one_by_one_or_all,
+    beyond_so_many_sessions_the_longest_unused_end,
     the_longest_unused_sessions_expire_first,
     a_touch_beside_an_open_transaction_is_kept,
 );
@@ -127,4 +128,29 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
     tokio::join!(touching, committing);
     assert_eq!(session(&store, 1).await.unwrap().last_used_at, at(100));
     assert!(session(&store, 2).await.is_some());
+}
+
+async fn beyond_so_many_sessions_the_longest_unused_end(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    for (user, n, seconds) in [(&ann, 1, 10), (&ann, 2, 20), (&ann, 3, 30), (&ann, 4, 40), (&ben, 5, 5)] {
+        log_in(&store, user, n, seconds).await;
+    }
+    touch(&store, 1, 50, None).await;
+    let beyond = async |most| {
+        let mut ended = write(&store, async |tx| tx.delete_sessions_beyond(most, ann.id).await.unwrap()).await;
+        ended.sort_unstable();
+        ended
+    };
+    assert_eq!(beyond(4).await, []);
+    assert_eq!(beyond(2).await, [key(2), key(3)]);
+    let mut left = Vec::new();
+    for n in 1..=5 {
+        left.extend(session(&store, n).await.map(|_| n));
+    }
+    assert_eq!(left, [1, 4, 5], "nobody else's, and what was used last stays");
+    assert_eq!(beyond(0).await, [key(1), key(4)]);
+    let mut tx = store.begin().await.unwrap();
+    tx.delete_sessions_beyond(0, ben.id).await.unwrap();
+    drop(tx);
+    assert!(session(&store, 5).await.is_some(), "without a commit nothing ends");
 }

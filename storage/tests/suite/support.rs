@@ -27,6 +27,7 @@ on_every_backend!(
     those_with_a_role_are_known,
     a_device_keeps_its_row,
     devices_that_are_over_are_forgotten,
+    beyond_so_many_devices_the_longest_unused_are_forgotten,
 );
 
 async fn begin(store: &Arc<dyn Storage>, by: &User, seconds: i64) -> SupportSession {
@@ -453,4 +454,23 @@ async fn devices_that_are_over_are_forgotten(store: Arc<dyn Storage>) {
     }
     assert_eq!([connect("a", 20).await, connect("d", 20).await], [ids[0], ids[3]], "those were not over");
     assert!(connect("b", 20).await > ids[3]);
+}
+
+async fn beyond_so_many_devices_the_longest_unused_are_forgotten(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let connect = async |user: &User, device: &str, seconds: i64| {
+        let new = Connecting { user: user.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
+        write(&store, async |tx| tx.connect_device(new).await.unwrap().id).await
+    };
+    let mut ids = Vec::new();
+    for (user, device, seconds) in [(&ann, "a", 1), (&ann, "b", 2), (&ann, "c", 3), (&ben, "a", 0)] {
+        ids.push(connect(user, device, seconds).await);
+    }
+    let used = Connecting { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
+    store.touch_device(used).await.unwrap();
+    let beyond = async |most| write(&store, async |tx| tx.forget_devices_beyond(most, ann.id).await.unwrap()).await;
+    assert_eq!([beyond(3).await, beyond(2).await], [0, 1]);
+    let known = [connect(&ann, "a", 20).await, connect(&ann, "c", 20).await, connect(&ben, "a", 20).await];
+    assert_eq!(known, [ids[0], ids[2], ids[3]], "those were used later, or are another's");
+    assert!(connect(&ann, "b", 20).await > ids[3]);
 }

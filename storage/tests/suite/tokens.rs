@@ -12,6 +12,7 @@ on_every_backend!(
     of_two_who_use_it_at_once_one_finds_it_unused,
     a_family_ends_as_a_whole,
     all_tokens_of_a_user_end,
+    beyond_so_many_families_the_longest_unrenewed_end,
     tokens_that_expired_first_go_first,
 );
 
@@ -119,4 +120,21 @@ async fn tokens_that_expired_first_go_first(store: Arc<dyn Storage>) {
     assert_eq!(left(&store).await, [1, 2]);
     assert_eq!(store.expire_refresh_tokens(at(9), 2).await.unwrap(), 1);
     assert_eq!(left(&store).await, [1]);
+}
+
+async fn beyond_so_many_families_the_longest_unrenewed_end(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    for (user, n, of, seconds) in [(&ann, 1, 1, 10), (&ann, 2, 2, 20), (&ann, 3, 3, 30), (&ann, 4, 1, 40), (&ben, 5, 4, 5)] {
+        insert(&store, user, n, of, seconds).await;
+    }
+    let beyond = async |most| {
+        let mut ended = write(&store, async |tx| tx.delete_families_beyond(most, ann.id).await.unwrap()).await;
+        ended.sort_unstable();
+        ended
+    };
+    assert_eq!(beyond(3).await, []);
+    assert_eq!(beyond(2).await, [family(2)]);
+    assert_eq!(left(&store).await, [1, 3, 4, 5], "a family ends as a whole, and nobody else's does");
+    assert_eq!(beyond(1).await, [family(3)]);
+    assert_eq!(left(&store).await, [1, 4, 5], "what was renewed last stays");
 }
