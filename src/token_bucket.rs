@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often something may be done.
+/// A rate limit: so many at once, and so many more with every second.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     pub burst: f64,
@@ -39,13 +39,13 @@ impl TokenBucket {
         Ok(())
     }
 
-    /// How long it takes until nothing is owed; zero if nothing is.
+    /// The time until nothing is owed; zero if nothing is.
     pub fn debt(&mut self, rate: Rate, now: Instant) -> Duration {
         self.refill(rate, now);
         lasting((-self.balance).max(0.0) / rate.per_second)
     }
 
-    /// Whether it is as good as new.
+    /// True if it is as good as new.
     pub fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         self.balance >= rate.burst

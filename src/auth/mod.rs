@@ -52,7 +52,7 @@ pub struct Caller {
     pub ended: CancellationToken,
     /// Until when a token lets the caller in, which nobody but its holder watches; `None` without one.
     pub expires_at: Option<Timestamp>,
-    /// Whether whoever asks for too much is read more slowly, and so refused nothing: the caller is on a socket.
+    /// Back-pressure instead of refusals beyond a rate: the caller is on a socket, which is read more slowly.
     pub is_held_back: bool,
     /// The session of whoever stays connected with it.
     stay: Option<stay::Stay>,

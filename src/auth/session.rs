@@ -123,11 +123,11 @@ pub(super) struct Sessions {
     /// who wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
-    /// How many a user may have.
+    /// Sessions of one user; 0 for no limit.
     pub(super) most: usize,
 }
 
-/// How long sessions live, and how many.
+/// The lifetime and the number of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRules {
     pub lifetime: Duration,

@@ -47,7 +47,7 @@ pub struct TokenRules {
     pub type_value: String,
     pub access_lifetime: Duration,
     pub refresh_lifetime: Duration,
-    /// How many families a user may have; with one more the longest unrenewed ends. 0 for no limit.
+    /// Families of one user; with one more the longest unrenewed ends. 0 for no limit.
     pub families: usize,
 }
 

@@ -55,7 +55,7 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// In how many seconds it may be tried again, where that is known.
+    /// Seconds until it may be tried again, where that is known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooFast { retry_after, .. } => Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),

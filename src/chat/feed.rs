@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
-/// How many events the first read of the log brings, and how many one read brings at most: more with every page that is small.
+/// Events in the first page of the log, and in the largest: pages grow while they are small in bytes.
 const LOG_PAGES: RangeInclusive<usize> = 32..=512;
 
 /// A cursor with a bell: everything in its scopes, in the order of the log, from where it was begun. There is nothing to
@@ -27,7 +27,7 @@ pub struct Feed {
     cursor: Cursor,
     /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
     unread: Option<Position>,
-    /// How many events the next read of the log brings.
+    /// Events in the next page of the log.
     page: usize,
     /// To whom all this is handed.
     reader: Option<PartnerId>,
@@ -35,7 +35,7 @@ pub struct Feed {
     visible_from_seq: i64,
 }
 
-/// What a feed gives at a time, bounded in bytes: events in the order of the log, and signals as they came. No event of a later
+/// A part of a feed, bounded in bytes: events in the order of the log, and signals as they came. No event of a later
 /// batch was told before a signal of this one.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -77,7 +77,7 @@ impl Feed {
         self.cursor.position
     }
 
-    /// Whether everything in the scopes up to there was given.
+    /// True once everything in the scopes up to there was given.
     pub fn has_reached(&self, position: Position) -> bool {
         self.cursor.position >= position || (self.unread.is_none() && !self.listener.is_rung())
     }
@@ -172,7 +172,7 @@ impl Feed {
     }
 }
 
-/// How many of the events make a batch, if they are too many for one.
+/// The number of events that make a batch, if they are too many for one.
 fn too_many(events: &[Told]) -> Option<usize> {
     let mut bytes = 0;
     let beyond = events.iter().position(|told| {

@@ -55,7 +55,7 @@ impl Told {
         said
     }
 
-    /// About how many bytes it takes to tell.
+    /// The size of the event in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
         let Some(message) = self.event.fact.message() else { return LEAST_BYTES };
         let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.json().len());
@@ -94,9 +94,9 @@ struct Inner {
     hearers: HashMap<Scope, Vec<Arc<Listener>>>,
 }
 
-/// What everything takes to tell that has no text of its own.
+/// The size of an event without its texts, roughly.
 const LEAST_BYTES: usize = 256;
-/// How much is given at a time: whoever waits for one batch holds no more than this and one event.
+/// The largest batch, unless a single event is larger.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
 /// Of how many messages it is remembered that they were delivered.
@@ -318,8 +318,8 @@ impl Hub {
         }
     }
 
-    /// What there is for a listener that has read up to `cursor`, as much as one batch takes. `unread` is from where it was to
-    /// read last time, if it has not.
+    /// The next batch for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it has
+    /// not.
     pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);

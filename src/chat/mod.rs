@@ -101,7 +101,7 @@ pub struct Rules {
     pub retention: Retention,
     pub support: SupportRules,
     pub rates: RateRules,
-    /// How many devices of one user are remembered; with one more the longest unused is forgotten. 0 for no limit.
+    /// Devices of one user; with one more the longest unused is forgotten. 0 for no limit.
     pub devices: usize,
     /// How long a repeat with the same client key and content is a retry.
     pub retry: TimeDelta,

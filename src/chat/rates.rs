@@ -1,5 +1,5 @@
-//! Rate limits of one user, over HTTP and sockets together. What a request asks for too soon is refused; what a socket asks
-//! for is done, and the socket is read no further until the user has paid for it: back-pressure, which loses nothing.
+//! Rate limits of one user, over HTTP and sockets together. A request beyond the rate is refused. A socket's verb is done, and
+//! the socket is read no further until the user has paid for it: back-pressure, which loses nothing.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -23,7 +23,7 @@ pub struct RateRules {
     pub searches: Option<Rate>,
 }
 
-/// What is counted together.
+/// A kind of act that has a rate of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Charge {
     Write,
@@ -34,7 +34,7 @@ pub(super) enum Charge {
 impl Charge {
     const ALL: [Self; 3] = [Self::Write, Self::Conversation, Self::Search];
 
-    /// The setting, as metrics name it, and what there is too much of.
+    /// The setting, as metrics name it, and the words for refusals.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Write => ("user.writes_per_second", "changes"),
@@ -53,11 +53,11 @@ pub(super) struct Rates {
 struct Users {
     /// Without those that are full, but for such as filled up since the last look.
     buckets: HashMap<(UserId, Charge), TokenBucket>,
-    /// How many there may be before the next look for full ones.
+    /// The number of buckets at which full ones are looked for.
     most: usize,
 }
 
-/// How many buckets are never looked through.
+/// A number of buckets that is never looked through.
 const FEW: usize = 1_024;
 
 impl Rates {
@@ -93,7 +93,7 @@ impl Rates {
         let rate = self.rate(charge)?;
         let mut users = self.users.lock();
         if users.buckets.len() >= users.most {
-            // Who has a full bucket is as good as somebody new. All others have done something within the time that a bucket
+            // A full bucket is as good as a new one. The owners of all others have done something within the time that a bucket
             // takes to fill, so that they are bounded by what the server does in that time.
             users.buckets.retain(|(_, charge), bucket| self.rate(*charge).is_some_and(|rate| !bucket.is_full(rate, now)));
             users.most = FEW.max(2 * users.buckets.len());
@@ -121,7 +121,7 @@ impl Chat {
         })
     }
 
-    /// For how long the caller, whose socket this asks for, is to be held back.
+    /// The time for which a socket of the caller's is to be held back.
     pub fn owes(&self, caller: &Caller) -> Duration {
         self.0.rates.debt(caller.user, Instant::now())
     }

@@ -198,8 +198,7 @@ impl Chat {
         self.visit("support_sessions", self.0.storage.support_sessions(status, offset, limit)).await
     }
 
-    /// Makes the caller the one who answers; in place of another only if it takes over. Gives the session, and whether the
-    /// caller had not joined before.
+    /// Makes the caller the one who answers; in place of another only if it takes over. Says whether that is new.
     pub async fn join_support(&self, caller: &Caller, uuid: Uuid, take_over: bool) -> Result<(SupportSession, bool)> {
         Side::Agent.admit(caller)?;
         self.charge(caller, Charge::Write)?;
@@ -239,8 +238,7 @@ impl Chat {
         Side::Agent.admit(caller)?;
         self.charge(caller, Charge::Write)?;
         let id = self.conversation_id(uuid).await?;
-        let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
+        let (now, mut tx) = (clock::now(), self.0.storage.begin().await?);
         let (of, session) = locked(tx.as_mut(), id).await?;
         Side::Agent.takes_part(caller, &session)?;
         if session.closed_at.is_some() {

@@ -1,4 +1,4 @@
-//! How much one user may upload: so many files at a time, and so many bytes within a day.
+//! The quota of one user's uploads: so many files at a time, and so many bytes within a day.
 //!
 //! Each node counts in memory what arrives at it, whether or not it is stored in the end: what a flood costs is bytes on their
 //! way. The store knows only what was kept, and would have to add it up before every upload. A restart forgets the count, and
@@ -24,9 +24,9 @@ use super::{Chat, Error, Result};
 
 /// Begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// In what time there may be a place for one more upload.
+/// The time after which there may be a place for one more upload.
 const SOON: Duration = Duration::from_secs(1);
-/// How many users are never looked through.
+/// A number of users that is never looked through.
 const FEW: usize = 1_024;
 
 /// The limits of one user; 0 for none.
@@ -36,7 +36,7 @@ pub struct UploadQuota {
     pub at_once: usize,
 }
 
-/// What users have uploaded on this node. Clones are handles to the same.
+/// Counters of the uploads at this node. Clones are handles to the same.
 #[derive(Clone)]
 pub(super) struct Uploading(Arc<Parts>);
 
@@ -47,7 +47,7 @@ struct Parts {
 
 struct Users {
     used: HashMap<UserId, Used>,
-    /// How many there may be before those are forgotten whose day is over.
+    /// The number of users at which those are forgotten whose day is over.
     most: usize,
 }
 
@@ -63,7 +63,7 @@ impl Used {
     }
 }
 
-/// What a user has no more of.
+/// The part of the quota that is used up.
 #[derive(Debug)]
 enum Full {
     AtOnce,
@@ -154,7 +154,7 @@ impl Chat {
         self.0.uploading.begin(user, Instant::now()).map_err(|full| self.refused_upload(user, full))
     }
 
-    /// What became of an upload, if it was ended because the day's are used up.
+    /// Replaces the failure of an upload that was ended because the day's are used up.
     pub(super) fn within_quota<T>(&self, place: &Place, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, Full::Day)),

@@ -41,7 +41,7 @@ pub trait Voice: Send + 'static {
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
     /// What is said beside every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
-    /// How a binary frame is answered, which no dialect hears.
+    /// The answer to a binary frame, which no dialect hears.
     fn not_text(&self) -> Frame;
 }
 

@@ -22,7 +22,7 @@ use crate::{
 
 /// After how many pings without a sign of life a socket is given up.
 const SILENT_PINGS: u32 = 3;
-/// How long a feed rests that could not be read.
+/// The pause of a feed that could not be read.
 const FEED_PAUSE: Duration = Duration::from_secs(1);
 
 /// One socket while it is served.
@@ -178,7 +178,7 @@ impl<'a, V: Voice> Talk<'a, V> {
             }
             let batch = if is_next { None } else { self.feed.by_now().await.ok().flatten() };
             let Some(batch) = batch else {
-                // Whatever went wrong with the feed comes again when it is its turn.
+                // An error of the feed comes again when it is its turn.
                 self.say(frames);
                 return Ok(());
             };
@@ -226,12 +226,12 @@ impl<'a, V: Voice> Talk<'a, V> {
     }
 }
 
-/// What a socket waits for.
+/// Deadlines of a socket.
 struct Times {
     ping: Duration,
     pinged: Instant,
     heard: Instant,
-    /// When its caller's token or session runs out.
+    /// The end of its caller's token or session.
     expires: Instant,
     /// Set once the server stops.
     leaves: Option<Instant>,

@@ -45,7 +45,7 @@ pub(super) enum Read {
     Sign,
 }
 
-/// What [`Wire::turn`] ends with.
+/// The end of a [`Wire::turn`].
 #[derive(Debug)]
 pub(super) enum Turn {
     Read(Read),
@@ -78,10 +78,10 @@ impl Wire {
         self.queue.push_back(Message::Text(frame));
     }
 
-    /// Whether more may be said. How much that is, is up to whoever says it: one batch or answer.
+    /// True if one more batch or answer may be said.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_full() {
-            // Whoever takes what there is was only not asked yet. An error comes again with the next turn.
+            // A peer that takes everything was only not asked yet. An error comes again with the next turn.
             let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
         }
         !self.is_full()
@@ -91,7 +91,7 @@ impl Wire {
         self.queue.len() >= self.most_frames || self.queued_bytes >= self.most_bytes
     }
 
-    /// Whether the peer's side has taken all that was said.
+    /// True if all that was said is handed to the kernel.
     pub(super) fn is_flushed(&self) -> bool {
         self.queue.is_empty() && !self.unflushed
     }

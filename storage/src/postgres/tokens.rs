@@ -27,7 +27,7 @@ const LOCK_REFRESH_TOKEN: &str =
     "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
 const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
 const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
-/// How long a token lasts says when it was made.
+/// Orders families by their newest token: all last equally long.
 const DELETE_FAMILIES_BEYOND: &str = "WITH oldest AS MATERIALIZED (
         SELECT t.family FROM refresh_tokens t WHERE t.user_id = $1
         GROUP BY t.family ORDER BY max(t.expires_at) DESC, t.family OFFSET $2
