@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{self, Token, Tokens},
+    chat::{LOGIN_BYTES, NAME_CHARACTERS},
     clock,
 };
 
@@ -39,6 +40,10 @@ pub enum Error {
     NoPicture,
     #[error("{0} must not be empty nor contain a NUL character")]
     Unusable(&'static str),
+    #[error("the login must not be longer than {LOGIN_BYTES} bytes")]
+    LongLogin,
+    #[error("the name must not be longer than {NAME_CHARACTERS} characters")]
+    LongName,
     #[error("the password could not be hashed")]
     Password(#[source] auth::Error),
     #[error("there is no token for this user")]
@@ -54,6 +59,10 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
             return Err(Error::Unusable(field));
         }
     }
+    if new.login.len() > LOGIN_BYTES {
+        return Err(Error::LongLogin);
+    }
+    must_be_short(&new.name)?;
     let password = auth::hash_password(&new.password).await.map_err(Error::Password)?;
     let mut tx = storage.begin().await?;
     let added = tx
@@ -137,6 +146,7 @@ pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error
     if name.trim().is_empty() || name.contains('\0') {
         return Err(Error::Unusable("name"));
     }
+    must_be_short(name)?;
     let mut tx = storage.begin().await?;
     let group = match tx.insert_group(None, name).await {
         Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
@@ -160,6 +170,13 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
     let mut members = storage.users_by_id(&storage.group_members(group.id).await?).await?;
     members.sort_unstable_by_key(|user| user.id);
     Ok(members)
+}
+
+fn must_be_short(name: &str) -> Result<(), Error> {
+    match name.chars().nth(NAME_CHARACTERS) {
+        None => Ok(()),
+        Some(_) => Err(Error::LongName),
+    }
 }
 
 async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, Error> {

@@ -402,6 +402,7 @@ impl Config {
             rates: self.limits.user.rates(),
             devices: self.limits.user.devices,
             retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
+            message_bytes: self.limits.message_bytes,
             recent_events: self.limits.recent_events,
         }
     }

@@ -23,7 +23,7 @@ pub use session::{Login, SessionId, SessionRules};
 pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
 
 use crate::{
-    chat::{Announce, Cause, Observer},
+    chat::{Announce, Cause, LOGIN_BYTES, Observer},
     clock,
     lifecycle::Lifecycle,
 };
@@ -225,8 +225,9 @@ impl Auth {
     pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
         let place = self.0.passwords.place(from)?;
         let attempt = self.0.attempts.begin(from, login).await?;
-        // No account has a NUL in its login, and PostgreSQL refuses to look for one.
-        let user = if login.contains('\0') { None } else { self.0.storage.user_by_login(login).await? };
+        // No account has such a login, and PostgreSQL refuses to look for a NUL.
+        let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
+        let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
         self.checked(user, password, attempt, place).await
     }
 

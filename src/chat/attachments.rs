@@ -4,16 +4,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx, UserId};
 
-use super::{Chat, Error, Result, Thing, rates::Charge, storable};
+use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Charge, storable};
 use crate::{auth::Caller, blobs, clock};
-
-/// How long a name of a file may be.
-const NAME_BYTES: usize = 255;
 
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
-/// What a file is called: the last part of a path, without control characters, and not longer than file systems take.
+/// What a file is called: the last part of a path, without control characters, and not longer than [`NAME_CHARACTERS`].
 pub struct FileName(String);
 
 impl FileName {
@@ -201,10 +198,7 @@ impl Chat {
 
 fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let mut safe: String = last.chars().filter(|c| !c.is_control()).collect();
-    while safe.len() > NAME_BYTES {
-        safe.pop();
-    }
+    let safe: String = last.chars().filter(|c| !c.is_control()).take(NAME_CHARACTERS).collect();
     match safe.trim() {
         "" | "." | ".." => "file".to_owned(),
         trimmed => trimmed.to_owned(),

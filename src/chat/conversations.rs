@@ -6,7 +6,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, rates::Charge, storable, support};
+use super::{Chat, Error, Result, Thing, rates::Charge, support, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to be begun.
@@ -50,7 +50,7 @@ impl Chat {
 
     /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
     pub async fn create_conversation(&self, caller: &Caller, new: NewThread) -> Result<Conversation> {
-        storable("name", &new.name)?;
+        texts::name("name", &new.name)?;
         self.charge(caller, Charge::Conversation)?;
         let mut participants = vec![caller.partner];
         for partner in new.participants {

@@ -2,7 +2,7 @@
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Error, Result, Thing, conversations::must_be_open, rates::Charge, storable, support, uploads::named_in};
+use super::{Chat, Error, Result, Thing, conversations::must_be_open, rates::Charge, support, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// The right by which a message is changed.
@@ -24,7 +24,7 @@ impl Chat {
         id: MessageId,
         body: &str,
     ) -> Result<Message> {
-        storable("body", body)?;
+        self.check_body(body)?;
         if body.trim().is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }

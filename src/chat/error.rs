@@ -27,8 +27,12 @@ pub enum Error {
     /// It is not in a state in which that could be done; says which it is in, as a clause: "the message was deleted".
     #[error("{0}")]
     Conflict(&'static str),
+    /// A file.
     #[error("larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
+    /// A text.
+    #[error("{field} is longer than {limit_bytes} bytes")]
+    TooLong { field: &'static str, limit_bytes: usize },
     /// The bytes are said to be of another type than was announced.
     #[error("not of the type {expected}")]
     WrongType { expected: String },

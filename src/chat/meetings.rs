@@ -7,7 +7,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, rates::Charge, storable};
+use super::{Chat, Error, Result, Thing, conversations, rates::Charge, texts::short};
 use crate::{auth::Caller, clock};
 
 /// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
@@ -143,12 +143,7 @@ impl Chat {
 
     fn about_something_storable(&self, about: Option<&Document>) -> Result<()> {
         let Some(document) = about else { return Ok(()) };
-        storable("doc_model", &document.model)?;
-        if document.model.len() > LONGEST_MODEL {
-            let reason = format!("must not be longer than {LONGEST_MODEL} bytes").into();
-            return Err(Error::Invalid { field: "doc_model", reason });
-        }
-        Ok(())
+        short("doc_model", &document.model, LONGEST_MODEL)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     Chat, Error, Result, Told,
     rates::Charge,
-    storable,
+    texts::short,
     uploads::named_in,
     writer::{Mark, Send, Upto},
 };
@@ -21,6 +21,8 @@ use crate::{auth::Caller, clock};
 
 /// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
 const DEEPEST: usize = 64;
+/// The longest metadata, in bytes of JSON.
+const METADATA_BYTES: usize = 16 * 1024;
 /// How many messages that a reader has named others are told of at a time, and how many at most.
 const NAMED: usize = 100;
 pub(super) const MOST_NAMED: usize = 1_000;
@@ -28,6 +30,8 @@ pub(super) const MOST_NAMED: usize = 1_000;
 const LOCATED: usize = 100;
 /// How long a client key may be; a store can only find what is short.
 const LONGEST_KEY: usize = 256;
+/// The most attachments of one message.
+const ATTACHMENTS: usize = 50;
 /// How many messages one answer of a waiting poll carries at most.
 const POLL_PAGE: usize = 100;
 
@@ -73,20 +77,18 @@ impl Draft {
         self.message_type == message.message_type && self.body == message.body && attachments.eq(self.attachments.iter().copied())
     }
 
-    /// Whether it can be stored, wherever it is sent to: for those who have to make room for it first.
-    pub fn check(&self) -> Result<()> {
-        storable("body", &self.body)?;
-        if self.metadata.as_ref().is_some_and(|metadata| metadata.depth() > DEEPEST) {
-            let reason = format!("must not be nested deeper than {DEEPEST} times").into();
-            return Err(Error::Invalid { field: "metadata", reason });
+    /// Refuses what goes with the text, if it cannot be stored.
+    fn check_rest(&self) -> Result<()> {
+        if let Some(metadata) = &self.metadata {
+            if metadata.json().len() > METADATA_BYTES {
+                return Err(Error::TooLong { field: "metadata", limit_bytes: METADATA_BYTES });
+            }
+            if metadata.depth() > DEEPEST {
+                let reason = format!("must not be nested deeper than {DEEPEST} times").into();
+                return Err(Error::Invalid { field: "metadata", reason });
+            }
         }
-        let Some(key) = &self.client_key else { return Ok(()) };
-        storable("client key", key)?;
-        if key.len() > LONGEST_KEY {
-            let reason = format!("must not be longer than {LONGEST_KEY} bytes").into();
-            return Err(Error::Invalid { field: "client key", reason });
-        }
-        Ok(())
+        self.client_key.as_ref().map_or(Ok(()), |key| short("client key", key, LONGEST_KEY))
     }
 }
 
@@ -102,12 +104,24 @@ pub struct Sent {
 }
 
 impl Chat {
+    /// Refuses a draft that cannot be stored, wherever it is sent to: for those who have to make room for it first.
+    pub fn check_draft(&self, draft: &Draft) -> Result<()> {
+        self.check_body(&draft.body)?;
+        draft.check_rest()
+    }
+
     /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
     /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
     pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Sent> {
-        draft.check()?;
+        self.check_draft(&draft)?;
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));
+        if draft.attachments.len() > ATTACHMENTS {
+            return Err(Error::Invalid {
+                field: "attachment_ids",
+                reason: format!("must not be more than {ATTACHMENTS}").into(),
+            });
+        }
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }

@@ -37,6 +37,7 @@ mod sockets;
 mod support;
 mod sweep;
 mod tail;
+mod texts;
 mod typing;
 mod updates;
 mod upload_quota;
@@ -72,6 +73,7 @@ pub use search::{Found, Query};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
+pub use texts::{LOGIN_BYTES, NAME_CHARACTERS};
 pub use updates::Updates;
 pub use upload_quota::UploadQuota;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
@@ -84,6 +86,7 @@ use crate::{
     metrics::Metrics,
 };
 use hub::Start;
+use texts::storable;
 use writer::{Mark, Send, Writer};
 
 /// What the service may be told to do differently.
@@ -105,6 +108,8 @@ pub struct Rules {
     pub devices: usize,
     /// How long a repeat with the same client key and content is a retry.
     pub retry: TimeDelta,
+    /// The longest text of a message, in bytes.
+    pub message_bytes: usize,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
 }
@@ -344,12 +349,4 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// Texts are kept exactly as sent; only what no store can hold is refused.
-fn storable(field: &'static str, text: &str) -> Result<()> {
-    if text.contains('\0') {
-        return Err(Error::Invalid { field, reason: "must not contain the NUL character".into() });
-    }
-    Ok(())
 }

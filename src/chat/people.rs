@@ -2,7 +2,11 @@ use std::collections::{HashMap, HashSet};
 
 use storage::{Partner, PartnerId, Person, User, UserId};
 
-use super::{Chat, Result, rates::Charge, storable};
+use super::{
+    Chat, Result,
+    rates::Charge,
+    texts::{QUERY_BYTES, short},
+};
 use crate::auth::Caller;
 
 /// What a number means first if it is both a user's id and another partner's.
@@ -131,7 +135,7 @@ impl Chat {
 
     /// People whose name, email or phone contains `query`, whatever the case, by name.
     pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
-        storable("query", query)?;
+        short("query", query, QUERY_BYTES)?;
         self.charge(caller, Charge::Search)?;
         self.visit("search_people", self.0.storage.search_people(query, limit)).await
     }

@@ -4,13 +4,15 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use storage::{ConversationId, MessageId, Seen, Walk};
 
-use super::{Chat, Error, Result, rates::Charge, storable};
+use super::{
+    Chat, Error, Result,
+    rates::Charge,
+    texts::{QUERY_BYTES, short},
+};
 use crate::auth::Caller;
 
 /// The shortest query, in characters. What is shorter is in every other message.
 const SHORTEST: usize = 3;
-/// The longest query, in bytes.
-const LONGEST: usize = 256;
 /// How many messages one search looks at.
 const BUDGET: usize = 50_000;
 /// How many messages of a conversation are looked at a time.
@@ -53,12 +55,9 @@ impl Chat {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn search_messages(&self, caller: &Caller, query: Query) -> Result<Found> {
-        storable("query", &query.text)?;
+        short("query", &query.text, QUERY_BYTES)?;
         if query.text.chars().nth(SHORTEST - 1).is_none() {
             return Err(Error::Invalid { field: "query", reason: format!("must have {SHORTEST} characters or more").into() });
-        }
-        if query.text.len() > LONGEST {
-            return Err(Error::Invalid { field: "query", reason: format!("must not be longer than {LONGEST} bytes").into() });
         }
         self.charge(caller, Charge::Search)?;
         if let Some(of) = query.of {

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, Signal, TypingPost, conversations::must_be_open, rates::Charge, storable, support};
+use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Charge, support, texts::short};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
@@ -117,11 +117,7 @@ impl Chat {
 
     /// The same, told each time with the text that the caller's client has sent along. Gives an id that no message has.
     pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
-        storable("body", &body)?;
-        if body.len() > LONGEST_POST {
-            let reason = format!("must not be longer than {LONGEST_POST} bytes").into();
-            return Err(Error::Invalid { field: "body", reason });
-        }
+        short("body", &body, LONGEST_POST)?;
         self.charge(caller, Charge::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);

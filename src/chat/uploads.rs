@@ -16,12 +16,9 @@ pub use permit::Permit;
 pub(super) use names::{is_file, named_in};
 pub(super) use permit::Key;
 
-use super::{Chat, Error, FileBytes, Result, Thing, rates::Charge, storable};
+use super::{Chat, Error, FileBytes, Result, Thing, rates::Charge, texts};
 use crate::{auth::Caller, blobs::Addresses, clock};
 use names::{essence, extension, is_harmless, is_mimetype, is_safe};
-
-/// How long the name of a file may be.
-const FILENAME_BYTES: usize = 255;
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -74,10 +71,9 @@ impl Chat {
         if !rules.kinds.contains(&kind) {
             return Err(Error::Invalid { field: "type", reason: format!("must be one of: {}", rules.kinds.join(", ")).into() });
         }
-        storable("filename", &filename)?;
-        if filename.trim().is_empty() || filename.len() > FILENAME_BYTES {
-            let reason = format!("must have between 1 and {FILENAME_BYTES} bytes").into();
-            return Err(Error::Invalid { field: "filename", reason });
+        texts::name("filename", &filename)?;
+        if filename.trim().is_empty() {
+            return Err(Error::Invalid { field: "filename", reason: "must not be empty".into() });
         }
         if !is_mimetype(&mimetype) {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });

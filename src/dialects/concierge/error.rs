@@ -36,6 +36,7 @@ impl From<Error> for Failure {
             Error::WrongType { expected } => (400, format!("It is not of the type {expected}").into()),
             Error::TooLate(what) => (409, format!("Too late: {what} is over").into()),
             Error::TooLarge { limit_bytes } => (413, format!("Larger than {limit_bytes} bytes").into()),
+            Error::TooLong { field, limit_bytes } => (413, format!("{} is longer than {limit_bytes} bytes", name(field)).into()),
             Error::TooMany(what) => (429, format!("Too many {what}").into()),
             Error::TooFast { what, .. } => (429, format!("Too many {what}, please wait").into()),
             Error::Unavailable(_) => {

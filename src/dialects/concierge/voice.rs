@@ -147,6 +147,7 @@ fn not_connected(error: Error) -> Close {
         | Error::WrongType { .. }
         | Error::TooLate(_)
         | Error::TooLarge { .. }
+        | Error::TooLong { .. }
         | Error::TooFast { .. }
         | Error::TooMany(_) => NO_DEVICE,
     };

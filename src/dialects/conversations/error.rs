@@ -52,6 +52,7 @@ fn words(error: &Error) -> Result<String, Close> {
         Error::WrongType { expected } => format!("It is not of the type {expected}"),
         Error::TooLate(what) => format!("Too late: {what} is over"),
         Error::TooLarge { limit_bytes } => format!("It is larger than {limit_bytes} bytes"),
+        Error::TooLong { field, limit_bytes } => format!("{} is longer than {limit_bytes} bytes", in_this_dialect(field)),
         Error::TooMany(what) => format!("Too many {what}"),
         Error::TooFast { what, .. } => format!("Too many {what}, please wait"),
         Error::Unavailable(cause) => {
@@ -82,7 +83,8 @@ pub(super) fn not_opened(error: &Error) -> Close {
         | Error::WrongType { .. }
         | Error::TooLate(_)
         | Error::Conflict(_)
-        | Error::TooLarge { .. } => NOT_IN_IT,
+        | Error::TooLarge { .. }
+        | Error::TooLong { .. } => NOT_IN_IT,
         Error::Ended => Close::NOT_LOGGED_IN,
         Error::TooMany(_) | Error::TooFast { .. } => Close::TOO_MANY,
         Error::Unavailable(cause) => {

@@ -15,7 +15,12 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
         }
         Error::Ended => Fault::session_expired(),
         Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
-        error @ Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
+        Error::TooLong { field: "body", limit_bytes } => {
+            Fault::new("odoo.exceptions.ValidationError", format!("message_content is longer than {limit_bytes} bytes"))
+        }
+        error @ (Error::Invalid { .. } | Error::TooLong { .. }) => {
+            Fault::new("odoo.exceptions.ValidationError", error.to_string())
+        }
         error @ (Error::TooLarge { .. }
         | Error::WrongType { .. }
         | Error::TooLate(_)

@@ -25,6 +25,7 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         | Error::Forbidden
         | Error::Invalid { .. }
         | Error::TooLarge { .. }
+        | Error::TooLong { .. }
         | Error::WrongType { .. }
         | Error::TooLate(_)
         | Error::Conflict(_)
@@ -44,6 +45,7 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
         Error::Conflict(state) => sentence(state).into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
+        Error::TooLong { field, limit_bytes } => format!("{field} is longer than {limit_bytes} bytes").into(),
         Error::WrongType { expected } => format!("The file is not of the type {expected}").into(),
         Error::TooLate(what) => format!("Too late: {what} is over").into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
@@ -68,7 +70,7 @@ pub(super) enum HttpFailure {
     /// It is not in a state in which that could be done.
     #[oai(status = 409, content_type = "application/json")]
     Conflict(Json<Refusal>),
-    /// The file is larger than this server takes.
+    /// The file is larger, or a text longer, than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
     /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
@@ -101,7 +103,7 @@ impl From<Error> for HttpFailure {
             Error::Ended | Error::Forbidden => Self::Forbidden(refusal(text)),
             Error::Invalid { .. } | Error::WrongType { .. } | Error::TooLate(_) => Self::BadRequest(refusal(text)),
             Error::Conflict(_) => Self::Conflict(refusal(text)),
-            Error::TooLarge { .. } => Self::TooLarge(refusal(text)),
+            Error::TooLarge { .. } | Error::TooLong { .. } => Self::TooLarge(refusal(text)),
             Error::TooMany(_) | Error::TooFast { .. } => Self::TooMany(refusal(text), error.retry_after_seconds()),
             Error::Internal(cause) => Self::Internal(traced(telemetry::failed("a file could not be served", cause))),
             Error::Unavailable(cause) => Self::Unavailable(traced(telemetry::unavailable("a file could not be served", cause))),

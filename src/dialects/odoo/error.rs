@@ -16,7 +16,7 @@ pub(super) fn fault(error: &Error) -> Fault {
         Error::Forbidden => {
             Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
         }
-        Error::Invalid { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
+        Error::Invalid { .. } | Error::TooLong { .. } => Fault::new("odoo.exceptions.ValidationError", error.to_string()),
         Error::TooLarge { .. } | Error::WrongType { .. } | Error::TooLate(_) | Error::Conflict(_) | Error::TooMany(_) => {
             user_error(error.to_string())
         }

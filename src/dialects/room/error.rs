@@ -33,6 +33,8 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
         Error::WrongType { expected } => (format!("The file is not of the type {expected}"), "invalid"),
         Error::TooLate(what) => (format!("Too late: {what} is over"), "conflict"),
         Error::TooLarge { limit_bytes } => (format!("The file is larger than {limit_bytes} bytes"), "too_large"),
+        Error::TooLong { field: "body", limit_bytes } => (format!("The message is longer than {limit_bytes} bytes"), "too_large"),
+        Error::TooLong { field, limit_bytes } => (format!("{field} is longer than {limit_bytes} bytes"), "too_large"),
         Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
         Error::TooFast { what, .. } => (format!("Too many {what}, please wait"), "too_many"),
         Error::Unavailable(cause) => (
@@ -111,7 +113,7 @@ pub(super) enum Failure {
     /// It is not in a state in which that could be done.
     #[oai(status = 409, content_type = "application/json")]
     Conflict(Json<Body>),
-    /// The file is larger than this server takes.
+    /// The file is larger, or a text longer, than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Body>),
     /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
@@ -148,7 +150,7 @@ impl From<Error> for Failure {
             Error::Forbidden => Self::Forbidden(body),
             Error::Invalid { .. } | Error::WrongType { .. } => Self::BadRequest(body),
             Error::Conflict(_) | Error::TooLate(_) => Self::Conflict(body),
-            Error::TooLarge { .. } => Self::TooLarge(body),
+            Error::TooLarge { .. } | Error::TooLong { .. } => Self::TooLarge(body),
             Error::TooMany(_) | Error::TooFast { .. } => Self::TooMany(body, retry_after),
             Error::Internal(_) => Self::Internal(body),
             Error::Unavailable(_) => Self::Unavailable(body),

@@ -195,7 +195,7 @@ impl Room {
         if draft.body.trim().is_empty() {
             return Err(Refused::invalid("message_body must not be empty"));
         }
-        draft.check()?;
+        chat.check_draft(&draft)?;
         let thread = chat.meet(&self.caller, receiver.id, None).await?;
         chat.send(&self.caller, thread, draft).await?;
         Ok(None)

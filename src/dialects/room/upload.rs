@@ -35,7 +35,7 @@ impl Uploads {
         let receiver = chat.user_by_uuid(receiver).await?;
         let draft = Draft::new(MessageType::File, message);
         // A message that cannot be sent begins no thread.
-        draft.check()?;
+        chat.check_draft(&draft)?;
         let name = FileName::of(&name)?;
         let thread = chat.meet(&caller, receiver.id, None).await?;
         let file = chat.keep(&caller, file, name, Some(thread)).await?;
