@@ -404,6 +404,7 @@ impl Config {
             retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             message_bytes: self.limits.message_bytes,
             recent_events: self.limits.recent_events,
+            ring_bytes: self.limits.ring_bytes,
         }
     }
 

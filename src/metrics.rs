@@ -41,6 +41,7 @@ struct Families {
     sends_waiting: IntGauge,
     marks_waiting: IntGauge,
     listening: IntGauge,
+    ring_bytes: IntGauge,
     log_position: IntGauge,
     log_unread: IntGauge,
     orphan_sweeps: IntCounterVec,
@@ -54,6 +55,7 @@ pub struct Depths {
     pub sends_waiting: usize,
     pub marks_waiting: usize,
     pub listening: usize,
+    pub ring_bytes: usize,
     pub log_position: i64,
     pub log_unread_for: Duration,
 }
@@ -101,6 +103,7 @@ impl Default for Metrics {
             sends_waiting: gauge("dragoman_sends_waiting", "Sends that wait for the next commit."),
             marks_waiting: gauge("dragoman_marks_waiting", "Marks as read that wait for the next commit."),
             listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
+            ring_bytes: gauge("dragoman_ring_bytes", "Bytes of recent events in memory, with their memoised encodings."),
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
             log_unread: gauge("dragoman_log_unread_seconds", "For how long the log cannot be read; 0 while it can."),
             orphan_sweeps: counters(
@@ -134,6 +137,7 @@ impl Default for Metrics {
             Box::new(families.sends_waiting.clone()),
             Box::new(families.marks_waiting.clone()),
             Box::new(families.listening.clone()),
+            Box::new(families.ring_bytes.clone()),
             Box::new(families.log_position.clone()),
             Box::new(families.log_unread.clone()),
             Box::new(families.orphan_sweeps.clone()),
@@ -238,6 +242,7 @@ impl Metrics {
         self.0.sends_waiting.set(as_gauge(depths.sends_waiting));
         self.0.marks_waiting.set(as_gauge(depths.marks_waiting));
         self.0.listening.set(as_gauge(depths.listening));
+        self.0.ring_bytes.set(as_gauge(depths.ring_bytes));
         self.0.log_position.set(depths.log_position);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));
         let mut text = Vec::new();

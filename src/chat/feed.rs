@@ -5,8 +5,10 @@ use tokio::time::Instant;
 
 use super::{
     error::{Error, Result},
-    hub::{BATCH_BYTES, Cursor, Hub, Listener, Recent, Start, Told},
+    hub::{Cursor, Hub, Listener, Recent, Start},
+    ring::BATCH_BYTES,
     signals::Signalled,
+    told::Told,
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
@@ -196,6 +198,7 @@ mod tests {
     use super::{
         super::{
             fixtures::{ANN, ROOM, event, message},
+            ring::Capacity,
             signals::{Audience, Signal, SignalMark},
         },
         *,
@@ -205,7 +208,7 @@ mod tests {
     const TEXT_BYTES: usize = 60_000;
 
     fn hub() -> Arc<Hub> {
-        Arc::new(Hub::new((Position(0), DateTime::UNIX_EPOCH), 1_000, Link::alone()))
+        Arc::new(Hub::new((Position(0), DateTime::UNIX_EPOCH), Capacity { events: 1_000, bytes: 64 << 20 }, Link::alone()))
     }
 
     fn feed(hub: &Arc<Hub>) -> Feed {

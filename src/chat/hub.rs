@@ -1,6 +1,5 @@
 use std::{
-    any::Any,
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -12,79 +11,27 @@ use quick_cache::sync::Cache;
 use storage::{DESK, Event, Fact, Message, MessageId, PartnerId, Position, Scope, Timestamp, Topic};
 use tokio::sync::Notify;
 
-use super::signals::{Audience, Recently, Signal, SignalMark, Signalled};
+use super::{
+    ring::{Batch, Capacity, Ring},
+    signals::{Audience, Recently, Signal, SignalMark, Signalled},
+    told::Told,
+};
 use crate::{
     bus::{Link, Word},
     clock,
 };
 
-/// An event as this node remembers it: with whom it concerns.
-#[derive(Debug)]
-pub struct Told {
-    pub event: Event,
-    /// In rising order.
-    audience: Arc<[PartnerId]>,
-    /// Whether anybody but its author was handed it.
-    handed: AtomicBool,
-    words: Mutex<Vec<(&'static str, Box<dyn Any + Send + Sync>)>>,
-}
-
-impl Told {
-    /// For one who asked the log itself, and so knows that the event concerns it.
-    pub(super) fn from_log(event: Event) -> Self {
-        Self::new(event, Arc::from([]))
-    }
-
-    fn new(event: Event, audience: Arc<[PartnerId]>) -> Self {
-        Self { event, audience, handed: AtomicBool::new(false), words: Mutex::default() }
-    }
-
-    /// The memoised encoding of the event, which all readers share: the first makes it. `words` names the encoding. Of a
-    /// message with files each reader has its own, because the addresses of files hold a token of the reader's.
-    pub fn shared<T: Clone + Send + Sync + 'static>(&self, words: &'static str, make: impl FnOnce() -> T) -> T {
-        if self.event.fact.message().is_some_and(|message| !message.attachments.is_empty()) {
-            return make();
-        }
-        let mut made = self.words.lock();
-        let known = made.iter().find(|(name, _)| *name == words).and_then(|(_, said)| said.downcast_ref::<T>());
-        if let Some(said) = known {
-            return said.clone();
-        }
-        let said = make();
-        made.push((words, Box::new(said.clone())));
-        said
-    }
-
-    /// The size of the event in bytes, roughly.
-    pub(super) fn bytes(&self) -> usize {
-        let Some(message) = self.event.fact.message() else { return LEAST_BYTES };
-        let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.json().len());
-        let files: usize = message.attachments.iter().map(|file| LEAST_BYTES + file.name.len()).sum();
-        LEAST_BYTES + message.body.len() + metadata + files
-    }
-
-    fn concerns(&self, scopes: &[Scope]) -> bool {
-        scopes.iter().any(|scope| match scope {
-            Scope::Everything => true,
-            Scope::Conversation(id) => self.event.topic == Topic::Conversation(*id),
-            Scope::Partner(partner) => self.audience.binary_search(partner).is_ok(),
-        })
-    }
-}
-
 /// Who listens on this node, and the rings of recent events and signals from which listeners read. The hub is as far as the log when
 /// nothing is under way; the tail keeps it there.
 pub struct Hub {
     inner: Mutex<Inner>,
-    /// How many events the ring holds at most.
-    capacity: usize,
     /// Of which messages it was signalled that they were delivered.
     delivered: Cache<MessageId, ()>,
     link: Link<Signal>,
 }
 
 struct Inner {
-    ring: VecDeque<Arc<Told>>,
+    ring: Ring,
     head: Position,
     /// When the newest event happened.
     head_at: Timestamp,
@@ -93,11 +40,6 @@ struct Inner {
     /// Those of the listeners whom signals concern.
     hearers: HashMap<Scope, Vec<Arc<Listener>>>,
 }
-
-/// The size of an event without its texts, roughly.
-const LEAST_BYTES: usize = 256;
-/// The largest batch, unless a single event is larger.
-pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
 /// Of how many messages it is remembered that they were delivered.
 const DELIVERED: usize = 10_000;
@@ -166,16 +108,21 @@ pub(super) enum Recent {
 }
 
 impl Hub {
-    /// A hub that starts at `head`, the position of an event of that time, and remembers `capacity` events.
-    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: usize, link: Link<Signal>) -> Self {
+    /// A hub that starts at `head`, the position of an event of that time.
+    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: Link<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
-        let inner = Inner { ring: VecDeque::new(), head, head_at, signals: Recently::default(), listeners, hearers };
-        Self { inner: Mutex::new(inner), capacity, delivered: Cache::new(DELIVERED), link }
+        let inner = Inner { ring: Ring::new(capacity), head, head_at, signals: Recently::default(), listeners, hearers };
+        Self { inner: Mutex::new(inner), delivered: Cache::new(DELIVERED), link }
     }
 
     /// The newest event that listeners were told of.
     pub fn head(&self) -> Position {
         self.inner.lock().head
+    }
+
+    /// Bytes of recent events, with their memoised encodings.
+    pub fn ring_bytes(&self) -> usize {
+        self.inner.lock().ring.bytes()
     }
 
     /// How many listeners wait.
@@ -207,11 +154,10 @@ impl Hub {
                 ring(Scope::Partner(*partner));
             }
             match &event.fact {
-                Fact::MessageEdited(now) | Fact::MessageDeleted(now) | Fact::MessageShown(now) => inner.rewrite_copies(now),
-                Fact::AttachmentDeleted { attachment } => inner.rewrite_where(
-                    |copy| copy.attachments.iter().any(|held| held.id == *attachment),
-                    |copy| copy.attachments.retain(|held| held.id != *attachment),
-                ),
+                Fact::MessageEdited(now) | Fact::MessageDeleted(now) | Fact::MessageShown(now) => {
+                    inner.ring.rewrite_copies(now);
+                }
+                Fact::AttachmentDeleted { attachment } => inner.ring.remove_attachment(*attachment),
                 Fact::UserErased { partner, .. } => {
                     inner.ring.clear();
                     inner.signals.forget(*partner);
@@ -223,10 +169,8 @@ impl Hub {
                 }
                 _ => {}
             }
-            inner.ring.push_back(Arc::new(Told::new(event, audience)));
+            inner.ring.push(event, audience);
         }
-        let excess = inner.ring.len().saturating_sub(self.capacity);
-        inner.ring.drain(..excess);
     }
 
     /// Registers a listener, and gives from where it reads on. What is beyond the newest event, or beyond any signal that
@@ -264,7 +208,7 @@ impl Hub {
     pub(super) fn handed_told(&self, told: &Told, reader: PartnerId) {
         if let Fact::MessagePosted(message) = &told.event.fact
             && message.author.partner != reader
-            && !told.handed.swap(true, Ordering::AcqRel)
+            && told.is_first_handed()
         {
             self.handed(message, reader);
         }
@@ -323,22 +267,17 @@ impl Hub {
     pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
-        let (mut events, mut bytes, mut rest) = (Vec::new(), 0, None);
         // If nothing rang, nothing concerned it up to the head, since events ring under the same lock.
-        if let Some(first) = unread.or(rung) {
-            // What lies between the cursor and the bell concerned others.
-            let from = first.max(Position(cursor.position.0 + 1));
-            let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
-            let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
-            for told in inner.ring.iter().skip(passed).filter(|told| told.concerns(scopes)) {
-                bytes += told.bytes();
-                if bytes > BATCH_BYTES && !events.is_empty() {
-                    rest = Some(told.event.position);
-                    break;
-                }
-                events.push(Arc::clone(told));
+        let Batch { events, rest } = match unread.or(rung) {
+            None => Batch::default(),
+            Some(first) => {
+                // What lies between the cursor and the bell concerned others.
+                let from = first.max(Position(cursor.position.0 + 1));
+                let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
+                let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
+                inner.ring.batch(passed, scopes)
             }
-        }
+        };
         listener.signalled.store(false, Ordering::Release);
         let upto = rest.map_or(inner.head, |next| Position(next.0 - 1));
         let signals = inner.signals.after(cursor.signals, upto, &listener.hears);
@@ -357,23 +296,6 @@ impl Hub {
         let signals = inner.signals.after(cursor.signals, cursor.position, &listener.hears);
         let newest = signals.last().map_or(cursor.signals, |signalled| signalled.mark);
         (signals, Cursor { signals: newest, ..cursor })
-    }
-}
-
-impl Inner {
-    /// Rewrites the copies of a message, as the log does: later readers read what it says now, also in memoised frames.
-    fn rewrite_copies(&mut self, now: &Message) {
-        self.rewrite_where(|copy| copy.id == now.id, |copy| copy.clone_from(now));
-    }
-
-    fn rewrite_where(&mut self, is_stale: impl Fn(&Message) -> bool, rewrite: impl Fn(&mut Message)) {
-        for told in &mut self.ring {
-            if told.event.fact.message().is_some_and(&is_stale) {
-                let mut event = told.event.clone();
-                event.fact.message_mut().into_iter().for_each(&rewrite);
-                *told = Arc::new(Told::new(event, Arc::clone(&told.audience)));
-            }
-        }
     }
 }
 
@@ -396,14 +318,22 @@ mod tests {
         super::{
             fixtures::{ANN, ROOM, erased, event, message},
             signals::Acquainted,
+            told::Encoding,
         },
         *,
     };
 
     const WORDS: &str = "test";
+    const BYTES: usize = 64 * 1024;
+
+    impl Encoding for String {
+        fn bytes(&self) -> usize {
+            self.len()
+        }
+    }
 
     fn hub() -> Hub {
-        Hub::new((Position(0), Timestamp::UNIX_EPOCH), 10, Link::alone())
+        Hub::new((Position(0), Timestamp::UNIX_EPOCH), Capacity { events: 10, bytes: BYTES }, Link::alone())
     }
 
     /// Appends a fact about the conversation.
@@ -424,8 +354,8 @@ mod tests {
     }
 
     fn texts(told: &[Arc<Told>]) -> Vec<String> {
-        let text = |told: &Arc<Told>| told.shared(WORDS, || told.event.fact.message().map(|message| message.body.clone()));
-        told.iter().filter_map(text).collect()
+        let text = |told: &Arc<Told>| Some(told.shared(WORDS, || told.event.fact.message().unwrap().body.clone()));
+        told.iter().filter(|told| told.event.fact.message().is_some()).filter_map(text).collect()
     }
 
     #[test]
@@ -434,8 +364,9 @@ mod tests {
         happens(&hub, Fact::MessagePosted(message(1, "hello", &[])));
         happens(&hub, Fact::MessagePosted(message(2, "hello", &[1])));
         let told = told_from(&hub, 1).expect("the ring has it");
-        let by_each = told.iter().map(|told| [1, 2].map(|reader| told.shared(WORDS, || reader))).collect::<Vec<_>>();
-        assert_eq!(by_each, [[1, 1], [1, 2]]);
+        let by_each =
+            told.iter().map(|told| ["1", "2"].map(|reader| told.shared(WORDS, || reader.to_owned()))).collect::<Vec<_>>();
+        assert_eq!(by_each, [["1", "1"], ["1", "2"]]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod rates;
 mod reactions;
 mod reads;
 mod remembered;
+mod ring;
 mod search;
 mod signals;
 mod sockets;
@@ -38,6 +39,7 @@ mod support;
 mod sweep;
 mod tail;
 mod texts;
+mod told;
 mod typing;
 mod updates;
 mod upload_quota;
@@ -61,7 +63,7 @@ pub use edits::Right;
 pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
-pub use hub::{Hub, Told};
+pub use hub::Hub;
 pub use messages::{Draft, Sent};
 pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
@@ -74,6 +76,7 @@ pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
 pub use texts::{LOGIN_BYTES, NAME_CHARACTERS};
+pub use told::{Encoding, Told};
 pub use updates::Updates;
 pub use upload_quota::UploadQuota;
 pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
@@ -112,6 +115,8 @@ pub struct Rules {
     pub message_bytes: usize,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
+    /// How many bytes they may take, with what is memoised of them.
+    pub ring_bytes: usize,
 }
 
 /// What the service stands on.
@@ -189,7 +194,8 @@ impl Chat {
         let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
         let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(Link::alone);
-        let hub = Arc::new(Hub::new((head, head_at), rules.recent_events, link.clone()));
+        let capacity = ring::Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
+        let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
         let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
@@ -278,6 +284,11 @@ impl Chat {
     /// How many marks as read wait for the next commit.
     pub fn marks_waiting(&self) -> usize {
         self.0.marks.waiting()
+    }
+
+    /// Bytes of recent events that this node remembers, with what is memoised of them.
+    pub fn ring_bytes(&self) -> usize {
+        self.0.hub.ring_bytes()
     }
 
     /// How many listen to the log on this node, polls included.

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
 use tokio::time::Instant;
 
-use super::{Chat, Result, hub::Told};
+use super::{Chat, Result, Told};
 use crate::auth::Caller;
 
 /// What has changed of the caller's unread messages.

@@ -107,6 +107,7 @@ impl Operation {
             sends_waiting: chat.sends_waiting(),
             marks_waiting: chat.marks_waiting(),
             listening: chat.listening(),
+            ring_bytes: chat.ring_bytes(),
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),
         };

@@ -12,7 +12,7 @@ use super::{
     wire::phone_number,
 };
 use crate::{
-    chat::{self, Addressee, Chat, Error},
+    chat::{self, Addressee, Chat, Encoding, Error},
     dialects::socket::Frame,
 };
 
@@ -21,6 +21,12 @@ use crate::{
 pub(super) struct Words {
     pub(super) received: Frame,
     pub(super) confirmed: Frame,
+}
+
+impl Encoding for Words {
+    fn bytes(&self) -> usize {
+        self.received.bytes() + self.confirmed.bytes()
+    }
 }
 
 /// One frame of the server.

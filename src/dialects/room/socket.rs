@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use storage::{Fact, Message, MessageId, MessageType, User};
-use tokio::sync::OnceCell;
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -220,11 +219,13 @@ impl Room {
 
     /// How this user is told of a message. What several are told of one event is put into words once.
     async fn frame(&self, message: &Message, event: Option<&Told>) -> chat::Result<Frame> {
-        let own = event.filter(|told| is_of(told, message));
-        let words: Arc<OnceCell<Words>> = own.map_or_else(Arc::default, |told| told.shared("room", Arc::default));
-        let words = words.get_or_try_init(|| Words::of(message, self.caller.partner, &self.house.chat)).await?;
+        let words = Words::of(message, self.caller.partner, &self.house.chat);
+        let words = match event.filter(|told| is_of(told, message)) {
+            Some(told) => told.shared_read("room", words).await?,
+            None => words.await?,
+        };
         let is_author = message.author.partner == self.caller.partner;
-        Ok(if is_author { words.confirmed.clone() } else { words.received.clone() })
+        Ok(if is_author { words.confirmed } else { words.received })
     }
 
     /// The user that a frame names; `None` if there is none.

@@ -14,7 +14,7 @@ pub use upgrade::{is_asked_for, open};
 
 use crate::{
     auth::Caller,
-    chat::{Batch, Chat, Feed},
+    chat::{Batch, Chat, Encoding, Feed},
     config,
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -24,6 +24,12 @@ use wire::Wire;
 
 /// One text frame, which many sockets may share.
 pub type Frame = Utf8Bytes;
+
+impl Encoding for Frame {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
 
 /// For how long a peer is waited for that is to answer a close.
 const CLOSING: Duration = Duration::from_secs(5);

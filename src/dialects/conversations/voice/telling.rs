@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use storage::{ConversationId, Fact, MessageId, PartnerId, Timestamp, Topic};
-use tokio::sync::OnceCell;
 
 use super::{
     super::{
@@ -14,7 +13,7 @@ use super::{
     Conversing, Of, read, status,
 };
 use crate::{
-    chat::{self, Error, PersonPresence, Signal, Signalled, Status, Told},
+    chat::{self, Encoding, Error, PersonPresence, Signal, Signalled, Status, Told},
     clock,
     dialects::socket::{Close, Frame},
     telemetry,
@@ -34,6 +33,22 @@ const BEGINNINGS: &str = "conversations, beginnings";
 struct Beginning {
     frame: Frame,
     online: Arc<[(PartnerId, i64)]>,
+}
+
+impl Encoding for Beginning {
+    fn bytes(&self) -> usize {
+        self.frame.bytes() + size_of_val(&*self.online)
+    }
+}
+
+/// Whether somebody who has joined is there.
+#[derive(Clone)]
+struct Arrival(Vec<PersonPresence>);
+
+impl Encoding for Arrival {
+    fn bytes(&self) -> usize {
+        size_of_val(self.0.as_slice())
+    }
 }
 
 impl Conversing {
@@ -162,13 +177,12 @@ impl Conversing {
 
     /// All who hear of it find out once whether somebody who has joined is there.
     async fn arrival(&mut self, told: &Told, partner: PartnerId) -> chat::Result<Vec<Frame>> {
-        let found: Arc<OnceCell<Vec<PersonPresence>>> = told.shared(ARRIVALS, Arc::default);
-        let find = || async {
+        let find = async {
             let contacts = self.chat().contacts_by_id(&[partner]).await?;
-            self.chat().presence(contacts.iter().map(chat::Contact::person).collect()).await
+            self.chat().presence(contacts.iter().map(chat::Contact::person).collect()).await.map(Arrival)
         };
-        let people = found.get_or_try_init(find).await?;
-        Ok(self.presences(people))
+        let Arrival(people) = told.shared_read(ARRIVALS, find).await?;
+        Ok(self.presences(&people))
     }
 
     /// The conversation that the user is in from now on, on a socket of all.
@@ -176,9 +190,8 @@ impl Conversing {
         if let Of::One { .. } = self.of {
             return Ok(None);
         }
-        let shared: Arc<OnceCell<Beginning>> = told.shared(BEGINNINGS, Arc::default);
-        let Beginning { frame, online } = match shared.get_or_try_init(|| self.beginning(of)).await {
-            Ok(beginning) => beginning.clone(),
+        let Beginning { frame, online } = match told.shared_read(BEGINNINGS, self.beginning(of)).await {
+            Ok(beginning) => beginning,
             // It has left meanwhile, which is told next.
             Err(Error::NotFound(_) | Error::Forbidden) => return Ok(None),
             Err(error) => return Err(self.lost(&error)),

@@ -1,0 +1,258 @@
+//! The ring of recent events, bounded in number and in bytes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use storage::{AttachmentId, Event, Fact, Message, PartnerId, Position, Scope};
+
+use super::told::{Meter, Told};
+
+/// How much is given at a time: whoever waits for one batch holds no more than this, or one event.
+pub(super) const BATCH_BYTES: usize = 256 * 1024;
+/// The share of the ring's bytes that appending leaves free, for encodings of the newest events.
+const ROOM: usize = 8;
+
+/// The limits of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Capacity {
+    pub(super) events: usize,
+    /// Of events, their audiences, and their memoised encodings.
+    pub(super) bytes: usize,
+}
+
+/// Events without a gap, up to the newest one that was told.
+pub(super) struct Ring {
+    events: VecDeque<Arc<Told>>,
+    capacity: Capacity,
+    meter: Arc<Meter>,
+    /// The number of events that share each audience, by its address in memory. Its bytes count once.
+    audiences: HashMap<usize, usize>,
+}
+
+/// Events of the ring in their order.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) events: Vec<Arc<Told>>,
+    /// Where the first event is that belongs to them and does not fit.
+    pub(super) rest: Option<Position>,
+}
+
+impl Ring {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        let meter = Arc::new(Meter { held: AtomicUsize::new(0), capacity: capacity.bytes });
+        Self { events: VecDeque::new(), capacity, meter, audiences: HashMap::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Bytes that the ring holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.meter.held.load(Ordering::Relaxed)
+    }
+
+    /// Appends an event, in place of the oldest ones if there is no room for it.
+    pub(super) fn push(&mut self, event: Event, audience: Arc<[PartnerId]>) {
+        let told = Arc::new(Told::new(event, audience));
+        self.count(&told);
+        self.events.push_back(told);
+        let bytes = self.capacity.bytes - self.capacity.bytes / ROOM;
+        while self.len() > self.capacity.events || (self.bytes() > bytes && !self.events.is_empty()) {
+            self.forget_oldest();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        while !self.events.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.events.pop_front();
+        oldest.into_iter().for_each(|told| self.discount(&told));
+    }
+
+    /// The events in these scopes, after passing over so many, as much as one batch takes.
+    pub(super) fn batch(&self, passed: usize, scopes: &[Scope]) -> Batch {
+        let (mut batch, mut bytes) = (Batch::default(), 0);
+        for told in self.events.range(passed.min(self.len())..).filter(|told| told.concerns(scopes)) {
+            bytes += told.bytes();
+            if bytes > BATCH_BYTES && !batch.events.is_empty() {
+                batch.rest = Some(told.event.position);
+                break;
+            }
+            batch.events.push(Arc::clone(told));
+        }
+        batch
+    }
+
+    /// Rewrites the copies of a message, as the log does: later readers read what it says now, also in memoised encodings.
+    /// Searches from the newest event back, no further than the message itself or one before it in its conversation.
+    pub(super) fn rewrite_copies(&mut self, now: &Message) {
+        for place in (0..self.len()).rev() {
+            let Some(copy) = self.events[place].event.fact.message() else { continue };
+            if copy.id == now.id {
+                self.rewrite(place, |copy| copy.clone_from(now));
+                // A message that was edited often has many copies, which all grow with it.
+                if self.bytes() > self.capacity.bytes {
+                    return (0..place).for_each(|_| self.forget_oldest());
+                }
+            }
+            let fact = &self.events[place].event.fact;
+            let is_before = |of: &Message| of.conversation == now.conversation && of.seq <= now.seq;
+            if matches!(fact, Fact::MessagePosted(posted) if is_before(posted)) {
+                return;
+            }
+        }
+    }
+
+    /// Takes an attachment out of all copies of messages.
+    pub(super) fn remove_attachment(&mut self, attachment: AttachmentId) {
+        for place in 0..self.len() {
+            let message = self.events[place].event.fact.message();
+            if message.is_some_and(|message| message.attachments.iter().any(|held| held.id == attachment)) {
+                self.rewrite(place, |copy| copy.attachments.retain(|held| held.id != attachment));
+            }
+        }
+    }
+
+    fn rewrite(&mut self, place: usize, rewrite: impl Fn(&mut Message)) {
+        let before = Arc::clone(&self.events[place]);
+        let mut event = before.event.clone();
+        event.fact.message_mut().into_iter().for_each(rewrite);
+        let told = Arc::new(Told::new(event, Arc::clone(&before.audience)));
+        self.count(&told);
+        self.discount(&before);
+        self.events[place] = told;
+    }
+
+    fn count(&mut self, told: &Told) {
+        told.count_by(Some(Arc::clone(&self.meter)));
+        let shared = self.audiences.entry(told.audience.as_ptr().addr()).or_default();
+        *shared += 1;
+        let audience = if *shared == 1 { size_of_val(&*told.audience) } else { 0 };
+        self.meter.held.fetch_add(told.bytes() + audience, Ordering::Relaxed);
+    }
+
+    fn discount(&mut self, told: &Told) {
+        told.count_by(None);
+        let address = told.audience.as_ptr().addr();
+        let shared = self.audiences.get_mut(&address).expect("what is in the ring was counted");
+        *shared -= 1;
+        let is_last = *shared == 0;
+        let audience = if is_last { size_of_val(&*told.audience) } else { 0 };
+        self.meter.held.fetch_sub(told.bytes() + audience, Ordering::Relaxed);
+        if is_last {
+            self.audiences.remove(&address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{MessageId, Topic};
+
+    use super::{
+        super::{
+            fixtures::{ANN, ROOM, event, message},
+            told::Encoding,
+        },
+        *,
+    };
+
+    const KIB: usize = 1024;
+
+    /// An encoding of so many bytes.
+    #[derive(Clone)]
+    struct Encoded(usize);
+
+    impl Encoding for Encoded {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn ring(bytes: usize) -> Ring {
+        Ring::new(Capacity { events: 1_000, bytes })
+    }
+
+    fn push(ring: &mut Ring, position: i64, fact: Fact, audience: &Arc<[PartnerId]>) {
+        ring.push(event(position, Topic::Conversation(ROOM), fact), Arc::clone(audience));
+    }
+
+    fn posted(id: i64, bytes: usize) -> Fact {
+        Fact::MessagePosted(message(id, &"x".repeat(bytes), &[]))
+    }
+
+    fn bodies(ring: &Ring) -> Vec<usize> {
+        ring.events.iter().filter_map(|told| Some(told.event.fact.message()?.body.len())).collect()
+    }
+
+    #[test]
+    fn it_holds_no_more_bytes_than_it_may() {
+        let mut ring = ring(64 * KIB);
+        let audience = Arc::from(vec![ANN.1; KIB]);
+        for position in 1..=100 {
+            push(&mut ring, position, posted(position, 4 * KIB), &audience);
+            assert!(ring.bytes() <= 56 * KIB, "{}", ring.bytes());
+        }
+        // Their audience counts once.
+        assert!((9..=12).contains(&ring.len()), "{}", ring.len());
+        push(&mut ring, 101, posted(101, 100 * KIB), &audience);
+        assert_eq!((ring.len(), ring.bytes()), (0, 0), "what is larger than all is read from the log");
+    }
+
+    #[test]
+    fn encodings_count_and_are_not_kept_where_there_is_no_room() {
+        let mut ring = ring(64 * KIB);
+        let audience = Arc::from([ANN.1]);
+        for position in 1..=2 {
+            push(&mut ring, position, posted(position, KIB), &audience);
+        }
+        let (first, second) = (Arc::clone(&ring.events[0]), Arc::clone(&ring.events[1]));
+        let before = ring.bytes();
+        let encode = |told: &Told, bytes| told.shared("test", || Encoded(bytes)).0;
+        assert_eq!((encode(&first, 70 * KIB), encode(&first, 1)), (70 * KIB, 70 * KIB));
+        assert_eq!(ring.bytes(), before + 70 * KIB);
+        assert_eq!((encode(&second, 1), encode(&second, 2)), (1, 2), "there is no room");
+        push(&mut ring, 3, posted(3, KIB), &audience);
+        assert_eq!((ring.len(), ring.bytes()), (2, before));
+        assert_eq!(first.shared("other", || Encoded(KIB)).0, KIB);
+        assert_eq!(ring.bytes(), before, "what has left the ring does not count");
+        ring.clear();
+        assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn copies_that_grow_push_older_ones_out() {
+        let mut ring = ring(64 * KIB);
+        let audience = Arc::from([ANN.1]);
+        for position in 1..=30 {
+            push(&mut ring, position, Fact::MessageEdited(message(1, "x", &[])), &audience);
+        }
+        ring.rewrite_copies(&message(1, &"y".repeat(4 * KIB), &[]));
+        assert!((12..=16).contains(&ring.len()), "{}", ring.len());
+        assert!(bodies(&ring).iter().all(|bytes| *bytes == 4 * KIB));
+        assert!(ring.bytes() < 70 * KIB);
+    }
+
+    #[test]
+    fn copies_are_sought_no_further_than_the_message() {
+        let mut ring = ring(64 * KIB);
+        let audience = Arc::from([ANN.1]);
+        // As no log has it, so that it shows how far the search goes.
+        for (position, (id, bytes)) in (1..).zip([(2, 1), (1, 2), (2, 3), (3, 4)]) {
+            push(&mut ring, position, posted(id, bytes), &audience);
+        }
+        ring.rewrite_copies(&message(2, &"y".repeat(10), &[]));
+        assert_eq!(bodies(&ring), [1, 2, 10, 4]);
+        assert_eq!(ring.events[2].event.fact.message().map(|message| message.id), Some(MessageId(2)));
+    }
+}

@@ -1,0 +1,207 @@
+//! Events as a node keeps them for those who are told of them.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use storage::{Conversation, Document, Event, Fact, Message, PartnerId, Scope, Topic};
+use tokio::sync::OnceCell;
+
+/// An event as this node remembers it: with whom it concerns.
+#[derive(Debug)]
+pub struct Told {
+    pub event: Event,
+    /// In rising order.
+    pub(super) audience: Arc<[PartnerId]>,
+    /// Whether anybody but its author was handed it.
+    handed: AtomicBool,
+    encodings: Mutex<Encodings>,
+}
+
+/// Memoised encodings, each by its name.
+#[derive(Debug, Default)]
+struct Encodings {
+    made: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
+    bytes: usize,
+    /// Counts them while the ring holds the event.
+    meter: Option<Arc<Meter>>,
+}
+
+/// What can be memoised for all readers of an event.
+pub trait Encoding: Clone + Send + Sync + 'static {
+    /// The memory that it takes, in bytes.
+    fn bytes(&self) -> usize;
+}
+
+/// Bytes that a ring holds, encodings of its events included. When it is full, encodings are made for each reader anew.
+#[derive(Debug)]
+pub(super) struct Meter {
+    pub(super) held: AtomicUsize,
+    pub(super) capacity: usize,
+}
+
+impl Meter {
+    fn is_full(&self) -> bool {
+        self.held.load(Ordering::Relaxed) >= self.capacity
+    }
+}
+
+impl Encodings {
+    fn may_grow(&self) -> bool {
+        self.meter.as_ref().is_none_or(|meter| !meter.is_full())
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(meter) = &self.meter {
+            meter.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn find<T: Clone + 'static>(&self, encoding: &'static str) -> Option<T> {
+        self.made.iter().find(|(name, _)| *name == encoding).and_then(|(_, made)| made.downcast_ref::<T>()).cloned()
+    }
+}
+
+impl Told {
+    /// For one who asked the log itself, and so knows that the event concerns it.
+    pub(super) fn from_log(event: Event) -> Self {
+        Self::new(event, Arc::from([]))
+    }
+
+    pub(super) fn new(event: Event, audience: Arc<[PartnerId]>) -> Self {
+        Self { event, audience, handed: AtomicBool::new(false), encodings: Mutex::default() }
+    }
+
+    /// The memoised encoding of the event, which all readers share: the first makes it. Of a message with files each reader
+    /// has its own, because the addresses of files hold a token of the reader's.
+    pub fn shared<T: Encoding>(&self, encoding: &'static str, make: impl FnOnce() -> T) -> T {
+        if self.is_of_each_reader() {
+            return make();
+        }
+        let mut encodings = self.encodings.lock();
+        if let Some(known) = encodings.find(encoding) {
+            return known;
+        }
+        let made = make();
+        if encodings.may_grow() {
+            encodings.made.push((encoding, Box::new(made.clone())));
+            encodings.grow(made.bytes());
+        }
+        made
+    }
+
+    /// As [`Told::shared`] for what takes a query to make; others wait for the first.
+    pub async fn shared_read<T: Encoding, E>(
+        &self,
+        encoding: &'static str,
+        read: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        if self.is_of_each_reader() {
+            return read.await;
+        }
+        let cell = {
+            let mut encodings = self.encodings.lock();
+            encodings.find(encoding).unwrap_or_else(|| {
+                let cell = Arc::<OnceCell<T>>::default();
+                if encodings.may_grow() {
+                    encodings.made.push((encoding, Box::new(Arc::clone(&cell))));
+                }
+                cell
+            })
+        };
+        let reading = async {
+            let made = read.await?;
+            // Counted also for a cell that only its readers hold, which the event outlives.
+            self.encodings.lock().grow(made.bytes());
+            Ok(made)
+        };
+        cell.get_or_try_init(|| reading).await.cloned()
+    }
+
+    fn is_of_each_reader(&self) -> bool {
+        self.event.fact.message().is_some_and(|message| !message.attachments.is_empty())
+    }
+
+    /// Notes that somebody other than its author is handed the event; gives whether that is the first.
+    pub(super) fn is_first_handed(&self) -> bool {
+        !self.handed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn concerns(&self, scopes: &[Scope]) -> bool {
+        scopes.iter().any(|scope| match scope {
+            Scope::Everything => true,
+            Scope::Conversation(id) => self.event.topic == Topic::Conversation(*id),
+            Scope::Partner(partner) => self.audience.binary_search(partner).is_ok(),
+        })
+    }
+
+    /// The memory that the event takes without its audience and its encodings, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        /// The counts of an `Arc`, and its place in the ring.
+        const AROUND: usize = 3 * size_of::<usize>();
+
+        AROUND + size_of::<Self>() + fact_bytes(&self.event.fact)
+    }
+
+    /// Has a meter count the encodings from now on, or none if there is none.
+    pub(super) fn count_by(&self, meter: Option<Arc<Meter>>) {
+        let mut encodings = self.encodings.lock();
+        let bytes = encodings.bytes;
+        if let Some(before) = std::mem::replace(&mut encodings.meter, meter) {
+            before.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        if let Some(now) = &encodings.meter {
+            now.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a fact holds elsewhere in memory, in bytes.
+fn fact_bytes(fact: &Fact) -> usize {
+    match fact {
+        Fact::MessagePosted(message)
+        | Fact::MessageEdited(message)
+        | Fact::MessageDeleted(message)
+        | Fact::MessageShown(message) => message_bytes(message),
+        Fact::ReadUpTo { messages, .. } => size_of_val(messages.as_slice()),
+        Fact::ConversationCreated(conversation) | Fact::ConversationChanged(conversation) => conversation_bytes(conversation),
+        Fact::SessionEnded { session } => session.len(),
+        Fact::DeviceConnected { device, connection } => device.len() + connection.len(),
+        Fact::MessageReacted { content, .. } => content.len(),
+        Fact::ParticipantJoined { .. }
+        | Fact::ParticipantLeft { .. }
+        | Fact::PlaceChanged { .. }
+        | Fact::AttachmentDeleted { .. }
+        | Fact::TokensRevoked { .. }
+        | Fact::UserChanged { .. }
+        | Fact::SupportWaits(_)
+        | Fact::SupportChanged { .. }
+        | Fact::MemberUnread { .. }
+        | Fact::UserErased { .. }
+        | Fact::StoreChanged
+        | Fact::LogRestarted { .. }
+        | Fact::Unknown => 0,
+    }
+}
+
+fn message_bytes(message: &Message) -> usize {
+    let files = message.attachments.iter().map(|file| {
+        let texts = file.object.len() + file.name.len() + file.mimetype.len() + file.access_token.len();
+        size_of_val(file) + texts + file.media.sha256.as_ref().map_or(0, String::len)
+    });
+    let short = [&message.client_key, &message.external_id].into_iter().flatten().map(String::len);
+    let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.json().len());
+    message.body.len() + message.author.name.len() + metadata + short.sum::<usize>() + files.sum::<usize>()
+}
+
+fn conversation_bytes(conversation: &Conversation) -> usize {
+    let document = |document: &Document| size_of::<Document>() + document.model.len();
+    let documents = conversation.documents.iter().map(document).sum::<usize>();
+    conversation.name.len() + conversation.external_id.as_ref().map_or(0, String::len) + documents
+}
