@@ -116,7 +116,7 @@ impl Chat {
 
     /// Shows a message, unless it was shown or deleted meanwhile.
     async fn show_held(&self, id: MessageId) -> Result<Option<Message>> {
-        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
+        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[id])).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
         let mut tx = self.0.storage.begin().await?;
         let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;

@@ -76,7 +76,7 @@ impl Chat {
     /// without a file counts as none: it was never held.
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
         self.charge(caller, Charge::Write)?;
-        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[id])).await?;
+        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[id])).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
         let mut tx = self.0.storage.begin().await?;
         let (conversation, message) = changeable_message(tx.as_mut(), caller, Right::Author, of, id).await?;

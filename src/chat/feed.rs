@@ -1,4 +1,4 @@
-use std::{ops::RangeInclusive, sync::Arc};
+use std::sync::Arc;
 
 use storage::{Participant, PartnerId, Position, Scope, Storage};
 use tokio::time::Instant;
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
-/// Events in the first page of the log, and in the largest: pages grow while they are small in bytes.
-const LOG_PAGES: RangeInclusive<usize> = 32..=512;
+/// How many events one read of the log brings at most.
+const LOG_PAGE: usize = 500;
 
 /// A cursor with a bell: everything in its scopes, in the order of the log, from where it was begun. There is nothing to
 /// overflow; whoever is slow is only further behind. Waiting costs neither query nor timer.
@@ -29,8 +29,6 @@ pub struct Feed {
     cursor: Cursor,
     /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
     unread: Option<Position>,
-    /// Events in the next page of the log.
-    page: usize,
     /// To whom all this is handed.
     reader: Option<PartnerId>,
     /// Facts about messages up to this `seq` are hidden from the reader.
@@ -55,7 +53,6 @@ impl Feed {
             listener,
             cursor,
             unread: None,
-            page: *LOG_PAGES.start(),
             reader: None,
             visible_from_seq: 0,
         }
@@ -147,25 +144,22 @@ impl Feed {
         let head = self.hub.head();
         let (mut events, mut upto) = (Vec::new(), head);
         for scope in &self.scopes {
-            let found = self.storage.events(Position(from.0 - 1), *scope, self.page).await?;
-            if let Some(last) = found.last().filter(|_| found.len() == self.page) {
+            let page = self.storage.log(Position(from.0 - 1), *scope, LOG_PAGE, BATCH_BYTES).await?;
+            if let Some(last) = page.events.last().filter(|_| page.more) {
                 upto = upto.min(last.position);
             }
-            events.extend(found);
+            events.extend(page.events);
         }
         // What this node has not told yet rings when it does, and what follows a page is in the next one.
         events.retain(|event| event.position <= upto);
         events.sort_unstable_by_key(|event| event.position);
         events.dedup_by_key(|event| event.position);
         let mut events: Vec<_> = events.into_iter().map(Told::from_log).collect();
-        self.page = match too_many(&events) {
-            None => (2 * self.page).min(*LOG_PAGES.end()),
-            Some(many) => {
-                upto = Position(events[many].event.position.0 - 1);
-                events.truncate(many);
-                many
-            }
-        };
+        // Those of several scopes may be more than a batch.
+        if let Some(many) = too_many(&events) {
+            upto = Position(events[many].event.position.0 - 1);
+            events.truncate(many);
+        }
         self.cursor.position = upto;
         self.unread = Some(Position(self.cursor.position.0 + 1));
         let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);

@@ -5,8 +5,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use storage::{
-    Advanced, AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Message, MessageId, MessageType, Metadata,
-    NewClientKey, Page, Scope, Seen, Topic,
+    Advanced, AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Located, Message, MessageId, MessageType,
+    Metadata, NewClientKey, PAGE_BYTES, Page, Scope, Seen, Topic,
 };
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ const METADATA_BYTES: usize = 16 * 1024;
 const NAMED: usize = 100;
 pub(super) const MOST_NAMED: usize = 1_000;
 /// How many messages are read at a time of which nothing is wanted but where they are.
-const LOCATED: usize = 100;
+const LOCATED: usize = 1_000;
 /// How long a client key may be; a store can only find what is short.
 const LONGEST_KEY: usize = 256;
 /// The most attachments of one message.
@@ -101,6 +101,16 @@ pub struct Sent {
     pub message: Message,
     /// It was stored before, by a send with the same client key and content: there is no new event of it.
     pub again: bool,
+}
+
+/// The length of a page that goes on by id. The item that reaches its size is the last.
+pub fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
+    let mut held = 0;
+    let reaches = |item: &T| {
+        held += bytes(item);
+        held >= PAGE_BYTES
+    };
+    items.iter().position(reaches).map_or(items.len(), |last| last + 1)
 }
 
 impl Chat {
@@ -202,8 +212,8 @@ impl Chat {
         }
     }
 
-    /// The messages at these places, each a conversation of which the caller has heard and a `seq`.
-    pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+    /// What stands at these places, without the texts, each a conversation of which the caller has heard and a `seq`.
+    pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
         self.visit("messages_at", self.0.storage.messages_at(places)).await
     }
 
@@ -219,7 +229,7 @@ impl Chat {
     pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
         let mut located = BTreeSet::new();
         for messages in messages.chunks(LOCATED) {
-            let found = self.visit("messages_by_id", self.0.storage.messages_by_id(messages)).await?;
+            let found = self.visit("locate_messages", self.0.storage.locate_messages(messages)).await?;
             located.extend(found.iter().map(|message| (message.conversation, message.seq, message.id)));
         }
         Ok(located.into_iter().collect())

@@ -64,7 +64,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
 pub use hub::Hub;
-pub use messages::{Draft, Sent};
+pub use messages::{Draft, Sent, fitting};
 pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;

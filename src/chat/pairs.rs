@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc};
 use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, PartnerId, Topic, User, UserId};
 use uuid::Uuid;
 
-use super::{Chat, Contact, Error, Observer, Result, Thing, remembered::Remembered};
+use super::{Chat, Contact, Error, Observer, Result, Thing, messages::fitting, remembered::Remembered};
 use crate::auth::Caller;
 
 /// How many conversations, and how many users' uuids, are remembered.
@@ -186,14 +186,16 @@ impl Chat {
         limit: usize,
     ) -> Result<Vec<Message>> {
         let storage = &self.0.storage;
-        let page = before.map_or(Page::Newest { offset: 0, limit }, |id| Page::Before { id, limit });
+        let page = before.map_or(Page::latest(limit), |id| Page::Before { id, limit });
         let mut messages = Vec::new();
         for id in self.visit("direct_conversations", storage.direct_conversations((caller.partner, other))).await? {
             let seen = self.visit("messages", storage.messages(id, caller.partner, page)).await?;
             messages.extend(seen.into_iter().map(|seen| seen.message));
+            // What is beyond the end of the page cannot come back: others only push it further.
+            messages.sort_unstable_by_key(|message: &Message| Reverse(message.id));
+            messages.truncate(limit);
+            messages.truncate(fitting(&messages, |message| message.body.len()));
         }
-        messages.sort_unstable_by_key(|message| Reverse(message.id));
-        messages.truncate(limit);
         Ok(messages)
     }
 

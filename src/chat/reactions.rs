@@ -36,7 +36,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is no such message. Access is checked by the verb that is to follow.
     pub async fn conversation_of(&self, message: MessageId) -> Result<ConversationId> {
-        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;
+        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[message])).await?;
         Ok(found.first().ok_or(Error::NotFound(Thing::Message))?.conversation)
     }
 

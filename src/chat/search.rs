@@ -2,10 +2,11 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use storage::{ConversationId, MessageId, Seen, Walk};
+use storage::{ConversationId, MessageId, PAGE_BYTES, Seen, Walk};
 
 use super::{
     Chat, Error, Result,
+    messages::fitting,
     rates::Charge,
     texts::{QUERY_BYTES, short},
 };
@@ -17,8 +18,6 @@ const SHORTEST: usize = 3;
 const BUDGET: usize = 50_000;
 /// How many messages of a conversation are looked at a time.
 const STRETCH: usize = 250;
-/// The size of a page, in bytes of text. The message that reaches it is the last.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// What to search for, and where.
 #[derive(Clone, Debug)]
@@ -110,13 +109,8 @@ impl Page {
         self.messages.extend(matches);
         self.messages.sort_unstable_by_key(|seen| Reverse(seen.message.id));
         self.messages.truncate(self.limit);
-        let mut bytes = 0;
-        let reaches = |seen: &Seen| {
-            bytes += seen.message.body.len();
-            bytes >= PAGE_BYTES
-        };
-        let last = self.messages.iter().position(reaches);
-        self.messages.truncate(last.map_or(self.limit, |last| last + 1));
-        self.is_full = last.is_some() || self.messages.len() == self.limit;
+        self.messages.truncate(fitting(&self.messages, |seen| seen.message.body.len()));
+        let bytes: usize = self.messages.iter().map(|seen| seen.message.body.len()).sum();
+        self.is_full = bytes >= PAGE_BYTES || self.messages.len() == self.limit;
     }
 }

@@ -27,6 +27,8 @@ use crate::{
 const SAFETY_NET: Duration = Duration::from_secs(1);
 /// How many events one read of the log brings at most.
 const LOG_PAGE: usize = 1_000;
+/// The size of such a read, in bytes of facts.
+const LOG_BYTES: usize = 4 * 1024 * 1024;
 
 /// Called with every event of the log and whom it concerns, in rising order: once, in order, on this node. Must be quick.
 pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
@@ -187,12 +189,11 @@ impl Tail {
 
     async fn catch_up(&mut self) -> storage::Result<()> {
         loop {
-            let events = self.storage.events(self.hub.head(), Scope::Everything, LOG_PAGE).await?;
-            let read = events.len();
-            if read > 0 {
-                self.tell(events).await?;
+            let page = self.storage.log(self.hub.head(), Scope::Everything, LOG_PAGE, LOG_BYTES).await?;
+            if !page.events.is_empty() {
+                self.tell(page.events).await?;
             }
-            if read < LOG_PAGE {
+            if !page.more {
                 return Ok(());
             }
         }

@@ -183,7 +183,8 @@ pub struct InboxEntry {
     pub window: Window,
     pub shelf: Shelf,
     pub unread: i64,
-    /// The newest message, whoever wrote it; `None`, too, if it is hidden from the partner.
+    /// An excerpt of the newest message ([`crate::EXCERPT_BYTES`]), whoever wrote it; `None`, too, if it is hidden from the
+    /// partner.
     pub last_message: Option<Message>,
 }
 

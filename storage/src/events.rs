@@ -194,13 +194,25 @@ pub enum Scope {
     Partner(PartnerId),
 }
 
+/// A part of the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogPage {
+    pub events: Vec<Event>,
+    /// Whether there may be more after them.
+    pub more: bool,
+}
+
 /// The log: what happened, in one order for everybody. A fact that holds a copy of a message holds it as it is stored now:
 /// whatever changes a message rewrites its copies in the same transaction.
 #[async_trait]
 pub trait EventLog {
     /// Events after `after`, in log order, complete enough to be told without another read. An event once visible is
-    /// never followed by an earlier one becoming visible.
-    async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>>;
+    /// never followed by an earlier one becoming visible. The event whose fact reaches so many `bytes` is the last.
+    async fn log(&self, after: Position, scope: Scope, limit: usize, bytes: usize) -> Result<LogPage>;
+    /// As [`EventLog::log`], whatever the size of the events.
+    async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>> {
+        Ok(self.log(after, scope, limit, usize::MAX).await?.events)
+    }
     /// Whom an event of the conversation at that position concerns, by rising id: the same as find it in their
     /// [`Scope::Partner`]. What facts say counts: a [`Fact::ConversationCreated`] brings in those with whom its transaction
     /// has stored the conversation, a [`Fact::ParticipantJoined`] one, and a [`Fact::ParticipantLeft`] takes one out.

@@ -41,11 +41,11 @@ pub use conversations::{
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{CHANGES_SOUGHT, DESK, Event, EventLog, Fact, Member, NOBODY, Position, Scope, Topic};
+pub use events::{CHANGES_SOUGHT, DESK, Event, EventLog, Fact, LogPage, Member, NOBODY, Position, Scope, Topic};
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
-    Author, ClientKey, ContentHash, DeletedMessage, KeyedMessage, Message, MessageType, Messages, NewClientKey, NewMessage, Page,
-    Seen, WriteMessages,
+    Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, KeyedMessage, Located, Message, MessageType, Messages,
+    NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages,
 };
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};

@@ -143,15 +143,42 @@ pub struct DeletedMessage {
     pub files: Vec<Attachment>,
 }
 
+/// The size of a page that goes on by id, in bytes of texts. The message that reaches it is the last, also where `limit`
+/// would allow more.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+/// The most that is read of the text of a last message in a list, and of its metadata, in bytes.
+pub const EXCERPT_BYTES: usize = 1024;
+
 /// Which messages of a conversation to read. A page never costs more than what it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Newest first, after passing over the `offset` newest.
+    /// Newest first, after passing over the `offset` newest. Holds as many as there are, up to `limit`.
     Newest { offset: u64, limit: usize },
-    /// Those with a smaller id, newest first.
+    /// Those with a smaller id, newest first. Ends at [`PAGE_BYTES`].
     Before { id: MessageId, limit: usize },
-    /// Those with a larger id, oldest first.
+    /// Those with a larger id, oldest first. Ends at [`PAGE_BYTES`].
     After { id: MessageId, limit: usize },
+}
+
+impl Page {
+    /// The newest messages, as a page that goes on by id.
+    pub fn latest(limit: usize) -> Self {
+        Self::Before { id: MessageId(i64::MAX), limit }
+    }
+}
+
+/// A message without what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Located {
+    pub conversation: ConversationId,
+    pub seq: i64,
+    pub id: MessageId,
+    pub author: PartnerId,
+}
+
+/// The beginning of a text, as far as lists show it: whole characters.
+pub(crate) fn excerpt(body: &str) -> &str {
+    &body[..body.floor_char_boundary(EXCERPT_BYTES)]
 }
 
 /// A message as one reader sees it.
@@ -167,10 +194,13 @@ pub struct Seen {
 pub trait Messages {
     /// The messages with these ids in any conversation, in no particular order; unknown ids are absent.
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
-    /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent.
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>>;
+    /// Where the messages with these ids are; as [`Messages::messages_by_id`], but reads no texts.
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>>;
+    /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent. Reads
+    /// no texts.
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>>;
     /// The newest message of each participant in these conversations, in no particular order; those that are hidden from
-    /// `reader` are absent. Reads no others.
+    /// `reader` are absent. Reads no others, and of these an excerpt ([`EXCERPT_BYTES`]).
     async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>>;
     /// An id that no message has nor will have, drawn from the same sequence.
     async fn draw_message_id(&self) -> Result<MessageId>;
@@ -184,7 +214,7 @@ pub trait Messages {
     /// read itself, and the `seq` of that message. The `limit` with the newest such messages, in no particular order.
     async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<(ConversationId, i64, i64)>>;
     /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all,
-    /// without what is hidden from `reader`.
+    /// without what is hidden from `reader`. Ends at [`PAGE_BYTES`].
     async fn messages_with_files(
         &self,
         of: ConversationId,

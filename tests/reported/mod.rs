@@ -1,6 +1,7 @@
 //! Faults that were reported, by kind: each was seen on a running program.
 
 mod credentials;
+mod large_pages;
 mod long_texts;
 mod rates;
 mod taken_back;

@@ -94,7 +94,7 @@ impl<'a> Asking<'a> {
         };
         let [before, after] = ["before_id", "after_id"].map(|name| self.field::<Int>(name)?.given(name));
         match (before?, after?) {
-            (None, None) => Ok(Page::Newest { offset: 0, limit }),
+            (None, None) => Ok(Page::latest(limit)),
             (Some(id), None) => Ok(Page::Before { id: MessageId(id), limit }),
             (None, Some(id)) => Ok(Page::After { id: MessageId(id), limit }),
             (Some(_), Some(_)) => Err("before_id and after_id cannot both be given".into()),

@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
-use storage::{Conversation, ConversationId, Message as Stored, MessageId, Page, Seen, Timestamp, Window};
+use storage::{Conversation, ConversationId, Message as Stored, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window};
 
 use super::{
     Tag,
@@ -62,8 +62,9 @@ impl Messages {
     ///
     /// A list of `[channel, message]`, as the bus would tell them: the caller's sessions that are not closed or hold
     /// unread messages, then the messages in them by rising id, from the oldest on
-    /// that is unread or younger than ten minutes: the newest 1000 of a session at most. A closed session with unread
-    /// messages is folded by this.
+    /// that is unread or younger than ten minutes: the newest 1000 of a session at most, and no more than 1 MiB of texts in
+    /// all, those of the most recent sessions. The history has the rest. A closed session with unread messages is folded by
+    /// this.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
     async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<Value>> {
         call.logged_in(session, |login, _| async move { self.start(&login).await }).await
@@ -71,7 +72,8 @@ impl Messages {
 
     /// A page of a session's messages, newest first
     ///
-    /// Those with a smaller id than `last_id`. `false` if the caller is not in the session.
+    /// Those with a smaller id than `last_id`. `false` if the caller is not in the session. Of more than 20 messages no more
+    /// than 1 MiB of texts is given.
     #[oai(path = "/history", method = "post", operation_id = "im_chat_history")]
     async fn history(&self, call: Call<HistoryParams>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
@@ -85,7 +87,8 @@ impl Messages {
 
     /// A page of a session's messages, newest first, which marks the session as read
     ///
-    /// Those with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session.
+    /// Those with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session. Of
+    /// more than 20 messages no more than 1 MiB of texts is given.
     #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
     async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
         call.logged_in(session, |login, params| async move {
@@ -102,14 +105,23 @@ impl Messages {
         let last = optional(params.last_id, "last_id")?.or(optional(params.last_id_misspelt, "last_ID")?);
         let limit = limit(params.limit, PAGE, LONGEST_PAGE)?;
         let Some(id) = sessions::find(&self.0, caller, params.uuid).await? else { return Ok(None) };
-        let page = match last.filter(|last| *last > 0) {
-            Some(last) => Page::Before { id: MessageId(last), limit },
-            None => Page::Newest { offset: 0, limit },
-        };
-        let (conversation, seen) = match self.0.chat.history(caller, id, page).await {
+        let before = MessageId(last.filter(|last| *last > 0).unwrap_or(i64::MAX));
+        let (conversation, mut seen) = match self.0.chat.history(caller, id, Page::Before { id: before, limit }).await {
             Err(error) if is_absent(&error) => return Ok(None),
             history => history.map_err(fault)?,
         };
+        // Odoo 8 takes a page that is shorter than its own for the last one: only what is beyond that may be cut off.
+        while seen.len() < limit.min(PAGE)
+            && let Some(last) = seen.last()
+            && seen.iter().map(|seen| seen.message.body.len()).sum::<usize>() >= PAGE_BYTES
+        {
+            let rest = Page::Before { id: last.message.id, limit: limit.min(PAGE) - seen.len() };
+            let (_, rest) = self.0.chat.history(caller, id, rest).await.map_err(fault)?;
+            if rest.is_empty() {
+                break;
+            }
+            seen.extend(rest);
+        }
         let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid, caller.partner)).collect();
         Ok(Some((conversation, messages)))
     }
@@ -117,7 +129,7 @@ impl Messages {
     async fn start(&self, caller: &Caller) -> Result<Vec<Value>, Failure> {
         let channel = json!([self.0.config.database, "im_chat.session", caller.user]);
         let recently = clock::now() - RECENT;
-        let (mut notifications, mut messages) = (Vec::new(), Vec::new());
+        let (mut notifications, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (kept, mut info) in view::infos(&self.0, caller, None).await? {
             if kept.entry.window == Window::Closed {
                 if kept.is_read() {
@@ -128,8 +140,9 @@ impl Messages {
             }
             notifications.push(json!([channel, info]));
             let conversation = kept.conversation();
-            if !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently) {
-                let news = self.news(caller, conversation.id, recently).await?;
+            let has_news = !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently);
+            if has_news && bytes < PAGE_BYTES {
+                let news = self.news(caller, conversation.id, recently, &mut bytes).await?;
                 messages.extend(news.iter().map(|message| Message::of(message, conversation.uuid, caller.partner)));
             }
         }
@@ -139,11 +152,18 @@ impl Messages {
     }
 
     /// What a client that starts has to show of a session: from the oldest message on that the caller has not read, or that
-    /// is younger than `recently`, without a hole; newest first.
-    async fn news(&self, caller: &Caller, of: ConversationId, recently: Timestamp) -> Result<Vec<Stored>, Fault> {
+    /// is younger than `recently`, without a hole; newest first. Adds their `bytes`, and ends with the one that reaches
+    /// [`PAGE_BYTES`].
+    async fn news(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        recently: Timestamp,
+        bytes: &mut usize,
+    ) -> Result<Vec<Stored>, Fault> {
         // What is known already, as far as nothing older is news.
         let (mut news, mut known) = (Vec::new(), Vec::new());
-        let mut page = Page::Newest { offset: 0, limit: LONGEST_PAGE };
+        let mut page = Page::latest(LONGEST_PAGE);
         while news.len() + known.len() < MOST_NEWS {
             let (_, seen) = self.0.chat.history(caller, of, page).await.map_err(fault)?;
             let Some(id) = seen.last().map(|seen| seen.message.id) else { break };
@@ -155,9 +175,13 @@ impl Messages {
                     // So is everything before it.
                     return Ok(news);
                 }
+                *bytes += message.body.len();
                 known.push(message);
                 if is_recent || !is_own {
                     news.append(&mut known);
+                }
+                if *bytes >= PAGE_BYTES {
+                    return Ok(news);
                 }
             }
         }

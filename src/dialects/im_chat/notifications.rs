@@ -15,7 +15,7 @@ use std::{
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
-use storage::{ConversationId, Fact, Message as Stored, PartnerId, Person, Position, Topic};
+use storage::{ConversationId, Fact, MessageId, PartnerId, Person, Position, Topic};
 use uuid::Uuid;
 
 use super::{
@@ -78,7 +78,7 @@ pub(super) struct Listener<'a> {
 struct Known {
     infos: HashMap<ConversationId, SessionInfo>,
     people: HashMap<PartnerId, Person>,
-    read: HashMap<(ConversationId, i64), Stored>,
+    read: HashMap<(ConversationId, i64), MessageId>,
 }
 
 impl Listener<'_> {
@@ -156,7 +156,7 @@ impl Listener<'_> {
         if !places.is_empty() {
             let places: Vec<_> = places.into_iter().collect();
             let read = chat.messages_at(&places).await.map_err(fault)?;
-            known.read = read.into_iter().map(|message| ((message.conversation, message.seq), message)).collect();
+            known.read = read.into_iter().map(|message| ((message.conversation, message.seq), message.id)).collect();
         }
         Ok(known)
     }
@@ -177,7 +177,7 @@ impl Listener<'_> {
             (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                 let uuid = self.uuid(id).await?;
                 let reader = known.people.get(partner).and_then(|person| person.user);
-                let last = known.read.get(&(id, *seq)).map(|message| message.id);
+                let last = known.read.get(&(id, *seq)).copied();
                 match (known.infos.get(&id), reader, last) {
                     (Some(info), Some(reader), Some(last)) => self.to_members(uuid, json(&info.read_by(reader, last))),
                     _ => Vec::new(),

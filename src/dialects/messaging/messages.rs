@@ -21,7 +21,8 @@ impl Messages {
     /// Lists messages
     ///
     /// A page of a thread of the caller's, newest first. `before_id` pages without counting, and then `offset` is not
-    /// looked at.
+    /// looked at. Such a page ends at 1 MiB of texts, so it may be shorter than `limit`: with the last id as `before_id` it
+    /// goes on, until none is found.
     #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
     async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
         call.logged_in(session, |login, params| async move {

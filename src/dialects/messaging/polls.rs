@@ -22,7 +22,7 @@ impl Polls {
     /// Waits for messages of a thread
     ///
     /// With `last_message_id`, 0 included: answers at once if the thread holds messages with a larger id, oldest first, at
-    /// most 100 at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
+    /// most 100 and 1 MiB of texts at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
     /// it answers with none.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
     async fn messages(&self, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
@@ -138,7 +138,7 @@ struct ThreadUpdate {
     thread_id: i64,
     thread_name: String,
     unread_count: i64,
-    /// The newest message's body; empty if there is none.
+    /// The newest message's body, at most 1 KiB of it; empty if there is none.
     last_message: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC; empty if there is no message.
     last_message_date: String,

@@ -120,7 +120,7 @@ struct Thread {
     name: String,
     r#type: ThreadKind,
     participants: Vec<Participant>,
-    /// The newest message's body; empty if there is none.
+    /// The newest message's body, at most 1 KiB of it; empty if there is none.
     last_message: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC; empty if there is no message.
     last_message_date: String,

@@ -35,7 +35,8 @@ type Found<T> = Result<Json<Success<T>>, Failure>;
 impl History {
     /// The messages between the caller and a user
     ///
-    /// Newest first.
+    /// Newest first. A page ends at 1 MiB of texts, so it may be shorter than `limit`: with the last id as `before` it goes
+    /// on, until none is found.
     #[oai(path = "/messages/:uid", method = "get", operation_id = "room_messages")]
     async fn messages(
         &self,
@@ -65,7 +66,7 @@ impl History {
 
     /// The caller's threads
     ///
-    /// Each with another user, most recent first.
+    /// Each with another user, most recent first. Of the last message's text no more than 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
     async fn threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
         let caller = bearer.0?;
@@ -87,7 +88,7 @@ impl History {
 
     /// The files in a thread of the caller's
     ///
-    /// As messages, newest first.
+    /// As messages, newest first. A page ends at 1 MiB of texts, as that of messages does.
     #[oai(path = "/thread/files/:thread_id", method = "get", operation_id = "room_thread_files")]
     async fn files(
         &self,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet, Vector};
 use uuid::Uuid;
 
-use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
+use super::{Memory, MemoryTx, Sequence, State, messages::last_message, ranking::Ranking, taken};
 use crate::{
     Advanced, AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry,
     InboxFilter, Locked, Message, NewConversation, Participant, ParticipantRole, PartnerId, Person, Result, Shelf, Standing,
@@ -179,7 +179,7 @@ impl Row {
     /// The newest message, unless it is hidden from who has this place.
     fn last_visible(&self, place: &Place) -> Option<Message> {
         let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);
-        last.map(|message| Message::clone(message))
+        last.map(|message| last_message(message))
     }
 
     fn unread(&self, place: &Place) -> i64 {

@@ -11,7 +11,8 @@ use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::{Memory, State, memberships::Memberships};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Event, EventLog, Fact, Member, Message, MessageId, Position, Result, Scope, Timestamp, Topic,
+    CHANGES_SOUGHT, ConversationId, Event, EventLog, Fact, LogPage, Member, Message, MessageId, Position, Result, Scope,
+    Timestamp, Topic,
     memberships::{Founders, stays},
 };
 
@@ -97,17 +98,13 @@ impl Log {
 
 #[async_trait]
 impl EventLog for Memory {
-    async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>> {
+    async fn log(&self, after: Position, scope: Scope, limit: usize, bytes: usize) -> Result<LogPage> {
         let state = self.snapshot()?;
         let State { log, .. } = &*state;
         let end = Position(i64::MAX);
-        Ok(match scope {
-            Scope::Everything => {
-                log.events.range((Excluded(after), Unbounded)).take(limit).map(|(_, event)| Event::clone(event)).collect()
-            }
-            Scope::Conversation(id) => {
-                log.of_topic(Topic::Conversation(id), after, end).take(limit).map(|position| log.at(position)).collect()
-            }
+        let positions: Box<dyn Iterator<Item = Position>> = match scope {
+            Scope::Everything => Box::new(log.events.range((Excluded(after), Unbounded)).map(|(position, _)| *position)),
+            Scope::Conversation(id) => Box::new(log.of_topic(Topic::Conversation(id), after, end)),
             Scope::Partner(id) => {
                 let stays = log.memberships.of(id).filter(|stay| stay.until > after).map(|stay| {
                     let events =
@@ -116,9 +113,19 @@ impl EventLog for Memory {
                     Box::new(events.filter(is_visible)) as Box<dyn Iterator<Item = Position>>
                 });
                 let own = Box::new(log.of_topic(Topic::Partner(id), after, end)) as Box<dyn Iterator<Item = Position>>;
-                merge(iter::once(own).chain(stays)).take(limit).map(|position| log.at(position)).collect()
+                Box::new(merge(iter::once(own).chain(stays)))
             }
-        })
+        };
+        let (mut events, mut read) = (Vec::new(), 0);
+        for position in positions {
+            if events.len() == limit || read >= bytes {
+                return Ok(LogPage { events, more: true });
+            }
+            let event = log.at(position);
+            read += event.fact.message().map_or(0, |message| message.body.len());
+            events.push(event);
+        }
+        Ok(LogPage { events, more: false })
     }
 
     async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>> {

@@ -5,8 +5,9 @@ use imbl::{HashMap, HashSet, OrdMap};
 
 use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
 use crate::{
-    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Locked, Message,
-    MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen, Timestamp, WriteMessages,
+    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error, KeyedMessage,
+    Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, PartnerId, Result, Seen,
+    Timestamp, WriteMessages, messages::excerpt,
 };
 
 /// Where messages are; they themselves are with their conversation.
@@ -25,6 +26,17 @@ type Location = (ConversationId, i64);
 impl State {
     fn message_at(&self, (conversation, seq): Location) -> Message {
         self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
+    }
+
+    /// The messages that are at these places.
+    fn located(&self, mut places: Vec<Location>) -> Vec<Located> {
+        places.sort_unstable();
+        places.dedup();
+        let located = |(conversation, seq)| {
+            let message = self.conversations.get(conversation)?.message(seq)?;
+            Some(Located { conversation, seq, id: message.id, author: message.author.partner })
+        };
+        places.into_iter().filter_map(located).collect()
     }
 
     pub(super) fn seen(&self, row: &Row, message: &Message, reader: PartnerId) -> Seen {
@@ -100,6 +112,46 @@ fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
+/// As many messages as a page holds that goes on by id, of those in its order.
+fn fitting<'a>(messages: impl Iterator<Item = &'a Arc<Message>>) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&Arc<Message>| {
+        let fits = bytes < PAGE_BYTES;
+        bytes += message.body.len();
+        fits
+    };
+    messages.take_while(fits).count()
+}
+
+/// What lists show of a message.
+pub(super) fn last_message(message: &Message) -> Message {
+    let metadata = message.metadata.clone().filter(|metadata| metadata.json().len() <= EXCERPT_BYTES);
+    // Its other fields, without the text that they are beside.
+    let Message { id, seq, conversation, message_type, held, created_at, edited_at, edited_by, deleted_at, deleted_by, .. } =
+        *message;
+    let Message { reply_to, support_side, .. } = *message;
+    Message {
+        id,
+        seq,
+        conversation,
+        author: message.author.clone(),
+        message_type,
+        body: excerpt(&message.body).to_owned(),
+        metadata,
+        attachments: message.attachments.clone(),
+        client_key: message.client_key.clone(),
+        external_id: message.external_id.clone(),
+        reply_to,
+        support_side,
+        held,
+        created_at,
+        edited_at,
+        edited_by,
+        deleted_at,
+        deleted_by,
+    }
+}
+
 /// The messages of a page, as indices from the oldest; `hidden` of them are hidden from the reader.
 fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
     let up_to = |end: usize, limit| end.saturating_sub(limit).max(hidden)..end;
@@ -110,7 +162,9 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
         }
         Page::Before { id, limit } => {
             let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
-            up_to(end, limit)
+            let range = up_to(end, limit);
+            let messages = range.clone().rev().map(|index| &row.messages[index]);
+            end.max(range.start) - fitting(messages)..range.end
         }
         Page::After { id, limit } => {
             let start = match row.messages.binary_search_by_key(&id, |message| message.id) {
@@ -118,7 +172,9 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
                 Err(index) => index,
             };
             let start = start.max(hidden);
-            start..start.saturating_add(limit).min(row.messages.len())
+            let range = start..start.saturating_add(limit).min(row.messages.len());
+            let messages = range.clone().map(|index| &row.messages[index]);
+            start..start + fitting(messages)
         }
     }
 }
@@ -133,13 +189,14 @@ impl Messages for Memory {
         Ok(locations.into_iter().map(|location| state.message_at(location)).collect())
     }
 
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>> {
         let state = self.snapshot()?;
-        let mut places: Vec<_> = places.iter().filter(|(_, seq)| *seq > 0).copied().collect();
-        places.sort_unstable();
-        places.dedup();
-        let message = |(conversation, seq)| state.conversations.get(conversation)?.message(seq).cloned();
-        Ok(places.into_iter().filter_map(message).collect())
+        let places: Vec<_> = ids.iter().filter_map(|id| state.messages.locations.get(id).copied()).collect();
+        Ok(state.located(places))
+    }
+
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
+        Ok(self.snapshot()?.located(places.iter().filter(|(_, seq)| *seq > 0).copied().collect()))
     }
 
     async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
@@ -150,7 +207,7 @@ impl Messages for Memory {
             let visible_from = visible_from(row, reader);
             row.last_of_each().filter(move |message| message.seq > visible_from)
         });
-        Ok(visible.cloned().collect())
+        Ok(visible.map(last_message).collect())
     }
 
     async fn draw_message_id(&self) -> Result<MessageId> {
@@ -200,7 +257,8 @@ impl Messages for Memory {
         let visible_from = visible_from(row, reader);
         let messages = row.messages.iter().rev().take_while(|message| message.seq > visible_from);
         let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
-        Ok(messages.filter(wanted).take(limit).map(|message| Message::clone(message)).collect())
+        let page: Vec<_> = messages.filter(wanted).take(limit).collect();
+        Ok(page[..fitting(page.iter().copied())].iter().map(|message| Message::clone(message)).collect())
     }
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::messages::{message, message_columns};
+use super::message_rows::{last_message, last_message_columns, message_columns};
 use super::users::{person, person_columns};
 use super::{Postgres, PostgresTx, get, partners_of, word};
 use crate::{
@@ -79,7 +79,7 @@ macro_rules! inbox {
             "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
             conversation_columns!(),
             ", ",
-            message_columns!(),
+            last_message_columns!(),
             " FROM participants p
               JOIN conversations c ON c.id = p.conversation_id
               LEFT JOIN messages m ON m.id = c.last_message_id AND c.last_seq > p.visible_from_seq
@@ -305,7 +305,7 @@ impl Conversations for Postgres {
         let entry = |row: &PgRow| {
             let conversation = conversation(row)?;
             // None if there is none, or if it is hidden.
-            let last_message = get::<Option<i64>, _>(row, "message_id")?.map(|_| message(row)).transpose()?;
+            let last_message = get::<Option<i64>, _>(row, "message_id")?.map(|_| last_message(row)).transpose()?;
             Ok(InboxEntry {
                 conversation,
                 window: word(row, "window_state", Window::parse)?,

@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use super::outcome::Mark;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, Member, MessageId, PartnerId, Position, Result, Scope,
+    CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, LogPage, Member, MessageId, PartnerId, Position, Result, Scope,
     Timestamp, Topic, memberships::stays,
 };
 
@@ -19,12 +19,30 @@ const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
         WHERE s.low < s.high
     )
     SELECT max(low) AS position FROM search";
-const EVERYTHING: &str = "SELECT position, conversation_id, partner_id, fact, at FROM events
-    WHERE position > $1 ORDER BY position LIMIT $2";
-const OF_CONVERSATION: &str = "SELECT position, conversation_id, partner_id, fact, at FROM events
-    WHERE conversation_id = $3 AND position > $1 ORDER BY position LIMIT $2";
+/// At most `$2` events after `$1`, of which the one that reaches `$3` bytes is the last. `found` counts also those that the
+/// bytes have cut off.
+macro_rules! log {
+    ($events:literal) => {
+        concat!(
+            "SELECT position, conversation_id, partner_id, fact, at, found FROM (
+                SELECT e.*, count(*) OVER () AS found,
+                    sum(octet_length(e.fact::text)) OVER (ORDER BY e.position) - octet_length(e.fact::text) AS bytes_before
+                FROM (",
+            $events,
+            ") e
+            ) e WHERE bytes_before < $3 ORDER BY position"
+        )
+    };
+}
+const EVERYTHING: &str =
+    log!("SELECT position, conversation_id, partner_id, fact, at FROM events WHERE position > $1 ORDER BY position LIMIT $2");
+const OF_CONVERSATION: &str = log!(
+    "SELECT position, conversation_id, partner_id, fact, at FROM events
+    WHERE conversation_id = $4 AND position > $1 ORDER BY position LIMIT $2"
+);
 /// One index range per stay in a conversation, so that it does not matter how much happened elsewhere.
-const OF_PARTNER: &str = "SELECT e.position, e.conversation_id, e.partner_id, e.fact, e.at
+const OF_PARTNER: &str = log!(
+    "SELECT e.position, e.conversation_id, e.partner_id, e.fact, e.at
     FROM memberships m CROSS JOIN LATERAL (
         SELECT position, conversation_id, partner_id, fact, at FROM events
         WHERE conversation_id = m.conversation_id
@@ -32,12 +50,13 @@ const OF_PARTNER: &str = "SELECT e.position, e.conversation_id, e.partner_id, e.
             AND (seq IS NULL OR seq > m.visible_from_seq)
         ORDER BY position LIMIT $2
     ) e
-    WHERE m.partner_id = $3 AND (m.until_position IS NULL OR m.until_position > $1)
+    WHERE m.partner_id = $4 AND (m.until_position IS NULL OR m.until_position > $1)
     UNION ALL (
         SELECT position, conversation_id, partner_id, fact, at FROM events
-        WHERE partner_id = $3 AND position > $1 ORDER BY position LIMIT $2
+        WHERE partner_id = $4 AND position > $1 ORDER BY position LIMIT $2
     )
-    ORDER BY position LIMIT $2";
+    ORDER BY position LIMIT $2"
+);
 const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
@@ -142,17 +161,20 @@ fn event(row: &PgRow) -> Result<Event> {
 
 #[async_trait]
 impl EventLog for Postgres {
-    async fn events(&self, after: Position, scope: Scope, most: usize) -> Result<Vec<Event>> {
+    async fn log(&self, after: Position, scope: Scope, most: usize, bytes: usize) -> Result<LogPage> {
         let (statement, of) = match scope {
             Scope::Everything => (EVERYTHING, None),
             Scope::Conversation(id) => (OF_CONVERSATION, Some(id.0)),
             Scope::Partner(id) => (OF_PARTNER, Some(id.0)),
         };
-        let mut query = sqlx::query(statement).bind(after.0).bind(limit(most));
+        let mut query = sqlx::query(statement).bind(after.0).bind(limit(most)).bind(limit(bytes));
         if let Some(id) = of {
             query = query.bind(id);
         }
-        self.rows(query).await?.iter().map(event).collect()
+        let rows = self.rows(query).await?;
+        let found = rows.first().map_or(Ok(0), |row| get::<i64, _>(row, "found"))?;
+        let more = found >= limit(most) || limit(rows.len()) < found;
+        Ok(LogPage { events: rows.iter().map(event).collect::<Result<_>>()?, more })
     }
 
     async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>> {

@@ -2,118 +2,54 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
 
 use super::attachments::{attachment, attachment_columns};
+use super::message_rows::{
+    last_message, last_message_columns, located, message, message_columns, read_by_others, seen, seen_columns, seen_marks,
+    visible_after,
+};
 use super::reactions::reaction_counts;
-use super::{Postgres, PostgresTx, get, limit, word};
+use super::{Postgres, PostgresTx, get, limit};
 use crate::{
-    Attachment, AttachmentId, Author, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage,
-    Locked, Message, MessageId, MessageSide, MessageType, Messages, Metadata, NewMessage, Page, PartnerId, Result, Seen,
-    Timestamp, UserId, WriteMessages,
+    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Located,
+    Locked, Message, MessageId, MessageSide, Messages, Metadata, NewMessage, PAGE_BYTES, Page, PartnerId, Result, Seen,
+    Timestamp, WriteMessages,
 };
 
-/// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
-/// might make the planner read those tables whole, since it cannot know how short a page is.
-macro_rules! message_columns {
-    () => {
-        "m.id AS message_id, m.seq, m.conversation_id AS message_conversation_id, m.author_id, \
-         (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
-         (SELECT u.id FROM users u WHERE u.partner_id = m.author_id) AS author_user_id, \
-         m.message_type, m.body, m.metadata, m.client_key, m.held, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
-         m.external_id AS message_external_id, m.reply_to_id, m.support_side, m.edited_by, m.deleted_by, \
-         CASE WHEN m.has_attachments THEN ( \
-             SELECT json_agg(json_build_object('id', f.id, 'object', f.object, 'name', f.name, 'mimetype', f.mimetype, \
-                 'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
-                 'created_at', f.created_at, 'sha256', encode(f.sha256, 'hex'), 'width', f.width, 'height', f.height, \
-                 'duration_milliseconds', f.duration_milliseconds) ORDER BY ma.place) \
-             FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id \
-         ) END AS attachments"
-    };
-}
-
-/// How far anybody but `$2` has read in `$1`.
-macro_rules! read_by_others {
-    () => {
-        "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
-             (SELECT p.seen_seq FROM participants p
-              WHERE p.conversation_id = $1 AND p.partner_id <> $2
-              ORDER BY p.seen_seq DESC LIMIT 1), 0)"
-    };
-}
-
-/// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
-/// instead of passing over all that is hidden. Not a join, which might begin at the messages.
-macro_rules! visible_after {
-    () => {
-        "coalesce((SELECT (SELECT m.id FROM messages m WHERE m.conversation_id = $1 AND m.seq <= p.visible_from_seq
-                           ORDER BY m.seq DESC LIMIT 1)
-                   FROM participants p WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)"
-    };
-}
-
-/// How far the reader `$2` and anybody else have read in `$1`, and what is hidden there: found once, not for each message.
-macro_rules! seen_marks {
-    () => {
-        concat!(
-            "seen AS MATERIALIZED (
-                SELECT
-                    (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
-                    coalesce((SELECT p.read_seq FROM participants p
-                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
-                    coalesce((SELECT p.visible_from_seq FROM participants p
-                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS visible_from_seq,
-                    ",
-            visible_after!(),
-            " AS visible_after,
-                    ",
-            read_by_others!(),
-            " AS by_others
-            )"
-        )
-    };
-}
-
-/// The columns that [`seen`] reads, of `messages AS m` beside `seen`.
-macro_rules! seen_columns {
-    () => {
-        concat!(
-            "m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
-                AS is_read, CASE WHEN m.has_reactions THEN ",
-            reaction_counts!("m.id", "$2"),
-            " END AS reactions, ",
-            message_columns!()
-        )
-    };
-}
-
-/// A page without its end.
+/// A page that goes on by id. The message that reaches its size is the last.
 macro_rules! page {
-    ($condition_and_order:literal) => {
+    ($condition:literal, $order:literal) => {
         concat!(
             "WITH ",
             seen_marks!(),
             " SELECT ",
             seen_columns!(),
-            " FROM messages m WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
-            $condition_and_order,
-            " LIMIT $4"
+            " FROM (
+                SELECT m.*, sum(octet_length(m.body)) OVER (ORDER BY m.id ",
+            $order,
+            ") - octet_length(m.body) AS bytes_before
+                FROM (
+                    SELECT * FROM messages m
+                    WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
+            $condition,
+            " ORDER BY m.id ",
+            $order,
+            " LIMIT $4
+                ) m
+            ) m WHERE m.bytes_before < $5 ORDER BY m.id ",
+            $order
         )
     };
 }
 
-pub(super) use {message_columns, read_by_others, seen_columns, seen_marks, visible_after};
-
 const BY_ID: &str = concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = ANY ($1)");
-const AT: &str = concat!(
-    "SELECT ",
-    message_columns!(),
-    " FROM (SELECT DISTINCT conversation_id, seq FROM unnest($1::bigint[], $2::bigint[]) AS place(conversation_id, seq)) place
-    JOIN messages m ON m.conversation_id = place.conversation_id AND m.seq = place.seq"
-);
+const LOCATE: &str = "SELECT m.conversation_id, m.seq, m.id, m.author_id FROM messages m WHERE m.id = ANY ($1)";
+const AT: &str = "SELECT m.conversation_id, m.seq, m.id, m.author_id
+    FROM (SELECT DISTINCT conversation_id, seq FROM unnest($1::bigint[], $2::bigint[]) AS place(conversation_id, seq)) place
+    JOIN messages m ON m.conversation_id = place.conversation_id AND m.seq = place.seq";
 const LAST_MESSAGES: &str = concat!(
     "SELECT ",
-    message_columns!(),
+    last_message_columns!(),
     " FROM participants p JOIN messages m ON m.id = p.last_own_id
       LEFT JOIN participants reader ON reader.conversation_id = p.conversation_id AND reader.partner_id = $2
       WHERE p.conversation_id = ANY ($1) AND m.seq > coalesce(reader.visible_from_seq, 0)"
@@ -181,19 +117,31 @@ const UNREAD_BY_OTHERS: &str = "SELECT p.conversation_id, others.read_seq, m.seq
 const READ_BY_OTHERS: &str = concat!("SELECT ", read_by_others!(), " AS seq");
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
-const NEWEST: &str =
-    page!("m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen) ORDER BY m.seq DESC");
-const BEFORE: &str = page!("m.id < $3 ORDER BY m.id DESC");
-const AFTER: &str = page!("m.id > $3 ORDER BY m.id");
+const NEWEST: &str = concat!(
+    "WITH ",
+    seen_marks!(),
+    " SELECT ",
+    seen_columns!(),
+    " FROM messages m WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen)
+        AND m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen)
+    ORDER BY m.seq DESC LIMIT $4"
+);
+const BEFORE: &str = page!("m.id < $3", "DESC");
+const AFTER: &str = page!("m.id > $3", "ASC");
 /// `has_attachments` stays true when attachments are deleted, and only makes the index small.
 const WITH_FILES: &str = concat!(
     "SELECT ",
     message_columns!(),
-    " FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $3
-        AND m.id > ",
+    " FROM (
+        SELECT m.*, sum(octet_length(m.body)) OVER (ORDER BY m.id DESC) - octet_length(m.body) AS bytes_before
+        FROM (
+            SELECT * FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $3
+                AND m.id > ",
     visible_after!(),
-    " AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)
-    ORDER BY m.id DESC LIMIT $4"
+    "           AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)
+            ORDER BY m.id DESC LIMIT $4
+        ) m
+    ) m WHERE m.bytes_before < $5 ORDER BY m.id DESC"
 );
 const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     WHERE p.partner_id = $1 AND EXISTS (
@@ -266,38 +214,6 @@ const BY_CLIENT_KEY: &str = concat!(
 const ATTACHMENTS_TO_SEND: &str =
     concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = ANY ($1) ORDER BY f.id FOR NO KEY UPDATE");
 
-pub(super) fn message(row: &PgRow) -> Result<Message> {
-    Ok(Message {
-        id: MessageId(get(row, "message_id")?),
-        seq: get(row, "seq")?,
-        conversation: ConversationId(get(row, "message_conversation_id")?),
-        author: Author {
-            partner: PartnerId(get(row, "author_id")?),
-            user: get::<Option<i64>, _>(row, "author_user_id")?.map(UserId),
-            name: get(row, "author_name")?,
-        },
-        message_type: word(row, "message_type", MessageType::parse)?,
-        body: get(row, "body")?,
-        metadata: get::<Option<Json<_>>, _>(row, "metadata")?.map(|metadata| metadata.0),
-        attachments: get::<Option<Json<_>>, _>(row, "attachments")?.map_or_else(Vec::new, |attachments| attachments.0),
-        client_key: get(row, "client_key")?,
-        held: get(row, "held")?,
-        created_at: get(row, "message_created_at")?,
-        edited_at: get(row, "edited_at")?,
-        deleted_at: get(row, "deleted_at")?,
-        external_id: get(row, "message_external_id")?,
-        reply_to: get::<Option<i64>, _>(row, "reply_to_id")?.map(MessageId),
-        support_side: get::<Option<&str>, _>(row, "support_side")?.and_then(MessageSide::parse),
-        edited_by: get::<Option<i64>, _>(row, "edited_by")?.map(PartnerId),
-        deleted_by: get::<Option<i64>, _>(row, "deleted_by")?.map(PartnerId),
-    })
-}
-
-pub(super) fn seen(row: &PgRow) -> Result<Seen> {
-    let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
-    Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
-}
-
 #[async_trait]
 impl Messages for Postgres {
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>> {
@@ -308,12 +224,20 @@ impl Messages for Postgres {
         self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
     }
 
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Message>> {
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        self.rows(sqlx::query(LOCATE).bind(ids)).await?.iter().map(located).collect()
+    }
+
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
         let (conversations, seqs): (Vec<i64>, Vec<i64>) = places.iter().map(|(id, seq)| (id.0, *seq)).unzip();
-        self.rows(sqlx::query(AT).bind(conversations).bind(seqs)).await?.iter().map(message).collect()
+        self.rows(sqlx::query(AT).bind(conversations).bind(seqs)).await?.iter().map(located).collect()
     }
 
     async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
@@ -321,7 +245,7 @@ impl Messages for Postgres {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
-        self.rows(sqlx::query(LAST_MESSAGES).bind(ids).bind(reader.0)).await?.iter().map(message).collect()
+        self.rows(sqlx::query(LAST_MESSAGES).bind(ids).bind(reader.0)).await?.iter().map(last_message).collect()
     }
 
     async fn draw_message_id(&self) -> Result<MessageId> {
@@ -335,8 +259,11 @@ impl Messages for Postgres {
             Page::Before { id, limit } => (BEFORE, id.0, limit),
             Page::After { id, limit } => (AFTER, id.0, limit),
         };
-        let page = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
-        self.rows(page).await?.iter().map(seen).collect()
+        let mut page_query = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
+        if !matches!(page, Page::Newest { .. }) {
+            page_query = page_query.bind(limit(PAGE_BYTES));
+        }
+        self.rows(page_query).await?.iter().map(seen).collect()
     }
 
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
@@ -358,7 +285,8 @@ impl Messages for Postgres {
         limit: usize,
     ) -> Result<Vec<Message>> {
         let before = before.map_or(i64::MAX, |before| before.0);
-        let page = sqlx::query(WITH_FILES).bind(of.0).bind(reader.0).bind(before).bind(self::limit(limit));
+        let page = sqlx::query(WITH_FILES).bind(of.0).bind(reader.0).bind(before);
+        let page = page.bind(self::limit(limit)).bind(self::limit(PAGE_BYTES));
         self.rows(page).await?.iter().map(message).collect()
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod gate;
 mod groups;
+mod message_rows;
 mod messages;
 mod nodes;
 mod outcome;

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::messages::{self, message_columns, read_by_others, seen_columns, seen_marks, visible_after};
+use super::message_rows::{message_columns, read_by_others, seen, seen_columns, seen_marks, visible_after};
 use super::reactions::reaction_counts;
 use super::{Postgres, count, get, limit};
 use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchPoint, Walk, Walked};
@@ -83,7 +83,7 @@ impl Search for Postgres {
         let next = next.map(|message| SearchPoint { message, conversation: from.conversation, seq });
         // NULL where nothing was found.
         let found = get::<Option<i64>, _>(first, "message_id")?.is_some();
-        let matches = if found { rows.iter().map(messages::seen).collect::<Result<_>>()? } else { Vec::new() };
+        let matches = if found { rows.iter().map(seen).collect::<Result<_>>()? } else { Vec::new() };
         Ok(Walked { matches, messages: usize::try_from(walked).unwrap_or(usize::MAX), next })
     }
 }

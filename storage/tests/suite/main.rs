@@ -40,6 +40,7 @@ mod attachments;
 mod attendances;
 mod audit;
 mod books;
+mod bounds;
 mod client_keys;
 mod conversations;
 mod directory;

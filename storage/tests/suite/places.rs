@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use storage::{ConversationId, Fact, InboxFilter, MessageId, Page, Position, Scope, Shelf, Storage, Topic, Window};
+use storage::{
+    ConversationId, Fact, InboxFilter, Located, Message, MessageId, Page, Position, Scope, Shelf, Storage, Topic, Window,
+};
 
 use crate::people::{at, conversation, lock, new_message, post, read_up_to, say, users, write};
 
@@ -95,7 +97,19 @@ async fn messages_are_found_by_their_place(store: Arc<dyn Storage>) {
     let places = [(room, 2), (room, 1), (room, 3), (room, 0), (room, -1), (other, 1), (room, 2), (ConversationId(1_000), 1)];
     let mut found = store.messages_at(&places).await.unwrap();
     found.sort_by_key(|message| message.id);
-    assert_eq!(found, [first, second, elsewhere]);
+    let located = |message: &Message| Located {
+        conversation: message.conversation,
+        seq: message.seq,
+        id: message.id,
+        author: message.author.partner,
+    };
+    let expected = [&first, &second, &elsewhere].map(located);
+    assert_eq!(found, expected);
+    let ids = [second.id, MessageId(1_000_000), elsewhere.id, first.id, second.id];
+    let mut found = store.locate_messages(&ids).await.unwrap();
+    found.sort_by_key(|message| message.id);
+    assert_eq!(found, expected);
+    assert_eq!(store.locate_messages(&[]).await.unwrap(), []);
     assert_eq!(store.messages_at(&[]).await.unwrap(), []);
 }
 

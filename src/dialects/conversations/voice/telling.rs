@@ -168,7 +168,7 @@ impl Conversing {
         let mut own = Vec::new();
         for places in places.chunks(LOOKED_UP) {
             let messages = self.chat().messages_at(places).await?;
-            let mine = messages.iter().filter(|message| message.author.partner == self.caller.partner);
+            let mine = messages.iter().filter(|message| message.author == self.caller.partner);
             own.extend(mine.map(|message| message.id));
         }
         own.sort_unstable();

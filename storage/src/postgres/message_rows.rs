@@ -1,0 +1,148 @@
+//! The columns of messages, and how they are read.
+
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::{get, word};
+use crate::messages::excerpt;
+use crate::{Author, ConversationId, Located, Message, MessageId, MessageSide, MessageType, PartnerId, Result, Seen, UserId};
+
+/// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
+/// might make the planner read those tables whole, since it cannot know how short a page is.
+macro_rules! message_columns {
+    () => {
+        message_columns!("m.body", "m.metadata")
+    };
+    ($body:literal, $metadata:literal) => {
+        concat!(
+            "m.id AS message_id, m.seq, m.conversation_id AS message_conversation_id, m.author_id, \
+         (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
+         (SELECT u.id FROM users u WHERE u.partner_id = m.author_id) AS author_user_id, \
+         m.message_type, ",
+            $body,
+            " AS body, ",
+            $metadata,
+            " AS metadata, m.client_key, m.held, m.created_at AS message_created_at, m.edited_at, m.deleted_at, \
+         m.external_id AS message_external_id, m.reply_to_id, m.support_side, m.edited_by, m.deleted_by, \
+         CASE WHEN m.has_attachments THEN ( \
+             SELECT json_agg(json_build_object('id', f.id, 'object', f.object, 'name', f.name, 'mimetype', f.mimetype, \
+                 'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
+                 'created_at', f.created_at, 'sha256', encode(f.sha256, 'hex'), 'width', f.width, 'height', f.height, \
+                 'duration_milliseconds', f.duration_milliseconds) ORDER BY ma.place) \
+             FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id \
+         ) END AS attachments"
+        )
+    };
+}
+
+/// How far anybody but `$2` has read in `$1`.
+macro_rules! read_by_others {
+    () => {
+        "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
+             (SELECT p.seen_seq FROM participants p
+              WHERE p.conversation_id = $1 AND p.partner_id <> $2
+              ORDER BY p.seen_seq DESC LIMIT 1), 0)"
+    };
+}
+
+/// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
+/// instead of passing over all that is hidden. Not a join, which might begin at the messages.
+macro_rules! visible_after {
+    () => {
+        "coalesce((SELECT (SELECT m.id FROM messages m WHERE m.conversation_id = $1 AND m.seq <= p.visible_from_seq
+                           ORDER BY m.seq DESC LIMIT 1)
+                   FROM participants p WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)"
+    };
+}
+
+/// How far the reader `$2` and anybody else have read in `$1`, and what is hidden there: found once, not for each message.
+macro_rules! seen_marks {
+    () => {
+        concat!(
+            "seen AS MATERIALIZED (
+                SELECT
+                    (SELECT c.last_seq FROM conversations c WHERE c.id = $1) AS last_seq,
+                    coalesce((SELECT p.read_seq FROM participants p
+                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS by_reader,
+                    coalesce((SELECT p.visible_from_seq FROM participants p
+                              WHERE p.conversation_id = $1 AND p.partner_id = $2), 0) AS visible_from_seq,
+                    ",
+            visible_after!(),
+            " AS visible_after,
+                    ",
+            read_by_others!(),
+            " AS by_others
+            )"
+        )
+    };
+}
+
+/// The columns that [`seen`] reads, of `messages AS m` beside `seen`.
+macro_rules! seen_columns {
+    () => {
+        concat!(
+            "m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
+                AS is_read, CASE WHEN m.has_reactions THEN ",
+            reaction_counts!("m.id", "$2"),
+            " END AS reactions, ",
+            message_columns!()
+        )
+    };
+}
+
+/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning. So many characters are at
+/// least as many bytes.
+macro_rules! last_message_columns {
+    () => {
+        message_columns!("left(m.body, 1024)", "CASE WHEN octet_length(m.metadata::text) <= 1024 THEN m.metadata END")
+    };
+}
+
+pub(super) use {last_message_columns, message_columns, read_by_others, seen_columns, seen_marks, visible_after};
+
+pub(super) fn message(row: &PgRow) -> Result<Message> {
+    Ok(Message {
+        id: MessageId(get(row, "message_id")?),
+        seq: get(row, "seq")?,
+        conversation: ConversationId(get(row, "message_conversation_id")?),
+        author: Author {
+            partner: PartnerId(get(row, "author_id")?),
+            user: get::<Option<i64>, _>(row, "author_user_id")?.map(UserId),
+            name: get(row, "author_name")?,
+        },
+        message_type: word(row, "message_type", MessageType::parse)?,
+        body: get(row, "body")?,
+        metadata: get::<Option<Json<_>>, _>(row, "metadata")?.map(|metadata| metadata.0),
+        attachments: get::<Option<Json<_>>, _>(row, "attachments")?.map_or_else(Vec::new, |attachments| attachments.0),
+        client_key: get(row, "client_key")?,
+        held: get(row, "held")?,
+        created_at: get(row, "message_created_at")?,
+        edited_at: get(row, "edited_at")?,
+        deleted_at: get(row, "deleted_at")?,
+        external_id: get(row, "message_external_id")?,
+        reply_to: get::<Option<i64>, _>(row, "reply_to_id")?.map(MessageId),
+        support_side: get::<Option<&str>, _>(row, "support_side")?.and_then(MessageSide::parse),
+        edited_by: get::<Option<i64>, _>(row, "edited_by")?.map(PartnerId),
+        deleted_by: get::<Option<i64>, _>(row, "deleted_by")?.map(PartnerId),
+    })
+}
+
+pub(super) fn seen(row: &PgRow) -> Result<Seen> {
+    let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
+    Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
+}
+
+pub(super) fn last_message(row: &PgRow) -> Result<Message> {
+    let mut message = message(row)?;
+    message.body.truncate(excerpt(&message.body).len());
+    Ok(message)
+}
+
+pub(super) fn located(row: &PgRow) -> Result<Located> {
+    Ok(Located {
+        conversation: ConversationId(get(row, "conversation_id")?),
+        seq: get(row, "seq")?,
+        id: MessageId(get(row, "id")?),
+        author: PartnerId(get(row, "author_id")?),
+    })
+}

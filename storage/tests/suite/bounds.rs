@@ -1,0 +1,132 @@
+//! What is read is bounded in bytes.
+
+use std::sync::Arc;
+
+use storage::{InboxFilter, Message, MessageId, NewMessage, PAGE_BYTES, Page, PartnerId, Position, Scope, Storage, User};
+
+use crate::people::{conversation, lock, new_message, say, users, write};
+
+on_every_backend!(
+    a_page_that_goes_on_by_id_ends_at_its_size,
+    a_page_by_offset_is_whole,
+    a_page_holds_one_message_however_large,
+    lists_read_the_beginning_of_a_last_message,
+    a_read_of_the_log_ends_at_its_size,
+);
+
+const KIB: usize = 1024;
+
+/// Says texts of so many bytes each.
+async fn say_long(
+    store: &Arc<dyn Storage>,
+    room: storage::ConversationId,
+    by: &User,
+    count: usize,
+    bytes: usize,
+) -> Vec<Message> {
+    let mut said = Vec::new();
+    for _ in 0..count {
+        said.push(say(store, room, by, &"x".repeat(bytes)).await);
+    }
+    said
+}
+
+async fn ids(store: &Arc<dyn Storage>, room: storage::ConversationId, reader: PartnerId, page: Page) -> Vec<MessageId> {
+    store.messages(room, reader, page).await.unwrap().into_iter().map(|seen| seen.message.id).collect()
+}
+
+async fn a_page_that_goes_on_by_id_ends_at_its_size(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let said: Vec<_> = say_long(&store, room, &ann, 40, 60_000).await.into_iter().map(|message| message.id).collect();
+    let reader = ann.partner.id;
+    // The last one of 18 reaches it.
+    assert_eq!(ids(&store, room, reader, Page::latest(200)).await, said.iter().rev().take(18).copied().collect::<Vec<_>>());
+    let (mut backwards, mut before) = (Vec::new(), MessageId(i64::MAX));
+    loop {
+        let page = ids(&store, room, reader, Page::Before { id: before, limit: 200 }).await;
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 18);
+        before = *last;
+        backwards.extend(page);
+    }
+    assert!(backwards.iter().rev().eq(&said), "nothing is missing, nothing twice");
+    let (mut onwards, mut after) = (Vec::new(), MessageId(0));
+    loop {
+        let page = ids(&store, room, reader, Page::After { id: after, limit: 200 }).await;
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 18);
+        after = *last;
+        onwards.extend(page);
+    }
+    assert_eq!(onwards, said);
+    assert_eq!(ids(&store, room, reader, Page::latest(3)).await.len(), 3);
+}
+
+async fn a_page_by_offset_is_whole(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    say_long(&store, room, &ann, 30, 60_000).await;
+    assert_eq!(ids(&store, room, ann.partner.id, Page::Newest { offset: 1, limit: 200 }).await.len(), 29);
+}
+
+async fn a_page_holds_one_message_however_large(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let said: Vec<_> = say_long(&store, room, &ann, 2, 2 * PAGE_BYTES).await.into_iter().map(|message| message.id).collect();
+    assert_eq!(ids(&store, room, ann.partner.id, Page::latest(10)).await, said[1..]);
+    assert_eq!(ids(&store, room, ann.partner.id, Page::After { id: MessageId(0), limit: 10 }).await, said[..1]);
+}
+
+async fn lists_read_the_beginning_of_a_last_message(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    // Cut between characters, of which some are larger than others, and never in one.
+    for (text, shown) in [
+        ("x".repeat(KIB), "x".repeat(KIB)),
+        ("x".repeat(KIB + 1), "x".repeat(KIB)),
+        ("…".repeat(20_000), "…".repeat(341)),
+        (format!("x{}", "𝄞".repeat(300)), format!("x{}", "𝄞".repeat(255))),
+    ] {
+        let room = conversation(&store, &[&ann, &ben]).await;
+        let said = say(&store, room, &ann, &text).await;
+        let expected = Message { body: shown, ..said.clone() };
+        let entries = store.inbox(ben.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
+        assert_eq!(entries[0].last_message.as_ref(), Some(&expected));
+        assert_eq!(store.last_messages(&[room], ben.partner.id).await.unwrap(), [expected]);
+        let page = store.messages(room, ben.partner.id, Page::latest(1)).await.unwrap();
+        assert_eq!(page[0].message, said, "the message itself is whole");
+    }
+    let room = conversation(&store, &[&ann]).await;
+    let metadata = Some(serde_json::json!({"filling": "x".repeat(KIB)}).into());
+    let message = NewMessage { metadata, ..new_message(room, &ann, "x") };
+    write(&store, async |tx| {
+        let locked = lock(tx, room).await;
+        tx.insert_messages(locked, vec![message]).await.unwrap();
+    })
+    .await;
+    let entries = store.inbox(ann.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
+    assert_eq!(entries[0].last_message.as_ref().map(|last| (last.body.as_str(), &last.metadata)), Some(("x", &None)));
+}
+
+async fn a_read_of_the_log_ends_at_its_size(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    say_long(&store, room, &ann, 10, 60_000).await;
+    for scope in [Scope::Everything, Scope::Conversation(room)] {
+        let (mut read, mut after) = (0, Position(0));
+        loop {
+            let page = store.log(after, scope, 100, 200_000).await.unwrap();
+            let long = page.events.iter().filter(|event| event.fact.message().is_some()).count();
+            assert!(long <= 4, "{scope:?}: {long}");
+            read += long;
+            after = page.events.last().expect("it holds one at least").position;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(read, 10);
+        assert_eq!(store.log(Position(0), scope, 100, 1).await.unwrap().events.len(), 1);
+        let page = store.log(after, scope, 100, 200_000).await.unwrap();
+        assert_eq!((page.events.len(), page.more), (0, false));
+    }
+}
