@@ -173,7 +173,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
     let config = Config::load(cli.config.as_deref(), &flags)?;
     match cli.command {
         Command::Serve(options) => serve(config, !options.no_migrate).await,
-        Command::Migrate => database(&config, true).await.map(drop),
+        Command::Migrate => migrate(&config).await,
         Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, false).await?.as_ref(), command).await,
         Command::Token(Token::Issue { user }) => token(&config, &user).await,
@@ -190,6 +190,16 @@ async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> 
     // Whoever reads this may ask for anything, look into the store, or ask for the stop.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
     server::run(config, storage, listener, stop).await
+}
+
+/// Brings the schema up to date, and what earlier versions have left undone.
+async fn migrate(config: &Config) -> Result<(), server::StartError> {
+    /// How many people are folded at a time.
+    const STEP: usize = 1_000;
+
+    let storage = database(config, true).await?;
+    while storage.fold_people(STEP).await? == STEP as u64 {}
+    Ok(())
 }
 
 /// A store that outlives this command.

@@ -60,6 +60,9 @@ pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Stor
     if migrate {
         refuse_beside_others(&storage.nodes_in_the_way(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
+        if !storage.index_people().await? {
+            tracing::warn!("people are searched without an index: the extension pg_trgm is missing and may not be created");
+        }
     }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");

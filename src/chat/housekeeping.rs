@@ -1,4 +1,5 @@
-//! What has had its day goes away by itself: in small steps, beside everything else.
+//! What has had its day goes away by itself, and what earlier versions have left undone is done: in small steps, beside
+//! everything else.
 
 use std::time::Duration;
 
@@ -105,6 +106,7 @@ const JOBS: &[Job] = &[
         kept: |_| Duration::ZERO,
         step: |storage, _, before, most| storage.expire_refresh_tokens(before, most),
     },
+    Job { what: "fold_people", kept: |_| Duration::ZERO, step: |storage, _, _, most| storage.fold_people(most) },
     Job {
         what: "forget_devices",
         // The store learns a little late how long those last that are in use.

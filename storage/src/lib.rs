@@ -9,6 +9,7 @@ mod devices;
 mod directory;
 mod error;
 mod events;
+mod fold;
 mod groups;
 mod memberships;
 pub mod memory;
@@ -42,6 +43,7 @@ pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{CHANGES_SOUGHT, DESK, Event, EventLog, Fact, LogPage, Member, NOBODY, Position, Scope, Topic};
+pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
     Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, KeyedMessage, Located, Message, MessageType, Messages,

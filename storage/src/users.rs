@@ -154,9 +154,12 @@ pub trait Users {
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
     /// The partners of these users, in no particular order; unknown ids are absent.
     async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>>;
-    /// Partners whose name, email or phone contains `query`, whatever the case, by rising name (its bytes, not a
-    /// language's order), then id. Partners of deactivated users are absent.
+    /// Partners whose name, email or phone contains `query`, as [`crate::fold`] reads both, by rising name (its bytes, not a
+    /// language's order), then id. Partners of deactivated users are absent. Those of whom a store does not know yet how they
+    /// fold are searched as it did before.
     async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>>;
+    /// Folds the texts of at most `limit` people whom an earlier version has stored; gives of how many.
+    async fn fold_people(&self, limit: usize) -> Result<u64>;
 }
 
 #[async_trait]

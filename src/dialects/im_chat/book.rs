@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
-use storage::{PartnerId, Role, UserId};
+use storage::{PartnerId, Role, UserId, fold};
 
 use super::{
     Tag,
@@ -106,10 +106,11 @@ impl Book {
     #[oai(path = "/init", method = "post", operation_id = "im_chat_contacts")]
     async fn contacts(&self, call: Call<ContactFilter>, session: Session) -> Reply<Vec<Contact>> {
         call.logged_in(session, |login, params| async move {
-            let name = optional(params.name, "name")?.unwrap_or_default().to_lowercase();
+            let name = optional(params.name, "name")?.unwrap_or_default();
+            let name = fold(&name);
             let limit = limit(params.limit, MOST, MOST)?;
             let mut known = self.0.chat.acquaintances(&login).await.map_err(fault)?;
-            known.retain(|known| known.user.partner.name.to_lowercase().contains(&name));
+            known.retain(|known| fold(&known.user.partner.name).contains(&name));
             let people = known.iter().map(|known| known.user.person()).collect();
             let presence = self.0.chat.presence(people).await.map_err(fault)?;
             let mut ranked: Vec<_> = known.into_iter().zip(presence).collect();

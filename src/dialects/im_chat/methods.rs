@@ -1,7 +1,7 @@
 //! What Odoo 8's web client calls as methods of `im_chat.session` and `res.users`.
 
 use serde_json::{Value, json};
-use storage::{ConversationId, UserId, Window};
+use storage::{ConversationId, UserId, Window, fold};
 
 use super::{
     book::rank,
@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, Deactivated},
+    chat,
     dialects::{House, jsonrpc::Fault, loose::Text},
 };
 
 /// How many users a search gives if nobody says, as in Odoo 8.
 const FOUND: usize = 20;
+/// How many of those who are found are looked at, for who of them is online.
+const LOOKED_AT: usize = 1_000;
 
 /// The header of the session with a user, which is begun if there is none.
 pub(super) async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
@@ -79,14 +81,17 @@ pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Re
     }
 }
 
-/// Active users but the caller whose name contains `name`: who is online first, then by name.
+/// Active users but the caller whose name contains `name`: who is online first, then by name. Of very many, the first by
+/// name.
 pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
-    let name = name.as_str().unwrap_or_default().to_lowercase();
+    let name = name.as_str().unwrap_or_default();
     let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(FOUND);
-    let mut found = Vec::new();
-    let fits = |user: &storage::User| user.id != caller.user && user.partner.name.to_lowercase().contains(&name);
-    let take = |contact: chat::Contact| found.extend(contact.user.filter(fits).map(|user| user.person()));
-    house.chat.walk_users(caller, Deactivated::Hidden, take).await.map_err(fault)?;
+    let mut found = house.chat.search_people(caller, name, LOOKED_AT).await.map_err(fault)?;
+    let folded = fold(name);
+    let fits = |person: &storage::Person| {
+        person.user.is_some_and(|user| user != caller.user) && fold(&person.partner.name).contains(&folded)
+    };
+    found.retain(fits);
     let mut found = house.chat.presence(found).await.map_err(fault)?;
     found.sort_by(|one, other| {
         let key = |presence: &chat::PersonPresence| rank(presence.status);

@@ -19,6 +19,7 @@ mod message_rows;
 mod messages;
 mod nodes;
 mod outcome;
+mod people_index;
 mod pictures;
 mod presence;
 mod reactions;

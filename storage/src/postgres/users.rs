@@ -4,6 +4,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Postgres, PostgresTx, get, limit, word};
+use crate::fold::{fold, fold_person};
 use crate::{
     NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, Role, User, UserChange, UserId, Users, WriteUsers,
 };
@@ -82,26 +83,40 @@ const PEOPLE_OF_USERS: &str = concat!(
     person_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = ANY ($1)"
 );
-/// Unlike with `LIKE`, nothing in the text searched for has a meaning of its own.
+/// The first so many of those who are to be found by `$condition`.
+macro_rules! found {
+    ($condition:literal) => {
+        concat!(
+            "(SELECT person.id FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+              WHERE account.active IS NOT FALSE AND ",
+            $condition,
+            r#" ORDER BY left(person.name, 255) COLLATE "C", person.name COLLATE "C", person.id LIMIT $3)"#
+        )
+    };
+}
+/// Each of the two has an index of its own. In the second, nothing in the text searched for has a meaning of its own.
 const SEARCH_PEOPLE: &str = concat!(
     "SELECT ",
     person_columns!(),
-    r#" FROM partners person LEFT JOIN users account ON account.partner_id = person.id
-      WHERE account.active IS NOT FALSE
-        AND (strpos(lower(person.name), lower($1)) > 0
-             OR strpos(lower(person.email), lower($1)) > 0
-             OR strpos(lower(person.phone), lower($1)) > 0)
-      ORDER BY person.name COLLATE "C", person.id LIMIT $2"#
+    " FROM (",
+    found!("person.folded LIKE $1"),
+    " UNION ALL ",
+    found!(
+        "person.folded IS NULL AND (strpos(lower(person.name), lower($2)) > 0
+            OR strpos(lower(person.email), lower($2)) > 0 OR strpos(lower(person.phone), lower($2)) > 0)"
+    ),
+    r#") found JOIN partners person ON person.id = found.id LEFT JOIN users account ON account.partner_id = person.id
+      ORDER BY person.name COLLATE "C", person.id LIMIT $3"#
 );
 
-const INSERT_PARTNER: &str = "INSERT INTO partners (id, name, email, phone, mobile)
-    VALUES (coalesce($1, nextval('people_id')), $2, $3, $4, $5) RETURNING id";
+const INSERT_PARTNER: &str = "INSERT INTO partners (id, name, email, phone, mobile, folded)
+    VALUES (coalesce($1, nextval('people_id')), $2, $3, $4, $5, $6) RETURNING id";
 /// The partner's id is drawn in a row of what draws the uid, so it is drawn later.
 const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
         SELECT coalesce($1, nextval('people_id')) AS id
     ), partner AS (
-        INSERT INTO partners (id, name, email, phone, mobile)
-        SELECT coalesce($2, nextval('people_id')), $3, $4, $5, $6 FROM uid RETURNING id
+        INSERT INTO partners (id, name, email, phone, mobile, folded)
+        SELECT coalesce($2, nextval('people_id')), $3, $4, $5, $6, $16 FROM uid RETURNING id
     )
     INSERT INTO users (id, uuid, login, password_hash, partner_id, role, active, language, time_zone, profile, created_at,
         external_id)
@@ -152,6 +167,18 @@ pub(super) fn user(row: &PgRow) -> Result<User> {
         muted_until: get(row, "user_muted_until")?,
         erased_at: get(row, "erased_at")?,
     })
+}
+
+/// The pattern of what contains a text, whatever the case.
+fn containing(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for character in fold(text).chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern + "%"
 }
 
 fn people(rows: &[PgRow]) -> Result<Vec<Person>> {
@@ -211,7 +238,13 @@ impl Users for Postgres {
     }
 
     async fn search_people(&self, query: &str, rows: usize) -> Result<Vec<Person>> {
-        people(&self.rows(sqlx::query(SEARCH_PEOPLE).bind(query).bind(limit(rows))).await?)
+        // Planned for this text: how many have it decides which index is the better one.
+        let search = sqlx::query(SEARCH_PEOPLE).persistent(false).bind(containing(query)).bind(query).bind(limit(rows));
+        people(&self.rows(search).await?)
+    }
+
+    async fn fold_people(&self, people: usize) -> Result<u64> {
+        self.fold_some(people).await
     }
 }
 
@@ -220,7 +253,8 @@ impl WriteUsers for PostgresTx {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
         let NewPartner { id, name, email, phone, mobile } = new;
         let given = id.map(|id| id.0);
-        let insert = sqlx::query(INSERT_PARTNER).bind(given).bind(&name).bind(&email).bind(&phone).bind(&mobile);
+        let folded = fold_person(&name, email.as_deref(), phone.as_deref());
+        let insert = sqlx::query(INSERT_PARTNER).bind(given).bind(&name).bind(&email).bind(&phone).bind(&mobile).bind(folded);
         let id = PartnerId(get(&self.only_row(insert).await?, "id")?);
         if let Some(given) = given {
             self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
@@ -230,6 +264,7 @@ impl WriteUsers for PostgresTx {
 
     async fn insert_user(&mut self, new: NewUser) -> Result<User> {
         let given = (new.id.map(|id| id.0), new.partner.id.map(|id| id.0));
+        let folded = fold_person(&new.partner.name, new.partner.email.as_deref(), new.partner.phone.as_deref());
         let insert = sqlx::query(INSERT_USER)
             .bind(given.0)
             .bind(given.1)
@@ -245,7 +280,8 @@ impl WriteUsers for PostgresTx {
             .bind(&new.time_zone)
             .bind(new.profile.to_string())
             .bind(new.created_at)
-            .bind(&new.external_id);
+            .bind(&new.external_id)
+            .bind(folded);
         let row = self.only_row(insert).await?;
         if let Some(given) = given.0.max(given.1) {
             self.rows(sqlx::query(PASS_OVER).bind(given)).await?;

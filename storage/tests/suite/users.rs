@@ -21,6 +21,7 @@ on_every_backend!(
     moderators_are_made_and_unmade,
     search_looks_at_name_email_and_phone,
     search_ignores_case,
+    search_folds_as_unicode_does,
     search_takes_every_character_for_itself,
     search_orders_by_name_then_id,
     search_passes_over_deactivated_users,
@@ -275,6 +276,26 @@ async fn search_ignores_case(store: Arc<dyn Storage>) {
     assert_eq!(found(&store, "JANE").await, ["Jane Smith"]);
     assert_eq!(found(&store, "jane s").await, ["Jane Smith"]);
     assert_eq!(found(&store, "éVA å").await, ["Éva Ågren"]);
+}
+
+/// However a name was typed, composed or not, with whichever i.
+async fn search_folds_as_unicode_does(store: Arc<dyn Storage>) {
+    partners(&store, ["Jose\u{301} Mac", "José Windows", "İbrahim Işık", "Straße"].map(new_partner)).await;
+    for (query, names) in [
+        ("JOSÉ", vec!["José Windows", "Jose\u{301} Mac"]),
+        ("jose\u{301} w", vec!["José Windows"]),
+        ("ışık", vec!["İbrahim Işık"]),
+        ("IBRAHIM ISIK", vec!["İbrahim Işık"]),
+        ("STRASSE", vec!["Straße"]),
+        ("mac\u{1e}", vec![]),
+    ] {
+        let mut found = found(&store, query).await;
+        found.sort_unstable();
+        let mut names = names;
+        names.sort_unstable();
+        assert_eq!(found, names, "{query}");
+    }
+    assert_eq!(store.fold_people(10).await.unwrap(), 0, "nothing is left to be folded");
 }
 
 async fn search_takes_every_character_for_itself(store: Arc<dyn Storage>) {
