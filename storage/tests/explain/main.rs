@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use storage::Storage;
+use storage::{Storage, Users};
 use storage::postgres::{Options, Postgres};
 
 use plans::{EXPLAIN, Plans};
@@ -72,9 +72,11 @@ async fn hot_statements_read_no_more_than_they_give() {
     };
     let filled = Postgres::open(&options(url.clone())).await.unwrap();
     filled.migrate().await.unwrap();
-    filled.close().await;
+    assert!(filled.index_people().await.unwrap());
     let mut database = PgConnection::connect(&url).await.unwrap();
     database.execute(FILL).await.unwrap();
+    while filled.fold_people(1_000).await.unwrap() > 0 {}
+    filled.close().await;
     database.execute(AssertSqlSafe(EXPLAIN.replace("NAME", &name))).await.unwrap();
     database.close().await.unwrap();
 
@@ -87,6 +89,7 @@ async fn hot_statements_read_no_more_than_they_give() {
     reads::of_a_busy_person(&explained).await;
     reads::of_a_crowd(&explained).await;
     search::of_messages(&explained).await;
+    search::of_people(&explained).await;
     concierge::sessions_devices_uploads_presence(&explained).await;
     writes::to_what_is_large(&explained).await;
 

@@ -1,4 +1,4 @@
-use storage::{ConversationId, MessageId, PartnerId, Search, SearchPoint, Walk, postgres::Postgres};
+use storage::{ConversationId, MessageId, PartnerId, Search, SearchPoint, Users, Walk, postgres::Postgres};
 
 use crate::Explained;
 
@@ -23,5 +23,14 @@ pub(crate) async fn of_messages(on: &Explained) {
         let newest = async |s: &Postgres| s.newest_messages(PartnerId(3), None, before).await;
         let newest = on.within(2 * 10_000, "newest_messages", newest).await;
         assert_eq!(newest.len(), if before.is_some() { 5_000 } else { 10_000 });
+    }
+}
+
+/// Few are found by the index of what names contain, many by the order of names.
+pub(crate) async fn of_people(on: &Explained) {
+    for (query, found) in [("nobody", 0), ("p599", 11), ("P5999", 1), ("p", 20)] {
+        let people = async |s: &Postgres| s.search_people(query, 20).await;
+        let people = on.within(100, "search_people", people).await;
+        assert_eq!(people.len(), found, "{query}");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod first_release;
+mod folding;
 
 use std::time::Duration;
 
@@ -62,7 +63,10 @@ struct Migrated {
     database: PgConnection,
     admin: PgConnection,
     name: String,
+    url: String,
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Migrated {
     async fn from(version: i64, before: &'static str) -> Self {
@@ -80,11 +84,10 @@ impl Migrated {
         Migrator::with_migrations(earlier).run_direct(None, &mut database, false).await.expect("the earlier schema can be made");
         database.execute(before).await.expect("it fits the earlier schema");
         // Open while the schema is brought up to date, as an earlier node's.
-        let patience = Duration::from_secs(30);
-        let options = Options { url, max_connections: 2, acquire_timeout: patience, statement_timeout: patience };
+        let options = Options { url: url.clone(), max_connections: 2, acquire_timeout: PATIENCE, statement_timeout: PATIENCE };
         let storage = Postgres::open(&options).await.expect("the database is there");
         storage.migrate().await.expect("the schema can be brought up to date");
-        Self { storage, database, admin, name }
+        Self { storage, database, admin, name, url }
     }
 
     /// The rows of a statement, each as one text.
