@@ -14,7 +14,7 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 use chrono::TimeDelta;
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::{OpenApi, OpenApiService};
-use storage::{Storage, memory::Memory, postgres};
+use storage::{Lane, Storage, memory::Memory, postgres};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -203,6 +203,8 @@ fn endpoint(
     metrics: &Metrics,
     requests: &Lifecycle,
 ) -> impl Endpoint<Output = poem::Response> + use<> {
+    // Whether the store takes writes is asked however much others ask of it.
+    let storage = storage.lane(Lane::Sessions);
     let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
     let api = api(house, operation);
     let document = api.spec();

@@ -11,7 +11,7 @@ mod turns;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use storage::{
-    Event, Fact, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
+    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
     UserId,
 };
 use subtle::ConstantTimeEq;
@@ -156,6 +156,7 @@ impl Auth {
         limits: AttemptLimits,
         lifecycle: &Lifecycle,
     ) -> (Self, Observer) {
+        let storage = storage.lane(Lane::Sessions);
         let sessions = Arc::new(Sessions::new(session_rules));
         session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
         let lives = Lives::default();

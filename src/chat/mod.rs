@@ -50,7 +50,7 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
-use storage::{Position, Scope, Storage, UserId};
+use storage::{Lane, Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -205,8 +205,11 @@ impl Chat {
         let observers = caches.into_iter().chain(observers).collect();
         let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
         let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
-        let sends = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
-        let marks = Writer::start(Arc::clone(&storage), announce.clone(), metrics.clone(), services);
+        let writer = |by| (by, Arc::clone(&storage), announce.clone(), metrics.clone());
+        let (by, patient, announced, counted) = writer(storage.lane(Lane::Sends));
+        let sends = Writer::start(by, patient, announced, counted, services);
+        let (by, patient, announced, counted) = writer(Arc::clone(&storage));
+        let marks = Writer::start(by, patient, announced, counted, services);
         let chat = Self(Arc::new(Parts {
             storage,
             blobs,

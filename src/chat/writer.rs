@@ -1,6 +1,7 @@
 //! What waits at the same time to be stored shares one commit, and while that is under way the next one is prepared.
 
 mod admission;
+mod aside;
 mod marks;
 mod sends;
 
@@ -20,6 +21,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::aside::Aside;
 pub(super) use self::{
     marks::{Mark, Upto},
     sends::Send,
@@ -43,22 +45,35 @@ pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
     /// What metrics call it.
     const OPERATION: &'static str;
     type Outcome: std::marker::Send + 'static;
-    type Lock: Eq + Hash + std::marker::Send + Sync;
+    type Lock: Copy + Eq + Hash + std::marker::Send + Sync + 'static;
 
     /// What its transaction has locked until it is committed.
     fn locks(&self) -> impl Iterator<Item = Self::Lock>;
 
     /// Does everything for a batch but the commit.
-    fn write(tx: &mut dyn Tx, batch: &[Self]) -> impl Future<Output = Result<Written<Self::Outcome>>> + std::marker::Send;
+    fn write(
+        tx: &mut dyn Tx,
+        batch: &[Self],
+        locking: Locking,
+    ) -> impl Future<Output = Result<Written<Self::Outcome>>> + std::marker::Send;
 
     /// Counts what a commit has stored.
     fn count(metrics: &Metrics, changes: usize);
 }
 
+/// How a batch comes by its locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locking {
+    /// Waits for whoever has them.
+    Wait,
+    /// Leaves alone what somebody else has locked.
+    Skip,
+}
+
 /// What became of a batch.
 pub(super) struct Written<T> {
-    /// In the order of the batch. One that breaks a rule fails alone.
-    outcomes: Vec<Result<T>>,
+    /// In the order of the batch. One that breaks a rule fails alone; `None` for one that was left alone.
+    outcomes: Vec<Option<Result<T>>>,
     /// How much there is to commit.
     changes: usize,
 }
@@ -77,10 +92,18 @@ struct Waiting<J: Job> {
 impl<J: Job> Writer<J> {
     /// Starts the writer of this node. Nobody waits for a timer: an idle node commits a lone job at once, and what
     /// arrives during a commit shares the next one.
-    pub(super) fn start(storage: Arc<dyn Storage>, announce: Announce, metrics: Metrics, lifecycle: &Lifecycle) -> Self {
+    ///
+    /// `storage` is for batches; what waits for locks of others uses `patient`, so that batches need not wait for it.
+    pub(super) fn start(
+        storage: Arc<dyn Storage>,
+        patient: Arc<dyn Storage>,
+        announce: Announce,
+        metrics: Metrics,
+        lifecycle: &Lifecycle,
+    ) -> Self {
         let (jobs, handed_in) = mpsc::channel(WAITING);
         let queued = Arc::<AtomicUsize>::default();
-        let bench = Bench { storage, announce, metrics };
+        let bench = Bench { storage, patient, announce, metrics };
         lifecycle.spawn(bench.work::<J>(handed_in, Arc::clone(&queued), lifecycle.clone()));
         Self { jobs, queued }
     }
@@ -130,6 +153,7 @@ impl<L> UnderWay<L> {
 #[derive(Clone)]
 struct Bench {
     storage: Arc<dyn Storage>,
+    patient: Arc<dyn Storage>,
     announce: Announce,
     metrics: Metrics,
 }
@@ -142,36 +166,52 @@ struct Prepared<T> {
 
 impl Bench {
     /// One batch is prepared while the one before it is committed, if enough wait for it. Commits themselves go one after
-    /// the other, in the store too: that is what the order of the log takes.
+    /// the other, in the store too: that is what the order of the log takes. Jobs whose locks somebody else has are put
+    /// aside, and those that follow them with the same lock stay behind them.
     async fn work<J: Job>(self, mut handed_in: mpsc::Receiver<Waiting<J>>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
         let mut queue = Vec::new();
         let mut under_way = UnderWay::nothing();
+        let mut aside = Aside::new();
         loop {
             while queue.len() < WAITING
                 && let Ok(waiting) = handed_in.try_recv()
             {
                 queue.push(waiting);
             }
-            let free = |waiting: &Waiting<J>| waiting.job.locks().all(|lock| !under_way.locks.contains(&lock));
+            let now = Instant::now();
+            let is_free = |lock: &J::Lock| !under_way.locks.contains(lock) && !aside.holds(lock, now);
+            let free = |waiting: &Waiting<J>| waiting.job.locks().all(|lock| is_free(&lock));
             let enough = queue.iter().filter(|waiting| free(waiting)).count() >= under_way.jobs;
-            let (batch, answers): (Vec<_>, Vec<_>) = match enough {
-                true => queue.extract_if(.., |waiting| free(waiting)).take(BATCH).map(|it| (it.job, it.answer)).unzip(),
-                false => Default::default(),
+            let batch: Vec<_> = match enough {
+                true => queue.extract_if(.., |waiting| free(waiting)).take(BATCH).collect(),
+                false => Vec::new(),
             };
-            queued.store(queue.len(), Ordering::Relaxed);
+            queued.store(queue.len() + aside.jobs(), Ordering::Relaxed);
             if batch.is_empty() {
                 tokio::select! {
                     biased;
                     () = under_way.passes(), if under_way.done.is_some() => {}
+                    () = aside.changes(now) => {}
                     received = handed_in.recv_many(&mut queue, BATCH), if queue.len() < WAITING => if received == 0 { return },
                     // Nobody hands anything in any more, and what was handed in is stored or being committed.
                     () = lifecycle.stopping(), if queue.is_empty() => return,
                 }
                 continue;
             }
-            match self.prepare(&batch).await {
-                Ok(prepared) if prepared.written.changes == 0 => answer(answers, prepared.written.outcomes),
-                Ok(prepared) => {
+            let (batch, answers): (Vec<J>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
+            match self.prepare(&batch, Locking::Skip).await {
+                Ok(Prepared { tx, written }) => {
+                    let Sorted { batch, answers, outcomes, busy } = sort(batch, answers, written.outcomes);
+                    aside.freed(batch.iter().flat_map(J::locks));
+                    if !busy.is_empty() {
+                        let locks = busy.iter().flat_map(|waiting| waiting.job.locks()).collect();
+                        queue.splice(0..0, busy);
+                        aside.missed(locks, &mut queue, &self, &lifecycle);
+                    }
+                    if written.changes == 0 {
+                        answer(answers, outcomes);
+                        continue;
+                    }
                     under_way.passes().await;
                     let (committed, done) = oneshot::channel();
                     under_way = UnderWay {
@@ -182,8 +222,8 @@ impl Bench {
                     };
                     let bench = self.clone();
                     lifecycle.spawn(async move {
-                        match bench.commit::<J>(prepared, Some(committed)).await {
-                            Ok(outcomes) => answer(answers, outcomes),
+                        match bench.commit::<J>(tx, written.changes, Some(committed)).await {
+                            Ok(()) => answer(answers, outcomes),
                             Err(error) => answer(answers, bench.refused(&batch, error).await),
                         }
                     });
@@ -193,29 +233,35 @@ impl Bench {
         }
     }
 
-    async fn prepare<J: Job>(&self, batch: &[J]) -> Result<Prepared<J::Outcome>> {
+    async fn prepare<J: Job>(&self, batch: &[J], locking: Locking) -> Result<Prepared<J::Outcome>> {
+        let storage = match locking {
+            Locking::Wait => &self.patient,
+            Locking::Skip => &self.storage,
+        };
         let preparing = async {
-            let mut tx = self.storage.begin().await?;
-            let written = J::write(tx.as_mut(), batch).await?;
+            let mut tx = storage.begin().await?;
+            let written = J::write(tx.as_mut(), batch, locking).await?;
             Ok(Prepared { tx, written })
         };
         self.metrics.visit(J::OPERATION, preparing).await
     }
 
     /// Commits, and tells those who listen on this node, so that whoever has its answer finds there what it stored.
-    async fn commit<J: Job>(
-        &self,
-        prepared: Prepared<J::Outcome>,
-        committed: Option<oneshot::Sender<()>>,
-    ) -> Result<Vec<Result<J::Outcome>>> {
-        let Prepared { tx, written: Written { outcomes, changes } } = prepared;
+    async fn commit<J: Job>(&self, tx: Box<dyn Tx>, changes: usize, committed: Option<oneshot::Sender<()>>) -> Result<()> {
         if changes > 0 {
             let events = self.metrics.visit("commit", tx.commit()).await?;
             drop(committed);
             self.announce.committed(events).await;
             J::count(&self.metrics, changes);
         }
-        Ok(outcomes)
+        Ok(())
+    }
+
+    /// Does everything for a batch, however long others have its locks.
+    async fn store<J: Job>(&self, batch: &[J]) -> Result<Vec<Result<J::Outcome>>> {
+        let Prepared { tx, written } = self.prepare(batch, Locking::Wait).await?;
+        self.commit::<J>(tx, written.changes, None).await?;
+        Ok(written.outcomes.into_iter().map(|outcome| outcome.expect("its locks were waited for")).collect())
     }
 
     /// If the store refuses a batch, its jobs are tried one by one.
@@ -232,9 +278,35 @@ impl Bench {
     }
 
     async fn alone<J: Job>(&self, job: &J) -> Result<J::Outcome> {
-        let prepared = self.prepare(std::slice::from_ref(job)).await?;
-        self.commit::<J>(prepared, None).await?.remove(0)
+        self.store(std::slice::from_ref(job)).await?.remove(0)
     }
+}
+
+/// A batch without the jobs that were left alone.
+struct Sorted<J: Job> {
+    batch: Vec<J>,
+    answers: Vec<oneshot::Sender<Result<J::Outcome>>>,
+    outcomes: Vec<Result<J::Outcome>>,
+    busy: Vec<Waiting<J>>,
+}
+
+fn sort<J: Job>(
+    batch: Vec<J>,
+    answers: Vec<oneshot::Sender<Result<J::Outcome>>>,
+    outcomes: Vec<Option<Result<J::Outcome>>>,
+) -> Sorted<J> {
+    let mut sorted = Sorted { batch: Vec::new(), answers: Vec::new(), outcomes: Vec::new(), busy: Vec::new() };
+    for ((job, answer), outcome) in batch.into_iter().zip(answers).zip(outcomes) {
+        match outcome {
+            Some(outcome) => {
+                sorted.batch.push(job);
+                sorted.answers.push(answer);
+                sorted.outcomes.push(outcome);
+            }
+            None => sorted.busy.push(Waiting { job, answer }),
+        }
+    }
+    sorted
 }
 
 fn answer<T>(answers: Vec<oneshot::Sender<Result<T>>>, outcomes: Vec<Result<T>>) {

@@ -228,6 +228,12 @@ pub trait WriteConversations: Send {
     /// Locks the conversations until the transaction ends, by rising id whatever the order asked, so that
     /// transactions that lock several cannot deadlock. Unknown ids are absent, duplicates count once.
     async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>>;
+    /// As [`WriteConversations::lock_conversations`] without waiting for anybody: beside those that it has locked, it gives the
+    /// ids of those that others have, by rising id.
+    async fn lock_free_conversations(
+        &mut self,
+        ids: &[ConversationId],
+    ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)>;
     /// Which of these pairs are participants; the others are absent.
     async fn participating(
         &mut self,

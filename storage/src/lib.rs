@@ -29,6 +29,8 @@ mod uploads;
 mod users;
 mod workspace;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 pub use attachments::{Attachment, Attachments, DeletedAttachment, Media, NewAttachment, Reach, WriteAttachments};
@@ -105,6 +107,15 @@ id! {
     GroupId
 }
 
+/// What has store connections of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Storing messages.
+    Sends,
+    /// Log-ins, sessions and tokens.
+    Sessions,
+}
+
 /// Everything that can be read, and the few single writes that need no transaction because losing one does no harm
 /// (what was touched last). Each method is one consistent read.
 #[async_trait]
@@ -149,6 +160,9 @@ pub trait Storage:
 
     /// Whether the store was started with the demo data at some time.
     async fn is_demo(&self) -> Result<bool>;
+
+    /// The same store by connections that are kept for this: others, however many they are, do not keep it waiting.
+    fn lane(&self, lane: Lane) -> Arc<dyn Storage>;
 
     /// Lets go of connections, within a few seconds. Calls after it fail with [`Error::Unavailable`].
     async fn close(&self);

@@ -3,6 +3,7 @@
 mod credentials;
 mod large_pages;
 mod long_texts;
+mod own_connections;
 mod rates;
 mod taken_back;
 mod uploads;

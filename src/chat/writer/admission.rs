@@ -1,13 +1,13 @@
 //! The rules of sending.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use storage::{
     Attachment, AttachmentId, Conversation, ConversationId, ConversationKind, KeyedMessage, Locked, Message, MessageId,
     NewClientKey, NewMessage, PartnerId, Standing, SupportSession, Tx,
 };
 
-use super::Send;
+use super::{Locking, Send};
 use crate::{
     chat::{
         conversations::must_be_open,
@@ -20,6 +20,8 @@ use crate::{
 /// What the rules need to know of the store to judge sends.
 pub(super) struct Admission {
     conversations: HashMap<ConversationId, Locked<Conversation>>,
+    /// Those that somebody else has locked.
+    busy: HashSet<ConversationId>,
     /// Those of the conversations that are support sessions.
     sessions: HashMap<ConversationId, SupportSession>,
     participating: HashMap<(ConversationId, PartnerId), Standing>,
@@ -30,6 +32,8 @@ pub(super) struct Admission {
 }
 
 pub(super) enum Judged {
+    /// Not yet: somebody else has the conversation.
+    Busy,
     /// A retry: this is what was stored the first time.
     Sent(Message),
     New {
@@ -41,9 +45,12 @@ pub(super) enum Judged {
 
 impl Admission {
     /// Locks the conversations of a batch, and reads what else there is to know.
-    pub(super) async fn read(tx: &mut dyn Tx, batch: &[Send]) -> Result<Self> {
+    pub(super) async fn read(tx: &mut dyn Tx, batch: &[Send], locking: Locking) -> Result<Self> {
         let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
-        let conversations = tx.lock_conversations(&ids).await?;
+        let (conversations, busy) = match locking {
+            Locking::Wait => (tx.lock_conversations(&ids).await?, Vec::new()),
+            Locking::Skip => tx.lock_free_conversations(&ids).await?,
+        };
         let is_support = |conversation: &&Locked<Conversation>| conversation.kind == ConversationKind::Support;
         let sessions: Vec<_> = conversations.iter().filter(is_support).collect();
         let sessions = if sessions.is_empty() { Vec::new() } else { tx.support_sessions_of(&sessions).await? };
@@ -64,6 +71,7 @@ impl Admission {
         }
         Ok(Self {
             conversations: conversations.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
+            busy: busy.into_iter().collect(),
             sessions: sessions.into_iter().map(|session| (session.conversation, session)).collect(),
             participating,
             sent: sent_with,
@@ -74,6 +82,9 @@ impl Admission {
 
     /// The rules of sending, for one send.
     pub(super) fn judge(&self, send: &Send) -> Result<Judged> {
+        if self.busy.contains(&send.to) {
+            return Ok(Judged::Busy);
+        }
         let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
         let standing = self.participating.get(&(send.to, send.author.partner)).ok_or(Error::Forbidden)?;
         let now = clock::now();

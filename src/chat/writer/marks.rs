@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use storage::{Advanced, ConversationId, Fact, MessageId, PartnerId, Topic, Tx};
 
-use super::{Job, Written};
+use super::{Job, Locking, Written};
 use crate::{chat::error::Result, clock, metrics::Metrics};
 
 pub(in crate::chat) struct Mark {
@@ -31,7 +31,7 @@ impl Job for Mark {
         self.upto.iter().map(|upto| (upto.conversation, self.reader))
     }
 
-    async fn write(tx: &mut dyn Tx, batch: &[Self]) -> Result<Written<Advanced>> {
+    async fn write(tx: &mut dyn Tx, batch: &[Self], _: Locking) -> Result<Written<Advanced>> {
         let now = clock::now();
         let (mut outcomes, mut changes) = (vec![Advanced::default(); batch.len()], 0);
         for round in rounds(batch) {
@@ -53,7 +53,7 @@ impl Job for Mark {
             }
             tx.mark_seen(&seen, now).await?;
         }
-        Ok(Written { outcomes: outcomes.into_iter().map(Ok).collect(), changes })
+        Ok(Written { outcomes: outcomes.into_iter().map(|outcome| Some(Ok(outcome))).collect(), changes })
     }
 
     fn count(_: &Metrics, _: usize) {}

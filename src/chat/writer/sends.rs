@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use storage::{Author, ClientKey, ConversationId, Fact, Mention, Message, NewClientKey, Topic, Tx};
 
 use super::{
-    Job, Written,
+    Job, Locking, Written,
     admission::{Admission, Judged},
 };
 use crate::{
@@ -34,6 +34,8 @@ enum Verdict {
     /// Which one of those that are stored.
     New(usize),
     Refused(Error),
+    /// Somebody else has its conversation.
+    Busy,
 }
 
 impl Job for Send {
@@ -45,13 +47,14 @@ impl Job for Send {
         std::iter::once(self.to)
     }
 
-    async fn write(tx: &mut dyn Tx, batch: &[Self]) -> Result<Written<Sent>> {
-        let admission = Admission::read(tx, batch).await?;
+    async fn write(tx: &mut dyn Tx, batch: &[Self], locking: Locking) -> Result<Written<Sent>> {
+        let admission = Admission::read(tx, batch, locking).await?;
         let mut new = Vec::with_capacity(batch.len());
         let mut uploads = Vec::new();
         let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
         let mut outdated = Vec::new();
         let judge = |send: &Self| match admission.judge(send) {
+            Ok(Judged::Busy) => Verdict::Busy,
             Ok(Judged::Sent(message)) => Verdict::Known(Box::new(message)),
             Ok(Judged::New { message, takes_key_from }) => {
                 outdated.extend(takes_key_from);
@@ -83,9 +86,10 @@ impl Job for Send {
             tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
         }
         let outcome = |verdict| match verdict {
-            Verdict::Known(message) => Ok(Sent { message: *message, again: true }),
-            Verdict::New(index) => Ok(Sent { message: stored[index].clone(), again: false }),
-            Verdict::Refused(error) => Err(error),
+            Verdict::Known(message) => Some(Ok(Sent { message: *message, again: true })),
+            Verdict::New(index) => Some(Ok(Sent { message: stored[index].clone(), again: false })),
+            Verdict::Refused(error) => Some(Err(error)),
+            Verdict::Busy => None,
         };
         Ok(Written { outcomes: verdicts.into_iter().map(outcome).collect(), changes: stored.len() })
     }

@@ -401,6 +401,14 @@ impl WriteConversations for MemoryTx {
         Ok(rows.map(|row| Locked(row.conversation.clone())).collect())
     }
 
+    async fn lock_free_conversations(
+        &mut self,
+        ids: &[ConversationId],
+    ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)> {
+        // Nobody else writes.
+        Ok((self.lock_conversations(ids).await?, Vec::new()))
+    }
+
     async fn participating(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],

@@ -35,7 +35,7 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
+use crate::{Error, Event, Fact, Lane, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
@@ -136,6 +136,11 @@ impl Storage for Memory {
 
     async fn is_demo(&self) -> Result<bool> {
         Ok(self.snapshot()?.demo)
+    }
+
+    fn lane(&self, _: Lane) -> Arc<dyn Storage> {
+        // Nothing here has to be waited for.
+        Arc::new(self.clone())
     }
 
     async fn close(&self) {

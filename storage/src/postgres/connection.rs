@@ -32,11 +32,19 @@ pub(super) struct Connection {
     has_ended: bool,
     /// Leave to hold a connection for a transaction.
     leave: Option<OwnedSemaphorePermit>,
+    /// Leave to hold a connection.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    pub(super) fn new(pooled: PoolConnection<sqlx::Postgres>, gate: Arc<Gate>, patience: Duration) -> Self {
-        Self { pooled: Some(pooled), gate, patience, in_transaction: false, has_ended: false, leave: None }
+    pub(super) fn new(
+        pooled: PoolConnection<sqlx::Postgres>,
+        gate: Arc<Gate>,
+        patience: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let place = Some(place);
+        Self { pooled: Some(pooled), gate, patience, in_transaction: false, has_ended: false, leave: None, place }
     }
 
     pub(super) async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
@@ -102,13 +110,14 @@ impl Connection {
         if let Some(pooled) = self.pooled.take() {
             drop(pooled.detach());
         }
+        self.place = None;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(mut pooled) = self.pooled.take() else { return };
-        let (patience, in_transaction, leave) = (self.patience, self.in_transaction, self.leave.take());
+        let (patience, in_transaction, leave) = (self.patience, self.in_transaction, (self.leave.take(), self.place.take()));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(pooled.detach());
             return;

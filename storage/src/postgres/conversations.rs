@@ -126,6 +126,13 @@ const LOCK_CONVERSATIONS: &str = concat!(
     conversation_columns!(),
     " FROM conversations c WHERE c.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) ORDER BY c.id FOR NO KEY UPDATE OF c"
 );
+const LOCK_FREE_CONVERSATIONS: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations c WHERE c.id = ANY (ARRAY(SELECT unnest($1::bigint[])))
+      ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED"
+);
+const EXISTING: &str = "SELECT id FROM conversations WHERE id = ANY ($1) ORDER BY id";
 const PARTICIPATING: &str =
     "SELECT p.conversation_id, p.partner_id, p.role AS participant_role, p.visible_from_seq, p.muted_until
     FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
@@ -377,6 +384,24 @@ impl WriteConversations for PostgresTx {
         }
         let rows = self.rows(sqlx::query(LOCK_CONVERSATIONS).bind(numbers(ids))).await?;
         rows.iter().map(|row| conversation(row).map(Locked)).collect()
+    }
+
+    async fn lock_free_conversations(
+        &mut self,
+        ids: &[ConversationId],
+    ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)> {
+        if ids.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let rows = self.rows(sqlx::query(LOCK_FREE_CONVERSATIONS).bind(numbers(ids))).await?;
+        let free = rows.iter().map(|row| conversation(row).map(Locked)).collect::<Result<Vec<_>>>()?;
+        let rest: Vec<_> = ids.iter().copied().filter(|id| free.iter().all(|locked| locked.id != *id)).collect();
+        if rest.is_empty() {
+            return Ok((free, rest));
+        }
+        let busy = self.rows(sqlx::query(EXISTING).bind(numbers(&rest))).await?;
+        let busy = busy.iter().map(|row| Ok(ConversationId(get(row, "id")?))).collect::<Result<_>>()?;
+        Ok((free, busy))
     }
 
     async fn participating(

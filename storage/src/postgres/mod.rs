@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod gate;
 mod groups;
+mod lanes;
 mod message_rows;
 mod messages;
 mod nodes;
@@ -42,11 +43,11 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::connection::Connection;
 use self::gate::Gate;
+use self::lanes::{Lane, Lanes};
 use self::outcome::Mark;
 pub use self::upgrade::OtherNode;
 use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
@@ -111,9 +112,9 @@ pub struct Options {
 pub struct Postgres {
     pool: PgPool,
     gate: Arc<Gate>,
-    /// As many transactions may be open. There are fewer of them than connections, so that those who wait for a lock that
-    /// somebody holds do not keep from reading those who only read.
-    transactions: Arc<Semaphore>,
+    lanes: Lanes,
+    /// The one that this handle uses.
+    lane: Lane,
     /// Without the limits of the pool's connections: a migration may take long.
     migrating: PgConnectOptions,
     patience: Duration,
@@ -149,11 +150,12 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(connecting.clone());
-        let for_reads = (options.max_connections / 4).max(1);
+        let lanes = Lanes::of(options.max_connections);
         let storage = Self {
             pool,
             gate: Arc::new(Gate::new(connecting, options.acquire_timeout + GRACE)),
-            transactions: Arc::new(Semaphore::new(options.max_connections.saturating_sub(for_reads).max(1) as usize)),
+            lane: lanes.others.clone(),
+            lanes,
             migrating,
             patience: options.statement_timeout + GRACE,
         };
@@ -178,9 +180,11 @@ impl Postgres {
     }
 
     async fn connection(&self) -> Result<Connection> {
+        self.gate.knock().await?;
+        let leave = self.lane.connection(&self.gate).await?;
         // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
         let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
-        Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience))
+        Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave))
     }
 
     async fn acquire(&self) -> sqlx::Result<PoolConnection<sqlx::Postgres>> {
@@ -216,10 +220,7 @@ impl Postgres {
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         self.gate.knock().await?;
-        let leave = self.gate.answer(self.gate.patience(), Arc::clone(&self.transactions).acquire_owned()).await;
-        let Some(Ok(leave)) = leave else {
-            return Err(Error::Unavailable("too many transactions are under way".into()));
-        };
+        let leave = self.lane.transaction(&self.gate).await?;
         let mut connection = self.connection().await?;
         let mut begun = connection.begin(leave).await;
         // A connection may have ended since it was last used, which says nothing of the others; and a `BEGIN` that failed
@@ -254,6 +255,14 @@ impl Storage for Postgres {
 
     async fn is_demo(&self) -> Result<bool> {
         Ok(get(&self.only_row(sqlx::query(IS_DEMO)).await?, 0)?)
+    }
+
+    fn lane(&self, lane: crate::Lane) -> Arc<dyn Storage> {
+        let lane = match lane {
+            crate::Lane::Sends => &self.lanes.sends,
+            crate::Lane::Sessions => &self.lanes.sessions,
+        };
+        Arc::new(Self { lane: lane.clone(), ..self.clone() })
     }
 
     async fn close(&self) {
