@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod server;
 pub mod telemetry;
 pub mod token_bucket;
+pub mod weighed;

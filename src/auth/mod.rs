@@ -84,6 +84,11 @@ impl Caller {
         }
     }
 
+    /// The bytes of its texts.
+    fn texts(&self) -> usize {
+        [&self.name, &self.login, &self.language, &self.time_zone].into_iter().map(String::len).sum()
+    }
+
     fn living(user: User, life: Arc<Life>, epoch: Epoch) -> Self {
         Self { ended: life.ended().clone(), _life: Some(life), epoch, ..Self::of(user) }
     }

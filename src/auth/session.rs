@@ -8,15 +8,19 @@ use std::{
 
 use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp};
 
 use super::Caller;
-use crate::{lifecycle::Lifecycle, telemetry};
+use crate::{
+    lifecycle::Lifecycle,
+    telemetry,
+    weighed::{self, Weighed, WeighedCache},
+};
 
-/// How many sessions a node remembers.
+/// About how many sessions a node remembers, and in how many bytes.
 const REMEMBERED: usize = 100_000;
+const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 /// How often "last used" is brought to the store.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -117,7 +121,7 @@ impl std::ops::Deref for Login {
 /// The sessions that a node remembers, so that a request costs no query for its session.
 pub(super) struct Sessions {
     /// Those that have ended, too, until they are asked for.
-    remembered: Cache<SessionKey, Arc<Login>>,
+    remembered: WeighedCache<SessionKey, Arc<Login>>,
     dirty: Mutex<Vec<Arc<Login>>>,
     /// Held by whoever brings to the store what is dirty. Who waits for it finds everything brought, or brings it for all
     /// who wait.
@@ -138,7 +142,7 @@ pub struct SessionRules {
 impl Sessions {
     pub(super) fn new(rules: SessionRules) -> Self {
         Self {
-            remembered: Cache::new(REMEMBERED),
+            remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES),
             dirty: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             lifetime: TimeDelta::from_std(rules.lifetime).unwrap_or(TimeDelta::MAX),
@@ -147,11 +151,12 @@ impl Sessions {
     }
 
     pub(super) fn remember(&self, login: Arc<Login>) {
-        self.remembered.insert(login.key, login);
+        let beside = size_of::<Login>() + login.caller.texts();
+        self.remembered.insert(login.key, Weighed::new(login, beside));
     }
 
     pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
-        let login = self.remembered.get(&key)?;
+        let login = self.remembered.get(&key)?.value;
         if login.ended.is_cancelled() || self.is_over(login.last_used(), now) {
             self.remembered.remove(&key);
             return None;

@@ -8,7 +8,7 @@ mod keys;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
 use storage::{Timestamp, User};
 use uuid::Uuid;
 
@@ -17,12 +17,18 @@ pub(super) use claims::Subject;
 pub use issue::{Issued, Token};
 
 use super::{Auth, Caller, Error, Result, lives::Grant};
-use crate::{clock, lifecycle::Lifecycle};
+use crate::{
+    clock,
+    lifecycle::Lifecycle,
+    weighed::{self, Weighed, WeighedCache},
+};
 use claims::Claims;
 use keys::{Header, Keys};
 
 /// How many callers a node remembers, so that a request costs no query for its token.
 const REMEMBERED: usize = 100_000;
+/// The same in bytes.
+const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 /// How far clocks may differ.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
@@ -92,14 +98,15 @@ pub enum Refused {
 pub struct Tokens {
     rules: TokenRules,
     keys: Keys,
-    remembered: Cache<(Subject, Option<Uuid>), Caller>,
+    /// By what the token names, in a digest: that may be a text of any length.
+    remembered: WeighedCache<[u8; 32], Caller>,
 }
 
 impl Tokens {
     /// Reads the keys. The error is one line that names the setting.
     pub fn open(rules: TokenRules, lifecycle: &Lifecycle) -> Result<Self, String> {
         let keys = Keys::open(&rules, lifecycle)?;
-        Ok(Self { rules, keys, remembered: Cache::new(REMEMBERED) })
+        Ok(Self { rules, keys, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES) })
     }
 
     /// Whether any token at all can be verified.
@@ -135,15 +142,15 @@ impl Auth {
     async fn holder(&self, token: &str) -> Result<Caller> {
         let tokens = &self.0.tokens;
         let Claims { subject, family, expires_at } = tokens.verify(token, clock::now()).await?;
-        let key = (subject, family);
+        let key = Sha256::digest(format!("{subject:?} {family:?}")).into();
         let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.lives.epoch();
-        if let Some(caller) = tokens.remembered.get(&key).filter(is_fresh) {
+        if let Some(caller) = tokens.remembered.get(&key).map(|caller| caller.value).filter(is_fresh) {
             return Ok(Caller { expires_at: Some(expires_at), ..caller });
         }
-        let grant = Grant::Token { subject: key.0.clone(), family };
-        let (caller, ()) = self.admit(&grant, || self.stored_subject(&key.0, family)).await?;
+        let grant = Grant::Token { subject: subject.clone(), family };
+        let (caller, ()) = self.admit(&grant, || self.stored_subject(&subject, family)).await?;
         let caller = Caller { expires_at: Some(expires_at), ..caller };
-        tokens.remembered.insert(key, caller.clone());
+        tokens.remembered.insert(key, Weighed::new(caller.clone(), caller.texts()));
         Ok(caller)
     }
 

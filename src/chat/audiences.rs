@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use storage::{ConversationId, Member, PartnerId, Position, Storage};
 
-/// Capacity of the cache, in conversations.
+use crate::weighed::{self, Weighed, WeighedCache};
+
+/// Capacity of the cache: about so many conversations, in so many bytes.
 const REMEMBERED: usize = 50_000;
+const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The members of a conversation.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ impl Members {
     fn new(members: &[Member]) -> Self {
         let newcomers = members.iter().filter(|member| member.visible_from_seq > 0).copied();
         Self { partners: members.iter().map(|member| member.partner).collect(), newcomers: newcomers.collect() }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.partners) + size_of_val(&*self.newcomers)
     }
 
     /// Those whom a fact concerns that is about the message with this `seq`, or about none; in rising order.
@@ -40,7 +46,7 @@ impl Members {
 /// follows the event log, and so says of every event what the log itself says of it.
 pub(super) struct Audiences {
     storage: Arc<dyn Storage>,
-    remembered: Cache<ConversationId, Members>,
+    remembered: WeighedCache<ConversationId, Members>,
     /// The newest event by which anybody came or went. Cache entries are as of then; a read from before is not cached.
     changed: Mutex<Position>,
 }
@@ -48,19 +54,19 @@ pub(super) struct Audiences {
 impl Audiences {
     /// Begins where subscribers have been told everything up to `head`.
     pub(super) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
-        Self { storage, remembered: Cache::new(REMEMBERED), changed: Mutex::new(head) }
+        Self { storage, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES), changed: Mutex::new(head) }
     }
 
     /// The members of a conversation.
     pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<Members> {
         if let Some(members) = self.remembered.get(&conversation) {
-            return Ok(members);
+            return Ok(members.value);
         }
         let changed = *self.changed.lock();
         let members = Members::new(&self.storage.members_at(conversation, changed).await?);
         let now = self.changed.lock();
         if *now == changed {
-            self.remembered.insert(conversation, members.clone());
+            self.remembered.insert(conversation, Weighed::new(members.clone(), members.bytes()));
         }
         Ok(members)
     }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, PartnerId, Topic, User, UserId};
+use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, Partner, PartnerId, Topic, User, UserId};
 use uuid::Uuid;
 
 use super::{Chat, Contact, Error, Observer, Result, Thing, messages::fitting, remembered::Remembered};
@@ -10,8 +10,9 @@ use crate::auth::Caller;
 
 /// How many conversations, and how many users' uuids, are remembered.
 const REMEMBERED: usize = 50_000;
-/// How many users, and how many partners, are remembered with all that is known of them.
+/// How many users, and how many partners, are remembered with all that is known of them, and in how many bytes.
 const REMEMBERED_USERS: usize = 10_000;
+const USERS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,28 @@ impl Default for Pairs {
         Self {
             companies: Remembered::new(REMEMBERED),
             meetings: Remembered::new(REMEMBERED),
-            users: Remembered::new(REMEMBERED_USERS),
-            contacts: Remembered::new(REMEMBERED_USERS),
+            users: Remembered::weighed(REMEMBERED_USERS, USERS_BYTES, |user| user_bytes(user)),
+            contacts: Remembered::weighed(REMEMBERED_USERS, USERS_BYTES, |contact| contact_bytes(contact)),
             uuids: Remembered::new(REMEMBERED),
             ids: Remembered::new(REMEMBERED),
         }
     }
+}
+
+fn partner_bytes(partner: &Partner) -> usize {
+    let Partner { name, email, phone, mobile, .. } = partner;
+    name.len() + [email, phone, mobile].into_iter().flatten().map(String::len).sum::<usize>()
+}
+
+fn user_bytes(user: &User) -> usize {
+    let User { login, external_id, picture_url, language, time_zone, password, .. } = user;
+    let optional = [login, external_id, picture_url].into_iter().flatten().map(String::len).sum::<usize>();
+    let texts = optional + language.len() + time_zone.len() + password.as_ref().map_or(0, |hash| hash.0.len());
+    size_of::<User>() + texts + partner_bytes(&user.partner) + user.profile.to_string().len()
+}
+
+fn contact_bytes(contact: &Contact) -> usize {
+    size_of::<Contact>() + partner_bytes(&contact.partner) + contact.user.as_ref().map_or(0, user_bytes)
 }
 
 impl Pairs {

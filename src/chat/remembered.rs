@@ -3,9 +3,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use quick_cache::sync::Cache;
-
 use super::Result;
+use crate::weighed::{self, Weighed, WeighedCache};
 
 /// How far a cache had forgotten when a read began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,20 +12,29 @@ pub(super) struct Generation(u64);
 
 /// What was read from the store and holds until the log says that it has changed, so that asking again costs no query.
 pub(super) struct Remembered<K, V> {
-    entries: Cache<K, V>,
+    entries: WeighedCache<K, V>,
+    /// What a value holds elsewhere in memory, in bytes.
+    beside: fn(&V) -> usize,
     /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
     generation: AtomicU64,
 }
 
 impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
+    /// A cache of so many values that hold nothing beside themselves.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { entries: Cache::new(capacity), generation: AtomicU64::new(0) }
+        let bytes = capacity * Weighed::<V>::size_of_plain();
+        Self::weighed(capacity, bytes as u64, |_| 0)
+    }
+
+    /// A cache of so many bytes, in about so many values that hold what `beside` says elsewhere in memory.
+    pub(super) fn weighed(values: usize, bytes: u64, beside: fn(&V) -> usize) -> Self {
+        Self { entries: weighed::cache(values, bytes), beside, generation: AtomicU64::new(0) }
     }
 
     /// What is remembered, or else what is read now. That there is nothing is not remembered.
     pub(super) async fn get(&self, key: K, read: impl Future<Output = Result<Option<V>>>) -> Result<Option<V>> {
         if let Some(value) = self.entries.get(&key) {
-            return Ok(Some(value));
+            return Ok(Some(value.value));
         }
         let generation = self.generation();
         let Some(value) = read.await? else { return Ok(None) };
@@ -41,7 +49,8 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
 
     /// Caches what was read since then, unless something was forgotten meanwhile.
     pub(super) fn put(&self, key: K, value: V, read: Generation) {
-        self.entries.insert(key, value);
+        let beside = (self.beside)(&value);
+        self.entries.insert(key, Weighed::new(value, beside));
         if self.generation() != read {
             self.entries.remove(&key);
         }
@@ -56,7 +65,7 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
     /// As [`Remembered::forget`], for all entries for which `is_stale` holds.
     pub(super) fn forget_where(&self, is_stale: impl Fn(&K, &V) -> bool) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.entries.retain(|key, value| !is_stale(key, value));
+        self.entries.retain(|key, value| !is_stale(key, &value.value));
     }
 
     /// As [`Remembered::forget`], for everything.
