@@ -18,6 +18,9 @@ const SHORTEST: usize = 3;
 const BUDGET: usize = 50_000;
 /// How many messages of a conversation are looked at a time.
 const STRETCH: usize = 250;
+/// How many bytes of texts one search looks at, and how many stretches.
+const BYTES: usize = 64 * 1024 * 1024;
+const STRETCHES: usize = 2_000;
 
 /// What to search for, and where.
 #[derive(Clone, Debug)]
@@ -42,7 +45,8 @@ pub struct Found {
 }
 
 impl Chat {
-    /// A page of the caller's messages that contain a text, newest first. Looks at the newest 50,000 messages.
+    /// A page of the caller's messages that contain a text, newest first. Looks at the newest 50,000 messages, of very long
+    /// ones, or of very many conversations, at fewer.
     ///
     /// The conversations are merged by their newest message that was not looked at: only the one with the newest is
     /// walked, stretch by stretch, so that no more is read than one stretch of each beyond what there is to look at.
@@ -64,12 +68,12 @@ impl Chat {
         }
         let newest = self.0.storage.newest_messages(caller.partner, query.of, query.before);
         let mut unread = BinaryHeap::from(self.visit("newest_messages", newest).await?);
-        let (mut page, mut left) = (Page::new(query.limit), BUDGET);
+        let (mut page, mut left, mut bytes, mut stretches) = (Page::new(query.limit), BUDGET, 0, 0);
         while let Some(newest) = unread.pop() {
             if page.ends_before(newest.message) {
                 break;
             }
-            if left == 0 {
+            if left == 0 || bytes >= BYTES || stretches == STRETCHES {
                 page.messages.retain(|seen| seen.message.id > newest.message);
                 return Ok(Found { messages: page.messages, complete: false });
             }
@@ -77,6 +81,8 @@ impl Chat {
             let walked = self.0.storage.search_messages(newest, caller.partner, walk);
             let walked = self.visit("search_messages", walked).await?;
             left -= walked.messages;
+            bytes += walked.bytes;
+            stretches += 1;
             page.merge(walked.matches);
             unread.extend(walked.next);
             // A store in memory never waits: without this, others would, and who has gone away would be searched for.

@@ -32,6 +32,8 @@ pub struct Walked {
     pub matches: Vec<Seen>,
     /// How many messages were looked at.
     pub messages: usize,
+    /// The size of their texts.
+    pub bytes: usize,
     /// The next message, with which another walk goes on.
     pub next: Option<SearchPoint>,
 }

@@ -59,6 +59,7 @@ impl Search for Memory {
             }
         }
         let next = (begin > hidden).then(|| point(row, begin - 1));
-        Ok(Walked { matches, messages: end - begin, next })
+        let bytes = (begin..end).map(|index| row.messages[index].body.len()).sum();
+        Ok(Walked { matches, messages: end - begin, bytes, next })
     }
 }

@@ -28,20 +28,20 @@ const WALK: &str = concat!(
     ", stretch AS MATERIALIZED (
         SELECT greatest($3 - $4, p.visible_from_seq) AS after, p.visible_from_seq
         FROM participants p WHERE p.conversation_id = $1 AND p.partner_id = $2
-    ), matching AS MATERIALIZED (
-        SELECT m.id, row_number() OVER newest AS place,
-            sum(octet_length(m.body)) OVER newest - octet_length(m.body) AS bytes_before
+    ), looked_at AS MATERIALIZED (
+        SELECT m.id, m.seq, octet_length(m.body) AS bytes, strpos(lower(m.body), lower($5)) > 0 AS matches
         FROM messages m
         WHERE m.conversation_id = $1 AND m.seq > $3 - $4 AND m.seq <= $3 AND m.seq > (SELECT visible_from_seq FROM stretch)
-            AND strpos(lower(m.body), lower($5)) > 0
-        WINDOW newest AS (ORDER BY m.seq DESC)
+    ), matching AS MATERIALIZED (
+        SELECT id, row_number() OVER newest AS place, sum(bytes) OVER newest - bytes AS bytes_before
+        FROM looked_at WHERE matches WINDOW newest AS (ORDER BY seq DESC)
     ), found AS (
         SELECT id FROM matching WHERE place <= $6 AND bytes_before < $7
     )
     SELECT coalesce((SELECT greatest($3 - after, 0) FROM stretch), 0), (
             SELECT next.id FROM messages next WHERE next.conversation_id = $1
                 AND next.seq = (SELECT after FROM stretch WHERE after > visible_from_seq)
-        ) AS next_id, ",
+        ) AS next_id, (SELECT coalesce(sum(bytes), 0)::bigint FROM looked_at) AS bytes, ",
     seen_columns!(),
     " FROM (SELECT) always LEFT JOIN (found JOIN messages m ON m.id = found.id) ON true ORDER BY m.id DESC"
 );
@@ -84,6 +84,7 @@ impl Search for Postgres {
         // NULL where nothing was found.
         let found = get::<Option<i64>, _>(first, "message_id")?.is_some();
         let matches = if found { rows.iter().map(seen).collect::<Result<_>>()? } else { Vec::new() };
-        Ok(Walked { matches, messages: usize::try_from(walked).unwrap_or(usize::MAX), next })
+        let bytes = usize::try_from(get::<i64, _>(first, "bytes")?).unwrap_or_default();
+        Ok(Walked { matches, messages: usize::try_from(walked).unwrap_or(usize::MAX), bytes, next })
     }
 }
