@@ -12,6 +12,7 @@ pub mod dialects;
 pub mod lifecycle;
 pub mod metrics;
 pub mod server;
+pub mod shares;
 pub mod telemetry;
 pub mod token_bucket;
 pub mod weighed;

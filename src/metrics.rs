@@ -47,6 +47,8 @@ struct Families {
     orphan_sweeps: IntCounterVec,
     orphans_deleted: IntCounter,
     refused: IntCounterVec,
+    bodies: IntGauge,
+    answers: IntGauge,
 }
 
 /// What is counted only when somebody asks.
@@ -58,6 +60,8 @@ pub struct Depths {
     pub ring_bytes: usize,
     pub log_position: i64,
     pub log_unread_for: Duration,
+    pub bodies_bytes: usize,
+    pub answers_bytes: usize,
 }
 
 impl Default for Metrics {
@@ -117,9 +121,11 @@ impl Default for Metrics {
                 "Refusals by the limit that was reached: its setting without `limits.`.",
                 &["limit"],
             ),
+            bodies: gauge("dragoman_bodies_bytes", "Memory for bodies of requests under way, of limits.bodies_bytes."),
+            answers: gauge("dragoman_answers_bytes", "Memory for answers under way, of limits.answers_bytes."),
             registry,
         };
-        let all: [Box<dyn Collector>; 22] = [
+        let all: [Box<dyn Collector>; 25] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -143,6 +149,8 @@ impl Default for Metrics {
             Box::new(families.orphan_sweeps.clone()),
             Box::new(families.orphans_deleted.clone()),
             Box::new(families.refused.clone()),
+            Box::new(families.bodies.clone()),
+            Box::new(families.answers.clone()),
         ];
         // A counter that appears with its first event has not increased by it.
         for outcome in ["done", "refused", "failed"] {
@@ -243,6 +251,8 @@ impl Metrics {
         self.0.marks_waiting.set(as_gauge(depths.marks_waiting));
         self.0.listening.set(as_gauge(depths.listening));
         self.0.ring_bytes.set(as_gauge(depths.ring_bytes));
+        self.0.bodies.set(as_gauge(depths.bodies_bytes));
+        self.0.answers.set(as_gauge(depths.answers_bytes));
         self.0.log_position.set(depths.log_position);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));
         let mut text = Vec::new();

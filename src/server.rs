@@ -2,6 +2,7 @@
 //! backends named.
 
 mod accept;
+mod admission;
 mod asyncapi;
 mod corridor;
 mod narrow;
@@ -28,6 +29,7 @@ use crate::{
     dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    shares::Shares,
     telemetry,
 };
 use operation::Operation;
@@ -131,7 +133,8 @@ pub async fn run(
         given => given.to_owned(),
     };
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &requests);
-    let house = House { auth, chat, config: Arc::clone(&config), sockets, base_url: base_url.into() };
+    let shares = Shares::new(config.limits.shares(), &metrics);
+    let house = House { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
@@ -249,7 +252,8 @@ pub async fn openapi() -> Result<String, StartError> {
     };
     let chat = Chat::start(ground, config.rules()).await?;
     let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
-    let house = House { auth, chat, config, sockets, base_url: "".into() };
+    let shares = Shares::new(config.limits.shares(), &metrics);
+    let house = House { auth, chat, config, sockets, shares, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())
 }

@@ -88,6 +88,8 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
     let mut server = Server::builder(proxy.backend(&database))
         .set("LIMITS__WAITING_POLLS_PER_USER", 2 * POLLS)
         .set("LIMITS__CONNECTIONS", 2 * POLLS)
+        // They are one user's, and begin all at once.
+        .set("LIMITS__USER__REQUESTS_AT_ONCE", 0)
         .set("POSTGRES__ACQUIRE_MILLISECONDS", 30_000)
         .start()
         .await;

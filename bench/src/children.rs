@@ -96,6 +96,9 @@ fn dragoman(program: &Path, storage: &str) -> Command {
     }
     command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LOG__LEVEL", "error");
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
+    // What is measured is the server, not the shares of the few users that ask it.
+    command.env("DRAGOMAN__LIMITS__USER__REQUESTS_AT_ONCE", "0").env("DRAGOMAN__LIMITS__ADDRESS__REQUESTS_AT_ONCE", "0");
+    command.env("DRAGOMAN__LIMITS__CONNECTIONS_PER_ADDRESS", "0");
     command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");
     command.env("DRAGOMAN__SOCKETS__FRAMES_BURST", "1000000").env("DRAGOMAN__SOCKETS__FRAMES_PER_SECOND", "1000000");
     for limit in UNLIMITED {

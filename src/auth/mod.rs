@@ -269,15 +269,21 @@ impl Auth {
         Ok(user)
     }
 
+    /// The login that a session id stands for, if this node remembers it; using it keeps it alive.
+    pub fn remembered_session(&self, id: &SessionId) -> Option<Arc<Login>> {
+        let now = clock::now();
+        let login = self.0.sessions.recall(id.key(), now).filter(|login| login.epoch == self.0.lives.epoch())?;
+        self.0.sessions.use_now(&login, now);
+        Some(login)
+    }
+
     /// The login that a session id stands for; using it keeps it alive.
     pub async fn session(&self, id: &SessionId) -> Result<Arc<Login>> {
-        let key = id.key();
-        let now = clock::now();
-        let recalled = self.0.sessions.recall(key, now);
-        if let Some(login) = recalled.as_ref().filter(|login| login.epoch == self.0.lives.epoch()) {
-            self.0.sessions.use_now(login, now);
-            return Ok(Arc::clone(login));
+        if let Some(login) = self.remembered_session(id) {
+            return Ok(login);
         }
+        let (key, now) = (id.key(), clock::now());
+        let recalled = self.0.sessions.recall(key, now);
         let (caller, session) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
         let login = Login::new(caller, key, session.last_used_at, session.told);
         let login = Arc::new(login.after(recalled.as_deref()));

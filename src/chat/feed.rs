@@ -46,16 +46,7 @@ pub struct Batch {
 impl Feed {
     pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scopes: &[Scope], from: Start, hears: &[Scope]) -> Self {
         let (listener, cursor) = hub.listen(scopes, from, hears);
-        Self {
-            hub,
-            storage,
-            scopes: scopes.into(),
-            listener,
-            cursor,
-            unread: None,
-            reader: None,
-            visible_from_seq: 0,
-        }
+        Self { hub, storage, scopes: scopes.into(), listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
     }
 
     /// Whoever has written a message learns that this reader was handed it.

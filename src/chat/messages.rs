@@ -159,13 +159,14 @@ impl Chat {
 
     /// Messages with a larger id than `after`, oldest first: at once if there are any, else as soon as one comes, else
     /// none at the deadline or when the server stops. Without `after`, what comes from now on. An `after` beyond the
-    /// newest message counts as the newest.
+    /// newest message counts as the newest. `waits` is called once nothing more is asked of the store until then.
     pub async fn wait_for_messages(
         &self,
         caller: &Caller,
         of: ConversationId,
         after: Option<MessageId>,
         deadline: Instant,
+        waits: impl FnOnce(),
     ) -> Result<Vec<Seen>> {
         let feed = self.follow(Scope::Conversation(of), None).read_by(caller);
         let (conversation, participant) = self.conversation(caller, of).await?;
@@ -181,7 +182,7 @@ impl Chat {
                 return Ok(messages);
             }
         }
-        let _place = self.take_place_until(caller, deadline)?;
+        let _place = self.take_place_until(caller, deadline, waits)?;
         loop {
             let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
             let events = batch.events;

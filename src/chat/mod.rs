@@ -309,9 +309,14 @@ impl Chat {
         Ok(self.0.metrics.visit(operation, visit).await?)
     }
 
-    /// Takes a place for whoever is going to wait; an answer at once needs none.
-    fn take_place_until(&self, caller: &Caller, deadline: Instant) -> Result<Option<Place>> {
-        if deadline <= Instant::now() { Ok(None) } else { self.take_place(caller).map(Some) }
+    /// Takes a place for whoever is going to wait, and tells `waits` so; an answer at once needs none.
+    fn take_place_until(&self, caller: &Caller, deadline: Instant, waits: impl FnOnce()) -> Result<Option<Place>> {
+        if deadline <= Instant::now() {
+            return Ok(None);
+        }
+        let place = self.take_place(caller)?;
+        waits();
+        Ok(Some(place))
     }
 
     /// Takes one of the caller's places for waiting, until the result is dropped.

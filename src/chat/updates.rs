@@ -20,13 +20,14 @@ pub struct Updates {
 impl Chat {
     /// Waits until the caller's unread messages are others than they were at `after`, or than now; gives an empty
     /// change at the deadline or when the server stops. With `since`, what others have posted after that time is a
-    /// change.
+    /// change. `waits` is called once nothing more is asked of the store until then.
     pub async fn updates(
         &self,
         caller: &Caller,
         after: Option<Position>,
         since: Option<Timestamp>,
         deadline: Instant,
+        waits: impl FnOnce(),
     ) -> Result<Updates> {
         let after = if since.is_some() { None } else { after };
         if let Some(after) = after {
@@ -39,7 +40,7 @@ impl Chat {
                 self.visit("conversations_with_news", self.0.storage.conversations_with_news(caller.partner, since)).await?,
             );
         }
-        let _place = self.take_place_until(caller, deadline)?;
+        let _place = self.take_place_until(caller, deadline, waits)?;
         while changed.is_empty() {
             let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { break };
             changed.extend(batch.events.iter().filter_map(|told| changes(caller, told)));

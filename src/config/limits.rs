@@ -2,6 +2,7 @@ use serde::Deserialize;
 
 use crate::{
     chat::{RateRules, UploadQuota},
+    shares::Sizes,
     token_bucket::Rate,
 };
 
@@ -101,6 +102,21 @@ pub struct AddressLimits {
 }
 
 impl Limits {
+    /// Sizes of everybody's shares.
+    pub fn shares(&self) -> Sizes {
+        Sizes {
+            bodies_bytes: usize::try_from(self.bodies_bytes).unwrap_or(usize::MAX),
+            answers_bytes: usize::try_from(self.answers_bytes).unwrap_or(usize::MAX),
+            requests_per_user: self.user.requests_at_once,
+            requests_per_address: self.address.requests_at_once,
+        }
+    }
+
+    /// Most connections of one address; 0 for no limit.
+    pub fn of_one_address(&self) -> usize {
+        self.connections_per_address.unwrap_or((self.connections * 3 / 4).max(1))
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let positive: &[(&str, u64)] = &[
             ("connections", self.connections as u64),
@@ -118,6 +134,9 @@ impl Limits {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("limits.{name} must be greater than 0"));
+        }
+        if self.bodies_bytes / 8 < self.body_bytes as u64 {
+            return Err("limits.bodies_bytes must be at least 8 times limits.body_bytes: a user may have an eighth of it".into());
         }
         let user = &self.user;
         for (kind, rate, burst) in [

@@ -1,5 +1,7 @@
 //! Bearer tokens as the rooms take them from a request, and the cookie session where it stands in for one.
 
+use std::future::Future;
+
 use poem::{
     Request, RequestBody,
     http::{HeaderMap, StatusCode, header},
@@ -8,6 +10,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
+use storage::UserId;
 use url::Url;
 
 use super::{
@@ -18,6 +21,7 @@ use crate::{
     auth::{self, Auth, Caller, Refused},
     chat::Chat,
     config::Config,
+    shares::{NoShare, Turn},
     telemetry,
 };
 
@@ -26,6 +30,38 @@ const SCHEME: &str = "bearer";
 pub const CHALLENGE: &str = "Bearer";
 /// The subprotocol of a socket in whose place a token follows, since browsers cannot set a socket's headers.
 const SUBPROTOCOL: &str = "bearer";
+
+/// The credentials of a request, looked at before anything else of it. Whether they count is up to its route.
+#[derive(Clone)]
+pub enum Presented {
+    Nothing,
+    Token(Result<Caller, auth::Error>),
+    Session(Session),
+}
+
+impl Presented {
+    /// Looks at the credentials; under a turn where anybody could have the store asked.
+    ///
+    /// # Errors
+    ///
+    /// That no turn could be had.
+    pub async fn of(request: &Request, turn: impl Future<Output = Result<Turn, NoShare>>) -> Result<Self, NoShare> {
+        // The signature of a token is checked before the store is asked.
+        if let Some(token) = authorization(request.headers()) {
+            return Ok(Self::Token(auth_of(request).bearer(token).await));
+        }
+        Ok(Session::presented(request, turn).await?.map_or(Self::Nothing, Self::Session))
+    }
+
+    /// The user, if the credentials are good.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Nothing => None,
+            Self::Token(caller) => caller.as_ref().ok().map(|caller| caller.user),
+            Self::Session(session) => session.known().map(|login| login.user),
+        }
+    }
+}
 
 /// Who calls with `Authorization: Bearer`. The cookie does not count.
 pub struct Bearer(pub Result<Caller, auth::Error>);
@@ -113,8 +149,14 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
 }
 
 async fn by_token(request: &Request) -> Option<Result<Caller, auth::Error>> {
-    let auth = request.data::<Auth>().expect("the server puts it into every request");
-    Some(auth.bearer(authorization(request.headers())?).await)
+    if let Some(Presented::Token(caller)) = request.data::<Presented>() {
+        return Some(caller.clone());
+    }
+    Some(auth_of(request).bearer(authorization(request.headers())?).await)
+}
+
+fn auth_of(request: &Request) -> &Auth {
+    request.data().expect("the server puts it into every request")
 }
 
 fn seen(caller: Result<Caller, auth::Error>, request: &Request) -> Result<Caller, auth::Error> {

@@ -1,9 +1,7 @@
 //! Plain JSON over HTTP, for routes without an envelope: a body as it comes in, and one sentence where it cannot be used.
 
-use bytes::Bytes;
 use poem::{
     Request, RequestBody, Response,
-    error::ReadBodyError,
     http::{StatusCode, header},
 };
 use poem_openapi::{
@@ -12,9 +10,12 @@ use poem_openapi::{
     types::{ParseFromJSON, Type},
 };
 use serde::Serialize;
-use serde_json::Value;
 
-use super::jsonrpc::{BodyLimit, JSON, is_json};
+use super::{
+    body::{self, NoTree, Unread, Whole},
+    jsonrpc::{JSON, is_json},
+};
+use crate::shares::NoShare;
 
 /// Why something was not done.
 #[derive(Debug, Clone, Object, Serialize)]
@@ -26,6 +27,16 @@ pub struct Said {
 impl Said {
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
+    }
+
+    /// The whole answer to who has no share left.
+    pub fn refused(why: NoShare) -> Response {
+        match why {
+            NoShare::Requests => Self::response("Too many requests at once.", StatusCode::TOO_MANY_REQUESTS),
+            NoShare::Memory => {
+                Self::response("The server has no memory to spare. Please try again shortly.", StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
     }
 
     /// The whole answer.
@@ -61,7 +72,7 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
         if !is_json(request) {
             return Err(no_json());
         }
-        parsed(&read(request, body).await?).map(Self)
+        parsed(read(request, body).await?).map(Self)
     }
 }
 
@@ -83,14 +94,14 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let bytes = read(request, body).await?;
-        if bytes.is_empty() {
+        let whole = read(request, body).await?;
+        if whole.bytes.is_empty() {
             return Ok(Self(None));
         }
         if !is_json(request) {
             return Err(no_json());
         }
-        parsed(&bytes).map(Some).map(Self)
+        parsed(whole).map(Some).map(Self)
     }
 }
 
@@ -102,18 +113,29 @@ fn no_json() -> poem::Error {
     refused(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
 }
 
-async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Bytes> {
-    let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
-    match tokio::time::timeout(limit.time, body.take()?.into_bytes_limit(limit.bytes)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.")),
-        Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "The body cannot be read.")),
-        Err(_) => Err(refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
-    }
+/// Reads the body, and waits for a turn to use it.
+async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Whole> {
+    let whole = body::whole(request, body).await.map_err(|why| match why {
+        Unread::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
+        Unread::Broken => refused(StatusCode::BAD_REQUEST, "The body cannot be read."),
+        Unread::Late => refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+        Unread::NoShare(why) => without_a_share(why),
+    })?;
+    body::account(request).take_turn().await.map_err(without_a_share)?;
+    Ok(whole)
 }
 
-fn parsed<P: ParseFromJSON>(bytes: &[u8]) -> poem::Result<P> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
+fn without_a_share(why: NoShare) -> poem::Error {
+    poem::Error::from_response(Said::refused(why))
+}
+
+fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> poem::Result<P> {
+    let text = String::from_utf8(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
+    let value = body::tree(&text, &mut charge).map_err(|why| match why {
+        NoTree::NotJson => refused(StatusCode::BAD_REQUEST, "The body is not JSON."),
+        NoTree::TooLarge => refused(StatusCode::BAD_REQUEST, "The body holds too many values."),
+        NoTree::NoShare(why) => without_a_share(why),
+    })?;
     // poem-openapi's own words name types of ours and repeat what was sent.
     let parsed = P::parse_from_json(Some(value));
     parsed.map_err(|_| refused(StatusCode::BAD_REQUEST, "The body lacks a member, or has one of the wrong type."))

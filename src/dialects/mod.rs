@@ -2,6 +2,7 @@
 
 pub mod asyncapi;
 pub mod bearer;
+pub mod body;
 pub mod concierge;
 pub mod conversations;
 pub mod files;
@@ -23,8 +24,16 @@ pub mod uploads;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use poem::Response;
+use serde_json::value::RawValue;
 
-use crate::{auth::Auth, chat::Chat, config::Config};
+use crate::{
+    auth::Auth,
+    chat::Chat,
+    config::Config,
+    shares::{NoShare, Shares},
+};
+use json::Said;
 use socket::Sockets;
 
 /// What every room works with. Clones share it.
@@ -34,14 +43,33 @@ pub struct House {
     pub chat: Chat,
     pub config: Arc<Config>,
     pub sockets: Sockets,
+    pub shares: Shares,
     /// How clients reach this server, without a slash at the end.
     pub base_url: Arc<str>,
 }
 
 impl House {
+    /// Memory that a page of so many messages takes at most while it is made: as it comes from the store, and as text.
+    pub fn page_bytes(&self, messages: usize) -> usize {
+        messages.saturating_mul(2).saturating_mul(self.config.limits.message_bytes)
+    }
+
     /// Whether cookies must not travel in the clear.
     pub fn is_secure(&self) -> bool {
         self.base_url.starts_with("https:")
+    }
+}
+
+/// The answer of the dialect whose route `path` is to a request that has no share left. `call` has the id of a JSON-RPC call, if it
+/// is one.
+pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Response {
+    let is_below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+    match call {
+        Some(id) if is_below(jsonrpc::PATHS) => jsonrpc::refused(path, why, id),
+        _ if is_below(&["/api/messaging/"]) => messaging::refused(why),
+        _ if is_below(&["/chat/"]) => room::refused(why),
+        _ if is_below(&["/files/", "/file-new/"]) => uploads::refused(why),
+        _ => Said::refused(why),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cookie session as the Odoo-like rooms take it from a request.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use cookie::Cookie;
 use poem::{Request, RequestBody, http::header};
@@ -9,17 +9,19 @@ use poem_openapi::{
     registry::{MetaSecurityScheme, Registry},
 };
 
-use super::jsonrpc::Fault;
+use super::{bearer::Presented, jsonrpc::Fault};
 use crate::{
     auth::{self, Auth, Caller, Login, SessionId},
     chat::Chat,
     clock,
+    shares::{NoShare, Turn},
 };
 
 pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
 
 /// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`.
+#[derive(Clone)]
 pub struct Session {
     id: Option<SessionId>,
     login: Result<Arc<Login>, auth::Error>,
@@ -52,13 +54,33 @@ impl Session {
     }
 
     pub(super) async fn of(request: &Request) -> Self {
-        let id = presented(request);
+        match request.data::<Presented>() {
+            Some(Presented::Session(session)) => session.clone(),
+            _ => Self::look(request, presented(request)).await,
+        }
+    }
+
+    async fn look(request: &Request, id: Option<SessionId>) -> Self {
         let auth = request.data::<Auth>().expect("the server puts it into every request");
         let login = match &id {
             Some(id) => auth.session(id).await,
             None => Err(auth::Error::Expired),
         };
         Self { id, login }
+    }
+
+    /// The session that a request presents, looked at under a turn if the store has to be asked.
+    pub(super) async fn presented(
+        request: &Request,
+        turn: impl Future<Output = Result<Turn, NoShare>>,
+    ) -> Result<Option<Self>, NoShare> {
+        let Some(id) = presented(request) else { return Ok(None) };
+        let auth = request.data::<Auth>().expect("the server puts it into every request");
+        if let Some(login) = auth.remembered_session(&id) {
+            return Ok(Some(Self { id: Some(id), login: Ok(login) }));
+        }
+        let _turn = turn.await?;
+        Ok(Some(Self::look(request, Some(id)).await))
     }
 
     /// Notes that whoever is logged in was seen.

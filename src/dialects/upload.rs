@@ -1,11 +1,9 @@
 //! Forms with a file on their way in: multipart, read as they come.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use poem::{
     Body, FromRequest, Request, RequestBody,
     web::{Field, Multipart},
@@ -13,14 +11,15 @@ use poem::{
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef};
 use tokio_util::io::ReaderStream;
 
-use super::jsonrpc::BodyLimit;
+use super::body::{BodyLimit, account};
 use crate::{
     auth::Caller,
     chat::{self, Chat, Received},
+    shares::{Charge, NoShare},
 };
 
 /// How much of a form may be something else than its file.
-const SPARE_BYTES: i64 = 1024 * 1024;
+const SPARE_BYTES: usize = 1024 * 1024;
 /// How much of the file is handed on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -36,39 +35,57 @@ pub struct Part {
     spare: Spare,
 }
 
-/// The form is not whole, or holds too much beside the file.
+/// Reason why the rest of a form is not read.
 #[derive(Clone, Copy, Debug)]
-pub struct Broken;
+pub enum Broken {
+    /// It is not whole, or holds too much beside the file.
+    Form,
+    NoShare(NoShare),
+}
 
 impl Broken {
-    /// Says so to whoever has sent it.
+    /// Says of a form what is wrong with it.
     pub const WORDS: &'static str = "The multipart form is broken, or holds too much beside the file";
 }
 
-/// How many bytes that are not the file's may still arrive. As the file's bytes count again once they are handed on, this
-/// also bounds what is kept in memory, whatever the form looks like.
+/// Bytes that have arrived and were not handed on. They are bounded and charged: all that is kept of a form in memory, whatever it
+/// looks like.
 #[derive(Clone)]
-struct Spare(Arc<AtomicI64>);
+struct Spare(Arc<Mutex<Kept>>);
+
+struct Kept {
+    charge: Charge,
+    refused: Option<NoShare>,
+}
 
 impl Spare {
     fn arrived(&self, bytes: usize) -> std::io::Result<()> {
-        let bytes = bytes as i64;
-        if self.0.fetch_sub(bytes, Ordering::Relaxed) < bytes {
+        let mut kept = self.0.lock();
+        let bytes = kept.charge.bytes() + bytes;
+        if bytes > SPARE_BYTES {
             return Err(std::io::Error::other("too much beside the file"));
         }
-        Ok(())
+        let charged = kept.charge.set(bytes);
+        kept.refused = charged.err();
+        charged.map_err(std::io::Error::other)
     }
 
     fn handed_on(&self, bytes: usize) {
-        self.0.fetch_add(bytes as i64, Ordering::Relaxed);
+        let charge = &mut self.0.lock().charge;
+        let _ = charge.set(charge.bytes().saturating_sub(bytes));
+    }
+
+    /// Why reading has failed.
+    fn broken(&self) -> Broken {
+        self.0.lock().refused.map_or(Broken::Form, Broken::NoShare)
     }
 }
 
 impl Form {
     /// The form that a request brings.
     pub async fn of(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let spare = Spare(Arc::new(AtomicI64::new(SPARE_BYTES)));
-        let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
+        let spare = Spare(Arc::new(Mutex::new(Kept { charge: account(request).body(), refused: None })));
+        let limit = BodyLimit::of(request);
         let arriving = (Box::pin(body.take()?.into_bytes_stream()), spare.clone());
         let pieces = stream::unfold(arriving, move |(mut pieces, spare)| async move {
             let piece = match tokio::time::timeout(limit.time, pieces.next()).await {
@@ -84,7 +101,7 @@ impl Form {
     /// The next part, in whatever order they come.
     pub async fn next(&mut self) -> Result<Option<Part>, Broken> {
         let Some(form) = &mut self.form else { return Ok(None) };
-        let field = form.next_field().await.map_err(|_| Broken)?;
+        let field = form.next_field().await.map_err(|_| self.spare.broken())?;
         Ok(field.map(|field| Part { field, spare: self.spare.clone() }))
     }
 }
@@ -100,7 +117,7 @@ impl Part {
     }
 
     pub async fn text(self) -> Result<String, Broken> {
-        self.field.text().await.map_err(|_| Broken)
+        self.field.text().await.map_err(|_| self.spare.broken())
     }
 
     /// Takes in a file, piece by piece.

@@ -14,13 +14,15 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 
-use super::rest::Rest;
+use super::{admission, rest::Rest};
 use crate::{
     dialects::{
-        House,
-        jsonrpc::{self, BodyLimit, Fault, IdSlot, Outcome},
+        self, House,
+        body::BodyLimit,
+        jsonrpc::{self, Fault, IdSlot, Outcome},
     },
     metrics::Metrics,
+    shares::{Account, NoShare, RETRY_AFTER_SECONDS},
     telemetry,
 };
 
@@ -70,26 +72,20 @@ impl Corridor {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let rest = request.data::<Rest>().cloned();
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
-
         // Boxed with the request, which would have a place here as well for as long as it waits.
-        let answering = Box::pin(async move { endpoint.call(request).await });
+        let shares = parts.house.shares.clone();
+        let answering = Box::pin(async move {
+            let (account, admitted) = Box::pin(admission::admit(&shares, &mut request)).await;
+            let answered = match admitted {
+                Ok(()) => Ok(endpoint.call(request).await.map(IntoResponse::into_response)),
+                Err(why) => Err(why),
+            };
+            account.give_turn_back();
+            (account, answered)
+        });
         let answered = AssertUnwindSafe(answering).catch_unwind().await;
         let (mut response, route) = match answered {
-            Ok(Ok(response)) => {
-                let response = response.into_response();
-                let route = response.data::<PathPattern>().cloned();
-                (response, route)
-            }
-            Ok(Err(error)) => {
-                // No room has read the call, and its id is to come back all the same.
-                if let (true, Some(rest)) = (asked.json && is_unknown(&error), rest)
-                    && let Some(body) = rest.bytes(parts.body_limit).await
-                {
-                    id.read(&body);
-                }
-                let route = error.data::<PathPattern>().cloned();
-                (self.failed(error, route.as_ref(), &asked, &id), route)
-            }
+            Ok((account, answered)) => Box::pin(self.charged(answered, &account, &path, &asked, rest.as_ref(), &id)).await,
             Err(panic) => {
                 parts.metrics.panic();
                 let correlation = telemetry::correlation();
@@ -97,7 +93,11 @@ impl Corridor {
                 (Fault::internal_logged(correlation).response(id.get()), None)
             }
         };
+        let is_for_later = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
         let headers = response.headers_mut();
+        if is_for_later {
+            headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_SECONDS.into());
+        }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(origin) = origin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -116,6 +116,51 @@ impl Corridor {
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         self.0.origins.contains(origin).then(|| origin.clone())
+    }
+
+    /// One response of whatever has become of a request, charged to its account, and the route that it was for.
+    async fn charged(
+        &self,
+        answered: Result<poem::Result<Response>, NoShare>,
+        account: &Account,
+        path: &str,
+        asked: &Asked,
+        rest: Option<&Rest>,
+        id: &IdSlot,
+    ) -> (Response, Option<PathPattern>) {
+        // What no room has read is read here, since the id of the call is to come back all the same.
+        let is_unread = match &answered {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => is_unknown(error),
+            Err(_) => true,
+        };
+        if asked.json && is_unread {
+            self.read_id(rest, account, id).await;
+        }
+        let (response, route) = match answered {
+            Ok(Ok(response)) => {
+                let route = response.data::<PathPattern>().cloned();
+                (Ok(response), route)
+            }
+            Ok(Err(error)) => {
+                let route = error.data::<PathPattern>().cloned();
+                (Ok(self.failed(error, route.as_ref(), asked, id)), route)
+            }
+            Err(why) => (Err(why), None),
+        };
+        let charged = match response {
+            Ok(response) => admission::charge(account, path, response).await,
+            Err(why) => Err(why),
+        };
+        (charged.unwrap_or_else(|why| dialects::refused(path, why, asked.json.then(|| id.get()))), route)
+    }
+
+    /// Takes the id of a call from a body that nobody has read.
+    async fn read_id(&self, rest: Option<&Rest>, account: &Account, id: &IdSlot) {
+        let Some(rest) = rest else { return };
+        if let Some(whole) = rest.bytes(self.0.body_limit, account.body()).await {
+            id.read(&whole.bytes);
+        }
     }
 
     /// How what no room has answered is answered.

@@ -110,6 +110,8 @@ impl Operation {
             ring_bytes: chat.ring_bytes(),
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),
+            bodies_bytes: self.house.shares.bodies.used(),
+            answers_bytes: self.house.shares.answers.used(),
         };
         PlainText(String::from_utf8(self.metrics.text(&depths)).expect("Prometheus's format is text"))
     }

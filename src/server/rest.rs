@@ -11,18 +11,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited, combinators::BoxBody};
+use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
-use crate::dialects::jsonrpc::BodyLimit;
+use crate::{
+    dialects::body::{self, BodyLimit, Whole},
+    shares::Charge,
+};
 
 /// How much of a rest is read. Beyond it the connection is closed.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// For how long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-type Bytewise = BoxBody<Bytes, std::io::Error>;
+pub(super) type Bytewise = BoxBody<Bytes, std::io::Error>;
 
 /// Where a body comes back to whose reader has had enough.
 #[derive(Clone, Default)]
@@ -35,10 +38,9 @@ impl Rest {
     }
 
     /// What has come back, if it is all there within `limit`.
-    pub(super) async fn bytes(&self, limit: BodyLimit) -> Option<Bytes> {
+    pub(super) async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<Whole> {
         let body = self.0.lock().take()?;
-        let body = Limited::new(body, limit.bytes).collect();
-        Some(tokio::time::timeout(limit.time, body).await.ok()?.ok()?.to_bytes())
+        body::read(body.into(), limit.bytes, limit.time, charge).await.ok()
     }
 
     /// Reads what has come back, unless the client `waits` to be told to send it; says whether nothing is left.

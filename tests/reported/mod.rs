@@ -5,5 +5,6 @@ mod large_pages;
 mod long_texts;
 mod own_connections;
 mod rates;
+mod shares;
 mod taken_back;
 mod uploads;

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     chat::{Draft, Error, Right, Side, Thing},
     dialects::socket::Frame,
+    shares::Party,
 };
 
 /// An answer, or none as long as it waits for its turn among what the client is told.
@@ -143,10 +144,14 @@ impl Talk {
     async fn history(&self, request: &Request<'_>, side: Side) -> Answered {
         let paging = request.paging()?;
         let page = Page::Newest { offset: paging.offset(), limit: paging.limit() };
+        let caller = Party::User(self.caller.user);
+        let memory = self.house.shares.answers.reserve(caller, self.house.page_bytes(paging.limit())).await?;
         let (session, mut messages) = self.house.chat.support_history(&self.caller, side, request.session()?, page).await?;
         messages.reverse();
         let messages = messages.iter().map(|message| self.pen().seen(&session, message)).collect();
-        said(request, &History { messages, paginate: paging.into() })
+        let frame = answer(&request.route, 200, &History { messages, paginate: paging.into() });
+        let frame = memory.on(frame.into())?;
+        Ok(Some(Frame::try_from(frame).expect("it was a text before")))
     }
 
     async fn send(&mut self, request: &Request<'_>, side: Side) -> Answered {

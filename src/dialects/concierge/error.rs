@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::{
     chat::{Error, Thing},
     dialects::sentence,
+    shares::NoShare,
     telemetry,
 };
 
@@ -20,6 +21,17 @@ impl Failure {
     /// The request is not what it should be.
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 400, message: message.into() }
+    }
+}
+
+impl From<NoShare> for Failure {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Error::TooMany("requests at once").into(),
+            NoShare::Memory => {
+                Self { status: 503, message: "The server has no memory to spare, please try again shortly".into() }
+            }
+        }
     }
 }
 

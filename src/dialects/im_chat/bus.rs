@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,11 +22,12 @@ use crate::{
     chat::Since,
     clock,
     dialects::{
-        House,
+        House, body,
         jsonrpc::{Call, Failure, Fault, Reply},
         loose::{Int, IntList, Ints, Loose},
         session::{PollingSession, Session},
     },
+    shares::Account,
 };
 
 pub(super) struct BusApi(pub(super) House);
@@ -42,8 +44,10 @@ impl BusApi {
     /// and of those in its address book. Who types, comes or goes between two polls is told by the second one if they are no
     /// more than a minute apart.
     #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
-    async fn poll(&self, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
-        call.logged_in(session.0, |login, params| async move { self.wait(&login, params).await.map_err(Failure::from) }).await
+    async fn poll(&self, request: &Request, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
+        let account = body::account(request);
+        call.logged_in(session.0, |login, params| async move { self.wait(&login, params, account).await.map_err(Failure::from) })
+            .await
     }
 
     /// Whether partners are there
@@ -69,7 +73,7 @@ impl BusApi {
 }
 
 impl BusApi {
-    async fn wait(&self, caller: &Caller, poll: Poll) -> Result<Vec<Notification>, Fault> {
+    async fn wait(&self, caller: &Caller, poll: Poll, account: &Account) -> Result<Vec<Notification>, Fault> {
         let patience = Duration::from_secs(self.0.config.im_chat.poll_seconds);
         let last = optional(poll.last, "last")?.unwrap_or(0).max(0);
         self.0.chat.polls(caller, idle(poll.options.as_ref()));
@@ -90,6 +94,7 @@ impl BusApi {
         };
         let deadline = Instant::now() + patience;
         let mut bus = self.0.chat.listen(caller, since).await.map_err(fault)?;
+        account.give_turn_back();
         while let Some(batch) = bus.next(deadline).await.map_err(fault)? {
             let told = listener.notifications(&batch).await?;
             if !told.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
         jsonrpc::{Failure, Fault, Refusal},
         sentence,
     },
+    shares::NoShare,
     telemetry,
 };
 
@@ -87,6 +88,14 @@ pub(super) enum HttpFailure {
 impl HttpFailure {
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         Self::BadRequest(refusal(text))
+    }
+
+    /// The failure of who has no share left.
+    pub(super) fn refused(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Error::TooMany("requests at once").into(),
+            NoShare::Memory => Self::Unavailable(refusal("The server has no memory to spare, please try again shortly")),
+        }
     }
 
     pub(super) fn forbidden(text: impl Into<String>) -> Self {

@@ -1,3 +1,4 @@
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{AttachmentId, ConversationId, MessageId, MessageType, Page};
@@ -6,8 +7,8 @@ use super::{Reply, Tag, failure, page_size, wire::Message};
 use crate::{
     chat::{Draft, Error},
     dialects::{
-        House,
-        jsonrpc::{Call, Failure},
+        House, body,
+        jsonrpc::{Call, Failure, Fault},
         loose::{Int, IntList, Ints, Text},
         odoo_time,
         session::Session,
@@ -24,7 +25,8 @@ impl Messages {
     /// looked at. Such a page ends at 1 MiB of texts, so it may be shorter than `limit`: with the last id as `before_id` it
     /// goes on, until none is found.
     #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
-    async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
+    async fn list(&self, request: &Request, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let limit = page_size(params.limit, 50)?;
@@ -33,6 +35,7 @@ impl Messages {
                 Some(id) => Page::Before { id: MessageId(id), limit },
                 None => Page::Newest { offset, limit },
             };
+            account.reserve(self.0.page_bytes(limit)).await.map_err(Fault::refused)?;
             let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
             Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })

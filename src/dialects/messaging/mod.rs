@@ -18,6 +18,7 @@ mod typing;
 mod upload;
 mod wire;
 
+use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
 pub use error::failure;
@@ -27,6 +28,12 @@ use super::{
     jsonrpc::{self, Failure, OrRefusal},
     loose::Int,
 };
+use crate::shares::NoShare;
+
+/// The answer of a route outside the envelope to who has no share left.
+pub fn refused(why: NoShare) -> Response {
+    error::HttpFailure::refused(why).into_response()
+}
 
 /// How many things one page holds at most, whatever was asked for.
 const MAX_PAGE: u64 = 200;

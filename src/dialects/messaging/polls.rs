@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, InboxEntry, MessageId};
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Reply, Tag, failure, wire::Message};
 use crate::dialects::{
-    House,
+    House, body,
     jsonrpc::{Call, Failure},
     loose::{Int, Text},
     odoo_time,
@@ -25,12 +26,14 @@ impl Polls {
     /// most 100 and 1 MiB of texts at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
     /// it answers with none.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
-    async fn messages(&self, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
+    async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
             let deadline = deadline(params.timeout)?;
-            let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline).await.map_err(failure)?;
+            let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline, || account.give_turn_back());
+            let messages = messages.await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
             Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
         })
@@ -43,7 +46,8 @@ impl Polls {
     /// remembered; its first poll starts from now. With `last_check`, what others have posted after that time is an
     /// update instead. After `timeout` seconds it answers with none.
     #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
-    async fn updates(&self, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
+    async fn updates(&self, request: &Request, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let deadline = deadline(params.timeout)?;
             let since = match params.last_check.optional("last_check")? {
@@ -52,7 +56,8 @@ impl Polls {
             };
             // Noted before waiting, so that a client that goes away meanwhile misses nothing.
             let told = self.0.auth.told(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
-            let updates = self.0.chat.updates(&login, Some(told), since, deadline).await.map_err(failure)?;
+            let updates = self.0.chat.updates(&login, Some(told), since, deadline, || account.give_turn_back());
+            let updates = updates.await.map_err(failure)?;
             self.0.auth.tell(&login, updates.position, !updates.changed.is_empty()).await;
             Ok(Updates {
                 has_updates: !updates.changed.is_empty(),

@@ -68,8 +68,11 @@ impl Upload {
 }
 
 impl From<Broken> for HttpFailure {
-    fn from(_: Broken) -> Self {
-        Self::bad_request(Broken::WORDS)
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Form => Self::bad_request(Broken::WORDS),
+            Broken::NoShare(why) => Self::refused(why),
+        }
     }
 }
 

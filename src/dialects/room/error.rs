@@ -10,6 +10,7 @@ use crate::{
     auth,
     chat::{self, Error, Thing},
     dialects::{bearer, socket::Close, upload::Broken},
+    shares::NoShare,
     telemetry,
 };
 
@@ -135,6 +136,14 @@ impl Failure {
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::NotFound(body(message))
     }
+
+    /// The failure of who has no share left.
+    pub(super) fn refused(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Error::TooMany("requests at once").into(),
+            NoShare::Memory => Self::Unavailable(body("The server has no memory to spare, please try again shortly")),
+        }
+    }
 }
 
 fn body(message: impl Into<String>) -> Json<Body> {
@@ -172,7 +181,10 @@ impl From<auth::Error> for Failure {
 }
 
 impl From<Broken> for Failure {
-    fn from(_: Broken) -> Self {
-        Self::bad_request(Broken::WORDS)
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Form => Self::bad_request(Broken::WORDS),
+            Broken::NoShare(why) => Self::refused(why),
+        }
     }
 }

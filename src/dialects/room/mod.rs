@@ -15,12 +15,19 @@ mod socket;
 mod upload;
 mod wire;
 
+use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
 pub use asyncapi::asyncapi;
 pub use socket::sockets;
 
 use super::House;
+use crate::shares::NoShare;
+
+/// The answer of an HTTP route to who has no share left.
+pub fn refused(why: NoShare) -> Response {
+    error::Failure::refused(why).into_response()
+}
 
 /// All HTTP routes of the room.
 pub fn api(house: &House) -> impl OpenApi + use<> {

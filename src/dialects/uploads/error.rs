@@ -8,6 +8,7 @@ use crate::{
     auth,
     chat::{Error, Thing},
     dialects::bearer,
+    shares::NoShare,
     telemetry,
 };
 
@@ -74,6 +75,14 @@ impl Failure {
 
     pub(super) fn timed_out() -> Self {
         Self::TimedOut(refusal("The request did not arrive in time"))
+    }
+
+    /// The failure of who has no share left.
+    pub(super) fn refused(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Error::TooMany("requests at once").into(),
+            NoShare::Memory => Self::Unavailable(refusal("The server has no memory to spare, please try again shortly")),
+        }
     }
 
     fn unauthorized() -> Self {

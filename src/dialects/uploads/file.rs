@@ -17,7 +17,7 @@ use poem_openapi::{
 
 use crate::{
     chat::{FileBytes, Shown},
-    dialects::jsonrpc::BodyLimit,
+    dialects::body::BodyLimit,
 };
 
 /// A file that is being put, of which nothing was read yet.
@@ -65,7 +65,7 @@ impl<'a> ApiExtractor<'a> for Arriving {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         Ok(Self {
             body: body.take()?,
-            limit: *request.data::<BodyLimit>().expect("the server puts it into every request"),
+            limit: BodyLimit::of(request),
             mimetype: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
             size_bytes: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         })

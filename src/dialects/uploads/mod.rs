@@ -9,9 +9,16 @@ mod file;
 mod routes;
 mod wire;
 
+use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
 use super::House;
+use crate::shares::NoShare;
+
+/// The answer of a route to who has no share left.
+pub fn refused(why: NoShare) -> Response {
+    error::Failure::refused(why).into_response()
+}
 
 /// All routes of the room.
 pub fn api(house: &House) -> impl OpenApi + use<> {

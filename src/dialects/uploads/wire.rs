@@ -1,12 +1,12 @@
 //! What travels as JSON.
 
-use poem::{Request, RequestBody, error::ReadBodyError};
+use poem::{Request, RequestBody};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions, Object,
     registry::{MetaMediaType, MetaRequest, Registry},
     types::{Example, Type},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::error::Failure;
@@ -14,7 +14,8 @@ use crate::{
     chat::{Announced, Door, Leave, Permit},
     dialects::{
         House,
-        jsonrpc::{self, BodyLimit},
+        body::{self, BodyLimit, NoTree, Unread, Whole},
+        jsonrpc,
     },
 };
 
@@ -65,15 +66,22 @@ async fn read(request: &Request, body: &mut RequestBody) -> Result<Announced, Fa
     if !jsonrpc::is_json(request) {
         return Err(no_json());
     }
-    let limit = *request.data::<BodyLimit>().expect("the server puts it into every request");
-    let body = body.take().map_err(|_| no_json())?.into_bytes_limit(limit.bytes);
-    let bytes = match tokio::time::timeout(limit.time, body).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(Failure::too_large(limit.bytes as u64)),
-        Ok(Err(_)) => return Err(no_json()),
-        Err(_) => return Err(Failure::timed_out()),
-    };
-    let members: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| no_json())?;
+    let Whole { bytes, mut charge } = body::whole(request, body).await.map_err(|why| match why {
+        Unread::TooLarge => Failure::too_large(BodyLimit::of(request).bytes as u64),
+        Unread::Broken => no_json(),
+        Unread::Late => Failure::timed_out(),
+        Unread::NoShare(why) => Failure::refused(why),
+    })?;
+    body::account(request).take_turn().await.map_err(Failure::refused)?;
+    let body = String::from_utf8(bytes).map_err(|_| no_json())?;
+    let members = body::tree(&body, &mut charge).map_err(|why| match why {
+        NoTree::NotJson => no_json(),
+        NoTree::TooLarge => Failure::bad_request("The body holds too many values"),
+        NoTree::NoShare(why) => Failure::refused(why),
+    })?;
+    if !members.is_object() {
+        return Err(no_json());
+    }
     let text = |name: &str| match members.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
         _ => Err(Failure::bad_request(format!("{name} must be a text"))),

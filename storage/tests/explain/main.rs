@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use storage::{Storage, Users};
 use storage::postgres::{Options, Postgres};
+use storage::{Storage, Users};
 
 use plans::{EXPLAIN, Plans};
 

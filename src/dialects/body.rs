@@ -1,0 +1,190 @@
+//! Bodies of requests that are read whole: bounded, and charged to the caller's share of memory as they arrive.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use poem::{Body, Request, RequestBody, http::header};
+use serde_json::Value;
+
+use crate::shares::{Account, Charge, NoShare};
+
+/// Largest tree of JSON that is made of a body.
+const TREE_BYTES: usize = 16 * 1024 * 1024;
+/// Cost of an object or a list with a few members, in bytes.
+const BRANCH_BYTES: usize = 656;
+/// Cost of a member beside its text, in bytes.
+const LEAF_BYTES: usize = 200;
+
+/// How large a body is taken, and how long it may take to arrive; put into every request's extensions.
+#[derive(Clone, Copy)]
+pub struct BodyLimit {
+    pub bytes: usize,
+    pub time: Duration,
+}
+
+impl BodyLimit {
+    pub fn of(request: &Request) -> Self {
+        *request.data::<Self>().expect("the server puts it into every request")
+    }
+}
+
+/// The account of a request, put into its extensions.
+pub fn account(request: &Request) -> &Account {
+    request.data().expect("the server puts it into every request")
+}
+
+/// A body with the charge for it, or what was made of it.
+pub struct Whole {
+    pub bytes: Vec<u8>,
+    pub charge: Charge,
+}
+
+/// Reason why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    TooLarge,
+    /// It ended too soon, or is no body at all.
+    Broken,
+    /// It did not arrive in time, or too slowly.
+    Late,
+    NoShare(NoShare),
+}
+
+/// Reads the body of a request; one that is too large is refused as soon as that is known.
+pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, Unread> {
+    let limit = BodyLimit::of(request);
+    let announced = announced(request);
+    if announced.is_some_and(|bytes| bytes > limit.bytes as u64) {
+        return Err(Unread::TooLarge);
+    }
+    let body = body.take().map_err(|_| Unread::Broken)?;
+    let most = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit.bytes);
+    read(body, most, limit.time, account(request).body()).await
+}
+
+/// Reads at most `most` bytes within `time`, charging the memory for them before it is taken.
+pub async fn read(body: Body, most: usize, time: Duration, mut charge: Charge) -> Result<Whole, Unread> {
+    let reading = async {
+        let mut pieces = body.into_bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| if is_late(&error) { Unread::Late } else { Unread::Broken })?;
+            let length = bytes.len() + piece.len();
+            if length > most {
+                return Err(Unread::TooLarge);
+            }
+            if length > bytes.capacity() {
+                let capacity = length.max(bytes.capacity().saturating_mul(2)).min(most);
+                charge.set(capacity).map_err(Unread::NoShare)?;
+                bytes.reserve_exact(capacity - bytes.len());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Whole { bytes, charge })
+    };
+    // Boxed, since it is large, and would keep its place in the request's future for as long as that waits.
+    tokio::time::timeout(time, Box::pin(reading)).await.unwrap_or(Err(Unread::Late))
+}
+
+fn is_late(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::TimedOut
+}
+
+/// Length of the body as the header says.
+fn announced(request: &Request) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reason why no tree was made of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTree {
+    /// It is no JSON, or holds what no text can: a lone surrogate.
+    NotJson,
+    /// It holds too many values.
+    TooLarge,
+    NoShare(NoShare),
+}
+
+/// Parses JSON. A tree can be a hundred times as large as its text, so its size is estimated and charged first, beside what
+/// the charge stands for already.
+pub fn tree(text: &str, charge: &mut Charge) -> Result<Value, NoTree> {
+    let cost = cost(text.as_bytes());
+    if cost > TREE_BYTES {
+        return Err(NoTree::TooLarge);
+    }
+    charge.set(charge.bytes() + cost).map_err(NoTree::NoShare)?;
+    serde_json::from_str(text).map_err(|_| NoTree::NotJson)
+}
+
+/// An upper bound for the size of the tree, from its text alone.
+fn cost(text: &[u8]) -> usize {
+    let (mut branches, mut members) = (0, 0);
+    let (mut is_inside, mut is_escaped) = (false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_inside => is_escaped = true,
+            b'"' => is_inside = !is_inside,
+            b'{' | b'[' if !is_inside => branches += 1,
+            b',' if !is_inside => members += 1,
+            _ => {}
+        }
+    }
+    text.len() + branches * (BRANCH_BYTES + LEAF_BYTES) + members * LEAF_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::UserId;
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        shares::{Party, Shares, Sizes},
+    };
+
+    fn account() -> Account {
+        let sizes = Sizes { bodies_bytes: 0, answers_bytes: 0, requests_per_user: 0, requests_per_address: 0 };
+        Account::new(Shares::new(sizes, &Metrics::default()), Party::User(UserId(1)))
+    }
+
+    #[test]
+    fn a_tree_is_bounded_by_its_values_and_not_by_its_text() {
+        let made = |text: &str| tree(text, &mut account().body());
+        let many = |value: &str, times| format!("[{}]", vec![value; times].join(","));
+        assert!(made(&format!("\"{}\"", "[{,".repeat(300_000))).is_ok(), "a long text is one value");
+        assert!(made(&many("1", 70_000)).is_ok());
+        assert_eq!(made(&many("1", 500_000)), Err(NoTree::TooLarge));
+        assert_eq!(made(&many(r#"{"":0}"#, 149_000)), Err(NoTree::TooLarge));
+        assert_eq!(made("[1,"), Err(NoTree::NotJson));
+        assert_eq!(made(r#""\ud800""#), Err(NoTree::NotJson));
+    }
+
+    #[test]
+    fn what_is_inside_a_text_costs_nothing_more() {
+        assert_eq!(cost(br#""a,\",[{""#), 9);
+        assert_eq!(cost(b"[1,2]"), 5 + BRANCH_BYTES + 2 * LEAF_BYTES);
+    }
+
+    /// The estimate is above what the allocator gives for the worst that is known.
+    #[test]
+    fn the_estimate_covers_a_map_of_one_member() {
+        let node = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+        assert!(BRANCH_BYTES + LEAF_BYTES > node + size_of::<Value>() * 2, "{node}");
+        // Nodes are at least half full, but for a root.
+        assert!(LEAF_BYTES > node / 5, "{node}");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_charged_as_it_arrives() {
+        let account = account();
+        let pieces = futures_util::stream::iter(["12345", "678"].map(|piece| Ok::<_, std::io::Error>(piece.as_bytes())));
+        let whole = read(Body::from_bytes_stream(pieces), 8, Duration::from_secs(1), account.body()).await;
+        let whole = whole.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!((whole.bytes.as_slice(), whole.charge.bytes()), (b"12345678".as_slice(), 8));
+        let more = read(Body::from("123456789"), 8, Duration::from_secs(1), account.body()).await;
+        assert_eq!(more.err(), Some(Unread::TooLarge));
+        let never = Body::from_bytes_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>());
+        assert_eq!(read(never, 8, Duration::from_millis(1), account.body()).await.err(), Some(Unread::Late));
+    }
+}

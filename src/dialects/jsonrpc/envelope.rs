@@ -1,0 +1,163 @@
+//! A call as it comes in.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use poem_openapi::types::ParseFromJSON;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+use super::{Failure, Fault};
+use crate::{
+    dialects::body::{self, NoTree},
+    shares::Charge,
+};
+
+/// The `id` of a call, to be sent back byte for byte.
+pub type Id = Option<Box<RawValue>>;
+
+/// Where the extractor leaves the call's id for whoever answers when the handler cannot.
+#[derive(Clone, Default)]
+pub struct IdSlot(Arc<OnceLock<Id>>);
+
+impl IdSlot {
+    /// The id of the call, if it was read so far.
+    pub fn get(&self) -> Option<&RawValue> {
+        self.0.get().and_then(Option::as_deref)
+    }
+
+    /// Takes the id from a body that nobody has read; one that is no call has none.
+    pub fn read(&self, body: &[u8]) {
+        if let Ok(Members { id, .. }) = Members::of(&String::from_utf8_lossy(body)) {
+            self.keep(id.map(RawValue::to_owned));
+        }
+    }
+
+    pub(super) fn keep(&self, id: Id) {
+        // A request has one body, and so one id.
+        let _ = self.0.set(id);
+    }
+}
+
+/// The members of a call that count. Of duplicate keys the last wins.
+pub(super) struct Envelope {
+    pub(super) id: Id,
+    pub(super) params: Params,
+}
+
+impl Envelope {
+    pub(super) fn parse(body: Vec<u8>, charge: Charge) -> Result<Self, &'static str> {
+        // As Odoo does, with a replacement character for what is not UTF-8.
+        let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let Members { id, params } = Members::of(&text)?;
+        let (id, place) = (id.map(RawValue::to_owned), params.map(|params| place(&text, params.get())));
+        Ok(Self { id, params: Params { text, place, charge } })
+    }
+}
+
+/// Where `part` lies in the text that it was borrowed from.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// The `params` of a call, of which nothing was parsed yet.
+pub(super) struct Params {
+    /// The whole call.
+    text: String,
+    place: Option<Range<usize>>,
+    charge: Charge,
+}
+
+impl Params {
+    /// Parses them, and gives the charge for what they take.
+    pub(super) fn read<P: ParseFromJSON>(self) -> Result<(P, Charge), Failure> {
+        let Self { text, place, mut charge } = self;
+        let object = match place {
+            // Missing and `[]` are `{}`.
+            None => Value::Object(serde_json::Map::new()),
+            Some(place) => match body::tree(&text[place], &mut charge) {
+                Ok(value) => object(value)?,
+                Err(NoTree::NotJson) => return Err(unreadable().into()),
+                Err(NoTree::TooLarge) => return Err(Fault::new("builtins.ValueError", "params hold too many values").into()),
+                Err(NoTree::NoShare(why)) => return Err(Fault::refused(why).into()),
+            },
+        };
+        drop(text);
+        // poem-openapi's own words name types of ours and repeat what was sent.
+        let parsed =
+            P::parse_from_json(Some(object)).map_err(|_| Fault::type_error("an argument is not of the expected type"))?;
+        Ok((parsed, charge))
+    }
+}
+
+/// A lone surrogate, or nesting beyond any use: well-formed, and yet no text or value that can be kept.
+fn unreadable() -> Fault {
+    Fault::new("builtins.ValueError", "params hold what cannot be read")
+}
+
+/// `params` as an object; anything else fails in Python's words.
+fn object(params: Value) -> Result<Value, Fault> {
+    match params {
+        params @ Value::Object(_) => Ok(params),
+        Value::Array(items) if items.is_empty() => Ok(Value::Object(serde_json::Map::new())),
+        Value::Array(_) => Err(Fault::type_error("cannot convert dictionary update sequence element #0 to a sequence")),
+        Value::Null => Err(Fault::type_error("'NoneType' object is not iterable")),
+        Value::Bool(_) => Err(Fault::type_error("'bool' object is not iterable")),
+        Value::String(_) => Err(Fault::type_error("'str' object cannot be converted to a dictionary")),
+        Value::Number(number) if number.is_f64() => Err(Fault::type_error("'float' object is not iterable")),
+        Value::Number(_) => Err(Fault::type_error("'int' object is not iterable")),
+    }
+}
+
+/// The members as they stand in the text.
+#[derive(Default)]
+struct Members<'a> {
+    id: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+}
+
+impl<'a> Members<'a> {
+    fn of(text: &'a str) -> Result<Self, &'static str> {
+        match serde_json::from_str(text) {
+            Ok(members) => Ok(members),
+            Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => Err("Invalid JSON-RPC data"),
+            Err(_) => Err("Invalid JSON data"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match key.as_ref() {
+                        "id" => members.id = Some(map.next_value()?),
+                        "params" => members.params = Some(map.next_value()?),
+                        _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Reading)
+    }
+}

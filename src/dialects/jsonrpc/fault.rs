@@ -1,0 +1,223 @@
+//! Errors of the envelope, and pages for what is no call.
+
+use std::borrow::Cow;
+
+use poem::{
+    Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    shares::{NoShare, RETRY_AFTER_SECONDS},
+    telemetry,
+};
+
+/// What every JSON answer says it is.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// What every page says it is.
+pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// Words for who has too much under way.
+pub(super) const TOO_MANY_REQUESTS: &str = "Too many requests at once, please try again shortly";
+const NO_MEMORY: &str = "The server has no memory to spare. Please try again shortly.";
+
+/// How an answer turned out, for the metrics: a JSON-RPC error travels with HTTP status 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Ok,
+    /// The caller asked for what it cannot have.
+    Refused,
+    /// We failed.
+    Failed,
+}
+
+/// An error of the envelope: what went wrong in Python's words, which clients compare.
+#[derive(Debug)]
+pub struct Fault {
+    code: u16,
+    title: &'static str,
+    name: &'static str,
+    message: Cow<'static, str>,
+    /// Mostly the message again; some of Odoo's exceptions have none.
+    arguments: bool,
+    /// Only ever set beside a status of its own.
+    status: StatusCode,
+    retry_after_seconds: Option<u64>,
+    outcome: Outcome,
+    /// For the log, never for the client.
+    correlation: Option<String>,
+}
+
+impl Fault {
+    /// An "Odoo Server Error" with the name of a Python exception.
+    pub fn new(name: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: 200,
+            title: "Odoo Server Error",
+            name,
+            message: message.into(),
+            arguments: true,
+            status: StatusCode::OK,
+            retry_after_seconds: None,
+            outcome: Outcome::Refused,
+            correlation: None,
+        }
+    }
+
+    /// Wrong or missing arguments, in Python's words.
+    pub fn type_error(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("builtins.TypeError", message)
+    }
+
+    /// What Python says of required arguments that are not there.
+    pub fn missing_arguments(function: &str, names: &[&str]) -> Self {
+        let count = names.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+        let names = match names.as_slice() {
+            [] | [_] => names.concat(),
+            [first, second] => format!("{first} and {second}"),
+            [others @ .., last] => format!("{}, and {last}", others.join(", ")),
+        };
+        Self::type_error(format!("{function} missing {count} required positional argument{plural}: {names}"))
+    }
+
+    /// A login that is refused, whatever the reason.
+    pub fn access_denied() -> Self {
+        Self::new("odoo.exceptions.AccessDenied", "Access Denied")
+    }
+
+    /// No session, or none that is alive.
+    pub fn session_expired() -> Self {
+        Self { code: 100, title: "Odoo Session Expired", ..Self::new("odoo.http.SessionExpiredException", "Session expired") }
+    }
+
+    /// No such route.
+    pub fn not_found() -> Self {
+        Self {
+            code: 404,
+            title: "404: Not Found",
+            arguments: false,
+            status: StatusCode::NOT_FOUND,
+            ..Self::new(
+                "werkzeug.exceptions.NotFound",
+                "404 Not Found: The requested URL was not found on the server. If you entered the URL manually please check \
+                 your spelling and try again.",
+            )
+        }
+    }
+
+    /// The body is larger than this server takes.
+    pub fn too_large() -> Self {
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            ..Self::new("werkzeug.exceptions.RequestEntityTooLarge", "The request is too large.")
+        }
+    }
+
+    /// The caller has no share left.
+    pub fn refused(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => {
+                Self::new("odoo.exceptions.UserError", TOO_MANY_REQUESTS).retry_after(StatusCode::OK, RETRY_AFTER_SECONDS)
+            }
+            NoShare::Memory => Self::new("werkzeug.exceptions.ServiceUnavailable", NO_MEMORY)
+                .retry_after(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_SECONDS),
+        }
+    }
+
+    /// The store cannot be reached, or the server is stopping. The cause goes to the log, once, with the id that the
+    /// client gets.
+    pub fn unavailable(cause: &dyn std::error::Error) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            correlation: Some(telemetry::unavailable("not available", cause)),
+            ..Self::new("psycopg2.OperationalError", "The server cannot reach its database. Please try again shortly.")
+        }
+    }
+
+    /// A defect of ours. The cause goes to the log, once, with the id that the client gets.
+    pub fn internal(cause: &dyn std::error::Error) -> Self {
+        Self::internal_logged(telemetry::failed("internal error", cause))
+    }
+
+    /// The same where the log has the cause already, under `correlation`.
+    pub fn internal_logged(correlation: String) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            correlation: Some(correlation),
+            ..Self::new("builtins.Exception", "Something went wrong on our side.")
+        }
+    }
+
+    /// Something that the caller has done too much of late, and may do again in so many seconds.
+    pub fn too_fast(message: impl Into<Cow<'static, str>>, seconds: Option<u64>) -> Self {
+        Self { retry_after_seconds: seconds, ..Self::new("odoo.exceptions.UserError", message) }
+    }
+
+    /// Sends the fault with an HTTP status of its own and a time after which to try again.
+    pub fn retry_after(self, status: StatusCode, seconds: u64) -> Self {
+        Self { status, retry_after_seconds: Some(seconds), ..self }
+    }
+
+    /// The whole answer to the call with this id.
+    pub fn response(self, id: Option<&RawValue>) -> Response {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            jsonrpc: &'static str,
+            id: Option<&'a RawValue>,
+            error: Error<'a>,
+        }
+        #[derive(Serialize)]
+        struct Error<'a> {
+            code: u16,
+            message: &'a str,
+            data: Data<'a>,
+        }
+        #[derive(Serialize)]
+        struct Data<'a> {
+            name: &'a str,
+            debug: &'a str,
+            message: &'a str,
+            arguments: &'a [&'a str],
+            context: Context,
+        }
+        #[derive(Serialize)]
+        struct Context {}
+
+        let correlation = self.correlation.unwrap_or_else(telemetry::correlation);
+        let debug = format!("correlation id {correlation}");
+        let message = self.message.as_ref();
+        let data = Data {
+            name: self.name,
+            debug: &debug,
+            message,
+            arguments: if self.arguments { &[message] } else { &[] },
+            context: Context {},
+        };
+        let wire = Wire { jsonrpc: "2.0", id, error: Error { code: self.code, message: self.title, data } };
+        let body = serde_json::to_vec(&wire).expect("texts and numbers can be written as JSON");
+        let mut response = json(body, self.outcome);
+        response.set_status(self.status);
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+pub(super) fn json(body: Vec<u8>, outcome: Outcome) -> Response {
+    let mut response = Response::builder().header(header::CONTENT_TYPE, JSON).body(body);
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+/// A small page, as Odoo answers whatever is not a proper call.
+pub fn page(status: StatusCode, text: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let number = status.as_u16();
+    let page = format!("<!doctype html>\n<html lang=en>\n<title>{number} {title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n");
+    Response::builder().status(status).header(header::CONTENT_TYPE, HTML).body(page)
+}

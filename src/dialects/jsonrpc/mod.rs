@@ -1,0 +1,289 @@
+//! The corridor of the Odoo-like rooms: a JSON-RPC call as it comes in, and the reply as it goes out (spec
+//! `10-odoo-session.md`, "Envelope").
+
+mod envelope;
+mod fault;
+mod schema;
+
+use std::{borrow::Cow, future::Future, marker::PhantomData, sync::Arc};
+
+use poem::{
+    IntoResponse, Request, RequestBody, Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, Union,
+    registry::{MetaMediaType, MetaRequest, MetaResponse, MetaResponses, Registry},
+    types::{Example, ParseFromJSON, ToJSON, Type},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+pub use envelope::{Id, IdSlot};
+pub use fault::{Fault, HTML, JSON, Outcome, page};
+pub use schema::Nothing;
+
+use super::{
+    body::{self, Unread, Whole},
+    session::Session,
+};
+use crate::{
+    auth::Login,
+    shares::{NoShare, RETRY_AFTER_SECONDS},
+};
+use envelope::{Envelope, Params};
+use fault::{TOO_MANY_REQUESTS, json};
+use schema::{JsonRpcCall, JsonRpcReply};
+
+/// Where the routes for calls are.
+pub const PATHS: &[&str] = &["/api/messaging/", "/im_chat/", "/jsonrpc", "/longpolling/", "/web/"];
+/// Where refusals are results: the one dialect of these whose clients look for `error` there.
+const REFUSALS_AS_RESULTS: &str = "/api/messaging/";
+
+/// A call whose `params` are a `P`. It is parsed once the caller is known, since a tree of JSON is much larger than its text.
+/// Extracting it never needs more of the request than its announced length.
+pub struct Call<P> {
+    id: Id,
+    params: Params,
+    /// Why it is not to be answered now.
+    refused: Option<Failure>,
+    parsed: PhantomData<fn() -> P>,
+}
+
+/// Where a dialect's refusals travel as a successful result, they have this shape there.
+#[derive(Debug, Clone, Object, Serialize)]
+pub struct Refusal {
+    /// One clear sentence.
+    pub error: String,
+}
+
+/// The result, or, where something was asked for wrongly, a refusal in its place.
+#[derive(Union)]
+#[oai(one_of)]
+#[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
+pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
+    Result(R),
+    Refusal(Refusal),
+}
+
+/// What a handler comes back with if it has no result.
+#[derive(Debug)]
+pub enum Failure {
+    /// `{"error": "..."}` as a successful result.
+    Refusal(Cow<'static, str>),
+    /// The same with `Retry-After`: in so many seconds it may be different.
+    Later(Cow<'static, str>, u64),
+    /// An error of the envelope.
+    Fault(Fault),
+}
+
+impl Failure {
+    /// The refusal of a call to the route at `path` for want of a share.
+    pub fn refused(why: NoShare, path: &str) -> Self {
+        match why {
+            NoShare::Requests if path.starts_with(REFUSALS_AS_RESULTS) => {
+                Self::Later(TOO_MANY_REQUESTS.into(), RETRY_AFTER_SECONDS)
+            }
+            NoShare::Requests | NoShare::Memory => Fault::refused(why).into(),
+        }
+    }
+
+    /// A refusal that travels as a successful result.
+    pub fn refusal(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refusal(text.into())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<P: ParseFromJSON> Call<P> {
+    /// Answers as whoever is logged in; without a session the call gets "Session expired".
+    pub async fn logged_in<R, D, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R, D>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let login = match session.login() {
+            Ok(login) => login,
+            Err(fault) => return Reply::fault(self.id, fault),
+        };
+        self.anybody(|params| answer(login, params)).await
+    }
+
+    /// Answers whoever calls.
+    pub async fn anybody<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let Self { id, params, refused, .. } = self;
+        let outcome = match refused.map_or_else(|| params.read(), Err) {
+            // The charge lasts as long as what it is for.
+            Ok((params, _charge)) => answer(params).await,
+            Err(failure) => Err(failure),
+        };
+        Reply { id, outcome: outcome.map(Some), cookies: Vec::new(), documented: PhantomData }
+    }
+}
+
+/// The answer to a call. Its result is an `R`, which the documentation describes as a `D`.
+pub struct Reply<R, D = R> {
+    id: Id,
+    /// `None` where Odoo's method returns nothing: then there is no `result` at all.
+    outcome: Result<Option<R>, Failure>,
+    cookies: Vec<String>,
+    documented: PhantomData<fn() -> D>,
+}
+
+impl<R, D> Reply<R, D> {
+    fn fault(id: Id, fault: Fault) -> Self {
+        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
+    }
+
+    /// Sends a `Set-Cookie` along, if the call has succeeded.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: Option<String>) -> Self {
+        if self.outcome.is_ok() {
+            self.cookies.extend(cookie);
+        }
+        self
+    }
+
+    /// Leaves the `result` out.
+    #[must_use]
+    pub fn without_result(self) -> Self {
+        Reply { outcome: self.outcome.map(|_| None), ..self }
+    }
+}
+
+impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Wire<'a, T> {
+            jsonrpc: &'static str,
+            id: Option<&'a RawValue>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            result: Option<T>,
+        }
+        let id = self.id.as_deref();
+        let refusal = |error: Cow<'static, str>| {
+            let result = Some(Refusal { error: error.into_owned() });
+            (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Refused)
+        };
+        let mut retry_after = None;
+        let (body, outcome) = match self.outcome {
+            Ok(result) => (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Ok),
+            Err(Failure::Refusal(error)) => refusal(error),
+            Err(Failure::Later(error, seconds)) => {
+                retry_after = Some(seconds);
+                refusal(error)
+            }
+            Err(Failure::Fault(fault)) => return fault.response(id),
+        };
+        let mut response = json(body.expect("results have text keys only"), outcome);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        for cookie in self.cookies {
+            let cookie = HeaderValue::from_str(&cookie).expect("a cookie of ours is plain ASCII");
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+}
+
+impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        JsonRpcCall::<P>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let schema = JsonRpcCall::<P>::schema_ref();
+        Some(MetaRequest {
+            description: Some("`jsonrpc` and `method` are not looked at; `id` comes back as it was."),
+            content: vec![MetaMediaType { content_type: "application/json", schema }],
+            required: true,
+        })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        if !is_json(request) {
+            return Err(poem::Error::from_response(wrong_type(request)));
+        }
+        let refused = |response| Err(poem::Error::from_response(response));
+        let Whole { bytes, charge } = match body::whole(request, body).await {
+            Ok(whole) => whole,
+            Err(Unread::TooLarge) => return refused(Fault::too_large().response(None)),
+            Err(Unread::Broken) => return refused(invalid("Invalid JSON data")),
+            Err(Unread::Late) => return refused(page(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
+            Err(Unread::NoShare(why)) => return refused(Fault::refused(why).response(None)),
+        };
+        let Envelope { id, params } = match Envelope::parse(bytes, charge) {
+            Ok(envelope) => envelope,
+            Err(text) => return refused(invalid(text)),
+        };
+        if let Some(slot) = request.data::<IdSlot>() {
+            slot.keep(id.clone());
+        }
+        let turn = body::account(request).take_turn().await;
+        let refused = turn.err().map(|why| Failure::refused(why, request.uri().path()));
+        Ok(Self { id, params, refused, parsed: PhantomData })
+    }
+}
+
+/// The answer to a call to the route at `path` that has no share left.
+pub fn refused(path: &str, why: NoShare, id: Option<&RawValue>) -> Response {
+    let outcome = Err(Failure::refused(why, path));
+    Reply::<()> { id: id.map(RawValue::to_owned), outcome, cookies: Vec::new(), documented: PhantomData }.into_response()
+}
+
+/// Whether a request says that its body is a call.
+pub fn is_json(request: &Request) -> bool {
+    let kind = request.content_type().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/json-rpc")
+}
+
+fn wrong_type(request: &Request) -> Response {
+    let path = request.original_uri().path().replace('&', "&amp;").replace('<', "&lt;");
+    let text = format!("Request inferred type is compatible with [&#39;http&#39;] but &#39;{path}&#39; is type=&#39;json&#39;.");
+    page(StatusCode::BAD_REQUEST, &text)
+}
+
+fn invalid(text: &'static str) -> Response {
+    Response::builder().status(StatusCode::BAD_REQUEST).header(header::CONTENT_TYPE, HTML).body(text)
+}
+
+impl<R: Serialize, D: ParseFromJSON + ToJSON> ApiResponse for Reply<R, D> {
+    fn meta() -> MetaResponses {
+        let schema = JsonRpcReply::<D>::schema_ref();
+        let response = |status, description, content| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content,
+            headers: Vec::new(),
+        };
+        let json = vec![MetaMediaType { content_type: "application/json; charset=utf-8", schema }];
+        MetaResponses {
+            responses: vec![
+                response(200, "The result, or the error: both travel with status 200.", json),
+                response(400, "Not a JSON-RPC call: the wrong `Content-Type`, not JSON, or not an object.", Vec::new()),
+                response(405, "Not a POST.", Vec::new()),
+                response(413, "The body is too large.", Vec::new()),
+                response(503, "No memory is left for the call or its answer; `Retry-After` says when to try again.", Vec::new()),
+            ],
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        JsonRpcReply::<D>::register(registry);
+    }
+}

@@ -1,0 +1,246 @@
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{NoShare, Party};
+use crate::metrics::Metrics;
+
+/// Fraction of a budget that one party may use: an eighth.
+const SHARES: usize = 8;
+/// Longest wait for a share.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Memory budget: bytes in use, bounded for all parties together and for each. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Budget(Arc<Pool>);
+
+struct Pool {
+    limit: &'static str,
+    most: usize,
+    per_party: usize,
+    used: Mutex<Used>,
+    freed: Notify,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Used {
+    all: usize,
+    /// Only parties that use any.
+    parties: HashMap<Party, usize>,
+}
+
+impl Budget {
+    /// A budget of `most` bytes, of which 0 means no limit. `limit` names it in the metrics.
+    pub(super) fn new(limit: &'static str, most: usize, metrics: &Metrics) -> Self {
+        let most = if most == 0 { usize::MAX } else { most };
+        let (per_party, metrics) = (most / SHARES, metrics.clone());
+        Self(Arc::new(Pool { limit, most, per_party, used: Mutex::default(), freed: Notify::new(), metrics }))
+    }
+
+    /// A charge of no bytes yet.
+    pub fn open(&self, party: Party) -> Charge {
+        Charge { pool: Arc::clone(&self.0), party, bytes: 0 }
+    }
+
+    /// Charges `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    pub fn charge(&self, party: Party, bytes: usize) -> Result<Charge, NoShare> {
+        let mut charge = self.open(party);
+        charge.set(bytes)?;
+        Ok(charge)
+    }
+
+    /// Charges `bytes` as soon as there is room. More than a whole share counts as a whole share: it waits until the party
+    /// uses nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Memory`] if there is none for 10 seconds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is charged if it is dropped.
+    pub async fn reserve(&self, party: Party, bytes: usize) -> Result<Charge, NoShare> {
+        let bytes = bytes.min(self.0.per_party);
+        let mut charge = self.open(party);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Registered before the look, so that what is freed in between is noticed.
+            let freed = self.0.freed.notified();
+            if charge.grows_to(bytes) {
+                return Ok(charge);
+            }
+            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                return Err(self.0.refuse());
+            }
+        }
+    }
+
+    /// Bytes in use by all.
+    pub fn used(&self) -> usize {
+        self.0.used.lock().all
+    }
+}
+
+impl Pool {
+    fn refuse(&self) -> NoShare {
+        self.metrics.refused(self.limit);
+        NoShare::Memory
+    }
+}
+
+/// Bytes in use, given back when it is dropped.
+pub struct Charge {
+    pool: Arc<Pool>,
+    party: Party,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Makes it `bytes`, be that more or less than before. It stays as it was if that is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    pub fn set(&mut self, bytes: usize) -> Result<(), NoShare> {
+        if bytes <= self.bytes {
+            self.shrink(bytes);
+            return Ok(());
+        }
+        if self.grows_to(bytes) { Ok(()) } else { Err(self.pool.refuse()) }
+    }
+
+    /// The text for which it is from now on, until nobody holds that any more. One larger than a whole share counts as a
+    /// whole share.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    pub fn on(mut self, text: Bytes) -> Result<Bytes, NoShare> {
+        self.set(text.len().min(self.pool.per_party))?;
+        Ok(Bytes::from_owner(Charged { text, _charge: self }))
+    }
+
+    /// Bytes charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn grows_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return true;
+        }
+        let mut used = self.pool.used.lock();
+        let all = used.all.saturating_add(more);
+        let own = used.parties.get(&self.party).copied().unwrap_or(0).saturating_add(more);
+        if all > self.pool.most || own > self.pool.per_party {
+            return false;
+        }
+        used.all = all;
+        used.parties.insert(self.party, own);
+        self.bytes = bytes;
+        true
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        let less = self.bytes - bytes;
+        if less == 0 {
+            return;
+        }
+        let mut used = self.pool.used.lock();
+        used.all -= less;
+        if let Some(own) = used.parties.get_mut(&self.party) {
+            *own -= less;
+            if *own == 0 {
+                used.parties.remove(&self.party);
+            }
+        }
+        drop(used);
+        self.bytes = bytes;
+        self.pool.freed.notify_waiters();
+    }
+}
+
+/// Text that is charged for as long as anybody holds it.
+struct Charged {
+    text: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use storage::UserId;
+
+    use super::*;
+
+    const ONE: Party = Party::User(UserId(1));
+    const OTHER: Party = Party::User(UserId(2));
+
+    fn budget() -> Budget {
+        Budget::new("test", 800, &Metrics::default())
+    }
+
+    #[test]
+    fn a_party_uses_no_more_than_its_share() {
+        let budget = budget();
+        let mut charge = budget.charge(ONE, 60).expect("there is room");
+        assert_eq!(budget.charge(ONE, 41).err(), Some(NoShare::Memory));
+        assert_eq!(charge.set(101).err(), Some(NoShare::Memory));
+        assert_eq!(charge.bytes(), 60, "a refusal changes nothing");
+        let other = budget.charge(OTHER, 100).expect("another party has a share of its own");
+        charge.set(10).expect("less is always possible");
+        let more = budget.charge(ONE, 90).expect("what was given back is there again");
+        assert_eq!(budget.used(), 200);
+        drop((charge, other, more));
+        assert_eq!(budget.used(), 0);
+        assert!(budget.0.used.lock().parties.is_empty(), "who uses nothing is not remembered");
+    }
+
+    #[test]
+    fn all_together_use_no_more_than_there_is() {
+        let budget = budget();
+        let charges: Vec<_> =
+            (0..8).map(|user| budget.charge(Party::User(UserId(user)), 100).expect("it is its share")).collect();
+        assert!(budget.charge(Party::User(UserId(8)), 1).is_err());
+        drop(charges);
+        assert!(budget.charge(Party::User(UserId(8)), 1).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reservation_waits_for_its_share_but_not_for_ever() {
+        let budget = budget();
+        let held = budget.charge(ONE, 60).expect("there is room");
+        let mut waiting = Box::pin(budget.reserve(ONE, 1_000));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held);
+        let whole = waiting.await.expect("nothing else is used");
+        assert_eq!(whole.bytes(), 100);
+        assert_eq!(budget.reserve(ONE, 1).await.err(), Some(NoShare::Memory));
+    }
+
+    #[test]
+    fn without_a_limit_everything_fits() {
+        let budget = Budget::new("test", 0, &Metrics::default());
+        assert!(budget.charge(ONE, 1 << 40).is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+//! Fair shares of the server: memory for requests and answers under way, and turns in the store, each bounded for the process
+//! and for every party.
+
+mod account;
+mod budget;
+mod turns;
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use storage::UserId;
+
+pub use account::Account;
+pub use budget::{Budget, Charge};
+pub use turns::{Turn, Turns};
+
+use crate::metrics::Metrics;
+
+/// Seconds after which to try again what a share was too small for.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// Owner of a share: the user, or, before one is known, the network address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    User(UserId),
+    Address(IpAddr),
+}
+
+impl Party {
+    /// The party of a request by nobody known.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Address(share_of(address))
+    }
+}
+
+/// The address by which shares are counted: of IPv6 the /64, which one subscriber has whole.
+pub fn share_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Refusal for want of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoShare {
+    /// The party has too much under way.
+    #[error("too many requests at once")]
+    Requests,
+    /// The memory for requests or answers under way is used up.
+    #[error("no memory to spare")]
+    Memory,
+}
+
+/// Sizes of the shares; 0 stands for no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub bodies_bytes: usize,
+    pub answers_bytes: usize,
+    pub requests_per_user: usize,
+    pub requests_per_address: usize,
+}
+
+/// The shares of one server. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Shares {
+    pub bodies: Budget,
+    pub answers: Budget,
+    pub turns: Turns,
+}
+
+impl Shares {
+    pub fn new(sizes: Sizes, metrics: &Metrics) -> Self {
+        Self {
+            bodies: Budget::new("bodies_bytes", sizes.bodies_bytes, metrics),
+            answers: Budget::new("answers_bytes", sizes.answers_bytes, metrics),
+            turns: Turns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Party;
+
+    #[test]
+    fn a_subscriber_has_one_share() {
+        let party = |address: &str| Party::at(address.parse().expect("it is an address"));
+        assert_eq!(party("2001:db8:1:2::1"), party("2001:db8:1:2:ffff::9"));
+        assert_ne!(party("2001:db8:1:2::1"), party("2001:db8:1:3::1"));
+        assert_eq!(party("::ffff:192.0.2.1"), party("192.0.2.1"));
+        assert_ne!(party("192.0.2.1"), party("192.0.2.2"));
+    }
+}
