@@ -5,6 +5,7 @@ mod accept;
 mod admission;
 mod asyncapi;
 mod corridor;
+mod least_rate;
 mod narrow;
 mod operation;
 mod patient;
@@ -142,6 +143,7 @@ pub async fn run(
         listener,
         connections: config.limits.connections,
         header_timeout: Duration::from_secs(config.limits.header_seconds),
+        body_timeout: Duration::from_secs(config.limits.body_seconds),
         write_timeout: Duration::from_secs(config.limits.write_seconds),
         proxies: config.proxies.clone(),
         metrics,

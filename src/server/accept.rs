@@ -27,6 +27,7 @@ use poem::{
     http::{StatusCode, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -47,6 +48,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// most requests are of a kind that it must not repeat.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// What the kernel holds of an answer for a slow reader. With more, what such a one takes comes in steps that are longer
+/// apart than the write time-out.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
 /// Between two looks whether anything is under way at the stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -57,6 +64,8 @@ pub(super) struct Accepting {
     pub(super) connections: usize,
     /// Within which a request's header must be there; also how long an idle connection is kept.
     pub(super) header_timeout: Duration,
+    /// Within which the next of a request's body must be there.
+    pub(super) body_timeout: Duration,
     /// Within which a client takes the next of what is written to it, be it upgraded or not.
     pub(super) write_timeout: Duration,
     /// Whose `X-Forwarded-For` is believed.
@@ -81,6 +90,7 @@ impl Accepting {
                 peer,
                 proxies: Arc::clone(&proxies),
                 header_timeout: self.header_timeout,
+                body_timeout: self.body_timeout,
                 write_timeout: self.write_timeout,
                 held: Held::new((place, self.metrics.connection())),
             };
@@ -130,6 +140,7 @@ struct Connection<E> {
     peer: SocketAddr,
     proxies: Arc<[IpAddr]>,
     header_timeout: Duration,
+    body_timeout: Duration,
     write_timeout: Duration,
     /// Its place among the connections, which outlives it if it becomes a socket.
     held: Held,
@@ -139,8 +150,9 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     async fn serve(self, stream: TcpStream, requests: Lifecycle) {
         // Answers are written whole; waiting to fill a packet only delays them. That it fails means that the peer has gone.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
         let Ok(local) = stream.local_addr() else { return };
-        let header_timeout = self.header_timeout;
+        let (header_timeout, body_timeout) = (self.header_timeout, self.body_timeout);
         let is_socket = Arc::<AtomicBool>::default();
         let stream = Patient::new(Narrowing::new(stream, Arc::clone(&is_socket)), self.write_timeout);
         let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
@@ -158,7 +170,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             async move {
                 let rest = Rest::default();
                 if has_body {
-                    let body = rest.of(request.take_body().into());
+                    let body = rest.of(request.take_body().into(), body_timeout);
                     request.set_body(body);
                     request.extensions_mut().insert(rest.clone());
                 }
@@ -176,6 +188,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
+            .max_buf_size(BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);

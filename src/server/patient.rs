@@ -1,45 +1,40 @@
+//! The write side of a connection, whose peer must take what is written.
+
 use std::{
-    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that waits only so long for its peer to take anything of what is written: what a client asks for and does
-/// not read would be kept for it as long as it likes. Writing fails with [`io::ErrorKind::TimedOut`] then.
+use super::least_rate::LeastRate;
+
+/// Write time-out: a connection whose peer takes nothing for so long, or less than the least rate. Writing fails with
+/// [`io::ErrorKind::TimedOut`] then.
 pub(super) struct Patient<S> {
     stream: S,
-    patience: Duration,
-    /// While the peer takes nothing. Most never need it.
-    end: Option<Pin<Box<Sleep>>>,
+    rate: LeastRate,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, end: None }
+        Self { stream, rate: LeastRate::new(patience) }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Patient<S> {
-    fn write<T>(
+    fn write(
         &mut self,
         context: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let written = write(Pin::new(&mut self.stream), context);
-        if written.is_ready() {
-            self.end = None;
-            return written;
+        match written {
+            Poll::Ready(written) => Poll::Ready(written.and_then(|bytes| self.rate.moved(bytes).map(|()| bytes))),
+            Poll::Pending => self.rate.poll_silent(context).map(Err),
         }
-        let patience = self.patience;
-        let end = self.end.get_or_insert_with(|| Box::pin(sleep(patience)));
-        end.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -72,5 +67,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::sleep,
+    };
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// How writing a million bytes ends with a peer that takes so many each second.
+    async fn written_to(bytes_per_second: usize) -> io::Result<()> {
+        let (ours, mut theirs) = duplex(1_000);
+        let mut patient = Patient::new(ours, PATIENCE);
+        let mut taken = vec![0; bytes_per_second];
+        let taking = async {
+            while theirs.read_exact(&mut taken).await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let writing = async move {
+            patient.write_all(&vec![0; 1_000_000]).await?;
+            patient.shutdown().await
+        };
+        tokio::join!(writing, taking).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_too_little_is_given_up() {
+        assert_eq!(written_to(5_000).await.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert!(written_to(20_000).await.is_ok());
     }
 }

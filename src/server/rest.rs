@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
+use super::least_rate::LeastRate;
 use crate::{
     dialects::body::{self, BodyLimit, Whole},
     shares::Charge,
@@ -32,9 +33,10 @@ pub(super) type Bytewise = BoxBody<Bytes, std::io::Error>;
 pub(super) struct Rest(Arc<Mutex<Option<Bytewise>>>);
 
 impl Rest {
-    /// The same body; what is left of it when it is dropped comes back here.
-    pub(super) fn of(&self, body: Bytewise) -> Bytewise {
-        BoxBody::new(Lent { body: Some(body), rest: self.clone() })
+    /// The same body, which has to come at the least rate and without longer pauses than `patience`; what is left of it when
+    /// it is dropped comes back here.
+    pub(super) fn of(&self, body: Bytewise, patience: Duration) -> Bytewise {
+        BoxBody::new(Lent { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
     }
 
     /// What has come back, if it is all there within `limit`.
@@ -69,6 +71,7 @@ impl Rest {
 struct Lent {
     /// `None` once it was read to its end, or cannot be read.
     body: Option<Bytewise>,
+    rate: LeastRate,
     rest: Rest,
 }
 
@@ -77,12 +80,19 @@ impl Body for Lent {
     type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = Pin::new(body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.body = None;
-        }
-        frame
+        let Self { body: lent, rate, .. } = &mut *self;
+        let Some(body) = lent else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+            // It stays, for what comes of it must not be taken for another request.
+            return rate.poll_silent(context).map(|error| Some(Err(error)));
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(rate.moved(frame.data_ref().map_or(0, Bytes::len)).map(|()| frame)),
+            ended => {
+                *lent = None;
+                ended
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -97,5 +107,36 @@ impl Body for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         *self.rest.0.lock() = self.body.take().filter(|body| !body.is_end_stream());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+    use poem::Body as PoemBody;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// How reading a body ends of which so many bytes come each second.
+    async fn read_of(bytes_per_second: usize) -> Result<usize, std::io::ErrorKind> {
+        let pieces = stream::iter(0..200).then(move |_| async move {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::io::Error>(Bytes::from(vec![0; bytes_per_second]))
+        });
+        let rest = Rest::default();
+        let mut body = rest.of(PoemBody::from_bytes_stream(pieces).into(), Duration::from_secs(20));
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            read += frame.map_err(|error| error.kind())?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(read)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_too_slowly_is_given_up() {
+        assert_eq!(read_of(100).await, Err(std::io::ErrorKind::TimedOut));
+        assert_eq!(read_of(20_000).await, Ok(200 * 20_000));
     }
 }
