@@ -9,6 +9,7 @@ mod least_rate;
 mod narrow;
 mod operation;
 mod patient;
+mod places;
 mod rest;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -142,6 +143,7 @@ pub async fn run(
     let accepting = accept::Accepting {
         listener,
         connections: config.limits.connections,
+        connections_per_address: config.limits.of_one_address(),
         header_timeout: Duration::from_secs(config.limits.header_seconds),
         body_timeout: Duration::from_secs(config.limits.body_seconds),
         write_timeout: Duration::from_secs(config.limits.write_seconds),

@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    io::Write,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
@@ -30,14 +31,15 @@ use poem::{
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
 };
 
-use super::{narrow::Narrowing, patient::Patient, rest::Rest};
+use super::{admission::ALWAYS, narrow::Narrowing, patient::Patient, places::Places, rest::Rest};
 use crate::{
-    dialects::{session::From as CalledFrom, socket::Held},
+    dialects::{jsonrpc, session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    shares::RETRY_AFTER_SECONDS,
     telemetry::Trouble,
 };
 
@@ -48,6 +50,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// most requests are of a kind that it must not repeat.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a connection that is for the server's health alone waits for a request.
+const LIMITED: Duration = Duration::from_secs(5);
 /// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// What the kernel holds of an answer for a slow reader. With more, what such a one takes comes in steps that are longer
@@ -62,6 +66,8 @@ pub(super) struct Accepting {
     pub(super) listener: TcpListener,
     /// How many connections are served at a time; more wait to be accepted.
     pub(super) connections: usize,
+    /// How many of one address; more are refused. 0 for no limit.
+    pub(super) connections_per_address: usize,
     /// Within which a request's header must be there; also how long an idle connection is kept.
     pub(super) header_timeout: Duration,
     /// Within which the next of a request's body must be there.
@@ -84,24 +90,27 @@ impl Accepting {
     ) {
         let endpoint = Arc::new(endpoint);
         let proxies: Arc<[IpAddr]> = self.proxies.into();
-        let serve = |place: OwnedSemaphorePermit, stream, peer| {
+        let places = Places::new(self.connections, self.connections_per_address, &self.metrics);
+        let serve = |any: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr| {
+            let Some(place) = places.of(any, peer.ip(), proxies.contains(&peer.ip())) else { return turn_away(stream) };
+            let is_limited = place.is_limited();
             let connection = Connection {
                 endpoint: Arc::clone(&endpoint),
                 peer,
                 proxies: Arc::clone(&proxies),
-                header_timeout: self.header_timeout,
+                is_limited,
+                header_timeout: if is_limited { self.header_timeout.min(LIMITED) } else { self.header_timeout },
                 body_timeout: self.body_timeout,
                 write_timeout: self.write_timeout,
                 held: Held::new((place, self.metrics.connection())),
             };
             requests.spawn(connection.serve(stream, requests.clone()));
         };
-        let places = Arc::new(Semaphore::new(self.connections));
         let mut stop = pin!(stop);
         let trouble = Trouble::new();
         loop {
             let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                let place = places.any().await;
                 (place, self.listener.accept().await)
             };
             let (place, accepted) = tokio::select! {
@@ -125,7 +134,7 @@ impl Accepting {
         }
         // For the kernel they are connected already, and may have sent their requests.
         let knocked = self.listener.into_std().expect("it was made by the runtime");
-        while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+        while let Some(place) = places.any_now()
             && let Ok((stream, peer)) = knocked.accept()
         {
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
@@ -139,6 +148,8 @@ struct Connection<E> {
     endpoint: Arc<E>,
     peer: SocketAddr,
     proxies: Arc<[IpAddr]>,
+    /// Whether it is asked for nothing but the server's health.
+    is_limited: bool,
     header_timeout: Duration,
     body_timeout: Duration,
     write_timeout: Duration,
@@ -160,6 +171,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         // Held by each request that is being answered.
         let answering = Arc::new(());
         let held = Arc::clone(&answering);
+        let is_limited = self.is_limited;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let endpoint = Arc::clone(&self.endpoint);
             // Who waits to be told to go on sends nothing before the answer, and need not be listened to.
@@ -174,8 +186,12 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
                     request.set_body(body);
                     request.extensions_mut().insert(rest.clone());
                 }
-                let mut response = endpoint.get_response(request).await;
-                let is_kept = rest.is_read(waits).await && !lifecycle.is_stopping();
+                let mut response = if is_limited && !ALWAYS.contains(&request.uri().path()) {
+                    busy()
+                } else {
+                    endpoint.get_response(request).await
+                };
+                let is_kept = rest.is_read(waits).await && !lifecycle.is_stopping() && !is_limited;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     is_socket.store(true, Ordering::Release);
                 } else if !is_kept {
@@ -233,6 +249,21 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         }
         from
     }
+}
+
+/// The answer of a connection that is for the server's health alone.
+fn busy() -> Response {
+    let mut page =
+        jsonrpc::page(StatusCode::SERVICE_UNAVAILABLE, "The server has too many connections. Please try again shortly.");
+    page.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    page
+}
+
+/// Refuses a connection; as far as that goes without waiting, with a reason.
+fn turn_away(stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // Whoever has gone already needs no reason.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(ANSWER));
 }
 
 /// Resolves when nothing has been under way on a connection for a while. Whoever is still sending the header of a request

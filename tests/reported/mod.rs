@@ -5,6 +5,7 @@ mod large_pages;
 mod long_texts;
 mod own_connections;
 mod rates;
+mod connections;
 mod shares;
 mod taken_back;
 mod uploads;

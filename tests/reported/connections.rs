@@ -1,0 +1,76 @@
+//! No address takes all connections, and whether the server is well can always be asked.
+
+use std::net::Ipv4Addr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::support::{Backend, Server, until};
+
+const PLACES: usize = 40;
+/// Of them one in twenty is reserved, and three quarters are what one address may take.
+const OPEN: usize = 38;
+const PER_ADDRESS: usize = 30;
+const PROXY: [u8; 4] = [127, 0, 0, 9];
+
+async fn connect(server: &Server, from: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("there is room for a socket");
+    socket.bind((Ipv4Addr::from(from), 0).into()).expect("every loopback address is ours");
+    socket.connect(server.address()).await.expect("the server listens")
+}
+
+/// What a connection answers to a request, and then closes.
+async fn get(mut connection: TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let _ = connection.write_all(request.as_bytes()).await;
+    let mut answer = String::new();
+    let _ = connection.read_to_string(&mut answer).await;
+    answer
+}
+
+async fn connections(server: &Server, expected: usize) {
+    until("the connections", async || {
+        let answer = get(connect(server, PROXY).await, "/metrics").await;
+        let count = answer.lines().find_map(|line| line.strip_prefix("dragoman_connections ")?.parse::<usize>().ok());
+        // The one that asks counts as well.
+        (count == Some(expected + 1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_does_not_take_all_places() {
+    let proxy = Ipv4Addr::from(PROXY).to_string();
+    let server = Server::builder(Backend::memory()).set("LIMITS__CONNECTIONS", PLACES).set("PROXIES", proxy).start().await;
+    let mut held = Vec::new();
+    for _ in 0..PER_ADDRESS {
+        held.push(connect(&server, [127, 0, 0, 2]).await);
+    }
+    connections(&server, PER_ADDRESS).await;
+    let mut more = connect(&server, [127, 0, 0, 2]).await;
+    let mut answer = String::new();
+    more.read_to_string(&mut answer).await.expect("it is closed in order");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("Retry-After: 1"), "{answer}");
+    for _ in PER_ADDRESS..OPEN {
+        assert!(get(connect(&server, [127, 0, 0, 3]).await, "/web/health").await.starts_with("HTTP/1.1 200"));
+        held.push(connect(&server, [127, 0, 0, 3]).await);
+        connections(&server, held.len()).await;
+    }
+    for (from, path, status) in [
+        ([127, 0, 0, 4], "/healthz", 200),
+        ([127, 0, 0, 4], "/readyz", 200),
+        ([127, 0, 0, 4], "/web/health", 503),
+        (PROXY, "/web/health", 200),
+    ] {
+        let answer = get(connect(&server, from).await, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path} from {from:?}: {answer}");
+        connections(&server, held.len()).await;
+    }
+    let answer = get(connect(&server, PROXY).await, "/metrics").await;
+    assert!(answer.contains("dragoman_refused_total{limit=\"connections_per_address\"} 1\n"), "{answer}");
+    held.truncate(OPEN - 1);
+    connections(&server, held.len()).await;
+    assert!(get(connect(&server, [127, 0, 0, 4]).await, "/web/health").await.starts_with("HTTP/1.1 200"));
+}
