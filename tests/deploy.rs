@@ -62,6 +62,24 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// One address takes neither all connections nor all requests; the limits that are shipped are far above what this test
+    /// can reach.
+    async fn an_address_has_its_share_of_nginx(backend) {
+        let mut server = Server::builder(backend).start().await;
+        let few = [("rate=1000r/s", "rate=1r/m"), ("burst=2000", "burst=1")];
+        let nginx = Nginx::changed([server.address(); 2], &few).await;
+        let ask = async || Answer::of(nginx.client().request(Method::GET, "/healthz")).await.status;
+        assert_eq!([ask().await, ask().await, ask().await].map(|status| status.as_u16()), [200, 200, 429]);
+        let nginx = Nginx::changed([server.address(); 2], &[("limit_conn connections 15000", "limit_conn connections 1")]).await;
+        let john = nginx.log_in(JOHN).await;
+        let poll = john.request(Method::POST, "/api/messaging/poll/messages").header(CONTENT_TYPE, "application/json");
+        let waiting = tokio::spawn(Answer::of(poll.body(json!({"params": {"thread_id": 1, "timeout": 60}}).to_string())));
+        server.polls_waiting(1).await;
+        assert_eq!(Answer::of(nginx.client().request(Method::GET, "/healthz")).await.status, StatusCode::TOO_MANY_REQUESTS);
+        waiting.abort();
+        server.stop().await;
+    }
+
     /// What lets people in is in none of nginx's logs, also when no node answers and nginx has something to say itself.
     async fn queries_are_not_logged(backend) {
         let mut server = Server::builder(backend).start().await;

@@ -46,6 +46,11 @@ fn program() -> String {
 
 impl Nginx {
     pub async fn before(nodes: [SocketAddr; 2]) -> Self {
+        Self::changed(nodes, &[]).await
+    }
+
+    /// One with other words in places of its configuration.
+    pub async fn changed(nodes: [SocketAddr; 2], changes: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let certificate = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=chat.example.com"];
         let key = directory.path().join("privkey.pem");
@@ -57,7 +62,10 @@ impl Nginx {
         run_to_its_end(&mut openssl).await;
         for _ in 0..5 {
             let ports = Ports::drawn();
-            let configuration = adapted(directory.path(), nodes, ports);
+            let configuration = changes.iter().fold(adapted(directory.path(), nodes, ports), |text, (from, to)| {
+                assert!(text.contains(from), "the configuration says {from}");
+                text.replace(from, to)
+            });
             fs::write(directory.path().join("nginx.conf"), configuration).expect("the directory is ours");
             let mut child = start(directory.path());
             let listens = until("nginx", async || {
