@@ -44,7 +44,7 @@ impl Presented {
     ///
     /// # Errors
     ///
-    /// That no turn could be had.
+    /// [`NoShare::Requests`] if no turn can be had.
     pub async fn of(request: &Request, turn: impl Future<Output = Result<Turn, NoShare>>) -> Result<Self, NoShare> {
         // The signature of a token is checked before the store is asked.
         if let Some(token) = authorization(request.headers()) {

@@ -15,7 +15,7 @@ const BRANCH_BYTES: usize = 656;
 /// Cost of a member beside its text, in bytes.
 const LEAF_BYTES: usize = 200;
 
-/// How large a body is taken, and how long it may take to arrive; put into every request's extensions.
+/// Limits of a body: its size, and the time in which it must be there; put into every request's extensions.
 #[derive(Clone, Copy)]
 pub struct BodyLimit {
     pub bytes: usize,

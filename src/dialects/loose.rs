@@ -1,14 +1,17 @@
 //! Parameters as Odoo's Python takes them: numbers as numbers or as words, one for a list, and what is empty for what is
 //! missing. Reading one never fails; the handler asks for what it needs.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, json};
 
 use super::jsonrpc::Failure;
@@ -241,7 +244,82 @@ impl<T: Shape> ParseFromJSON for Loose<T> {
 /// What is missing needs no `default`, which would make documents say that it may be missing.
 impl<'de, T: Shape> Deserialize<'de> for Loose<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::<Value>::deserialize(deserializer)?.map_or(Self::Missing, T::read))
+        struct Given(Value);
+
+        impl<'de> Deserialize<'de> for Given {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Flat { is_nested: false }.deserialize(deserializer).map(Self)
+            }
+        }
+
+        Ok(Option::<Given>::deserialize(deserializer)?.map_or(Self::Missing, |Given(value)| T::read(value)))
+    }
+}
+
+/// Reads a value without what is nested in it, or in its members: no shape needs more, and a whole tree can be a hundred times
+/// as large as its text.
+struct Flat {
+    is_nested: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Flat {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Flat {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        if self.is_nested {
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+        } else {
+            while let Some(item) = items.next_element_seed(Self { is_nested: true })? {
+                list.push(item);
+            }
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Object(serde_json::Map::new()))
     }
 }
 
@@ -301,5 +379,43 @@ impl ParseFromParameter for PathInt {
             Loose::Given(number) => Ok(Self(number)),
             Loose::Missing | Loose::Wrong(_) => Err(poem_openapi::types::ParseError::expected_type(text.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of sockets are read as bodies of HTTP are, without a tree.
+    #[test]
+    fn values_read_the_same_from_a_text_and_from_a_tree() {
+        for text in [
+            "null",
+            "false",
+            "true",
+            "7",
+            "-7",
+            "7.0",
+            "7.5",
+            "1e300",
+            "18446744073709551615",
+            r#""""#,
+            r#"" 7 ""#,
+            r#""a\n\u00e4""#,
+            "[]",
+            r#"[1,"2",null,[3],{"a":4}]"#,
+            r#"{"a":[1]}"#,
+            "[[[]]]",
+        ] {
+            let tree: Value = serde_json::from_str(text).expect("it is JSON");
+            assert_eq!(serde_json::from_str::<Int>(text).ok(), Some(i64::read(tree.clone())), "{text}");
+            assert_eq!(serde_json::from_str::<Text>(text).ok(), Some(String::read(tree.clone())), "{text}");
+            assert_eq!(serde_json::from_str::<Ints>(text).ok(), Some(IntList::read(tree)), "{text}");
+        }
+        #[derive(Deserialize)]
+        struct Message {
+            body: Text,
+        }
+        assert_eq!(serde_json::from_str::<Message>("{}").ok().map(|message| message.body), Some(Text::Missing));
     }
 }

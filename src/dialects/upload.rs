@@ -44,7 +44,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// Says of a form what is wrong with it.
+    /// Words for a form that is broken.
     pub const WORDS: &'static str = "The multipart form is broken, or holds too much beside the file";
 }
 
@@ -75,7 +75,7 @@ impl Spare {
         let _ = charge.set(charge.bytes().saturating_sub(bytes));
     }
 
-    /// Why reading has failed.
+    /// The reason for which reading has failed.
     fn broken(&self) -> Broken {
         self.0.lock().refused.map_or(Broken::Form, Broken::NoShare)
     }

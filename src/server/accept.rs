@@ -50,12 +50,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// most requests are of a kind that it must not repeat.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a connection that is for the server's health alone waits for a request.
+/// Header time-out of a connection that is for the server's health alone.
 const LIMITED: Duration = Duration::from_secs(5);
 /// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// What the kernel holds of an answer for a slow reader. With more, what such a one takes comes in steps that are longer
-/// apart than the write time-out.
+/// Send buffer of a connection. With a larger one a slow reader takes its bytes in steps that are longer apart than the write
+/// time-out.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Between two looks whether anything is under way at the stop.
@@ -66,7 +66,7 @@ pub(super) struct Accepting {
     pub(super) listener: TcpListener,
     /// How many connections are served at a time; more wait to be accepted.
     pub(super) connections: usize,
-    /// How many of one address; more are refused. 0 for no limit.
+    /// Most connections of one address; more are refused. 0 for no limit.
     pub(super) connections_per_address: usize,
     /// Within which a request's header must be there; also how long an idle connection is kept.
     pub(super) header_timeout: Duration,
@@ -148,7 +148,7 @@ struct Connection<E> {
     endpoint: Arc<E>,
     peer: SocketAddr,
     proxies: Arc<[IpAddr]>,
-    /// Whether it is asked for nothing but the server's health.
+    /// Only the server's health is told on it.
     is_limited: bool,
     header_timeout: Duration,
     body_timeout: Duration,

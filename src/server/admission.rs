@@ -53,7 +53,7 @@ fn open(shares: &Shares, party: Party, request: &mut Request) -> Account {
 ///
 /// # Errors
 ///
-/// That there is no memory for it.
+/// [`NoShare::Memory`] if there is none for it.
 pub(super) async fn charge(account: &Account, path: &str, mut response: Response) -> Result<Response, NoShare> {
     let body: Bytewise = response.take_body().into();
     if is_for_operators(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {

@@ -128,7 +128,7 @@ impl Corridor {
         rest: Option<&Rest>,
         id: &IdSlot,
     ) -> (Response, Option<PathPattern>) {
-        // What no room has read is read here, since the id of the call is to come back all the same.
+        // The id of the call comes back even if no handler has read it.
         let is_unread = match &answered {
             Ok(Ok(_)) => false,
             Ok(Err(error)) => is_unknown(error),

@@ -81,7 +81,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// How writing a million bytes ends with a peer that takes so many each second.
+    /// The outcome of writing a million bytes to a peer that takes so many each second.
     async fn written_to(bytes_per_second: usize) -> io::Result<()> {
         let (ours, mut theirs) = duplex(1_000);
         let mut patient = Patient::new(ours, PATIENCE);

@@ -36,7 +36,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether it is a reserved one that a stranger has.
+    /// True for a reserved place that a stranger has.
     pub(super) fn is_limited(&self) -> bool {
         self.open.is_none() && !self.is_proxy
     }

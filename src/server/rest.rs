@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// How reading a body ends of which so many bytes come each second.
+    /// The outcome of reading a body of which so many bytes come each second.
     async fn read_of(bytes_per_second: usize) -> Result<usize, std::io::ErrorKind> {
         let pieces = stream::iter(0..200).then(move |_| async move {
             sleep(Duration::from_secs(1)).await;

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use super::{Charge, NoShare, Party, Shares, Turn};
 
-/// What one request has of its party's shares. Clones are handles to the same.
+/// The account of one request: its turn and its charges. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Account(Arc<Parts>);
 

@@ -26,7 +26,7 @@ struct Lines {
 
 struct Line {
     turns: Arc<Semaphore>,
-    /// Who has a turn or waits for one.
+    /// Requests that have a turn or wait for one.
     members: usize,
 }
 
@@ -44,7 +44,7 @@ impl Turns {
     ///
     /// # Cancel safety
     ///
-    /// Who is dropped waits no longer.
+    /// A request that is dropped waits no longer.
     pub async fn take(&self, party: Party) -> Result<Turn, NoShare> {
         let (at_once, limit) = match party {
             Party::User(_) => (self.0.per_user, "user.requests_at_once"),

@@ -21,7 +21,7 @@ async fn connect(server: &Server, from: [u8; 4]) -> TcpStream {
     socket.connect(server.address()).await.expect("the server listens")
 }
 
-/// What a connection answers to a request, and then closes.
+/// The answer of a connection, which then closes.
 async fn get(mut connection: TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let _ = connection.write_all(request.as_bytes()).await;

@@ -14,7 +14,7 @@ const MIB: usize = 1024 * 1024;
 const UID_OF_JOHN: i64 = 4;
 /// A conversation of the admin and John.
 const PAIR: i64 = 1;
-/// As many requests of one party wait for a turn.
+/// Requests of one party that wait for a turn at most.
 const QUEUE: usize = 128;
 
 async fn refused(server: &Server, limit: &str) -> f64 {
@@ -74,7 +74,7 @@ with_every_backend! {
         assert_eq!(sent.get("error"), None, "{sent}");
     }
 
-    /// Who does not read what it asks for has its share filled with it: a page waits for its turn, others are refused.
+    /// Unread answers fill the share of their user: a page waits for its turn, others are refused.
     async fn answers_that_nobody_reads_are_bounded_for_a_user(backend) {
         let server = Server::builder(backend)
             .set("LIMITS__ANSWERS_BYTES", 16 * MIB)

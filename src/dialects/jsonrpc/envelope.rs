@@ -62,7 +62,7 @@ impl Envelope {
     }
 }
 
-/// Where `part` lies in the text that it was borrowed from.
+/// The place of `part` in the text that it was borrowed from.
 fn place(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()

@@ -19,6 +19,8 @@ pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charse
 /// What every page says it is.
 pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
+/// Unused memory that an answer may hold.
+const SPARE_BYTES: usize = 4096;
 /// Words for who has too much under way.
 pub(super) const TOO_MANY_REQUESTS: &str = "Too many requests at once, please try again shortly";
 const NO_MEMORY: &str = "The server has no memory to spare. Please try again shortly.";
@@ -208,7 +210,11 @@ impl Fault {
     }
 }
 
-pub(super) fn json(body: Vec<u8>, outcome: Outcome) -> Response {
+pub(super) fn json(mut body: Vec<u8>, outcome: Outcome) -> Response {
+    // It is charged by its length.
+    if body.capacity() - body.len() > SPARE_BYTES {
+        body.shrink_to_fit();
+    }
     let mut response = Response::builder().header(header::CONTENT_TYPE, JSON).body(body);
     response.extensions_mut().insert(outcome);
     response

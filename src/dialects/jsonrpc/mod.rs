@@ -35,9 +35,9 @@ use envelope::{Envelope, Params};
 use fault::{TOO_MANY_REQUESTS, json};
 use schema::{JsonRpcCall, JsonRpcReply};
 
-/// Where the routes for calls are.
+/// Prefixes of the routes for calls.
 pub const PATHS: &[&str] = &["/api/messaging/", "/im_chat/", "/jsonrpc", "/longpolling/", "/web/"];
-/// Where refusals are results: the one dialect of these whose clients look for `error` there.
+/// Routes whose refusals are results: those of the one dialect whose clients look for `error` there.
 const REFUSALS_AS_RESULTS: &str = "/api/messaging/";
 
 /// A call whose `params` are a `P`. It is parsed once the caller is known, since a tree of JSON is much larger than its text.
@@ -45,7 +45,7 @@ const REFUSALS_AS_RESULTS: &str = "/api/messaging/";
 pub struct Call<P> {
     id: Id,
     params: Params,
-    /// Why it is not to be answered now.
+    /// A refusal for want of a turn.
     refused: Option<Failure>,
     parsed: PhantomData<fn() -> P>,
 }
