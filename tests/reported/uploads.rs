@@ -86,9 +86,10 @@ async fn so_many_are_under_way_and_no_more() {
     drop(first.0);
     assert_eq!(first.1.await.expect("it ends").status, 200);
     assert_eq!(upload(&bob, 1).await.status, 200);
+    let third = begun(&bob);
+    until("a refusal", async || (upload(&bob, 1).await.status == 429).then_some(())).await;
     // Whoever vanishes gives its place back.
     second.1.abort();
-    let third = begun(&bob);
     until("a place", async || (upload(&bob, 1).await.status == 200).then_some(())).await;
     drop(third.0);
     assert_eq!(third.1.await.expect("it ends").status, 200);

@@ -53,6 +53,8 @@ async fn read(mut socket: Socket, heard: mpsc::Sender<()>, last: impl Fn(&str) -
 async fn who_does_not_read_is_told_later() {
     raise_the_limit_of_files(READERS);
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__PER_USER", READERS);
+    // However slow the machine is, it is not the slow reader who is to be given up for it.
+    let server = server.set("LIMITS__WRITE_SECONDS", 3_600).set("SOCKETS__PING_SECONDS", 3_600);
     let server = server.set("SOCKETS__QUEUED_BYTES", QUEUED_BYTES).set("LIMITS__RECENT_EVENTS", 8).start().await;
     let admin = server.log_in(support::ADMIN).await;
     let send = async |body: &str| {
