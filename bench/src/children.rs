@@ -101,6 +101,7 @@ fn dragoman(program: &Path, storage: &str) -> Command {
     command.env("DRAGOMAN__LIMITS__CONNECTIONS_PER_ADDRESS", "0");
     command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");
     command.env("DRAGOMAN__SOCKETS__FRAMES_BURST", "1000000").env("DRAGOMAN__SOCKETS__FRAMES_PER_SECOND", "1000000");
+    command.env("DRAGOMAN__LIMITS__PASSWORD_CHECKS_WAITING", "100000");
     for limit in UNLIMITED {
         command.env(format!("DRAGOMAN__LIMITS__USER__{limit}"), "0");
     }
