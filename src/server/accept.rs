@@ -53,7 +53,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Header time-out of a connection that is for the server's health alone.
 const LIMITED: Duration = Duration::from_secs(5);
 /// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
-const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 32 * 1024;
 /// Send buffer of a connection. With a larger one a slow reader takes its bytes in steps that are longer apart than the write
 /// time-out.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;

@@ -75,8 +75,7 @@ async fn read(request: &Request, body: &mut RequestBody) -> Result<Announced, Fa
     body::account(request).take_turn().await.map_err(Failure::refused)?;
     let body = String::from_utf8(bytes).map_err(|_| no_json())?;
     let members = body::tree(&body, &mut charge).map_err(|why| match why {
-        NoTree::NotJson => no_json(),
-        NoTree::TooLarge => Failure::bad_request("The body holds too many values"),
+        NoTree::NotJson | NoTree::TooLarge => no_json(),
         NoTree::NoShare(why) => Failure::refused(why),
     })?;
     if !members.is_object() {
