@@ -26,8 +26,8 @@ impl Search {
     ///
     /// Those of the caller's threads, or of one of them, that contain `query`, whatever the case, newest first. An answer
     /// holds at most 1 MiB, so it may be shorter than `limit`: with the last id as `before_id` the search goes on, until
-    /// none is found. It looks at 50,000 messages, from the newest or from `before_id` on; `complete` is false if it
-    /// stopped there.
+    /// none is found. It looks at 50,000 messages, from the newest or from `before_id` on, of long ones at 64 MiB;
+    /// `complete` is false if it stopped there.
     #[oai(path = "/messages/search", method = "post", operation_id = "messaging_messages_search")]
     async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
         call.logged_in(session, |login, params| async move {
