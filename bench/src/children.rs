@@ -27,6 +27,11 @@ impl Server {
         Self::start(dragoman(program, storage).envs(settings.iter().copied()))
     }
 
+    /// The same with the limits that it ships with.
+    pub(crate) fn as_shipped(program: &Path, storage: &str) -> Result<Self> {
+        Self::start(&mut limited(program, storage))
+    }
+
     /// One of several Dragomans on this database, and this bus.
     pub(crate) fn node(program: &Path, database: &str, bus: &str) -> Result<Self> {
         Self::start(dragoman(program, database).env("DRAGOMAN__BUS", bus))
@@ -88,13 +93,20 @@ const UNLIMITED: [&str; 9] = [
     "DEVICES",
 ];
 
-fn dragoman(program: &Path, storage: &str) -> Command {
+/// The program with the limits that it ships with.
+fn limited(program: &Path, storage: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
     if storage == "memory:" {
         command.arg("--demo");
     }
     command.env("DRAGOMAN__FILES", "memory:").env("DRAGOMAN__LOG__LEVEL", "error");
+    command
+}
+
+/// The same without the limits of one user, since few people make all the load.
+fn dragoman(program: &Path, storage: &str) -> Command {
+    let mut command = limited(program, storage);
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
     // What is measured is the server, not the shares of the few users that ask it.
     command.env("DRAGOMAN__LIMITS__USER__REQUESTS_AT_ONCE", "0").env("DRAGOMAN__LIMITS__ADDRESS__REQUESTS_AT_ONCE", "0");

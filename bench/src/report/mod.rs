@@ -14,7 +14,7 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// The rows in the order of the report. One that is not among them is no longer measured.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 37] = [
     "count-memory",
     "count-postgres",
     "send-spread",
@@ -39,6 +39,12 @@ const KEYS: [&str; 31] = [
     "nodes",
     "bus-postgres",
     "bus-nats",
+    "flood-sends",
+    "flood-searches",
+    "flood-uploads",
+    "flood-sockets",
+    "flood-polls",
+    "flood-logins",
     "scale-count",
     "scale-newest",
     "scale-oldest",

@@ -1,6 +1,7 @@
 //! The rows of the table, one after the other.
 
 mod count;
+mod floods;
 mod growth;
 mod nodes;
 mod polls;
@@ -23,8 +24,8 @@ use crate::{
 };
 
 /// All words that a row goes by.
-pub(crate) const WORDS: [&str; 12] =
-    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "growth"];
+pub(crate) const WORDS: [&str; 13] =
+    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "growth"];
 
 pub(crate) struct Bench<'a> {
     pub(crate) cli: &'a Cli,
@@ -120,6 +121,9 @@ impl Bench<'_> {
         }
         if self.wanted("memory") {
             self.memory(&databases.ours, Some(databases)).await?;
+        }
+        if self.wanted("floods") {
+            self.floods(databases).await?;
         }
         self.on_large_tables(databases).await
     }

@@ -1,0 +1,196 @@
+//! The rows about one user's flood: the time of another user's send beside it and alone.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
+
+use crate::{
+    Result,
+    children::Server,
+    database::Databases,
+    http::{self, Connection, Request},
+    load::median,
+    report::{Mark, Row},
+    requests::{poll, send, session},
+    rows::Bench,
+};
+
+/// Between two sends of the other user, who stays below its own limits.
+const PACE: Duration = Duration::from_millis(60);
+const SENDS: usize = 40;
+/// Time in which a flood gets going.
+const RISE: Duration = Duration::from_millis(500);
+/// Pause of a connection that was closed before it is opened again.
+const AGAIN: Duration = Duration::from_millis(5);
+/// An address of another network than the other user's.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
+const UPLOAD_BYTES: usize = 1024 * 1024;
+
+/// Requests that one user, or one address, makes again and again.
+struct Flood {
+    key: &'static str,
+    what: &'static str,
+    connections: usize,
+    from: Ipv4Addr,
+    request: Request,
+    /// Whether each request needs a connection of its own.
+    reconnects: bool,
+}
+
+impl Bench<'_> {
+    /// With the limits that the program ships with, and 50,000 people. Sender and flood are in conversations of their own.
+    pub(super) async fn floods(&self, databases: &Databases) -> Result<()> {
+        databases.people().await?;
+        let ours = Server::as_shipped(&self.program, &databases.ours)?;
+        for Flood { key, what, connections, from, request, reconnects } in floods(ours.address) {
+            let mut rounds = Vec::new();
+            for _ in 0..self.rounds() {
+                let alone = sends(&ours).await?;
+                let flood = Flooding::begin(ours.address, (from, connections), request.clone(), reconnects);
+                tokio::time::sleep(RISE).await;
+                let beside = sends(&ours).await;
+                flood.end();
+                rounds.push((beside?, alone));
+            }
+            let (limit, unit, remark) = ("the same send alone".into(), "us".into(), format!("{connections} connections"));
+            self.done(Row { key: key.into(), what: what.into(), limit, unit, mark: Mark::AtMost(2.0), rounds, remark })?;
+        }
+        Ok(())
+    }
+}
+
+fn floods(address: SocketAddr) -> [Flood; 6] {
+    let (one, local) = (session(1), Ipv4Addr::LOCALHOST);
+    let log_in = r#"{"db":"odoo2","login":"person1","password":"wrong"}"#;
+    let flood = |key, what, connections, from, request| Flood { key, what, connections, from, request, reconnects: false };
+    [
+        flood("flood-sends", "a send beside another user's sends", 100, local, send(&one, 32)),
+        flood(
+            "flood-searches",
+            "a send beside another user's searches among 50,000 people",
+            300,
+            local,
+            http::call("/api/messaging/partners/search", &one, r#"{"query":"erson 1"}"#),
+        ),
+        flood("flood-uploads", "a send beside another user's uploads of 1 MiB", 20, local, upload(&one)),
+        Flood {
+            reconnects: true,
+            ..flood(
+                "flood-sockets",
+                "a send beside another user's sockets, opened and closed",
+                50,
+                local,
+                handshake(address, &one),
+            )
+        },
+        flood("flood-polls", "a send beside another user's long polls", 300, local, poll(&one, 32, crate::requests::FROM_NOW_ON)),
+        flood(
+            "flood-logins",
+            "a send beside another network's log-ins with a wrong password",
+            450,
+            STRANGER,
+            http::call("/web/session/authenticate", "", log_in),
+        ),
+    ]
+}
+
+/// Microseconds of a send by person 3 at the median.
+async fn sends(server: &Server) -> Result<f64> {
+    // Conversation 2 holds the persons 3 and 4.
+    let send = send(&session(3), 2);
+    let mut connection = Connection::open(server.address).await?;
+    let mut taken = Vec::new();
+    for _ in 0..SENDS {
+        tokio::time::sleep(PACE).await;
+        let begun = Instant::now();
+        connection.exchange(&send).await?;
+        taken.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&taken))
+}
+
+/// A flood under way, on a thread of its own.
+struct Flooding {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Flooding {
+    fn begin(address: SocketAddr, (from, connections): (Ipv4Addr, usize), request: Request, reconnects: bool) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are resources");
+            runtime.block_on(async move {
+                let mut tasks = JoinSet::new();
+                let request: Arc<[u8]> = request.into();
+                for _ in 0..connections {
+                    let request = Arc::clone(&request);
+                    tasks.spawn(async move {
+                        loop {
+                            // A refusal, of whatever kind, is what a flood has to expect.
+                            let _ = pour(address, from, &request, reconnects).await;
+                            tokio::time::sleep(AGAIN).await;
+                        }
+                    });
+                }
+                while !ends.load(Ordering::Acquire) {
+                    tokio::time::sleep(AGAIN).await;
+                }
+            });
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) {
+        self.over.store(true, Ordering::Release);
+        self.thread.join().expect("it does not panic");
+    }
+}
+
+/// Makes the request on one connection, again and again, until the server closes it.
+async fn pour(address: SocketAddr, from: Ipv4Addr, request: &[u8], reconnects: bool) -> Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let mut stream: TcpStream = socket.connect(address).await?;
+    let mut answer = vec![0; 64 * 1024];
+    loop {
+        stream.write_all(request).await?;
+        if stream.read(&mut answer).await? == 0 || reconnects {
+            return Ok(());
+        }
+    }
+}
+
+fn upload(session: &str) -> Request {
+    let file = "x".repeat(UPLOAD_BYTES);
+    let body = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\n{file}\r\n--b--\r\n"
+    );
+    let length = body.len();
+    format!(
+        "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: localhost\r\nCookie: session_id={session}\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn handshake(address: SocketAddr, session: &str) -> Request {
+    format!(
+        "GET /conversations/32/ HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
