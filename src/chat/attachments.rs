@@ -2,9 +2,9 @@ use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Topic, Tx, UserId};
+use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId};
 
-use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Charge, storable};
+use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Charge, storable, support};
 use crate::{auth::Caller, blobs, clock};
 
 /// The bytes of a file in pieces, as they come.
@@ -147,27 +147,38 @@ impl Chat {
     pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
         let attachment =
             self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
-        let caller = caller.map(|caller| caller.partner);
-        let holder = token.and_then(|token| reader_of(token, &attachment)).filter(|holder| Some(*holder) != caller);
+        let is_other = |holder: &PartnerId| caller.is_none_or(|caller| caller.partner != *holder);
+        let holder = token.and_then(|token| reader_of(token, &attachment)).filter(is_other);
         if let Some(holder) = holder
-            && self.contact(holder).await?.is_some_and(|contact| contact.is_active())
-            && self.may_read(&attachment, holder).await?
+            && let Some(contact) = self.contact(holder).await?.filter(|contact| contact.is_active())
+            && self.may_read(&attachment, holder, contact.user.as_ref().map(|user| user.role)).await?
         {
             return Ok(attachment);
         }
         match caller {
-            Some(caller) if self.may_read(&attachment, caller).await? => Ok(attachment),
+            Some(caller) if self.may_read(&attachment, caller.partner, Some(caller.role)).await? => Ok(attachment),
             Some(_) | None => Err(Error::Forbidden),
         }
     }
 
-    async fn may_read(&self, attachment: &Attachment, reader: PartnerId) -> Result<bool> {
+    async fn may_read(&self, attachment: &Attachment, reader: PartnerId, role: Option<Role>) -> Result<bool> {
         match self.visit("attachment_reach", self.0.storage.attachment_reach(attachment.id, reader)).await? {
             None => Err(Error::NotFound(Thing::Attachment)),
             Some(Reach::Unsent) => Ok(attachment.owner == reader),
             Some(Reach::Reader) => Ok(true),
+            Some(Reach::Support) => Ok(role.is_some_and(support::answers)),
             Some(Reach::NoReader) => Ok(false),
         }
+    }
+
+    /// Those of these attachments that are the caller's own.
+    pub async fn own_attachments(&self, caller: &Caller, ids: &[AttachmentId]) -> Result<Vec<AttachmentId>> {
+        let mut own = Vec::new();
+        for id in ids {
+            let attachment = self.visit("attachment", self.0.storage.attachment(*id)).await?;
+            own.extend(attachment.filter(|attachment| attachment.owner == caller.partner).map(|attachment| attachment.id));
+        }
+        Ok(own)
     }
 
     /// The bytes of an attachment; the same people may have them.

@@ -2,7 +2,7 @@
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Error, Result, Thing, conversations::must_be_open, rates::Charge, support, uploads::named_in};
+use super::{Chat, Draft, Error, Result, Thing, conversations::must_be_open, rates::Charge, support, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// The right by which a message is changed.
@@ -43,6 +43,7 @@ impl Chat {
             return Ok(message);
         }
         let now = clock::now();
+        keep_content_hash(tx.as_mut(), &message).await?;
         let edited =
             tx.edit_message(&conversation, id, body, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
         let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
@@ -62,6 +63,7 @@ impl Chat {
             return Ok(message);
         }
         let now = clock::now();
+        keep_content_hash(tx.as_mut(), &message).await?;
         let deleted = tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
         let DeletedMessage { message, files } = deleted;
         let unnamed = tx.change_uploads(id, message.author.partner, &[]).await?;
@@ -94,6 +96,15 @@ impl Chat {
         self.0.announce.committed(tx.commit().await?).await;
         Ok((shown, true))
     }
+}
+
+/// Stores the hash of what a message with a client key says before it says something else: the first release stored none, and
+/// without it other content with the same key would pass for a retry.
+async fn keep_content_hash(tx: &mut dyn Tx, message: &Message) -> Result<()> {
+    if message.client_key.is_some() && message.edited_at.is_none() {
+        tx.keep_content_hash(message.id, &Draft::of(message).content_hash()).await?;
+    }
+    Ok(())
 }
 
 /// A message that the caller may change, with the lock under which it can be.

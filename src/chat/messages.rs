@@ -58,6 +58,12 @@ impl Draft {
         Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, reply_to: None, held: false }
     }
 
+    /// The content of a stored message.
+    pub(super) fn of(message: &Message) -> Self {
+        let attachments = message.attachments.iter().map(|attachment| attachment.id).collect();
+        Self { attachments, ..Self::new(message.message_type, message.body.clone()) }
+    }
+
     /// SHA-256 of the content, by which a retry is told from another message with the same client key.
     pub(super) fn content_hash(&self) -> ContentHash {
         let mut hash = Sha256::new();

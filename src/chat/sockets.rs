@@ -15,7 +15,7 @@ impl Chat {
     pub fn hear_desk(&self, caller: &Caller) -> Feed {
         let (own, desk) = (Scope::Partner(caller.partner), Scope::Partner(DESK));
         let scopes = [own, desk];
-        let scopes = if support::answers(caller) { &scopes[..] } else { &scopes[..1] };
+        let scopes = if support::answers(caller.role) { &scopes[..] } else { &scopes[..1] };
         self.follow_hearing(scopes, Start::Now, &[own])
     }
 

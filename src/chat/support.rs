@@ -42,9 +42,9 @@ pub struct SupportMessage {
     pub seen_at: Option<Timestamp>,
 }
 
-/// Whether somebody is one of those who answer.
-pub(super) fn answers(caller: &Caller) -> bool {
-    ANSWERING.contains(&caller.role)
+/// Membership among those who answer, who may read all support sessions.
+pub(super) fn answers(role: Role) -> bool {
+    ANSWERING.contains(&role)
 }
 
 /// Who is in a support session is changed by the verbs of support sessions alone: all others ask this first.
@@ -91,7 +91,7 @@ impl Side {
     /// Only those who answer may ask as such, whatever they ask for.
     fn admit(self, caller: &Caller) -> Result<()> {
         match self {
-            Self::Agent if !answers(caller) => Err(Error::Forbidden),
+            Self::Agent if !answers(caller.role) => Err(Error::Forbidden),
             Self::Initiator | Self::Agent => Ok(()),
         }
     }

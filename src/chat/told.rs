@@ -174,7 +174,8 @@ fn fact_bytes(fact: &Fact) -> usize {
         Fact::SessionEnded { session } => session.len(),
         Fact::DeviceConnected { device, connection } => device.len() + connection.len(),
         Fact::MessageReacted { content, .. } => content.len(),
-        Fact::ParticipantJoined { .. }
+        Fact::EditSuperseded
+        | Fact::ParticipantJoined { .. }
         | Fact::ParticipantLeft { .. }
         | Fact::PlaceChanged { .. }
         | Fact::AttachmentDeleted { .. }

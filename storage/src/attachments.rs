@@ -57,6 +57,8 @@ pub enum Reach {
     Unsent,
     /// The partner may read a message that has it.
     Reader,
+    /// The partner may not, but a support session has such a message: whoever answers support sessions may read it.
+    Support,
     NoReader,
 }
 
@@ -71,8 +73,8 @@ pub struct DeletedAttachment {
 #[async_trait]
 pub trait Attachments {
     async fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>>;
-    /// Whether the partner is a participant of a conversation that holds a message with this attachment which is not hidden
-    /// from it; `None` if there is no such attachment.
+    /// The right of the partner that comes from the messages with this attachment, of which those count that are in its
+    /// conversations and not hidden from it; `None` if there is no such attachment.
     async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>>;
     /// Deletes at most `limit` attachments that were created before `before` and that no message ever had, and gives the
     /// names of their objects, whose bytes stay. One that is being sent at this moment is left alone. Does nothing while

@@ -35,6 +35,9 @@ pub enum Fact {
     MessagePosted(Message),
     /// With its new text.
     MessageEdited(Message),
+    /// An edit before another one of the same message, which tells all that there is to tell: nobody is told of it. Edits
+    /// would otherwise cost as much as all that went before, since each rewrites what the log says of the message.
+    EditSuperseded,
     /// Without what it said.
     MessageDeleted(Message),
     /// A message that was held is held no longer.
@@ -161,7 +164,7 @@ impl Fact {
     /// The `seq` of the message that the fact is about. Those from whom that message is hidden are not told the fact.
     pub fn seq(&self) -> Option<i64> {
         match self {
-            Self::MessageReacted { seq, .. } => Some(*seq),
+            Self::MessageReacted { seq, .. } | Self::ReadUpTo { seq, .. } => Some(*seq),
             fact => fact.message().map(|message| message.seq),
         }
     }

@@ -234,6 +234,9 @@ pub trait WriteMessages {
     async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>>;
     /// The messages stored with these client keys, those without a hash whatever the hash asked for; unknown ones are absent.
     async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>>;
+    /// Gives a message that has a client key without a hash, as the first release stored it, the hash of its content. Changes
+    /// nothing in others.
+    async fn keep_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()>;
     /// Takes the client keys from these messages, here and in the log, so that new ones can have them.
     async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()>;
     /// Those of these messages that are in that conversation, each with its `seq`.

@@ -247,7 +247,68 @@ with_every_backend! {
     }
 }
 
+with_every_backend! {
+    /// An attachment message of im_chat names its file in a text of its own; the file is held like any other.
+    async fn the_file_of_a_deleted_attachment_message_is_gone(backend) {
+        let server = Server::builder(backend).with_tokens().set("RETENTION__UNSENT_ATTACHMENTS_SECONDS", 1);
+        let mut server = server.set("RETENTION__EVERY_SECONDS", 1).start().await;
+        let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
+        let session = session_with(&john, UID_OF_ADMIN).await;
+        let (janes, forgotten) = (upload(&jane, "b.txt", "not his").await, upload(&john, "c.txt", "unsent").await);
+        for key in ["id", "attachment_id", "url"] {
+            let file = upload(&john, "a.txt", "the secret").await;
+            let address = john.address_of(&file).await;
+            let named = if key == "url" { json!(address) } else { file.clone() };
+            let content = json!({"attachments": [{(key): named, "name": "a.txt"}, {"id": janes}]}).to_string();
+            let post = json!({"uuid": session, "message_type": "money4_chat_attach_msg", "message_content": content});
+            let message = john.result("/im_chat/post", post).await;
+            let history = admin.result("/im_chat/history", json!({"uuid": session})).await;
+            assert_eq!((&history[0]["id"], &history[0]["message"]), (&message, &json!(content)), "it is kept as it was sent");
+            until("the end of what was never sent", async || {
+                let path = format!("/api/messaging/attachment/{forgotten}");
+                (Answer::of(john.request(Method::GET, &path)).await.status == 404).then_some(())
+            })
+            .await;
+            let reads = async |client: &Client, path: &str| {
+                let answer = Answer::of(client.request(Method::GET, path)).await;
+                (answer.status == 200).then_some(answer.body)
+            };
+            let path = format!("/api/messaging/attachment/{file}");
+            for (client, path) in [(&admin, &path), (&john, &path), (&server.client(), &address)] {
+                assert_eq!(reads(client, path).await.as_deref(), Some("the secret"), "{key}");
+            }
+            assert_eq!(reads(&jane, &path).await, None, "{key}");
+            delete(&server, UID_OF_JOHN, PAIR, message.as_i64().expect("it has an id")).await;
+            for (client, path) in [(&admin, &path), (&john, &path), (&server.client(), &address)] {
+                assert_eq!(reads(client, path).await, None, "{key}");
+            }
+        }
+        server.stop().await;
+    }
+}
+
 with_tokens_on_every_backend! {
+    /// An agent reads all sessions, with their files, whether it has joined or not.
+    async fn an_agent_reads_the_files_of_sessions_it_has_not_joined(server) {
+        let place = crate::across::people::Place::support(server).await;
+        let (tenant, agent) = (crate::across::people::TENANT, crate::across::people::AGENT);
+        let mut socket = concierge(server, agent, "reader").await;
+        asked(&mut socket, "backend/leave-chat-session", json!({"chatSessionId": place.session})).await;
+        let client = server.log_in(tenant.login).await;
+        let file = upload(&client, "a.txt", "a question").await;
+        let sent = send(&client, place.id, "look", &[&file]).await;
+        let history = asked(&mut socket, "backend/get-chat-messages", json!({"chatSessionId": place.session})).await;
+        let shown = addresses_in(&history);
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert_eq!(server.get(&shown[0]).await.text().await.unwrap(), "a question");
+        let jane = server.log_in(JANE).await;
+        assert_eq!(Answer::of(jane.request(Method::GET, &format!("/api/messaging/attachment/{file}"))).await.status, 403);
+        let mut author = concierge(server, tenant, "author").await;
+        asked(&mut author, "client/delete-message", json!({"chatSessionId": place.session, "messageId": sent})).await;
+        assert_eq!(server.get(&shown[0]).await.status(), 404);
+        socket.close().await;
+    }
+
     /// In a support session, where files come by other dialects.
     async fn the_file_of_a_support_session_is_gone_with_its_message(server) {
         let place = crate::across::people::Place::support(server).await;

@@ -1,7 +1,7 @@
 //! What a message is called in this dialect, and what it holds.
 
 use serde_json::{Value, json};
-use storage::{Message, MessageType, PartnerId};
+use storage::{AttachmentId, Message, MessageType, PartnerId};
 
 use crate::chat::attachment_token;
 
@@ -50,10 +50,45 @@ impl Kind {
     }
 }
 
-/// Whether a text is JSON that names an attachment. How is the clients' own business, and clients differ: something in it
-/// must have a number or a name.
-pub(super) fn names_attachment(text: &str) -> bool {
-    serde_json::from_str(text).is_ok_and(|value| names_something(&value))
+/// Attachments that one text may name.
+const MOST_NAMED: usize = 20;
+
+/// The ids that a text gives which is JSON that names an attachment: as a number, or in an address of ours. Names alone give
+/// none. `None` if it names nothing. How it does is the clients' own business, and clients differ: something in it must have a
+/// number or a name.
+pub(super) fn named_attachments(text: &str) -> Option<Vec<AttachmentId>> {
+    let value = serde_json::from_str(text).ok().filter(names_something)?;
+    let mut ids = Vec::new();
+    collect_ids(&value, &mut ids);
+    Some(ids)
+}
+
+fn collect_ids(value: &Value, ids: &mut Vec<AttachmentId>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let id = match (key.as_str(), value) {
+                    ("id" | "attachment_id", Value::Number(number)) => number.as_i64(),
+                    ("id" | "attachment_id", Value::String(text)) => text.trim().parse().ok(),
+                    ("url", Value::String(address)) => id_in(address),
+                    _ => None,
+                };
+                match id.map(AttachmentId) {
+                    Some(id) if ids.len() < MOST_NAMED && !ids.contains(&id) => ids.push(id),
+                    Some(_) => {}
+                    None => collect_ids(value, ids),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_ids(value, ids)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The number in an address of an attachment.
+fn id_in(address: &str) -> Option<i64> {
+    let (_, rest) = address.split_once("/attachment/")?;
+    rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn names_something(value: &Value) -> bool {
@@ -73,9 +108,10 @@ fn names_something(value: &Value) -> bool {
 }
 
 /// The text of a message, as it is shown to `reader`. Files that came by another dialect are named as JSON, beside the text
-/// that came with them.
+/// that came with them; a text that names them itself is kept as it was sent.
 pub(super) fn text(message: &Message, reader: PartnerId) -> String {
-    if message.attachments.is_empty() {
+    let named = || named_attachments(&message.body).unwrap_or_default();
+    if message.attachments.is_empty() || message.attachments.iter().all(|file| named().contains(&file.id)) {
         return message.body.clone();
     }
     let files = message.attachments.iter().map(|file| {

@@ -49,7 +49,7 @@ impl Messages {
             let kind =
                 Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
             let body = optional(params.message_content, "message_content")?.unwrap_or_default();
-            if kind == Kind::Attachment && !content::names_attachment(&body) {
+            if kind == Kind::Attachment && content::named_attachments(&body).is_none() {
                 return Err(value_error("message_content must be JSON that names an attachment".into()).into());
             }
             let Some(to) = sessions::find(&self.0, &login, params.uuid).await? else { return Ok(Value::Bool(false)) };
@@ -192,7 +192,13 @@ impl Messages {
 /// Posts to a session of the caller's; gives the message's id.
 pub(super) async fn post(house: &House, caller: &Caller, to: ConversationId, kind: Kind, body: String) -> Result<Value, Fault> {
     let posted = match kind.stored() {
-        Some(message_type) => house.chat.send(caller, to, Draft::new(message_type, body)).await.map(|sent| sent.message.id),
+        Some(message_type) => {
+            let named = if kind == Kind::Attachment { content::named_attachments(&body).unwrap_or_default() } else { Vec::new() };
+            // What the author does not own is no more than a name, as on Odoo.
+            let attachments = house.chat.own_attachments(caller, &named).await.map_err(fault)?;
+            let draft = Draft { attachments, ..Draft::new(message_type, body) };
+            house.chat.send(caller, to, draft).await.map(|sent| sent.message.id)
+        }
         None => house.chat.post_typing(caller, to, body).await,
     };
     match posted {

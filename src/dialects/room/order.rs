@@ -61,6 +61,7 @@ impl Order {
             | Fact::UserErased { .. }
             | Fact::StoreChanged
             | Fact::LogRestarted { .. }
+            | Fact::EditSuperseded
             | Fact::Unknown => Vec::new(),
         }
     }

@@ -74,6 +74,7 @@ impl Attachments for Memory {
         Ok(Some(match () {
             () if !row.sent => Reach::Unsent,
             () if row.messages.iter().any(reaches) => Reach::Reader,
+            () if row.messages.keys().any(|conversation| state.support.contains_key(conversation)) => Reach::Support,
             () => Reach::NoReader,
         }))
     }

@@ -195,7 +195,7 @@ impl Row {
         let last_seq = self.conversation.last_seq;
         let seq = seq.min(last_seq);
         let place = self.places.get_mut(&partner)?;
-        if seq <= place.seen_seq {
+        if seq <= place.seen_seq.max(place.standing.visible_from_seq) {
             return None;
         }
         let message = |seq: i64| &self.messages[index(seq)];

@@ -45,6 +45,17 @@ impl Log {
         facts.into_iter().map(event).collect()
     }
 
+    /// Makes the edits of a message so far facts that nobody is told of.
+    pub(super) fn supersede_edits(&mut self, of: MessageId) {
+        let Some(positions) = self.copies.get_mut(&of) else { return };
+        let is_edit = |fact: &Fact| matches!(fact, Fact::MessageEdited(_));
+        let edits: Vec<_> = positions.iter().copied().filter(|at| is_edit(&self.events[at].fact)).collect();
+        for position in edits {
+            positions.remove(&position);
+            Arc::make_mut(&mut self.events[&position]).fact = Fact::EditSuperseded;
+        }
+    }
+
     /// Rewrites the copies of a message.
     pub(super) fn rewrite(&mut self, message: &Message) {
         for position in self.copies.get(&message.id).into_iter().flatten() {

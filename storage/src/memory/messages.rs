@@ -5,9 +5,9 @@ use imbl::{HashMap, HashSet, OrdMap};
 
 use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
 use crate::{
-    Attachment, AttachmentId, ClientKey, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error, KeyedMessage,
-    Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, PartnerId, Result, Seen,
-    Timestamp, WriteMessages, messages::excerpt,
+    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
+    KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, PartnerId, Result,
+    Seen, Timestamp, WriteMessages, messages::excerpt,
 };
 
 /// Where messages are; they themselves are with their conversation.
@@ -292,6 +292,11 @@ impl WriteMessages for MemoryTx {
         Ok(found.into_iter().map(keyed).collect())
     }
 
+    async fn keep_content_hash(&mut self, _: MessageId, _: &ContentHash) -> Result<()> {
+        // All keys have one: no earlier release stored anything here.
+        Ok(())
+    }
+
     async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()> {
         for id in of {
             let Some(key) = self.draft.messages.keyed.remove(id) else { continue };
@@ -326,6 +331,7 @@ impl WriteMessages for MemoryTx {
         by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<Message>> {
+        self.draft.log.supersede_edits(id);
         Ok(self.draft.change_message(of.id, id, |message| {
             message.body = body.to_owned();
             message.edited_at = Some(at);

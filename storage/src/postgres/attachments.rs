@@ -25,7 +25,12 @@ const ATTACHMENT_REACH: &str = "SELECT a.sent, EXISTS (
         JOIN messages m ON m.id = ma.message_id
         JOIN participants p ON p.conversation_id = m.conversation_id AND p.partner_id = $2
         WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL AND m.seq > p.visible_from_seq
-    ) AS reads
+    ) AS reads, EXISTS (
+        SELECT FROM message_attachments ma
+        JOIN messages m ON m.id = ma.message_id
+        JOIN support_sessions s ON s.conversation_id = m.conversation_id
+        WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL
+    ) AS is_in_support
     FROM attachments a WHERE a.id = $1";
 /// Who sends one has locked its row, so that it is passed over, or has marked it as sent, which is looked at once more when
 /// the row is locked here.
@@ -80,10 +85,11 @@ impl Attachments for Postgres {
     async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
         let row = self.row(sqlx::query(ATTACHMENT_REACH).bind(id.0).bind(partner.0)).await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(match (get(&row, "sent")?, get(&row, "reads")?) {
-            (false, _) => Reach::Unsent,
-            (true, true) => Reach::Reader,
-            (true, false) => Reach::NoReader,
+        Ok(Some(match (get(&row, "sent")?, get(&row, "reads")?, get(&row, "is_in_support")?) {
+            (false, _, _) => Reach::Unsent,
+            (true, true, _) => Reach::Reader,
+            (true, false, true) => Reach::Support,
+            (true, false, false) => Reach::NoReader,
         }))
     }
 

@@ -170,7 +170,7 @@ const ADVANCE_READS: &str = "WITH step AS MATERIALIZED (
             AS asked(conversation_id, partner_id, seq)
         JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id
         CROSS JOIN LATERAL (SELECT last_seq FROM conversations WHERE id = p.conversation_id OFFSET 0) c
-        WHERE least(asked.seq, c.last_seq) > p.seen_seq
+        WHERE least(asked.seq, c.last_seq) > greatest(p.seen_seq, p.visible_from_seq)
     ), passed AS MATERIALIZED (
         SELECT step.conversation_id, step.partner_id, step.low, step.high, step.seen_low, step.seen_high, CASE
             WHEN step.own_after = 0 OR step.high = step.last_seq THEN step.own_after

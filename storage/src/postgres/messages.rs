@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -58,16 +58,15 @@ const OF_CONVERSATION: &str =
     concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
 const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4, edited_by = $5 WHERE id = $2 AND conversation_id = $1";
 /// Whoever sends one of them meanwhile comes before or after.
-const LOCK_ATTACHMENTS_OF: &str = "SELECT f.id FROM message_attachments ma
+const LOCK_ATTACHMENTS_OF: &str = concat!(
+    "SELECT ",
+    attachment_columns!(),
+    " FROM message_attachments ma
     JOIN messages m ON m.id = ma.message_id JOIN attachments f ON f.id = ma.attachment_id
-    WHERE m.id = $2 AND m.conversation_id = $1 ORDER BY f.id FOR UPDATE OF f";
-/// Not in the statement that deletes: it would still see this message's. The schema takes them out of nothing else.
-const DELETE_UNHELD: &str = concat!(
-    "DELETE FROM attachments f WHERE f.id = ANY ($1)
-        AND NOT EXISTS (SELECT FROM message_attachments ma WHERE ma.attachment_id = f.id)
-    RETURNING ",
-    attachment_columns!()
+    WHERE m.id = $2 AND m.conversation_id = $1 ORDER BY f.id FOR UPDATE OF f"
 );
+/// The schema deletes a file with the last message that holds it.
+const STILL_HELD: &str = "SELECT id FROM attachments WHERE id = ANY ($1)";
 /// Those who have not read it are locked in order, and looked at as they are then.
 const DELETE: &str = "WITH gone AS (
         DELETE FROM message_attachments a USING messages m
@@ -94,6 +93,13 @@ const REWRITE_COPIES: &str = r#"WITH copies AS MATERIALIZED (
     SET fact = ('{"fact":"' || split_part(e.fact::text, '"', 4) || '","of":' || new.message || '}')::json
     FROM copies JOIN unnest($1::bigint[], $2::text[]) AS new(id, message) ON new.id = copies.message_id
     WHERE e.position = copies.position"#;
+const SUPERSEDE_EDITS: &str = r#"WITH edits AS MATERIALIZED (
+        SELECT e.position FROM events e
+        WHERE e.message_id = $1 AND split_part(e.fact::text, '"', 4) = 'message_edited' ORDER BY e.position FOR NO KEY UPDATE
+    )
+    UPDATE events e SET fact = '{"fact":"edit_superseded"}', message_id = NULL FROM edits WHERE e.position = edits.position"#;
+const KEEP_CONTENT_HASH: &str =
+    "UPDATE messages SET client_hash = $2 WHERE id = $1 AND client_key IS NOT NULL AND client_hash IS NULL";
 /// In the order in which all lock messages.
 const RELEASE_CLIENT_KEYS: &str = "WITH held AS MATERIALIZED (
         SELECT id FROM messages WHERE id = ANY ($1) AND client_key IS NOT NULL ORDER BY id FOR NO KEY UPDATE
@@ -352,6 +358,10 @@ impl WriteMessages for PostgresTx {
         self.rows(find).await?.iter().map(keyed).collect()
     }
 
+    async fn keep_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()> {
+        self.rows(sqlx::query(KEEP_CONTENT_HASH).bind(of.0).bind(hash.as_slice())).await.map(drop)
+    }
+
     async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()> {
         if of.is_empty() {
             return Ok(());
@@ -390,6 +400,7 @@ impl WriteMessages for PostgresTx {
         at: Timestamp,
     ) -> Result<Option<Message>> {
         self.rows(sqlx::query(EDIT).bind(of.id.0).bind(id.0).bind(body).bind(at).bind(by.0)).await?;
+        self.rows(sqlx::query(SUPERSEDE_EDITS).bind(id.0)).await?;
         self.changed_message(of, id).await
     }
 
@@ -402,11 +413,13 @@ impl WriteMessages for PostgresTx {
     ) -> Result<Option<DeletedMessage>> {
         let held = self.rows(sqlx::query(LOCK_ATTACHMENTS_OF).bind(of.id.0).bind(id.0)).await?;
         self.rows(sqlx::query(DELETE).bind(of.id.0).bind(id.0).bind(at).bind(by.0)).await?;
-        let mut files = Vec::new();
-        if !held.is_empty() {
-            let held = held.iter().map(|row| get(row, "id")).collect::<sqlx::Result<Vec<i64>>>()?;
-            let gone = self.rows(sqlx::query(DELETE_UNHELD).bind(held)).await?;
-            files = gone.iter().map(attachment).collect::<Result<_>>()?;
+        let mut files = held.iter().map(attachment).collect::<Result<Vec<_>>>()?;
+        files.dedup_by_key(|file| file.id);
+        if !files.is_empty() {
+            let ids: Vec<i64> = files.iter().map(|file| file.id.0).collect();
+            let still = self.rows(sqlx::query(STILL_HELD).bind(ids)).await?;
+            let still = still.iter().map(|row| get(row, "id")).collect::<sqlx::Result<HashSet<i64>>>()?;
+            files.retain(|file| !still.contains(&file.id.0));
         }
         let Some(message) = self.changed_message(of, id).await? else { return Ok(None) };
         self.rows(sqlx::query(FORGET_REACTIONS).bind(id.0)).await?;

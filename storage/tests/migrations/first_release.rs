@@ -110,25 +110,55 @@ pub(crate) async fn set_kind(database: &mut PgConnection, conversation: i64, kin
     sqlx::query(SET_KIND).bind(conversation).bind(kind).execute(database).await.unwrap();
 }
 
+const METADATA: &str = r#"{"z": 1.0, "a":[null, "secret \u0000"]}"#;
+
 /// A message with a client key and any metadata, and its event.
 pub(crate) async fn send(database: &mut PgConnection, (conversation, seq): (i64, i64), author: i64, key: &str) -> i64 {
-    const METADATA: &str = r#"{"z": 1.0, "a":[null, "secret \u0000"]}"#;
-
-    let now = chrono::Utc::now();
     let insert = sqlx::query(INSERT_MESSAGES).bind(vec![conversation]).bind(vec![author]).bind(vec!["text"]).bind(vec!["secret"]);
-    let insert = insert.bind(vec![METADATA]).bind(vec![false]).bind(vec![key]).bind(vec![false]).bind(vec![now]);
+    let insert = insert.bind(vec![METADATA]).bind(vec![false]).bind(vec![key]).bind(vec![false]).bind(vec![chrono::Utc::now()]);
     let id = one(database, insert.bind(vec![seq])).await;
-    let created_at = now.format("%Y-%m-%dT%H:%M:%S%.6fZ");
-    let posted = format!(
-        r#"{{"fact":"message_posted","of":{{"id":{id},"seq":{seq},"conversation":{conversation},"author":{{"partner":{author},"#
-    ) + &format!(
-        r#""user":11,"name":"Ann"}},"message_type":"text","body":"secret","metadata":{METADATA},"attachments":[],"#
-    ) + &format!(
-        r#""client_key":"{key}","held":false,"created_at":"{created_at}","edited_at":null,"deleted_at":null}}}}"#
-    );
+    let posted = fact_of(database, "posted", id).await;
     let read = format!(r#"{{"fact":"read_up_to","of":{{"partner":{author},"seq":{seq},"messages":[{id}]}}}}"#);
     append(database, conversation, &[posted, read]).await;
     id
+}
+
+/// Another text of a message of [`send`], and its event.
+pub(crate) async fn edit(database: &mut PgConnection, conversation: i64, id: i64, text: &str) {
+    const EDIT: &str = "UPDATE messages SET body = $2, edited_at = now() WHERE id = $1";
+    sqlx::query(EDIT).bind(id).bind(text).execute(&mut *database).await.unwrap();
+    let edited = fact_of(database, "edited", id).await;
+    append(database, conversation, &[edited]).await;
+}
+
+/// The end of a message, and its event.
+pub(crate) async fn delete(database: &mut PgConnection, conversation: i64, id: i64) {
+    const DELETE: &str = "WITH gone AS (DELETE FROM message_attachments a WHERE a.message_id = $1)
+        UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = now() WHERE id = $1";
+    sqlx::query(DELETE).bind(id).execute(&mut *database).await.unwrap();
+    let deleted = fact_of(database, "deleted", id).await;
+    append(database, conversation, &[deleted]).await;
+}
+
+/// A fact with the message as it is stored, without files.
+async fn fact_of(database: &mut PgConnection, kind: &str, id: i64) -> String {
+    type Time = chrono::DateTime<chrono::Utc>;
+    const STORED: &str = "SELECT conversation_id, seq, author_id, body, metadata::text AS metadata, client_key, created_at,
+            edited_at, deleted_at FROM messages WHERE id = $1";
+    let row = sqlx::query(STORED).bind(id).fetch_one(database).await.unwrap();
+    let number = |name: &str| row.get::<i64, _>(name);
+    let time = |name: &str| {
+        let time: Option<Time> = row.get(name);
+        time.map_or("null".to_owned(), |time| format!("{:?}", time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()))
+    };
+    let (conversation, seq, author) = (number("conversation_id"), number("seq"), number("author_id"));
+    let metadata = row.get::<Option<String>, _>("metadata").unwrap_or("null".to_owned());
+    let (body, key) = (row.get::<&str, _>("body"), row.get::<&str, _>("client_key"));
+    let (created, edited, deleted) = (time("created_at"), time("edited_at"), time("deleted_at"));
+    format!(
+        r#"{{"fact":"message_{kind}","of":{{"id":{id},"seq":{seq},"conversation":{conversation},"author":{{"partner":{author},"#
+    ) + &format!(r#""user":11,"name":"Ann"}},"message_type":"text","body":"{body}","metadata":{metadata},"attachments":[],"#)
+        + &format!(r#""client_key":"{key}","held":false,"created_at":{created},"edited_at":{edited},"deleted_at":{deleted}}}}}"#)
 }
 
 async fn append(database: &mut PgConnection, conversation: i64, facts: &[String]) {

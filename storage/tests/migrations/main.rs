@@ -304,6 +304,35 @@ async fn the_first_release_may_go_on_writing() {
 }
 
 #[tokio::test]
+async fn what_the_first_release_takes_back_is_gone() {
+    let mut migrated = Migrated::from(26, BEFORE_26).await;
+    let database = &mut migrated.database;
+    let direct = first_release::insert_direct_conversation(database, &[1, 2]).await;
+    let edited = first_release::send(database, (direct, 1), 1, "k").await;
+    let deleted = first_release::send(database, (direct, 2), 1, "l").await;
+    let kept = first_release::send(database, (direct, 3), 1, "m").await;
+    let files = "INSERT INTO attachments (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sent)
+            SELECT 1000 + n, 'file ' || n, '', '', 0, '', 1, now(), true FROM generate_series(1, 2) n";
+    database.execute(files).await.unwrap();
+    for (message, file) in [(deleted, 1001), (deleted, 1002), (kept, 1002)] {
+        let hold = sqlx::query("INSERT INTO message_attachments (message_id, place, attachment_id) VALUES ($1, $2, $2)");
+        hold.bind(message).bind(file).execute(&mut *database).await.unwrap();
+    }
+    first_release::edit(database, direct, edited, "first change").await;
+    first_release::edit(database, direct, edited, "last change").await;
+    first_release::delete(database, direct, deleted).await;
+    let told = migrated.texts("SELECT fact::text FROM events WHERE message_id IS NOT NULL ORDER BY position").await;
+    let about = |id: i64| told.iter().filter(|fact| fact.contains(&format!(r#""of":{{"id":{id},"#))).collect::<Vec<_>>();
+    assert_eq!((about(edited).len(), about(deleted).len()), (3, 2), "{told:#?}");
+    assert!(about(edited).iter().all(|fact| fact.contains(r#""body":"last change""#)), "{told:#?}");
+    assert!(about(deleted).iter().all(|fact| fact.contains(r#""body":"""#) && !fact.contains("secret")), "{told:#?}");
+    let kinds = "SELECT split_part(fact::text, '\"', 4) FROM events WHERE message_id IS NOT NULL ORDER BY position DESC LIMIT 3";
+    assert_eq!(migrated.texts(kinds).await, ["message_deleted", "message_edited", "message_edited"]);
+    assert_eq!(migrated.texts("SELECT id::text FROM attachments WHERE id > 1000").await, ["1002"]);
+    migrated.drop().await;
+}
+
+#[tokio::test]
 async fn a_version_rises_with_what_sends_are_judged_by() {
     let mut migrated = Migrated::from(26, BEFORE_26).await;
     let (id, now) = (ConversationId(2), chrono::Utc::now());

@@ -7,6 +7,7 @@ use crate::people::{at, conversation, delete, file, hesitate, lock, new_attachme
 on_every_backend!(
     an_attachment_comes_back_as_it_was_stored,
     an_attachment_reaches_whoever_is_where_it_was_sent,
+    an_attachment_in_a_support_session_is_told_from_others,
     a_deleted_attachment_is_taken_out_of_messages,
     what_was_never_sent_is_forgotten,
     what_is_being_sent_is_not_forgotten,
@@ -65,6 +66,19 @@ async fn an_attachment_reaches_whoever_is_where_it_was_sent(store: Arc<dyn Stora
     assert_eq!(store.attachment_reach(AttachmentId(1_000_000), ann.partner.id).await.unwrap(), None);
     write(&store, async |tx| tx.delete_attachment(file.id).await.unwrap()).await;
     assert_eq!(reached().await, [None; 3]);
+}
+
+async fn an_attachment_in_a_support_session_is_told_from_others(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let file = file(&store, &ann, "file").await;
+    let message = send(&store, room, &ann, &[&file]).await;
+    let reach = async |partner| store.attachment_reach(file.id, partner).await.unwrap();
+    assert_eq!(reach(ben.partner.id).await, Some(Reach::NoReader));
+    write(&store, async |tx| tx.insert_support_session(room, ann.partner.id, at(1)).await.unwrap()).await;
+    assert_eq!((reach(ann.partner.id).await, reach(ben.partner.id).await), (Some(Reach::Reader), Some(Reach::Support)));
+    delete(&store, &message).await;
+    assert_eq!(reach(ben.partner.id).await, None);
 }
 
 async fn a_deleted_attachment_is_taken_out_of_messages(store: Arc<dyn Storage>) {

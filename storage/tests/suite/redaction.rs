@@ -74,9 +74,11 @@ async fn an_edit_changes_all_copies(store: Arc<dyn Storage>) {
     assert_eq!(edited.metadata, message.metadata);
     assert_eq!(kinds(&store, message.id).await, ["posted", "edited"]);
     edit(&store, &message, "again").await;
-    assert_eq!(kinds(&store, message.id).await, ["posted", "edited", "edited"]);
+    assert_eq!(kinds(&store, message.id).await, ["posted", "edited"], "the last edit says all");
     assert_eq!(kinds(&store, other.id).await, ["posted"]);
-    for (old, new) in before.iter().zip(log(&store).await) {
+    let after = log(&store).await;
+    assert_eq!(after.iter().filter(|event| event.fact == Fact::EditSuperseded).count(), 1);
+    for (old, new) in before.iter().zip(after) {
         assert_eq!((old.position, old.topic, old.at), (new.position, new.topic, new.at));
         let is_other = old.fact.message().is_none_or(|copy| copy.id != message.id);
         assert_eq!(is_other, old.fact == new.fact, "{}", old.position.0);

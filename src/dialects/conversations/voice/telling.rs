@@ -122,6 +122,7 @@ impl Conversing {
             | Fact::UserErased { .. }
             | Fact::StoreChanged
             | Fact::LogRestarted { .. }
+            | Fact::EditSuperseded
             | Fact::Unknown => {}
         }
         Ok(())
