@@ -32,7 +32,7 @@ on_every_backend! {
         let good = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
         let folder = "type must be one of: chat-images";
         let kind = "mimeType must be a type such as image/png";
-        let name = "filename must have between 1 and 255 bytes";
+        let (none, long) = ("filename must not be empty", "filename must not be longer than 255 characters");
         for (key, value, message) in [
             ("type", json!("../../etc"), folder),
             ("type", json!("attachments"), folder),
@@ -46,9 +46,9 @@ on_every_backend! {
             ("mimeType", json!("image/"), kind),
             ("mimeType", json!("a/b".repeat(100)), kind),
             ("mimeType", json!(1), "mimeType must be a text"),
-            ("filename", json!(""), name),
-            ("filename", json!("  "), name),
-            ("filename", json!("x".repeat(256)), name),
+            ("filename", json!(""), none),
+            ("filename", json!("  "), none),
+            ("filename", json!("x".repeat(256)), long),
             ("filename", json!("a\0.png"), "filename must not contain the NUL character"),
             ("filename", json!({}), "filename must be a text"),
         ] {
