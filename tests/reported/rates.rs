@@ -23,10 +23,8 @@ enum Counts {
     Write,
     Conversation,
     Search,
-    /// Reading, and what has limits of its own.
-    Nothing,
 }
-use Counts::{Conversation, Nothing, Search, Write};
+use Counts::{Conversation, Search, Write};
 
 impl Counts {
     fn limit(self) -> &'static str {
@@ -34,7 +32,6 @@ impl Counts {
             Write => "user.writes_per_second",
             Conversation => "user.conversations_per_second",
             Search => "user.searches_per_second",
-            Nothing => "none",
         }
     }
 }
@@ -152,7 +149,6 @@ async fn drain(client: &Client, counts: Counts) {
         Write => ("/api/messaging/typing/stop", json!({"thread_id": 1})),
         Conversation => ("/api/messaging/thread/create", json!({"name": "new", "partner_ids": []})),
         Search => ("/api/messaging/partners/search", json!({"query": "john"})),
-        Nothing => return,
     };
     for _ in 0..TRIES {
         if is_refused(&client.post(path, &json!({"params": params})).await) {

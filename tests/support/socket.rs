@@ -27,10 +27,6 @@ impl Socket {
         (Self(stream), response)
     }
 
-    pub fn from_stream(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
-        Self(stream)
-    }
-
     /// The stream itself, for what a client seldom does.
     pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         self.0
