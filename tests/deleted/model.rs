@@ -166,8 +166,10 @@ impl Model {
         !self.files[file].is_erased && self.holders(file).any(|said| !said.is_deleted)
     }
 
+    /// Those who answer, the admin and the agent, read the files of sessions that they have not joined.
     pub fn reads_file(&self, who: usize, file: usize) -> bool {
-        !self.files[file].is_erased && self.holders(file).any(|said| self.reads(who, said))
+        let answers = |said: &Said| (who == ONE || who == AGENT) && said.place == SUPPORT && !said.is_deleted;
+        !self.files[file].is_erased && self.holders(file).any(|said| self.reads(who, said) || answers(said))
     }
 
     /// Only its owner's messages keep an upload, and it goes with the last of them.

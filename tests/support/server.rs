@@ -137,13 +137,21 @@ impl ServerBuilder {
         self.settings
     }
 
-    /// Switches off what one user and one network may do: tests do more with a few accounts. Those of the limits set them. An earlier release
-    /// knows none.
+    /// Switches off what one user, address and network may do: tests do more with a few accounts. Those of the limits set them.
+    /// An earlier release knows none.
     fn without_limits(&self) -> impl Iterator<Item = (String, &'static str)> {
-        const LIMITS: [&str; 6] =
-            ["WRITES_PER_SECOND", "CONVERSATIONS_PER_SECOND", "SEARCHES_PER_SECOND", "SESSIONS", "TOKEN_FAMILIES", "DEVICES"];
+        const LIMITS: [&str; 8] = [
+            "USER__WRITES_PER_SECOND",
+            "USER__CONVERSATIONS_PER_SECOND",
+            "USER__SEARCHES_PER_SECOND",
+            "USER__REQUESTS_AT_ONCE",
+            "USER__SESSIONS",
+            "USER__TOKEN_FAMILIES",
+            "USER__DEVICES",
+            "ADDRESS__REQUESTS_AT_ONCE",
+        ];
         let is_own = self.program.as_os_str() == env!("CARGO_BIN_EXE_dragoman");
-        let of_user = LIMITS.into_iter().map(|limit| (format!("DRAGOMAN__LIMITS__USER__{limit}"), "0"));
+        let of_user = LIMITS.into_iter().map(|limit| (format!("DRAGOMAN__LIMITS__{limit}"), "0"));
         // All log in from one network.
         let logins = ("DRAGOMAN__LIMITS__PASSWORD_CHECKS_WAITING".to_owned(), "100000");
         of_user.chain([logins]).filter(move |_| is_own)
