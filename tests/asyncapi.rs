@@ -87,9 +87,9 @@ async fn what_is_too_large_ends_the_sockets_as_their_documents_say() {
         let (mut writing, mut reading) = socket.into_stream().split();
         let (_, ends) = tokio::join!(writing.send(Message::text("x".repeat(LARGE))), async {
             loop {
-                match reading.next().await.expect("it is told something").expect("the socket works") {
-                    Message::Close(Some(frame)) => return u16::from(frame.code) == 1009,
-                    _ => {}
+                let told = reading.next().await.expect("it is told something").expect("the socket works");
+                if let Message::Close(Some(frame)) = told {
+                    return u16::from(frame.code) == 1009;
                 }
             }
         });

@@ -195,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn a_day_has_so_many_bytes_whatever_becomes_of_them() {
         let (uploading, now) = (uploading(100, 0), Instant::now());
-        let place = uploading.begin(ANN, now).ok().expect("there is room");
+        let Ok(place) = uploading.begin(ANN, now) else { panic!("there is room") };
         assert_eq!(taken(&place, &[60, 40]).await, [true, true]);
         assert!(!place.is_exhausted.load(Ordering::Relaxed));
         assert_eq!(taken(&place, &[1]).await, [false]);
@@ -204,7 +204,7 @@ mod tests {
         assert!(matches!(uploading.begin(ANN, now), Err(Full::Day)), "none is begun");
         assert!(uploading.begin(BEN, now).is_ok(), "it is nobody else's day");
         assert_eq!(uploading.day_lasts(ANN, now + Duration::from_secs(60)), DAY - Duration::from_secs(60));
-        let place = uploading.begin(ANN, now + DAY).ok().expect("it is another day");
+        let Ok(place) = uploading.begin(ANN, now + DAY) else { panic!("it is another day") };
         assert_eq!(taken(&place, &[100]).await, [true]);
     }
 

@@ -176,7 +176,9 @@ async fn who_flushes_hundreds_of_messages_has_all_of_them_confirmed_in_order() {
     let server = server.set("LIMITS__USER__CONVERSATIONS_PER_SECOND", 1).start().await;
     let mut tenant = open(&server, "/concierge?deviceId=phone&Auth=", DEEPAK).await;
     let session = ask(&mut tenant, "client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take();
-    let sockets: [(Socket, &dyn Fn(usize) -> Value, fn(&Value) -> &Value); 3] = [
+    /// A socket, what it says for each number, and what of a frame confirms one.
+    type Flushing<'a> = (Socket, &'a dyn Fn(usize) -> Value, fn(&Value) -> &Value);
+    let sockets: [Flushing<'_>; 3] = [
         (
             open(&server, "/conversations/2/?token=", JOHN).await,
             &|number| json!({"action": "send_message", "content": number.to_string(), "local_id": number.to_string()}),

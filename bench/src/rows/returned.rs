@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::{
     Result,
     children::Server,
@@ -84,7 +86,8 @@ async fn send_much(server: &Server) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
     let send = http::call("/api/messaging/message/send", &session(1), &format!(r#"{{"thread_id":32,"body":"{text}"}}"#));
     let mut connection = Connection::open(server.address).await?;
-    let listening = tokio::spawn(async move {
+    let mut listening = JoinSet::new();
+    listening.spawn(async move {
         let mut told = 0;
         while told < MESSAGES {
             told += listener.count(br#""chat_message""#).await?;
@@ -94,5 +97,5 @@ async fn send_much(server: &Server) -> Result<()> {
     for _ in 0..MESSAGES {
         connection.exchange(&send).await?;
     }
-    listening.await?
+    listening.join_next().await.ok_or("nobody listened")??
 }

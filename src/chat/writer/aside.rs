@@ -68,7 +68,9 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
     /// Notes that a batch has had these locks.
     pub(super) fn freed(&mut self, locks: impl Iterator<Item = L>) {
         if !self.missed.is_empty() {
-            locks.for_each(|lock| drop(self.missed.remove(&lock)));
+            locks.for_each(|lock| {
+                self.missed.remove(&lock);
+            });
         }
     }
 

@@ -132,7 +132,7 @@ async fn beyond_so_many_families_the_longest_unrenewed_end(store: Arc<dyn Storag
         ended.sort_unstable();
         ended
     };
-    assert_eq!(beyond(3).await, [Uuid::nil(); 0]);
+    assert!(beyond(3).await.is_empty());
     assert_eq!(beyond(2).await, [family(2)]);
     assert_eq!(left(&store).await, [1, 3, 4, 5], "a family ends as a whole, and nobody else's does");
     assert_eq!(beyond(1).await, [family(3)]);
