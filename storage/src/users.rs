@@ -154,7 +154,7 @@ pub trait Users {
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
     /// The partners of these users, in no particular order; unknown ids are absent.
     async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>>;
-    /// Partners whose name, email or phone contains `query`, as [`crate::fold`] reads both, by rising name (its bytes, not a
+    /// Partners whose name, email or phone contains `query`, as [`crate::fold()`] reads both, by rising name (its bytes, not a
     /// language's order), then id. Partners of deactivated users are absent. Those of whom a store does not know yet how they
     /// fold are searched as it did before.
     async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>>;
