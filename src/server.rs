@@ -6,7 +6,6 @@ mod admission;
 mod asyncapi;
 mod corridor;
 mod least_rate;
-mod narrow;
 mod operation;
 mod patient;
 mod places;
@@ -210,7 +209,7 @@ fn endpoint(
     metrics: &Metrics,
     requests: &Lifecycle,
 ) -> impl Endpoint<Output = poem::Response> + use<> {
-    // Whether the store takes writes is asked however much others ask of it.
+    // `/readyz` asks the store however much others ask of it.
     let storage = storage.lane(Lane::Sessions);
     let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
     let api = api(house, operation);

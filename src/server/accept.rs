@@ -34,7 +34,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-use super::{admission::ALWAYS, narrow::Narrowing, patient::Patient, places::Places, rest::Rest};
+use super::{admission::ALWAYS, patient::Patient, places::Places, rest::Rest};
 use crate::{
     dialects::{jsonrpc, session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
@@ -52,6 +52,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Header time-out of a connection that is for the server's health alone.
 const LIMITED: Duration = Duration::from_secs(5);
+/// The receive buffer (`SO_RCVBUF`) of a WebSocket. The kernel's own choice grows to megabytes while the server reads slowly.
+const SOCKET_BYTES: usize = 64 * 1024;
 /// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Send buffer of a connection. With a larger one a slow reader takes its bytes in steps that are longer apart than the write
@@ -165,7 +167,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let Ok(local) = stream.local_addr() else { return };
         let (header_timeout, body_timeout) = (self.header_timeout, self.body_timeout);
         let is_socket = Arc::<AtomicBool>::default();
-        let stream = Patient::new(Narrowing::new(stream, Arc::clone(&is_socket)), self.write_timeout);
+        let stream = Patient::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), narrow);
         let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // Held by each request that is being answered.
@@ -259,10 +261,16 @@ fn busy() -> Response {
     page
 }
 
+/// Makes the receive buffer of a WebSocket small.
+fn narrow(stream: &TcpStream) {
+    // An error means that the peer has gone.
+    let _ = SockRef::from(stream).set_recv_buffer_size(SOCKET_BYTES);
+}
+
 /// Refuses a connection; as far as that goes without waiting, with a reason.
 fn turn_away(stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    // Whoever has gone already needs no reason.
+    // A peer that has gone already needs no reason.
     let _ = stream.into_std().and_then(|mut stream| stream.write(ANSWER));
 }
 

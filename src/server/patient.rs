@@ -1,8 +1,12 @@
-//! The write side of a connection, whose peer must take what is written.
+//! The bytes of a connection, whose peer must take what is written.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,11 +20,24 @@ use super::least_rate::LeastRate;
 pub(super) struct Patient<S> {
     stream: S,
     rate: LeastRate,
+    upgrade: Option<Upgrade<S>>,
+}
+
+/// A change of the stream once its connection has become a WebSocket. Only the stream itself can be told, and hyper has it by
+/// then.
+struct Upgrade<S> {
+    is_done: Arc<AtomicBool>,
+    change: fn(&S),
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, rate: LeastRate::new(patience) }
+        Self { stream, rate: LeastRate::new(patience), upgrade: None }
+    }
+
+    /// Has `change` called, once, with the first read after `is_done` was set.
+    pub(super) fn once_upgraded(self, is_done: Arc<AtomicBool>, change: fn(&S)) -> Self {
+        Self { upgrade: Some(Upgrade { is_done, change }), ..self }
     }
 }
 
@@ -40,6 +57,9 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_done.load(Ordering::Acquire)) {
+            (upgrade.change)(&self.stream);
+        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
