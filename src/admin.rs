@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{self, Token, Tokens},
-    chat::{LOGIN_BYTES, NAME_CHARACTERS},
+    chat::{LOGIN_BYTES, NAME_CHARACTERS, is_longer},
     clock,
 };
 
@@ -173,10 +173,7 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
 }
 
 fn must_be_short(name: &str) -> Result<(), Error> {
-    match name.chars().nth(NAME_CHARACTERS) {
-        None => Ok(()),
-        Some(_) => Err(Error::LongName),
-    }
+    if is_longer(name, NAME_CHARACTERS) { Err(Error::LongName) } else { Ok(()) }
 }
 
 async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, Error> {

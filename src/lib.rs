@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod server;
 pub mod shares;
+pub mod tally;
 pub mod telemetry;
 pub mod token_bucket;
 pub mod weighed;

@@ -7,11 +7,24 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Result, http::find};
+use crate::{
+    Result,
+    http::{Request, find},
+};
 
 /// How a ping begins, and how a pong does. Those of a client have to be masked; zeros are a mask, too.
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+
+/// The request for a socket, as a page of the server itself makes it.
+pub(crate) fn handshake(address: SocketAddr, path: &str, session: &str) -> Request {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
 
 /// A socket that is open.
 pub(crate) struct Socket {
@@ -25,12 +38,7 @@ impl Socket {
     pub(crate) async fn open(address: SocketAddr, path: &str, session: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
-             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(&handshake(address, path, session)).await?;
         let mut received = Vec::new();
         let head = loop {
             if stream.read_buf(&mut received).await? == 0 {

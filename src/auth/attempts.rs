@@ -1,6 +1,6 @@
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -10,13 +10,14 @@ use quick_cache::sync::Cache;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Error, Result};
+use crate::shares::share_of;
 
 /// For how long failures count.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Counters that are kept, of addresses, and of logins from an address.
 const REMEMBERED: usize = 50_000;
 
-/// How many failed logins are let pass within a minute, and how many log-ins wait.
+/// Limits of failed logins within a minute, and of log-ins that wait.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptLimits {
     /// With one login from one address.
@@ -27,7 +28,7 @@ pub struct AttemptLimits {
     pub waiting: usize,
 }
 
-/// What failures are counted against: an address, and a login from it or all of them. The login is a keyed hash, because
+/// Key of a counter of failed logins: an address, and a login from it or all of them. The login is a keyed hash, because
 /// strangers choose how long it is.
 type Key = (IpAddr, Option<u64>);
 
@@ -77,9 +78,9 @@ impl Attempts {
     /// [`Error::TooManyAttempts`] if as many have failed within a minute as may.
     ///
     /// # Cancel safety
-    /// What is cancelled counts for nothing.
+    /// An attempt that is cancelled counts for nothing.
     pub(super) async fn begin(&self, from: IpAddr, login: &str) -> Result<Attempt> {
-        let from = network(from);
+        let from = share_of(from);
         let of_address = self.count((from, None)).enter(self.limits.per_address).await?;
         let login = self.hasher.hash_one(login);
         let of_login = self.count((from, Some(login))).enter(self.limits.per_login).await?;
@@ -140,13 +141,5 @@ impl Drop for Place {
         state.failures += u32::from(self.failed);
         drop(state);
         self.count.ended.notify_waiters();
-    }
-}
-
-/// An IPv6 customer has a whole /64 to call from.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }

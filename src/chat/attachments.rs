@@ -4,13 +4,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId};
 
-use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Charge, storable, support};
+use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support};
 use crate::{auth::Caller, blobs, clock};
 
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
-/// What a file is called: the last part of a path, without control characters, and not longer than [`NAME_CHARACTERS`].
+/// File name: the last part of a path, without control characters, and not longer than [`NAME_CHARACTERS`].
 pub struct FileName(String);
 
 impl FileName {
@@ -80,7 +80,7 @@ impl Chat {
         caller: &Caller,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
     ) -> Result<Received> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         self.receive_within(caller.user, bytes, self.0.rules.upload_bytes).await
     }
 
@@ -190,7 +190,7 @@ impl Chat {
 
     /// Deletes an attachment of the caller's from every message and from the object store.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let attachment =
             self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         if attachment.owner != caller.partner {

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
 
-use super::{Chat, Deactivated, Result, rates::Charge};
+use super::{Chat, Deactivated, Result, rates::Act};
 use crate::auth::Caller;
 
 /// Somebody whom the caller knows.
@@ -36,7 +36,7 @@ impl Chat {
     /// Puts users into an address book, for its owner or an administrator. Unknown and deactivated ones, and the owner,
     /// are left out; gives how many were not.
     pub async fn add_to_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let known = self.visit("users_by_id", self.0.storage.users_by_id(users)).await?;
         let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
         if !known.is_empty() {
@@ -49,7 +49,7 @@ impl Chat {
 
     /// Takes users out of the caller's address book.
     pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let mut tx = self.0.storage.begin().await?;
         tx.delete_from_book(caller.user, users).await?;
         self.0.announce.committed(tx.commit().await?).await;

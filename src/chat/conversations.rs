@@ -6,7 +6,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, rates::Charge, support, texts};
+use super::{Chat, Error, Result, Thing, rates::Act, support, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to be begun.
@@ -51,7 +51,7 @@ impl Chat {
     /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
     pub async fn create_conversation(&self, caller: &Caller, new: NewThread) -> Result<Conversation> {
         texts::name("name", &new.name)?;
-        self.charge(caller, Charge::Conversation)?;
+        self.charge(caller, Act::Conversation)?;
         let mut participants = vec![caller.partner];
         for partner in new.participants {
             if !participants.contains(&partner) {
@@ -99,7 +99,7 @@ impl Chat {
     /// Brings a person into a conversation of the caller; one who is in already stays. With a third, a direct
     /// conversation becomes a group.
     pub async fn add_participant(&self, caller: &Caller, id: ConversationId, person: &Person) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[id]).await?;

@@ -2,7 +2,7 @@
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Draft, Error, Result, Thing, conversations::must_be_open, rates::Charge, support, uploads::named_in};
+use super::{Chat, Draft, Error, Result, Thing, conversations::must_be_open, rates::Act, support, uploads::named_in};
 use crate::{auth::Caller, clock};
 
 /// The right by which a message is changed.
@@ -28,7 +28,7 @@ impl Chat {
         if body.trim().is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let mut tx = self.0.storage.begin().await?;
         let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
         must_be_open(&conversation)?;
@@ -56,7 +56,7 @@ impl Chat {
 
     /// Deletes the content of a message. It keeps its place, and doing it again changes nothing.
     pub async fn delete_message(&self, caller: &Caller, right: Right, of: ConversationId, id: MessageId) -> Result<Message> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let mut tx = self.0.storage.begin().await?;
         let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
         if message.deleted_at.is_some() {
@@ -77,7 +77,7 @@ impl Chat {
     /// Shows a file of the caller's that was held; gives its message, and whether it was held until now. A message
     /// without a file counts as none: it was never held.
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let found = self.visit("locate_messages", self.0.storage.locate_messages(&[id])).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
         let mut tx = self.0.storage.begin().await?;

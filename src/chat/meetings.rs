@@ -7,7 +7,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, rates::Charge, texts::short};
+use super::{Chat, Error, Result, Thing, conversations, rates::Act, texts::short};
 use crate::{auth::Caller, clock};
 
 /// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
@@ -89,7 +89,7 @@ impl Chat {
         if let Some(id) = self.find(meeting).await? {
             return Ok(id);
         }
-        self.charge(caller, Charge::Conversation)?;
+        self.charge(caller, Act::Conversation)?;
         let now = new.created_at;
         let mut tx = self.0.storage.begin().await?;
         let conversation = tx.insert_conversation(new).await?;

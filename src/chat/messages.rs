@@ -6,13 +6,13 @@ use std::{
 use sha2::{Digest, Sha256};
 use storage::{
     Advanced, AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Located, Message, MessageId, MessageType,
-    Metadata, NewClientKey, PAGE_BYTES, Page, Scope, Seen, Topic,
+    Metadata, NewClientKey, Page, Scope, Seen, Topic,
 };
 use tokio::time::Instant;
 
 use super::{
     Chat, Error, Result, Told,
-    rates::Charge,
+    rates::Act,
     texts::short,
     uploads::named_in,
     writer::{Mark, Send, Upto},
@@ -109,16 +109,6 @@ pub struct Sent {
     pub again: bool,
 }
 
-/// The length of a page that goes on by id. The item that reaches its size is the last.
-pub fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
-    let mut held = 0;
-    let reaches = |item: &T| {
-        held += bytes(item);
-        held >= PAGE_BYTES
-    };
-    items.iter().position(reaches).map_or(items.len(), |last| last + 1)
-}
-
 impl Chat {
     /// Refuses a draft that cannot be stored, wherever it is sent to: for those who have to make room for it first.
     pub fn check_draft(&self, draft: &Draft) -> Result<()> {
@@ -141,7 +131,7 @@ impl Chat {
         if draft.body.trim().is_empty() && draft.attachments.is_empty() {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
         let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
@@ -219,7 +209,7 @@ impl Chat {
         }
     }
 
-    /// What stands at these places, without the texts, each a conversation of which the caller has heard and a `seq`.
+    /// The messages at these places, without their texts; each is a conversation of which the caller has heard and a `seq`.
     pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
         self.visit("messages_at", self.0.storage.messages_at(places)).await
     }
@@ -227,7 +217,7 @@ impl Chat {
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
     /// messages of others became read; messages of conversations that the caller is not in do not count.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let located = self.locate(messages).await?;
         Ok(self.mark(caller, &located).await?.unread)
     }
@@ -262,7 +252,7 @@ impl Chat {
 
     /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let upto = vec![Upto { conversation: of, seq, told: vec![(seq, Vec::new())] }];
         Ok(self.0.marks.store(Mark { reader: caller.partner, upto }).await?.unread)
     }
@@ -274,7 +264,7 @@ impl Chat {
             let (conversation, _) = self.conversation(caller, id).await?;
             return self.mark_read_up_to(caller, id, conversation.last_seq).await;
         }
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let moved = tx.advance_read_everywhere(caller.partner).await?;

@@ -27,6 +27,7 @@ mod people;
 mod pictures;
 mod places;
 mod presence;
+mod pruned;
 mod rates;
 mod reactions;
 mod reads;
@@ -46,10 +47,9 @@ mod upload_quota;
 mod uploads;
 mod writer;
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
-use parking_lot::Mutex;
 use storage::{Lane, Position, Scope, Storage, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -64,7 +64,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
 pub use hub::Hub;
-pub use messages::{Draft, Sent, fitting};
+pub use messages::{Draft, Sent};
 pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;
@@ -75,7 +75,7 @@ pub use search::{Found, Query};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
-pub use texts::{LOGIN_BYTES, NAME_CHARACTERS};
+pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, is_longer};
 pub use told::{Encoding, Told};
 pub use updates::Updates;
 pub use upload_quota::UploadQuota;
@@ -87,6 +87,7 @@ use crate::{
     bus::{Bus as Bell, Link},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    tally::{Taken, Tally},
 };
 use hub::Start;
 use texts::storable;
@@ -115,7 +116,7 @@ pub struct Rules {
     pub message_bytes: usize,
     /// How many recent events are remembered for those who listen.
     pub recent_events: usize,
-    /// How many bytes they may take, with what is memoised of them.
+    /// The bytes that they may take, with what is memoised of them.
     pub ring_bytes: usize,
 }
 
@@ -172,7 +173,7 @@ struct Parts {
     news: absence::News,
     typing: typing::Typing,
     upload_key: uploads::Key,
-    waiting: Mutex<HashMap<UserId, usize>>,
+    waiting: Tally<UserId>,
     rates: rates::Rates,
     uploading: upload_quota::Uploading,
     rules: Rules,
@@ -205,11 +206,9 @@ impl Chat {
         let observers = caches.into_iter().chain(observers).collect();
         let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
         let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
-        let writer = |by| (by, Arc::clone(&storage), announce.clone(), metrics.clone());
-        let (by, patient, announced, counted) = writer(storage.lane(Lane::Sends));
-        let sends = Writer::start(by, patient, announced, counted, services);
-        let (by, patient, announced, counted) = writer(Arc::clone(&storage));
-        let marks = Writer::start(by, patient, announced, counted, services);
+        let patient = || Arc::clone(&storage);
+        let sends = Writer::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
+        let marks = Writer::start(patient(), patient(), announce.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(Parts {
             storage,
             blobs,
@@ -229,7 +228,7 @@ impl Chat {
             news: absence::News::default(),
             typing: typing::Typing::default(),
             upload_key,
-            waiting: Mutex::default(),
+            waiting: Tally::default(),
             rates: rates::Rates::new(rules.rates),
             uploading: upload_quota::Uploading::new(rules.upload_quota),
             rules,
@@ -301,7 +300,7 @@ impl Chat {
 
     /// How many polls wait on this node.
     pub fn polls_waiting(&self) -> usize {
-        self.0.waiting.lock().values().sum()
+        self.0.waiting.taken()
     }
 
     /// Visits the store, and counts how long that took.
@@ -321,13 +320,8 @@ impl Chat {
 
     /// Takes one of the caller's places for waiting, until the result is dropped.
     fn take_place(&self, caller: &Caller) -> Result<Place> {
-        let mut waiting = self.0.waiting.lock();
-        let places = waiting.entry(caller.user).or_insert(0);
-        if *places >= self.0.rules.waiting_per_user {
-            return Err(Error::TooMany("waiting requests"));
-        }
-        *places += 1;
-        Ok(Place { parts: Arc::clone(&self.0), user: caller.user })
+        let place = self.0.waiting.take(caller.user, self.0.rules.waiting_per_user);
+        place.ok_or(Error::TooMany("waiting requests"))
     }
 }
 
@@ -353,19 +347,4 @@ async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
 }
 
 /// One waiting poll of one user.
-struct Place {
-    parts: Arc<Parts>,
-    user: UserId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut waiting = self.parts.waiting.lock();
-        if let Some(places) = waiting.get_mut(&self.user) {
-            *places -= 1;
-            if *places == 0 {
-                waiting.remove(&self.user);
-            }
-        }
-    }
-}
+type Place = Taken<UserId>;

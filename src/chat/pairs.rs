@@ -2,15 +2,17 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use storage::{ConversationId, ConversationKind, Fact, Message, MessageId, Page, Partner, PartnerId, Topic, User, UserId};
+use storage::{
+    ConversationId, ConversationKind, Fact, Message, MessageId, Page, Partner, PartnerId, Topic, User, UserId, fitting,
+};
 use uuid::Uuid;
 
-use super::{Chat, Contact, Error, Observer, Result, Thing, messages::fitting, remembered::Remembered};
+use super::{Chat, Contact, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
 /// How many conversations, and how many users' uuids, are remembered.
 const REMEMBERED: usize = 50_000;
-/// How many users, and how many partners, are remembered with all that is known of them, and in how many bytes.
+/// Capacities of the caches of users and of partners, in entries and in bytes.
 const REMEMBERED_USERS: usize = 10_000;
 const USERS_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -208,10 +210,10 @@ impl Chat {
         for id in self.visit("direct_conversations", storage.direct_conversations((caller.partner, other))).await? {
             let seen = self.visit("messages", storage.messages(id, caller.partner, page)).await?;
             messages.extend(seen.into_iter().map(|seen| seen.message));
-            // What is beyond the end of the page cannot come back: others only push it further.
+            // Messages beyond the end of the page cannot come back: others only push them further.
             messages.sort_unstable_by_key(|message: &Message| Reverse(message.id));
             messages.truncate(limit);
-            messages.truncate(fitting(&messages, |message| message.body.len()));
+            messages.truncate(fitting(messages.iter().map(|message| message.body.len())));
         }
         Ok(messages)
     }

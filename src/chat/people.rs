@@ -4,7 +4,7 @@ use storage::{Partner, PartnerId, Person, User, UserId};
 
 use super::{
     Chat, Result,
-    rates::Charge,
+    rates::Act,
     texts::{QUERY_BYTES, short},
 };
 use crate::auth::Caller;
@@ -72,7 +72,7 @@ impl Chat {
         deactivated: Deactivated,
         mut visit: impl FnMut(Contact) + Send,
     ) -> Result<()> {
-        self.charge(caller, Charge::Search)?;
+        self.charge(caller, Act::Search)?;
         let mut after = None;
         loop {
             let users = self.0.storage.users(after, WALK_STEP).await?;
@@ -89,7 +89,7 @@ impl Chat {
         deactivated: Deactivated,
         mut visit: impl FnMut(Contact) + Send,
     ) -> Result<()> {
-        self.charge(caller, Charge::Search)?;
+        self.charge(caller, Act::Search)?;
         let mut after = None;
         loop {
             let people = self.0.storage.people_after(after, WALK_STEP).await?;
@@ -136,7 +136,7 @@ impl Chat {
     /// People whose name, email or phone contains `query`, whatever the case, by name.
     pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
         short("query", query, QUERY_BYTES)?;
-        self.charge(caller, Charge::Search)?;
+        self.charge(caller, Act::Search)?;
         self.visit("search_people", self.0.storage.search_people(query, limit)).await
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
 
-use super::{Chat, Error, Result, Thing, conversations::take_out, rates::Charge, support};
+use super::{Chat, Error, Result, Thing, conversations::take_out, rates::Act, support};
 use crate::{auth::Caller, clock};
 
 /// A conversation as one participant keeps it.
@@ -34,7 +34,7 @@ impl Chat {
         window: Option<Window>,
         shelf: Option<Shelf>,
     ) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         self.change_place(caller, of, window, shelf).await
     }
 
@@ -64,7 +64,7 @@ impl Chat {
 
     /// Takes the caller out of a conversation in which at least two others stay. What it wrote stays.
     pub async fn leave(&self, caller: &Caller, of: ConversationId) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let mut tx = self.0.storage.begin().await?;
         let locked = tx.lock_conversations(&[of]).await?;
         let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;

@@ -10,7 +10,7 @@ use self::life::{Life, delta};
 use super::{
     Chat, Error, Result, Signal,
     absence::{GRACE, PAGE},
-    rates::Charge,
+    rates::Act,
 };
 use crate::{auth::Caller, bus::Word, clock, lifecycle::Lifecycle, telemetry};
 
@@ -146,7 +146,7 @@ impl Chat {
 
     /// Sets what others see of the caller. `Online` means: as its activity says.
     pub async fn set_status(&self, caller: &Caller, status: Status) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let set = match status {
             Status::Online => None,
             Status::Away => Some(SetStatus::Away),

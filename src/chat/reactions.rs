@@ -2,7 +2,7 @@
 
 use storage::{ConversationId, Fact, MessageId, ReactionCount, Topic};
 
-use super::{Chat, Error, Result, Thing, rates::Charge, storable};
+use super::{Chat, Error, Result, Thing, rates::Act, storable};
 use crate::{auth::Caller, clock};
 
 /// The longest content of a reaction, in bytes.
@@ -59,7 +59,7 @@ impl Chat {
             let reason = format!("must have between 1 and {CONTENT_BYTES} bytes, none of them a control character").into();
             return Err(Error::Invalid { field: "content", reason });
         }
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
         let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId};
 
-use super::{Chat, Error, Result, Thing, messages::MOST_NAMED, rates::Charge};
+use super::{Chat, Error, Result, Thing, messages::MOST_NAMED, rates::Act};
 use crate::auth::Caller;
 
 impl Chat {
@@ -26,7 +26,7 @@ impl Chat {
         of: ConversationId,
         messages: &[MessageId],
     ) -> Result<(Vec<MessageId>, bool)> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let (_, participant) = self.conversation(caller, of).await?;
         let named: BTreeSet<_> = messages.iter().copied().collect();
         let newest: Vec<_> = named.into_iter().rev().take(MOST_NAMED).collect();

@@ -2,12 +2,11 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use storage::{ConversationId, MessageId, PAGE_BYTES, Seen, Walk};
+use storage::{ConversationId, MessageId, PAGE_BYTES, Seen, Walk, fitting};
 
 use super::{
     Chat, Error, Result,
-    messages::fitting,
-    rates::Charge,
+    rates::Act,
     texts::{QUERY_BYTES, short},
 };
 use crate::auth::Caller;
@@ -18,7 +17,7 @@ const SHORTEST: usize = 3;
 const BUDGET: usize = 50_000;
 /// How many messages of a conversation are looked at a time.
 const STRETCH: usize = 250;
-/// How many bytes of texts one search looks at, and how many stretches.
+/// Budget of one search: bytes of texts that it looks at, and stretches.
 const BYTES: usize = 64 * 1024 * 1024;
 const STRETCHES: usize = 2_000;
 
@@ -62,7 +61,7 @@ impl Chat {
         if query.text.chars().nth(SHORTEST - 1).is_none() {
             return Err(Error::Invalid { field: "query", reason: format!("must have {SHORTEST} characters or more").into() });
         }
-        self.charge(caller, Charge::Search)?;
+        self.charge(caller, Act::Search)?;
         if let Some(of) = query.of {
             self.conversation(caller, of).await?;
         }
@@ -115,7 +114,7 @@ impl Page {
         self.messages.extend(matches);
         self.messages.sort_unstable_by_key(|seen| Reverse(seen.message.id));
         self.messages.truncate(self.limit);
-        self.messages.truncate(fitting(&self.messages, |seen| seen.message.body.len()));
+        self.messages.truncate(fitting(self.messages.iter().map(|seen| seen.message.body.len())));
         let bytes: usize = self.messages.iter().map(|seen| seen.message.body.len()).sum();
         self.is_full = bytes >= PAGE_BYTES || self.messages.len() == self.limit;
     }

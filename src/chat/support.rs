@@ -11,7 +11,7 @@ use storage::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, rates::Charge};
+use super::{Chat, Error, Result, Thing, conversations, rates::Act};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
 /// Who answers.
@@ -133,7 +133,7 @@ impl Chat {
         if most > 0 && open.len() >= most {
             return Err(Error::TooMany("open sessions"));
         }
-        self.charge(caller, Charge::Conversation)?;
+        self.charge(caller, Act::Conversation)?;
         let conversation = tx
             .insert_conversation(NewConversation {
                 id: None,
@@ -201,7 +201,7 @@ impl Chat {
     /// Makes the caller the one who answers; in place of another only if it takes over. Says whether that is new.
     pub async fn join_support(&self, caller: &Caller, uuid: Uuid, take_over: bool) -> Result<(SupportSession, bool)> {
         Side::Agent.admit(caller)?;
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
         let mut tx = self.0.storage.begin().await?;
@@ -236,7 +236,7 @@ impl Chat {
     /// `Forbidden` for whoever has not joined, `Conflict` if the session is closed.
     pub async fn leave_support(&self, caller: &Caller, uuid: Uuid) -> Result<SupportSession> {
         Side::Agent.admit(caller)?;
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
         let (now, mut tx) = (clock::now(), self.0.storage.begin().await?);
         let (of, session) = locked(tx.as_mut(), id).await?;
@@ -252,7 +252,7 @@ impl Chat {
 
     /// Closes a session of the caller. Gives it, and whether it was open until now.
     pub async fn end_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<(SupportSession, bool)> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
         if session.closed_at.is_some() {
             return Ok((session, false));
@@ -295,7 +295,7 @@ impl Chat {
         uuid: Uuid,
         message: MessageId,
     ) -> Result<(SupportSession, SupportMessage)> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
         let id = session.conversation;
         let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;

@@ -33,8 +33,8 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<()> {
     storable(field, text)
 }
 
-/// Whether a text has more characters than that. Reads no more of it than that.
-pub(super) fn is_longer(text: &str, characters: usize) -> bool {
+/// True if a text has more characters than that. Reads no more of it than that.
+pub fn is_longer(text: &str, characters: usize) -> bool {
     text.chars().nth(characters).is_some()
 }
 

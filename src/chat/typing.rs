@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Charge, support, texts::short};
+use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Act, support, texts::short};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// Typing runs out by itself after this long.
@@ -106,7 +106,7 @@ impl Chat {
 
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);
         if self.0.typing.start(conversation, caller.partner) {
@@ -118,7 +118,7 @@ impl Chat {
     /// The same, told each time with the text that the caller's client has sent along. Gives an id that no message has.
     pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
         short("body", &body, LONGEST_POST)?;
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);
         let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
@@ -142,7 +142,7 @@ impl Chat {
 
     /// Shows the caller as not typing.
     pub async fn stop_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         self.conversation(caller, conversation).await?;
         self.typing_stopped(conversation, caller.partner).await;
         Ok(())

@@ -5,7 +5,6 @@
 //! several nodes count apart.
 
 use std::{
-    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -20,15 +19,12 @@ use parking_lot::Mutex;
 use storage::UserId;
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result};
+use super::{Chat, Error, Result, pruned::Pruned};
 
 /// Begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time after which there may be a place for one more upload.
 const SOON: Duration = Duration::from_secs(1);
-/// A number of users that is never looked through.
-const FEW: usize = 1_024;
-
 /// The limits of one user; 0 for none.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadQuota {
@@ -42,13 +38,7 @@ pub(super) struct Uploading(Arc<Parts>);
 
 struct Parts {
     quota: UploadQuota,
-    users: Mutex<Users>,
-}
-
-struct Users {
-    used: HashMap<UserId, Used>,
-    /// The number of users at which those are forgotten whose day is over.
-    most: usize,
+    users: Mutex<Pruned<UserId, Used>>,
 }
 
 struct Used {
@@ -79,17 +69,13 @@ pub(super) struct Place {
 
 impl Uploading {
     pub(super) fn new(quota: UploadQuota) -> Self {
-        Self(Arc::new(Parts { quota, users: Mutex::new(Users { used: HashMap::new(), most: FEW }) }))
+        Self(Arc::new(Parts { quota, users: Mutex::default() }))
     }
 
     fn begin(&self, user: UserId, now: Instant) -> Result<Place, Full> {
         let UploadQuota { bytes_per_day, at_once } = self.0.quota;
         let mut users = self.0.users.lock();
-        if users.used.len() >= users.most {
-            users.used.retain(|_, used| !used.is_over(now));
-            users.most = FEW.max(2 * users.used.len());
-        }
-        let used = users.used.entry(user).or_insert(Used { at_once: 0, bytes: 0, since: now });
+        let used = users.entry(user, |_, used| used.is_over(now)).or_insert(Used { at_once: 0, bytes: 0, since: now });
         if now.saturating_duration_since(used.since) >= DAY {
             (used.bytes, used.since) = (0, now);
         }
@@ -106,14 +92,14 @@ impl Uploading {
     /// Counts bytes that have arrived; false if they are too many.
     fn arrived(&self, user: UserId, bytes: u64) -> bool {
         let mut users = self.0.users.lock();
-        let Some(used) = users.used.get_mut(&user) else { return true };
+        let Some(used) = users.get_mut(&user) else { return true };
         used.bytes = used.bytes.saturating_add(bytes);
         self.0.quota.bytes_per_day == 0 || used.bytes <= self.0.quota.bytes_per_day
     }
 
     fn day_lasts(&self, user: UserId, now: Instant) -> Duration {
         let users = self.0.users.lock();
-        let since = users.used.get(&user).map_or(now, |used| used.since);
+        let since = users.get(&user).map_or(now, |used| used.since);
         DAY.saturating_sub(now.saturating_duration_since(since))
     }
 }
@@ -138,7 +124,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(used) = self.uploading.0.users.lock().used.get_mut(&self.user) {
+        if let Some(used) = self.uploading.0.users.lock().get_mut(&self.user) {
             used.at_once -= 1;
         }
     }
@@ -224,10 +210,10 @@ mod tests {
         for user in 0..10_000 {
             drop(uploading.begin(UserId(user), now));
         }
-        assert_eq!(uploading.0.users.lock().used.len(), 10_000);
+        assert_eq!(uploading.0.users.lock().len(), 10_000);
         for user in 10_000..30_000 {
             drop(uploading.begin(UserId(user), now + DAY));
         }
-        assert_eq!(uploading.0.users.lock().used.len(), 20_000);
+        assert_eq!(uploading.0.users.lock().len(), 20_000);
     }
 }

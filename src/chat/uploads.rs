@@ -16,7 +16,7 @@ pub use permit::Permit;
 pub(super) use names::{is_file, named_in};
 pub(super) use permit::Key;
 
-use super::{Chat, Error, FileBytes, Result, Thing, rates::Charge, texts};
+use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
 use crate::{auth::Caller, blobs::Addresses, clock};
 use names::{essence, extension, is_harmless, is_mimetype, is_safe};
 
@@ -83,7 +83,7 @@ impl Chat {
             let reason = "must be one of which no browser makes a page or a program, such as application/octet-stream".into();
             return Err(Error::Invalid { field: "mimeType", reason });
         }
-        self.charge(caller, Charge::Write)?;
+        self.charge(caller, Act::Write)?;
         let name = match extension(&mimetype) {
             Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
             None => format!("{kind}/{}", Uuid::new_v4()),

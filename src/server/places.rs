@@ -1,11 +1,14 @@
 //! Places for connections: bounded for all, and for each address, with some that strangers cannot take.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{metrics::Metrics, shares::share_of};
+use crate::{
+    metrics::Metrics,
+    shares::share_of,
+    tally::{Taken, Tally},
+};
 
 /// One place of so many is reserved: for proxies, and for others to ask whether the server is well.
 const RESERVED: usize = 20;
@@ -16,22 +19,17 @@ pub(super) struct Places {
     all: Arc<Semaphore>,
     /// Those that are not reserved.
     open: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
+    addresses: Tally<IpAddr>,
+    /// Most connections of one address; 0 for no limit.
+    per_address: usize,
     metrics: Metrics,
-}
-
-struct Addresses {
-    /// 0 for no limit.
-    most: usize,
-    /// Only addresses that have a connection.
-    connections: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// One place, until it is dropped.
 pub(super) struct Place {
     _any: OwnedSemaphorePermit,
     open: Option<OwnedSemaphorePermit>,
-    _address: Option<AtAddress>,
+    _address: Option<Taken<IpAddr>>,
     is_proxy: bool,
 }
 
@@ -48,7 +46,8 @@ impl Places {
         Self {
             all: Arc::new(Semaphore::new(places)),
             open: Arc::new(Semaphore::new(places - places / RESERVED)),
-            addresses: Arc::new(Addresses { most: per_address, connections: Mutex::default() }),
+            addresses: Tally::default(),
+            per_address,
             metrics: metrics.clone(),
         }
     }
@@ -65,10 +64,10 @@ impl Places {
 
     /// Makes `any` the place of a peer; `None` if its address has too many.
     pub(super) fn of(&self, any: OwnedSemaphorePermit, peer: IpAddr, is_proxy: bool) -> Option<Place> {
-        let address = if is_proxy || self.addresses.most == 0 {
+        let address = if is_proxy || self.per_address == 0 {
             None
         } else {
-            let Some(address) = self.addresses.enter(share_of(peer)) else {
+            let Some(address) = self.addresses.take(share_of(peer), self.per_address) else {
                 self.metrics.refused("connections_per_address");
                 return None;
             };
@@ -76,36 +75,6 @@ impl Places {
         };
         let open = Arc::clone(&self.open).try_acquire_owned().ok();
         Some(Place { _any: any, open, _address: address, is_proxy })
-    }
-}
-
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AtAddress> {
-        let mut connections = self.connections.lock();
-        let count = connections.entry(address).or_insert(0);
-        if *count >= self.most {
-            return None;
-        }
-        *count += 1;
-        Some(AtAddress { addresses: Arc::clone(self), address })
-    }
-}
-
-/// One connection of an address.
-struct AtAddress {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Drop for AtAddress {
-    fn drop(&mut self) {
-        let mut connections = self.addresses.connections.lock();
-        if let Some(count) = connections.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&self.address);
-            }
-        }
     }
 }
 
@@ -128,7 +97,7 @@ mod tests {
         drop(one);
         let one = enter(&places, "2001:db8::1", false).expect("it came back");
         drop((one, two));
-        assert_eq!(places.addresses.connections.lock().len(), 1, "only who is there is remembered");
+        assert_eq!(places.addresses.owners(), 1, "only who is there is remembered");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
     Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, KeyedMessage, Located, Message, MessageType, Messages,
-    NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages,
+    NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages, fitting,
 };
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};
@@ -107,7 +107,7 @@ id! {
     GroupId
 }
 
-/// What has store connections of its own.
+/// Kind of work that has store connections of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Storing messages.

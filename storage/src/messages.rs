@@ -146,6 +146,18 @@ pub struct DeletedMessage {
 /// The size of a page that goes on by id, in bytes of texts. The message that reaches it is the last, also where `limit`
 /// would allow more.
 pub const PAGE_BYTES: usize = 1024 * 1024;
+/// The length of a page that goes on by id, of items of these sizes in its order: the one that reaches [`PAGE_BYTES`] is the
+/// last.
+pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut held = 0;
+    let fits = |size: &usize| {
+        let fits = held < PAGE_BYTES;
+        held += size;
+        fits
+    };
+    sizes.take_while(fits).count()
+}
+
 /// The most that is read of the text of a last message in a list, and of its metadata, in bytes.
 pub const EXCERPT_BYTES: usize = 1024;
 
@@ -194,7 +206,7 @@ pub struct Seen {
 pub trait Messages {
     /// The messages with these ids in any conversation, in no particular order; unknown ids are absent.
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
-    /// Where the messages with these ids are; as [`Messages::messages_by_id`], but reads no texts.
+    /// Places of the messages with these ids; as [`Messages::messages_by_id`], but reads no texts.
     async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>>;
     /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent. Reads
     /// no texts.

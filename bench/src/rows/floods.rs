@@ -25,6 +25,7 @@ use crate::{
     report::{Mark, Row},
     requests::{poll, send, session},
     rows::Bench,
+    socket::handshake,
 };
 
 /// Between two sends of the other user, who stays below its own limits.
@@ -45,7 +46,7 @@ struct Flood {
     connections: usize,
     from: Ipv4Addr,
     request: Request,
-    /// Whether each request needs a connection of its own.
+    /// True if each request needs a connection of its own.
     reconnects: bool,
 }
 
@@ -92,7 +93,7 @@ fn floods(address: SocketAddr) -> [Flood; 6] {
                 "a send beside another user's sockets, opened and closed",
                 50,
                 local,
-                handshake(address, &one),
+                handshake(address, "/conversations/32/", &one),
             )
         },
         flood("flood-polls", "a send beside another user's long polls", 300, local, poll(&one, 32, crate::requests::FROM_NOW_ON)),
@@ -183,14 +184,6 @@ fn upload(session: &str) -> Request {
     format!(
         "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: localhost\r\nCookie: session_id={session}\r\n\
          Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-fn handshake(address: SocketAddr, session: &str) -> Request {
-    format!(
-        "GET /conversations/32/ HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
-         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     .into_bytes()
 }

@@ -110,8 +110,11 @@ fn names_something(value: &Value) -> bool {
 /// The text of a message, as it is shown to `reader`. Files that came by another dialect are named as JSON, beside the text
 /// that came with them; a text that names them itself is kept as it was sent.
 pub(super) fn text(message: &Message, reader: PartnerId) -> String {
-    let named = || named_attachments(&message.body).unwrap_or_default();
-    if message.attachments.is_empty() || message.attachments.iter().all(|file| named().contains(&file.id)) {
+    let names_all = || {
+        let named = named_attachments(&message.body).unwrap_or_default();
+        message.attachments.iter().all(|file| named.contains(&file.id))
+    };
+    if message.attachments.is_empty() || names_all() {
         return message.body.clone();
     }
     let files = message.attachments.iter().map(|file| {

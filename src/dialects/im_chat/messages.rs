@@ -1,7 +1,9 @@
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
-use storage::{Conversation, ConversationId, Message as Stored, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window};
+use storage::{
+    AttachmentId, Conversation, ConversationId, Message as Stored, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window,
+};
 
 use super::{
     Tag,
@@ -49,11 +51,13 @@ impl Messages {
             let kind =
                 Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
             let body = optional(params.message_content, "message_content")?.unwrap_or_default();
-            if kind == Kind::Attachment && content::named_attachments(&body).is_none() {
-                return Err(value_error("message_content must be JSON that names an attachment".into()).into());
-            }
+            let named = match kind {
+                Kind::Attachment => content::named_attachments(&body)
+                    .ok_or_else(|| value_error("message_content must be JSON that names an attachment".into()))?,
+                Kind::Message | Kind::Meta | Kind::Typing => Vec::new(),
+            };
             let Some(to) = sessions::find(&self.0, &login, params.uuid).await? else { return Ok(Value::Bool(false)) };
-            Ok(post(&self.0, &login, to, kind, body).await?)
+            Ok(post(&self.0, &login, to, kind, body, &named).await?)
         })
         .await
     }
@@ -189,13 +193,19 @@ impl Messages {
     }
 }
 
-/// Posts to a session of the caller's; gives the message's id.
-pub(super) async fn post(house: &House, caller: &Caller, to: ConversationId, kind: Kind, body: String) -> Result<Value, Fault> {
+/// Posts to a session of the caller's, with those of the named attachments that are the caller's own; gives the message's id.
+pub(super) async fn post(
+    house: &House,
+    caller: &Caller,
+    to: ConversationId,
+    kind: Kind,
+    body: String,
+    named: &[AttachmentId],
+) -> Result<Value, Fault> {
     let posted = match kind.stored() {
         Some(message_type) => {
-            let named = if kind == Kind::Attachment { content::named_attachments(&body).unwrap_or_default() } else { Vec::new() };
-            // What the author does not own is no more than a name, as on Odoo.
-            let attachments = house.chat.own_attachments(caller, &named).await.map_err(fault)?;
+            // A file of somebody else's is no more than a name, as on Odoo.
+            let attachments = house.chat.own_attachments(caller, named).await.map_err(fault)?;
             let draft = Draft { attachments, ..Draft::new(message_type, body) };
             house.chat.send(caller, to, draft).await.map(|sent| sent.message.id)
         }

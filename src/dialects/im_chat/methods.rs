@@ -18,7 +18,7 @@ use crate::{
 
 /// How many users a search gives if nobody says, as in Odoo 8.
 const FOUND: usize = 20;
-/// How many of those who are found are looked at, for who of them is online.
+/// People found who are looked at, for who of them is online.
 const LOOKED_AT: usize = 1_000;
 
 /// The header of the session with a user, which is begun if there is none.
@@ -111,7 +111,7 @@ async fn header(house: &House, caller: &Caller, id: ConversationId) -> Result<Va
 }
 
 async fn say(house: &House, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
-    messages::post(house, caller, id, Kind::Meta, what).await.map(drop)
+    messages::post(house, caller, id, Kind::Meta, what, &[]).await.map(drop)
 }
 
 async fn find(house: &House, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {

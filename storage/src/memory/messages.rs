@@ -6,8 +6,8 @@ use imbl::{HashMap, HashSet, OrdMap};
 use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
-    KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, PartnerId, Result,
-    Seen, Timestamp, WriteMessages, messages::excerpt,
+    KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen,
+    Timestamp, WriteMessages, fitting, messages::excerpt,
 };
 
 /// Where messages are; they themselves are with their conversation.
@@ -112,18 +112,7 @@ fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
-/// As many messages as a page holds that goes on by id, of those in its order.
-fn fitting<'a>(messages: impl Iterator<Item = &'a Arc<Message>>) -> usize {
-    let mut bytes = 0;
-    let fits = |message: &&Arc<Message>| {
-        let fits = bytes < PAGE_BYTES;
-        bytes += message.body.len();
-        fits
-    };
-    messages.take_while(fits).count()
-}
-
-/// What lists show of a message.
+/// A message as lists show it.
 pub(super) fn last_message(message: &Message) -> Message {
     let metadata = message.metadata.clone().filter(|metadata| metadata.json().len() <= EXCERPT_BYTES);
     // Its other fields, without the text that they are beside.
@@ -163,8 +152,8 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
         Page::Before { id, limit } => {
             let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
             let range = up_to(end, limit);
-            let messages = range.clone().rev().map(|index| &row.messages[index]);
-            end.max(range.start) - fitting(messages)..range.end
+            let sizes = range.clone().rev().map(|index| row.messages[index].body.len());
+            end.max(range.start) - fitting(sizes)..range.end
         }
         Page::After { id, limit } => {
             let start = match row.messages.binary_search_by_key(&id, |message| message.id) {
@@ -173,8 +162,8 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
             };
             let start = start.max(hidden);
             let range = start..start.saturating_add(limit).min(row.messages.len());
-            let messages = range.clone().map(|index| &row.messages[index]);
-            start..start + fitting(messages)
+            let sizes = range.clone().map(|index| row.messages[index].body.len());
+            start..start + fitting(sizes)
         }
     }
 }
@@ -258,7 +247,8 @@ impl Messages for Memory {
         let messages = row.messages.iter().rev().take_while(|message| message.seq > visible_from);
         let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
         let page: Vec<_> = messages.filter(wanted).take(limit).collect();
-        Ok(page[..fitting(page.iter().copied())].iter().map(|message| Message::clone(message)).collect())
+        let fitting = fitting(page.iter().map(|message| message.body.len()));
+        Ok(page[..fitting].iter().map(|message| Message::clone(message)).collect())
     }
 
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {

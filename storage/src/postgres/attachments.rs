@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::{Postgres, PostgresTx, alone, get, limit};
+use super::{Postgres, PostgresTx, alone, get, limit, word};
 use crate::{
     Attachment, AttachmentId, Attachments, DeletedAttachment, Media, NewAttachment, PartnerId, Reach, Result, Timestamp,
     WriteAttachments,
@@ -20,17 +20,23 @@ macro_rules! attachment_columns {
 pub(super) use attachment_columns;
 
 const ATTACHMENT: &str = concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = $1");
-const ATTACHMENT_REACH: &str = "SELECT a.sent, EXISTS (
-        SELECT FROM message_attachments ma
-        JOIN messages m ON m.id = ma.message_id
-        JOIN participants p ON p.conversation_id = m.conversation_id AND p.partner_id = $2
-        WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL AND m.seq > p.visible_from_seq
-    ) AS reads, EXISTS (
-        SELECT FROM message_attachments ma
-        JOIN messages m ON m.id = ma.message_id
-        JOIN support_sessions s ON s.conversation_id = m.conversation_id
-        WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL
-    ) AS is_in_support
+/// What comes first is enough: support sessions are looked for only if nothing else lets the partner in.
+const ATTACHMENT_REACH: &str = "SELECT CASE
+        WHEN NOT a.sent THEN 'unsent'
+        WHEN EXISTS (
+            SELECT FROM message_attachments ma
+            JOIN messages m ON m.id = ma.message_id
+            JOIN participants p ON p.conversation_id = m.conversation_id AND p.partner_id = $2
+            WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL AND m.seq > p.visible_from_seq
+        ) THEN 'reader'
+        WHEN EXISTS (
+            SELECT FROM message_attachments ma
+            JOIN messages m ON m.id = ma.message_id
+            JOIN support_sessions s ON s.conversation_id = m.conversation_id
+            WHERE ma.attachment_id = $1 AND m.deleted_at IS NULL
+        ) THEN 'support'
+        ELSE 'none'
+    END AS reach
     FROM attachments a WHERE a.id = $1";
 /// Who sends one has locked its row, so that it is passed over, or has marked it as sent, which is looked at once more when
 /// the row is locked here.
@@ -85,12 +91,14 @@ impl Attachments for Postgres {
     async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
         let row = self.row(sqlx::query(ATTACHMENT_REACH).bind(id.0).bind(partner.0)).await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(match (get(&row, "sent")?, get(&row, "reads")?, get(&row, "is_in_support")?) {
-            (false, _, _) => Reach::Unsent,
-            (true, true, _) => Reach::Reader,
-            (true, false, true) => Reach::Support,
-            (true, false, false) => Reach::NoReader,
-        }))
+        let reach = |reach: &str| match reach {
+            "unsent" => Some(Reach::Unsent),
+            "reader" => Some(Reach::Reader),
+            "support" => Some(Reach::Support),
+            "none" => Some(Reach::NoReader),
+            _ => None,
+        };
+        word(&row, "reach", reach).map(Some)
     }
 
     async fn forget_unsent(&self, before: Timestamp, most: usize) -> Result<Vec<String>> {

@@ -1,0 +1,75 @@
+//! Places that are counted by their owner, a user or an address: each has so many, and who has none is not remembered.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use parking_lot::Mutex;
+
+/// The places that are taken. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Tally<K>(Arc<Mutex<HashMap<K, usize>>>);
+
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Tally<K> {
+    /// Takes a place; `None` if the owner has `most` already.
+    pub fn take(&self, owner: K, most: usize) -> Option<Taken<K>> {
+        let mut places = self.0.lock();
+        let taken = places.get(&owner).copied().unwrap_or(0);
+        if taken >= most {
+            return None;
+        }
+        places.insert(owner, taken + 1);
+        Some(Taken { tally: self.clone(), owner })
+    }
+
+    /// The number of owners that are remembered.
+    #[cfg(test)]
+    pub fn owners(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// The places of all owners.
+    pub fn taken(&self) -> usize {
+        self.0.lock().values().sum()
+    }
+}
+
+/// One place, until it is dropped.
+pub struct Taken<K: Copy + Eq + Hash> {
+    tally: Tally<K>,
+    owner: K,
+}
+
+impl<K: Copy + Eq + Hash> Drop for Taken<K> {
+    fn drop(&mut self) {
+        let mut places = self.tally.0.lock();
+        let taken = places.get_mut(&self.owner).expect("an owner is there while it has a place");
+        *taken -= 1;
+        if *taken == 0 {
+            places.remove(&self.owner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_so_many_and_only_who_has_some_is_remembered() {
+        let tally = Tally::default();
+        let one = tally.take(1, 2).expect("it is the first");
+        let two = tally.take(1, 2).expect("it is the second");
+        assert!(tally.take(1, 2).is_none());
+        let other = tally.take(2, 1).expect("another one has places of its own");
+        assert_eq!(tally.taken(), 3);
+        drop(one);
+        assert!(tally.take(1, 2).is_some());
+        drop((two, other));
+        assert_eq!(tally.owners(), 0);
+    }
+}
