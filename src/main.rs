@@ -194,7 +194,7 @@ async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> 
 
 /// Brings the schema up to date, and what earlier versions have left undone.
 async fn migrate(config: &Config) -> Result<(), server::StartError> {
-    /// How many people are folded at a time.
+    /// People that are folded at a time.
     const STEP: usize = 1_000;
 
     let storage = database(config, true).await?;

@@ -17,7 +17,7 @@ impl<V> Weighed<V> {
 
     /// The size of a value that holds nothing elsewhere.
     pub const fn size_of_plain() -> usize {
-        /// What a cache needs for an entry.
+        /// Bytes that a cache needs for an entry.
         const AROUND: usize = 64;
 
         AROUND + size_of::<Self>()

@@ -108,7 +108,7 @@ fn limited(program: &Path, storage: &str) -> Command {
 fn dragoman(program: &Path, storage: &str) -> Command {
     let mut command = limited(program, storage);
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
-    // What is measured is the server, not the shares of the few users that ask it.
+    // The server is measured, not the shares of the few users that ask it.
     command.env("DRAGOMAN__LIMITS__USER__REQUESTS_AT_ONCE", "0").env("DRAGOMAN__LIMITS__ADDRESS__REQUESTS_AT_ONCE", "0");
     command.env("DRAGOMAN__LIMITS__CONNECTIONS_PER_ADDRESS", "0");
     command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");

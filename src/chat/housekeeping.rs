@@ -1,4 +1,4 @@
-//! What has had its day goes away by itself, and what earlier versions have left undone is done: in small steps, beside
+//! Housekeeping: retention deletes what has had its day, and what earlier versions have left undone is done: in small steps, beside
 //! everything else.
 
 use std::time::Duration;

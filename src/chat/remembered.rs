@@ -13,7 +13,7 @@ pub(super) struct Generation(u64);
 /// What was read from the store and holds until the log says that it has changed, so that asking again costs no query.
 pub(super) struct Remembered<K, V> {
     entries: WeighedCache<K, V>,
-    /// What a value holds elsewhere in memory, in bytes.
+    /// Bytes that a value holds elsewhere in memory.
     beside: fn(&V) -> usize,
     /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
     generation: AtomicU64,

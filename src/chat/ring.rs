@@ -12,7 +12,7 @@ use storage::{AttachmentId, Event, Fact, Message, PartnerId, Position, Scope};
 
 use super::told::{Meter, Told};
 
-/// How much is given at a time: whoever waits for one batch holds no more than this, or one event.
+/// Size of a batch in bytes: whoever waits for one holds no more than this, or one event.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// The share of the ring's bytes that appending leaves free, for encodings of the newest events.
 const ROOM: usize = 8;
@@ -38,7 +38,7 @@ pub(super) struct Ring {
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) events: Vec<Arc<Told>>,
-    /// Where the first event is that belongs to them and does not fit.
+    /// Position of the first event that belongs to them and does not fit.
     pub(super) rest: Option<Position>,
 }
 

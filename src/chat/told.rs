@@ -18,7 +18,7 @@ pub struct Told {
     pub event: Event,
     /// In rising order.
     pub(super) audience: Arc<[PartnerId]>,
-    /// Whether anybody but its author was handed it.
+    /// Set once anybody but its author was handed it.
     handed: AtomicBool,
     encodings: Mutex<Encodings>,
 }
@@ -32,7 +32,7 @@ struct Encodings {
     meter: Option<Arc<Meter>>,
 }
 
-/// What can be memoised for all readers of an event.
+/// An encoding that is memoised for all readers of an event.
 pub trait Encoding: Clone + Send + Sync + 'static {
     /// The memory that it takes, in bytes.
     fn bytes(&self) -> usize;
@@ -162,7 +162,7 @@ impl Told {
     }
 }
 
-/// What a fact holds elsewhere in memory, in bytes.
+/// Bytes that a fact holds elsewhere in memory.
 fn fact_bytes(fact: &Fact) -> usize {
     match fact {
         Fact::MessagePosted(message)

@@ -61,7 +61,7 @@ pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
     fn count(metrics: &Metrics, changes: usize);
 }
 
-/// How a batch comes by its locks.
+/// Manner in which a batch takes its locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Locking {
     /// Waits for whoever has them.

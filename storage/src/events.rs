@@ -201,7 +201,7 @@ pub enum Scope {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogPage {
     pub events: Vec<Event>,
-    /// Whether there may be more after them.
+    /// True if there may be more after them.
     pub more: bool,
 }
 

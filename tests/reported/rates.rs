@@ -17,7 +17,7 @@ const UUID_OF_BOB: &str = "87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437";
 /// How often something is tried for which tokens must not come back meanwhile: they come back with every second.
 const TRIES: usize = 100;
 
-/// What a route counts as.
+/// Kind of act that a route counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
     Write,

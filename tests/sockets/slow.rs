@@ -15,14 +15,14 @@ use crate::support::{self, Backend, Server, Socket, raise_the_limit_of_files, un
 
 const READERS: usize = 999;
 const MESSAGE_BYTES: usize = 16 * 1024;
-/// How much is put into words for a client that does not read.
+/// Bytes that are put into words for a client that does not read.
 const QUEUED_BYTES: usize = 64 * 1024;
 /// How much more memory the server may take for all messages but the first: much less than one copy for each reader.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// How many messages are in the history: the slow client asks for them twice, which is about what the kernel takes in for a
 /// client that does not read, so that the messages which all are told soon have to wait.
 const BEFORE: usize = 96;
-/// How many messages come after that.
+/// Messages that come after that.
 const MESSAGES: usize = 40;
 
 /// The id of a message in the frame that tells it; `None` for other frames. Reading each frame as JSON would take a thousand

@@ -11,9 +11,9 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{BATCH, Bench, Job, Waiting, answer};
 use crate::lifecycle::Lifecycle;
 
-/// How many times a lock is tried with a batch before it is waited for.
+/// Tries of a lock with a batch before it is waited for.
 const TRIES: usize = 3;
-/// How many locks are waited for at a time. Each takes a connection.
+/// Locks that are waited for at a time. Each takes a connection.
 const WAITED_FOR: usize = 4;
 /// After how long a lock is tried again that nobody can wait for yet.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -37,12 +37,12 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
         Self { missed: HashMap::new(), waited_for: HashMap::new(), over: mpsc::channel(WAITED_FOR) }
     }
 
-    /// Whether jobs with this lock stay in the queue for now.
+    /// True if jobs with this lock stay in the queue for now.
     pub(super) fn holds(&self, lock: &L, now: Instant) -> bool {
         self.waited_for.contains_key(lock) || self.missed.get(lock).is_some_and(|missed| missed.until > now)
     }
 
-    /// How many jobs are put aside.
+    /// The number of jobs that are put aside.
     pub(super) fn jobs(&self) -> usize {
         self.waited_for.values().sum()
     }

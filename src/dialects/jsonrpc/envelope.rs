@@ -23,7 +23,7 @@ use crate::{
 /// The `id` of a call, to be sent back byte for byte.
 pub type Id = Option<Box<RawValue>>;
 
-/// Where the extractor leaves the call's id for whoever answers when the handler cannot.
+/// Slot in which the extractor leaves the call's id for whoever answers when the handler cannot.
 #[derive(Clone, Default)]
 pub struct IdSlot(Arc<OnceLock<Id>>);
 

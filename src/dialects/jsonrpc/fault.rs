@@ -14,9 +14,9 @@ use crate::{
     telemetry,
 };
 
-/// What every JSON answer says it is.
+/// `Content-Type` of every JSON answer.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
-/// What every page says it is.
+/// `Content-Type` of every page.
 pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Unused memory that an answer may hold.
@@ -25,7 +25,7 @@ const SPARE_BYTES: usize = 4096;
 pub(super) const TOO_MANY_REQUESTS: &str = "Too many requests at once, please try again shortly";
 const NO_MEMORY: &str = "The server has no memory to spare. Please try again shortly.";
 
-/// How an answer turned out, for the metrics: a JSON-RPC error travels with HTTP status 200.
+/// Outcome of a request, for the metrics: a JSON-RPC error travels with HTTP status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Ok,
@@ -73,7 +73,7 @@ impl Fault {
         Self::new("builtins.TypeError", message)
     }
 
-    /// What Python says of required arguments that are not there.
+    /// Missing required arguments, in Python's words.
     pub fn missing_arguments(function: &str, names: &[&str]) -> Self {
         let count = names.len();
         let plural = if count == 1 { "" } else { "s" };

@@ -66,7 +66,7 @@ pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
     Refusal(Refusal),
 }
 
-/// What a handler comes back with if it has no result.
+/// Outcome of a handler that has no result.
 #[derive(Debug)]
 pub enum Failure {
     /// `{"error": "..."}` as a successful result.
@@ -244,7 +244,7 @@ pub fn refused(path: &str, why: NoShare, id: Option<&RawValue>) -> Response {
     Reply::<()> { id: id.map(RawValue::to_owned), outcome, cookies: Vec::new(), documented: PhantomData }.into_response()
 }
 
-/// Whether a request says that its body is a call.
+/// True if a request says that its body is a call.
 pub fn is_json(request: &Request) -> bool {
     let kind = request.content_type().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -35,7 +35,7 @@ macro_rules! message_columns {
     };
 }
 
-/// How far anybody but `$2` has read in `$1`.
+/// Read mark of anybody but `$2` in `$1`.
 macro_rules! read_by_others {
     () => {
         "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),

@@ -79,7 +79,7 @@ async fn create_index(connection: &mut PgConnection) -> sqlx::Result<()> {
     connection.execute(AssertSqlSafe(create)).await.map(drop)
 }
 
-/// Whether the server does not have the extension, or does not let this user have it.
+/// True if the server does not have the extension, or does not let this user have it.
 fn is_not_to_be_had(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("42501" | "58P01" | "0A000"))
 }

@@ -1,4 +1,4 @@
-//! What is read is bounded in bytes.
+//! Bounds in bytes of what is read.
 
 use std::sync::Arc;
 

@@ -41,7 +41,7 @@ impl Encoding for Beginning {
     }
 }
 
-/// Whether somebody who has joined is there.
+/// Presence of somebody who has joined.
 #[derive(Clone)]
 struct Arrival(Vec<PersonPresence>);
 
