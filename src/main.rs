@@ -31,6 +31,10 @@ struct Cli {
     command: Command,
 }
 
+/// Returns what is freed to the system within some ten seconds.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Subcommand)]
 enum Command {
     /// Runs the server.
