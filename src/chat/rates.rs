@@ -29,10 +29,16 @@ pub(super) enum Act {
     Write,
     Conversation,
     Search,
+    /// Opening a socket, at the rate of writes but apart from them: somebody is there then, or is no more.
+    Opening,
 }
 
+/// The longest that a socket waits to be opened.
+const PACE: Duration = Duration::from_secs(3);
+
 impl Act {
-    const ALL: [Self; 3] = [Self::Write, Self::Conversation, Self::Search];
+    /// Those for which a user's sockets are held back.
+    const HELD_BACK: [Self; 3] = [Self::Write, Self::Conversation, Self::Search];
 
     /// The setting, as metrics name it, and the words for refusals.
     fn names(self) -> (&'static str, &'static str) {
@@ -40,6 +46,7 @@ impl Act {
             Self::Write => ("user.writes_per_second", "changes"),
             Self::Conversation => ("user.conversations_per_second", "new conversations"),
             Self::Search => ("user.searches_per_second", "searches"),
+            Self::Opening => ("user.writes_per_second", "sockets opened"),
         }
     }
 }
@@ -59,7 +66,7 @@ impl Rates {
 
     fn rate(&self, act: Act) -> Option<Rate> {
         match act {
-            Act::Write => self.rules.writes,
+            Act::Write | Act::Opening => self.rules.writes,
             Act::Conversation => self.rules.conversations,
             Act::Search => self.rules.searches,
         }
@@ -75,10 +82,22 @@ impl Rates {
         self.with(user, act, now, |bucket, rate| bucket.charge(rate, 1.0, now));
     }
 
+    /// Takes a token that may not be there yet, and says in what time it is.
+    fn pace(&self, user: UserId, act: Act, now: Instant) -> Duration {
+        let owed = self.with(user, act, now, |bucket, rate| {
+            let owed = bucket.debt(rate, now);
+            if owed < PACE {
+                bucket.charge(rate, 1.0, now);
+            }
+            owed.min(PACE)
+        });
+        owed.unwrap_or_default()
+    }
+
     fn debt(&self, user: UserId, now: Instant) -> Duration {
         let mut buckets = self.buckets.lock();
         let debt = |act| Some(buckets.get_mut(&(user, act))?.debt(self.rate(act)?, now));
-        Act::ALL.into_iter().filter_map(debt).max().unwrap_or_default()
+        Act::HELD_BACK.into_iter().filter_map(debt).max().unwrap_or_default()
     }
 
     fn with<T>(&self, user: UserId, act: Act, now: Instant, change: impl FnOnce(&mut TokenBucket, Rate) -> T) -> Option<T> {
@@ -107,6 +126,12 @@ impl Chat {
             self.0.metrics.refused(limit);
             Error::TooFast { what, retry_after }
         })
+    }
+
+    /// Waits until it is the caller's turn to open a socket. Whoever opens and closes them all the time takes no more of the
+    /// server than its share.
+    pub async fn pace_opening(&self, caller: &Caller) {
+        tokio::time::sleep(self.0.rates.pace(caller.user, Act::Opening, Instant::now())).await;
     }
 
     /// The time for which a socket of the caller's is to be held back.
@@ -147,6 +172,15 @@ mod tests {
         assert_eq!([1, 2].map(|user| rates.debt(UserId(user), now).as_secs()), [3, 0]);
         assert_eq!(rates.take(UserId(1), Act::Write, now), Err(Duration::from_secs(4)));
         assert_eq!(rates.take(UserId(1), Act::Conversation, now), Ok(()));
+    }
+
+    #[test]
+    fn openings_wait_for_each_other_up_to_a_limit() {
+        let (rates, now) = (rates(), Instant::now());
+        let waits = [(); 8].map(|()| rates.pace(UserId(1), Act::Opening, now).as_secs());
+        assert_eq!(waits, [0, 0, 0, 1, 2, 3, 3, 3]);
+        assert_eq!(rates.debt(UserId(1), now), Duration::ZERO, "open sockets are not held back for it");
+        assert_eq!(rates.pace(UserId(1), Act::Opening, now + Duration::from_secs(3)), Duration::ZERO);
     }
 
     #[test]

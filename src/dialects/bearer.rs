@@ -94,7 +94,11 @@ pub async fn socket_caller(
             Err(Refused::Missing.into())
         }
     };
-    (caller.map(Caller::on_socket), subprotocol)
+    let caller = caller.map(Caller::on_socket);
+    if let Ok(caller) = &caller {
+        house.chat.pace_opening(caller).await;
+    }
+    (caller, subprotocol)
 }
 
 /// How a failure of the doorkeeper is told where there are statuses. The log has the cause, if it is one of ours.

@@ -39,7 +39,7 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request) -> (Account, R
 }
 
 /// Routes that need no share, so that they can be asked when there is none.
-fn is_for_operators(path: &str) -> bool {
+pub(super) fn is_for_operators(path: &str) -> bool {
     path == "/metrics" || ALWAYS.contains(&path)
 }
 

@@ -26,6 +26,9 @@ use crate::{
     telemetry,
 };
 
+/// Pause before a refusal is answered. A client that comes again at once would take as much of the processor as if it was served.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
+
 /// Everything a request passes. Clones share it.
 #[derive(Clone)]
 pub(super) struct Corridor(Arc<Parts>);
@@ -98,11 +101,15 @@ impl Corridor {
         if is_for_later {
             headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_SECONDS.into());
         }
+        let is_refused = headers.contains_key(header::RETRY_AFTER) && !admission::is_for_operators(&path);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(origin) = origin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if is_refused {
+            tokio::time::sleep(REFUSAL_PAUSE).await;
         }
         // A path that is no route of ours is somebody's invention, and would fill the metrics.
         let route = route.as_ref().map_or("none", |pattern| pattern.0.as_ref());
