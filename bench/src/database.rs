@@ -13,6 +13,7 @@ const SEED: &str = include_str!("../seed.sql");
 const LARGE: &str = include_str!("../large.sql");
 const CROWDS: &str = include_str!("../crowds.sql");
 const PEOPLE: &str = include_str!("../people.sql");
+const MIX: &str = include_str!("../mix.sql");
 /// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
 /// variable.
 const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
@@ -80,6 +81,11 @@ impl Databases {
     /// Adds 50,000 people to it.
     pub(crate) async fn people(&self) -> Result<()> {
         self.run(PEOPLE).await
+    }
+
+    /// Adds 200 people to it, and a conversation of all of them.
+    pub(crate) async fn mixed_people(&self) -> Result<()> {
+        self.run(MIX).await
     }
 
     async fn run(&self, script: &str) -> Result<()> {

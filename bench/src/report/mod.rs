@@ -14,7 +14,7 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// The rows in the order of the report. One that is not among them is no longer measured.
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 40] = [
     "count-memory",
     "count-postgres",
     "send-spread",
@@ -33,6 +33,7 @@ const KEYS: [&str; 37] = [
     "memory-logins",
     "memory-sockets",
     "memory-messages",
+    "memory-mix",
     "room-channels",
     "room",
     "nodes-1",
@@ -45,6 +46,8 @@ const KEYS: [&str; 37] = [
     "flood-sockets",
     "flood-polls",
     "flood-logins",
+    "flood-both",
+    "flood-both-logins",
     "scale-count",
     "scale-newest",
     "scale-oldest",

@@ -37,9 +37,13 @@ const RISE: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(5);
 /// An address of another network than the other user's.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
+/// A third network, whose log-ins come from one address each.
+const NEIGHBOURS: [u8; 3] = [127, 0, 5];
+const LOGINS: u8 = 12;
 const UPLOAD_BYTES: usize = 1024 * 1024;
 
 /// Requests that one user, or one address, makes again and again.
+#[derive(Clone)]
 struct Flood {
     key: &'static str,
     what: &'static str,
@@ -55,20 +59,37 @@ impl Bench<'_> {
     pub(super) async fn floods(&self, databases: &Databases) -> Result<()> {
         databases.people().await?;
         let ours = Server::as_shipped(&self.program, &databases.ours)?;
-        for Flood { key, what, connections, from, request, reconnects } in floods(ours.address) {
-            let mut rounds = Vec::new();
-            for _ in 0..self.rounds() {
-                let alone = sends(&ours).await?;
-                let flood = Flooding::begin(ours.address, (from, connections), request.clone(), reconnects);
-                tokio::time::sleep(RISE).await;
-                let beside = sends(&ours).await;
-                flood.end();
-                rounds.push((beside?, alone));
-            }
-            let (limit, unit, remark) = ("the same send alone".into(), "us".into(), format!("{connections} connections"));
-            self.done(Row { key: key.into(), what: what.into(), limit, unit, mark: Mark::AtMost(2.0), rounds, remark })?;
+        for flood in floods(ours.address) {
+            self.beside(&ours, (flood.key, flood.what), &[&flood], sends).await?;
         }
-        Ok(())
+        let [_, searches, .., log_ins] = &floods(ours.address);
+        let both = [searches, log_ins];
+        self.beside(&ours, ("flood-both", "a send beside searches and log-ins with a wrong password at once"), &both, sends)
+            .await?;
+        let name = ("flood-both-logins", "a log-in from a third network beside the same");
+        self.beside(&ours, name, &both, neighbours_log_in).await
+    }
+
+    /// The time of something beside floods and alone, in turns.
+    async fn beside(
+        &self,
+        ours: &Server,
+        (key, what): (&'static str, &'static str),
+        floods: &[&Flood],
+        measured: impl AsyncFn(&Server) -> Result<f64>,
+    ) -> Result<()> {
+        let mut rounds = Vec::new();
+        for _ in 0..self.rounds() {
+            let alone = measured(ours).await?;
+            let floods: Vec<_> = floods.iter().map(|flood| Flooding::begin(ours.address, flood)).collect();
+            tokio::time::sleep(RISE).await;
+            let beside = measured(ours).await;
+            floods.into_iter().for_each(Flooding::end);
+            rounds.push((beside?, alone));
+        }
+        let connections = floods.iter().map(|flood| flood.connections.to_string()).collect::<Vec<_>>().join(" and ");
+        let (limit, unit, remark) = ("the same alone".into(), "us".into(), format!("{connections} connections"));
+        self.done(Row { key: key.into(), what: what.into(), limit, unit, mark: Mark::AtMost(2.0), rounds, remark })
     }
 }
 
@@ -122,6 +143,30 @@ async fn sends(server: &Server) -> Result<f64> {
     Ok(median(&taken))
 }
 
+/// Microseconds of a log-in at the median, each from another address of a third network. Whether the password is right makes no
+/// difference to the time.
+async fn neighbours_log_in(server: &Server) -> Result<f64> {
+    let [first, second, third] = NEIGHBOURS;
+    let mut taken = Vec::new();
+    for number in 1..=LOGINS {
+        let login = uuid::Uuid::new_v4();
+        let log_in = format!(r#"{{"db":"odoo2","login":"{login}","password":"wrong"}}"#);
+        let request = http::call("/web/session/authenticate", "", &log_in);
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::new(first, second, third, number), 0).into())?;
+        let mut stream = socket.connect(server.address).await?;
+        let begun = Instant::now();
+        stream.write_all(&request).await?;
+        let mut answer = vec![0; 4096];
+        let bytes = stream.read(&mut answer).await?;
+        taken.push(begun.elapsed().as_secs_f64() * 1e6);
+        if http::find(&answer[..bytes], b"Wrong login").is_none() {
+            return Err(format!("a log-in was refused: {}", String::from_utf8_lossy(&answer[..bytes])).into());
+        }
+    }
+    Ok(median(&taken))
+}
+
 /// A flood under way, on a thread of its own.
 struct Flooding {
     over: Arc<AtomicBool>,
@@ -129,7 +174,8 @@ struct Flooding {
 }
 
 impl Flooding {
-    fn begin(address: SocketAddr, (from, connections): (Ipv4Addr, usize), request: Request, reconnects: bool) -> Self {
+    fn begin(address: SocketAddr, flood: &Flood) -> Self {
+        let Flood { connections, from, request, reconnects, .. } = flood.clone();
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let thread = std::thread::spawn(move || {

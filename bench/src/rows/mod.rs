@@ -3,6 +3,7 @@
 mod count;
 mod floods;
 mod growth;
+mod mix;
 mod nodes;
 mod polls;
 mod returned;
@@ -24,8 +25,10 @@ use crate::{
 };
 
 /// All words that a row goes by.
-pub(crate) const WORDS: [&str; 13] =
-    ["count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "growth"];
+pub(crate) const WORDS: [&str; 14] = [
+    "count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "mix",
+    "growth",
+];
 
 pub(crate) struct Bench<'a> {
     pub(crate) cli: &'a Cli,
@@ -124,6 +127,9 @@ impl Bench<'_> {
         }
         if self.wanted("floods") {
             self.floods(databases).await?;
+        }
+        if self.wanted("mix") {
+            self.mix(databases).await?;
         }
         self.on_large_tables(databases).await
     }
