@@ -44,6 +44,7 @@ struct Families {
     ring_bytes: IntGauge,
     log_position: IntGauge,
     log_unread: IntGauge,
+    log_epoch: IntGauge,
     orphan_sweeps: IntCounterVec,
     orphans_deleted: IntCounter,
     refused: IntCounterVec,
@@ -60,6 +61,7 @@ pub struct Depths {
     pub ring_bytes: usize,
     pub log_position: i64,
     pub log_unread_for: Duration,
+    pub log_epoch: i64,
     pub bodies_bytes: usize,
     pub answers_bytes: usize,
 }
@@ -109,6 +111,7 @@ impl Default for Metrics {
             listening: gauge("dragoman_listeners", "Listeners to the log, polls included."),
             ring_bytes: gauge("dragoman_ring_bytes", "Bytes of recent events in memory, with their memoised encodings."),
             log_position: gauge("dragoman_log_position", "The newest event that listeners were told of."),
+            log_epoch: gauge("dragoman_log_epoch", "How often the event log was restarted, because the store had lost events."),
             log_unread: gauge("dragoman_log_unread_seconds", "For how long the log cannot be read; 0 while it can."),
             orphan_sweeps: counters(
                 "dragoman_orphan_sweeps_total",
@@ -125,7 +128,7 @@ impl Default for Metrics {
             answers: gauge("dragoman_answers_bytes", "Memory for answers under way, of limits.answers_bytes."),
             registry,
         };
-        let all: [Box<dyn Collector>; 25] = [
+        let all: [Box<dyn Collector>; 26] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -146,6 +149,7 @@ impl Default for Metrics {
             Box::new(families.ring_bytes.clone()),
             Box::new(families.log_position.clone()),
             Box::new(families.log_unread.clone()),
+            Box::new(families.log_epoch.clone()),
             Box::new(families.orphan_sweeps.clone()),
             Box::new(families.orphans_deleted.clone()),
             Box::new(families.refused.clone()),
@@ -254,6 +258,7 @@ impl Metrics {
         self.0.bodies.set(as_gauge(depths.bodies_bytes));
         self.0.answers.set(as_gauge(depths.answers_bytes));
         self.0.log_position.set(depths.log_position);
+        self.0.log_epoch.set(depths.log_epoch);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("memory takes all that is written");

@@ -2,6 +2,7 @@
 //! stored, once, and everybody is told everything, once and in order.
 
 mod disk;
+mod failover;
 
 use std::time::{Duration, Instant};
 

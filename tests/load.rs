@@ -105,6 +105,8 @@ pub struct Outcome {
     pub broken: usize,
     /// Sockets that were closed or not opened.
     pub closed: usize,
+    /// Acknowledged messages that a database which was failed over, or restored, has lost.
+    pub lost_by_database: usize,
     readers: usize,
     faults: Vec<Fault>,
 }
@@ -119,7 +121,7 @@ impl Outcome {
         format!(
             "acknowledged {}, lost {}, doubled {}, out of order {}, refused and stored {}, heard and not \
              stored {}; {} readers; {} sends refused, {} \
-             requests broken off, {} sockets closed",
+             requests broken off, {} sockets closed; {} lost by the database",
             self.acknowledged,
             self.count(Kind::Lost),
             self.count(Kind::Doubled),
@@ -130,6 +132,7 @@ impl Outcome {
             self.refused,
             self.broken,
             self.closed,
+            self.lost_by_database,
         )
     }
 
@@ -230,14 +233,30 @@ impl Load {
 
     /// Lets everybody finish, once all doors are open again.
     pub async fn end(self) -> Outcome {
+        self.compare(|_, _| true).await
+    }
+
+    /// The same after the database has lost what it had acknowledged last: of that nothing is compared.
+    pub async fn end_of_lossy(self) -> Outcome {
+        self.compare(|stored, message| stored.iter().any(|there| there.body == message)).await
+    }
+
+    /// `counts` gives whether a message, by its body, is compared, given what is stored of its conversation.
+    async fn compare(self, counts: impl Fn(&[Heard], &str) -> bool) -> Outcome {
         let Self { backend, places, writing, writers, readers, troubles } = self;
         writing.send_replace(false);
         let mut sent: Vec<Sent> = writers.join_all().await.into_iter().flatten().collect();
         for (place, by) in &places {
             sent.push(writers::end(by, place.id).await);
         }
-        let heard = readers.join_all().await;
+        let mut heard = readers.join_all().await;
         let stored = stored(&backend).await;
+        let before = sent.len();
+        sent.retain(|sent| sent.id.is_none() || counts(&stored[&sent.conversation], sent.body()));
+        let lost_by_database = before - sent.len();
+        for (conversation, messages) in heard.iter_mut().flat_map(|(_, heard)| heard) {
+            messages.retain(|message| counts(&stored[conversation], &message.body));
+        }
 
         let mut all = faults(&sent, &stored);
         for (name, heard) in &heard {
@@ -254,6 +273,7 @@ impl Load {
             refused: count(&troubles.refused),
             broken: count(&troubles.broken),
             closed: count(&troubles.closed),
+            lost_by_database,
             readers: heard.len(),
             faults: all,
         }

@@ -33,6 +33,7 @@ pub struct Feed {
     reader: Option<PartnerId>,
     /// Facts about messages up to this `seq` are hidden from the reader.
     visible_from_seq: i64,
+    is_over: bool,
 }
 
 /// A part of a feed, bounded in bytes: events in the order of the log, and signals as they came. No event of a later
@@ -46,7 +47,22 @@ pub struct Batch {
 impl Feed {
     pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scopes: &[Scope], from: Start, hears: &[Scope]) -> Self {
         let (listener, cursor) = hub.listen(scopes, from, hears);
-        Self { hub, storage, scopes: scopes.into(), listener, cursor, unread: None, reader: None, visible_from_seq: 0 }
+        Self {
+            hub,
+            storage,
+            scopes: scopes.into(),
+            listener,
+            cursor,
+            unread: None,
+            reader: None,
+            visible_from_seq: 0,
+            is_over: false,
+        }
+    }
+
+    /// True once the log was restarted since the feed began, which fails from then on: the reader may know what is lost.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Whoever has written a message learns that this reader was handed it.
@@ -108,6 +124,11 @@ impl Feed {
                 // Rarely; who waits need not have the room for it.
                 Box::pin(self.older(from)).await?
             }
+            Recent::Restarted => {
+                self.is_over = true;
+                let cause: Box<dyn std::error::Error + Send + Sync> = "the event log was restarted".into();
+                return Err(Error::Unavailable(cause.into()));
+            }
         };
         batch.events.retain(|told| told.event.fact.seq().is_none_or(|seq| seq > self.visible_from_seq));
         if batch.events.is_empty() && batch.signals.is_empty() {
@@ -119,13 +140,16 @@ impl Feed {
         Ok(Some(batch))
     }
 
-    /// As [`Feed::next`], but gives nothing at the deadline or when `requests` stop, and fails once the caller's session
-    /// has ended: nobody goes on listening after that.
+    /// As [`Feed::next`], but gives nothing at the deadline, when `requests` stop, or once the log was restarted, and fails once
+    /// the caller's session has ended: nobody goes on listening after that.
     pub(super) async fn next_for(&mut self, caller: &Caller, requests: &Lifecycle, deadline: Instant) -> Result<Option<Batch>> {
         tokio::select! {
             biased;
             () = caller.ended.cancelled() => Err(Error::Ended),
-            batch = self.next() => batch.map(Some),
+            batch = self.next() => match batch {
+                Err(_) if self.is_over => Ok(None),
+                batch => batch.map(Some),
+            },
             () = tokio::time::sleep_until(deadline) => Ok(None),
             () = requests.stopping() => Ok(None),
         }

@@ -35,6 +35,8 @@ struct Inner {
     head: Position,
     /// When the newest event happened.
     head_at: Timestamp,
+    /// How often the log was restarted on this node's watch.
+    restarts: u64,
     signals: Recently,
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
     /// Those of the listeners whom signals concern.
@@ -52,6 +54,8 @@ pub(super) struct Listener {
     bell: Notify,
     /// Whence it has signals.
     hears: Box<[Scope]>,
+    /// How often the log had been restarted when it began.
+    restarts: u64,
 }
 
 impl Listener {
@@ -105,13 +109,16 @@ pub(super) enum Recent {
     Batch { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor, rest: Option<Position> },
     /// The ring begins later than the events do: read the log from here on.
     Older(Position),
+    /// The log was restarted since the listener began: it may have been told what is lost.
+    Restarted,
 }
 
 impl Hub {
     /// A hub that starts at `head`, the position of an event of that time.
     pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: Link<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
-        let inner = Inner { ring: Ring::new(capacity), head, head_at, signals: Recently::default(), listeners, hearers };
+        let signals = Recently::default();
+        let inner = Inner { ring: Ring::new(capacity), head, head_at, restarts: 0, signals, listeners, hearers };
         Self { inner: Mutex::new(inner), delivered: Cache::new(DELIVERED), link }
     }
 
@@ -166,6 +173,10 @@ impl Hub {
                     inner.ring.clear();
                     inner.signals.clear();
                     self.delivered.clear();
+                    if matches!(fact, Fact::LogRestarted { .. }) {
+                        inner.restarts += 1;
+                        inner.listeners.values().flatten().for_each(|listener| listener.ring(position));
+                    }
                 }
                 _ => {}
             }
@@ -191,6 +202,7 @@ impl Hub {
             signalled: AtomicBool::new(!hears.is_empty()),
             bell: Notify::new(),
             hears: hears.into(),
+            restarts: inner.restarts,
         });
         if cursor.position < inner.head {
             listener.ring(Position(cursor.position.0 + 1));
@@ -266,6 +278,9 @@ impl Hub {
     /// not.
     pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
+        if listener.restarts != inner.restarts {
+            return Recent::Restarted;
+        }
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
         // If nothing rang, nothing concerned it up to the head, since events ring under the same lock.
         let Batch { events, rest } = match unread.or(rung) {
@@ -349,7 +364,7 @@ mod tests {
         let (listener, cursor) = hub.listen(&[scope], seen, &[]);
         match hub.recent(&[scope], &listener, cursor, None) {
             Recent::Batch { events, .. } => Some(events),
-            Recent::Older(_) => None,
+            Recent::Older(_) | Recent::Restarted => None,
         }
     }
 

@@ -91,8 +91,8 @@ impl Chat {
 
     /// Starts the task that tells the store again what this node has told it, when the store may have lost that.
     pub(super) fn watch_store(&self, lifecycle: &Lifecycle) {
-        let mut feed = self.follow(Scope::Partner(NOBODY), None);
-        let (chat, stop) = (self.clone(), lifecycle.clone());
+        let begin = |chat: &Self| chat.follow(Scope::Partner(NOBODY), None);
+        let (mut feed, chat, stop) = (begin(self), self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             loop {
                 let batch = tokio::select! {
@@ -102,6 +102,10 @@ impl Chat {
                 match batch {
                     Ok(batch) if batch.events.iter().any(|told| told.event.fact.is_about_the_store()) => chat.tell_store_again(),
                     Ok(_) => {}
+                    Err(_) if feed.is_over() => {
+                        feed = begin(&chat);
+                        chat.tell_store_again();
+                    }
                     // The tail says why.
                     Err(_) => tokio::select! {
                         () = tokio::time::sleep(PAUSE) => {}

@@ -19,6 +19,7 @@ mod fixtures;
 mod housekeeping;
 mod hub;
 mod lease;
+mod log_restart;
 mod meetings;
 mod messages;
 mod others;
@@ -185,6 +186,8 @@ impl Chat {
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
         let Ground { storage, blobs, bus, observers, announced, metrics, services, requests } = ground;
         let services = &services;
+        let log = storage.lane(Lane::Log);
+        let known = log_restart::Known::begin(log.as_ref()).await?;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
         // Of a log that is empty, time does not count.
@@ -197,15 +200,15 @@ impl Chat {
         let link = link.unwrap_or_else(Link::alone);
         let capacity = ring::Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
         let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
-        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&storage), head));
+        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&log), head));
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
         let (addresses, counts) = (Arc::<addresses::Addresses>::default(), Arc::<counts::Counts>::default());
         // What is remembered is forgotten before anybody acts upon the change.
         let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer()];
         let observers = caches.into_iter().chain(observers).collect();
-        let (followed, heard) = (Arc::clone(&storage), Arc::clone(&hub));
-        let announce = tail::start(announced, followed, heard, Arc::clone(&audiences), observers, link.clone(), services);
+        let (heard, told) = (Arc::clone(&hub), Arc::clone(&audiences));
+        let announce = tail::start(announced, (log, known), heard, told, observers, link.clone(), services);
         let patient = || Arc::clone(&storage);
         let sends = Writer::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
         let marks = Writer::start(patient(), patient(), announce.clone(), metrics.clone(), services);
@@ -276,6 +279,16 @@ impl Chat {
     /// For how long the log cannot be read, and so nobody is told anything, if that is so.
     pub fn log_unread_for(&self) -> Option<Duration> {
         self.0.announce.unread_for()
+    }
+
+    /// Whether the event log has lost events and was not restarted yet.
+    pub fn is_log_restarting(&self) -> bool {
+        self.0.announce.is_restarting()
+    }
+
+    /// How often the event log was restarted, because it had lost events.
+    pub fn log_epoch(&self) -> i64 {
+        self.0.announce.epoch()
     }
 
     /// How many sends wait for the next commit.

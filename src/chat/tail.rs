@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{audiences::Audiences, hub::Hub, signals::Signal};
+use super::{
+    audiences::Audiences,
+    hub::Hub,
+    log_restart::{Known, LOST},
+    signals::Signal,
+};
 use crate::{
     bus::{Link, Word},
     lifecycle::Lifecycle,
@@ -40,8 +45,18 @@ pub struct Announce {
     look: Arc<Notify>,
     /// The newest event that this node has committed.
     newest: Arc<AtomicI64>,
-    /// Since when the log cannot be read; `None` while it can.
-    unread_since: Arc<Mutex<Option<Instant>>>,
+    health: Arc<Health>,
+}
+
+/// How the log is.
+#[derive(Default)]
+struct Health {
+    /// Since when it cannot be read; `None` while it can.
+    unread_since: Mutex<Option<Instant>>,
+    /// True from when it was seen to have lost events until listeners were told that it was restarted.
+    restarting: AtomicBool,
+    /// How often it was restarted.
+    epoch: AtomicI64,
 }
 
 /// What was announced and waits for the tail.
@@ -60,14 +75,24 @@ struct Commit {
 /// For whoever commits, and for the service that then tells of it.
 pub fn announcing() -> (Announce, Commits) {
     let (sender, commits) = mpsc::channel(1_024);
-    let announce = Announce { commits: sender, look: Arc::default(), newest: Arc::default(), unread_since: Arc::default() };
+    let announce = Announce { commits: sender, look: Arc::default(), newest: Arc::default(), health: Arc::default() };
     (announce.clone(), Commits { commits, announce })
 }
 
 impl Announce {
     /// For how long the log cannot be read, if it cannot.
     pub(super) fn unread_for(&self) -> Option<Duration> {
-        self.unread_since.lock().map(|since| since.elapsed())
+        self.health.unread_since.lock().map(|since| since.elapsed())
+    }
+
+    /// Whether the log has lost events and was not restarted yet.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.health.restarting.load(Ordering::Relaxed)
+    }
+
+    /// How often the log was restarted.
+    pub(super) fn epoch(&self) -> i64 {
+        self.health.epoch.load(Ordering::Relaxed)
     }
 
     /// Whether this node has committed events that nobody on it was told of yet. Whoever was answered already, because the
@@ -99,7 +124,7 @@ impl Announce {
 /// Starts the tail of `storage` behind `hub`. It runs until the stop.
 pub(super) fn start(
     announced: Commits,
-    storage: Arc<dyn Storage>,
+    (storage, known): (Arc<dyn Storage>, Known),
     hub: Arc<Hub>,
     audiences: Arc<Audiences>,
     observers: Vec<Observer>,
@@ -107,27 +132,30 @@ pub(super) fn start(
     lifecycle: &Lifecycle,
 ) -> Announce {
     let Commits { commits: committed, announce } = announced;
-    let (look, unread_since) = (Arc::clone(&announce.look), Arc::clone(&announce.unread_since));
-    let tail = Tail { storage, hub, observers, audiences, link, committed, look, unread_since, puzzled: false };
+    let (look, health) = (Arc::clone(&announce.look), Arc::clone(&announce.health));
+    health.epoch.store(known.epoch(), Ordering::Relaxed);
+    let tail = Tail { storage, known, hub, observers, audiences, link, committed, look, health, puzzled: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     announce
 }
 
 struct Tail {
     storage: Arc<dyn Storage>,
+    known: Known,
     hub: Arc<Hub>,
     observers: Vec<Observer>,
     audiences: Arc<Audiences>,
     link: Link<Signal>,
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
-    unread_since: Arc<Mutex<Option<Instant>>>,
+    health: Arc<Health>,
     /// Whether it was said that the log holds what is unknown here.
     puzzled: bool,
 }
 
 impl Tail {
     async fn run(mut self, lifecycle: Lifecycle) {
+        let mut looks_at = Instant::now() + SAFETY_NET;
         loop {
             let step = tokio::select! {
                 commit = self.committed.recv() => match commit {
@@ -135,7 +163,12 @@ impl Tail {
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,
-                () = tokio::time::sleep(SAFETY_NET) => self.find().await,
+                // Also while there is much to follow: what is followed does not show what was lost.
+                () = tokio::time::sleep_until(looks_at) => {
+                    let found = self.find().await;
+                    looks_at = Instant::now() + SAFETY_NET;
+                    found
+                }
                 () = lifecycle.stopping() => return,
             };
             self.note(&step);
@@ -143,7 +176,7 @@ impl Tail {
     }
 
     fn note(&self, step: &storage::Result<()>) {
-        let mut unread_since = self.unread_since.lock();
+        let mut unread_since = self.health.unread_since.lock();
         match step {
             Ok(()) => {
                 if unread_since.take().is_some() {
@@ -176,9 +209,19 @@ impl Tail {
         }
     }
 
-    /// Looks for what nobody has rung for. The other nodes are told, who would look for it only later.
+    /// Looks for what nobody has rung for, and whether the log has lost events. The other nodes are told, who would look for
+    /// it only later.
     async fn find(&mut self) -> storage::Result<()> {
         let before = self.hub.head();
+        let state = self.storage.log_state(self.known.asked()).await?;
+        if let Some(loss) = self.known.compare(before, &state) {
+            self.health.restarting.store(true, Ordering::Relaxed);
+            self.known.restart(self.storage.as_ref(), &state, loss, before).await?;
+        } else if state.head == before {
+            // It may have been another server that was seen.
+            self.health.restarting.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
         let found = self.catch_up().await;
         let head = self.hub.head();
         if head > before {
@@ -213,10 +256,20 @@ impl Tail {
                 }
             }
         }
+        let mut restarted = None;
         for (event, audience) in &told {
+            if let Fact::LogRestarted { epoch, from, to } = event.fact {
+                tracing::error!(epoch, from = from.0, to = to.0, "{LOST}");
+                restarted = Some(epoch);
+            }
             self.observers.iter().for_each(|observe| observe(event, audience));
         }
         self.hub.append(told);
+        if let Some(epoch) = restarted {
+            self.known.restarted(epoch);
+            self.health.epoch.store(epoch, Ordering::Relaxed);
+            self.health.restarting.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -25,6 +25,7 @@ pub struct About {
 /// How every socket may end.
 const CLOSES: &[(&Close, &str)] = &[
     (&Close::GOING_AWAY, "the server stops; come back"),
+    (&Close::LOG_RESTARTED, "the database was failed over or restored, and may have lost what was told last; come back"),
     (&Close::SILENT, "three pings were not answered"),
     (&Close::BROKEN, "what came was not as the protocol has it"),
     (&Close::NO_TEXT, "a text was not UTF-8"),

@@ -42,6 +42,16 @@ struct Health {
     /// What is missing.
     #[oai(skip_serializing_if_is_none)]
     reason: Option<String>,
+    /// How often the event log was restarted, because the store had lost events.
+    #[oai(skip_serializing_if_is_none)]
+    epoch: Option<i64>,
+}
+
+impl Health {
+    fn new(reason: Option<&str>, epoch: Option<i64>) -> Json<Self> {
+        let status = if reason.is_none() { "pass" } else { "fail" };
+        Json(Self { status: status.into(), reason: reason.map(str::to_owned), epoch })
+    }
 }
 
 #[derive(ApiResponse)]
@@ -71,7 +81,7 @@ impl Operation {
     /// Whether requests are served at all
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Json<Health> {
-        Json(Health { status: "pass".into(), reason: None })
+        Health::new(None, None)
     }
 
     /// Whether the store can be reached and written to, and the bus be reached
@@ -79,6 +89,8 @@ impl Operation {
     async fn readyz(&self) -> Readiness {
         let reason = if self.requests.is_stopping() {
             Some("stopping")
+        } else if self.house.chat.is_log_restarting() {
+            Some("the event log is being restarted")
         } else {
             match tokio::time::timeout(PATIENCE, self.storage.is_writable()).await {
                 Ok(Ok(false)) => Some("the store takes no writes"),
@@ -92,10 +104,8 @@ impl Operation {
                 Err(_) => Some("the store does not answer"),
             }
         };
-        match reason {
-            None => Readiness::Ready(Json(Health { status: "pass".into(), reason: None })),
-            Some(reason) => Readiness::NotReady(Json(Health { status: "fail".into(), reason: Some(reason.into()) })),
-        }
+        let health = Health::new(reason, Some(self.house.chat.log_epoch()));
+        if reason.is_none() { Readiness::Ready(health) } else { Readiness::NotReady(health) }
     }
 
     /// Counters in Prometheus's text format
@@ -110,6 +120,7 @@ impl Operation {
             ring_bytes: chat.ring_bytes(),
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),
+            log_epoch: chat.log_epoch(),
             bodies_bytes: self.house.shares.bodies.used(),
             answers_bytes: self.house.shares.answers.used(),
         };

@@ -205,6 +205,28 @@ pub struct LogPage {
     pub more: bool,
 }
 
+/// The log as the store has it now, by which a node sees whether it has lost events that the node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// The newest event's position.
+    pub head: Position,
+    /// The mark of the event that was asked about: [`Event`]s have one only if they are the first of their transaction.
+    /// `None` if the log has no such event, because it was forgotten, or because it was lost.
+    pub asked: Option<LogMark>,
+    /// The newest event that has a mark.
+    pub newest: Option<LogMark>,
+    /// The timeline of the database server; `None` where there is none, or where it may not be asked for.
+    pub timeline: Option<i64>,
+}
+
+/// An event by its position, and by what was drawn at random for its transaction: where a log has lost events, others have
+/// their positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogMark {
+    pub position: Position,
+    pub mark: Option<uuid::Uuid>,
+}
+
 /// The log: what happened, in one order for everybody. A fact that holds a copy of a message holds it as it is stored now:
 /// whatever changes a message rewrites its copies in the same transaction.
 #[async_trait]
@@ -224,8 +246,11 @@ pub trait EventLog {
     /// that changed last, in the order of their last change. Of what the log has forgotten nothing is known; nor are more
     /// than the newest [`CHANGES_SOUGHT`] events of the conversation looked at.
     async fn changed_since(&self, of: ConversationId, upto: MessageId, limit: usize) -> Result<Vec<MessageId>>;
-    /// The newest event's position. Never goes back, also when old events are forgotten.
+    /// The newest event's position. Does not go back when old events are forgotten; only a store that has lost what it had
+    /// confirmed goes back, which [`EventLog::log_state`] shows.
     async fn position(&self) -> Result<Position>;
+    /// The log's head, marks and timeline, with the mark of the event at `asked`.
+    async fn log_state(&self, asked: Position) -> Result<LogState>;
     /// The newest position whose event happened at `time` or before; the one before the oldest event if there is none.
     /// Where times run against the order of the log, it is off by no more than they are.
     async fn position_at(&self, time: Timestamp) -> Result<Position>;

@@ -44,7 +44,9 @@ pub use conversations::{
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{CHANGES_SOUGHT, DESK, Event, EventLog, Fact, LogPage, Member, NOBODY, Position, Scope, Topic};
+pub use events::{
+    CHANGES_SOUGHT, DESK, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, NOBODY, Position, Scope, Topic,
+};
 pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
@@ -114,6 +116,8 @@ pub enum Lane {
     Sends,
     /// Log-ins, sessions and tokens.
     Sessions,
+    /// Looking at the event log, and restarting it. Alone goes on while the server's timeline is not accepted.
+    Log,
 }
 
 /// Everything that can be read, and the few single writes that need no transaction because losing one does no harm
@@ -164,6 +168,10 @@ pub trait Storage:
     /// The same store by connections that are kept for this: others, however many they are, do not keep it waiting.
     fn lane(&self, lane: Lane) -> Arc<dyn Storage>;
 
+    /// Accepts a timeline of the database server. From the first call on, whatever would use another one waits, except in
+    /// [`Lane::Log`]: a server that has lost events takes no new ones before the log was restarted.
+    fn accept_timeline(&self, timeline: Option<i64>);
+
     /// Lets go of connections, within a few seconds. Calls after it fail with [`Error::Unavailable`].
     async fn close(&self);
 }
@@ -204,8 +212,13 @@ pub trait Tx:
     /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;
 
+    /// Moves the head of the log, and all sequences from which ids are drawn, up to `by` above their own highest and, for
+    /// the head, above `known`. Gives the positions that no event will have, the first and the last of them, which a
+    /// [`Fact::LogRestarted`] of the same transaction is to account for.
+    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)>;
+
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
-    /// in order. Positions have no gaps: whoever has seen everything up to the one before the first of these events
+    /// in order. Positions have no gaps but those that a [`Fact::LogRestarted`] accounts for: whoever has seen everything up to the one before the first of these events
     /// has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
     /// for, however long that takes.
     async fn commit(self: Box<Self>) -> Result<Vec<Event>>;

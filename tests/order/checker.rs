@@ -19,6 +19,10 @@ impl Sent {
         Self { writer, conversation, body: body.to_owned(), id: Some(id) }
     }
 
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     pub fn refused(writer: usize, conversation: i64, body: &str) -> Self {
         Self { writer, conversation, body: body.to_owned(), id: None }
     }

@@ -3,7 +3,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{Backend, run_to_its_end};
+use super::{Backend, Proxy, run_to_its_end};
 
 /// What starts and stops the services of all tests.
 const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/services");
@@ -20,9 +20,33 @@ impl Cluster {
         // PostgreSQL may run as a user of its own.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
         run_to_its_end(Command::new(SERVICES).arg("start").arg(directory.path()).arg("postgres")).await;
+        Self::in_directory(directory)
+    }
+
+    /// A standby, which follows its primary asynchronously by way of a proxy.
+    pub async fn standby(primary: &Self, way: &Proxy) -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
+        let mut standby = Command::new(SERVICES);
+        standby.arg("standby").arg(directory.path()).arg(primary.directory.path()).arg(way.address().to_string());
+        run_to_its_end(&mut standby).await;
+        Self::in_directory(directory)
+    }
+
+    fn in_directory(directory: TempDir) -> Self {
         let environment = std::fs::read_to_string(directory.path().join("env")).expect("it says where it is");
         let (_, url) = environment.trim().split_once('=').expect("it exports an address");
         Self { url: url.to_owned(), directory }
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) {
+        run_to_its_end(Command::new(SERVICES).arg("promote").arg(self.directory.path())).await;
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn crash(&self) {
+        run_to_its_end(Command::new(SERVICES).arg("crash").arg(self.directory.path())).await;
     }
 
     pub fn backend(&self) -> Backend {

@@ -56,6 +56,7 @@ pub enum Loss {
 /// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
 pub struct Proxy {
     address: SocketAddr,
+    destination: Arc<Mutex<SocketAddr>>,
     way: watch::Sender<Way>,
     /// Counts how often all who were on the road were thrown off it.
     resets: watch::Sender<u64>,
@@ -73,6 +74,8 @@ impl Proxy {
     }
 
     pub async fn to(destination: SocketAddr) -> Self {
+        let destination = Arc::new(Mutex::new(destination));
+        let leads_to = Arc::clone(&destination);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let (way, looking) = watch::channel(Way { road: Road::Open, is_deaf: false });
@@ -90,6 +93,7 @@ impl Proxy {
                 let (mut reset, mut stranded) = (reset.clone(), stranded.clone());
                 reset.mark_unchanged();
                 stranded.mark_unchanged();
+                let destination = *leads_to.lock();
                 let carried = carry(client, destination, looking.clone(), stranded, toll.clone());
                 tokio::spawn(async move {
                     tokio::select! {
@@ -99,12 +103,18 @@ impl Proxy {
                 });
             }
         });
-        Self { address, way, resets, strandings, arrivals, statements, loss, accepting }
+        Self { address, destination, way, resets, strandings, arrivals, statements, loss, accepting }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads whoever comes from now on to another place, and throws off whoever is on the road.
+    pub fn lead_to(&self, destination: SocketAddr) {
+        *self.destination.lock() = destination;
+        self.reset();
     }
 
     /// The same database by way of this proxy.

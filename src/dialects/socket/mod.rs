@@ -8,6 +8,7 @@ mod wire;
 
 use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub use upgrade::{is_asked_for, open};
@@ -66,6 +67,7 @@ pub struct Close {
 
 impl Close {
     pub const GOING_AWAY: Self = Self::new(1001, "the server is going away");
+    pub const LOG_RESTARTED: Self = Self::new(1012, "what was told last may be lost, come back");
     pub const NOT_LOGGED_IN: Self = Self::new(4003, "not logged in");
     pub const RUN_OUT: Self = Self::new(4003, "the token or the session has run out");
     pub const TOO_LARGE: Self = Self::new(1009, "the message is too big");
@@ -103,6 +105,11 @@ impl Sockets {
         Self { chat: chat.clone(), limits: Arc::new(limits.clone()), metrics: metrics.clone(), requests: requests.clone() }
     }
 
+    /// When to close a socket of many: not all clients are to come back at the same moment.
+    fn drained_at(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.limits.drain_seconds).mul_f64(fraction())
+    }
+
     fn frame_rate(&self) -> Rate {
         Rate { burst: self.limits.frames_burst.into(), per_second: self.limits.frames_per_second.into() }
     }
@@ -129,4 +136,11 @@ pub struct Speaking<V> {
 async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Speaking<V>) -> Close {
     let Ok(_present) = sockets.chat.connects(&speaking.caller) else { return Close::TOO_MANY };
     talk::Talk::new(sockets, wire, speaking).run().await
+}
+
+/// A number from 0 up to, but not including, 1.
+fn fraction() -> f64 {
+    let mut byte = [0; 2];
+    getrandom::fill(&mut byte).expect("the operating system has randomness");
+    f64::from(u16::from_le_bytes(byte)) / 65_536.0
 }

@@ -76,6 +76,9 @@ impl<'a, V: Voice> Talk<'a, V> {
         let mut alarm = pin!(sleep_until(times.next()));
         loop {
             self.settle().await?;
+            if self.feed.is_over() && times.leaves.is_none() {
+                times.leaves = Some(self.sockets.drained_at());
+            }
             let has_room = self.wire.has_room();
             let reads = has_room && self.answer.is_none() && times.held_until.is_none();
             if alarm.deadline() != times.next() {
@@ -87,11 +90,12 @@ impl<'a, V: Voice> Talk<'a, V> {
                     self.read(read).await?;
                     times.held_until = self.holds_back();
                 },
-                batch = self.feed.next(), if has_room && times.feed_rests_until.is_none() => match batch {
+                batch = self.feed.next(), if has_room && times.feed_rests_until.is_none() && !self.feed.is_over() => match batch {
                     Ok(batch) => {
                         let said = self.tell(&batch).await?;
                         self.say(said);
                     }
+                    Err(_) if self.feed.is_over() => {}
                     Err(error) => {
                         // The feed goes on from where it is once the store can be read again.
                         tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
@@ -101,9 +105,7 @@ impl<'a, V: Voice> Talk<'a, V> {
                 () = &mut alarm => self.look_at(&mut times).await?,
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
                 () = &mut stopping, if times.leaves.is_none() => {
-                    // Not all clients are to come back at the same moment.
-                    let drain = Duration::from_secs(self.sockets.limits.drain_seconds).mul_f64(fraction());
-                    times.leaves = Some(Instant::now() + drain);
+                    times.leaves = Some(self.sockets.drained_at());
                 }
             }
         }
@@ -113,7 +115,7 @@ impl<'a, V: Voice> Talk<'a, V> {
     async fn look_at(&mut self, times: &mut Times) -> Result<(), Close> {
         let now = Instant::now();
         if times.leaves.is_some_and(|leaves| now >= leaves) {
-            return Err(Close::GOING_AWAY);
+            return Err(if self.feed.is_over() { Close::LOG_RESTARTED } else { Close::GOING_AWAY });
         }
         times.feed_rests_until = times.feed_rests_until.filter(|until| now < *until);
         if times.held_until.is_some_and(|until| now >= until) {
@@ -233,7 +235,7 @@ struct Times {
     heard: Instant,
     /// The end of its caller's token or session.
     expires: Instant,
-    /// Set once the server stops.
+    /// Set once the server stops, or the log was restarted.
     leaves: Option<Instant>,
     held_until: Option<Instant>,
     feed_rests_until: Option<Instant>,
@@ -276,11 +278,4 @@ async fn expiry(caller: &Caller) -> Instant {
         }
     };
     Instant::now() + left
-}
-
-/// A number from 0 up to, but not including, 1.
-fn fraction() -> f64 {
-    let mut byte = [0; 2];
-    getrandom::fill(&mut byte).expect("the operating system has randomness");
-    f64::from(u16::from_le_bytes(byte)) / 65_536.0
 }

@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     rows: OrdMap<AttachmentId, Row>,
 }
 

@@ -6,7 +6,7 @@ use crate::{Audit, AuditEntry, AuditFilter, NewAuditEntry, Result, Timestamp, Wr
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     rows: OrdMap<i64, NewAuditEntry>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     rows: OrdMap<ConversationId, Arc<Row>>,
     of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
     pub(super) uuids: imbl::HashMap<Uuid, ConversationId>,

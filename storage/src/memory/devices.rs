@@ -8,7 +8,7 @@ use crate::{Connecting, Device, Devices, Result, Timestamp, UserId, WriteDevices
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     rows: OrdMap<(UserId, String), Device>,
 }
 

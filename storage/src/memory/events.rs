@@ -11,8 +11,8 @@ use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::{Memory, State, memberships::Memberships};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Event, EventLog, Fact, LogPage, Member, Message, MessageId, Position, Result, Scope,
-    Timestamp, Topic,
+    CHANGES_SOUGHT, ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result,
+    Scope, Timestamp, Topic,
     memberships::{Founders, stays},
 };
 
@@ -43,6 +43,13 @@ impl Log {
             event
         };
         facts.into_iter().map(event).collect()
+    }
+
+    /// Moves the head up by so much, from `known` or its own highest. Gives the first and the last position that it passes over.
+    pub(super) fn leave_gap(&mut self, known: Position, by: i64) -> (Position, Position) {
+        let first = Position(self.head.0 + 1);
+        self.head = Position(self.head.max(known).0 + by);
+        (first, self.head)
     }
 
     /// Makes the edits of a message so far facts that nobody is told of.
@@ -165,12 +172,21 @@ impl EventLog for Memory {
         Ok(self.snapshot()?.log.head)
     }
 
+    async fn log_state(&self, _asked: Position) -> Result<LogState> {
+        // What never goes back needs no marks.
+        Ok(LogState { head: self.snapshot()?.log.head, ..LogState::default() })
+    }
+
     async fn position_at(&self, time: Timestamp) -> Result<Position> {
         let log = &self.snapshot()?.log;
         let (mut low, mut high) = (log.oldest().0 - 1, log.head.0);
         while low < high {
             let middle = low + (high - low + 1) / 2;
-            if log.at(Position(middle)).at <= time { low = middle } else { high = middle - 1 }
+            let next = log.events.range(Position(middle)..).next();
+            match next.filter(|(_, event)| event.at <= time) {
+                Some((position, _)) => low = position.0,
+                None => high = middle - 1,
+            }
         }
         Ok(Position(low))
     }

@@ -6,7 +6,7 @@ use crate::{Error, Group, GroupId, Groups, Result, UserId, WriteGroups};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     rows: OrdMap<GroupId, Row>,
     names: HashSet<String>,
 }

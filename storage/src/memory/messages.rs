@@ -13,7 +13,7 @@ use crate::{
 /// Where messages are; they themselves are with their conversation.
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    ids: Sequence,
+    pub(super) ids: Sequence,
     locations: OrdMap<MessageId, Location>,
     client_keys: HashMap<ClientKey, Location>,
     keyed: OrdMap<MessageId, ClientKey>,

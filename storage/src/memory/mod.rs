@@ -35,7 +35,7 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Lane, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
+use crate::{Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
@@ -143,6 +143,8 @@ impl Storage for Memory {
         Arc::new(self.clone())
     }
 
+    fn accept_timeline(&self, _timeline: Option<i64>) {}
+
     async fn close(&self) {
         let _writer = self.writer.lock().await;
         *self.current.write() = None;
@@ -161,6 +163,21 @@ impl Tx for MemoryTx {
 
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
         Ok(self.draft.secrets.entry(name.to_owned()).or_insert_with(|| fresh.to_owned()).clone())
+    }
+
+    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
+        let State { users, groups, conversations, messages, attachments, audit, devices, log, .. } = &mut self.draft;
+        let sequences = [
+            &mut users.ids,
+            &mut groups.ids,
+            &mut conversations.ids,
+            &mut messages.ids,
+            &mut attachments.ids,
+            &mut audit.ids,
+            &mut devices.ids,
+        ];
+        sequences.into_iter().for_each(|sequence| sequence.0 += by);
+        Ok(log.leave_gap(known, by))
     }
 
     async fn commit(self: Box<Self>) -> Result<Vec<Event>> {

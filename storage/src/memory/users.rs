@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub(super) struct Table {
     /// Of partners and users alike.
-    ids: Sequence,
+    pub(super) ids: Sequence,
     people: OrdMap<PartnerId, Arc<Person>>,
     /// Their texts, as searches compare them.
     folded: OrdMap<PartnerId, Arc<str>>,

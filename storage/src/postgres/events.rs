@@ -5,8 +5,8 @@ use sqlx::types::Json;
 use super::outcome::Mark;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, LogPage, Member, MessageId, PartnerId, Position, Result, Scope,
-    Timestamp, Topic, memberships::stays,
+    CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, MessageId, PartnerId,
+    Position, Result, Scope, Timestamp, Topic, memberships::stays,
 };
 
 const POSITION: &str = "SELECT position FROM log_head";
@@ -14,11 +14,37 @@ const POSITION: &str = "SELECT position FROM log_head";
 const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
         SELECT coalesce((SELECT min(position) FROM events) - 1, head.position), head.position FROM log_head head
         UNION ALL
-        SELECT CASE WHEN e.at <= $1 THEN e.position ELSE s.low END, CASE WHEN e.at <= $1 THEN s.high ELSE e.position - 1 END
-        FROM search s JOIN events e ON e.position = s.low + (s.high - s.low + 1) / 2
+        SELECT CASE WHEN e.at <= $1 THEN e.position ELSE s.low END,
+            CASE WHEN e.at <= $1 THEN s.high ELSE s.low + (s.high - s.low + 1) / 2 - 1 END
+        FROM search s CROSS JOIN LATERAL (
+            SELECT position, at FROM events WHERE position >= s.low + (s.high - s.low + 1) / 2 ORDER BY position LIMIT 1
+        ) e
         WHERE s.low < s.high
     )
     SELECT max(low) AS position FROM search";
+/// Looks for the newest mark no further back than in large transactions, so that it costs little where there is none.
+macro_rules! log_state {
+    ($timeline:literal) => {
+        concat!(
+            "SELECT head.position AS head, asked.position AS asked, asked.mark AS asked_mark,
+                newest.position AS newest, newest.mark AS newest_mark, ",
+            $timeline,
+            " AS timeline
+            FROM log_head head
+            LEFT JOIN events asked ON asked.position = $1
+            LEFT JOIN LATERAL (
+                SELECT position, mark FROM events
+                WHERE mark IS NOT NULL AND position > head.position - 1000 ORDER BY position DESC LIMIT 1
+            ) newest ON true"
+        )
+    };
+}
+/// A standby has no timeline of its own.
+const LOG_STATE: &str = log_state!(
+    "CASE WHEN NOT pg_is_in_recovery()
+        THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END"
+);
+const LOG_STATE_WITHOUT_TIMELINE: &str = log_state!("NULL::bigint");
 /// At most `$2` events after `$1`, of which the one that reaches `$3` bytes is the last. `found` counts also those that the
 /// bytes have cut off.
 macro_rules! log {
@@ -74,13 +100,13 @@ const CHANGED_SINCE: &str = r#"WITH posted AS MATERIALIZED (
     SELECT message_id FROM sought WHERE message_id <= $2
     GROUP BY message_id ORDER BY max(position) DESC LIMIT $3"#;
 
-/// Appends facts, having done what `$with` says. Locks the head of the log until the transaction has ended and its events
-/// are visible.
+/// Appends facts, having done what `$with` says; none if the head of the log is before `$8`. Locks the head until the transaction
+/// has ended and its events are visible.
 macro_rules! append {
     ($with:literal) => {
         concat!(
             "WITH head AS (
-                UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
+                UPDATE log_head SET position = position + $1 WHERE position >= $8 RETURNING position - $1 AS base
             )",
             $with,
             " INSERT INTO events (position, conversation_id, partner_id, fact, at, message_id, seq, mark)
@@ -99,7 +125,7 @@ const APPEND_WITH_STAYS: &str = append!(
     ", stays AS MATERIALIZED (
         SELECT s.conversation_id, s.partner_id, head.base + s.from_place AS from_position,
             head.base + s.until_place AS until_position, s.visible_from_seq
-        FROM head, unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+        FROM head, unnest($9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
             AS s(conversation_id, partner_id, from_place, until_place, visible_from_seq)
     ), ended AS (
         UPDATE memberships m SET until_position = stays.until_position FROM stays
@@ -195,6 +221,24 @@ impl EventLog for Postgres {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION)).await?, "position")?))
     }
 
+    async fn log_state(&self, asked: Position) -> Result<LogState> {
+        let statement = if self.timelines.are_known() { LOG_STATE } else { LOG_STATE_WITHOUT_TIMELINE };
+        let row = self.only_row(sqlx::query(statement).bind(asked.0)).await?;
+        let mark = |position, mark| -> Result<Option<LogMark>> {
+            let position: Option<i64> = get(&row, position)?;
+            let mark = get(&row, mark)?;
+            Ok(position.map(|position| LogMark { position: Position(position), mark }))
+        };
+        let head = Position(get(&row, "head")?);
+        self.timelines.know(head);
+        Ok(LogState {
+            head,
+            asked: mark("asked", "asked_mark")?,
+            newest: mark("newest", "newest_mark")?,
+            timeline: get(&row, "timeline")?,
+        })
+    }
+
     async fn position_at(&self, time: Timestamp) -> Result<Position> {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION_AT).bind(time)).await?, "position")?))
     }
@@ -239,7 +283,8 @@ impl PostgresTx {
             sqlx::query(statement).bind(limit(facts.len())).bind(conversations).bind(partners).bind(texts).bind(times);
         append = append
             .bind(facts.iter().map(|(_, fact, _)| fact.message().map(|message| message.id.0)).collect::<Vec<_>>())
-            .bind(facts.iter().map(|(_, fact, _)| fact.seq()).collect::<Vec<_>>());
+            .bind(facts.iter().map(|(_, fact, _)| fact.seq()).collect::<Vec<_>>())
+            .bind(self.storage.known_head());
         if !stays.is_empty() {
             append = append
                 .bind(stays.iter().map(|stay| stay.conversation.0).collect::<Vec<_>>())
@@ -249,6 +294,10 @@ impl PostgresTx {
                 .bind(stays.iter().map(|stay| stay.visible_from_seq).collect::<Vec<_>>());
         }
         let rows = self.rows(append).await?;
+        if rows.is_empty() {
+            self.failed = true;
+            return Err(Error::Unavailable("the event log ends before events that were read or written".into()));
+        }
         let mut places = rows.iter().map(|row| Ok((get(row, "position")?, row))).collect::<Result<Vec<(i64, _)>>>()?;
         places.sort_unstable_by_key(|(position, _)| *position);
         self.mark = places.first().map(|(position, row)| Mark::of(row, Some(*position))).transpose()?;

@@ -27,6 +27,7 @@ mod reactions;
 mod search;
 mod sessions;
 mod support;
+mod timeline;
 mod tokens;
 mod upgrade;
 mod uploads;
@@ -49,8 +50,9 @@ use self::connection::Connection;
 use self::gate::Gate;
 use self::lanes::{Lane, Lanes};
 use self::outcome::Mark;
+use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
-use crate::{Error, Event, Fact, PartnerId, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+use crate::{Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
 /// in each other's way; who comes second finds nothing to do.
@@ -72,6 +74,11 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+const RAISE_SEQUENCES: &str = "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, 0) + $1)
+    FROM pg_sequences WHERE schemaname = current_schema()";
+const RAISE_HEAD: &str = "WITH before AS MATERIALIZED (SELECT position FROM log_head FOR UPDATE)
+    UPDATE log_head head SET position = greatest(before.position, $1) + $2 FROM before
+    RETURNING before.position + 1 AS first, head.position AS last";
 /// For transactions without events.
 const MARK: &str =
     "INSERT INTO commits (mark) VALUES (gen_random_uuid()) RETURNING mark, pg_current_xact_id()::text AS transaction";
@@ -115,6 +122,9 @@ pub struct Postgres {
     lanes: Lanes,
     /// The one that this handle uses.
     lane: Lane,
+    timelines: Arc<Timelines>,
+    /// Whether it may use a timeline that is not accepted.
+    any_timeline: bool,
     /// Without the limits of the pool's connections: a migration may take long.
     migrating: PgConnectOptions,
     patience: Duration,
@@ -135,10 +145,16 @@ impl Postgres {
             // Compiling a plan takes longer than any statement here.
             ("jit", "off".into()),
         ]);
+        let timelines = Arc::<Timelines>::default();
+        let noting = Arc::clone(&timelines);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(MAX_LIFETIME)
+            .after_connect(move |connection, _| {
+                let noting = Arc::clone(&noting);
+                Box::pin(async move { noting.note(connection).await })
+            })
             // A ping before every use would cost a fifth of the reads; this one only follows a pause.
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
@@ -156,6 +172,8 @@ impl Postgres {
             gate: Arc::new(Gate::new(connecting, options.acquire_timeout + GRACE)),
             lane: lanes.others.clone(),
             lanes,
+            timelines,
+            any_timeline: false,
             migrating,
             patience: options.statement_timeout + GRACE,
         };
@@ -179,11 +197,19 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
+    /// The position before which the event log may not end for more to be appended.
+    fn known_head(&self) -> i64 {
+        if self.any_timeline { 0 } else { self.timelines.head() }
+    }
+
     async fn connection(&self) -> Result<Connection> {
         self.gate.knock().await?;
         let leave = self.lane.connection(&self.gate).await?;
         // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
         let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
+        if !self.any_timeline {
+            self.timelines.accepted(self.gate.patience()).await?;
+        }
         Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave))
     }
 
@@ -242,7 +268,8 @@ impl Storage for Postgres {
     }
 
     async fn is_writable(&self) -> Result<bool> {
-        Ok(get::<bool, _>(&self.only_row(sqlx::query(IS_WRITABLE)).await?, 0)? && !self.gate.is_full())
+        let anywhere = Self { any_timeline: true, ..self.clone() };
+        Ok(get::<bool, _>(&anywhere.only_row(sqlx::query(IS_WRITABLE)).await?, 0)? && !self.gate.is_full())
     }
 
     async fn now(&self, _here: Timestamp) -> Result<Timestamp> {
@@ -258,11 +285,17 @@ impl Storage for Postgres {
     }
 
     fn lane(&self, lane: crate::Lane) -> Arc<dyn Storage> {
+        let any_timeline = lane == crate::Lane::Log;
         let lane = match lane {
             crate::Lane::Sends => &self.lanes.sends,
             crate::Lane::Sessions => &self.lanes.sessions,
+            crate::Lane::Log => &self.lanes.others,
         };
-        Arc::new(Self { lane: lane.clone(), ..self.clone() })
+        Arc::new(Self { lane: lane.clone(), any_timeline, ..self.clone() })
+    }
+
+    fn accept_timeline(&self, timeline: Option<i64>) {
+        self.timelines.accept(timeline);
     }
 
     async fn close(&self) {
@@ -316,6 +349,12 @@ impl Tx for PostgresTx {
         Ok(get(&self.only_row(sqlx::query(SECRET).bind(name).bind(fresh)).await?, 0)?)
     }
 
+    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
+        self.rows(sqlx::query(RAISE_SEQUENCES).bind(by)).await?;
+        let gap = self.only_row(sqlx::query(RAISE_HEAD).bind(known.0).bind(by)).await?;
+        Ok((Position(get(&gap, "first")?), Position(get(&gap, "last")?)))
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {
         if self.failed {
             return Err(Error::Internal("a statement of this transaction has failed".into()));
@@ -327,11 +366,13 @@ impl Tx for PostgresTx {
         };
         let Self { connection, storage, .. } = *self;
         match connection.commit().await {
-            Ok(()) => Ok(events),
+            Ok(()) => {}
             // Whatever came instead of the answer does not say that it was not done.
-            Err(_) if storage.has_committed(&mark).await => Ok(events),
-            Err(error) => Err(error),
+            Err(_) if storage.has_committed(&mark).await => {}
+            Err(error) => return Err(error),
         }
+        events.last().into_iter().for_each(|newest| storage.timelines.know(newest.position));
+        Ok(events)
     }
 }
 

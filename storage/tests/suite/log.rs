@@ -14,6 +14,8 @@ on_every_backend!(
     what_has_changed_since_a_message_is_found,
     old_events_are_forgotten_from_the_oldest_on,
     events_are_forgotten_beside_writers,
+    a_log_goes_on_after_a_gap_with_greater_ids_and_positions,
+    the_state_of_the_log_shows_its_head_and_marks,
 );
 
 /// A fact that is told apart from others by a number.
@@ -302,4 +304,67 @@ async fn a_tail_under_load_misses_nothing(store: Arc<dyn Storage>) {
     assert!(tail.iter().map(|event| event.position.0).eq(1..=expected as i64), "positions have a gap");
     assert_eq!(tail.iter().filter_map(number).collect::<HashSet<_>>().len(), expected);
     assert_eq!(store.position().await.unwrap(), Position(expected as i64));
+}
+
+/// Reads, reads at a time and forgetting pass over the gap as if there was none.
+async fn a_log_goes_on_after_a_gap_with_greater_ids_and_positions(store: Arc<dyn Storage>) {
+    const BY: i64 = 1_000_000;
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let said = say(&store, room, &ann, "before").await;
+    record(&store, Topic::Conversation(room), &[10]).await;
+    let head = store.position().await.unwrap();
+    let known = Position(head.0 + 7);
+    let mut tx = store.begin().await.unwrap();
+    let gap = tx.leave_gap(known, BY).await.unwrap();
+    assert_eq!(gap, (Position(head.0 + 1), Position(known.0 + BY)));
+    tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch: 1, from: gap.0, to: gap.1 }, at(50));
+    let restarted = tx.commit().await.unwrap();
+    assert_eq!(restarted[0].position, Position(gap.1.0 + 1));
+    assert_eq!(store.position().await.unwrap(), restarted[0].position);
+
+    let [ben] = users(&store, ["ben"]).await;
+    let other = conversation(&store, &[&ann, &ben]).await;
+    let later = say(&store, room, &ann, "after").await;
+    record(&store, Topic::Conversation(room), &[60]).await;
+    assert!(ben.id.0 > ann.id.0 + BY && ben.partner.id.0 > ann.partner.id.0 + BY);
+    assert!(other.0 > room.0 + BY && later.id.0 > said.id.0 + BY);
+    assert!(store.draw_message_id().await.unwrap() > later.id);
+
+    let told = store.events(head, Scope::Everything, 10).await.unwrap();
+    assert_eq!(told[0], restarted[0]);
+    assert_eq!(numbers(&store, 0, Scope::Conversation(room), 100).await, [10, 60]);
+    assert_eq!(store.position_at(at(40)).await.unwrap(), head, "what happened before the gap");
+    let newest = told.last().unwrap().position;
+    assert_eq!(store.position_at(at(59)).await.unwrap(), Position(newest.0 - 1));
+    assert_eq!(store.forget_events(at(50), 100).await.unwrap(), head.0 as u64);
+    assert_eq!(store.events(Position(0), Scope::Everything, 1).await.unwrap(), restarted);
+    assert_eq!(store.position_at(at(-1)).await.unwrap(), gap.1, "the one before the oldest");
+    drop({
+        let mut tx = store.begin().await.unwrap();
+        tx.leave_gap(known, BY).await.unwrap();
+        tx
+    });
+    assert_eq!(store.position().await.unwrap(), newest, "what was given up is undone");
+}
+
+async fn the_state_of_the_log_shows_its_head_and_marks(store: Arc<dyn Storage>) {
+    let topic = Topic::Partner(PartnerId(1));
+    let before = store.log_state(Position(1)).await.unwrap();
+    assert_eq!((before.head, before.asked, before.newest), (Position(0), None, None));
+    record(&store, topic, &[1, 2]).await;
+    let first = store.log_state(Position(2)).await.unwrap();
+    assert_eq!(first.head, Position(2));
+    assert_eq!(first.timeline, before.timeline);
+    // A store that never goes back has no marks.
+    let Some(newest) = first.newest else { return assert_eq!(first.timeline, None) };
+    assert_eq!(newest.position, Position(1), "the first of its transaction");
+    assert_eq!(first.asked.map(|second| second.mark), Some(None), "the second has none");
+    record(&store, topic, &[3]).await;
+    let second = store.log_state(newest.position).await.unwrap();
+    assert_eq!((second.head, second.asked), (Position(3), Some(newest)));
+    assert!(second.newest.is_some_and(|mark| mark.position == Position(3) && mark.mark != newest.mark));
+    assert!(second.timeline.is_some_and(|timeline| timeline > 0));
+    store.accept_timeline(second.timeline);
+    record(&store, topic, &[4]).await;
 }

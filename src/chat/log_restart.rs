@@ -1,0 +1,192 @@
+//! Restarts of the event log. A database that was failed over without its newest commits, or restored from a backup, has lost events
+//! that clients were told of. The log then goes on after a gap, above all ids and positions that anybody may know.
+
+use chrono::TimeDelta;
+use storage::{Fact, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
+
+use crate::clock;
+
+/// Width of the gap. Other nodes, and nodes that are gone, may have known so much more than the one that restarts the log.
+const MARGIN: i64 = 1_000_000;
+
+/// For how long files are not swept as orphans afterwards: rows that name them may still be brought back.
+const NO_SWEEP: TimeDelta = TimeDelta::days(7);
+
+/// What an operator is told.
+pub(super) const LOST: &str = "the event log was restarted after a gap: the database was failed over or restored, \
+    and may have lost what it had confirmed last";
+
+/// The log as this node knows it.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    epoch: i64,
+    timeline: Option<i64>,
+    newest: Option<LogMark>,
+}
+
+/// Evidence that the log has lost events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The database server has taken over from another one, or was restored.
+    Timeline,
+    /// The log ends before what this node knows.
+    Behind,
+    /// Another event is where this node knows one.
+    Replaced,
+}
+
+impl Known {
+    /// Looks at the log at the start, and restarts it if the database is on another timeline than when it was looked at last.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub(super) async fn begin(storage: &dyn Storage) -> Result<Self> {
+        let Workspace { epoch, timeline, .. } = storage.workspace().await?;
+        let mut known = Self { epoch, timeline, newest: None };
+        let state = storage.log_state(known.asked()).await?;
+        if timeline != state.timeline {
+            let loss = timeline.and(state.timeline).map(|_| Loss::Timeline);
+            known.settle(storage, &state, loss, state.head).await?;
+            if known.epoch > epoch {
+                tracing::error!(epoch = known.epoch, "{LOST}");
+            }
+        }
+        storage.accept_timeline(known.timeline);
+        Ok(known)
+    }
+
+    /// The position of the event whose mark is compared.
+    pub(super) fn asked(&self) -> Position {
+        self.newest.map_or(Position(0), |newest| newest.position)
+    }
+
+    /// Whether the log has lost events, where everything up to `head` was told; if not, its newest mark is known from now on.
+    pub(super) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
+        let is_replaced = |known: LogMark| state.asked.is_some_and(|there| there != known);
+        let loss = match self.newest {
+            _ if state.timeline.is_some() && state.timeline != self.timeline => Some(Loss::Timeline),
+            _ if state.head < head.max(self.asked()) => Some(Loss::Behind),
+            Some(known) if is_replaced(known) => Some(Loss::Replaced),
+            _ => None,
+        };
+        if loss.is_none() {
+            self.newest = state.newest.or(self.newest);
+        }
+        loss
+    }
+
+    /// Restarts the log above everything that is known of it, unless another node has done so already.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; then nothing has changed.
+    pub(super) async fn restart(&mut self, storage: &dyn Storage, state: &LogState, loss: Loss, head: Position) -> Result<()> {
+        self.settle(storage, state, Some(loss), head).await?;
+        storage.accept_timeline(self.timeline);
+        Ok(())
+    }
+
+    async fn settle(&mut self, storage: &dyn Storage, state: &LogState, loss: Option<Loss>, head: Position) -> Result<()> {
+        let mut tx = storage.begin().await?;
+        let mut workspace = tx.lock_workspace().await?;
+        let is_settled = match loss {
+            None | Some(Loss::Timeline) => workspace.timeline == state.timeline,
+            Some(Loss::Behind | Loss::Replaced) => workspace.epoch > self.epoch,
+        };
+        if !is_settled {
+            if loss.is_some() {
+                let (from, to) = tx.leave_gap(head.max(self.asked()), MARGIN).await?;
+                workspace.epoch = workspace.epoch.max(self.epoch) + 1;
+                let (epoch, now) = (workspace.epoch, clock::now());
+                workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + NO_SWEEP));
+                tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch, from, to }, now);
+            }
+            workspace.timeline = state.timeline;
+            tx.set_workspace(&workspace).await?;
+            tx.commit().await?;
+        }
+        *self = Self { epoch: workspace.epoch, timeline: state.timeline, newest: None };
+        Ok(())
+    }
+
+    /// Notes that the log goes on after a gap.
+    pub(super) fn restarted(&mut self, epoch: i64) {
+        (self.epoch, self.newest) = (epoch, None);
+    }
+
+    pub(super) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{EventLog, Scope, memory::Memory};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn mark(position: i64, mark: u128) -> LogMark {
+        LogMark { position: Position(position), mark: Some(Uuid::from_u128(mark)) }
+    }
+
+    /// Knows event 10, which has the mark 1, on timeline 3.
+    fn known() -> Known {
+        Known { epoch: 4, timeline: Some(3), newest: Some(mark(10, 1)) }
+    }
+
+    fn state(head: i64, asked: Option<LogMark>, timeline: Option<i64>) -> LogState {
+        LogState { head: Position(head), asked, newest: Some(mark(head, 9)), timeline }
+    }
+
+    #[test]
+    fn a_log_that_only_grows_has_lost_nothing() {
+        let mut known = known();
+        assert_eq!(known.compare(Position(12), &state(12, Some(mark(10, 1)), Some(3))), None);
+        assert_eq!(known.asked(), Position(12), "the newest mark is known from now on");
+        assert_eq!(known.compare(Position(12), &state(15, None, Some(3))), None, "event 12 was forgotten");
+        assert_eq!(known.compare(Position(15), &state(15, None, None)), None, "its timeline is not told");
+    }
+
+    #[test]
+    fn a_log_that_has_lost_events_is_seen() {
+        let head = Position(12);
+        assert_eq!(known().compare(head, &state(11, Some(mark(10, 1)), Some(3))), Some(Loss::Behind));
+        assert_eq!(known().compare(Position(9), &state(9, None, Some(3))), Some(Loss::Behind), "event 10 was known");
+        assert_eq!(known().compare(head, &state(20, Some(mark(10, 2)), Some(3))), Some(Loss::Replaced));
+        let unmarked = LogMark { mark: None, ..mark(10, 0) };
+        assert_eq!(known().compare(head, &state(20, Some(unmarked), Some(3))), Some(Loss::Replaced));
+        assert_eq!(known().compare(head, &state(12, Some(mark(10, 1)), Some(4))), Some(Loss::Timeline));
+    }
+
+    /// Of several nodes that see the same loss, one restarts the log.
+    #[tokio::test]
+    async fn a_log_is_restarted_once() {
+        let store = Memory::new();
+        let mut tx = store.begin().await.unwrap();
+        let workspace = tx.lock_workspace().await.unwrap();
+        tx.set_workspace(&Workspace { epoch: 4, timeline: Some(3), ..workspace }).await.unwrap();
+        tx.commit().await.unwrap();
+        let moved = state(7, None, Some(5));
+        let mut nodes = [known(), known()];
+        for known in &mut nodes {
+            known.restart(&store, &moved, Loss::Timeline, Position(12)).await.unwrap();
+            assert_eq!((known.epoch(), known.timeline, known.asked()), (5, Some(5), Position(0)));
+        }
+        let again = state(3, None, Some(5));
+        for known in &mut nodes {
+            known.restart(&store, &again, Loss::Behind, Position(12)).await.unwrap();
+            assert_eq!(known.epoch(), 6);
+        }
+        let told = store.events(Position(0), Scope::Everything, 10).await.unwrap();
+        let epochs: Vec<_> = told
+            .iter()
+            .map(|event| match event.fact {
+                Fact::LogRestarted { epoch, from, to } => (epoch, from.0, to.0, event.position.0),
+                _ => panic!("{event:?}"),
+            })
+            .collect();
+        assert_eq!(epochs, [(5, 1, MARGIN + 12, MARGIN + 13), (6, MARGIN + 14, 2 * MARGIN + 13, 2 * MARGIN + 14)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! The database loses what it has confirmed last: an asynchronous standby takes over, or a backup is restored while nodes run.
+//! What is left is told once and in order; ids and positions only grow.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::{
+    load::{Load, generous},
+    support::{BOB, Backend, Bus, Cluster, Node, Proxy, Road, Server, Socket, token, until},
+};
+
+/// How often the standby takes over, if the environment does not say.
+const FAILOVERS: usize = 1;
+/// How many messages are acknowledged between two steps.
+const BETWEEN: usize = 60;
+/// Of those, how many the standby never gets.
+const LOST: usize = 20;
+/// Bob's id.
+const BOB_UID: i64 = 8;
+
+/// Two nodes, and proxies on their ways to the database and to the clients.
+struct Stage {
+    nodes: [Server; 2],
+    to_database: [Proxy; 2],
+    to_nodes: [Proxy; 2],
+}
+
+impl Stage {
+    async fn set(backend: &Backend, bus: &Bus) -> Self {
+        let to_database = [Proxy::before(backend).await, Proxy::before(backend).await];
+        let start = |proxy: &Proxy| generous(Server::builder(proxy.backend(backend)).node(bus)).start();
+        let nodes = [start(&to_database[0]).await, start(&to_database[1]).await];
+        for node in &nodes {
+            node.ready().await;
+        }
+        let to_nodes = [Proxy::to(nodes[0].address()).await, Proxy::to(nodes[1].address()).await];
+        Self { nodes, to_database, to_nodes }
+    }
+
+    /// Waits until both nodes serve what the log is in that epoch.
+    async fn serves(&self, epoch: i64) {
+        for node in &self.nodes {
+            until("the new epoch", async || {
+                let health: serde_json::Value = node.get("/readyz").await.json().await.ok()?;
+                (health["status"] == "pass" && health["epoch"] == epoch).then_some(())
+            })
+            .await;
+        }
+    }
+
+    fn cut(&self, road: Road) {
+        self.to_database.iter().for_each(|proxy| proxy.set(road));
+    }
+
+    /// Ends everything, and sees that nothing is wrong but what the database has lost.
+    async fn ends(&mut self, load: Load, restarted: usize) {
+        let outcome = load.end_of_lossy().await;
+        eprintln!("{}", outcome.summary());
+        outcome.is_flawless();
+        assert!(outcome.lost_by_database > 0, "something was lost");
+        for node in &mut self.nodes {
+            assert_eq!(restarts(node), restarted, "one line for each:\n{}", node.log());
+            assert!(!node.log().contains("panicked"), "{}", node.log());
+            node.stop().await;
+        }
+    }
+}
+
+/// The lines of a log that tell of a restart of the event log.
+fn restarts(node: &Server) -> usize {
+    node.log().lines().filter(|line| line.contains("ERROR") && line.contains("the event log was restarted")).count()
+}
+
+/// Waits until somebody is out everywhere who is deactivated; gives how long that takes.
+async fn deactivated_is_out(stage: &Stage) -> Duration {
+    let [here, there] = &stage.nodes;
+    let client = here.log_in(BOB).await;
+    let room = Socket::open(there.socket_url(&format!("/ws/chat/room/?token={}", token(BOB_UID)))).await;
+    here.backend().administer(&["user", "deactivate", BOB], "").await;
+    let begun = Instant::now();
+    assert_eq!(room.closed().await, 4003);
+    until("the end of the session", async || {
+        let answer = client.call("/api/messaging/threads", json!({})).await;
+        answer["error"].is_object().then_some(())
+    })
+    .await;
+    begun.elapsed()
+}
+
+/// Kills the primary as a power cut would and promotes its asynchronous standby, which lacks what was acknowledged last.
+#[tokio::test]
+async fn what_an_asynchronous_standby_has_is_told_once_and_in_order() {
+    let failovers = std::env::var("DRAGOMAN_TEST_FAILOVERS").ok();
+    let failovers = failovers.map_or(FAILOVERS, |number| number.parse().expect("DRAGOMAN_TEST_FAILOVERS is a number"));
+    let mut primary = Cluster::start().await;
+    let mut stage = Stage::set(&primary.backend(), &Bus::nats()).await;
+    let load = Load::begin(&stage.nodes[0], &stage.to_nodes.each_ref().map(Proxy::address)).await;
+    let begun = Instant::now();
+    for failover in 1..=failovers {
+        let replication = Proxy::before(&primary.backend()).await;
+        let standby = Cluster::standby(&primary, &replication).await;
+        load.goes_on(BETWEEN).await;
+        replication.set(Road::Cut);
+        load.goes_on(LOST).await;
+        primary.crash().await;
+        // Nodes meet the standby before it takes writes.
+        for proxy in &stage.to_database {
+            proxy.lead_to(standby.backend().address());
+        }
+        standby.promote().await;
+        stage.serves(failover as i64).await;
+        primary = standby;
+        load.goes_on(BETWEEN).await;
+    }
+    let out = deactivated_is_out(&stage).await;
+    eprintln!("{failovers} failovers in {:?}, deactivated out after {out:?}", begun.elapsed());
+    stage.ends(load, failovers).await;
+}
+
+/// Puts the copy of a database in its place while two nodes serve it, which the guide forbids.
+#[tokio::test]
+async fn a_backup_restored_beneath_running_nodes_is_told_on_from() {
+    let backend = Backend::postgres().await;
+    let mut stage = Stage::set(&backend, &Bus::nats()).await;
+    let load = Load::begin(&stage.nodes[0], &stage.to_nodes.each_ref().map(Proxy::address)).await;
+    load.goes_on(BETWEEN).await;
+    let database = Database::of(&backend);
+    stage.cut(Road::Cut);
+    database.alone(&["CREATE DATABASE {copy} TEMPLATE {original}"]).await;
+    stage.cut(Road::Open);
+    load.goes_on(LOST).await;
+    stage.cut(Road::Cut);
+    database.alone(&["DROP DATABASE {original} WITH (FORCE)", "ALTER DATABASE {copy} RENAME TO {original}"]).await;
+    stage.cut(Road::Open);
+    stage.serves(1).await;
+    load.goes_on(BETWEEN).await;
+    stage.ends(load, 1).await;
+}
+
+/// A database of the throwaway cluster, and its copy.
+struct Database {
+    cluster: String,
+    name: String,
+}
+
+impl Database {
+    fn of(backend: &Backend) -> Self {
+        let (server, name) = backend.url().rsplit_once('/').expect("the address names a database");
+        Self { cluster: format!("{server}/postgres"), name: name.to_owned() }
+    }
+
+    /// Says this to the cluster while nobody uses the database.
+    async fn alone(&self, statements: &[&str]) {
+        let mut connection = PgConnection::connect(&self.cluster).await.expect("the throwaway PostgreSQL is up");
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{original}'";
+        for statement in [&[end], statements].concat() {
+            let statement = statement.replace("{original}", &self.name).replace("{copy}", &format!("{}_copy", self.name));
+            connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await.expect("it can be done");
+        }
+    }
+}
