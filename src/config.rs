@@ -5,7 +5,6 @@ mod tokens;
 mod uploads;
 
 use std::{
-    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,7 +18,10 @@ pub use limits::{AddressLimits, Limits, UserLimits};
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
-use crate::chat::{PresenceRules, Retention as Kept, Rules, SupportRules};
+use crate::{
+    chat::{PresenceRules, Retention as Kept, Rules, SupportRules},
+    networks::Networks,
+};
 
 /// Every setting, as the program runs with it. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,8 +43,8 @@ pub struct Config {
     /// Where files are kept: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means a directory beside a
     /// database, and one that goes away with the program for a store in memory.
     pub files: String,
-    /// Addresses of reverse proxies whose `X-Forwarded-For` is believed.
-    pub proxies: Vec<IpAddr>,
+    /// Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Networks,
     pub cors: Cors,
     pub session: Session,
     pub tokens: Tokens,

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod dialects;
 pub mod lifecycle;
 pub mod metrics;
+pub mod networks;
 pub mod server;
 pub mod shares;
 pub mod tally;

@@ -5,6 +5,7 @@ mod accept;
 mod admission;
 mod asyncapi;
 mod corridor;
+mod forwarded;
 mod least_rate;
 mod operation;
 mod patient;

@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     io::Write,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -34,11 +34,12 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-use super::{admission::ALWAYS, patient::Patient, places::Places, rest::Rest};
+use super::{admission::ALWAYS, forwarded::Forwarded, patient::Patient, places::Places, rest::Rest};
 use crate::{
     dialects::{jsonrpc, session::From as CalledFrom, socket::Held},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    networks::Networks,
     shares::RETRY_AFTER_SECONDS,
     telemetry::Trouble,
 };
@@ -77,7 +78,7 @@ pub(super) struct Accepting {
     /// Within which a client takes the next of what is written to it, be it upgraded or not.
     pub(super) write_timeout: Duration,
     /// Whose `X-Forwarded-For` is believed.
-    pub(super) proxies: Vec<IpAddr>,
+    pub(super) proxies: Networks,
     pub(super) metrics: Metrics,
 }
 
@@ -91,15 +92,17 @@ impl Accepting {
         stop: impl Future<Output = ()>,
     ) {
         let endpoint = Arc::new(endpoint);
-        let proxies: Arc<[IpAddr]> = self.proxies.into();
+        let forwarded = Arc::new(Forwarded::new(self.proxies));
         let places = Places::new(self.connections, self.connections_per_address, &self.metrics);
         let serve = |any: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr| {
-            let Some(place) = places.of(any, peer.ip(), proxies.contains(&peer.ip())) else { return turn_away(stream) };
+            // A listener on `[::]` sees addresses of IPv4 mapped into IPv6.
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let Some(place) = places.of(any, peer.ip(), forwarded.is_proxy(peer.ip())) else { return turn_away(stream) };
             let is_limited = place.is_limited();
             let connection = Connection {
                 endpoint: Arc::clone(&endpoint),
                 peer,
-                proxies: Arc::clone(&proxies),
+                forwarded: Arc::clone(&forwarded),
                 is_limited,
                 header_timeout: if is_limited { self.header_timeout.min(LIMITED) } else { self.header_timeout },
                 body_timeout: self.body_timeout,
@@ -149,7 +152,7 @@ impl Accepting {
 struct Connection<E> {
     endpoint: Arc<E>,
     peer: SocketAddr,
-    proxies: Arc<[IpAddr]>,
+    forwarded: Arc<Forwarded>,
     /// Only the server's health is told on it.
     is_limited: bool,
     header_timeout: Duration,
@@ -168,7 +171,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let (header_timeout, body_timeout) = (self.header_timeout, self.body_timeout);
         let is_socket = Arc::<AtomicBool>::default();
         let stream = Patient::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), narrow);
-        let linger = if self.proxies.contains(&self.peer.ip()) { LINGER } else { Duration::ZERO };
+        let linger = if self.forwarded.is_proxy(self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // Held by each request that is being answered.
         let answering = Arc::new(());
@@ -231,25 +234,11 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         if let Some(plain) = plain_path(request.uri()) {
             *request.uri_mut() = plain;
         }
-        let from = self.from(request.headers());
+        let from = self.forwarded.client(self.peer.ip(), request.headers());
         let mut request: Request = (request, LocalAddr(local.into()), RemoteAddr(self.peer.into()), Scheme::HTTP).into();
         request.extensions_mut().insert(CalledFrom(from));
         request.extensions_mut().insert(self.held.clone());
         request
-    }
-
-    /// The last address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is one.
-    fn from(&self, headers: &hyper::HeaderMap) -> IpAddr {
-        let mut from = self.peer.ip();
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let mut hops: Vec<_> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-        while self.proxies.contains(&from) {
-            match hops.pop().and_then(|hop| hop.parse().ok()) {
-                Some(hop) => from = hop,
-                None => break,
-            }
-        }
-        from
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connections;
 mod credentials;
+mod forwarded;
 mod large_pages;
 mod long_texts;
 mod own_connections;
