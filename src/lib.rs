@@ -12,6 +12,7 @@ pub mod dialects;
 pub mod lifecycle;
 pub mod metrics;
 pub mod networks;
+pub mod outgoing;
 pub mod server;
 pub mod shares;
 pub mod tally;

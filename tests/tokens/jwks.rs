@@ -109,6 +109,36 @@ async fn keys_are_loaded_when_they_are_needed() {
     server.stop().await;
 }
 
+/// Without redirects, which may lead to an address of somebody else's choice, and without the environment's proxies.
+#[tokio::test]
+async fn the_service_is_asked_directly() {
+    let service = Service::with(set(&[Key::Rsa(RSA).published("1")])).await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", elsewhere.local_addr().unwrap());
+    let redirecting = tokio::spawn({
+        let location = service.url.clone();
+        async move {
+            let (mut connection, _) = elsewhere.accept().await.unwrap();
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            connection.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+    });
+    let mut redirected = server(&url, 0).await;
+    assert_eq!(holder(&redirected, &token(Key::Rsa(RSA), Some("1"))).await.status, 503);
+    assert!(redirected.log().contains("answers 302 Found, and redirects are not followed"), "{}", redirected.log());
+    redirecting.abort();
+    redirected.stop().await;
+    assert_eq!(service.asked(), 0);
+
+    let proxied = Server::builder(Backend::memory()).set("TOKENS__JWKS", &service.url);
+    let variables = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let proxied = variables.iter().fold(proxied, |server, name| server.env(name, "http://127.0.0.1:1"));
+    let mut proxied = proxied.start().await;
+    assert_eq!(uid(&proxied, &token(Key::Rsa(RSA), Some("1"))).await, 4);
+    proxied.stop().await;
+}
+
 /// The key of the settings needs no service.
 #[tokio::test]
 async fn a_public_key_counts_while_the_service_is_out_of_order() {

@@ -98,6 +98,7 @@ async fn settings_that_cannot_be_are_refused_at_the_start() {
         ("PUBLIC_KEY", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "tokens.public_key: must be"),
         ("JWKS", "/nowhere/jwks.json", "tokens.jwks: /nowhere/jwks.json"),
         ("JWKS", "http://", "tokens.jwks: "),
+        ("JWKS", "http://169.254.169.254/keys", "tokens.jwks: 169.254.169.254 has no address"),
         ("USER_CLAIM", "", "tokens.user_claim must not be empty"),
         ("USER_CLAIM_NAMES", "email", "tokens.user_claim_names"),
         ("ACCESS_LIFETIME_SECONDS", "0", "tokens.access_lifetime_seconds"),

@@ -5,6 +5,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 use parking_lot::RwLock;
+use reqwest::{Method, Request};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
@@ -13,13 +14,12 @@ use url::Url;
 use crate::{
     auth::{Error, Result},
     lifecycle::Lifecycle,
+    outgoing::{Limits, Outgoing, Reach},
     telemetry,
 };
 
-/// How long loading may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// No set of keys is nearly as large.
-const LARGEST_BYTES: usize = 1024 * 1024;
+/// Limits of loading a set from its URL. No set of keys is nearly as large.
+const LIMITS: Limits = Limits { time: Duration::from_secs(5), answer_bytes: 1024 * 1024 };
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -42,7 +42,7 @@ struct Parts {
 
 enum Source {
     File(PathBuf),
-    Url(Url, reqwest::Client),
+    Url(Url, Outgoing),
 }
 
 struct Known {
@@ -55,9 +55,9 @@ impl Jwks {
     /// Keys from a file are read now, those from a URL when the first token comes.
     pub(super) fn open(address: &str, pause: Duration, lifecycle: &Lifecycle) -> Result<Self, Cause> {
         let (source, known) = if address.starts_with("http://") || address.starts_with("https://") {
-            // The provider is one for the whole process; that it is there already is fine.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            (Source::Url(Url::parse(address)?, reqwest::Client::builder().timeout(PATIENCE).build()?), None)
+            let (url, outgoing) = (Url::parse(address)?, Outgoing::new(Reach::Internal, LIMITS)?);
+            outgoing.check(&url)?;
+            (Source::Url(url, outgoing), None)
         } else {
             let text = fs::read(address).map_err(|error| format!("{address}: {error}"))?;
             (Source::File(address.into()), Some(keys(&text).map_err(|error| format!("{address}: {error}"))?))
@@ -107,23 +107,18 @@ impl Jwks {
 
 impl Source {
     async fn read(&self) -> Result<Vec<Known>, Cause> {
-        let text = match self {
-            Self::File(path) => tokio::fs::read(path).await?,
-            Self::Url(url, client) => {
-                // Its address may hold a password.
-                let response = client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status);
-                let mut response = response.map_err(reqwest::Error::without_url)?;
-                let mut text = Vec::new();
-                while let Some(piece) = response.chunk().await.map_err(reqwest::Error::without_url)? {
-                    text.extend_from_slice(&piece);
-                    if text.len() > LARGEST_BYTES {
-                        return Err("the set is too large".into());
-                    }
+        match self {
+            Self::File(path) => keys(&tokio::fs::read(path).await?),
+            Self::Url(url, outgoing) => {
+                let answer = outgoing.send(Request::new(Method::GET, url.clone())).await?;
+                let status = answer.status();
+                if !status.is_success() {
+                    let hint = if status.is_redirection() { ", and redirects are not followed" } else { "" };
+                    return Err(format!("its server answers {status}{hint}").into());
                 }
-                text
+                keys(answer.body())
             }
-        };
-        keys(&text)
+        }
     }
 }
 
