@@ -1,5 +1,6 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
+mod bounds;
 mod limits;
 mod tokens;
 mod uploads;
@@ -14,6 +15,7 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
+pub use bounds::{BOUNDS, Bound};
 pub use limits::{AddressLimits, Limits, UserLimits};
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
@@ -295,9 +297,6 @@ pub struct Flags {
     pub log_format: Option<String>,
 }
 
-/// What a client may have missed is never forgotten before.
-const A_DAY: u64 = 24 * 60 * 60;
-
 /// The settings that are lists; in the environment their members stand between commas.
 const LISTS: [(&str, &str); 5] = [
     ("DRAGOMAN__CONCIERGE__PATHS", "concierge.paths"),
@@ -334,6 +333,7 @@ const FILE: &str = "dragoman.toml";
 impl Config {
     /// Reads all sources and checks the whole. The error is one line that names the setting.
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, String> {
+        let path = file.unwrap_or(Path::new(FILE));
         let file = match file {
             Some(path) => File::from(path).format(FileFormat::Toml),
             None => File::new(FILE, FileFormat::Toml).required(false),
@@ -343,23 +343,28 @@ impl Config {
             .add_source(file)
             .add_source(environment(Lists::No))
             .add_source(environment(Lists::Only));
-        Self::build(sources, flags).map_err(|error| error.to_string().replace('\n', " "))?.checked()
+        let one_line = |error: ConfigError| error.to_string().replace('\n', " ");
+        let named =
+            |error| std::fs::read_to_string(path).ok().as_deref().and_then(bounds::overflow).unwrap_or_else(|| one_line(error));
+        let merged = Self::merge(sources, flags).map_err(named)?;
+        bounds::check(&merged)?;
+        merged.try_deserialize::<Self>().map_err(one_line)?.checked()
     }
 
     /// The defaults alone.
     pub fn load_defaults() -> Result<Self, ConfigError> {
-        Self::build(Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)), &Flags::default())
+        let defaults = Sources::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        Self::merge(defaults, &Flags::default())?.try_deserialize()
     }
 
-    fn build(sources: config::ConfigBuilder<config::builder::DefaultState>, flags: &Flags) -> Result<Self, ConfigError> {
+    fn merge(sources: config::ConfigBuilder<config::builder::DefaultState>, flags: &Flags) -> Result<Sources, ConfigError> {
         sources
             .set_override_option("listen", flags.listen.clone())?
             .set_override_option("storage", flags.storage.clone())?
             .set_override_option("database", flags.database.clone())?
             .set_override_option("demo", flags.demo.then_some(true))?
             .set_override_option("log.format", flags.log_format.clone())?
-            .build()?
-            .try_deserialize()
+            .build()
     }
 
     /// Whether store and files outlive the program.
@@ -374,7 +379,7 @@ impl Config {
             unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
             unnamed_uploads: Duration::from_secs(self.uploads.unnamed_seconds),
             sessions: self.session.lifetime(),
-            audit: Duration::from_secs(self.retention.audit_days.saturating_mul(A_DAY)),
+            audit: Duration::from_secs(self.retention.audit_days.saturating_mul(bounds::DAY)),
             every: Duration::from_secs(self.retention.every_seconds),
             orphans: Duration::from_secs(self.retention.orphans_seconds),
             sweep_every: self.is_lasting().then(|| Duration::from_secs(self.retention.sweep_every_seconds)),
@@ -449,38 +454,6 @@ impl Config {
         }
         self.uploads.check()?;
         self.limits.check()?;
-        let positive: &[(&str, u64)] = &[
-            ("sockets.per_user", self.sockets.per_user as u64),
-            ("sockets.message_bytes", self.sockets.message_bytes as u64),
-            ("sockets.frames_burst", self.sockets.frames_burst.into()),
-            ("sockets.frames_per_second", self.sockets.frames_per_second.into()),
-            ("sockets.ping_seconds", self.sockets.ping_seconds),
-            ("sockets.queued_frames", self.sockets.queued_frames as u64),
-            ("sockets.queued_bytes", self.sockets.queued_bytes as u64),
-            ("sockets.read_buffer_bytes", self.sockets.read_buffer_bytes as u64),
-            ("messages.retry_seconds", self.messages.retry_seconds),
-            ("session.lifetime_seconds", self.session.lifetime_seconds),
-            ("im_chat.poll_seconds", self.im_chat.poll_seconds),
-            ("concierge.connection_seconds", self.concierge.connection_seconds),
-            ("concierge.silence_seconds", self.concierge.silence_seconds),
-            ("desk.absence_seconds", self.desk.absence_seconds),
-            ("presence.online_seconds", self.presence.online_seconds),
-            ("presence.poll_seconds", self.presence.poll_seconds),
-            ("presence.away_seconds", self.presence.away_seconds),
-            ("retention.unsent_attachments_seconds", self.retention.unsent_attachments_seconds),
-            ("retention.audit_days", self.retention.audit_days),
-            ("retention.every_seconds", self.retention.every_seconds),
-            ("retention.sweep_every_seconds", self.retention.sweep_every_seconds),
-            ("postgres.max_connections", self.postgres.max_connections.into()),
-            ("postgres.acquire_milliseconds", self.postgres.acquire_milliseconds),
-            ("postgres.statement_milliseconds", self.postgres.statement_milliseconds),
-        ];
-        if self.retention.log_seconds < A_DAY {
-            return Err(format!("retention.log_seconds must not be less than {A_DAY}"));
-        }
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("{name} must be greater than 0"));
-        }
         if self.retention.orphans_seconds <= self.limits.body_seconds {
             return Err(
                 "retention.orphans_seconds must be greater than limits.body_seconds: files on their way would be deleted".into(),

@@ -118,23 +118,6 @@ impl Limits {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        let positive: &[(&str, u64)] = &[
-            ("connections", self.connections as u64),
-            ("body_bytes", self.body_bytes as u64),
-            ("body_seconds", self.body_seconds),
-            ("bodies_bytes", self.bodies_bytes),
-            ("answers_bytes", self.answers_bytes),
-            ("message_bytes", self.message_bytes as u64),
-            ("waiting_polls_per_user", self.waiting_polls_per_user as u64),
-            ("header_seconds", self.header_seconds),
-            ("write_seconds", self.write_seconds),
-            ("password_checks_waiting", self.password_checks_waiting as u64),
-            ("recent_events", self.recent_events as u64),
-            ("ring_bytes", self.ring_bytes as u64),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("limits.{name} must be greater than 0"));
-        }
         if self.bodies_bytes / 8 < self.body_bytes as u64 {
             return Err("limits.bodies_bytes must be at least 8 times limits.body_bytes: a user may have an eighth of it".into());
         }

@@ -72,9 +72,6 @@ impl Tokens {
         if self.user_claim.is_empty() {
             return Err("tokens.user_claim must not be empty".into());
         }
-        if self.access_lifetime_seconds == 0 {
-            return Err("tokens.access_lifetime_seconds must be greater than 0".into());
-        }
         if self.refresh_lifetime_seconds < self.access_lifetime_seconds {
             return Err("tokens.refresh_lifetime_seconds must not be less than tokens.access_lifetime_seconds".into());
         }

@@ -26,8 +26,6 @@ impl Uploads {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        /// As S3 has it.
-        const LONGEST_SECONDS: u64 = 7 * 24 * 60 * 60;
         /// Where attachments are.
         const TAKEN: &str = "attachments";
 
@@ -36,9 +34,6 @@ impl Uploads {
         };
         if self.types.is_empty() || !self.types.iter().all(is_plain) {
             return Err(format!("uploads.types must hold names of letters, digits, - and _, and none of them {TAKEN}"));
-        }
-        if !(1..=LONGEST_SECONDS).contains(&self.lifetime_seconds) {
-            return Err(format!("uploads.lifetime_seconds must be between 1 and {LONGEST_SECONDS}"));
         }
         if !self.public_url.is_empty() && !is_web_address(&self.public_url) {
             return Err("uploads.public_url must be an http or https address".into());

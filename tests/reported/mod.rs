@@ -7,6 +7,7 @@ mod large_pages;
 mod long_texts;
 mod own_connections;
 mod rates;
+mod settings;
 mod shares;
 mod taken_back;
 mod uploads;
