@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{future::FutureExt, sync::CancellationToken, task::TaskTracker};
 
 /// The tasks of one server, and the two reasons for them to stop. Clones share both.
@@ -46,15 +47,28 @@ impl Lifecycle {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT after this call, whenever it is waited for.
+/// Takes its default effect from SIGHUP, which is to end the process, for the rest of the process's life: a closed terminal or a
+/// log rotation that knows no better must not end a server, nor a command under way. Needs the runtime.
+pub fn survive_hangup() {
+    // The handler stays when this is dropped.
+    drop(listen(SignalKind::hangup()));
+}
+
+/// Resolves at the first SIGTERM or SIGINT after this call, whenever it is waited for. Says of each SIGHUP that it does nothing.
 pub fn stop_signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("the runtime has its signal driver");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime has its signal driver");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let mut hangup = listen(SignalKind::hangup());
     async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: settings are read at the start only, so restart to change them"),
+            }
         }
     }
+}
+
+fn listen(kind: SignalKind) -> Signal {
+    signal(kind).expect("the runtime has its signal driver")
 }

@@ -148,8 +148,10 @@ fn role(word: &str) -> Result<Role, String> {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    // First of all: before it, SIGHUP ends the process.
+    runtime.block_on(async { lifecycle::survive_hangup() });
+    let cli = Cli::parse();
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,7 +14,8 @@ pub fn start(log: &Log) {
     // and that it failed is said by whoever made it.
     let quiet = format!("async_nats=off,sqlx=error,{}", log.level);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Without errors of its own: where standard error is gone, as with a terminal that was closed, each would be a panic.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

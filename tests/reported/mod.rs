@@ -3,6 +3,7 @@
 mod connections;
 mod credentials;
 mod forwarded;
+mod hangup;
 mod large_pages;
 mod long_texts;
 mod own_connections;
