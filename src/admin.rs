@@ -1,11 +1,11 @@
 //! What an administrator does from the command line, beside running servers: those hear of it through the log.
 
-use storage::{Fact, Group, NewPartner, NewUser, Role, Storage, Topic, User, UserChange, UserId};
+use storage::{Fact, Group, NewPartner, NewUser, PasswordHash, Role, Storage, Topic, User, UserChange, UserId};
 use uuid::Uuid;
 
 use crate::{
-    auth::{self, Token, Tokens},
-    chat::{LOGIN_BYTES, NAME_CHARACTERS, is_longer},
+    auth::{self, PASSWORD_CHARACTERS, Token, Tokens},
+    chat::{self, check_email, check_login, check_name},
     clock,
 };
 
@@ -38,12 +38,11 @@ pub enum Error {
     GroupTaken(String),
     #[error("a picture must be a PNG of at most {PICTURE_BYTES} bytes")]
     NoPicture,
-    #[error("{0} must not be empty nor contain a NUL character")]
-    Unusable(&'static str),
-    #[error("the login must not be longer than {LOGIN_BYTES} bytes")]
-    LongLogin,
-    #[error("the name must not be longer than {NAME_CHARACTERS} characters")]
-    LongName,
+    /// A login, a name or an e-mail address that may not be given.
+    #[error("the {0}")]
+    Text(chat::Error),
+    #[error("the password must have {PASSWORD_CHARACTERS} characters or more")]
+    ShortPassword,
     #[error("the password could not be hashed")]
     Password(#[source] auth::Error),
     #[error("there is no token for this user")]
@@ -54,16 +53,10 @@ pub enum Error {
 
 /// Adds a user with a partner of its own.
 pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Error> {
-    for (field, text) in [("login", &new.login), ("name", &new.name)] {
-        if text.trim().is_empty() || text.contains('\0') {
-            return Err(Error::Unusable(field));
-        }
-    }
-    if new.login.len() > LOGIN_BYTES {
-        return Err(Error::LongLogin);
-    }
-    must_be_short(&new.name)?;
-    let password = auth::hash_password(&new.password).await.map_err(Error::Password)?;
+    check_login(&new.login).map_err(Error::Text)?;
+    check_name(&new.name).map_err(Error::Text)?;
+    new.email.as_deref().map_or(Ok(()), check_email).map_err(Error::Text)?;
+    let password = hash(&new.password).await?;
     let mut tx = storage.begin().await?;
     let added = tx
         .insert_user(NewUser {
@@ -90,36 +83,60 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
 
 /// Everybody, by rising uid.
 pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, Error> {
-    let mut all: Vec<User> = Vec::new();
+    let mut all = Vec::new();
+    for_each_page(storage, |page| all.extend(page)).await?;
+    Ok(all)
+}
+
+/// Logins of other users that differ from that of `user` by nothing but case, or the composition of letters. Logins are compared
+/// exactly, so each of them is another person's; people may not see the difference.
+pub async fn twins(storage: &dyn Storage, user: &User) -> Result<Vec<String>, Error> {
+    let folded = storage::fold(user.login_text());
+    let is_twin = |other: &User| other.id != user.id && storage::fold(other.login_text()) == folded;
+    let mut twins = Vec::new();
+    for_each_page(storage, |page| twins.extend(page.into_iter().filter(is_twin).filter_map(|other| other.login))).await?;
+    Ok(twins)
+}
+
+async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)) -> Result<(), Error> {
+    let mut last = None;
     loop {
-        let page = storage.users(all.last().map(|user| user.id), PAGE).await?;
-        let last = page.len() < PAGE;
-        all.extend(page);
-        if last {
-            return Ok(all);
+        let page = storage.users(last, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        last = page.last().map(|user| user.id);
+        on_page(page);
+        if is_last {
+            return Ok(());
         }
     }
 }
 
-/// Sets a password; whoever is logged in with the old one is no longer.
-pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<(), Error> {
-    let password = auth::hash_password(password).await.map_err(Error::Password)?;
-    change(storage, login, UserChange { password: Some(password), ..UserChange::default() }).await
+/// Sets a password; whoever is logged in with the old one is no longer. Gives the user.
+pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<User, Error> {
+    let password = hash(password).await?;
+    change(storage, login, UserChange { password: Some(password), ..UserChange::default() }, Access::Revoked).await
 }
 
 /// Deactivates a user and ends its sessions.
 pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
-    change(storage, login, UserChange { active: Some(false), ..UserChange::default() }).await
+    let inactive = UserChange { active: Some(false), ..UserChange::default() };
+    change(storage, login, inactive, Access::Revoked).await.map(drop)
+}
+
+/// Lets a deactivated user log in again. What ended with the deactivation, sessions, tokens, a part in support sessions, stays
+/// ended; everything else is as it was. Changes nothing of a user who is active: its sessions go on. Gives whether it was not.
+pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error> {
+    if user(storage, login).await?.active {
+        return Ok(false);
+    }
+    change(storage, login, UserChange { active: Some(true), ..UserChange::default() }, Access::Kept).await?;
+    Ok(true)
 }
 
 /// Lets a user change and delete others' messages, or no longer.
 pub async fn set_moderator(storage: &dyn Storage, login: &str, can_moderate: bool) -> Result<(), Error> {
-    let user = user(storage, login).await?;
-    let mut tx = storage.begin().await?;
-    tx.update_user(user.id, UserChange { can_moderate: Some(can_moderate), ..UserChange::default() }).await?;
-    tx.record(Topic::Partner(user.partner.id), Fact::UserChanged { user: user.id }, clock::now());
-    tx.commit().await?;
-    Ok(())
+    let moderator = UserChange { can_moderate: Some(can_moderate), ..UserChange::default() };
+    change(storage, login, moderator, Access::Kept).await.map(drop)
 }
 
 /// An access token for a user, who needs no password for it.
@@ -143,10 +160,7 @@ pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Resu
 
 /// Adds a group without members.
 pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error> {
-    if name.trim().is_empty() || name.contains('\0') {
-        return Err(Error::Unusable("name"));
-    }
-    must_be_short(name)?;
+    check_name(name).map_err(Error::Text)?;
     let mut tx = storage.begin().await?;
     let group = match tx.insert_group(None, name).await {
         Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
@@ -172,8 +186,12 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
     Ok(members)
 }
 
-fn must_be_short(name: &str) -> Result<(), Error> {
-    if is_longer(name, NAME_CHARACTERS) { Err(Error::LongName) } else { Ok(()) }
+/// The hash of a password that an account may have.
+async fn hash(password: &str) -> Result<PasswordHash, Error> {
+    if password.chars().count() < PASSWORD_CHARACTERS {
+        return Err(Error::ShortPassword);
+    }
+    auth::hash_password(password).await.map_err(Error::Password)
 }
 
 async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, Error> {
@@ -188,15 +206,23 @@ async fn user(storage: &dyn Storage, login: &str) -> Result<User, Error> {
     storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))
 }
 
-/// Changes a user and revokes what it came in with.
-async fn change(storage: &dyn Storage, login: &str, change: UserChange) -> Result<(), Error> {
-    let user = user(storage, login).await?;
-    let now = clock::now();
+/// Fate of a user's sessions and tokens when the user is changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Kept,
+    Revoked,
+}
+
+/// Changes a user. Gives the user as it is afterwards.
+async fn change(storage: &dyn Storage, login: &str, change: UserChange, access: Access) -> Result<User, Error> {
+    let id = user(storage, login).await?.id;
     let mut tx = storage.begin().await?;
-    tx.update_user(user.id, change).await?;
-    tx.delete_sessions_of(user.id).await?;
-    tx.delete_refresh_tokens_of(user.id).await?;
-    tx.record(Topic::Partner(user.partner.id), Fact::UserChanged { user: user.id }, now);
+    let changed = tx.update_user(id, change).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
+    if access == Access::Revoked {
+        tx.delete_sessions_of(id).await?;
+        tx.delete_refresh_tokens_of(id).await?;
+    }
+    tx.record(Topic::Partner(changed.partner.id), Fact::UserChanged { user: id }, clock::now());
     tx.commit().await?;
-    Ok(())
+    Ok(changed)
 }

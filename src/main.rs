@@ -1,7 +1,7 @@
 //! The program: settings, log, store, server, exit code.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, Read, Write},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dragoman::{
     admin::{self, NewAccount},
     auth,
+    chat::escaped,
     config::{Config, Flags},
     lifecycle, server, telemetry,
 };
@@ -78,7 +79,7 @@ struct Serve {
     log_format: Option<String>,
 }
 
-/// Passwords are read from standard input, so that they are in no list of processes.
+/// Passwords are read from standard input, so that they are in no list of processes. They have 8 characters or more.
 #[derive(Subcommand)]
 enum User {
     /// Adds a user; the password is the first line of standard input.
@@ -105,6 +106,8 @@ enum User {
     Passwd { login: String },
     /// Keeps a user out, at once and everywhere.
     Deactivate { login: String },
+    /// Lets a deactivated user log in again.
+    Activate { login: String },
     /// Gives a user a picture, which im_chat's clients show.
     Picture {
         login: String,
@@ -156,7 +159,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever it was.
-            let _ = writeln!(std::io::stderr(), "dragoman: {}", telemetry::chain(error.as_ref()));
+            say(&telemetry::chain(error.as_ref()).to_string());
             ExitCode::FAILURE
         }
     }
@@ -220,12 +223,27 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
     match command {
         User::Add { login, name, email, role } => {
             let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
-            print(&format!("{} (uid {}, partner {})", user.login_text(), user.id, user.partner.id))
+            print(&format!("{} (uid {}, partner {})", escaped(user.login_text()), user.id, user.partner.id))?;
+            for twin in admin::twins(storage, &user).await? {
+                say(&format!("warning: {twin} is another user: logins that differ by case alone are different logins"));
+            }
+            Ok(())
         }
         User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
         User::Edit { login, moderator } => admin::set_moderator(storage, &login, moderator).await.map_err(Into::into),
-        User::Passwd { login } => admin::set_password(storage, &login, &password()?).await.map_err(Into::into),
+        User::Passwd { login } => {
+            if !admin::set_password(storage, &login, &password()?).await?.active {
+                say(&format!("warning: {login} is deactivated and stays out until `dragoman user activate`"));
+            }
+            Ok(())
+        }
         User::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
+        User::Activate { login } => {
+            if !admin::activate(storage, &login).await? {
+                say(&format!("{login} is active already"));
+            }
+            Ok(())
+        }
         User::Picture { login, file } => {
             let mut png = Vec::new();
             // One byte more than is taken tells a picture that is too large from one that is not.
@@ -247,28 +265,48 @@ async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::Star
     match command {
         Group::Add { name } => {
             let group = admin::add_group(storage, &name).await?;
-            print(&format!("{} (group {})", group.name, group.id))
+            print(&format!("{} (group {})", escaped(&group.name), group.id))
         }
-        Group::List => storage.groups().await?.iter().try_for_each(|group| print(&format!("{}\t{}", group.id, group.name))),
+        Group::List => {
+            let groups = storage.groups().await?;
+            groups.iter().try_for_each(|group| print(&format!("{}\t{}", group.id, escaped(&group.name))))
+        }
         Group::Members { name, add, remove } => {
             admin::change_members(storage, &name, &add, &remove).await?.iter().try_for_each(print_user)
         }
     }
 }
 
+/// One line a user, whatever the texts of an earlier version hold.
 fn print_user(user: &storage::User) -> Result<(), server::StartError> {
     let moderator = if user.can_moderate { "\tmoderator" } else { "" };
     let active = if user.active { "" } else { "\tdeactivated" };
-    print(&format!("{}\t{}\t{}\t{}{moderator}{active}", user.id, user.login_text(), user.role.as_str(), user.partner.name))
+    let (login, name) = (escaped(user.login_text()), escaped(&user.partner.name));
+    print(&format!("{}\t{login}\t{}\t{name}{moderator}{active}", user.id, user.role.as_str()))
 }
 
+/// The first line of standard input, without the byte order mark and the carriage return that Windows puts around it.
 fn password() -> Result<String, server::StartError> {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    match text.lines().next() {
-        Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        _ => Err("the password, the first line of standard input, must not be empty".into()),
+    /// Far beyond any password.
+    const LONGEST_BYTES: u64 = 4096;
+
+    let mut line = Vec::new();
+    std::io::stdin().lock().take(LONGEST_BYTES + 1).read_until(b'\n', &mut line)?;
+    if line.len() as u64 > LONGEST_BYTES {
+        return Err(format!("the password must not be longer than {LONGEST_BYTES} bytes").into());
     }
+    let line = String::from_utf8(line).map_err(|_| "the password must be UTF-8 text")?;
+    let password = line.strip_prefix('\u{feff}').unwrap_or(&line).trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err("the password, the first line of standard input, must not be empty".into());
+    }
+    Ok(password.to_owned())
+}
+
+/// Says a line on standard error, escaped.
+fn say(line: &str) {
+    // Nobody is left to be told that nobody listens.
+    let _ = writeln!(std::io::stderr(), "dragoman: {}", escaped(line));
 }
 
 fn print(line: &str) -> Result<(), server::StartError> {

@@ -94,6 +94,9 @@ impl Caller {
     }
 }
 
+/// The shortest password that an account may be given, in characters.
+pub const PASSWORD_CHARACTERS: usize = 8;
+
 /// Why nobody is let in.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {

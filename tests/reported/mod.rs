@@ -1,5 +1,6 @@
 //! Faults that were reported, by kind: each was seen on a running program.
 
+mod accounts;
 mod connections;
 mod credentials;
 mod forwarded;

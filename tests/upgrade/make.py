@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-from clients import FILES, PASSWORD, SETTINGS, STORE, WORK, Conversation, Desk, Person, Room, Server, run
+from clients import FILES, OWN_PASSWORD, PASSWORD, SETTINGS, STORE, WORK, Conversation, Desk, Person, Room, Server, run
 
 VERSION, HERE = sys.argv[1], pathlib.Path(__file__).parent
 # Of the demo data, where they are always the same.
@@ -58,13 +58,14 @@ def sha256(content):
 def add_people(server):
     """Accounts and groups beside those of the demo data, and a client of everybody."""
     for login, name in [("kim@example.com", "Kim O'Hara"), ("gone@example.com", "Gone Away")]:
-        run("user", "add", login, "--name", name, said=PASSWORD)
+        run("user", "add", login, "--name", name, said=OWN_PASSWORD)
     run("user", "deactivate", "gone@example.com")
     (WORK / "picture.png").write_bytes(PNG)
     run("user", "picture", LOGINS["john"], str(WORK / "picture.png"))
     run("group", "add", "Support")
     run("group", "members", "Support", "--add", LOGINS["john"], LOGINS["kim"])
-    return {name: Person(server, login) for name, login in LOGINS.items()}
+    added = {"kim": OWN_PASSWORD}
+    return {name: Person(server, login, added.get(name, PASSWORD)) for name, login in LOGINS.items()}
 
 
 def end_credentials(server):

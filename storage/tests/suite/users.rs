@@ -236,7 +236,12 @@ async fn a_user_changes_only_as_asked(store: Arc<dyn Storage>) {
     .await;
     ann.active = false;
     assert_eq!(changed, Some(ann.clone()));
-    assert_eq!(store.user(ann.id).await.unwrap(), Some(ann));
+    assert_eq!(store.user(ann.id).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.search_people("ann", 9).await.unwrap(), []);
+    ann.active = true;
+    assert_eq!(change(UserChange { active: Some(true), ..UserChange::default() }).await, Some(ann.clone()));
+    assert_eq!(store.user(ann.id).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.search_people("ann", 9).await.unwrap(), [ann.person()]);
     assert_eq!(store.user(ben.id).await.unwrap(), Some(ben));
 
     let nobody = write(&store, async |tx| {

@@ -21,7 +21,7 @@ async fn an_added_user_can_log_in_at_once() {
 #[tokio::test]
 async fn a_login_is_taken_once() {
     let server = server().await;
-    let output = server.backend().run(&["user", "add", ADMIN, "--name", "Another"], "x\n").await;
+    let output = server.backend().run(&["user", "add", ADMIN, "--name", "Another"], "a password\n").await;
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -54,14 +54,14 @@ async fn a_new_password_ends_all_sessions_of_the_user() {
     let server = server().await;
     let sessions = [server.log_in(JOHN).await, server.log_in(JOHN).await];
     let other = server.log_in(ADMIN).await;
-    server.backend().administer(&["user", "passwd", JOHN], "new\n").await;
+    server.backend().administer(&["user", "passwd", JOHN], "a new password\n").await;
     for session in &sessions {
         until("the end of the session", async || (!is_alive(session).await).then_some(())).await;
     }
     assert!(is_alive(&other).await, "sessions of others go on");
     let error = fault(&server.client(), AUTHENTICATE, credentials(JOHN, PASSWORD)).await;
     assert_eq!(error["data"]["name"], "odoo.exceptions.AccessDenied");
-    server.client().log_in(JOHN, "new").await;
+    server.client().log_in(JOHN, "a new password").await;
 }
 
 /// Out of sessions that live, and out of new ones.
@@ -88,8 +88,8 @@ async fn a_deactivated_user_is_kept_out() {
 #[tokio::test]
 async fn commands_for_nobody_fail() {
     let server = server().await;
-    for arguments in [["user", "passwd", "nobody"], ["user", "deactivate", "nobody"]] {
-        let output = server.backend().run(&arguments, "x\n").await;
+    for arguments in [["user", "passwd", "nobody"], ["user", "deactivate", "nobody"], ["user", "activate", "nobody"]] {
+        let output = server.backend().run(&arguments, "a password\n").await;
         assert!(!output.status.success(), "{arguments:?}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("nobody"), "{arguments:?}");
     }
