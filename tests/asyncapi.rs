@@ -65,7 +65,7 @@ async fn the_command_prints_the_copies() {
 
 #[tokio::test]
 async fn the_parser_of_asyncapi_finds_nothing_wrong() {
-    let modules = std::env::var("DRAGOMAN_TEST_ASYNCAPI").expect("run the tests with .ci/test, which installs the parser");
+    let modules = std::env::var("DRAGOMAN_TEST_NODE_PATH").expect("run the tests with .ci/test, which installs the parser");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/asyncapi/parse.js");
     let output = Command::new("node").arg(script).args(DIALECTS.map(file)).env("NODE_PATH", modules).output();
     let output = output.await.expect("node runs");

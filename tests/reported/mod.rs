@@ -8,6 +8,7 @@ mod hangup;
 mod large_pages;
 mod long_texts;
 mod own_connections;
+mod pinned;
 mod rates;
 mod settings;
 mod shares;

@@ -12,7 +12,7 @@ use crate::support::{Backend, Server};
 
 /// An access token and a refresh token of the user with uid 4; `simplejwt.py` beside this file makes them.
 async fn made_with(algorithm: &str, key: &str) -> [String; 2] {
-    let python = std::env::var("DRAGOMAN_TEST_SIMPLEJWT").expect("run the tests with .ci/test, which installs simplejwt");
+    let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs simplejwt");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tokens/simplejwt.py");
     let output = Command::new(python).args(["-I", script, algorithm, key]).kill_on_drop(true).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -12,7 +12,7 @@ with_every_backend! {
     /// Runs `client.py` beside this file, which says what it does.
     async fn a_python_client_chats(backend) {
         let mut server = Server::with_tokens(backend).await;
-        let python = std::env::var("DRAGOMAN_TEST_WEBSOCKETS").expect("run the tests with .ci/test, which installs websockets");
+        let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs websockets");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialects/room/client.py");
         let address = server.address().to_string();
         let arguments = [script, &address, &token(JOHN.uid), JOHN.uuid, &token(ADMIN.uid), ADMIN.uuid];
