@@ -3,7 +3,7 @@
 mod listing;
 mod marker;
 
-use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -21,6 +21,7 @@ use object_store::{
     prefix::PrefixStore,
     signer::{SignedUrlOptions, Signer},
 };
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ pub use listing::{Folders, Listed};
 pub use marker::MARKER;
 
 use crate::{
-    chat::{Error, FileBytes, Result},
+    chat::{Error, FileBytes, Result, Thing},
     lifecycle::Lifecycle,
     telemetry,
 };
@@ -46,6 +47,8 @@ const SNIFFED_BYTES: usize = 8 * 1024;
 const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 /// How long a request to a bucket is tried again that it could not take.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
+/// How many missing objects are warned of by name.
+const MISSING_NAMED: usize = 1_000;
 
 /// The object store. Clones are handles to the same one.
 #[derive(Clone)]
@@ -54,6 +57,8 @@ pub struct Blobs {
     place: Place,
     part_bytes: usize,
     lifecycle: Lifecycle,
+    /// Objects that were warned of.
+    missing: Arc<Mutex<HashSet<String>>>,
 }
 
 /// What the object store is.
@@ -103,7 +108,7 @@ impl Blobs {
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
         let part_bytes = if matches!(place, Place::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
-        Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone() })
+        Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
     }
 
     /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails, and soon
@@ -178,7 +183,19 @@ impl Blobs {
         let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
+            Err(object_store::Error::NotFound { .. }) => {
+                self.warn_of_missing(object);
+                Err(Error::NotFound(Thing::Attachment))
+            }
             Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Says once of an object that a row names it and nobody has it. Of many, as after a restore without the files, the first.
+    fn warn_of_missing(&self, object: &str) {
+        let mut missing = self.missing.lock();
+        if missing.len() < MISSING_NAMED && missing.insert(object.to_owned()) {
+            tracing::warn!(object, "a file is not found: its row is there, but not its object; look at the setting `files`");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod disk;
 mod failover;
+mod files;
 
 use std::time::{Duration, Instant};
 
