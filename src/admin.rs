@@ -7,6 +7,7 @@ use crate::{
     auth::{self, PASSWORD_CHARACTERS, Token, Tokens},
     chat::{self, check_email, check_login, check_name},
     clock,
+    transaction::{Undone, transaction},
 };
 
 /// How large a picture may be: clients load one for everybody they show.
@@ -51,34 +52,42 @@ pub enum Error {
     Storage(#[from] storage::Error),
 }
 
+impl Undone for Error {
+    fn is_contention(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_contention())
+    }
+}
+
 /// Adds a user with a partner of its own.
 pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Error> {
     check_login(&new.login).map_err(Error::Text)?;
     check_name(&new.name).map_err(Error::Text)?;
     new.email.as_deref().map_or(Ok(()), check_email).map_err(Error::Text)?;
     let password = hash(&new.password).await?;
-    let mut tx = storage.begin().await?;
-    let added = tx
-        .insert_user(NewUser {
-            id: None,
-            uuid: Uuid::new_v4(),
-            login: Some(new.login.clone()),
-            password: Some(password),
-            external_id: None,
-            partner: NewPartner { id: None, name: new.name, email: new.email, phone: None, mobile: None },
-            role: new.role,
-            language: "en_US".into(),
-            time_zone: "UTC".into(),
-            profile: serde_json::json!({}),
-            created_at: clock::now(),
-        })
-        .await;
-    let user = match added {
-        Err(storage::Error::Conflict("users_login")) => return Err(Error::LoginTaken(new.login)),
-        added => added?,
-    };
-    tx.commit().await?;
-    Ok(user)
+    transaction(storage, |mut tx| async {
+        let added = tx
+            .insert_user(NewUser {
+                id: None,
+                uuid: Uuid::new_v4(),
+                login: Some(new.login.clone()),
+                password: Some(password.clone()),
+                external_id: None,
+                partner: NewPartner { id: None, name: new.name.clone(), email: new.email.clone(), phone: None, mobile: None },
+                role: new.role,
+                language: "en_US".into(),
+                time_zone: "UTC".into(),
+                profile: serde_json::json!({}),
+                created_at: clock::now(),
+            })
+            .await;
+        let user = match added {
+            Err(storage::Error::Conflict("users_login")) => return Err(Error::LoginTaken(new.login.clone())),
+            added => added?,
+        };
+        tx.commit().await?;
+        Ok(user)
+    })
+    .await
 }
 
 /// Everybody, by rising uid.
@@ -152,22 +161,26 @@ pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Resu
         return Err(Error::NoPicture);
     }
     let user = user(storage, login).await?;
-    let mut tx = storage.begin().await?;
-    tx.set_picture(user.id, png).await?;
-    tx.commit().await?;
-    Ok(())
+    transaction(storage, |mut tx| async {
+        tx.set_picture(user.id, png).await?;
+        tx.commit().await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Adds a group without members.
 pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error> {
     check_name(name).map_err(Error::Text)?;
-    let mut tx = storage.begin().await?;
-    let group = match tx.insert_group(None, name).await {
-        Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
-        added => added?,
-    };
-    tx.commit().await?;
-    Ok(group)
+    transaction(storage, |mut tx| async {
+        let group = match tx.insert_group(None, name).await {
+            Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
+            added => added?,
+        };
+        tx.commit().await?;
+        Ok(group)
+    })
+    .await
 }
 
 /// Adds and removes members of a group by their logins: all of them, or, if one is unknown, none. Gives the members that
@@ -176,10 +189,13 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
     let group = storage.group_by_name(name).await?.ok_or_else(|| Error::NoSuchGroup(name.to_owned()))?;
     let (add, remove) = (uids(storage, add).await?, uids(storage, remove).await?);
     if !add.is_empty() || !remove.is_empty() {
-        let mut tx = storage.begin().await?;
-        tx.insert_group_members(group.id, &add).await?;
-        tx.delete_group_members(group.id, &remove).await?;
-        tx.commit().await?;
+        transaction(storage, |mut tx| async {
+            tx.insert_group_members(group.id, &add).await?;
+            tx.delete_group_members(group.id, &remove).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(())
+        })
+        .await?;
     }
     let mut members = storage.users_by_id(&storage.group_members(group.id).await?).await?;
     members.sort_unstable_by_key(|user| user.id);
@@ -216,13 +232,15 @@ enum Access {
 /// Changes a user. Gives the user as it is afterwards.
 async fn change(storage: &dyn Storage, login: &str, change: UserChange, access: Access) -> Result<User, Error> {
     let id = user(storage, login).await?.id;
-    let mut tx = storage.begin().await?;
-    let changed = tx.update_user(id, change).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
-    if access == Access::Revoked {
-        tx.delete_sessions_of(id).await?;
-        tx.delete_refresh_tokens_of(id).await?;
-    }
-    tx.record(Topic::Partner(changed.partner.id), Fact::UserChanged { user: id }, clock::now());
-    tx.commit().await?;
-    Ok(changed)
+    transaction(storage, |mut tx| async {
+        let changed = tx.update_user(id, change.clone()).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
+        if access == Access::Revoked {
+            tx.delete_sessions_of(id).await?;
+            tx.delete_refresh_tokens_of(id).await?;
+        }
+        tx.record(Topic::Partner(changed.partner.id), Fact::UserChanged { user: id }, clock::now());
+        tx.commit().await?;
+        Ok(changed)
+    })
+    .await
 }

@@ -6,7 +6,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use crate::{auth, clock};
+use crate::{auth, clock, transaction::transaction};
 
 /// The password of everybody in the demo data.
 const PASSWORD: &str = "123456";
@@ -50,61 +50,64 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     }
     let password = auth::hash_password(PASSWORD).await?;
     let now = clock::now();
-    let mut tx = storage.begin().await?;
-    // Of several nodes that start at once the first one does it.
-    if !tx.mark_demo().await? {
-        return Ok(false);
-    }
-    for somebody in EVERYBODY {
-        tx.insert_user(NewUser {
-            id: Some(UserId(somebody.uid)),
-            uuid: somebody.uuid.map_or_else(Uuid::new_v4, |uuid| Uuid::parse_str(uuid).expect("the uuids above are valid")),
-            login: Some(somebody.login.into()),
-            password: Some(password.clone()),
-            external_id: Some(somebody.uid.to_string()),
-            partner: NewPartner {
-                id: Some(PartnerId(somebody.partner)),
-                name: somebody.name.into(),
-                email: Some(somebody.login.into()),
-                phone: None,
-                mobile: None,
-            },
-            role: somebody.role,
-            language: "en_US".into(),
-            time_zone: "UTC".into(),
-            profile: profile(somebody.login),
-            created_at: now,
-        })
-        .await?;
-    }
-    let first_four: Vec<_> = EVERYBODY[..4].iter().map(|somebody| PartnerId(somebody.partner)).collect();
-    let threads = [
-        (1, "Chat with John", ConversationKind::Direct, ThreadType::Chat, &first_four[..2]),
-        (2, "Team Group", ConversationKind::Group, ThreadType::Group, &first_four[..]),
-    ];
-    for (id, name, kind, thread_type, participants) in threads {
-        let conversation = tx
-            .insert_conversation(NewConversation {
-                id: Some(ConversationId(id)),
-                uuid: Uuid::new_v4(),
-                kind,
-                thread_type,
-                name: name.into(),
+    let loaded: storage::Result<bool> = transaction(storage, |mut tx| async {
+        // Of several nodes that start at once the first one does it.
+        if !tx.mark_demo().await? {
+            return Ok(false);
+        }
+        for somebody in EVERYBODY {
+            tx.insert_user(NewUser {
+                id: Some(UserId(somebody.uid)),
+                uuid: somebody.uuid.map_or_else(Uuid::new_v4, |uuid| Uuid::parse_str(uuid).expect("the uuids above are valid")),
+                login: Some(somebody.login.into()),
+                password: Some(password.clone()),
+                external_id: Some(somebody.uid.to_string()),
+                partner: NewPartner {
+                    id: Some(PartnerId(somebody.partner)),
+                    name: somebody.name.into(),
+                    email: Some(somebody.login.into()),
+                    phone: None,
+                    mobile: None,
+                },
+                role: somebody.role,
+                language: "en_US".into(),
+                time_zone: "UTC".into(),
+                profile: profile(somebody.login),
                 created_at: now,
-                group: None,
-                documents: Vec::new(),
-                external_id: None,
-                participants: participants.to_vec(),
-                owner: participants.first().copied(),
             })
             .await?;
-        tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
-    }
-    let news = tx.insert_group(Some(GroupId(3)), "News").await?;
-    let members: Vec<_> = EVERYBODY[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
-    tx.insert_group_members(news.id, &members).await?;
-    tx.commit().await?;
-    Ok(true)
+        }
+        let first_four: Vec<_> = EVERYBODY[..4].iter().map(|somebody| PartnerId(somebody.partner)).collect();
+        let threads = [
+            (1, "Chat with John", ConversationKind::Direct, ThreadType::Chat, &first_four[..2]),
+            (2, "Team Group", ConversationKind::Group, ThreadType::Group, &first_four[..]),
+        ];
+        for (id, name, kind, thread_type, participants) in threads {
+            let conversation = tx
+                .insert_conversation(NewConversation {
+                    id: Some(ConversationId(id)),
+                    uuid: Uuid::new_v4(),
+                    kind,
+                    thread_type,
+                    name: name.into(),
+                    created_at: now,
+                    group: None,
+                    documents: Vec::new(),
+                    external_id: None,
+                    participants: participants.to_vec(),
+                    owner: participants.first().copied(),
+                })
+                .await?;
+            tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
+        }
+        let news = tx.insert_group(Some(GroupId(3)), "News").await?;
+        let members: Vec<_> = EVERYBODY[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
+        tx.insert_group_members(news.id, &members).await?;
+        tx.commit().await?;
+        Ok(true)
+    })
+    .await;
+    Ok(loaded?)
 }
 
 /// What the examples show of somebody: the support chat's of its tenant, the room's of the administrator.

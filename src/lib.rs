@@ -18,4 +18,5 @@ pub mod shares;
 pub mod tally;
 pub mod telemetry;
 pub mod token_bucket;
+mod transaction;
 pub mod weighed;

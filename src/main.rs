@@ -13,7 +13,10 @@ use dragoman::{
     auth,
     chat::escaped,
     config::{Config, Flags},
-    lifecycle, server, telemetry,
+    lifecycle,
+    metrics::Metrics,
+    server::{self, Purpose},
+    telemetry,
 };
 use storage::{Role, Storage};
 use tokio::net::TcpListener;
@@ -146,6 +149,18 @@ enum Token {
     },
 }
 
+impl User {
+    fn purpose(&self) -> Purpose {
+        if matches!(self, Self::List) { Purpose::Read } else { Purpose::Write }
+    }
+}
+
+impl Group {
+    fn purpose(&self) -> Purpose {
+        if matches!(self, Self::List) { Purpose::Read } else { Purpose::Write }
+    }
+}
+
 fn role(word: &str) -> Result<Role, String> {
     Role::parse(word).ok_or_else(|| "must be user, agent or admin".into())
 }
@@ -183,8 +198,8 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
     match cli.command {
         Command::Serve(options) => serve(config, !options.no_migrate).await,
         Command::Migrate => migrate(&config).await,
-        Command::User(command) => user(database(&config, false).await?.as_ref(), command).await,
-        Command::Group(command) => group(database(&config, false).await?.as_ref(), command).await,
+        Command::User(command) => user(database(&config, command.purpose()).await?.as_ref(), command).await,
+        Command::Group(command) => group(database(&config, command.purpose()).await?.as_ref(), command).await,
         Command::Token(Token::Issue { user }) => token(&config, &user).await,
         Command::Openapi | Command::Asyncapi { .. } => unreachable!("answered above"),
     }
@@ -192,13 +207,15 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
 
 async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> {
     telemetry::start(&config.log);
-    let storage = server::open_storage(&config, migrate).await?;
+    let metrics = Metrics::default();
+    let purpose = if migrate { Purpose::Migrate } else { Purpose::Write };
+    let storage = server::open_storage(&config, purpose, &metrics).await?;
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
     server::prepare_demo(&config, storage.as_ref()).await?;
     let stop = lifecycle::stop_signal();
     // Whoever reads this may ask for anything, look into the store, or ask for the stop.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
-    server::run(config, storage, listener, stop).await
+    server::run(config, storage, metrics, listener, stop).await
 }
 
 /// Brings the schema up to date, and what earlier versions have left undone.
@@ -206,17 +223,17 @@ async fn migrate(config: &Config) -> Result<(), server::StartError> {
     /// People that are folded at a time.
     const STEP: usize = 1_000;
 
-    let storage = database(config, true).await?;
+    let storage = database(config, Purpose::Migrate).await?;
     while storage.fold_people(STEP).await? == STEP as u64 {}
     Ok(())
 }
 
 /// A store that outlives this command.
-async fn database(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, server::StartError> {
+async fn database(config: &Config, purpose: Purpose) -> Result<Arc<dyn Storage>, server::StartError> {
     if config.storage.0 == "memory:" {
         return Err("storage: what is in memory is gone with the server; name a database".into());
     }
-    server::open_storage(config, migrate).await
+    server::open_storage(config, purpose, &Metrics::default()).await
 }
 
 async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartError> {
@@ -257,7 +274,7 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
 
 async fn token(config: &Config, login: &str) -> Result<(), server::StartError> {
     let tokens = auth::Tokens::open(config.tokens.rules(config.limits.user.token_families), &lifecycle::Lifecycle::default())?;
-    let token = admin::issue_token(database(config, false).await?.as_ref(), &tokens, login).await?;
+    let token = admin::issue_token(database(config, Purpose::Write).await?.as_ref(), &tokens, login).await?;
     print(token.expose())
 }
 

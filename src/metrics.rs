@@ -1,7 +1,6 @@
 //! What the program counts, as Prometheus reads it.
 
 use std::{
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +13,7 @@ use prometheus::{
 /// Upper bounds in seconds: half a millisecond to a minute, which is as long as a poll waits.
 const REQUEST_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Upper bounds in seconds for one visit to the store.
+/// Upper bounds in seconds for one statement.
 const STORE_BUCKETS: &[f64] =
     &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
@@ -79,10 +78,15 @@ impl Default for Metrics {
             panics: counter("dragoman_panics_total", "Panics caught while answering a request."),
             messages: counter("dragoman_messages_stored_total", "Messages stored by this node."),
             batches: counter("dragoman_message_commits_total", "Commits that stored messages; sends that wait share one."),
-            store: histogram("dragoman_store_seconds", "Visits to the store by operation.", &["operation"], STORE_BUCKETS),
+            store: histogram(
+                "dragoman_store_seconds",
+                "Statements of the database by operation: verb and table.",
+                &["operation"],
+                STORE_BUCKETS,
+            ),
             store_failures: counters(
                 "dragoman_store_failures_total",
-                "Visits to the store that failed, by operation.",
+                "Statements of the database that failed, by operation.",
                 &["operation"],
             ),
             sockets: IntGaugeVec::new(Opts::new("dragoman_sockets", "Open sockets by dialect."), &["dialect"])
@@ -184,15 +188,12 @@ impl Metrics {
         self.0.messages.inc_by(messages as u64);
     }
 
-    /// Times a visit to the store.
-    pub async fn visit<T, E>(&self, operation: &'static str, visit: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let begun = Instant::now();
-        let outcome = visit.await;
-        self.0.store.with_label_values(&[operation]).observe(begun.elapsed().as_secs_f64());
-        if outcome.is_err() {
-            self.0.store_failures.with_label_values(&[operation]).inc();
-        }
-        outcome
+    /// Counts a statement of the database.
+    pub fn statement(&self, operation: &str, time: Duration, failed: bool) {
+        self.0.store.with_label_values(&[operation]).observe(time.as_secs_f64());
+        let failures = self.0.store_failures.with_label_values(&[operation]);
+        // A counter that appears with its first failure has not increased by it.
+        failures.inc_by(u64::from(failed));
     }
 
     /// Counts a connection while the result lives.

@@ -48,8 +48,18 @@ const MARKER_LIMIT: Duration = Duration::from_secs(3);
 /// By how much two clocks may differ before it is worth a word.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 
-/// Opens the store that the settings name, and brings its schema up to date if `migrate`.
-pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Storage>, StartError> {
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reads alone, for which a standby will do.
+    Read,
+    Write,
+    /// The same after the schema was brought up to date.
+    Migrate,
+}
+
+/// Opens the store that the settings name.
+pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
     let address = config.storage.0.as_str();
     if address == "memory:" {
         return Ok(Arc::new(Memory::new()));
@@ -61,7 +71,12 @@ pub async fn open_storage(config: &Config, migrate: bool) -> Result<Arc<dyn Stor
         statement_timeout: Duration::from_millis(config.postgres.statement_milliseconds),
     })
     .await?;
-    if migrate {
+    let counted = metrics.clone();
+    storage.observe(Arc::new(move |operation, time, failed| counted.statement(operation, time, failed)));
+    if purpose != Purpose::Read {
+        storage.must_take_writes().await?;
+    }
+    if purpose == Purpose::Migrate {
         refuse_beside_others(&storage.nodes_in_the_way(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
         if !storage.index_people().await? {
@@ -85,10 +100,12 @@ fn refuse_beside_others(others: &[postgres::OtherNode]) -> Result<(), StartError
     .into())
 }
 
-/// Serves on `listener` until `stop` resolves, then lets requests in flight finish. `storage` is closed at the end.
+/// Serves on `listener` until `stop` resolves, then lets requests in flight finish. `storage`, whose statements `metrics` count,
+/// is closed at the end.
 pub async fn run(
     config: Config,
     storage: Arc<dyn Storage>,
+    metrics: Metrics,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
@@ -96,7 +113,6 @@ pub async fn run(
     let config = Arc::new(config);
     compare_clocks(storage.as_ref()).await?;
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
-    let metrics = Metrics::default();
     let files = Files::of(&config);
     let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
     if config.is_lasting() {
@@ -115,7 +131,7 @@ pub async fn run(
     let ground = Ground {
         storage: Arc::clone(&storage),
         blobs,
-        bus: open_bus(&config).await?,
+        bus: open_bus(&config, &metrics).await?,
         observers: vec![observer],
         announced,
         metrics: metrics.clone(),
@@ -166,10 +182,10 @@ pub async fn run(
 }
 
 /// The bell between nodes; none for one that is alone.
-async fn open_bus(config: &Config) -> Result<Option<Arc<dyn Bus>>, StartError> {
+async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn Bus>>, StartError> {
     Ok(match &config.bus {
         config::Bus::Local => None,
-        config::Bus::Postgres => Some(Arc::new(bus::Postgres::new(config.storage.0.clone()))),
+        config::Bus::Postgres => Some(Arc::new(bus::Postgres::new(config.storage.0.clone(), metrics.clone()))),
         config::Bus::Nats(address) => {
             let options = bus::NatsOptions {
                 url: address.0.clone(),

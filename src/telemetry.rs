@@ -12,7 +12,7 @@ use crate::config::{Log, LogFormat};
 pub fn start(log: &Log) {
     // What the client of NATS logs at each of its tries the bus says, once; what a visit to the database took is counted,
     // and that it failed is said by whoever made it.
-    let quiet = format!("async_nats=off,sqlx=error,{}", log.level);
+    let quiet = format!("async_nats=off,sqlx=off,{}", log.level);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     // Without errors of its own: where standard error is gone, as with a terminal that was closed, each would be a panic.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
@@ -22,16 +22,21 @@ pub fn start(log: &Log) {
     }
 }
 
-/// An error with all its causes, in one line.
+/// An error with all its causes, in one line. What an error says of its cause by itself is not said again.
 pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
     struct Chain<'a>(&'a dyn Error);
 
     impl fmt::Display for Chain<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{}", self.0)?;
+            let mut said = self.0.to_string();
+            f.write_str(&said)?;
             let mut cause = self.0.source();
             while let Some(error) = cause {
-                write!(f, ": {error}")?;
+                let text = error.to_string();
+                if !said.ends_with(&text) {
+                    write!(f, ": {text}")?;
+                    said = text;
+                }
                 cause = error.source();
             }
             Ok(())

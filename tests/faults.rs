@@ -1,9 +1,16 @@
 //! Two nodes on one database, people at work in every dialect, and one misfortune after another: what was acknowledged is
 //! stored, once, and everybody is told everything, once and in order.
 
+mod contention;
+mod counted;
 mod disk;
 mod failover;
 mod files;
+mod locked;
+mod pooler;
+mod settings;
+mod standby;
+mod start;
 
 use std::time::{Duration, Instant};
 

@@ -266,7 +266,7 @@ async fn migrating_takes_nothing_away() {
         }
         let mut server = fixture.server().set("RETENTION__EVERY_SECONDS", 1).start().await;
         // The last that a round takes away.
-        let last = "dragoman_store_seconds_count{operation=\"forget_devices\"} ";
+        let last = "dragoman_store_seconds_count{operation=\"delete devices\"} ";
         until("two rounds", async || {
             let metrics = server.get("/metrics").await.text().await.unwrap();
             let rounds = metrics.lines().find_map(|line| line.strip_prefix(last)?.parse::<u64>().ok());

@@ -11,8 +11,8 @@ mod turns;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use storage::{
-    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, User, UserChange,
-    UserId,
+    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, Tx, User,
+    UserChange, UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::{
     chat::{Announce, Cause, LOGIN_BYTES, Observer},
     clock,
     lifecycle::Lifecycle,
+    transaction::{Undone, is_contention, transaction},
 };
 use attempts::{Attempt, Attempts};
 use lives::{Epoch, Grant, Life, Lives};
@@ -122,10 +123,16 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
+impl Undone for Error {
+    fn is_contention(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if is_contention(cause.as_ref()))
+    }
+}
+
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
         match error {
-            storage::Error::Unavailable(_) => Self::Unavailable(Arc::new(error)),
+            storage::Error::Unavailable(_) | storage::Error::Contention(_) => Self::Unavailable(Arc::new(error)),
             storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
                 Self::Internal(Arc::new(error))
             }
@@ -185,6 +192,11 @@ impl Auth {
         (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts })), observer)
     }
 
+    /// Runs a transaction, which commits itself; see [`transaction`].
+    async fn transaction<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Box<dyn Tx>) -> F) -> Result<T> {
+        transaction(self.0.storage.as_ref(), work).await
+    }
+
     /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
     pub async fn log_in(
         &self,
@@ -201,28 +213,31 @@ impl Auth {
         // Begun before the user is looked at for the last time: what changes the user from then on ends it.
         let (life, epoch) = (self.0.lives.begin(&Grant::Session(key)), self.0.lives.epoch());
         life.is_of(user_id, self.0.lives.changes());
-        let mut tx = self.0.storage.begin().await?;
-        // Checking the password took its time, in which the user may have got another one, or been deactivated.
-        let unchanged = |now: &User| now.active && now.password == user.password;
-        if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
-            return Err(Error::Denied);
-        }
-        tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
-        if let Some(presented) = presented.map(SessionId::key)
-            && tx.delete_session(presented).await?.is_some()
-        {
-            tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
-            self.0.lives.end(&Grant::Session(presented));
-        }
-        let beyond = match self.0.sessions.most {
-            0 => Vec::new(),
-            most => tx.delete_sessions_beyond(most, user_id).await?,
-        };
-        for key in &beyond {
-            tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        beyond.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
+        self.transaction(|mut tx| async {
+            // Checking the password took its time, in which the user may have got another one, or been deactivated.
+            let unchanged = |now: &User| now.active && now.password == user.password;
+            if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
+                return Err(Error::Denied);
+            }
+            tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
+            if let Some(presented) = presented.map(SessionId::key)
+                && tx.delete_session(presented).await?.is_some()
+            {
+                tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
+                self.0.lives.end(&Grant::Session(presented));
+            }
+            let beyond = match self.0.sessions.most {
+                0 => Vec::new(),
+                most => tx.delete_sessions_beyond(most, user_id).await?,
+            };
+            for key in &beyond {
+                tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            beyond.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
+            Ok(())
+        })
+        .await?;
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
         let login = Arc::new(Login::new(Caller::living(user, life, epoch), key, now, None));
@@ -260,12 +275,17 @@ impl Auth {
         if verdict.outdated {
             let renewed = self.0.passwords.hash(&turn, password).await?;
             drop(turn);
-            let mut tx = self.0.storage.begin().await?;
-            // Not if somebody has set another one meanwhile.
-            if tx.lock_user(user.id).await?.is_some_and(|now| now.password == user.password) {
+            let is_renewed = self.transaction(|mut tx| async {
+                // Not if somebody has set another one meanwhile.
+                if tx.lock_user(user.id).await?.is_none_or(|now| now.password != user.password) {
+                    return Ok(false);
+                }
                 let change = UserChange { password: Some(renewed.clone()), ..UserChange::default() };
                 tx.update_user(user.id, change).await?;
                 tx.commit().await?;
+                Ok(true)
+            });
+            if is_renewed.await? {
                 user.password = Some(renewed);
             }
         }
@@ -318,14 +338,16 @@ impl Auth {
 
     /// Ends a session on all nodes; one that has ended stays so.
     pub async fn log_out(&self, login: &Login) -> Result<()> {
-        let mut tx = self.0.storage.begin().await?;
-        if tx.delete_session(login.key()).await?.is_some() {
-            let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
-            tx.record(Topic::Partner(login.partner), fact, clock::now());
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        self.0.lives.end(&Grant::Session(login.key()));
-        Ok(())
+        self.transaction(|mut tx| async {
+            if tx.delete_session(login.key()).await?.is_some() {
+                let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
+                tx.record(Topic::Partner(login.partner), fact, clock::now());
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            self.0.lives.end(&Grant::Session(login.key()));
+            Ok(())
+        })
+        .await
     }
 
     /// Up to where the session has been told of updates, by whichever node; before that is anywhere, which the store

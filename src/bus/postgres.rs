@@ -1,14 +1,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection, postgres::PgListener};
+use sqlx::{
+    Connection, PgConnection,
+    postgres::{PgListener, PgPoolOptions},
+};
+use storage::postgres::{Pins, TimeOuts, connecting};
 use tokio::{
     sync::{Mutex, Notify},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{Bus, Error, Inbox, Incoming, PATIENCE, SILENCE};
-use crate::telemetry;
+use crate::{metrics::Metrics, telemetry};
 
 /// `NOTIFY` reaches the database that it is sent in, so one name does for every workspace.
 const CHANNEL: &str = "dragoman";
@@ -24,12 +28,23 @@ const SIGN_OF_LIFE: &str = "";
 /// none that writes anything may.
 pub struct Postgres {
     url: String,
+    pins: Pins,
+    metrics: Metrics,
     sender: Mutex<Option<PgConnection>>,
 }
 
 impl Postgres {
-    pub fn new(url: String) -> Self {
-        Self { url, sender: Mutex::new(None) }
+    pub fn new(url: String, metrics: Metrics) -> Self {
+        // Not even a limit for statements: who sends and who listens have their own, and an idle listener stays.
+        Self { url, pins: Pins::new(TimeOuts::default(), None), metrics, sender: Mutex::new(None) }
+    }
+
+    /// Counts a statement, with the connection that it may have to make.
+    async fn counted<T>(&self, operation: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        let begun = Instant::now();
+        let done = statement.await;
+        self.metrics.statement(operation, begun.elapsed(), done.is_err());
+        done
     }
 }
 
@@ -46,12 +61,20 @@ impl Bus for Postgres {
     async fn send(&self, letter: String) -> Result<(), Error> {
         let mut sender = self.sender.lock().await;
         // Taken out, so that a connection on which sending failed, or was given up, is not used again.
-        let mut connection = match sender.take() {
-            Some(connection) => connection,
-            None => PgConnection::connect(&self.url).await?,
+        let kept = sender.take();
+        let notify = async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => {
+                    let mut connection = PgConnection::connect_with(&connecting(&self.url)?).await?;
+                    self.pins.set(&mut connection).await?;
+                    connection
+                }
+            };
+            sqlx::query(NOTIFY).bind(CHANNEL).bind(letter).execute(&mut connection).await?;
+            Ok(connection)
         };
-        sqlx::query(NOTIFY).bind(CHANNEL).bind(letter).execute(&mut connection).await?;
-        *sender = Some(connection);
+        *sender = Some(self.counted("notify", notify).await?);
         Ok(())
     }
 
@@ -73,8 +96,19 @@ impl Bus for Postgres {
 
 impl Postgres {
     async fn hear(&self, inbox: &Inbox<'_>, heard: &Notify) -> sqlx::Result<()> {
-        let mut listener = PgListener::connect(&self.url).await?;
-        listener.listen(CHANNEL).await?;
+        let pins = self.pins.clone();
+        // As the listener would make itself, but that it pins settings.
+        let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let pool = pool.after_connect(move |connection, _| {
+            let pins = pins.clone();
+            Box::pin(async move { pins.set(connection).await })
+        });
+        let listen = async {
+            let mut listener = PgListener::connect_with(&pool.connect_with(connecting(&self.url)?).await?).await?;
+            listener.listen(CHANNEL).await?;
+            Ok(listener)
+        };
+        let mut listener = self.counted("listen", listen).await?;
         heard.notify_one();
         inbox(Incoming::Connected);
         // Cancelled only for ever: the listener would forget that it had lost its connection.

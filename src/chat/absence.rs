@@ -78,7 +78,7 @@ impl Chat {
     async fn look_for_absent(&self, look: &mut Look) -> Result<bool> {
         let now = clock::now();
         let until = now - GRACE;
-        let ended = self.visit("ended_presences", self.0.storage.ended_presences(look.after, until, PAGE)).await?;
+        let ended = self.0.storage.ended_presences(look.after, until, PAGE).await?;
         if now < *look.trusted.get_or_insert(now + GRACE) {
             return Ok(false);
         }
@@ -113,8 +113,8 @@ impl Chat {
             return Ok(Vec::new());
         }
         let storage = &self.0.storage;
-        let contacts = self.visit("contacts", storage.contacts(partners)).await?;
-        let owners = self.visit("known_by", storage.known_by(partners)).await?;
+        let contacts = storage.contacts(partners).await?;
+        let owners = storage.known_by(partners).await?;
         let mut company: HashMap<_, _> = partners.iter().map(|partner| (*partner, BTreeSet::from([*partner]))).collect();
         for (partner, others) in contacts {
             company.entry(partner).or_default().extend(others);

@@ -53,7 +53,7 @@ impl Chat {
         let Addresses { ids, uuids, .. } = &*self.0.addresses;
         let read = async {
             let generation = uuids.generation();
-            let found = self.visit("conversations_by_uuid", self.0.storage.conversations_by_uuid(&[uuid])).await?.pop();
+            let found = self.0.storage.conversations_by_uuid(&[uuid]).await?.pop();
             Ok(found.map(|(id, _)| {
                 uuids.put(id, uuid, generation);
                 id
@@ -67,7 +67,7 @@ impl Chat {
         let Addresses { ids, uuids, .. } = &*self.0.addresses;
         let read = async {
             let generation = ids.generation();
-            let found = self.visit("conversation_uuids", self.0.storage.conversation_uuids(&[id])).await?.pop();
+            let found = self.0.storage.conversation_uuids(&[id]).await?.pop();
             Ok(found.map(|(_, uuid)| {
                 ids.put(uuid, id, generation);
                 uuid

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac};
@@ -30,7 +32,7 @@ pub struct Download {
 pub struct Received {
     stored: blobs::Stored,
     blobs: blobs::Blobs,
-    kept: bool,
+    kept: AtomicBool,
 }
 
 impl Received {
@@ -41,7 +43,7 @@ impl Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if !self.kept {
+        if !*self.kept.get_mut() {
             self.blobs.delete_later(std::mem::take(&mut self.stored.object));
         }
     }
@@ -94,17 +96,17 @@ impl Chat {
         let place = self.upload_place(user)?;
         let stored = self.0.blobs.put(place.counted(bytes), limit_bytes).await;
         let stored = self.within_quota(&place, stored)?;
-        Ok(Received { stored, blobs: self.0.blobs.clone(), kept: false })
+        Ok(Received { stored, blobs: self.0.blobs.clone(), kept: AtomicBool::new(false) })
     }
 
     /// Commits what refers to a received file. Its bytes go away only if certainly nothing refers to them: a caller who
     /// is cancelled meanwhile, or does not learn the outcome, leaves them.
-    pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &mut Received) -> Result<()> {
-        received.kept = true;
+    pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &Received) -> Result<()> {
+        received.kept.store(true, Ordering::Relaxed);
         match tx.commit().await {
             Ok(events) => self.0.announce.committed(events).await,
             Err(error) => {
-                received.kept = matches!(error, storage::Error::Unavailable(_));
+                received.kept.store(matches!(error, storage::Error::Unavailable(_)), Ordering::Relaxed);
                 return Err(error.into());
             }
         }
@@ -115,28 +117,30 @@ impl Chat {
     pub async fn keep(
         &self,
         caller: &Caller,
-        mut received: Received,
+        received: Received,
         name: FileName,
         conversation: Option<ConversationId>,
     ) -> Result<Attachment> {
         if let Some(conversation) = conversation {
             self.conversation(caller, conversation).await?;
         }
-        let mut tx = self.0.storage.begin().await?;
-        let attachment = tx
-            .insert_attachment(NewAttachment {
-                object: received.stored.object.clone(),
-                name: name.0,
-                mimetype: received.stored.mimetype.to_owned(),
-                size_bytes: received.stored.size_bytes,
-                access_token: crate::auth::secret(),
-                owner: caller.partner,
-                created_at: clock::now(),
-                media: Media { sha256: Some(received.stored.sha256.clone()), ..Media::default() },
-            })
-            .await?;
-        self.commit_received(tx, &mut received).await?;
-        Ok(attachment)
+        self.transaction(|mut tx| async {
+            let attachment = tx
+                .insert_attachment(NewAttachment {
+                    object: received.stored.object.clone(),
+                    name: name.0.clone(),
+                    mimetype: received.stored.mimetype.to_owned(),
+                    size_bytes: received.stored.size_bytes,
+                    access_token: crate::auth::secret(),
+                    owner: caller.partner,
+                    created_at: clock::now(),
+                    media: Media { sha256: Some(received.stored.sha256.clone()), ..Media::default() },
+                })
+                .await?;
+            self.commit_received(tx, &received).await?;
+            Ok(attachment)
+        })
+        .await
     }
 
     /// An attachment that the caller may read, or the reader for whom a token was made (see [`attachment_token`]). Until it
@@ -145,8 +149,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is no such attachment, `Forbidden` if neither of the two may read it now.
     pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
-        let attachment =
-            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         let is_other = |holder: &PartnerId| caller.is_none_or(|caller| caller.partner != *holder);
         let holder = token.and_then(|token| reader_of(token, &attachment)).filter(is_other);
         if let Some(holder) = holder
@@ -162,7 +165,7 @@ impl Chat {
     }
 
     async fn may_read(&self, attachment: &Attachment, reader: PartnerId, role: Option<Role>) -> Result<bool> {
-        match self.visit("attachment_reach", self.0.storage.attachment_reach(attachment.id, reader)).await? {
+        match self.0.storage.attachment_reach(attachment.id, reader).await? {
             None => Err(Error::NotFound(Thing::Attachment)),
             Some(Reach::Unsent) => Ok(attachment.owner == reader),
             Some(Reach::Reader) => Ok(true),
@@ -175,7 +178,7 @@ impl Chat {
     pub async fn own_attachments(&self, caller: &Caller, ids: &[AttachmentId]) -> Result<Vec<AttachmentId>> {
         let mut own = Vec::new();
         for id in ids {
-            let attachment = self.visit("attachment", self.0.storage.attachment(*id)).await?;
+            let attachment = self.0.storage.attachment(*id).await?;
             own.extend(attachment.filter(|attachment| attachment.owner == caller.partner).map(|attachment| attachment.id));
         }
         Ok(own)
@@ -191,19 +194,20 @@ impl Chat {
     /// Deletes an attachment of the caller's from every message and from the object store.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
         self.charge(caller, Act::Write)?;
-        let attachment =
-            self.visit("attachment", self.0.storage.attachment(id)).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
         if attachment.owner != caller.partner {
             return Err(Error::Forbidden);
         }
-        let mut tx = self.0.storage.begin().await?;
-        let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
-        for conversation in deleted.conversations {
-            tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        self.0.blobs.delete_later(deleted.attachment.object);
-        Ok(())
+        self.transaction(|mut tx| async {
+            let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+            for conversation in deleted.conversations {
+                tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            self.0.blobs.delete_later(deleted.attachment.object);
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -89,7 +89,7 @@ impl Chat {
 
     /// Whether a message of the caller's may be held back: somebody must be there to show it, and not too many wait already.
     pub(super) async fn may_hold(&self, caller: &Caller) -> Result<bool> {
-        let held = self.visit("held_by", self.0.storage.held_by(caller.partner, MOST_HELD)).await?;
+        let held = self.0.storage.held_by(caller.partner, MOST_HELD).await?;
         Ok(held.len() < MOST_HELD && self.is_attending(caller.partner).await?)
     }
 
@@ -111,23 +111,25 @@ impl Chat {
         if self.0.attendances.here.lock().sockets.contains_key(&partner) {
             return Ok(true);
         }
-        self.visit("is_attending", self.0.storage.is_attending(partner, self.store_time())).await
+        Ok(self.0.storage.is_attending(partner, self.store_time()).await?)
     }
 
     /// Shows a message, unless it was shown or deleted meanwhile.
     async fn show_held(&self, id: MessageId) -> Result<Option<Message>> {
-        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[id])).await?;
+        let found = self.0.storage.locate_messages(&[id]).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
-        let mut tx = self.0.storage.begin().await?;
-        let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-        let message = tx.message_of(&conversation, id).await?;
-        if message.is_none_or(|message| !message.held || message.deleted_at.is_some()) {
-            return Ok(None);
-        }
-        let Some(shown) = tx.show_message(&conversation, id).await? else { return Ok(None) };
-        tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(Some(shown))
+        self.transaction(|mut tx| async {
+            let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
+            let message = tx.message_of(&conversation, id).await?;
+            if message.is_none_or(|message| !message.held || message.deleted_at.is_some()) {
+                return Ok(None);
+            }
+            let Some(shown) = tx.show_message(&conversation, id).await? else { return Ok(None) };
+            tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(Some(shown))
+        })
+        .await
     }
 
     /// Starts the task that keeps this node's lease, tells the store who is here, and shows what nobody is left to show:
@@ -174,7 +176,7 @@ impl Chat {
 
     async fn show_what_nobody_can(&self) -> Result<()> {
         loop {
-            let held = self.visit("held_by_nobody", self.0.storage.held_by_nobody(self.store_time(), STEP)).await?;
+            let held = self.0.storage.held_by_nobody(self.store_time(), STEP).await?;
             let is_all = held.len() < STEP;
             for message in held {
                 self.show_held(message).await?;
@@ -201,7 +203,7 @@ impl Chat {
         };
         let said = async {
             if !gone.is_empty() {
-                self.visit("depart", self.0.storage.depart(self.0.lease.node, &gone)).await?;
+                self.0.storage.depart(self.0.lease.node, &gone).await?;
             }
             if come.is_empty() { Ok(()) } else { self.attend(&come).await }
         };
@@ -214,9 +216,9 @@ impl Chat {
 
     async fn attend(&self, come: &[PartnerId]) -> Result<()> {
         let (node, until) = (self.0.lease.node, self.lease_end());
-        if !self.visit("attend", self.0.storage.attend(node, until, come)).await? {
+        if !self.0.storage.attend(node, until, come).await? {
             let all: Vec<_> = self.0.attendances.here.lock().sockets.keys().copied().collect();
-            self.visit("attend", self.0.storage.attend(node, until, &all)).await?;
+            self.0.storage.attend(node, until, &all).await?;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ pub struct Acquaintance {
 impl Chat {
     /// The active users in the caller's address book, by rising uid.
     pub async fn book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let ids = self.visit("book", self.0.storage.book(caller.user)).await?;
-        let mut users = self.visit("users_by_id", self.0.storage.users_by_id(&ids)).await?;
+        let ids = self.0.storage.book(caller.user).await?;
+        let mut users = self.0.storage.users_by_id(&ids).await?;
         users.retain(|user| user.active);
         users.sort_unstable_by_key(|user| user.id);
         Ok(users)
@@ -25,7 +25,7 @@ impl Chat {
 
     /// Everybody active who is not in the caller's address book, without the caller, by rising uid.
     pub async fn not_in_book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let book = self.visit("book", self.0.storage.book(caller.user)).await?;
+        let book = self.0.storage.book(caller.user).await?;
         let mut others = Vec::new();
         let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
         self.walk_users(caller, Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
@@ -37,12 +37,15 @@ impl Chat {
     /// are left out; gives how many were not.
     pub async fn add_to_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
         self.charge(caller, Act::Write)?;
-        let known = self.visit("users_by_id", self.0.storage.users_by_id(users)).await?;
+        let known = self.0.storage.users_by_id(users).await?;
         let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
         if !known.is_empty() {
-            let mut tx = self.0.storage.begin().await?;
-            tx.insert_into_book(owner, &known).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            self.transaction(|mut tx| async {
+                tx.insert_into_book(owner, &known).await?;
+                self.0.announce.committed(tx.commit().await?).await;
+                Ok(())
+            })
+            .await?;
         }
         Ok(known.len())
     }
@@ -50,20 +53,22 @@ impl Chat {
     /// Takes users out of the caller's address book.
     pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
         self.charge(caller, Act::Write)?;
-        let mut tx = self.0.storage.begin().await?;
-        tx.delete_from_book(caller.user, users).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(())
+        self.transaction(|mut tx| async {
+            tx.delete_from_book(caller.user, users).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Everybody active in the caller's address book, or with whom it shares a conversation, by rising uid.
     pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
-        let mut ids = self.visit("book", self.0.storage.book(caller.user)).await?;
-        let inbox = self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter::default())).await?;
+        let mut ids = self.0.storage.book(caller.user).await?;
+        let inbox = self.0.storage.inbox(caller.partner, InboxFilter::default()).await?;
         let conversations: Vec<_> = inbox.iter().map(|entry| entry.conversation.id).collect();
-        let people = self.visit("people_in", self.0.storage.people_in(&conversations)).await?;
+        let people = self.0.storage.people_in(&conversations).await?;
         ids.extend(people.iter().filter_map(|(_, person)| person.user).filter(|user| *user != caller.user));
-        let users = self.visit("users_by_id", self.0.storage.users_by_id(&ids)).await?;
+        let users = self.0.storage.users_by_id(&ids).await?;
 
         let mut between: HashMap<PartnerId, Message> = HashMap::new();
         let mut note = |with: PartnerId, message: &Message| match between.get_mut(&with) {
@@ -80,7 +85,7 @@ impl Chat {
             }
         }
         let mut anywhere: HashMap<PartnerId, Message> = HashMap::new();
-        for message in self.visit("last_messages", self.0.storage.last_messages(&conversations, caller.partner)).await? {
+        for message in self.0.storage.last_messages(&conversations, caller.partner).await? {
             let newest = anywhere.entry(message.author.partner).or_insert_with(|| message.clone());
             if newest.id < message.id {
                 *newest = message;

@@ -29,9 +29,7 @@ impl Chat {
                 self.reach(mark.position).await?;
                 Start::Seen(mark)
             }
-            Since::Time(time) => {
-                Start::Time { time, position: self.visit("position_at", self.0.storage.position_at(time)).await? }
-            }
+            Since::Time(time) => Start::Time { time, position: self.0.storage.position_at(time).await? },
         };
         let own = Scope::Partner(caller.partner);
         let feed = self.follow_hearing(&[own], from, &[own]).read_by(caller);

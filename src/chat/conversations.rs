@@ -29,12 +29,10 @@ pub struct InboxLine {
 impl Chat {
     /// The caller's conversations, most recent message first, then, among those without one, newest first.
     pub async fn inbox(&self, caller: &Caller, thread_type: Option<ThreadType>) -> Result<Vec<InboxLine>> {
-        let entries = self
-            .visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }))
-            .await?;
+        let entries = self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }).await?;
         let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
         let mut people: HashMap<ConversationId, Vec<Person>> = HashMap::new();
-        for (id, person) in self.visit("people_in", self.0.storage.people_in(&ids)).await? {
+        for (id, person) in self.0.storage.people_in(&ids).await? {
             people.entry(id).or_default().push(person);
         }
         Ok(entries
@@ -45,7 +43,7 @@ impl Chat {
 
     /// Those of the caller's conversations that hold unread messages, most recent first.
     pub async fn unread(&self, caller: &Caller) -> Result<Vec<InboxEntry>> {
-        self.visit("inbox", self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() })).await
+        Ok(self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() }).await?)
     }
 
     /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
@@ -60,30 +58,32 @@ impl Chat {
         }
         let direct = new.thread_type != ThreadType::Group && participants.len() <= 2;
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let conversation = tx
-            .insert_conversation(NewConversation {
-                id: None,
-                uuid: Uuid::new_v4(),
-                kind: if direct { ConversationKind::Direct } else { ConversationKind::Group },
-                thread_type: new.thread_type,
-                name: new.name,
-                created_at: now,
-                group: None,
-                documents: Vec::new(),
-                external_id: None,
-                participants,
-                owner: Some(caller.partner),
-            })
-            .await?;
-        tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(conversation)
+        self.transaction(|mut tx| async {
+            let conversation = tx
+                .insert_conversation(NewConversation {
+                    id: None,
+                    uuid: Uuid::new_v4(),
+                    kind: if direct { ConversationKind::Direct } else { ConversationKind::Group },
+                    thread_type: new.thread_type,
+                    name: new.name.clone(),
+                    created_at: now,
+                    group: None,
+                    documents: Vec::new(),
+                    external_id: None,
+                    participants: participants.clone(),
+                    owner: Some(caller.partner),
+                })
+                .await?;
+            tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(conversation)
+        })
+        .await
     }
 
     /// A conversation that the caller is in, and the caller's place there.
     pub async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Participant)> {
-        match self.visit("conversation_seen_by", self.0.storage.conversation_seen_by(id, caller.partner)).await? {
+        match self.0.storage.conversation_seen_by(id, caller.partner).await? {
             None => Err(Error::NotFound(Thing::Conversation)),
             Some((_, None)) => Err(Error::Forbidden),
             Some((conversation, Some(participant))) => Ok((conversation, participant)),
@@ -93,7 +93,7 @@ impl Chat {
     /// Who is in a conversation of the caller, in the order in which they joined.
     pub async fn participants(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Vec<Participant>)> {
         let (conversation, _) = self.conversation(caller, id).await?;
-        Ok((conversation, self.visit("participants", self.0.storage.participants(id)).await?))
+        Ok((conversation, self.0.storage.participants(id).await?))
     }
 
     /// Brings a person into a conversation of the caller; one who is in already stays. With a third, a direct
@@ -101,26 +101,28 @@ impl Chat {
     pub async fn add_participant(&self, caller: &Caller, id: ConversationId, person: &Person) -> Result<()> {
         self.charge(caller, Act::Write)?;
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let locked = tx.lock_conversations(&[id]).await?;
-        let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-        if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
-            return Err(Error::Forbidden);
-        }
-        support::may_change_members(conversation)?;
-        must_be_open(conversation)?;
-        if !bring_in(tx.as_mut(), conversation, &[person.partner.id], now).await? {
-            return Ok(());
-        }
-        if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
-            tx.set_kind(conversation, ConversationKind::Group).await?;
-            // It is no longer the one between two.
-            tx.set_key(id, None).await?;
-            let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
-            tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(())
+        self.transaction(|mut tx| async {
+            let locked = tx.lock_conversations(&[id]).await?;
+            let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
+            if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
+                return Err(Error::Forbidden);
+            }
+            support::may_change_members(conversation)?;
+            must_be_open(conversation)?;
+            if !bring_in(tx.as_mut(), conversation, &[person.partner.id], now).await? {
+                return Ok(());
+            }
+            if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
+                tx.set_kind(conversation, ConversationKind::Group).await?;
+                // It is no longer the one between two.
+                tx.set_key(id, None).await?;
+                let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
+                tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -19,16 +19,19 @@ impl Chat {
             return Err(Error::Invalid { field: "device", reason: format!("must have 1 to {LONGEST_NAME} bytes").into() });
         }
         let (connection, now) = (connection_name(), clock::now());
-        let mut tx = self.0.storage.begin().await?;
-        let new = Connecting { user: caller.user, device: name, connection: &connection, at: now, expires_at: self.until(now) };
-        let device = tx.connect_device(new).await?;
-        if self.0.rules.devices > 0 {
-            tx.forget_devices_beyond(self.0.rules.devices, caller.user).await?;
-        }
-        let fact = Fact::DeviceConnected { device: name.to_owned(), connection };
-        tx.record(Topic::Partner(caller.partner), fact, now);
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(device)
+        self.transaction(|mut tx| async {
+            let new =
+                Connecting { user: caller.user, device: name, connection: &connection, at: now, expires_at: self.until(now) };
+            let device = tx.connect_device(new).await?;
+            if self.0.rules.devices > 0 {
+                tx.forget_devices_beyond(self.0.rules.devices, caller.user).await?;
+            }
+            let fact = Fact::DeviceConnected { device: name.to_owned(), connection: connection.clone() };
+            tx.record(Topic::Partner(caller.partner), fact, now);
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(device)
+        })
+        .await
     }
 
     /// Notes that a connection is used, from when on it lasts anew. Gives whether it still did.
@@ -50,7 +53,7 @@ impl Chat {
     pub async fn keep_device(&self, device: &Device) -> Result<()> {
         let Device { user, name, connection, updated_at, expires_at, .. } = device;
         let used = Connecting { user: *user, device: name, connection, at: *updated_at, expires_at: *expires_at };
-        self.visit("touch_device", self.0.storage.touch_device(used)).await
+        Ok(self.0.storage.touch_device(used).await?)
     }
 
     fn until(&self, now: Timestamp) -> Timestamp {

@@ -29,72 +29,79 @@ impl Chat {
             return Err(Error::Invalid { field: "body", reason: "must not be empty".into() });
         }
         self.charge(caller, Act::Write)?;
-        let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
-        must_be_open(&conversation)?;
-        if conversation.kind == ConversationKind::Support && message.author.partner == caller.partner {
-            let session = tx.support_session_of(&conversation).await?.ok_or(Error::NotFound(Thing::Conversation))?;
-            support::side_of(&session, caller.partner)?;
-        }
-        if message.deleted_at.is_some() {
-            return Err(Error::Conflict("the message was deleted"));
-        }
-        if message.body == body {
-            return Ok(message);
-        }
-        let now = clock::now();
-        keep_content_hash(tx.as_mut(), &message).await?;
-        let edited =
-            tx.edit_message(&conversation, id, body, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
-        let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
-        let unnamed = tx.change_uploads(id, edited.author.partner, &named).await?;
-        tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
-        self.0.announce.committed(tx.commit().await?).await;
-        self.discard(unnamed);
-        Ok(edited)
+        self.transaction(|mut tx| async {
+            let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
+            must_be_open(&conversation)?;
+            if conversation.kind == ConversationKind::Support && message.author.partner == caller.partner {
+                let session = tx.support_session_of(&conversation).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+                support::side_of(&session, caller.partner)?;
+            }
+            if message.deleted_at.is_some() {
+                return Err(Error::Conflict("the message was deleted"));
+            }
+            if message.body == body {
+                return Ok(message);
+            }
+            let now = clock::now();
+            keep_content_hash(tx.as_mut(), &message).await?;
+            let edited =
+                tx.edit_message(&conversation, id, body, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+            let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
+            let unnamed = tx.change_uploads(id, edited.author.partner, &named).await?;
+            tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
+            self.0.announce.committed(tx.commit().await?).await;
+            self.discard(unnamed);
+            Ok(edited)
+        })
+        .await
     }
 
     /// Deletes the content of a message. It keeps its place, and doing it again changes nothing.
     pub async fn delete_message(&self, caller: &Caller, right: Right, of: ConversationId, id: MessageId) -> Result<Message> {
         self.charge(caller, Act::Write)?;
-        let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
-        if message.deleted_at.is_some() {
-            return Ok(message);
-        }
-        let now = clock::now();
-        keep_content_hash(tx.as_mut(), &message).await?;
-        let deleted = tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
-        let DeletedMessage { message, files } = deleted;
-        let unnamed = tx.change_uploads(id, message.author.partner, &[]).await?;
-        tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
-        self.0.announce.committed(tx.commit().await?).await;
-        self.discard(unnamed);
-        files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
-        Ok(message)
+        self.transaction(|mut tx| async {
+            let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
+            if message.deleted_at.is_some() {
+                return Ok(message);
+            }
+            let now = clock::now();
+            keep_content_hash(tx.as_mut(), &message).await?;
+            let deleted =
+                tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+            let DeletedMessage { message, files } = deleted;
+            let unnamed = tx.change_uploads(id, message.author.partner, &[]).await?;
+            tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
+            self.0.announce.committed(tx.commit().await?).await;
+            self.discard(unnamed);
+            files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
+            Ok(message)
+        })
+        .await
     }
 
     /// Shows a file of the caller's that was held; gives its message, and whether it was held until now. A message
     /// without a file counts as none: it was never held.
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
         self.charge(caller, Act::Write)?;
-        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[id])).await?;
+        let found = self.0.storage.locate_messages(&[id]).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
-        let mut tx = self.0.storage.begin().await?;
-        let (conversation, message) = changeable_message(tx.as_mut(), caller, Right::Author, of, id).await?;
-        if message.deleted_at.is_some() {
-            return Err(Error::Conflict("the message was deleted"));
-        }
-        if message.attachments.is_empty() {
-            return Err(Error::NotFound(Thing::Message));
-        }
-        if !message.held {
-            return Ok((message, false));
-        }
-        let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
-        tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok((shown, true))
+        self.transaction(|mut tx| async {
+            let (conversation, message) = changeable_message(tx.as_mut(), caller, Right::Author, of, id).await?;
+            if message.deleted_at.is_some() {
+                return Err(Error::Conflict("the message was deleted"));
+            }
+            if message.attachments.is_empty() {
+                return Err(Error::NotFound(Thing::Message));
+            }
+            if !message.held {
+                return Ok((message, false));
+            }
+            let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
+            tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok((shown, true))
+        })
+        .await
     }
 }
 

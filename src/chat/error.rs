@@ -1,5 +1,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use crate::transaction::{Undone, is_contention};
+
 /// What was named and is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thing {
@@ -77,10 +79,16 @@ impl Error {
     }
 }
 
+impl Undone for Error {
+    fn is_contention(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if is_contention(cause.as_ref()))
+    }
+}
+
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
         match error {
-            storage::Error::Unavailable(_) => Self::Unavailable(Arc::new(error)),
+            storage::Error::Unavailable(_) | storage::Error::Contention(_) => Self::Unavailable(Arc::new(error)),
             storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
                 Self::Internal(Arc::new(error))
             }

@@ -1,15 +1,17 @@
 //! The lease by which other nodes, and migrations, know that this node serves the store.
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use storage::{NOBODY, Node, Scope, Storage, Timestamp};
 use uuid::Uuid;
 
-use super::{Chat, Result};
+use super::{Chat, Error};
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
 /// Length of a lease, unless signs of life end sooner.
@@ -27,6 +29,15 @@ pub(super) struct Lease {
     started_at: Timestamp,
     /// By how many microseconds the store's clock is ahead of this node's, as it was last measured.
     ahead: AtomicI64,
+    /// The other nodes of the last look that this one does not hear.
+    unheard: Mutex<HashMap<Uuid, Unheard>>,
+}
+
+/// Another node that serves the store, and by another bus.
+struct Unheard {
+    until: Timestamp,
+    /// Whether it was warned of.
+    is_told: bool,
 }
 
 impl Lease {
@@ -34,7 +45,30 @@ impl Lease {
         let here = clock::now();
         let started_at = storage.now(here).await?;
         let ahead = AtomicI64::new(difference(started_at, here));
-        Ok(Self { node: Uuid::new_v4(), bus, started_at, ahead })
+        Ok(Self { node: Uuid::new_v4(), bus, started_at, ahead, unheard: Mutex::default() })
+    }
+
+    /// Warns of nodes that this one does not hear, once until they are gone.
+    fn meet(&self, nodes: &[Node]) {
+        let mut unheard = self.unheard.lock();
+        let before = std::mem::take(&mut *unheard);
+        for Node { id, bus, until, .. } in nodes {
+            let Some(bus) = bus.as_deref().filter(|bus| *id != self.node && (*bus != self.bus || *bus == "local")) else {
+                continue;
+            };
+            let known = before.get(id);
+            // The lease of one that was killed lasts for a while, and is not renewed.
+            let is_told = known.is_some_and(|known| known.is_told || known.until < *until);
+            if is_told && known.is_some_and(|known| !known.is_told) {
+                tracing::warn!(
+                    node = %id,
+                    its_bus = bus,
+                    own_bus = self.bus,
+                    "another node serves this store, and the two do not hear each other: set `bus` alike on all nodes, and not to local"
+                );
+            }
+            unheard.insert(*id, Unheard { until: *until, is_told });
+        }
     }
 }
 
@@ -66,9 +100,9 @@ impl Chat {
 
     /// Stores the node's lease anew.
     pub(super) async fn renew_lease(&self) -> storage::Result<()> {
-        let (lease, storage, metrics) = (&self.0.lease, &self.0.storage, &self.0.metrics);
+        let (lease, storage) = (&self.0.lease, &self.0.storage);
         let here = clock::now();
-        let now = metrics.visit("now", storage.now(here)).await?;
+        let now = storage.now(here).await?;
         lease.ahead.store(difference(now, here), Ordering::Relaxed);
         let node = Node {
             id: lease.node,
@@ -78,13 +112,14 @@ impl Chat {
             position: Some(self.0.hub.head()),
             until: now + self.lease_length(),
         };
-        metrics.visit("renew_lease", storage.renew_lease(&node)).await
+        storage.renew_lease(&node).await?;
+        lease.meet(&storage.nodes(now).await?);
+        Ok(())
     }
 
     /// Ends the lease of this node, which stops, and with it all that the store knows of who is at it.
     pub(super) async fn end_lease(&self) {
-        let ended: Result<()> = self.visit("end_lease", self.0.storage.end_lease(self.0.lease.node)).await;
-        if let Err(error) = ended {
+        if let Err(error) = self.0.storage.end_lease(self.0.lease.node).await.map_err(Error::from) {
             telemetry::put_off("the lease of this node could not be ended", &error, error.is_unavailable());
         }
     }

@@ -60,9 +60,9 @@ impl Chat {
     /// The conversation of a group that the caller belongs to, about that document alone or about none, with every
     /// active member of the group in it: those who became members since it began are brought in.
     pub async fn meet_group(&self, caller: &Caller, group: GroupId, about: Option<&Document>) -> Result<ConversationId> {
-        let group = self.visit("group", self.0.storage.group(group)).await?.ok_or(Error::NotFound(Thing::Group))?;
+        let group = self.0.storage.group(group).await?.ok_or(Error::NotFound(Thing::Group))?;
         self.about_something_storable(about)?;
-        let members = self.visit("group_members", self.0.storage.group_members(group.id)).await?;
+        let members = self.0.storage.group_members(group.id).await?;
         if !members.contains(&caller.user) {
             return Err(Error::Forbidden);
         }
@@ -82,7 +82,7 @@ impl Chat {
 
     /// All groups, by rising id.
     pub async fn groups(&self) -> Result<Vec<Group>> {
-        self.visit("groups", self.0.storage.groups()).await
+        Ok(self.0.storage.groups().await?)
     }
 
     async fn find_or_begin(&self, caller: &Caller, new: NewConversation, meeting: &Meeting<'_>) -> Result<ConversationId> {
@@ -91,51 +91,53 @@ impl Chat {
         }
         self.charge(caller, Act::Conversation)?;
         let now = new.created_at;
-        let mut tx = self.0.storage.begin().await?;
-        let conversation = tx.insert_conversation(new).await?;
-        match tx.set_key(conversation.id, Some(&meeting.key())).await {
-            Ok(()) => {}
-            Err(storage::Error::Conflict("conversations_key")) => {
+        let begun = self.transaction(|mut tx| async {
+            let conversation = tx.insert_conversation(new.clone()).await?;
+            match tx.set_key(conversation.id, Some(&meeting.key())).await {
+                Ok(()) => {}
                 // Somebody was quicker by a moment.
-                drop(tx);
-                return self.find(meeting).await?.ok_or_else(|| Error::internal("a conversation has a key that does not fit it"));
+                Err(storage::Error::Conflict("conversations_key")) => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
+            let id = conversation.id;
+            tx.record(Topic::Conversation(id), Fact::ConversationCreated(conversation), now);
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(Some(id))
+        });
+        match begun.await? {
+            Some(id) => Ok(id),
+            None => self.find(meeting).await?.ok_or_else(|| Error::internal("a conversation has a key that does not fit it")),
         }
-        let id = conversation.id;
-        tx.record(Topic::Conversation(id), Fact::ConversationCreated(conversation), now);
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(id)
     }
 
     async fn find(&self, meeting: &Meeting<'_>) -> Result<Option<ConversationId>> {
         let storage = &self.0.storage;
         match meeting.who {
             Who::Pair(low, high) if meeting.about.is_none() => self.meeting_of((low, high)).await,
-            Who::Pair(low, high) => {
-                self.visit("direct_conversation", storage.direct_conversation((low, high), meeting.about)).await
-            }
-            Who::Group(group) => self.visit("group_conversation", storage.group_conversation(group, meeting.about)).await,
+            Who::Pair(low, high) => Ok(storage.direct_conversation((low, high), meeting.about).await?),
+            Who::Group(group) => Ok(storage.group_conversation(group, meeting.about).await?),
         }
     }
 
     async fn bring_in(&self, id: ConversationId, members: &[PartnerId]) -> Result<()> {
-        let there = self.visit("participant_ids", self.0.storage.participant_ids(id)).await?;
+        let there = self.0.storage.participant_ids(id).await?;
         if members.iter().all(|member| there.binary_search(member).is_ok()) {
             return Ok(());
         }
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let locked = tx.lock_conversations(&[id]).await?;
-        let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-        conversations::bring_in(tx.as_mut(), conversation, members, now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(())
+        self.transaction(|mut tx| async {
+            let locked = tx.lock_conversations(&[id]).await?;
+            let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
+            conversations::bring_in(tx.as_mut(), conversation, members, now).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Those of the users who are active, by rising uid.
     pub async fn active_users(&self, ids: &[UserId]) -> Result<Vec<User>> {
-        let mut users = self.visit("users_by_id", self.0.storage.users_by_id(ids)).await?;
+        let mut users = self.0.storage.users_by_id(ids).await?;
         users.retain(|user| user.active);
         users.sort_unstable_by_key(|user| user.id);
         Ok(users)

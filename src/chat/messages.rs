@@ -149,7 +149,7 @@ impl Chat {
     /// A page of a conversation of the caller.
     pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
         let (conversation, _) = self.conversation(caller, of).await?;
-        let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
+        let messages = self.0.storage.messages(of, caller.partner, page).await?;
         Ok((conversation, messages))
     }
 
@@ -171,7 +171,7 @@ impl Chat {
         let after = after.map_or(newest, |after| after.min(newest));
         if after < newest {
             let page = Page::After { id: after, limit: POLL_PAGE };
-            let messages = self.visit("messages", self.0.storage.messages(of, caller.partner, page)).await?;
+            let messages = self.0.storage.messages(of, caller.partner, page).await?;
             messages.iter().for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
             // None if all of them are hidden from the caller.
             if !messages.is_empty() {
@@ -201,7 +201,7 @@ impl Chat {
                 events.iter().any(reacts)
             };
             for seen in news.iter_mut().filter(|seen| has_reactions(seen.message.id)) {
-                seen.reactions = self.visit("reactions", self.0.storage.reactions(seen.message.id, caller.partner)).await?;
+                seen.reactions = self.0.storage.reactions(seen.message.id, caller.partner).await?;
             }
             if !news.is_empty() {
                 return Ok(news);
@@ -211,7 +211,7 @@ impl Chat {
 
     /// The messages at these places, without their texts; each is a conversation of which the caller has heard and a `seq`.
     pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
-        self.visit("messages_at", self.0.storage.messages_at(places)).await
+        Ok(self.0.storage.messages_at(places).await?)
     }
 
     /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
@@ -226,7 +226,7 @@ impl Chat {
     pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
         let mut located = BTreeSet::new();
         for messages in messages.chunks(LOCATED) {
-            let found = self.visit("locate_messages", self.0.storage.locate_messages(messages)).await?;
+            let found = self.0.storage.locate_messages(messages).await?;
             located.extend(found.iter().map(|message| (message.conversation, message.seq, message.id)));
         }
         Ok(located.into_iter().collect())
@@ -266,19 +266,21 @@ impl Chat {
         }
         self.charge(caller, Act::Write)?;
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let moved = tx.advance_read_everywhere(caller.partner).await?;
-        if moved.is_empty() {
-            return Ok(0);
-        }
-        let read: Vec<_> = moved.into_iter().filter(|(_, unread, _)| *unread > 0).collect();
-        for (conversation, _, seq) in &read {
-            let fact = Fact::ReadUpTo { partner: caller.partner, seq: *seq, messages: Vec::new() };
-            tx.record(Topic::Conversation(*conversation), fact, now);
-        }
-        let seen: Vec<_> = read.iter().map(|(conversation, _, seq)| (*conversation, caller.partner, *seq)).collect();
-        tx.mark_seen(&seen, now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(read.iter().map(|(_, unread, _)| unread).sum())
+        self.transaction(|mut tx| async {
+            let moved = tx.advance_read_everywhere(caller.partner).await?;
+            if moved.is_empty() {
+                return Ok(0);
+            }
+            let read: Vec<_> = moved.into_iter().filter(|(_, unread, _)| *unread > 0).collect();
+            for (conversation, _, seq) in &read {
+                let fact = Fact::ReadUpTo { partner: caller.partner, seq: *seq, messages: Vec::new() };
+                tx.record(Topic::Conversation(*conversation), fact, now);
+            }
+            let seen: Vec<_> = read.iter().map(|(conversation, _, seq)| (*conversation, caller.partner, *seq)).collect();
+            tx.mark_seen(&seen, now).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(read.iter().map(|(_, unread, _)| unread).sum())
+        })
+        .await
     }
 }

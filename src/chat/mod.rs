@@ -51,7 +51,7 @@ mod writer;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
-use storage::{Lane, Position, Scope, Storage, UserId};
+use storage::{Lane, Position, Scope, Storage, Tx, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -89,6 +89,7 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     tally::{Taken, Tally},
+    transaction::transaction,
 };
 use hub::Start;
 use texts::storable;
@@ -316,9 +317,9 @@ impl Chat {
         self.0.waiting.taken()
     }
 
-    /// Visits the store, and counts how long that took.
-    async fn visit<T>(&self, operation: &'static str, visit: impl Future<Output = storage::Result<T>>) -> Result<T> {
-        Ok(self.0.metrics.visit(operation, visit).await?)
+    /// Runs a transaction, which commits itself; see [`transaction`].
+    async fn transaction<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Box<dyn Tx>) -> F) -> Result<T> {
+        transaction(self.0.storage.as_ref(), work).await
     }
 
     /// Takes a place for whoever is going to wait, and tells `waits` so; an answer at once needs none.
@@ -343,20 +344,24 @@ pub async fn workspace_uuid(storage: &dyn Storage) -> storage::Result<Uuid> {
     if let Some(uuid) = storage.workspace().await?.uuid {
         return Ok(uuid);
     }
-    let mut tx = storage.begin().await?;
-    let mut workspace = tx.lock_workspace().await?;
-    let uuid = *workspace.uuid.get_or_insert_with(Uuid::new_v4);
-    tx.set_workspace(&workspace).await?;
-    tx.commit().await?;
-    Ok(uuid)
+    transaction(storage, |mut tx| async {
+        let mut workspace = tx.lock_workspace().await?;
+        let uuid = *workspace.uuid.get_or_insert_with(Uuid::new_v4);
+        tx.set_workspace(&workspace).await?;
+        tx.commit().await?;
+        Ok(uuid)
+    })
+    .await
 }
 
 /// A secret that all nodes share; the first who asks for it makes it.
 async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
-    let mut tx = storage.begin().await?;
-    let secret = tx.secret(name, &crate::auth::secret()).await?;
-    tx.commit().await?;
-    Ok(secret)
+    transaction(storage, |mut tx| async {
+        let secret = tx.secret(name, &crate::auth::secret()).await?;
+        tx.commit().await?;
+        Ok(secret)
+    })
+    .await
 }
 
 /// One waiting poll of one user.

@@ -53,7 +53,7 @@ impl Chat {
         if position <= self.0.hub.head() {
             return Ok(());
         }
-        let end = position.min(self.visit("position", self.0.storage.position()).await?);
+        let end = position.min(self.0.storage.position().await?);
         let catching_up = async {
             let mut feed = self.follow(Scope::Everything, None);
             while self.0.hub.head() < end {

@@ -163,7 +163,7 @@ impl Chat {
         let read = async {
             let users = &self.0.pairs.users;
             let generation = users.generation();
-            let found = self.visit("user_by_uuid", self.0.storage.user_by_uuid(uuid)).await?;
+            let found = self.0.storage.user_by_uuid(uuid).await?;
             Ok(found.map(|user| {
                 let id = user.id;
                 users.put(id, Arc::new(user), generation);
@@ -177,7 +177,7 @@ impl Chat {
     /// The user with this id, who may be deactivated.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<Arc<User>>> {
         let read = async {
-            let mut found = self.visit("users_by_id", self.0.storage.users_by_id(&[id])).await?;
+            let mut found = self.0.storage.users_by_id(&[id]).await?;
             Ok(found.pop().map(Arc::new))
         };
         self.0.pairs.users.get(id, read).await
@@ -185,7 +185,7 @@ impl Chat {
 
     /// The conversation between two, the smaller id first, that is about nothing, if it was begun: the oldest.
     pub(super) async fn meeting_of(&self, pair: (PartnerId, PartnerId)) -> Result<Option<ConversationId>> {
-        let find = || self.visit("direct_conversation", self.0.storage.direct_conversation(pair, None));
+        let find = async || Ok(self.0.storage.direct_conversation(pair, None).await?);
         let Some(id) = self.0.pairs.meetings.get(pair, find()).await? else { return Ok(None) };
         if self.company(id).await?.is_between(pair) {
             return Ok(Some(id));
@@ -207,8 +207,8 @@ impl Chat {
         let storage = &self.0.storage;
         let page = before.map_or(Page::latest(limit), |id| Page::Before { id, limit });
         let mut messages = Vec::new();
-        for id in self.visit("direct_conversations", storage.direct_conversations((caller.partner, other))).await? {
-            let seen = self.visit("messages", storage.messages(id, caller.partner, page)).await?;
+        for id in storage.direct_conversations((caller.partner, other)).await? {
+            let seen = storage.messages(id, caller.partner, page).await?;
             messages.extend(seen.into_iter().map(|seen| seen.message));
             // Messages beyond the end of the page cannot come back: others only push them further.
             messages.sort_unstable_by_key(|message: &Message| Reverse(message.id));
@@ -228,16 +228,16 @@ impl Chat {
         limit: usize,
     ) -> Result<Vec<Message>> {
         self.conversation(caller, of).await?;
-        self.visit("messages_with_files", self.0.storage.messages_with_files(of, caller.partner, before, limit)).await
+        Ok(self.0.storage.messages_with_files(of, caller.partner, before, limit).await?)
     }
 
     async fn company(&self, id: ConversationId) -> Result<Company> {
         let read = async {
-            let conversation = self.visit("conversation", self.0.storage.conversation(id)).await?;
+            let conversation = self.0.storage.conversation(id).await?;
             let Some(conversation) = conversation else { return Ok(None) };
             Ok(Some(match conversation.kind {
                 ConversationKind::Direct => {
-                    let people = self.visit("people_in", self.0.storage.people_in(&[id])).await?;
+                    let people = self.0.storage.people_in(&[id]).await?;
                     Company::Two(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
                 }
                 ConversationKind::Group | ConversationKind::Support => Company::Any(conversation.uuid),

@@ -116,9 +116,9 @@ impl Chat {
         }
         let users: Vec<_> = ids.iter().copied().map(UserId).collect();
         let partners: Vec<_> = ids.iter().copied().map(PartnerId).collect();
-        let of_users = self.visit("people_of_users", self.0.storage.people_of_users(&users)).await?;
+        let of_users = self.0.storage.people_of_users(&users).await?;
         let of_users: HashMap<_, _> = of_users.into_iter().filter_map(|person| Some((person.user?.0, person))).collect();
-        let of_partners = self.visit("people", self.0.storage.people(&partners)).await?;
+        let of_partners = self.0.storage.people(&partners).await?;
         let of_partners: HashMap<_, _> = of_partners.into_iter().map(|person| (person.partner.id.0, person)).collect();
         let (first, second) = match preferred {
             PreferredId::User => (&of_users, &of_partners),
@@ -137,6 +137,6 @@ impl Chat {
     pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
         short("query", query, QUERY_BYTES)?;
         self.charge(caller, Act::Search)?;
-        self.visit("search_people", self.0.storage.search_people(query, limit)).await
+        Ok(self.0.storage.search_people(query, limit).await?)
     }
 }

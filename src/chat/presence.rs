@@ -152,7 +152,7 @@ impl Chat {
             Status::Away => Some(SetStatus::Away),
             Status::Offline => Some(SetStatus::Offline),
         };
-        self.visit("set_presence", self.0.storage.set_presence(caller.partner, set, clock::now())).await?;
+        self.0.storage.set_presence(caller.partner, set, clock::now()).await?;
         self.lives(caller.partner, clock::now(), |life| life.doubtful = true);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Chat {
     /// Whether these people are there, in the order given.
     pub async fn presence(&self, people: Vec<Person>) -> Result<Vec<PersonPresence>> {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
-        let stored = self.visit("presences", self.0.storage.presences(&ids)).await?;
+        let stored = self.0.storage.presences(&ids).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
         let lives = self.0.lives.lives.lock();
         let now = clock::now();
@@ -177,7 +177,7 @@ impl Chat {
         if partners.len() <= most {
             return Ok(partners);
         }
-        let stored = self.visit("presences", self.0.storage.presences(&partners)).await?;
+        let stored = self.0.storage.presences(&partners).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence.last_seen)).collect();
         let now = clock::now();
         {
@@ -233,7 +233,7 @@ impl Chat {
     }
 
     async fn tell_presence_of(&self, partners: &[PartnerId], now: Timestamp) -> Result<()> {
-        let stored = self.visit("presences", self.0.storage.presences(partners)).await?;
+        let stored = self.0.storage.presences(partners).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
         let rules = &self.0.rules.presence;
         let is_news = |partner: &PartnerId| {
@@ -293,7 +293,7 @@ impl Chat {
             lives.iter_mut().filter_map(due).unzip()
         };
         for (signs, known) in signs.chunks(FLUSHED).zip(known.chunks(FLUSHED)) {
-            if let Err(error) = self.visit("touch_presences", self.0.storage.touch_presences(signs)).await {
+            if let Err(error) = self.0.storage.touch_presences(signs).await.map_err(Error::from) {
                 telemetry::put_off("when partners were last seen could not be stored", &error, error.is_unavailable());
                 let mut lives = self.0.lives.lives.lock();
                 for (sign, known) in signs.iter().zip(known) {

@@ -36,7 +36,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is no such message. Access is checked by the verb that is to follow.
     pub async fn conversation_of(&self, message: MessageId) -> Result<ConversationId> {
-        let found = self.visit("locate_messages", self.0.storage.locate_messages(&[message])).await?;
+        let found = self.0.storage.locate_messages(&[message]).await?;
         Ok(found.first().ok_or(Error::NotFound(Thing::Message))?.conversation)
     }
 
@@ -61,41 +61,43 @@ impl Chat {
         }
         self.charge(caller, Act::Write)?;
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-        let standing = tx.participating(&[(of, caller.partner)]).await?.into_values().next().ok_or(Error::Forbidden)?;
-        let message = tx.message_of(&conversation, id).await?.filter(|message| message.seq > standing.visible_from_seq);
-        let message = message.ok_or(Error::NotFound(Thing::Message))?;
-        if message.deleted_at.is_some() {
-            return Err(Error::Conflict("the message was deleted"));
-        }
-        if conversation.closed_at.is_some() {
-            return Err(Error::Conflict("the conversation is closed"));
-        }
-        let removed = match reacting {
-            Reacting::Add => false,
-            Reacting::Toggle | Reacting::Remove => tx.delete_reaction(&conversation, id, caller.partner, content).await?,
-        };
-        let added = !removed && reacting != Reacting::Remove && {
-            let contents = tx.reaction_contents(&conversation, id).await?;
-            if contents.len() >= KINDS && !contents.iter().any(|known| known == content) {
-                return Err(Error::TooMany("kinds of reactions"));
-            }
-            tx.insert_reaction(&conversation, id, caller.partner, content, now).await?
-        };
-        let changed = added || removed;
-        if changed {
-            let (partner, content) = (caller.partner, content.to_owned());
-            tx.record(
-                Topic::Conversation(of),
-                Fact::MessageReacted { message: id, seq: message.seq, partner, content, removed },
-                now,
-            );
-            self.0.announce.committed(tx.commit().await?).await;
-        } else {
-            drop(tx);
-        }
-        let reactions = self.visit("reactions", self.0.storage.reactions(id, caller.partner)).await?;
+        let (changed, removed) = self
+            .transaction(|mut tx| async {
+                let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
+                let standing = tx.participating(&[(of, caller.partner)]).await?.into_values().next().ok_or(Error::Forbidden)?;
+                let message = tx.message_of(&conversation, id).await?.filter(|message| message.seq > standing.visible_from_seq);
+                let message = message.ok_or(Error::NotFound(Thing::Message))?;
+                if message.deleted_at.is_some() {
+                    return Err(Error::Conflict("the message was deleted"));
+                }
+                if conversation.closed_at.is_some() {
+                    return Err(Error::Conflict("the conversation is closed"));
+                }
+                let removed = match reacting {
+                    Reacting::Add => false,
+                    Reacting::Toggle | Reacting::Remove => tx.delete_reaction(&conversation, id, caller.partner, content).await?,
+                };
+                let added = !removed && reacting != Reacting::Remove && {
+                    let contents = tx.reaction_contents(&conversation, id).await?;
+                    if contents.len() >= KINDS && !contents.iter().any(|known| known == content) {
+                        return Err(Error::TooMany("kinds of reactions"));
+                    }
+                    tx.insert_reaction(&conversation, id, caller.partner, content, now).await?
+                };
+                let changed = added || removed;
+                if changed {
+                    let (partner, content) = (caller.partner, content.to_owned());
+                    tx.record(
+                        Topic::Conversation(of),
+                        Fact::MessageReacted { message: id, seq: message.seq, partner, content, removed },
+                        now,
+                    );
+                    self.0.announce.committed(tx.commit().await?).await;
+                }
+                Ok((changed, removed))
+            })
+            .await?;
+        let reactions = self.0.storage.reactions(id, caller.partner).await?;
         Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, changed, reactions })
     }
 }

@@ -8,13 +8,13 @@ use crate::auth::Caller;
 impl Chat {
     /// Up to which `seq` anybody but the caller has read a conversation of the caller's.
     pub async fn read_by_others(&self, caller: &Caller, of: ConversationId) -> Result<i64> {
-        self.visit("read_by_others", self.0.storage.read_by_others(of, caller.partner)).await
+        Ok(self.0.storage.read_by_others(of, caller.partner).await?)
     }
 
     /// The caller's conversations in which nobody else has read its newest message: up to which `seq` anybody else has read,
     /// and the `seq` of that message; at most so many, the newest.
     pub async fn unread_by_others(&self, caller: &Caller, most: usize) -> Result<Vec<(ConversationId, i64, i64)>> {
-        self.visit("unread_by_others", self.0.storage.unread_by_others(caller.partner, most)).await
+        Ok(self.0.storage.unread_by_others(caller.partner, most).await?)
     }
 
     /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives

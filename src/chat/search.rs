@@ -66,7 +66,7 @@ impl Chat {
             self.conversation(caller, of).await?;
         }
         let newest = self.0.storage.newest_messages(caller.partner, query.of, query.before);
-        let mut unread = BinaryHeap::from(self.visit("newest_messages", newest).await?);
+        let mut unread = BinaryHeap::from(newest.await?);
         let (mut page, mut left, mut bytes, mut stretches) = (Page::new(query.limit), BUDGET, 0, 0);
         while let Some(newest) = unread.pop() {
             if page.ends_before(newest.message) {
@@ -77,8 +77,7 @@ impl Chat {
                 return Ok(Found { messages: page.messages, complete: false });
             }
             let walk = Walk { messages: STRETCH.min(left), query: &query.text, limit: query.limit, bytes: PAGE_BYTES };
-            let walked = self.0.storage.search_messages(newest, caller.partner, walk);
-            let walked = self.visit("search_messages", walked).await?;
+            let walked = self.0.storage.search_messages(newest, caller.partner, walk).await?;
             left -= walked.messages;
             bytes += walked.bytes;
             stretches += 1;

@@ -224,7 +224,7 @@ impl Chat {
     async fn audience(&self, signal: &Signal) -> Result<Audience> {
         Ok(match signal {
             Signal::Typing { conversation, .. } => {
-                let members = self.visit("members_at", self.0.audiences.of(*conversation)).await?;
+                let members = self.0.audiences.of(*conversation).await?;
                 Audience { conversation: Some(*conversation), partners: members.partners, strangers: Arc::from([]) }
             }
             Signal::Delivered { author, .. } => Audience::of_author(*author),

@@ -42,7 +42,7 @@ impl Chat {
     /// Waits until this node has told everything that the log holds by now: whoever reads its feed afterwards finds there
     /// what any node has confirmed.
     pub async fn catch_up(&self) -> Result<()> {
-        let end = self.visit("position", self.0.storage.position()).await?;
+        let end = self.0.storage.position().await?;
         self.reach(end).await
     }
 
@@ -56,8 +56,8 @@ impl Chat {
     /// most so many, those that changed last, in the order in which they did. Of what the log has forgotten nothing is known.
     pub async fn changed_since(&self, caller: &Caller, of: ConversationId, upto: MessageId, most: usize) -> Result<Vec<Message>> {
         let (_, participant) = self.conversation(caller, of).await?;
-        let changed = self.visit("changed_since", self.0.storage.changed_since(of, upto, most)).await?;
-        let mut messages = self.visit("messages_by_id", self.0.storage.messages_by_id(&changed)).await?;
+        let changed = self.0.storage.changed_since(of, upto, most).await?;
+        let mut messages = self.0.storage.messages_by_id(&changed).await?;
         let is_told = |message: &Message| {
             let has_changed = message.edited_at.is_some() || message.deleted_at.is_some();
             has_changed && message.seq > participant.standing.visible_from_seq
@@ -69,17 +69,17 @@ impl Chat {
 
     /// Whether somebody is in a conversation.
     pub async fn is_in(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
-        Ok(self.visit("participant_ids", self.0.audiences.of(id)).await?.partners.binary_search(&partner).is_ok())
+        Ok(self.0.audiences.of(id).await?.partners.binary_search(&partner).is_ok())
     }
 
     /// Whether the caller is there, and whoever shares a conversation with it: the caller first, then by rising id, and at
     /// most so many, those who were seen last.
     pub async fn presence_around(&self, caller: &Caller, most: usize) -> Result<Vec<PersonPresence>> {
-        let contacts = self.visit("contacts", self.0.storage.contacts(&[caller.partner])).await?;
+        let contacts = self.0.storage.contacts(&[caller.partner]).await?;
         let others = contacts.into_iter().next().map(|(_, others)| others).unwrap_or_default();
         let mut company = self.seen_last(others, most.saturating_sub(1)).await?;
         company.push(caller.partner);
-        let mut people = self.visit("people", self.0.storage.people(&company)).await?;
+        let mut people = self.0.storage.people(&company).await?;
         people.sort_unstable_by_key(|person| (person.partner.id != caller.partner, person.partner.id));
         self.presence(people).await
     }

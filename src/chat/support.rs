@@ -1,25 +1,22 @@
 //! Support sessions: somebody asks, and one of those who answer joins. The conversation is like any other; the rules here
 //! say who may begin, join, leave and end it, and for which side somebody writes there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod watch;
+
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::TimeDelta;
 use storage::{
     Conversation, ConversationKind, DESK, Fact, Locked, Message, MessageId, MessageSide, NewConversation, Page, PartnerId, Role,
     SupportSession, SupportStatus, ThreadType, Timestamp, Topic, Tx, UserId,
 };
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Chat, Error, Result, Thing, conversations, rates::Act};
-use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
+use crate::{auth::Caller, clock};
 
 /// Who answers.
 const ANSWERING: [Role; 2] = [Role::Agent, Role::Admin];
-/// How often, at the least, it is looked for sessions whose initiator is silent or whose agent has gone.
-const LOOK: Duration = Duration::from_secs(15);
-/// How many sessions one step changes.
-const STEP: usize = 100;
 /// For how long a session in which nothing was said yet is the answer to whoever wants another one: a retry, for example.
 const RETRY: TimeDelta = TimeDelta::seconds(10);
 
@@ -122,38 +119,40 @@ impl Chat {
     /// `TooMany` beyond the sessions that may be open.
     pub async fn begin_support(&self, caller: &Caller) -> Result<SupportSession> {
         let most = self.0.rules.support.open_sessions;
-        let mut tx = self.0.storage.begin().await?;
-        // Of several requests, at whichever nodes, one goes after the other.
-        tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
-        let now = clock::now();
-        let open = tx.open_support(caller.partner, most.max(1)).await?;
-        if let Some(newest) = open.first().filter(|newest| newest.messages == 0 && now - newest.begun_at < RETRY) {
-            return Ok(newest.session);
-        }
-        if most > 0 && open.len() >= most {
-            return Err(Error::TooMany("open sessions"));
-        }
-        self.charge(caller, Act::Conversation)?;
-        let conversation = tx
-            .insert_conversation(NewConversation {
-                id: None,
-                uuid: Uuid::new_v4(),
-                kind: ConversationKind::Support,
-                thread_type: ThreadType::Chat,
-                name: caller.name.clone(),
-                created_at: now,
-                group: None,
-                documents: Vec::new(),
-                external_id: None,
-                participants: vec![caller.partner],
-                owner: None,
-            })
-            .await?;
-        let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
-        tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
-        record_waiting(tx.as_mut(), session, now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(session)
+        self.transaction(|mut tx| async {
+            // Of several requests, at whichever nodes, one goes after the other.
+            tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
+            let now = clock::now();
+            let open = tx.open_support(caller.partner, most.max(1)).await?;
+            if let Some(newest) = open.first().filter(|newest| newest.messages == 0 && now - newest.begun_at < RETRY) {
+                return Ok(newest.session);
+            }
+            if most > 0 && open.len() >= most {
+                return Err(Error::TooMany("open sessions"));
+            }
+            self.charge(caller, Act::Conversation)?;
+            let conversation = tx
+                .insert_conversation(NewConversation {
+                    id: None,
+                    uuid: Uuid::new_v4(),
+                    kind: ConversationKind::Support,
+                    thread_type: ThreadType::Chat,
+                    name: caller.name.clone(),
+                    created_at: now,
+                    group: None,
+                    documents: Vec::new(),
+                    external_id: None,
+                    participants: vec![caller.partner],
+                    owner: None,
+                })
+                .await?;
+            let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
+            tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
+            record_waiting(tx.as_mut(), session, now).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(session)
+        })
+        .await
     }
 
     /// A session that the caller may look at. If it is open, and the caller one of its two sides, this is a ping.
@@ -161,13 +160,10 @@ impl Chat {
         side.admit(caller)?;
         let id = self.conversation_id(uuid).await?;
         let storage = &self.0.storage;
-        let touched =
-            self.visit("touch_support_session", storage.touch_support_session(id, caller.partner, clock::now())).await?;
+        let touched = storage.touch_support_session(id, caller.partner, clock::now()).await?;
         let session = match touched {
             Some(session) => session,
-            None => {
-                self.visit("support_session", storage.support_session(id)).await?.ok_or(Error::NotFound(Thing::Conversation))?
-            }
+            None => storage.support_session(id).await?.ok_or(Error::NotFound(Thing::Conversation))?,
         };
         side.sees(caller, &session)?;
         Ok(session)
@@ -195,7 +191,7 @@ impl Chat {
         limit: usize,
     ) -> Result<Vec<SupportSession>> {
         Side::Agent.admit(caller)?;
-        self.visit("support_sessions", self.0.storage.support_sessions(status, offset, limit)).await
+        Ok(self.0.storage.support_sessions(status, offset, limit).await?)
     }
 
     /// Makes the caller the one who answers; in place of another only if it takes over. Says whether that is new.
@@ -204,30 +200,32 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let (of, before) = locked(tx.as_mut(), id).await?;
-        if before.closed_at.is_some() {
-            return Err(CLOSED);
-        }
-        if before.initiator.partner == caller.partner {
-            return Err(Error::Conflict("the session is your own"));
-        }
-        let former = before.joiner.filter(|joiner| joiner.partner != caller.partner);
-        if former.is_some() && !take_over {
-            return Err(Error::Conflict("another agent has joined the session"));
-        }
-        if let Some(former) = former {
-            conversations::take_out(tx.as_mut(), &of, former.partner, now).await?;
-        }
-        let joined = conversations::bring_in(tx.as_mut(), &of, &[caller.partner], now).await?;
-        tx.set_support_joiner(&of, Some(caller.partner), now).await?;
-        let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
-        let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
-        if is_new {
-            record_change(tx.as_mut(), session, Some(caller.user), former.map(|former| former.partner), now);
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok((session, is_new))
+        self.transaction(|mut tx| async {
+            let (of, before) = locked(tx.as_mut(), id).await?;
+            if before.closed_at.is_some() {
+                return Err(CLOSED);
+            }
+            if before.initiator.partner == caller.partner {
+                return Err(Error::Conflict("the session is your own"));
+            }
+            let former = before.joiner.filter(|joiner| joiner.partner != caller.partner);
+            if former.is_some() && !take_over {
+                return Err(Error::Conflict("another agent has joined the session"));
+            }
+            if let Some(former) = former {
+                conversations::take_out(tx.as_mut(), &of, former.partner, now).await?;
+            }
+            let joined = conversations::bring_in(tx.as_mut(), &of, &[caller.partner], now).await?;
+            tx.set_support_joiner(&of, Some(caller.partner), now).await?;
+            let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+            let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
+            if is_new {
+                record_change(tx.as_mut(), session, Some(caller.user), former.map(|former| former.partner), now);
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok((session, is_new))
+        })
+        .await
     }
 
     /// Gives a session back that the caller has joined: it waits again.
@@ -238,16 +236,19 @@ impl Chat {
         Side::Agent.admit(caller)?;
         self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
-        let (now, mut tx) = (clock::now(), self.0.storage.begin().await?);
-        let (of, session) = locked(tx.as_mut(), id).await?;
-        Side::Agent.takes_part(caller, &session)?;
-        if session.closed_at.is_some() {
-            return Err(CLOSED);
-        }
-        let waiting = give_back(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        self.typing_stopped(id, caller.partner).await;
-        Ok(waiting)
+        let now = clock::now();
+        self.transaction(|mut tx| async {
+            let (of, session) = locked(tx.as_mut(), id).await?;
+            Side::Agent.takes_part(caller, &session)?;
+            if session.closed_at.is_some() {
+                return Err(CLOSED);
+            }
+            let waiting = give_back(tx.as_mut(), &of, session, Some(caller.user), now).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            self.typing_stopped(id, caller.partner).await;
+            Ok(waiting)
+        })
+        .await
     }
 
     /// Closes a session of the caller. Gives it, and whether it was open until now.
@@ -258,15 +259,17 @@ impl Chat {
             return Ok((session, false));
         }
         let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let (of, session) = locked(tx.as_mut(), session.conversation).await?;
-        side.takes_part(caller, &session)?;
-        if session.closed_at.is_some() {
-            return Ok((session, false));
-        }
-        let closed = close(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok((closed, true))
+        self.transaction(|mut tx| async {
+            let (of, session) = locked(tx.as_mut(), session.conversation).await?;
+            side.takes_part(caller, &session)?;
+            if session.closed_at.is_some() {
+                return Ok((session, false));
+            }
+            let closed = close(tx.as_mut(), &of, session, Some(caller.user), now).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok((closed, true))
+        })
+        .await
     }
 
     /// A page of a session that the caller may look at, in the page's own order.
@@ -279,10 +282,10 @@ impl Chat {
     ) -> Result<(SupportSession, Vec<SupportMessage>)> {
         let session = self.support(caller, side, uuid).await?;
         let id = session.conversation;
-        let messages = self.visit("messages", self.0.storage.messages(id, caller.partner, page)).await?;
+        let messages = self.0.storage.messages(id, caller.partner, page).await?;
         let messages: Vec<_> = messages.into_iter().map(|seen| seen.message).collect();
         let places: Vec<_> = messages.iter().map(|message| (message.seq, side_of_message(&session, message))).collect();
-        let seen: HashMap<_, _> = self.visit("seen_at", self.0.storage.seen_at(id, &places)).await?;
+        let seen: HashMap<_, _> = self.0.storage.seen_at(id, &places).await?;
         let message = |message: Message| SupportMessage { seen_at: seen.get(&message.seq).copied(), message };
         Ok((session, messages.into_iter().map(message).collect()))
     }
@@ -298,135 +301,42 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
         let id = session.conversation;
-        let found = self.visit("messages_by_id", self.0.storage.messages_by_id(&[message])).await?;
+        let found = self.0.storage.messages_by_id(&[message]).await?;
         let message = found.into_iter().find(|found| found.conversation == id).ok_or(Error::NotFound(Thing::Message))?;
         if side_of_message(&session, &message) == side.writes() {
             return Err(Error::Invalid { field: "message", reason: "must be one of the other side".into() });
         }
         let (seq, now) = (message.seq, clock::now());
-        let mut tx = self.0.storage.begin().await?;
-        let advanced = tx.advance_read(id, caller.partner, seq).await?;
-        let marked = tx.mark_seen(&[(id, caller.partner, seq)], now).await?;
-        if advanced.has_seen || !marked.is_empty() {
-            let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
-            tx.record(Topic::Conversation(id), fact, now);
-            self.0.announce.committed(tx.commit().await?).await;
-        }
+        self.transaction(|mut tx| async {
+            let advanced = tx.advance_read(id, caller.partner, seq).await?;
+            let marked = tx.mark_seen(&[(id, caller.partner, seq)], now).await?;
+            if advanced.has_seen || !marked.is_empty() {
+                let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
+                tx.record(Topic::Conversation(id), fact, now);
+                self.0.announce.committed(tx.commit().await?).await;
+            }
+            Ok(())
+        })
+        .await?;
         Ok((session, SupportMessage { seen_at: self.support_seen(&session, &message).await?, message }))
     }
 
     /// When the side that did not write a message of the session first saw it.
     pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
         let place = (message.seq, side_of_message(session, message));
-        let seen = self.visit("seen_at", self.0.storage.seen_at(session.conversation, &[place])).await?;
+        let seen = self.0.storage.seen_at(session.conversation, &[place]).await?;
         Ok(seen.get(&message.seq).copied())
     }
 
     /// How many messages the caller has not read in sessions that it began.
     pub async fn support_unread(&self, caller: &Caller) -> Result<i64> {
-        self.visit("support_unread", self.0.storage.support_unread(caller.partner)).await
-    }
-
-    /// Starts the task that closes sessions whose initiator is silent, and lets those wait again whose agent has gone.
-    pub(super) fn watch_support(&self, lifecycle: &Lifecycle) {
-        let (chat, stop) = (self.clone(), lifecycle.clone());
-        let (rules, lag) = (self.0.rules.support, self.0.rules.presence.lag());
-        let pause = LOOK.min(rules.silence).min(rules.absence);
-        lifecycle.spawn(async move {
-            // While there was no node, nobody could come back.
-            let mut doubt = (Instant::now(), rules.absence);
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = chat.0.desk.news.notified() => {}
-                    () = stop.stopping() => return,
-                }
-                let left = doubt.1.saturating_sub(doubt.0.elapsed());
-                if let Err(error) = chat.look_after_support(left.is_zero()).await {
-                    telemetry::put_off("support sessions could not be looked after", &error, error.is_unavailable());
-                    // While the store was away, it learned of nobody's presence.
-                    doubt = (Instant::now(), left.max(lag));
-                }
-            }
-        });
-    }
-
-    /// Does what is due; `trusted` says whether the store knows who is there.
-    async fn look_after_support(&self, trusted: bool) -> Result<()> {
-        // An account whose look fails is found by the next look at all sessions.
-        let changed: Vec<_> = self.0.desk.changed.lock().drain().collect();
-        if !changed.is_empty() {
-            self.dismiss(&changed).await?;
-        }
-        while self.close_silent_support().await? == STEP {}
-        while self.give_back_support(trusted).await? == STEP {}
-        Ok(())
-    }
-
-    /// Lets the sessions of those wait again who may no longer answer.
-    async fn dismiss(&self, users: &[UserId]) -> Result<()> {
-        for user in self.visit("users_by_id", self.0.storage.users_by_id(users)).await? {
-            if user.active && ANSWERING.contains(&user.role) {
-                continue;
-            }
-            let mut tx = self.0.storage.begin().await?;
-            let joined = tx.lock_joined_support(user.partner.id).await?;
-            self.give_back_all(tx, &joined).await?;
-        }
-        Ok(())
-    }
-
-    /// Lets at most [`STEP`] sessions wait again whose agents may no longer answer or, if that can be known, have gone; says
-    /// how many.
-    async fn give_back_support(&self, trusted: bool) -> Result<usize> {
-        let absence = self.0.rules.support.absence.saturating_add(self.0.rules.presence.lag());
-        let before = if trusted { self.ago(absence).await? } else { Timestamp::UNIX_EPOCH };
-        let mut tx = self.0.storage.begin().await?;
-        let absent = tx.lock_absent_support(before, &ANSWERING, STEP).await?;
-        self.give_back_all(tx, &absent).await?;
-        Ok(absent.len())
-    }
-
-    async fn give_back_all(&self, mut tx: Box<dyn Tx>, joined: &[Locked<Conversation>]) -> Result<()> {
-        if joined.is_empty() {
-            return Ok(());
-        }
-        let now = clock::now();
-        for of in joined {
-            let session = tx.support_session_of(of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
-            give_back(tx.as_mut(), of, session, None, now).await?;
-        }
-        self.0.announce.committed(tx.commit().await?).await;
-        Ok(())
-    }
-
-    /// A time that has passed, by the store's clock.
-    async fn ago(&self, duration: Duration) -> Result<Timestamp> {
-        let now = self.visit("now", self.0.storage.now(clock::now())).await?;
-        let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-        Ok(now.checked_sub_signed(duration).unwrap_or(Timestamp::UNIX_EPOCH))
-    }
-
-    /// Closes at most [`STEP`] sessions, and says how many.
-    async fn close_silent_support(&self) -> Result<usize> {
-        let before = self.ago(self.0.rules.support.silence).await?;
-        let now = clock::now();
-        let mut tx = self.0.storage.begin().await?;
-        let silent = tx.lock_silent_support(before, STEP).await?;
-        for of in &silent {
-            let session = tx.support_session_of(of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
-            close(tx.as_mut(), of, session, None, now).await?;
-        }
-        if !silent.is_empty() {
-            self.0.announce.committed(tx.commit().await?).await;
-        }
-        Ok(silent.len())
+        Ok(self.0.storage.support_unread(caller.partner).await?)
     }
 
     /// The session of a conversation of which the caller has heard, if it is one. Its pings may be older than they are.
     pub async fn support_of(&self, id: storage::ConversationId) -> Result<Option<Arc<SupportSession>>> {
         let read = async {
-            let session = self.visit("support_session", self.0.storage.support_session(id)).await?;
+            let session = self.0.storage.support_session(id).await?;
             Ok(Some(session.map(Arc::new)))
         };
         Ok(self.0.desk.sessions.get(id, read).await?.flatten())

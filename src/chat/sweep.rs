@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
 use super::{Chat, Result, uploads};
-use crate::{blobs::Folders, clock, lifecycle::Lifecycle, telemetry};
+use crate::{blobs::Folders, clock, lifecycle::Lifecycle, telemetry, transaction::transaction};
 
 /// The most orphans that a sweep deletes. More are a sign that the store and the files do not belong together, or that the
 /// store has lost rows.
@@ -63,10 +63,10 @@ impl Chat {
     async fn sweep(&self, every: Duration, kept: Duration) -> Result<Outcome> {
         let storage = &self.0.storage;
         // By the store's clock, as everything that is cleared away.
-        let now = self.visit("now", storage.now(clock::now())).await?;
+        let now = storage.now(clock::now()).await?;
         // The lease of this sweep ends with the earliest time of the next one, at whichever node.
         let next = now.checked_add_signed(delta(every)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let Some(workspace) = self.visit("begin_sweep", self.begin_sweep(now, next)).await? else { return Ok(Outcome::NotNow) };
+        let Some(workspace) = self.begin_sweep(now, next).await? else { return Ok(Outcome::NotNow) };
         let owner = self.0.blobs.claim(workspace).await?;
         if owner != Some(workspace) {
             tracing::error!(%workspace, ?owner, "orphan sweep refused: the files belong to another workspace");
@@ -95,7 +95,7 @@ impl Chat {
         }
         // A listing takes long: ask again right before the deletion, and check that nobody has put sweeps off meanwhile.
         let orphans = self.unused(orphans).await?;
-        if self.visit("workspace", storage.workspace()).await?.sweep_not_before != Some(next) {
+        if storage.workspace().await?.sweep_not_before != Some(next) {
             return Ok(Outcome::NotNow);
         }
         let found = orphans.len();
@@ -110,21 +110,23 @@ impl Chat {
     /// Takes the lease of a sweep until `next`, and gives the workspace's uuid; `None` while it is too early. Of several nodes
     /// that ask at once one gets it.
     async fn begin_sweep(&self, now: Timestamp, next: Timestamp) -> storage::Result<Option<Uuid>> {
-        let mut tx = self.0.storage.begin().await?;
-        let mut workspace = tx.lock_workspace().await?;
-        if workspace.sweep_not_before.is_some_and(|time| now < time) {
-            return Ok(None);
-        }
-        workspace.sweep_not_before = Some(next);
-        tx.set_workspace(&workspace).await?;
-        tx.commit().await?;
-        Ok(workspace.uuid)
+        transaction(self.0.storage.as_ref(), |mut tx| async {
+            let mut workspace = tx.lock_workspace().await?;
+            if workspace.sweep_not_before.is_some_and(|time| now < time) {
+                return Ok(None);
+            }
+            workspace.sweep_not_before = Some(next);
+            tx.set_workspace(&workspace).await?;
+            tx.commit().await?;
+            Ok(workspace.uuid)
+        })
+        .await
     }
 
     /// The names that no row of the store has.
     async fn unused(&self, mut names: Vec<String>) -> Result<Vec<String>> {
         if !names.is_empty() {
-            let used = self.visit("objects_in_use", self.0.storage.objects_in_use(&names)).await?;
+            let used = self.0.storage.objects_in_use(&names).await?;
             let used: HashSet<String> = used.into_iter().collect();
             names.retain(|name| !used.contains(name));
         }

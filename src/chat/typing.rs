@@ -121,7 +121,7 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
         self.acts(caller);
-        let id = self.visit("draw_message_id", self.0.storage.draw_message_id()).await?;
+        let id = self.0.storage.draw_message_id().await?;
         self.0.typing.start(conversation, caller.partner);
         let post = TypingPost { id, body, at: clock::now() };
         self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: Some(post) }).await;
@@ -176,7 +176,7 @@ impl Chat {
         if typists.is_empty() {
             return Ok(Vec::new());
         }
-        let people = self.visit("people", self.0.storage.people(&typists)).await?;
+        let people = self.0.storage.people(&typists).await?;
         Ok(typists.iter().filter_map(|id| people.iter().find(|person| person.partner.id == *id)).cloned().collect())
     }
 }

@@ -36,9 +36,7 @@ impl Chat {
         let mut feed = self.follow(Scope::Partner(caller.partner), after);
         let mut changed = BTreeSet::new();
         if let Some(since) = since {
-            changed.extend(
-                self.visit("conversations_with_news", self.0.storage.conversations_with_news(caller.partner, since)).await?,
-            );
+            changed.extend(self.0.storage.conversations_with_news(caller.partner, since).await?);
         }
         let _place = self.take_place_until(caller, deadline, waits)?;
         while changed.is_empty() {
@@ -49,11 +47,7 @@ impl Chat {
         let entries = if changed.is_empty() {
             Vec::new()
         } else {
-            self.visit(
-                "inbox",
-                self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }),
-            )
-            .await?
+            self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }).await?
         };
         let unread = self.unread_totals(caller).await?;
         Ok(Updates { changed: entries, unread, position: feed.position() })

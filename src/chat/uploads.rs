@@ -97,9 +97,12 @@ impl Chat {
             limit_bytes: i64::try_from(rules.bytes).unwrap_or(i64::MAX),
             expires_at: DateTime::from_timestamp(expires, 0).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC),
         };
-        let mut tx = self.0.storage.begin().await?;
-        tx.insert_upload(upload).await?;
-        self.0.announce.committed(tx.commit().await?).await;
+        self.transaction(|mut tx| async {
+            tx.insert_upload(upload.clone()).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            Ok(())
+        })
+        .await?;
         let door = match self.0.blobs.addresses(&name, &mimetype, rules.lifetime).await? {
             Some(addresses) => Door::Theirs(addresses),
             None => Door::Ours(self.0.upload_key.permit(name.clone(), mimetype, expires)),
@@ -130,9 +133,9 @@ impl Chat {
         if upload.file.is_some() {
             return Err(ALREADY_PUT);
         }
-        let owner = self.visit("people", self.0.storage.people(&[upload.owner])).await?.pop().and_then(|person| person.user);
+        let owner = self.0.storage.people(&[upload.owner]).await?.pop().and_then(|person| person.user);
         let owner = match owner {
-            Some(owner) => self.visit("user", self.0.storage.user(owner)).await?,
+            Some(owner) => self.0.storage.user(owner).await?,
             None => None,
         };
         let owner = owner.filter(|owner| owner.active).ok_or(Error::Forbidden)?;
@@ -140,7 +143,7 @@ impl Chat {
         if size_bytes.is_some_and(|size| size > limit_bytes) {
             return Err(Error::TooLarge { limit_bytes });
         }
-        let mut received = self.receive_within(owner.id, bytes, limit_bytes).await?;
+        let received = self.receive_within(owner.id, bytes, limit_bytes).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),
@@ -148,11 +151,13 @@ impl Chat {
             size_bytes: stored.size_bytes,
             put_at: clock::now(),
         };
-        let mut tx = self.0.storage.begin().await?;
-        if !tx.put_upload(&upload.name, file).await? {
-            return Err(ALREADY_PUT);
-        }
-        self.commit_received(tx, &mut received).await
+        self.transaction(|mut tx| async {
+            if !tx.put_upload(&upload.name, file.clone()).await? {
+                return Err(ALREADY_PUT);
+            }
+            self.commit_received(tx, &received).await
+        })
+        .await
     }
 
     /// A file that was put, for anybody.
@@ -172,7 +177,7 @@ impl Chat {
         if name.contains('\0') {
             return Ok(None);
         }
-        self.visit("upload", self.0.storage.upload(name)).await
+        Ok(self.0.storage.upload(name).await?)
     }
 
     /// Deletes the bytes of uploads that are gone, soon.

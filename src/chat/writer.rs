@@ -30,7 +30,11 @@ use super::{
     error::{Error, Result},
     tail::Announce,
 };
-use crate::{lifecycle::Lifecycle, metrics::Metrics};
+use crate::{
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    transaction::{Undone, again},
+};
 
 /// How many jobs one commit carries at most.
 const BATCH: usize = 256;
@@ -42,8 +46,6 @@ const HELD_UP: Duration = Duration::from_secs(2);
 
 /// Something that somebody waits for to be stored.
 pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
-    /// What metrics call it.
-    const OPERATION: &'static str;
     type Outcome: std::marker::Send + 'static;
     type Lock: Copy + Eq + Hash + std::marker::Send + Sync + 'static;
 
@@ -214,6 +216,7 @@ impl Bench {
                     }
                     under_way.passes().await;
                     let (committed, done) = oneshot::channel();
+                    let mut committed = Some(committed);
                     under_way = UnderWay {
                         locks: batch.iter().flat_map(J::locks).collect(),
                         jobs: batch.len(),
@@ -222,7 +225,7 @@ impl Bench {
                     };
                     let bench = self.clone();
                     lifecycle.spawn(async move {
-                        match bench.commit::<J>(tx, written.changes, Some(committed)).await {
+                        match bench.commit::<J>(tx, written.changes, &mut committed).await {
                             Ok(()) => answer(answers, outcomes),
                             Err(error) => answer(answers, bench.refused(&batch, error).await),
                         }
@@ -238,34 +241,41 @@ impl Bench {
             Locking::Wait => &self.patient,
             Locking::Skip => &self.storage,
         };
-        let preparing = async {
-            let mut tx = storage.begin().await?;
-            let written = J::write(tx.as_mut(), batch, locking).await?;
-            Ok(Prepared { tx, written })
-        };
-        self.metrics.visit(J::OPERATION, preparing).await
+        let mut tx = storage.begin().await?;
+        let written = J::write(tx.as_mut(), batch, locking).await?;
+        Ok(Prepared { tx, written })
     }
 
     /// Commits, and tells those who listen on this node, so that whoever has its answer finds there what it stored.
-    async fn commit<J: Job>(&self, tx: Box<dyn Tx>, changes: usize, committed: Option<oneshot::Sender<()>>) -> Result<()> {
+    /// `committed` is taken once that is done; what has failed keeps it, so that it is tried again before what follows.
+    async fn commit<J: Job>(&self, tx: Box<dyn Tx>, changes: usize, committed: &mut Option<oneshot::Sender<()>>) -> Result<()> {
         if changes > 0 {
-            let events = self.metrics.visit("commit", tx.commit()).await?;
-            drop(committed);
+            let events = tx.commit().await?;
+            drop(committed.take());
             self.announce.committed(events).await;
             J::count(&self.metrics, changes);
         }
         Ok(())
     }
 
-    /// Does everything for a batch, however long others have its locks.
+    /// Does everything for a batch, however long others have its locks, and again if the store has undone it for their sake.
     async fn store<J: Job>(&self, batch: &[J]) -> Result<Vec<Result<J::Outcome>>> {
-        let Prepared { tx, written } = self.prepare(batch, Locking::Wait).await?;
-        self.commit::<J>(tx, written.changes, None).await?;
-        Ok(written.outcomes.into_iter().map(|outcome| outcome.expect("its locks were waited for")).collect())
+        again(|| async {
+            let Prepared { tx, written } = self.prepare(batch, Locking::Wait).await?;
+            self.commit::<J>(tx, written.changes, &mut None).await?;
+            Ok(written.outcomes.into_iter().map(|outcome| outcome.expect("its locks were waited for")).collect())
+        })
+        .await
     }
 
-    /// If the store refuses a batch, its jobs are tried one by one.
-    async fn refused<J: Job>(&self, batch: &[J], error: Error) -> Vec<Result<J::Outcome>> {
+    /// If the store refuses a batch, its jobs are tried one by one; what it has undone for the sake of others is done again.
+    async fn refused<J: Job>(&self, batch: &[J], mut error: Error) -> Vec<Result<J::Outcome>> {
+        if error.is_contention() {
+            match self.store(batch).await {
+                Ok(outcomes) => return outcomes,
+                Err(last) => error = last,
+            }
+        }
         let is_one_of_many = matches!(error, Error::Internal(_)) && batch.len() > 1;
         let mut outcomes = Vec::with_capacity(batch.len());
         for job in batch {

@@ -7,7 +7,7 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi, Tags,
     payload::{Json, PlainText},
 };
-use storage::Storage;
+use storage::{Storage, Writability};
 
 use crate::{
     dialects::House,
@@ -92,11 +92,12 @@ impl Operation {
         } else if self.house.chat.is_log_restarting() {
             Some("the event log is being restarted")
         } else {
-            match tokio::time::timeout(PATIENCE, self.storage.is_writable()).await {
-                Ok(Ok(false)) => Some("the store takes no writes"),
-                Ok(Ok(true)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
-                Ok(Ok(true)) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
-                Ok(Ok(true)) => None,
+            match tokio::time::timeout(PATIENCE, self.storage.writability()).await {
+                Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
+                Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
+                Ok(Ok(Writability::Writable)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
+                Ok(Ok(Writability::Writable)) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
+                Ok(Ok(Writability::Writable)) => None,
                 Ok(Err(error)) => {
                     tracing::debug!(error = %telemetry::chain(&error), "not ready");
                     Some("the store cannot be reached")

@@ -7,6 +7,10 @@ pub enum Error {
     /// The store cannot be reached, or did not answer in time. Trying again later may help.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Deadlock or serialization failure: other transactions were in the way, and the store has undone this one. The same,
+    /// begun anew, may succeed at once.
+    #[error("the store has undone the transaction for the sake of others")]
+    Contention(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be understood.
     #[error("the store holds what cannot be understood: {0}")]
     Corrupt(String),

@@ -120,6 +120,16 @@ pub enum Lane {
     Log,
 }
 
+/// Whether a store takes writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writability {
+    Writable,
+    /// It has no room, or is one that only reads.
+    Refused,
+    /// It confirms no commits: they wait for a standby, and nothing new is begun meanwhile.
+    Unconfirmed,
+}
+
 /// Everything that can be read, and the few single writes that need no transaction because losing one does no harm
 /// (what was touched last). Each method is one consistent read.
 #[async_trait]
@@ -154,7 +164,7 @@ pub trait Storage:
 
     /// Whether the store takes writes, as far as that is known without one. Fails if it cannot be reached now. Costs one
     /// round trip.
-    async fn is_writable(&self) -> Result<bool>;
+    async fn writability(&self) -> Result<Writability>;
 
     /// What time it is by the clock that everybody has in common who uses the store; `here`, the caller's, if it has none.
     async fn now(&self, here: Timestamp) -> Result<Timestamp>;
@@ -220,7 +230,8 @@ pub trait Tx:
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
     /// in order. Positions have no gaps but those that a [`Fact::LogRestarted`] accounts for: whoever has seen everything up to the one before the first of these events
     /// has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
-    /// for, however long that takes.
+    /// for, however long that takes. The one exception is a store that is there and has not decided yet, because its
+    /// commits wait for a standby: then the error is [`Error::Unavailable`], and the transaction may be committed later.
     async fn commit(self: Box<Self>) -> Result<Vec<Event>>;
 }
 

@@ -89,3 +89,39 @@ async fn nodes_that_died_are_forgotten() {
     .await;
     server.stop().await;
 }
+
+/// Two nodes that do not hear each other say so, both, and once; one that was killed and starts again does not take its own
+/// lease for another's.
+#[tokio::test]
+async fn nodes_without_a_bus_on_one_store_are_warned_of() {
+    const WARNING: &str = "the two do not hear each other";
+    let backend = Backend::postgres().await;
+    let start = || Server::builder(backend.clone()).set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).start();
+    let mut first = start().await;
+    first.ready().await;
+    let address = first.kill().await;
+    first.start_again(address).await;
+    first.ready().await;
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    let mut renewed = async || {
+        let before: (chrono::DateTime<chrono::Utc>,) =
+            sqlx::query_as("SELECT max(until) FROM nodes").fetch_one(&mut database).await.unwrap();
+        until("two renewals", async || {
+            let renewed = sqlx::query("SELECT FROM nodes WHERE until > $1 + interval '1 second'").bind(before.0);
+            renewed.fetch_optional(&mut database).await.unwrap()
+        })
+        .await;
+    };
+    renewed().await;
+    assert!(!first.log().contains(WARNING), "it was alone: {}", first.log());
+    let mut second = start().await;
+    for node in [&first, &second] {
+        until(WARNING, async || node.log().contains(WARNING).then_some(())).await;
+    }
+    renewed().await;
+    for node in [&first, &second] {
+        assert_eq!(node.log().matches(WARNING).count(), 1, "{}", node.log());
+    }
+    second.stop().await;
+    first.stop().await;
+}

@@ -53,6 +53,14 @@ impl Cluster {
         Backend::at(self.url.clone())
     }
 
+    /// Makes a standby of it, of a primary that nobody knows.
+    pub async fn become_standby(&self) {
+        let signal = self.directory.path().join("postgres/data/standby.signal");
+        std::fs::write(&signal, "").expect("its files are ours");
+        std::fs::set_permissions(signal, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
+        self.restart().await;
+    }
+
     /// Ends it as a power cut would, and starts it again on the same port.
     pub async fn restart(&self) {
         run_to_its_end(Command::new(SERVICES).arg("restart").arg(self.directory.path())).await;

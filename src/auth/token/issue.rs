@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auth::{Auth, Error, Login, Result, secret},
     clock,
+    transaction::transaction,
 };
 
 /// Something that lets in whoever holds it. Its `Debug` shows nothing.
@@ -63,19 +64,21 @@ impl Tokens {
     /// Beside the tokens it gives the events that are to be announced.
     pub(crate) async fn issue(&self, storage: &dyn Storage, user: &User, changed: Error) -> Result<(Issued, Vec<Event>)> {
         self.expect_secret()?;
-        let mut tx = storage.begin().await?;
-        let unchanged = |now: &User| now.active && now.password == user.password;
-        if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
-            return Err(changed);
-        }
-        let now = clock::now();
-        let issued = self.add(tx.as_mut(), user, Uuid::new_v4(), now).await?;
-        if self.rules.families > 0 {
-            for family in tx.delete_families_beyond(self.rules.families, user.id).await? {
-                tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, now);
+        transaction(storage, |mut tx| async {
+            let unchanged = |now: &User| now.active && now.password == user.password;
+            if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
+                return Err(changed.clone());
             }
-        }
-        Ok((issued, tx.commit().await?))
+            let now = clock::now();
+            let issued = self.add(tx.as_mut(), user, Uuid::new_v4(), now).await?;
+            if self.rules.families > 0 {
+                for family in tx.delete_families_beyond(self.rules.families, user.id).await? {
+                    tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, now);
+                }
+            }
+            Ok((issued, tx.commit().await?))
+        })
+        .await
     }
 
     async fn add(&self, tx: &mut dyn Tx, user: &User, family: Uuid, now: Timestamp) -> Result<Issued> {
@@ -158,21 +161,23 @@ impl Auth {
     async fn renewed(&self, refresh: &Token) -> Result<Issued> {
         let (key, now) = (key(refresh), clock::now());
         let found = self.0.storage.refresh_token(key).await?.ok_or(Refused::Revoked)?;
-        let mut tx = self.0.storage.begin().await?;
-        let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(Refused::InactiveUser)?;
-        let token = tx.use_refresh_token(key, now).await?.ok_or(Refused::Revoked)?;
-        if token.used_at.is_some() {
-            tx.delete_family(token.family).await?;
-            tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
-            self.0.announce.committed(tx.commit().await?).await;
-            self.0.lives.end_family(token.family);
-            return Err(Refused::UsedAgain.into());
-        }
-        if token.expires_at <= now {
-            return Err(Refused::Expired.into());
-        }
-        let issued = self.0.tokens.add(tx.as_mut(), &user, token.family, now).await?;
-        tx.commit().await?;
-        Ok(issued)
+        self.transaction(|mut tx| async {
+            let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(Refused::InactiveUser)?;
+            let token = tx.use_refresh_token(key, now).await?.ok_or(Refused::Revoked)?;
+            if token.used_at.is_some() {
+                tx.delete_family(token.family).await?;
+                tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
+                self.0.announce.committed(tx.commit().await?).await;
+                self.0.lives.end_family(token.family);
+                return Err(Refused::UsedAgain.into());
+            }
+            if token.expires_at <= now {
+                return Err(Refused::Expired.into());
+            }
+            let issued = self.0.tokens.add(tx.as_mut(), &user, token.family, now).await?;
+            tx.commit().await?;
+            Ok(issued)
+        })
+        .await
     }
 }

@@ -22,7 +22,6 @@ pub(in crate::chat) struct Upto {
 }
 
 impl Job for Mark {
-    const OPERATION: &'static str = "mark";
     /// What has become of all its conversations together.
     type Outcome = Advanced;
     type Lock = (ConversationId, PartnerId);

@@ -39,7 +39,6 @@ enum Verdict {
 }
 
 impl Job for Send {
-    const OPERATION: &'static str = "send";
     type Outcome = Sent;
     type Lock = ConversationId;
 

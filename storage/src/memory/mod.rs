@@ -35,7 +35,7 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, memberships::Founders};
+use crate::{Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability, memberships::Founders};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
@@ -122,8 +122,8 @@ impl Storage for Memory {
         Ok(Box::new(self.draft().await?))
     }
 
-    async fn is_writable(&self) -> Result<bool> {
-        self.snapshot().map(|_| true)
+    async fn writability(&self) -> Result<Writability> {
+        self.snapshot().map(|_| Writability::Writable)
     }
 
     async fn now(&self, here: Timestamp) -> Result<Timestamp> {

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::code;
 use super::gate::Gate;
+use super::statement::Statement;
 use crate::{Error, Result};
 
 const BEGIN: &str = "BEGIN";
@@ -20,7 +20,8 @@ const ROLLBACK: &str = "ROLLBACK";
 /// A connection of the pool while somebody uses it. It goes back when it is dropped, but only if the server still answers
 /// on it: the pool itself would wait for that without a limit, and be short of a place meanwhile.
 ///
-/// Transactions are begun and ended here, and not by sqlx, which does not let go of a connection that is in one.
+/// Transactions are begun and ended here, and not by sqlx, which does not let go of a connection that is in one. Every
+/// statement but those of migrations passes here, and is told to the [`Observer`](super::statement::Observer).
 pub(super) struct Connection {
     /// `None` once it was given up.
     pooled: Option<PoolConnection<sqlx::Postgres>>,
@@ -47,18 +48,28 @@ impl Connection {
         Self { pooled: Some(pooled), gate, patience, in_transaction: false, has_ended: false, leave: None, place }
     }
 
-    pub(super) async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let pooled = living(&mut self.pooled)?;
-        let answer = self.gate.answer(self.patience, query.fetch_all(pooled)).await;
-        self.judge(answer)
+    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
+        let Statement { operation, query } = statement;
+        let begun = Instant::now();
+        let pooled = living(&mut self.pooled, &self.gate)?;
+        let rows = query.fetch_all(pooled);
+        let answer = if operation.writes && !self.in_transaction {
+            self.gate.confirmation(self.patience, rows).await
+        } else {
+            self.gate.answer(self.patience, rows).await
+        };
+        self.judge(&operation.name, begun, answer)
     }
 
     /// Begins a transaction, which takes with it the leave to have one.
     pub(super) async fn begin(&mut self, leave: OwnedSemaphorePermit) -> Result<()> {
         self.leave = Some(leave);
         self.in_transaction = true;
+        let begun = Instant::now();
+        let pooled = living(&mut self.pooled, &self.gate)?;
         // Nothing that others do makes it take long.
-        self.say(BEGIN, self.gate.patience()).await
+        let answer = self.gate.answer(self.gate.patience(), pooled.execute(BEGIN)).await;
+        self.judge("begin", begun, answer).map(drop)
     }
 
     /// The leave to have a transaction, back from a connection that has ended before one could be begun.
@@ -68,37 +79,43 @@ impl Connection {
 
     /// Commits and goes back. That it fails does not say that it was not done.
     pub(super) async fn commit(mut self) -> Result<()> {
-        self.say(COMMIT, self.patience).await?;
+        let begun = Instant::now();
+        let pooled = living(&mut self.pooled, &self.gate)?;
+        let answer = self.gate.confirmation(self.patience, pooled.execute(COMMIT)).await;
+        self.judge("commit", begun, answer)?;
         self.in_transaction = false;
         self.gate.note_room(true);
         Ok(())
     }
 
-    async fn say(&mut self, statement: &'static str, patience: Duration) -> Result<()> {
-        let pooled = living(&mut self.pooled)?;
-        let answer = self.gate.answer(patience, pooled.execute(statement)).await;
-        self.judge(answer).map(drop)
+    /// Counts the answer, and gives the connection up if nobody answers on it, or nobody whom it is good to ask again.
+    fn judge<T>(&mut self, operation: &str, begun: Instant, answer: Option<sqlx::Result<T>>) -> Result<T> {
+        let answer = match answer {
+            None => {
+                self.give_up();
+                Err(if self.gate.is_unconfirmed() { self.gate.not_confirmed() } else { self.gate.silent() })
+            }
+            Some(answer) => answer.map_err(|error| {
+                self.note(&error);
+                self.gate.explain(error)
+            }),
+        };
+        // A rule of the schema that refuses a row has done its work.
+        self.gate.count(operation, begun, !matches!(answer, Ok(_) | Err(Error::Conflict(_))));
+        answer
     }
 
-    /// Gives the connection up if nobody answers on it, or nobody whom it is good to ask again.
-    fn judge<T>(&mut self, answer: Option<sqlx::Result<T>>) -> Result<T> {
-        let Some(answer) = answer else {
-            self.give_up();
-            return Err(Error::Unavailable("the database does not answer".into()));
-        };
-        answer.map_err(|error| {
-            match code(&error).as_deref() {
-                // It leads to a server that takes no writes any more, for example one that another has taken over from.
-                Some("25006") => self.give_up(),
-                Some("53100") => self.gate.note_room(false),
-                // The last that it says.
-                Some("25P03" | "57P01" | "57P02" | "57P05") => self.end(),
-                Some(_) => {}
-                None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => self.end(),
-                None => {}
-            }
-            error.into()
-        })
+    fn note(&mut self, error: &sqlx::Error) {
+        match code(error).as_deref() {
+            // It leads to a server that takes no writes any more, for example one that another has taken over from.
+            Some("25006") => self.give_up(),
+            Some("53100") => self.gate.note_room(false),
+            // The last that it says.
+            Some("25P03" | "57P01" | "57P02" | "57P05") => self.end(),
+            Some(_) => {}
+            None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => self.end(),
+            None => {}
+        }
     }
 
     fn end(&mut self) {
@@ -140,9 +157,9 @@ async fn ends<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -
     matches!(timeout(limit, work).await, Ok(Ok(_)))
 }
 
-fn living(pooled: &mut Option<PoolConnection<sqlx::Postgres>>) -> Result<&mut PgConnection> {
+fn living<'a>(pooled: &'a mut Option<PoolConnection<sqlx::Postgres>>, gate: &Gate) -> Result<&'a mut PgConnection> {
     match pooled {
         Some(pooled) => Ok(pooled),
-        None => Err(Error::Unavailable("the database did not answer on this connection".into())),
+        None => Err(gate.silent()),
     }
 }

@@ -26,6 +26,7 @@ impl From<sqlx::Error> for Error {
                 let rule = RULES.iter().find(|rule| Some(**rule) == refusal.constraint());
                 match rule {
                     Some(rule) if refusal.is_unique_violation() => Self::Conflict(rule),
+                    _ if matches!(&*code, "40001" | "40P01") => Self::Contention(error.into()),
                     _ if means_unavailable(&code) => Self::Unavailable(error.into()),
                     _ => Self::Internal(error.into()),
                 }
@@ -49,9 +50,9 @@ pub(super) fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 /// Whether PostgreSQL's error code means that the same may succeed later: the connection broke, the server has no
-/// room, is stopping or starting or lets nobody in, takes no writes, a statement or a lock took too long, or a transaction
-/// was idle for too long.
+/// room, is stopping or starting or lets nobody in, does not know the password or the database, takes no writes, a statement
+/// or a lock took too long, or a transaction was idle for too long.
 fn means_unavailable(code: &str) -> bool {
-    matches!(&code[..2.min(code.len())], "08" | "53")
-        || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "55000" | "55P03" | "25006" | "25P03")
+    matches!(&code[..2.min(code.len())], "08" | "28" | "53")
+        || matches!(code, "3D000" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "55000" | "55P03" | "25006" | "25P03")
 }

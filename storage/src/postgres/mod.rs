@@ -7,6 +7,7 @@ mod attachments;
 mod attendances;
 mod audit;
 mod books;
+mod cause;
 mod connection;
 mod conversations;
 mod devices;
@@ -25,7 +26,10 @@ mod pictures;
 mod presence;
 mod reactions;
 mod search;
+mod session;
 mod sessions;
+mod start;
+mod statement;
 mod support;
 mod timeline;
 mod tokens;
@@ -34,25 +38,29 @@ mod uploads;
 mod users;
 mod workspace;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection as _, PgConnection};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
 use self::gate::Gate;
 use self::lanes::{Lane, Lanes};
 use self::outcome::Mark;
+pub use self::session::{Pins, TimeOuts, connecting};
+pub use self::statement::Observer;
+use self::statement::Statement;
 use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
-use crate::{Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, memberships::Founders};
+use crate::{
+    Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::Founders,
+};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
 /// in each other's way; who comes second finds nothing to do.
@@ -85,8 +93,6 @@ const MARK: &str =
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// A transaction that is doing nothing for so long has been forgotten, and with it the locks it holds.
-const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// Connections are replaced after this, so that none gathers memory for ever and a failover spreads out again.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A connection unused for this long is asked whether it is still there before it is used.
@@ -125,36 +131,26 @@ pub struct Postgres {
     timelines: Arc<Timelines>,
     /// Whether it may use a timeline that is not accepted.
     any_timeline: bool,
-    /// Without the limits of the pool's connections: a migration may take long.
-    migrating: PgConnectOptions,
+    server: PgConnectOptions,
+    /// Where the tables are.
+    schema: Arc<str>,
     patience: Duration,
 }
 
 impl Postgres {
-    /// Connects, which fails with [`Error::Unavailable`] if the database cannot be reached. Does not migrate.
+    /// Connects, which fails with [`Error::Unavailable`] if the database cannot be reached, and with [`Error::Internal`] if
+    /// its encoding is not UTF-8 or a pooler gives out its connections by the transaction. Does not migrate.
     pub async fn open(options: &Options) -> Result<Self> {
-        let millis = |limit: Duration| format!("{}ms", limit.as_millis().max(1));
-        let migrating = PgConnectOptions::from_str(&options.url)?.application_name("dragoman");
-        let connecting = migrating.clone().options([
-            ("statement_timeout", millis(options.statement_timeout)),
-            ("lock_timeout", millis(options.statement_timeout * 3 / 4)),
-            ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION)),
-            // What is asked for is in memory, or on a disk without a head: an index costs little more than reading on. The
-            // default has small tables read whole with every message.
-            ("random_page_cost", "1.1".into()),
-            // Compiling a plan takes longer than any statement here.
-            ("jit", "off".into()),
-        ]);
+        let server = connecting(&options.url)?;
+        let gate = Gate::new(server.clone(), options.acquire_timeout + GRACE, options.statement_timeout / 2);
+        let schema = start::schema(&gate, &server, options.acquire_timeout).await?;
+        let pins = Pins::new(TimeOuts::of_requests(options.statement_timeout), Some(&schema));
         let timelines = Arc::<Timelines>::default();
         let noting = Arc::clone(&timelines);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(MAX_LIFETIME)
-            .after_connect(move |connection, _| {
-                let noting = Arc::clone(&noting);
-                Box::pin(async move { noting.note(connection).await })
-            })
             // A ping before every use would cost a fifth of the reads; this one only follows a pause.
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
@@ -165,20 +161,31 @@ impl Postgres {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(connecting.clone());
+            .after_connect(move |connection, _| {
+                let (pins, noting) = (pins.clone(), Arc::clone(&noting));
+                Box::pin(async move {
+                    pins.set(connection).await?;
+                    noting.note(connection).await
+                })
+            })
+            .connect_lazy_with(server.clone());
         let lanes = Lanes::of(options.max_connections);
-        let storage = Self {
+        Ok(Self {
             pool,
-            gate: Arc::new(Gate::new(connecting, options.acquire_timeout + GRACE)),
+            gate: Arc::new(gate),
             lane: lanes.others.clone(),
             lanes,
             timelines,
             any_timeline: false,
-            migrating,
+            server,
+            schema: schema.into(),
             patience: options.statement_timeout + GRACE,
-        };
-        storage.is_writable().await?;
-        Ok(storage)
+        })
+    }
+
+    /// Has every statement told from now on, but for those of migrations.
+    pub fn observe(&self, observer: Observer) {
+        self.gate.observe(observer);
     }
 
     /// The settings of the server that let it lose what it has confirmed, when its power fails.
@@ -187,14 +194,14 @@ impl Postgres {
         Ok(rows.iter().map(|row| get(row, "name")).collect::<sqlx::Result<_>>()?)
     }
 
-    /// Brings the schema up to date. Several processes may do so at once; one does it and the others wait.
-    pub async fn migrate(&self) -> Result<()> {
-        let mut connection = self.gate.pass(PgConnection::connect_with(&self.migrating)).await?;
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => error.into(),
-            error => Error::Internal(error.into()),
-        })?;
-        Ok(connection.close().await?)
+    async fn connection(&self) -> Result<Connection> {
+        let begun = Instant::now();
+        let connected = self.connect().await;
+        // Nothing of a statement that could not even be said is counted otherwise.
+        if connected.is_err() {
+            self.gate.count("connect", begun, true);
+        }
+        connected
     }
 
     /// The position before which the event log may not end for more to be appended.
@@ -202,7 +209,7 @@ impl Postgres {
         if self.any_timeline { 0 } else { self.timelines.head() }
     }
 
-    async fn connection(&self) -> Result<Connection> {
+    async fn connect(&self) -> Result<Connection> {
         self.gate.knock().await?;
         let leave = self.lane.connection(&self.gate).await?;
         // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
@@ -229,7 +236,11 @@ impl Postgres {
     }
 
     async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        self.connection().await?.rows(query).await
+        let statement = Statement::of(query)?;
+        if statement.operation.writes {
+            self.gate.knock_to_write().await?;
+        }
+        self.connection().await?.rows(statement).await
     }
 
     async fn row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Option<PgRow>> {
@@ -246,6 +257,7 @@ impl Postgres {
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         self.gate.knock().await?;
+        self.gate.knock_to_write().await?;
         let leave = self.lane.transaction(&self.gate).await?;
         let mut connection = self.connection().await?;
         let mut begun = connection.begin(leave).await;
@@ -267,9 +279,14 @@ impl Storage for Postgres {
         }))
     }
 
-    async fn is_writable(&self) -> Result<bool> {
+    async fn writability(&self) -> Result<Writability> {
         let anywhere = Self { any_timeline: true, ..self.clone() };
-        Ok(get::<bool, _>(&anywhere.only_row(sqlx::query(IS_WRITABLE)).await?, 0)? && !self.gate.is_full())
+        let is_writable: bool = get(&anywhere.only_row(sqlx::query(IS_WRITABLE)).await?, 0)?;
+        Ok(match self.gate.knock_to_write().await {
+            Err(_) => Writability::Unconfirmed,
+            Ok(()) if is_writable && !self.gate.is_full() => Writability::Writable,
+            Ok(()) => Writability::Refused,
+        })
     }
 
     async fn now(&self, _here: Timestamp) -> Result<Timestamp> {
@@ -320,7 +337,7 @@ struct PostgresTx {
 
 impl PostgresTx {
     async fn rows(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
-        let rows = self.connection.rows(query).await;
+        let rows = self.connection.rows(Statement::of(query)?).await;
         self.failed |= rows.is_err();
         rows
     }
@@ -365,11 +382,20 @@ impl Tx for PostgresTx {
             None => Mark::of(&self.only_row(sqlx::query(MARK)).await?, None)?,
         };
         let Self { connection, storage, .. } = *self;
+        // What is not sent is certainly not done.
+        storage.gate.knock_to_write().await?;
         match connection.commit().await {
             Ok(()) => {}
             // Whatever came instead of the answer does not say that it was not done.
-            Err(_) if storage.has_committed(&mark).await => {}
-            Err(error) => return Err(error),
+            Err(error) => match storage.has_committed(&mark).await {
+                Some(true) => {}
+                Some(false) => return Err(error),
+                None if storage.gate.is_unconfirmed() => return Err(storage.gate.not_confirmed()),
+                None => {
+                    let gate = &storage.gate;
+                    return Err(gate.unavailable("the server has not decided on a commit for long", "look at its disk and load"));
+                }
+            },
         }
         events.last().into_iter().for_each(|newest| storage.timelines.know(newest.position));
         Ok(events)

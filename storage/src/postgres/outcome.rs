@@ -1,9 +1,11 @@
 //! What became of a transaction whose commit was not answered.
 
 use sqlx::postgres::PgRow;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::code;
+use super::statement::Statement;
 use super::{Postgres, get};
 use crate::{Error, Result};
 
@@ -35,13 +37,20 @@ impl Mark {
 
 impl Postgres {
     /// Asks until it is known, however long the database is away, and whatever it says: who was told either without
-    /// knowing it would be told wrong.
-    pub(super) async fn has_committed(&self, mark: &Mark) -> bool {
+    /// knowing it would be told wrong. `None` if a server that can be reached says that it is not decided yet, because
+    /// commits are not confirmed, or still after a while: the transaction may be committed later, or not.
+    pub(super) async fn has_committed(&self, mark: &Mark) -> Option<bool> {
         let mut is_told = false;
+        let mut undecided: Option<Instant> = None;
         loop {
             match self.outcome(mark).await {
-                Ok(Some(has_committed)) => return has_committed,
-                Ok(None) => {}
+                Ok(Some(has_committed)) => return Some(has_committed),
+                Ok(None) if self.gate.is_unconfirmed() => return None,
+                Ok(None) => {
+                    if undecided.get_or_insert_with(Instant::now).elapsed() > self.patience {
+                        return None;
+                    }
+                }
                 Err(error) => {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     if !std::mem::replace(&mut is_told, true) {
@@ -58,7 +67,7 @@ impl Postgres {
         // Both from the same server, and the second only when the first says that nothing changes any more. Together they
         // would not do: a statement does not see what is committed while it runs.
         let mut connection = self.connection().await?;
-        match connection.rows(sqlx::query(STATUS).bind(&mark.number)).await {
+        match connection.rows(Statement::of(sqlx::query(STATUS).bind(&mark.number))?).await {
             Ok(rows) => {
                 let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
                 if get::<Option<&str>, _>(row, "status")? == Some("in progress") {
@@ -68,7 +77,8 @@ impl Postgres {
             Err(Error::Internal(cause)) if cause.downcast_ref().and_then(code).as_deref() == Some(IN_THE_FUTURE) => {}
             Err(error) => return Err(error),
         }
-        let rows = connection.rows(sqlx::query(HAS_COMMITTED).bind(mark.position).bind(mark.mark)).await?;
+        let has_committed = sqlx::query(HAS_COMMITTED).bind(mark.position).bind(mark.mark);
+        let rows = connection.rows(Statement::of(has_committed)?).await?;
         Ok(Some(get(rows.first().ok_or(sqlx::Error::RowNotFound)?, "has_committed")?))
     }
 }

@@ -1,6 +1,6 @@
 //! The column and the index that searches for people use.
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::error::code;
 use super::{Postgres, get, limit};
@@ -35,14 +35,12 @@ impl Postgres {
         if get(&self.only_row(sqlx::query(HAS_INDEX).bind(INDEX)).await?, 0)? {
             return Ok(true);
         }
-        let mut connection = self.gate.pass(PgConnection::connect_with(&self.migrating)).await?;
-        let made = create_index(&mut connection).await;
-        connection.close().await?;
-        match made {
+        self.alone_with_locks("the index of people", async |connection| match create_index(connection).await {
             Ok(()) => Ok(true),
             Err(error) if is_not_to_be_had(&error) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => Err(error),
+        })
+        .await
     }
 
     /// Fills the column for at most so many people; gives for how many it was tried.

@@ -40,7 +40,7 @@ impl Explained {
             self.plans.take();
             given = Some(work(&self.storage).await.unwrap());
             // Whatever was still to be said of the last statement has been heard once another one is answered.
-            self.storage.is_writable().await.unwrap();
+            self.storage.writability().await.unwrap();
             let plans = self.plans.take();
             assert!(plans.len() > 1, "{what}: nothing was explained");
             let read = plans.iter().map(plans::Plan::read).sum::<f64>();

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use storage::{Error, Position, Scope, SessionKey, Storage};
+use storage::{Error, Position, Scope, SessionKey, Storage, Writability};
 
 use crate::people::{at, new_partner, users, write};
 
 on_every_backend!(a_new_store_is_empty, the_demo_mark_stays, a_secret_is_made_once, a_closed_store_is_unavailable);
 
 async fn a_new_store_is_empty(store: Arc<dyn Storage>) {
-    assert!(store.is_writable().await.unwrap());
+    assert_eq!(store.writability().await.unwrap(), Writability::Writable);
     assert!(store.is_empty().await.unwrap());
     assert!(!store.is_demo().await.unwrap());
     assert_eq!(store.position().await.unwrap(), Position(0));
@@ -38,7 +38,7 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     store.close().await;
     let failures = [
-        store.is_writable().await.err(),
+        store.writability().await.err(),
         store.begin().await.err(),
         store.user(ann.id).await.err(),
         store.session(SessionKey([0; 32])).await.err(),

@@ -1,0 +1,97 @@
+//! Transactions, begun anew when the store undid them for the sake of others.
+
+use std::{future::Future, time::Duration};
+
+use storage::{Storage, Tx};
+use uuid::Uuid;
+
+/// How often a transaction is tried in all. A deadlock takes the store a second to notice.
+const TRIES: u32 = 4;
+/// The longest pause before the second try; it doubles with each one.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An error that may say that the store has undone a transaction.
+pub(crate) trait Undone: From<storage::Error> {
+    fn is_contention(&self) -> bool;
+}
+
+impl Undone for storage::Error {
+    fn is_contention(&self) -> bool {
+        matches!(self, Self::Contention(_))
+    }
+}
+
+/// Whether what lies behind an error of another kind is contention.
+pub(crate) fn is_contention(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    cause.downcast_ref::<storage::Error>().is_some_and(Undone::is_contention)
+}
+
+/// Runs `work` in a transaction, which it commits itself, and runs it again, a few times at most, after a deadlock or a
+/// serialization failure (SQLSTATE 40P01, 40001). Every transaction of the program goes through here or through the
+/// [`Writer`](crate::chat)'s batches, which do the same.
+///
+/// This is safe because nothing was stored: the store reports contention only for what it has undone, at whichever
+/// statement, the commit included; an outcome that is not known is another error. `work` begins with what its caller said
+/// and reads everything else in its transaction, so the second try judges what the others have left. What it does beside the
+/// store before its commit must do no harm when it is done twice.
+///
+/// # Cancel safety
+/// As with one transaction: dropped before the commit, it leaves nothing behind.
+pub(crate) async fn transaction<T, E: Undone, F: Future<Output = Result<T, E>>>(
+    storage: &dyn Storage,
+    work: impl Fn(Box<dyn Tx>) -> F,
+) -> Result<T, E> {
+    again(|| async { work(storage.begin().await?).await }).await
+}
+
+/// Runs what begins and commits a transaction, as [`transaction`] does.
+pub(crate) async fn again<T, E: Undone, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
+    for tries in 1..TRIES {
+        match work().await {
+            Err(error) if error.is_contention() => tokio::time::sleep(pause(tries)).await,
+            done => return done,
+        }
+    }
+    work().await
+}
+
+/// Drawn anew, so that two who were in each other's way do not meet again.
+fn pause(tries: u32) -> Duration {
+    let longest = PAUSE * 2_u32.pow(tries - 1);
+    let part = u32::from(Uuid::new_v4().as_bytes()[0]) + 1;
+    longest * part / 256
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use storage::Error;
+
+    use super::*;
+
+    async fn tried(fails: impl Fn(u32) -> Option<Error>) -> (Result<u32, Error>, u32) {
+        let tries = AtomicU32::new(0);
+        let done = again(|| {
+            let tries = tries.fetch_add(1, Ordering::Relaxed) + 1;
+            std::future::ready(fails(tries).map_or(Ok(tries), Err))
+        });
+        (done.await, tries.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_contention_is_tried_again_and_not_for_ever() {
+        let contention = || Error::Contention("a deadlock".into());
+        assert!(matches!(tried(|tries| (tries < 3).then(contention)).await, (Ok(3), 3)));
+        assert!(matches!(tried(|_| Some(contention())).await, (Err(Error::Contention(_)), TRIES)));
+        assert!(matches!(tried(|_| Some(Error::Unavailable("away".into()))).await, (Err(Error::Unavailable(_)), 1)));
+    }
+
+    #[test]
+    fn pauses_grow() {
+        for tries in 1..TRIES {
+            let pause = pause(tries);
+            assert!(pause > Duration::ZERO && pause <= PAUSE * 2_u32.pow(tries - 1), "{pause:?}");
+        }
+    }
+}

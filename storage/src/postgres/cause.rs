@@ -1,0 +1,161 @@
+//! Causes of failures as an operator needs them: which server, what it was, and what to do about it. In one line, once.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use super::error::code;
+use crate::Error;
+
+/// A server as a log may name it: without the password.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<str>);
+
+impl Place {
+    pub(super) fn of(server: &PgConnectOptions) -> Self {
+        let database = server.get_database().unwrap_or(server.get_username());
+        let user = server.get_username();
+        let host = match server.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None if server.get_host().contains(':') => format!("[{}]", server.get_host()),
+            None => server.get_host().to_owned(),
+        };
+        let tls = match server.get_ssl_mode() {
+            PgSslMode::Disable => ", without TLS",
+            _ => "",
+        };
+        Self(format!("{host}:{}/{database} as {user}{tls}", server.get_port()).into())
+    }
+
+    /// The error with its place and what to do about it; one that nothing is known about stays as it is.
+    pub(super) fn explain(&self, error: sqlx::Error) -> Error {
+        let Some((what, remedy)) = explained(&error) else { return error.into() };
+        let cause = Cause { place: self.clone(), what, remedy };
+        match Error::from(error) {
+            Error::Unavailable(_) => Error::Unavailable(cause.into()),
+            Error::Contention(_) => Error::Contention(cause.into()),
+            Error::Internal(_) => Error::Internal(cause.into()),
+            other => other,
+        }
+    }
+
+    /// A cause that is no error of a statement.
+    pub(super) fn cause(&self, what: impl Into<String>, remedy: &'static str) -> Cause {
+        Cause { place: self.clone(), what: what.into(), remedy }
+    }
+}
+
+/// What went wrong, where, and what to do about it.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    place: Place,
+    what: String,
+    remedy: &'static str,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgreSQL at {}: {}; {}", self.place.0, self.what, self.remedy)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// What an error is, and its remedy.
+fn explained(error: &sqlx::Error) -> Option<(String, &'static str)> {
+    match error {
+        sqlx::Error::Io(error) => Some(of_network(error)),
+        sqlx::Error::PoolTimedOut => Some((
+            "no connection in time".into(),
+            "all are in use or it does not answer: look at its load, at pg_stat_activity, and at postgres.max_connections",
+        )),
+        sqlx::Error::Tls(error) => Some((
+            format!("TLS failed: {error}"),
+            "look at sslmode and sslrootcert in the address, and at ssl in postgresql.conf",
+        )),
+        sqlx::Error::Protocol(what) => {
+            Some((format!("what it says is not understood: {what}"), "look whether PostgreSQL is what listens there"))
+        }
+        sqlx::Error::Database(refusal) => {
+            let code = code(error)?;
+            remedy(&code).map(|remedy| (format!("{} (SQLSTATE {code})", refusal.message().replace('\n', " ")), remedy))
+        }
+        _ => None,
+    }
+}
+
+fn of_network(error: &std::io::Error) -> (String, &'static str) {
+    let what = error.to_string();
+    let remedy = match error.kind() {
+        ErrorKind::ConnectionRefused => "look whether PostgreSQL runs there and listens on that address (listen_addresses, port)",
+        ErrorKind::NotFound => "look whether PostgreSQL runs and has its socket there (unix_socket_directories)",
+        ErrorKind::PermissionDenied => "this user may not use the socket",
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "look at the network and at firewalls between here and there"
+        }
+        // The kind is not told by the standard library.
+        _ if what.contains("lookup address") || what.contains("resolve") => {
+            "the name is unknown here: look at the address and at DNS"
+        }
+        _ => "the connection broke off: look at the server's own log, and at what lies between",
+    };
+    let what = if what.contains("lookup address") { format!("host name unknown: {what}") } else { what };
+    (what, remedy)
+}
+
+/// What to do about an error of PostgreSQL's, by its code.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" => "look at the user and the password in the address",
+        code if code.starts_with("28") => {
+            "look at pg_hba.conf there: it may lack this user, database or address, or demand TLS (sslmode=require in the address)"
+        }
+        "3D000" => "create the database (createdb), or look at its name in the address",
+        "53300" => "lower postgres.max_connections or raise PostgreSQL's own max_connections",
+        "53100" => "its disk is full: make room there",
+        "53200" => "it is out of memory: look at its settings and its load",
+        "57P03" | "57P01" | "57P02" => "it starts or stops: wait, or look at its own log",
+        "42501" => "grant this user the right, or make it the owner of database and schema (GRANT ... ON SCHEMA ... TO ...)",
+        "3F000" => "no schema in search_path exists: create one, or ALTER ROLE ... SET search_path",
+        "42P01" | "42703" | "42883" => {
+            "the schema is not this version's: run `dragoman migrate`, or look whether search_path leads to another schema"
+        }
+        "57014" => "it took longer than postgres.statement_milliseconds: look at the server's load",
+        "55P03" => "another transaction holds the lock for too long: look for it in pg_stat_activity and pg_locks",
+        "25006" => "it is a standby or a reader, or default_transaction_read_only is on: name the primary in the address",
+        "25P03" | "57P05" => "it has ended an idle connection: look at its time-outs",
+        "40001" | "40P01" => "other transactions were in the way: it was tried again",
+        "08P01" => "look at the log of what listens there, PostgreSQL or a pooler",
+        "42P05" | "26000" => "a pooler gives its connections to others in between: set pool_mode = session",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr as _;
+
+    use super::*;
+
+    fn place(address: &str) -> Place {
+        Place::of(&PgConnectOptions::from_str(address).unwrap())
+    }
+
+    #[test]
+    fn a_place_names_the_server_and_not_the_password() {
+        let place = place("postgres://ann:secret@db.example:6432/chat?sslmode=disable");
+        let cause = place.explain(sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into()));
+        let text = std::error::Error::source(&cause).unwrap().to_string();
+        assert!(text.starts_with("PostgreSQL at db.example:6432/chat as ann, without TLS: connection refused; "), "{text}");
+        assert!(!text.contains("secret") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn what_is_unknown_stays_as_it_is() {
+        assert!(
+            matches!(place("postgres://ann@db/chat").explain(sqlx::Error::RowNotFound), Error::Internal(cause) if cause.is::<sqlx::Error>())
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Names of statements for metrics: few, and the same for statements that do the same to the same table.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{Execute as _, Postgres};
+
+use crate::{Error, Result};
+
+/// Told of every statement: its operation, the time that it took, and whether it failed. Must be quick.
+pub type Observer = Arc<dyn Fn(&str, Duration, bool) + Send + Sync>;
+
+/// A query, and what it does.
+pub(super) struct Statement<'q> {
+    pub(super) operation: Operation,
+    pub(super) query: Query<'q, Postgres, PgArguments>,
+}
+
+impl<'q> Statement<'q> {
+    /// A query shows its text only to whoever takes it apart.
+    pub(super) fn of(mut query: Query<'q, Postgres, PgArguments>) -> Result<Self> {
+        let persistent = sqlx::Execute::persistent(&query);
+        let arguments = query.take_arguments().map_err(Error::Internal)?.unwrap_or_default();
+        let sql = query.sql();
+        let operation = Operation::of(sql.as_str());
+        Ok(Self { operation, query: sqlx::query_with(sql, arguments).persistent(persistent) })
+    }
+}
+
+/// What a statement does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Operation {
+    /// The verb and the table, for example `select messages`. There are as many as the constants of this backend give.
+    pub(super) name: String,
+    /// Whether its commit may have to wait for a standby.
+    pub(super) writes: bool,
+}
+
+impl Operation {
+    /// By the table into which it inserts, else from which it deletes, else that it updates, else that it reads first: what
+    /// else a statement does goes with that. Of several the last one, which is not nested.
+    pub(super) fn of(sql: &str) -> Self {
+        let mut words = sql.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).peekable();
+        let (mut before, mut locks) = ("", false);
+        let (mut inserts, mut deletes, mut updates, mut reads) = (None, None, None, None);
+        while let Some(word) = words.next() {
+            let next = table(words.peek().copied().unwrap_or_default());
+            match word.trim_start_matches('(') {
+                "INTO" => inserts = Some(next),
+                "FROM" if before.ends_with("DELETE") => deletes = Some(next),
+                "UPDATE" | "SHARE" if ["FOR", "KEY"].contains(&before) => locks = true,
+                "UPDATE" if before != "DO" => updates = Some(next),
+                "FROM" | "JOIN" if before != "DISTINCT" && reads.is_none() => reads = next,
+                _ => {}
+            }
+            before = word;
+        }
+        let writes = [("insert", inserts), ("delete", deletes), ("update", updates)];
+        let written = writes.into_iter().find_map(|(verb, table)| Some((verb, table?)));
+        let (verb, table) = written.unwrap_or((if locks { "lock" } else { "select" }, reads));
+        let name = table.map_or_else(|| verb.to_owned(), |table| format!("{verb} {table}"));
+        Self { name, writes: written.is_some() || sql.contains("nextval(") }
+    }
+}
+
+/// The name of a table at the head of a text; not a word of SQL's, a subquery, or a function.
+fn table(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    (end > 0 && !text[end..].starts_with('(')).then(|| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Operation;
+
+    #[test]
+    fn an_operation_is_a_verb_and_a_table() {
+        for (sql, name, writes) in [
+            ("SELECT clock_timestamp()", "select", false),
+            ("SELECT position FROM log_head", "select log_head", false),
+            ("SELECT EXISTS (SELECT FROM partners)", "select partners", false),
+            ("SELECT a IS DISTINCT FROM b FROM users WHERE id = $1", "select users", false),
+            ("SELECT m.id FROM (SELECT x FROM unnest($1) x) ids JOIN messages m ON m.id = x", "select messages", false),
+            ("SELECT id FROM conversations ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", "lock conversations", false),
+            ("SELECT id FROM attachments FOR SHARE", "lock attachments", false),
+            ("SELECT nextval('messages_id') AS id", "select", true),
+            ("INSERT INTO nodes AS known (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET id = excluded.id", "insert nodes", true),
+            (
+                "WITH old AS (SELECT id FROM nodes), gone AS (DELETE FROM nodes n USING old) SELECT count(*) FROM gone",
+                "delete nodes",
+                true,
+            ),
+            (
+                "WITH head AS (UPDATE log_head SET position = 1) INSERT INTO events (position) SELECT 1 FROM head",
+                "insert events",
+                true,
+            ),
+            ("UPDATE partners p SET folded = f.folded FROM unnest($1) AS f(id) WHERE p.id = f.id", "update partners", true),
+        ] {
+            assert_eq!(Operation::of(sql), Operation { name: name.to_owned(), writes }, "{sql}");
+        }
+    }
+}
