@@ -186,7 +186,11 @@ impl Tail {
             }
             Err(error) if unread_since.is_none() => {
                 *unread_since = Some(Instant::now());
-                tracing::error!(error = %telemetry::chain(error), "the log cannot be read");
+                let what = "the log cannot be read";
+                match error {
+                    storage::Error::Unavailable(_) => telemetry::put_off(what, error, true),
+                    _ => tracing::error!(error = %telemetry::chain(error), "{what}"),
+                }
             }
             Err(_) => {}
         }
