@@ -18,11 +18,16 @@ use crate::{
 };
 use given::Given;
 
-/// How many requests each backend gets.
+/// How many requests each backend gets, if the environment does not say.
 const CASES: u32 = 1_500;
 /// What must never be in an answer.
 const INTERNALS: [&str; 8] =
     ["sqlx", "panicked", "src/", "PgDatabaseError", "poem", "Something went wrong on our side", "Traceback", "serde"];
+
+fn cases() -> u32 {
+    let cases = std::env::var("DRAGOMAN_TEST_BAD_INPUTS").ok();
+    cases.map_or(CASES, |cases| cases.parse().expect("DRAGOMAN_TEST_BAD_INPUTS is a number"))
+}
 
 /// What is wrong with an answer to anybody's input, if anything is.
 fn fault(answer: &Answer) -> Option<String> {
@@ -100,7 +105,7 @@ with_every_backend! {
         let (trying, handle) = (john.clone(), Handle::current());
         let outcome = tokio::task::spawn_blocking(move || {
             let strategy = (proptest::sample::select(routes), given::any());
-            let outcome = runner(CASES).run(&strategy, |(route, given)| {
+            let outcome = runner(cases()).run(&strategy, |(route, given)| {
                 handle.block_on(attempt(caller(&route, &given, &trying, &nobody), &route, &given, &uuid))
             });
             outcome.map_err(|error| error.to_string())
