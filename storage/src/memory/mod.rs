@@ -35,7 +35,9 @@ use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability, memberships::Founders};
+use crate::{
+    Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability, memberships::Founders,
+};
 
 /// What is visible; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;

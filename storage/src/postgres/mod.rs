@@ -58,9 +58,7 @@ pub use self::statement::Observer;
 use self::statement::Statement;
 use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
-use crate::{
-    Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::Founders,
-};
+use crate::{Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::Founders};
 
 /// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
 /// in each other's way; who comes second finds nothing to do.
