@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use storage::{Fact, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
 
-use crate::clock;
+use crate::{clock, transaction::transaction};
 
 /// Width of the gap. Other nodes, and nodes that are gone, may have known so much more than the one that restarts the log.
 const MARGIN: i64 = 1_000_000;
@@ -88,25 +88,29 @@ impl Known {
     }
 
     async fn settle(&mut self, storage: &dyn Storage, state: &LogState, loss: Option<Loss>, head: Position) -> Result<()> {
-        let mut tx = storage.begin().await?;
-        let mut workspace = tx.lock_workspace().await?;
-        let is_settled = match loss {
-            None | Some(Loss::Timeline) => workspace.timeline == state.timeline,
-            Some(Loss::Behind | Loss::Replaced) => workspace.epoch > self.epoch,
-        };
-        if !is_settled {
-            if loss.is_some() {
-                let (from, to) = tx.leave_gap(head.max(self.asked()), MARGIN).await?;
-                workspace.epoch = workspace.epoch.max(self.epoch) + 1;
-                let (epoch, now) = (workspace.epoch, clock::now());
-                workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + NO_SWEEP));
-                tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch, from, to }, now);
+        let (epoch, known, timeline) = (self.epoch, head.max(self.asked()), state.timeline);
+        let settled = transaction(storage, |mut tx| async move {
+            let mut workspace = tx.lock_workspace().await?;
+            let is_settled = match loss {
+                None | Some(Loss::Timeline) => workspace.timeline == timeline,
+                Some(Loss::Behind | Loss::Replaced) => workspace.epoch > epoch,
+            };
+            if is_settled {
+                return Ok(workspace);
             }
-            workspace.timeline = state.timeline;
+            if loss.is_some() {
+                let (from, to) = tx.leave_gap(known, MARGIN).await?;
+                workspace.epoch = workspace.epoch.max(epoch) + 1;
+                let now = clock::now();
+                workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + NO_SWEEP));
+                tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch: workspace.epoch, from, to }, now);
+            }
+            workspace.timeline = timeline;
             tx.set_workspace(&workspace).await?;
             tx.commit().await?;
-        }
-        *self = Self { epoch: workspace.epoch, timeline: state.timeline, newest: None };
+            Ok(workspace)
+        });
+        *self = Self { epoch: settled.await?.epoch, timeline, newest: None };
         Ok(())
     }
 
