@@ -89,7 +89,7 @@ impl Known {
 
     async fn settle(&mut self, storage: &dyn Storage, state: &LogState, loss: Option<Loss>, head: Position) -> Result<()> {
         let (epoch, known, timeline) = (self.epoch, head.max(self.asked()), state.timeline);
-        let settled = transaction(storage, |mut tx| async move {
+        let settled: Result<_> = transaction(storage, |mut tx| async move {
             let mut workspace = tx.lock_workspace().await?;
             let is_settled = match loss {
                 None | Some(Loss::Timeline) => workspace.timeline == timeline,
@@ -109,8 +109,9 @@ impl Known {
             tx.set_workspace(&workspace).await?;
             tx.commit().await?;
             Ok(workspace)
-        });
-        *self = Self { epoch: settled.await?.epoch, timeline, newest: None };
+        })
+        .await;
+        *self = Self { epoch: settled?.epoch, timeline, newest: None };
         Ok(())
     }
 
