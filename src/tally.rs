@@ -26,6 +26,11 @@ impl<K: Copy + Eq + Hash> Tally<K> {
         Some(Taken { tally: self.clone(), owner })
     }
 
+    /// The places of one owner.
+    pub fn of(&self, owner: K) -> usize {
+        self.0.lock().get(&owner).copied().unwrap_or(0)
+    }
+
     /// The number of owners that are remembered.
     #[cfg(test)]
     pub fn owners(&self) -> usize {

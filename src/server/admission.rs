@@ -8,7 +8,8 @@ use poem::{Body, Request, Response, http::Method};
 
 use super::rest::Bytewise;
 use crate::{
-    dialects::{bearer::Presented, session::From, socket},
+    config::SOCKET_PATHS,
+    dialects::{bearer::Presented, conversations, session::From, socket},
     shares::{Account, NoShare, Party, Shares},
 };
 
@@ -20,9 +21,9 @@ const SMALL_BYTES: u64 = 4096;
 
 /// Looks at the credentials of a request and opens its account, which is put into its extensions. A request without a body
 /// takes its turn here; others do once their body is there.
-pub(super) async fn admit(shares: &Shares, request: &mut Request) -> (Account, Result<(), NoShare>) {
+pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[String]) -> (Account, Result<(), NoShare>) {
     let address = Party::at(From::of(request));
-    if is_for_operators(request.uri().path()) || socket::is_asked_for(request) {
+    if is_for_operators(request.uri().path()) || opens_socket(request, sockets) {
         return (open(shares, address, request), Ok(()));
     }
     let presented = match Presented::of(request, shares.turns.take(address)).await {
@@ -36,6 +37,16 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request) -> (Account, R
         _ => Ok(()),
     };
     (account, turn)
+}
+
+/// Whether a request opens a socket: what else is asked for with the headers of one takes its turn like all others. `sockets` are
+/// paths beside those that are always there.
+fn opens_socket(request: &Request, sockets: &[String]) -> bool {
+    let path = request.uri().path().trim_end_matches('/');
+    let is_below = |own: &&str| path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    socket::is_asked_for(request)
+        && (SOCKET_PATHS.iter().chain(&conversations::SOCKET_PATHS).any(is_below)
+            || sockets.iter().any(|other| other.trim_end_matches('/') == path))
 }
 
 /// Routes that need no share, so that they can be asked when there is none.

@@ -26,9 +26,6 @@ use crate::{
     telemetry,
 };
 
-/// Pause before a refusal is answered. A client that comes again at once would take as much of the processor as if it was served.
-const REFUSAL_PAUSE: Duration = Duration::from_millis(500);
-
 /// Everything a request passes. Clones share it.
 #[derive(Clone)]
 pub(super) struct Corridor(Arc<Parts>);
@@ -38,6 +35,8 @@ struct Parts {
     metrics: Metrics,
     origins: Vec<HeaderValue>,
     body_limit: BodyLimit,
+    /// Where the settings want the concierge's sockets.
+    sockets: Arc<[String]>,
     /// For each path of the OpenAPI document, in the router's spelling, what its `Allow` header says.
     allowed: HashMap<String, HeaderValue>,
 }
@@ -49,7 +48,8 @@ impl Corridor {
         let limits = &house.config.limits;
         let body_limit = BodyLimit { bytes: limits.body_bytes, time: Duration::from_secs(limits.body_seconds) };
         let (house, metrics) = (house.clone(), metrics.clone());
-        Self(Arc::new(Parts { house, metrics, origins, body_limit, allowed: allowed(document) }))
+        let sockets = house.config.concierge.paths.clone().into();
+        Self(Arc::new(Parts { house, metrics, origins, body_limit, sockets, allowed: allowed(document) }))
     }
 
     /// Lets `endpoint` answer, and turns whatever comes of it, a panic included, into one response.
@@ -77,8 +77,9 @@ impl Corridor {
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
         // Boxed with the request, which would have a place here as well for as long as it waits.
         let shares = parts.house.shares.clone();
+        let sockets = Arc::clone(&parts.sockets);
         let answering = Box::pin(async move {
-            let (account, admitted) = Box::pin(admission::admit(&shares, &mut request)).await;
+            let (account, admitted) = Box::pin(admission::admit(&shares, &mut request, &sockets)).await;
             let answered = match admitted {
                 Ok(()) => Ok(endpoint.call(request).await.map(IntoResponse::into_response)),
                 Err(why) => Err(why),
@@ -87,13 +88,16 @@ impl Corridor {
             (account, answered)
         });
         let answered = AssertUnwindSafe(answering).catch_unwind().await;
-        let (mut response, route) = match answered {
-            Ok((account, answered)) => Box::pin(self.charged(answered, &account, &path, &asked, rest.as_ref(), &id)).await,
+        let (mut response, route, account) = match answered {
+            Ok((account, answered)) => {
+                let (response, route) = Box::pin(self.charged(answered, &account, &path, &asked, rest.as_ref(), &id)).await;
+                (response, route, Some(account))
+            }
             Err(panic) => {
                 parts.metrics.panic();
                 let correlation = telemetry::correlation();
                 tracing::error!(correlation, %method, path, panic = telemetry::panic_text(panic.as_ref()), "panicked while answering");
-                (Fault::internal_logged(correlation).response(id.get()), None)
+                (Fault::internal_logged(correlation).response(id.get()), None, None)
             }
         };
         let is_for_later = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
@@ -108,8 +112,8 @@ impl Corridor {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
-        if is_refused {
-            tokio::time::sleep(REFUSAL_PAUSE).await;
+        if is_refused && let Some(account) = account {
+            Box::pin(account.pace_refusal()).await;
         }
         // A path that is no route of ours is somebody's invention, and would fill the metrics.
         let route = route.as_ref().map_or("none", |pattern| pattern.0.as_ref());

@@ -1,9 +1,15 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Charge, NoShare, Party, Shares, Turn};
+
+/// Refusals of one party that are answered at once.
+const REFUSALS_AT_ONCE: usize = 4;
+/// Pause for each one beyond them.
+const REFUSAL_PACE: Duration = Duration::from_millis(1);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(1);
 
 /// The account of one request: its turn and its charges. Clones are handles to the same.
 #[derive(Clone)]
@@ -40,6 +46,17 @@ impl Account {
     /// Gives the turn back: the request is answered, or waits for something else than the store.
     pub fn give_turn_back(&self) {
         drop(self.0.turn.lock().take());
+    }
+
+    /// Waits before a refusal is answered, the longer the more refusals of the party are under way: one that comes again at once
+    /// on many connections would take as much of the processor as if it was served.
+    pub async fn pace_refusal(&self) {
+        let Parts { shares, party, .. } = &*self.0;
+        let _under_way = shares.refusals.take(*party, usize::MAX);
+        let beyond = shares.refusals.of(*party).saturating_sub(REFUSALS_AT_ONCE);
+        if beyond > 0 {
+            tokio::time::sleep((REFUSAL_PACE * u32::try_from(beyond).unwrap_or(u32::MAX)).min(LONGEST_REFUSAL)).await;
+        }
     }
 
     /// Waits for memory for an answer of up to `bytes` that is about to be made.

@@ -13,7 +13,7 @@ pub use account::Account;
 pub use budget::{Budget, Charge};
 pub use turns::{Turn, Turns};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, tally::Tally};
 
 /// Seconds after which to try again what a share was too small for.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
@@ -66,6 +66,8 @@ pub struct Shares {
     pub bodies: Budget,
     pub answers: Budget,
     pub turns: Turns,
+    /// Refusals that are about to be answered.
+    refusals: Tally<Party>,
 }
 
 impl Shares {
@@ -74,6 +76,7 @@ impl Shares {
             bodies: Budget::new("bodies_bytes", sizes.bodies_bytes, metrics),
             answers: Budget::new("answers_bytes", sizes.answers_bytes, metrics),
             turns: Turns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
+            refusals: Tally::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::auth::{self, Caller};
 pub use asyncapi::asyncapi;
-pub use paths::redirect;
+pub use paths::{OWN as SOCKET_PATHS, redirect};
 use people::People;
 use voice::{Conversing, Of};
 

@@ -8,7 +8,7 @@ use poem::{
 use crate::{config::SOCKET_PATHS, dialects::socket};
 
 /// Where the sockets are, whatever the settings say.
-pub(super) const OWN: [&str; 2] = ["/conversations", "/ws/conversations"];
+pub const OWN: [&str; 2] = ["/conversations", "/ws/conversations"];
 
 /// Leads a request for a socket below one of `paths` to the room, with what follows there as the conversation. Other requests
 /// and other dialects' sockets keep their paths, so that `/chat` can be one although there are routes of HTTP below it.
