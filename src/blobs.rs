@@ -47,6 +47,8 @@ const SNIFFED_BYTES: usize = 8 * 1024;
 const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 /// How long a request to a bucket is tried again that it could not take.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
+/// The code of S3 for a bucket that is not there; what is not found is an object otherwise.
+const NO_BUCKET: &str = "NoSuchBucket";
 /// How many missing objects are warned of by name.
 const MISSING_NAMED: usize = 1_000;
 
@@ -183,7 +185,8 @@ impl Blobs {
         let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
-            Err(object_store::Error::NotFound { .. }) => {
+            // A bucket that is not there is a fault of the installation, and says nothing of its objects.
+            Err(error @ object_store::Error::NotFound { .. }) if !telemetry::chain(&error).to_string().contains(NO_BUCKET) => {
                 self.warn_of_missing(object);
                 Err(Error::NotFound(Thing::Attachment))
             }
