@@ -83,6 +83,9 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
             tracing::warn!("people are searched without an index: the extension pg_trgm is missing and may not be created");
         }
     }
+    if purpose != Purpose::Read {
+        chat::settle_log(&storage).await?;
+    }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
     }

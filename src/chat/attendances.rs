@@ -226,5 +226,5 @@ impl Chat {
 
 /// It stays held back, and is shown later.
 fn unshown(error: &Error) {
-    tracing::warn!(error = %telemetry::chain(error), "what was held back could not be shown");
+    telemetry::put_off("what was held back could not be shown", error, error.is_unavailable());
 }

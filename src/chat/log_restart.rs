@@ -2,7 +2,7 @@
 //! that clients were told of. The log then goes on after a gap, above all ids and positions that anybody may know.
 
 use chrono::TimeDelta;
-use storage::{Fact, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
+use storage::{Fact, Lane, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
 
 use crate::{clock, transaction::transaction};
 
@@ -33,6 +33,15 @@ pub(super) enum Loss {
     Behind,
     /// Another event is where this node knows one.
     Replaced,
+}
+
+/// Restarts the event log if the database was failed over or restored since it was looked at last: before anything is written.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn settle_log(storage: &dyn Storage) -> Result<()> {
+    Known::begin(storage.lane(Lane::Log).as_ref()).await.map(drop)
 }
 
 impl Known {

@@ -65,6 +65,7 @@ pub use error::{Cause, Error, Result, Thing};
 pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
 pub use hub::Hub;
+pub use log_restart::settle_log;
 pub use messages::{Draft, Sent};
 pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};

@@ -218,15 +218,17 @@ impl Tail {
     async fn find(&mut self) -> storage::Result<()> {
         let before = self.hub.head();
         let state = self.storage.log_state(self.known.asked()).await?;
-        if let Some(loss) = self.known.compare(before, &state) {
-            self.health.restarting.store(true, Ordering::Relaxed);
+        let loss = self.known.compare(before, &state);
+        self.health.restarting.store(loss.is_some(), Ordering::Relaxed);
+        if let Some(loss) = loss {
             self.known.restart(self.storage.as_ref(), &state, loss, before).await?;
         } else if state.head == before {
-            // It may have been another server that was seen.
-            self.health.restarting.store(false, Ordering::Relaxed);
             return Ok(());
         }
         let found = self.catch_up().await;
+        if found.is_ok() {
+            self.health.restarting.store(false, Ordering::Relaxed);
+        }
         let head = self.hub.head();
         if head > before {
             self.link.say(Word::LogGrew(head));

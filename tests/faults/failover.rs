@@ -119,6 +119,37 @@ async fn what_an_asynchronous_standby_has_is_told_once_and_in_order() {
     stage.ends(load, failovers).await;
 }
 
+/// The address leads to a standby that lags behind, and then to the primary again: nothing was lost, and no connection to the
+/// standby is used any more.
+#[tokio::test]
+async fn a_standby_met_for_a_while_is_left_again() {
+    let primary = Cluster::start().await;
+    let mut stage = Stage::set(&primary.backend(), &Bus::nats()).await;
+    let load = Load::begin(&stage.nodes[0], &stage.to_nodes.each_ref().map(Proxy::address)).await;
+    let replication = Proxy::before(&primary.backend()).await;
+    let standby = Cluster::standby(&primary, &replication).await;
+    replication.set(Road::Cut);
+    load.goes_on(BETWEEN).await;
+    for met in [&standby, &primary, &standby, &primary] {
+        stage.to_database.iter().for_each(|proxy| proxy.lead_to(met.backend().address()));
+        for node in &stage.nodes {
+            if std::ptr::eq(met, &standby) {
+                until("a node that is not ready", async || node.readiness().await.err()).await;
+            } else {
+                node.ready().await;
+            }
+        }
+    }
+    load.goes_on(BETWEEN).await;
+    stage.serves(0).await;
+    let outcome = load.end().await;
+    outcome.is_flawless();
+    for node in &mut stage.nodes {
+        assert_eq!(restarts(node), 0, "{}", node.log());
+        node.stop().await;
+    }
+}
+
 /// Puts the copy of a database in its place while two nodes serve it, which the guide forbids.
 #[tokio::test]
 async fn a_backup_restored_beneath_running_nodes_is_told_on_from() {

@@ -27,7 +27,7 @@ macro_rules! log_state {
     ($timeline:literal) => {
         concat!(
             "SELECT head.position AS head, asked.position AS asked, asked.mark AS asked_mark,
-                newest.position AS newest, newest.mark AS newest_mark, ",
+                newest.position AS newest, newest.mark AS newest_mark, pg_is_in_recovery() AS is_standby, ",
             $timeline,
             " AS timeline
             FROM log_head head
@@ -229,6 +229,10 @@ impl EventLog for Postgres {
             let mark = get(&row, mark)?;
             Ok(position.map(|position| LogMark { position: Position(position), mark }))
         };
+        if get(&row, "is_standby")? {
+            // It may lag behind, which is no loss.
+            return Err(self.gate.unavailable("the server is a standby", "see that the address leads to the primary"));
+        }
         let head = Position(get(&row, "head")?);
         self.timelines.know(head);
         Ok(LogState {

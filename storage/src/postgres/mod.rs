@@ -38,6 +38,7 @@ mod uploads;
 mod users;
 mod workspace;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +81,10 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+/// Those of the migrations: others may be in the same schema.
 const RAISE_SEQUENCES: &str = "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, 0) + $1)
-    FROM pg_sequences WHERE schemaname = current_schema()";
+    FROM pg_sequences WHERE schemaname = current_schema() AND sequencename = ANY (ARRAY[
+        'people_id', 'conversations_id', 'attachments_id', 'groups_id', 'messages_id', 'devices_id', 'audit_id_seq'])";
 const RAISE_HEAD: &str = "WITH before AS MATERIALIZED (SELECT position FROM log_head FOR UPDATE)
     UPDATE log_head head SET position = greatest(before.position, $1) + $2 FROM before
     RETURNING before.position + 1 AS first, head.position AS last";
@@ -144,15 +147,19 @@ impl Postgres {
         let schema = start::schema(&gate, &server, options.acquire_timeout).await?;
         let pins = Pins::new(TimeOuts::of_requests(options.statement_timeout), Some(&schema));
         let timelines = Arc::<Timelines>::default();
-        let noting = Arc::clone(&timelines);
+        let (noting, trusting) = (Arc::clone(&timelines), Arc::clone(&timelines));
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(MAX_LIFETIME)
             // A ping before every use would cost a fifth of the reads; this one only follows a pause.
             .test_before_acquire(false)
-            .before_acquire(|connection, state| {
+            .before_acquire(move |connection, state| {
+                let is_trusted = trusting.trust(state.age);
                 Box::pin(async move {
+                    if !is_trusted {
+                        return Ok(false);
+                    }
                     if state.idle_for > TRUSTED_FOR {
                         timeout(PINGING, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                     }
@@ -193,13 +200,17 @@ impl Postgres {
     }
 
     async fn connection(&self) -> Result<Connection> {
+        self.counted("connect", self.connect()).await
+    }
+
+    /// Counts what fails before a statement could even be said.
+    async fn counted<T>(&self, operation: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let begun = Instant::now();
-        let connected = self.connect().await;
-        // Nothing of a statement that could not even be said is counted otherwise.
-        if connected.is_err() {
-            self.gate.count("connect", begun, true);
+        let done = work.await;
+        if done.is_err() {
+            self.gate.count(operation, begun, true);
         }
-        connected
+        done
     }
 
     /// The position before which the event log may not end for more to be appended.
@@ -209,13 +220,22 @@ impl Postgres {
 
     async fn connect(&self) -> Result<Connection> {
         self.gate.knock().await?;
-        let leave = self.lane.connection(&self.gate).await?;
-        // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
-        let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
-        if !self.any_timeline {
-            self.timelines.accepted(self.gate.patience()).await?;
+        loop {
+            // Whoever waits for that holds nothing that somebody needs who looks at the server.
+            if !self.any_timeline && !self.timelines.accepted(self.gate.patience()).await {
+                return Err(self.gate.unavailable(
+                    "another timeline, or a standby: it was failed over, restored, or the address leads elsewhere",
+                    "see that the address leads to the primary",
+                ));
+            }
+            let leave = self.lane.connection(&self.gate).await?;
+            // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
+            let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
+            if self.any_timeline || self.timelines.are_accepted() {
+                return Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave));
+            }
+            drop(pooled.detach());
         }
-        Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave))
     }
 
     async fn acquire(&self) -> sqlx::Result<PoolConnection<sqlx::Postgres>> {
@@ -223,12 +243,14 @@ impl Postgres {
         loop {
             match timeout(GLANCE, &mut acquiring).await {
                 Ok(acquired) => return acquired,
-                // It tries to make a connection for as long as it may, also when the server has no room for one more.
-                Err(_) => {
+                // It tries to make a connection for as long as it may, also when the server has no room for one more. A free one
+                // is not looked at before it is taken here.
+                Err(_) if !self.timelines.have_changed() => {
                     if let Some(free) = self.pool.try_acquire() {
                         return Ok(free);
                     }
                 }
+                Err(_) => {}
             }
         }
     }
@@ -236,7 +258,7 @@ impl Postgres {
     async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
         let statement = Statement::of(query)?;
         if statement.operation.writes {
-            self.gate.knock_to_write().await?;
+            self.counted(&statement.operation.name, self.gate.knock_to_write()).await?;
         }
         self.connection().await?.rows(statement).await
     }
@@ -254,9 +276,12 @@ impl Postgres {
 #[async_trait]
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        self.gate.knock().await?;
-        self.gate.knock_to_write().await?;
-        let leave = self.lane.transaction(&self.gate).await?;
+        let allowed = async {
+            self.gate.knock().await?;
+            self.gate.knock_to_write().await?;
+            self.lane.transaction(&self.gate).await
+        };
+        let leave = self.counted("begin", allowed).await?;
         let mut connection = self.connection().await?;
         let mut begun = connection.begin(leave).await;
         // A connection may have ended since it was last used, which says nothing of the others; and a `BEGIN` that failed

@@ -7,10 +7,13 @@ use std::{
 };
 
 use sqlx::PgConnection;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{error::code, get};
-use crate::{Error, Position, Result};
+use crate::Position;
 
 /// A standby has no timeline of its own.
 const TIMELINE: &str = "SELECT CASE WHEN NOT pg_is_in_recovery()
@@ -32,8 +35,19 @@ pub(super) struct Timelines {
 #[derive(Clone, Copy, Default)]
 struct State {
     seen: Option<i64>,
+    /// When a connection last found another timeline than the one before it.
+    changed: Option<Instant>,
     /// `None` before the first call of [`Timelines::accept`]: anything goes.
     accepted: Option<Option<i64>>,
+}
+
+impl State {
+    fn is_accepted(&self) -> bool {
+        match (self.accepted, self.seen) {
+            (Some(Some(accepted)), Some(seen)) => accepted == seen,
+            _ => true,
+        }
+    }
 }
 
 impl Default for Timelines {
@@ -65,7 +79,14 @@ impl Timelines {
         match sqlx::query(TIMELINE).fetch_one(connection).await {
             Ok(row) => {
                 let timeline = get::<Option<i64>, _>(&row, "timeline")?.unwrap_or(STANDBY);
-                self.state.send_if_modified(|state| state.seen.replace(timeline) != Some(timeline));
+                self.state.send_if_modified(|state| {
+                    let before = state.seen.replace(timeline);
+                    let is_other = before.is_some_and(|before| before != timeline);
+                    if is_other {
+                        state.changed = Some(Instant::now());
+                    }
+                    is_other
+                });
                 Ok(())
             }
             Err(error) if code(&error).is_some_and(|code| NOT_TOLD.contains(&code.as_str())) => {
@@ -77,23 +98,28 @@ impl Timelines {
     }
 
     pub(super) fn accept(&self, timeline: Option<i64>) {
-        self.state.send_modify(|state| *state = State { seen: timeline.or(state.seen), accepted: Some(timeline) });
+        self.state.send_modify(|state| state.accepted = Some(timeline));
     }
 
-    /// Waits until the timeline of the newest connection is accepted.
-    pub(super) async fn accepted(&self, patience: Duration) -> Result<()> {
-        let is_accepted = |state: &State| match (state.accepted, state.seen) {
-            (Some(Some(accepted)), Some(seen)) => accepted == seen,
-            _ => true,
-        };
-        if is_accepted(&self.state.borrow()) {
-            return Ok(());
-        }
-        match timeout(patience, self.state.subscribe().wait_for(is_accepted)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(Error::Unavailable("the database was failed over or restored, and is being looked at".into()))
-            }
-        }
+    /// Whether a connection of this age may be used again: not one from before the timeline changed, nor any while the newest one
+    /// is not accepted, since only another new connection shows when that is over.
+    pub(super) fn trust(&self, age: Duration) -> bool {
+        let state = self.state.borrow();
+        state.is_accepted() && state.changed.is_none_or(|changed| age < changed.elapsed())
+    }
+
+    /// Whether connections of several timelines may be about.
+    pub(super) fn have_changed(&self) -> bool {
+        self.state.borrow().changed.is_some()
+    }
+
+    /// Whether the timeline of the newest connection is accepted.
+    pub(super) fn are_accepted(&self) -> bool {
+        self.state.borrow().is_accepted()
+    }
+
+    /// Waits until the timeline of the newest connection is accepted; false if that takes longer.
+    pub(super) async fn accepted(&self, patience: Duration) -> bool {
+        self.are_accepted() || matches!(timeout(patience, self.state.subscribe().wait_for(State::is_accepted)).await, Ok(Ok(_)))
     }
 }
