@@ -80,7 +80,7 @@ async fn whatever_is_undone_is_done_again() {
     assert!(renewed.status.is_success(), "{renewed:?}");
     undone(&mut database, "refresh_tokens").await;
     undo(&mut database, "users", 2).await;
-    backend.administer(&["user", "add", "new@example.com", "--name", "New"], PASSWORD).await;
+    backend.administer(&["user", "add", "new@example.com", "--name", "New"], "a long password").await;
     undone(&mut database, "users").await;
 
     let page = admin.messaging("messages", json!({"thread_id": 1})).await;
