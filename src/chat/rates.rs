@@ -29,9 +29,12 @@ pub(super) enum Act {
     Write,
     Conversation,
     Search,
-    /// Opening a socket, at the rate of writes but apart from them: somebody is there then, or is no more.
+    /// Opening a socket, unless nothing that changes something has a limit.
     Opening,
 }
+
+/// The rate at which sockets of one user are opened.
+const OPENINGS: Rate = Rate { burst: 60.0, per_second: 20.0 };
 
 /// The longest that a socket waits to be opened.
 const PACE: Duration = Duration::from_secs(3);
@@ -66,9 +69,10 @@ impl Rates {
 
     fn rate(&self, act: Act) -> Option<Rate> {
         match act {
-            Act::Write | Act::Opening => self.rules.writes,
+            Act::Write => self.rules.writes,
             Act::Conversation => self.rules.conversations,
             Act::Search => self.rules.searches,
+            Act::Opening => self.rules.writes.map(|_| OPENINGS),
         }
     }
 
@@ -177,8 +181,8 @@ mod tests {
     #[test]
     fn openings_wait_for_each_other_up_to_a_limit() {
         let (rates, now) = (rates(), Instant::now());
-        let waits = [(); 8].map(|()| rates.pace(UserId(1), Act::Opening, now).as_secs());
-        assert_eq!(waits, [0, 0, 0, 1, 2, 3, 3, 3]);
+        let waits = [(); 200].map(|()| rates.pace(UserId(1), Act::Opening, now));
+        assert_eq!([0, 60, 61, 81, 121, 199].map(|nth| waits[nth].as_secs_f64()), [0.0, 0.0, 0.05, 1.05, 3.0, 3.0]);
         assert_eq!(rates.debt(UserId(1), now), Duration::ZERO, "open sockets are not held back for it");
         assert_eq!(rates.pace(UserId(1), Act::Opening, now + Duration::from_secs(3)), Duration::ZERO);
     }

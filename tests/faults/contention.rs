@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::support::{ADMIN, Backend, Client, JANE, JOHN, PASSWORD, Server, until};
+use crate::support::{ADMIN, Backend, Client, JANE, JOHN, Server, until};
 
 /// Fails writes, with either code, until the sequence has come to 3. What a sequence has given out is not taken back with the
 /// transaction.

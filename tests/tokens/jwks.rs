@@ -119,6 +119,7 @@ async fn the_service_is_asked_directly() {
         let location = service.url.clone();
         async move {
             let (mut connection, _) = elsewhere.accept().await.unwrap();
+            assert_ne!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it asks");
             let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
             connection.write_all(answer.as_bytes()).await.unwrap();
             connection.read_to_end(&mut Vec::new()).await.unwrap();
