@@ -49,7 +49,7 @@ const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 /// The code of S3 for a bucket that is not there; what is not found is an object otherwise.
 const NO_BUCKET: &str = "NoSuchBucket";
-/// How many missing objects are warned of by name.
+/// Missing objects that are warned of by name.
 const MISSING_NAMED: usize = 1_000;
 
 /// The object store. Clones are handles to the same one.

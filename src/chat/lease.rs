@@ -36,7 +36,7 @@ pub(super) struct Lease {
 /// Another node that serves the store, and by another bus.
 struct Unheard {
     until: Timestamp,
-    /// Whether it was warned of.
+    /// True once it was warned of.
     is_told: bool,
 }
 

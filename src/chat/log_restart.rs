@@ -9,10 +9,10 @@ use crate::{clock, transaction::transaction};
 /// Width of the gap. Other nodes, and nodes that are gone, may have known so much more than the one that restarts the log.
 const MARGIN: i64 = 1_000_000;
 
-/// For how long files are not swept as orphans afterwards: rows that name them may still be brought back.
+/// Pause of the orphan sweep after a restart: rows that name them may still be brought back.
 const NO_SWEEP: TimeDelta = TimeDelta::days(7);
 
-/// What an operator is told.
+/// Line of an operator's log for a restart.
 pub(super) const LOST: &str = "the event log was restarted after a gap: the database was failed over or restored, \
     and may have lost what it had confirmed last";
 
@@ -70,7 +70,8 @@ impl Known {
         self.newest.map_or(Position(0), |newest| newest.position)
     }
 
-    /// Whether the log has lost events, where everything up to `head` was told; if not, its newest mark is known from now on.
+    /// Compares the log with what is known of it, where everything up to `head` was told. Of a log that has lost nothing the
+    /// newest mark is known from now on.
     pub(super) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
         let is_replaced = |known: LogMark| state.asked.is_some_and(|there| there != known);
         let loss = match self.newest {

@@ -283,7 +283,7 @@ impl Chat {
         self.0.announce.unread_for()
     }
 
-    /// Whether the event log has lost events and was not restarted yet.
+    /// True while the event log has lost events and was not restarted yet.
     pub fn is_log_restarting(&self) -> bool {
         self.0.announce.is_restarting()
     }

@@ -85,7 +85,7 @@ impl Announce {
         self.health.unread_since.lock().map(|since| since.elapsed())
     }
 
-    /// Whether the log has lost events and was not restarted yet.
+    /// True while the log has lost events and was not restarted yet.
     pub(super) fn is_restarting(&self) -> bool {
         self.health.restarting.load(Ordering::Relaxed)
     }

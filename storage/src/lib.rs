@@ -228,8 +228,8 @@ pub trait Tx:
     async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)>;
 
     /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
-    /// in order. Positions have no gaps but those that a [`Fact::LogRestarted`] accounts for: whoever has seen everything up to the one before the first of these events
-    /// has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
+    /// in order. Positions have no gaps but those that a [`Fact::LogRestarted`] accounts for: whoever has seen everything up
+    /// to the one before the first of these events has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
     /// for, however long that takes. The one exception is a store that is there and has not decided yet, because its
     /// commits wait for a standby: then the error is [`Error::Unavailable`], and the transaction may be committed later.
     async fn commit(self: Box<Self>) -> Result<Vec<Event>>;

@@ -16,7 +16,7 @@ use crate::{
 
 /// How often, at the least, it is looked for sessions whose initiator is silent or whose agent has gone.
 const LOOK: Duration = Duration::from_secs(15);
-/// How many sessions one step changes.
+/// Sessions that one step changes.
 const STEP: usize = 100;
 
 impl Chat {

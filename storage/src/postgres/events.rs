@@ -3,6 +3,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::outcome::Mark;
+use super::timeline::timeline;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
     CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, MessageId, PartnerId,
@@ -24,7 +25,7 @@ const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
     SELECT max(low) AS position FROM search";
 /// Looks for the newest mark no further back than in large transactions, so that it costs little where there is none.
 macro_rules! log_state {
-    ($timeline:literal) => {
+    ($timeline:expr) => {
         concat!(
             "SELECT head.position AS head, asked.position AS asked, asked.mark AS asked_mark,
                 newest.position AS newest, newest.mark AS newest_mark, pg_is_in_recovery() AS is_standby, ",
@@ -39,11 +40,7 @@ macro_rules! log_state {
         )
     };
 }
-/// A standby has no timeline of its own.
-const LOG_STATE: &str = log_state!(
-    "CASE WHEN NOT pg_is_in_recovery()
-        THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END"
-);
+const LOG_STATE: &str = log_state!(timeline!());
 const LOG_STATE_WITHOUT_TIMELINE: &str = log_state!("NULL::bigint");
 /// At most `$2` events after `$1`, of which the one that reaches `$3` bytes is the last. `found` counts also those that the
 /// bytes have cut off.

@@ -15,9 +15,16 @@ use tokio::{
 use super::{error::code, get};
 use crate::Position;
 
-/// A standby has no timeline of its own.
-const TIMELINE: &str = "SELECT CASE WHEN NOT pg_is_in_recovery()
-    THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline";
+/// Timeline of the server, in SQL. A standby has none of its own.
+macro_rules! timeline {
+    () => {
+        "CASE WHEN NOT pg_is_in_recovery()
+            THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END"
+    };
+}
+pub(super) use timeline;
+
+const TIMELINE: &str = concat!("SELECT ", timeline!(), " AS timeline");
 /// What stands for the timeline of a standby: it is never accepted, because a standby may become the primary at any moment.
 const STANDBY: i64 = -1;
 /// What a server says that has no such functions, or does not let everybody use them.
