@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod networks;
 pub mod outgoing;
+pub mod pruned;
 pub mod server;
 pub mod shares;
 pub mod tally;

@@ -45,6 +45,14 @@ impl TokenBucket {
         lasting((-self.balance).max(0.0) / rate.per_second)
     }
 
+    /// Takes one token and says how long it takes until it is there. Nobody waits longer than `longest`, and nothing more is owed.
+    pub fn pace(&mut self, rate: Rate, longest: Duration, now: Instant) -> Duration {
+        if self.debt(rate, now) < longest {
+            self.balance -= 1.0;
+        }
+        self.debt(rate, now).min(longest)
+    }
+
     /// True if it is as good as new.
     pub fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);

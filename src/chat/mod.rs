@@ -28,7 +28,6 @@ mod people;
 mod pictures;
 mod places;
 mod presence;
-mod pruned;
 mod rates;
 mod reactions;
 mod reads;
@@ -95,6 +94,9 @@ use crate::{
 use hub::Start;
 use texts::storable;
 use writer::{Mark, Send, Writer};
+
+/// The time after which one of a user's places for waiting may be free.
+const WAITING_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -336,7 +338,7 @@ impl Chat {
     /// Takes one of the caller's places for waiting, until the result is dropped.
     fn take_place(&self, caller: &Caller) -> Result<Place> {
         let place = self.0.waiting.take(caller.user, self.0.rules.waiting_per_user);
-        place.ok_or(Error::TooMany("waiting requests"))
+        place.ok_or(Error::TooFast { what: "waiting requests", retry_after: WAITING_PAUSE })
     }
 }
 

@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 use storage::UserId;
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, pruned::Pruned};
+use super::{Chat, Error, Result};
 use crate::{
     auth::Caller,
+    pruned::Pruned,
     token_bucket::{Rate, TokenBucket},
 };
 
@@ -88,14 +89,7 @@ impl Rates {
 
     /// Takes a token that may not be there yet, and says in what time it is.
     fn pace(&self, user: UserId, act: Act, now: Instant) -> Duration {
-        let owed = self.with(user, act, now, |bucket, rate| {
-            let owed = bucket.debt(rate, now);
-            if owed < PACE {
-                bucket.charge(rate, 1.0, now);
-            }
-            owed.min(PACE)
-        });
-        owed.unwrap_or_default()
+        self.with(user, act, now, |bucket, rate| bucket.pace(rate, PACE, now)).unwrap_or_default()
     }
 
     fn debt(&self, user: UserId, now: Instant) -> Duration {

@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use storage::UserId;
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result, pruned::Pruned};
+use super::{Chat, Error, Result};
+use crate::pruned::Pruned;
 
 /// Begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

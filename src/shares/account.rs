@@ -1,15 +1,9 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Charge, NoShare, Party, Shares, Turn};
-
-/// Refusals of one party that are answered at once.
-const REFUSALS_AT_ONCE: usize = 4;
-/// Pause for each one beyond them.
-const REFUSAL_PACE: Duration = Duration::from_millis(1);
-const LONGEST_REFUSAL: Duration = Duration::from_secs(1);
 
 /// The account of one request: its turn and its charges. Clones are handles to the same.
 #[derive(Clone)]
@@ -48,15 +42,9 @@ impl Account {
         drop(self.0.turn.lock().take());
     }
 
-    /// Waits before a refusal is answered, the longer the more refusals of the party are under way: one that comes again at once
-    /// on many connections would take as much of the processor as if it was served.
+    /// Waits before a refusal is answered, as [`Refusals`](super::Refusals) has it.
     pub async fn pace_refusal(&self) {
-        let Parts { shares, party, .. } = &*self.0;
-        let _under_way = shares.refusals.take(*party, usize::MAX);
-        let beyond = shares.refusals.of(*party).saturating_sub(REFUSALS_AT_ONCE);
-        if beyond > 0 {
-            tokio::time::sleep((REFUSAL_PACE * u32::try_from(beyond).unwrap_or(u32::MAX)).min(LONGEST_REFUSAL)).await;
-        }
+        self.0.shares.refusals.pace(self.0.party).await;
     }
 
     /// Waits for memory for an answer of up to `bytes` that is about to be made.

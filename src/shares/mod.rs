@@ -3,6 +3,7 @@
 
 mod account;
 mod budget;
+mod refusals;
 mod turns;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,9 +12,10 @@ use storage::UserId;
 
 pub use account::Account;
 pub use budget::{Budget, Charge};
+pub use refusals::Refusals;
 pub use turns::{Turn, Turns};
 
-use crate::{metrics::Metrics, tally::Tally};
+use crate::metrics::Metrics;
 
 /// Seconds after which to try again what a share was too small for.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
@@ -66,8 +68,7 @@ pub struct Shares {
     pub bodies: Budget,
     pub answers: Budget,
     pub turns: Turns,
-    /// Refusals that are about to be answered.
-    refusals: Tally<Party>,
+    refusals: Refusals,
 }
 
 impl Shares {
@@ -76,7 +77,7 @@ impl Shares {
             bodies: Budget::new("bodies_bytes", sizes.bodies_bytes, metrics),
             answers: Budget::new("answers_bytes", sizes.answers_bytes, metrics),
             turns: Turns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
-            refusals: Tally::default(),
+            refusals: Refusals::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 const FEW: usize = 1_024;
 
 /// A map that is looked through whenever it has doubled since the last look.
-pub(super) struct Pruned<K, V> {
+pub struct Pruned<K, V> {
     entries: HashMap<K, V>,
     /// The number of entries at which it is looked through.
     most: usize,
@@ -23,7 +23,7 @@ impl<K, V> Default for Pruned<K, V> {
 
 impl<K: Eq + Hash, V> Pruned<K, V> {
     /// The entry of a key, after those that `is_over` were removed, if it is time to.
-    pub(super) fn entry(&mut self, key: K, mut is_over: impl FnMut(&K, &mut V) -> bool) -> Entry<'_, K, V> {
+    pub fn entry(&mut self, key: K, mut is_over: impl FnMut(&K, &mut V) -> bool) -> Entry<'_, K, V> {
         if self.entries.len() >= self.most {
             self.entries.retain(|key, value| !is_over(key, value));
             self.most = FEW.max(2 * self.entries.len());
@@ -31,16 +31,16 @@ impl<K: Eq + Hash, V> Pruned<K, V> {
         self.entries.entry(key)
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key)
     }
 
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key)
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 }

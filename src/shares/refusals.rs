@@ -1,0 +1,60 @@
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Party;
+use crate::{
+    pruned::Pruned,
+    token_bucket::{Rate, TokenBucket},
+};
+
+/// The rate at which refusals of one party are answered.
+const RATE: Rate = Rate { burst: 20.0, per_second: 100.0 };
+/// The longest that a refusal waits for its answer.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Pace of refusals: who is refused and comes again at once, on many connections, would take as much of the processor as if it
+/// was served. Clones are handles to the same.
+#[derive(Clone, Default)]
+pub struct Refusals(Arc<Mutex<Pruned<Party, TokenBucket>>>);
+
+impl Refusals {
+    /// Waits until it is the turn of a refusal of this party.
+    ///
+    /// # Cancel safety
+    ///
+    /// A refusal that is dropped has had its turn.
+    pub async fn pace(&self, party: Party) {
+        let wait = self.wait(party, Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn wait(&self, party: Party, now: Instant) -> Duration {
+        let mut buckets = self.0.lock();
+        let bucket = buckets.entry(party, |_, bucket| bucket.is_full(RATE, now)).or_insert_with(|| TokenBucket::full(RATE, now));
+        bucket.pace(RATE, LONGEST, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::UserId;
+
+    use super::*;
+
+    #[test]
+    fn many_refusals_take_their_turns() {
+        let refusals = Refusals::default();
+        let (now, party) = (Instant::now(), Party::User(UserId(1)));
+        assert!((0..20).all(|_| refusals.wait(party, now).is_zero()), "a few are answered at once");
+        let waits: Vec<_> = (0..1_000).map(|_| refusals.wait(party, now)).collect();
+        assert_eq!(waits[0], Duration::from_millis(10));
+        assert_eq!(waits[99], Duration::from_secs(1), "a hundred are answered in a second");
+        assert_eq!(waits[999], LONGEST);
+        assert!(refusals.wait(Party::User(UserId(2)), now).is_zero(), "another party has a pace of its own");
+        assert!(refusals.wait(party, now + Duration::from_secs(5)).is_zero());
+    }
+}
