@@ -153,8 +153,8 @@ pub async fn run(
         }
         given => given.to_owned(),
     };
-    let sockets = Sockets::new(&chat, &config.sockets, &metrics, &requests);
     let shares = Shares::new(config.limits.shares(), &metrics);
+    let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
     let house = House { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
@@ -274,8 +274,8 @@ pub async fn openapi() -> Result<String, StartError> {
         requests: idle.clone(),
     };
     let chat = Chat::start(ground, config.rules()).await?;
-    let sockets = Sockets::new(&chat, &config.sockets, &metrics, &idle);
     let shares = Shares::new(config.limits.shares(), &metrics);
+    let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &idle);
     let house = House { auth, chat, config, sockets, shares, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())

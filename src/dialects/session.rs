@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// The session that a request presents, looked at under a turn if the store has to be asked.
-    pub(super) async fn presented(
+    pub async fn presented(
         request: &Request,
         turn: impl Future<Output = Result<Turn, NoShare>>,
     ) -> Result<Option<Self>, NoShare> {

@@ -9,7 +9,12 @@ use poem::{Body, Request, Response, http::Method};
 use super::rest::Bytewise;
 use crate::{
     config::SOCKET_PATHS,
-    dialects::{bearer::Presented, conversations, session::From, socket},
+    dialects::{
+        bearer::Presented,
+        conversations,
+        session::{From, Session},
+        socket,
+    },
     shares::{Account, NoShare, Party, Shares},
 };
 
@@ -23,8 +28,19 @@ const SMALL_BYTES: u64 = 4096;
 /// takes its turn here; others do once their body is there.
 pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[String]) -> (Account, Result<(), NoShare>) {
     let address = Party::at(From::of(request));
-    if is_for_operators(request.uri().path()) || opens_socket(request, sockets) {
+    if is_for_operators(request.uri().path()) {
         return (open(shares, address, request), Ok(()));
+    }
+    if opens_socket(request, sockets) {
+        // The dialect looks at tokens, which may be elsewhere; a socket keeps no turn.
+        let session = Session::presented(request, shares.turns.take(address)).await;
+        let account = open(shares, address, request);
+        let admitted = session.map(|session| {
+            if let Some(session) = session {
+                request.extensions_mut().insert(Presented::Session(session));
+            }
+        });
+        return (account, admitted);
     }
     let presented = match Presented::of(request, shares.turns.take(address)).await {
         Ok(presented) => presented,

@@ -46,10 +46,7 @@ impl Turns {
     ///
     /// A request that is dropped waits no longer.
     pub async fn take(&self, party: Party) -> Result<Turn, NoShare> {
-        let (at_once, limit) = match party {
-            Party::User(_) => (self.0.per_user, "user.requests_at_once"),
-            Party::Address(_) => (self.0.per_address, "address.requests_at_once"),
-        };
+        let (at_once, limit) = self.limit(party);
         if at_once == 0 {
             return Ok(Turn(None));
         }
@@ -57,17 +54,40 @@ impl Turns {
             self.0.metrics.refused(limit);
             NoShare::Requests
         };
-        let (turns, member) = self.join(party, at_once).ok_or_else(refuse)?;
+        let (turns, member) = self.join(party, at_once, QUEUE).ok_or_else(refuse)?;
         match tokio::time::timeout(PATIENCE, turns.acquire_owned()).await {
             Ok(permit) => Ok(Turn(Some((permit.expect("the semaphore is never closed"), member)))),
             Err(_) => Err(refuse()),
         }
     }
 
-    fn join(&self, party: Party, at_once: usize) -> Option<(Arc<Semaphore>, Member)> {
+    /// Waits for a turn of the party, however many wait: for sockets, of which a user has so many at most, and which ask one thing
+    /// at a time.
+    ///
+    /// # Cancel safety
+    ///
+    /// A socket that is dropped waits no longer.
+    pub async fn wait(&self, party: Party) -> Turn {
+        let (at_once, _) = self.limit(party);
+        if at_once == 0 {
+            return Turn(None);
+        }
+        let (turns, member) = self.join(party, at_once, usize::MAX - at_once).expect("the queue has no end");
+        Turn(Some((turns.acquire_owned().await.expect("the semaphore is never closed"), member)))
+    }
+
+    /// How many turns the party has at once, and the setting that says so.
+    fn limit(&self, party: Party) -> (usize, &'static str) {
+        match party {
+            Party::User(_) => (self.0.per_user, "user.requests_at_once"),
+            Party::Address(_) => (self.0.per_address, "address.requests_at_once"),
+        }
+    }
+
+    fn join(&self, party: Party, at_once: usize, queue: usize) -> Option<(Arc<Semaphore>, Member)> {
         let mut lines = self.0.lines.lock();
         let line = lines.entry(party).or_insert_with(|| Line { turns: Arc::new(Semaphore::new(at_once)), members: 0 });
-        if line.members >= at_once + QUEUE {
+        if line.members >= at_once + queue {
             return None;
         }
         line.members += 1;

@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::{net::TcpSocket, task::JoinSet};
 
 use crate::{
-    support::{ADMIN, Answer, Backend, Client, JANE, JOHN, RawConnection, Server, token, until},
+    support::{ADMIN, Answer, Backend, Client, JANE, JOHN, RawConnection, Server, Socket, token, until},
     with_every_backend,
 };
 
@@ -179,6 +179,41 @@ async fn requests_of_one_user_queue_and_then_are_refused() {
     let body: Value = json!({"params": {"db": "odoo2", "login": JANE, "password": "123456"}});
     assert_eq!(jane.post("/web/session/get_session_info", &body).await.json()["result"]["username"], JANE);
     lock.rollback().await.expect("the database is up");
+    for answer in asking.join_all().await {
+        assert!(answer.json()["result"]["messages"].is_array(), "{answer:?}");
+    }
+}
+
+/// What a frame asks for takes a turn of its user, so that sockets take no more of the store than requests.
+#[tokio::test]
+async fn frames_on_sockets_take_turns() {
+    let server = Server::builder(Backend::postgres().await).with_tokens().set("LIMITS__USER__REQUESTS_AT_ONCE", 1);
+    let server = server.set("POSTGRES__STATEMENT_MILLISECONDS", 60_000).start().await;
+    let john = server.log_in(JOHN).await;
+    let mut socket = Socket::open(server.socket_url(&format!("/conversations/{PAIR}/?token={}", token(UID_OF_JOHN)))).await;
+    socket.say(json!({"action": "fetch_messages"})).await;
+    socket.hear_until(|frame| frame["type"] == "messages_fetched").await;
+    let mut database = PgConnection::connect(server.backend().url()).await.expect("the database is up");
+    let mut watcher = PgConnection::connect(server.backend().url()).await.expect("the database is up");
+    let mut lock = database.begin().await.expect("the database is up");
+    sqlx::query("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("it can be locked");
+    socket.say(json!({"action": "fetch_messages"})).await;
+    until("the frame's statement waits", async || {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'messages'::regclass)";
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher).await.expect("the database is up").then_some(())
+    })
+    .await;
+    let mut asking = JoinSet::new();
+    for _ in 0..=QUEUE {
+        let john = john.clone();
+        let body = json!({"params": {"thread_id": PAIR}});
+        asking.spawn(async move { john.post("/api/messaging/messages", &body).await });
+    }
+    let answer = asking.join_next().await.expect("there are many").expect("it ends").json();
+    let error = answer["result"]["error"].as_str();
+    assert!(error.is_some_and(|error| error.starts_with("Too many requests")), "the frame has the turn: {answer}");
+    lock.rollback().await.expect("the database is up");
+    socket.hear_until(|frame| frame["type"] == "messages_fetched").await;
     for answer in asking.join_all().await {
         assert!(answer.json()["result"]["messages"].is_array(), "{answer:?}");
     }

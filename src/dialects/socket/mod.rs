@@ -19,6 +19,7 @@ use crate::{
     config,
     lifecycle::Lifecycle,
     metrics::Metrics,
+    shares::Turns,
     token_bucket::Rate,
 };
 use wire::Wire;
@@ -95,14 +96,16 @@ impl Close {
 pub struct Sockets {
     chat: Chat,
     limits: Arc<config::Sockets>,
+    turns: Turns,
     metrics: Metrics,
     requests: Lifecycle,
 }
 
 impl Sockets {
     /// Sockets end when `requests` stop.
-    pub fn new(chat: &Chat, limits: &config::Sockets, metrics: &Metrics, requests: &Lifecycle) -> Self {
-        Self { chat: chat.clone(), limits: Arc::new(limits.clone()), metrics: metrics.clone(), requests: requests.clone() }
+    pub fn new(chat: &Chat, limits: &config::Sockets, turns: &Turns, metrics: &Metrics, requests: &Lifecycle) -> Self {
+        let (limits, turns) = (Arc::new(limits.clone()), turns.clone());
+        Self { chat: chat.clone(), limits, turns, metrics: metrics.clone(), requests: requests.clone() }
     }
 
     /// When to close a socket of many: not all clients are to come back at the same moment.

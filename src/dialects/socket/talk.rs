@@ -16,6 +16,7 @@ use crate::{
     chat::{Batch, Feed},
     clock,
     metrics::Metrics,
+    shares::Party,
     telemetry,
     token_bucket::TokenBucket,
 };
@@ -65,7 +66,7 @@ impl<'a, V: Voice> Talk<'a, V> {
 
     async fn go_on(&mut self) -> Result<Never, Close> {
         let caller = self.caller;
-        let greeting = contained(&self.sockets.metrics, Box::pin(self.voice.greet())).await?;
+        let greeting = in_turn(self.sockets, caller, Box::pin(self.voice.greet())).await?;
         self.say(greeting);
         self.tells = true;
         let mut times = Times::begin(caller, self.sockets.limits.ping_seconds).await;
@@ -160,7 +161,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         match read {
             Read::Text(text) => {
                 self.caller.goes_on();
-                let heard = contained(&self.sockets.metrics, Box::pin(self.voice.hear(&text)));
+                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.hear(&text)));
                 let frames = self.wire.beside(heard).await?;
                 self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
             }
@@ -252,6 +253,12 @@ impl Times {
         let some = [self.leaves, self.held_until, self.feed_rests_until].into_iter().flatten();
         some.fold(self.expires.min(self.pinged + self.ping), Instant::min)
     }
+}
+
+/// One turn in the store at a time: sockets of one user share its turns with its requests.
+async fn in_turn(sockets: &Sockets, caller: &Caller, said: impl Future<Output = Said>) -> Said {
+    let _turn = sockets.turns.wait(Party::User(caller.user)).await;
+    contained(&sockets.metrics, said).await
 }
 
 /// A panic ends its own socket and no other.

@@ -11,6 +11,7 @@ use dragoman::{
     dialects::socket::{self, Frame, Said, Sockets, Speaking, Voice},
     lifecycle::Lifecycle,
     metrics::Metrics,
+    shares::{Shares, Sizes},
 };
 use poem::{Request, listener::TcpAcceptor};
 use storage::{Storage, UserId, memory::Memory};
@@ -80,7 +81,9 @@ impl Echo {
             queued_bytes: usize::MAX,
             ..config.sockets
         };
-        let sockets = Sockets::new(&chat, &limits, &metrics, &lifecycle);
+        let sizes = Sizes { bodies_bytes: 0, answers_bytes: 0, requests_per_user: 0, requests_per_address: 0 };
+        let turns = Shares::new(sizes, &metrics).turns;
+        let sockets = Sockets::new(&chat, &limits, &turns, &metrics, &lifecycle);
         let endpoint = poem::endpoint::make_sync(move |request: Request| {
             let (feed, caller) = (chat.hear_all(&caller), caller.clone());
             socket::open(&request, None, &sockets, async move { Ok(Speaking { voice: Repeating, feed, caller }) })
