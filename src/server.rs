@@ -84,6 +84,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
         }
     }
     if purpose != Purpose::Read {
+        storage.must_raise_sequences().await?;
         chat::settle_log(&storage).await?;
     }
     for setting in storage.lossy_settings().await? {

@@ -39,12 +39,27 @@ impl Postgres {
         Self { url, pins: Pins::new(TimeOuts::default(), None), metrics, sender: Mutex::new(None) }
     }
 
-    /// Counts a statement, with the connection that it may have to make.
+    /// Counts a statement, with the connection that it may have to make. One that is dropped, at the end of a time-out, has
+    /// failed.
     async fn counted<T>(&self, operation: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        let begun = Instant::now();
+        let mut counted = Counted { metrics: &self.metrics, operation, begun: Instant::now(), failed: true };
         let done = statement.await;
-        self.metrics.statement(operation, begun.elapsed(), done.is_err());
+        counted.failed = done.is_err();
         done
+    }
+}
+
+/// A statement under way, which counts when this is dropped.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    operation: &'a str,
+    begun: Instant,
+    failed: bool,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.statement(self.operation, self.begun.elapsed(), self.failed);
     }
 }
 

@@ -112,6 +112,29 @@ async fn what_takes_no_writes_is_refused_to_who_writes() {
     assert!(backend.administer(&["user", "list"], "").await.contains("ann@example.com"));
 }
 
+/// It could serve, until the event log has to be restarted after a failover.
+#[tokio::test]
+async fn a_user_who_may_not_set_the_sequences_is_refused() {
+    let (mut admin, url) = admin().await;
+    Backend::at(url.clone()).administer(&["migrate"], "").await;
+    let name = url.rsplit_once('/').unwrap().1.to_owned();
+    let role = format!("limited_{name}");
+    let may = async |admin: &mut PgConnection, what: &str, on: &str| {
+        admin.execute(AssertSqlSafe(format!("GRANT {what} ON ALL {on} IN SCHEMA public TO {role}"))).await.unwrap();
+    };
+    admin.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN"))).await.unwrap();
+    may(&mut admin, "ALL", "TABLES").await;
+    may(&mut admin, "USAGE", "SEQUENCES").await;
+    let limited = at(&url, "//postgres@", &format!("//{role}@"));
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--no-migrate"];
+    for arguments in [&serve[..], COMMANDS[2]] {
+        let told = refusal(&limited, arguments).await;
+        assert!(told.contains("may not set: public.") && told.contains("GRANT ALL ON ALL SEQUENCES"), "{told}");
+    }
+    may(&mut admin, "ALL", "SEQUENCES").await;
+    limited.administer(&["user", "add", "ann@example.com", "--name", "Ann"], "a password").await;
+}
+
 /// Somebody uses a table all the time: a migration does not make everybody else wait behind it, says what it waits for, and
 /// comes to its end.
 #[tokio::test]

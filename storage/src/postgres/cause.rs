@@ -126,7 +126,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         "55P03" => "another transaction holds the lock for too long: look for it in pg_stat_activity and pg_locks",
         "25006" => "it is a standby or a reader, or default_transaction_read_only is on: name the primary in the address",
         "25P03" | "57P05" => "it has ended an idle connection: look at its time-outs",
-        "40001" | "40P01" => "other transactions were in the way: it was tried again",
+        "40001" | "40P01" => "a deadlock or a serialization failure: other transactions were in the way, try again",
         "08P01" => "look at the log of what listens there, PostgreSQL or a pooler",
         "42P05" | "26000" => "a pooler gives its connections to others in between: set pool_mode = session",
         _ => return None,

@@ -70,6 +70,14 @@ macro_rules! alone {
 }
 use alone;
 
+/// Names of the migrations' sequences, in SQL: others may be in the same schema.
+macro_rules! sequences {
+    () => {
+        "ARRAY['people_id', 'conversations_id', 'attachments_id', 'groups_id', 'messages_id', 'devices_id', 'audit_id_seq']"
+    };
+}
+use sequences;
+
 /// Also on for a standby.
 const IS_WRITABLE: &str = "SELECT NOT current_setting('transaction_read_only')::boolean";
 const LOSSY_SETTINGS: &str = "SELECT name FROM pg_settings
@@ -81,10 +89,12 @@ const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'tru
 /// An update that changes nothing, so that the row comes back whoever made it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
-/// Those of the migrations: others may be in the same schema.
-const RAISE_SEQUENCES: &str = "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, 0) + $1)
-    FROM pg_sequences WHERE schemaname = current_schema() AND sequencename = ANY (ARRAY[
-        'people_id', 'conversations_id', 'attachments_id', 'groups_id', 'messages_id', 'devices_id', 'audit_id_seq'])";
+const RAISE_SEQUENCES: &str = concat!(
+    "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, 0) + $1)
+    FROM pg_sequences WHERE schemaname = current_schema() AND sequencename = ANY (",
+    sequences!(),
+    ")"
+);
 const RAISE_HEAD: &str = "WITH before AS MATERIALIZED (SELECT position FROM log_head FOR UPDATE)
     UPDATE log_head head SET position = greatest(before.position, $1) + $2 FROM before
     RETURNING before.position + 1 AS first, head.position AS last";
@@ -117,7 +127,7 @@ pub struct Options {
     pub max_connections: u32,
     /// How long a request waits for a free connection.
     pub acquire_timeout: Duration,
-    /// How long a statement may take; waiting for a lock, half of it.
+    /// How long a statement may take; waiting for a lock, three quarters of it.
     pub statement_timeout: Duration,
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::error::code;
 use super::gate::{Gate, Server};
 use super::session::{Pins, TimeOuts};
-use super::{MIGRATIONS, Postgres, get};
+use super::{MIGRATIONS, Postgres, get, sequences};
 use crate::{Error, Result};
 
 /// The schema is that of the tables if there are any, wherever a setting of a role's has put them.
@@ -22,6 +22,15 @@ const PROPERTIES: &str = "SELECT current_setting('server_encoding') AS encoding,
 const BACKEND: &str = "SELECT pg_backend_pid()";
 const TAKES_WRITES: &str =
     "SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only')::boolean AS is_reader";
+
+/// Sequences that a restart of the event log could not raise. Their last values are hidden without one of the other rights.
+const NOT_RAISED: &str = concat!(
+    "SELECT string_agg(format('%I.%I', schemaname, sequencename), ', ') FROM pg_sequences
+    WHERE schemaname = current_schema() AND sequencename = ANY (",
+    sequences!(),
+    ") AND NOT (has_sequence_privilege(format('%I.%I', schemaname, sequencename), 'UPDATE')
+        AND has_sequence_privilege(format('%I.%I', schemaname, sequencename), 'SELECT, USAGE'))"
+);
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +47,13 @@ const MIGRATION_TRIES: u32 = 100;
 /// `Unavailable` if it cannot be reached within the limit, `Internal` if it cannot be used.
 pub(super) async fn schema(gate: &Gate, server: &PgConnectOptions, limit: Duration) -> Result<String> {
     let mut connection = reach(gate, server, limit, &Pins::new(TimeOuts::default(), None)).await?;
-    let row = sqlx::raw_sql(PROPERTIES).fetch_one(&mut connection).await.map_err(|error| gate.explain(error))?;
+    let schema = timeout(limit, inspect(gate, server, &mut connection)).await.unwrap_or_else(|_| Err(gate.silent()))?;
+    let _ = timeout(limit, connection.close()).await;
+    Ok(schema)
+}
+
+async fn inspect(gate: &Gate, server: &PgConnectOptions, connection: &mut PgConnection) -> Result<String> {
+    let row = sqlx::raw_sql(PROPERTIES).fetch_one(&mut *connection).await.map_err(|error| gate.explain(error))?;
     let encoding: &str = get(&row, "encoding")?;
     if encoding != "UTF8" {
         return Err(gate.unusable(
@@ -58,7 +73,6 @@ pub(super) async fn schema(gate: &Gate, server: &PgConnectOptions, limit: Durati
         let _ = other.close().await;
     }
     let schema: Option<String> = get(&row, "schema")?;
-    let _ = connection.close().await;
     schema.ok_or_else(|| {
         gate.unusable("no schema in search_path exists", "create one, or ALTER ROLE ... SET search_path to one that exists")
     })
@@ -110,6 +124,21 @@ impl Postgres {
         match self.gate.look().await {
             Server::Unconfirmed => Err(self.gate.not_confirmed()),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses a user that could not restart the event log after a failover.
+    ///
+    /// # Errors
+    /// `Internal` if it may not set each sequence.
+    pub async fn must_raise_sequences(&self) -> Result<()> {
+        let row = self.only_row(sqlx::query(NOT_RAISED)).await?;
+        match get::<Option<String>, _>(&row, 0)? {
+            None => Ok(()),
+            Some(names) => Err(self.gate.unusable(
+                format!("sequences that this user may not set: {names}"),
+                "GRANT ALL ON ALL SEQUENCES IN SCHEMA ... TO ...: the event log is restarted with it after a failover",
+            )),
         }
     }
 
