@@ -220,21 +220,20 @@ impl Auth {
                 return Err(Error::Denied);
             }
             tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
+            let mut ended = Vec::new();
             if let Some(presented) = presented.map(SessionId::key)
                 && tx.delete_session(presented).await?.is_some()
             {
-                tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(presented.0) }, now);
-                self.0.lives.end(&Grant::Session(presented));
+                ended.push(presented);
             }
-            let beyond = match self.0.sessions.most {
-                0 => Vec::new(),
-                most => tx.delete_sessions_beyond(most, user_id).await?,
-            };
-            for key in &beyond {
+            if self.0.sessions.most > 0 {
+                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id).await?);
+            }
+            for key in &ended {
                 tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
             }
             self.0.announce.committed(tx.commit().await?).await;
-            beyond.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
+            ended.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
             Ok(())
         })
         .await?;

@@ -3,7 +3,13 @@
 
 mod watch;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use chrono::TimeDelta;
 use storage::{
@@ -119,6 +125,7 @@ impl Chat {
     /// `TooMany` beyond the sessions that may be open.
     pub async fn begin_support(&self, caller: &Caller) -> Result<SupportSession> {
         let most = self.0.rules.support.open_sessions;
+        let is_charged = AtomicBool::new(false);
         self.transaction(|mut tx| async {
             // Of several requests, at whichever nodes, one goes after the other.
             tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
@@ -130,7 +137,10 @@ impl Chat {
             if most > 0 && open.len() >= most {
                 return Err(Error::TooMany("open sessions"));
             }
-            self.charge(caller, Act::Conversation)?;
+            // Not again when the transaction is.
+            if !is_charged.swap(true, Ordering::Relaxed) {
+                self.charge(caller, Act::Conversation)?;
+            }
             let conversation = tx
                 .insert_conversation(NewConversation {
                     id: None,

@@ -149,6 +149,18 @@ impl<L> UnderWay<L> {
             *self = Self::nothing();
         }
     }
+
+    /// Waits until others may go on, and goes on with a batch; what it gives is dropped when that is done.
+    async fn follow<J: Job<Lock = L>>(&mut self, batch: &[J]) -> oneshot::Sender<()>
+    where
+        L: Eq + Hash,
+    {
+        self.passes().await;
+        let (under_way, done) = oneshot::channel();
+        let locks = batch.iter().flat_map(J::locks).collect();
+        *self = Self { locks, jobs: batch.len(), done: Some(done), until: Instant::now() + HELD_UP };
+        under_way
+    }
 }
 
 /// What a writer works with.
@@ -214,24 +226,24 @@ impl Bench {
                         answer(answers, outcomes);
                         continue;
                     }
-                    under_way.passes().await;
-                    let (committed, done) = oneshot::channel();
-                    let mut committed = Some(committed);
-                    under_way = UnderWay {
-                        locks: batch.iter().flat_map(J::locks).collect(),
-                        jobs: batch.len(),
-                        done: Some(done),
-                        until: Instant::now() + HELD_UP,
-                    };
+                    let committed = under_way.follow(&batch).await;
                     let bench = self.clone();
                     lifecycle.spawn(async move {
+                        let mut committed = Some(committed);
                         match bench.commit::<J>(tx, written.changes, &mut committed).await {
                             Ok(()) => answer(answers, outcomes),
                             Err(error) => answer(answers, bench.refused(&batch, error).await),
                         }
                     });
                 }
-                Err(error) => answer(answers, self.refused(&batch, error).await),
+                Err(error) => {
+                    let done = under_way.follow(&batch).await;
+                    let bench = self.clone();
+                    lifecycle.spawn(async move {
+                        answer(answers, bench.refused(&batch, error).await);
+                        drop(done);
+                    });
+                }
             }
         }
     }
