@@ -1,13 +1,14 @@
 //! No address takes all connections, and whether the server is well can always be asked.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    time::interval,
 };
 
-use crate::support::{Backend, Server, until};
+use crate::support::{Backend, JOHN, Server, until};
 
 const PLACES: usize = 40;
 /// Of them one in twenty is reserved, and three quarters are what one address may take.
@@ -82,4 +83,36 @@ async fn an_address_does_not_take_all_places() {
     held.truncate(OPEN - 1);
     connections(&server, held.len()).await;
     is_served(&server, [127, 0, 0, 4]).await;
+}
+
+/// A body that is announced and comes byte by byte, never silent for as long as the time-out, takes memory and a place, too.
+#[tokio::test]
+async fn a_body_below_the_least_rate_is_cut_off() {
+    let server = Server::demo(Backend::memory()).await;
+    let john = server.log_in(JOHN).await;
+    let mut connection = connect(&server, [127, 0, 0, 2]).await;
+    let head = format!(
+        "POST /api/messaging/threads HTTP/1.1\r\nHost: x\r\nCookie: session_id={}\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000000\r\n\r\n",
+        john.session().expect("it is logged in")
+    );
+    connection.write_all(head.as_bytes()).await.expect("the server reads");
+    let (mut reading, mut writing) = connection.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut drops = interval(Duration::from_millis(100));
+        let mut bytes = 0;
+        while writing.write_all(b" ").await.is_ok() {
+            bytes += 1;
+            drops.tick().await;
+        }
+        bytes
+    });
+    let mut answer = Vec::new();
+    // It may be cut off before anything is said.
+    let _ = reading.read_to_end(&mut answer).await;
+    drop(reading);
+    assert!(dripping.await.expect("it ends") < 1_000_000);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    john.messaging("threads", serde_json::json!({})).await;
 }

@@ -160,7 +160,7 @@ async fn neighbours_log_in(server: &Server) -> Result<f64> {
         let mut answer = vec![0; 4096];
         let bytes = stream.read(&mut answer).await?;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
-        if http::find(&answer[..bytes], b"Wrong login").is_none() {
+        if http::find(&answer[..bytes], b"Access Denied").is_none() {
             return Err(format!("a log-in was refused: {}", String::from_utf8_lossy(&answer[..bytes])).into());
         }
     }
