@@ -1,11 +1,13 @@
 //! What an administrator does from the command line, beside running servers: those hear of it through the log.
 
-use storage::{Fact, Group, NewPartner, NewUser, PasswordHash, Role, Storage, Topic, User, UserChange, UserId};
+use storage::{
+    ActorKind, Fact, Group, NewAuditEntry, NewPartner, NewUser, PasswordHash, Role, Storage, Topic, User, UserChange, UserId,
+};
 use uuid::Uuid;
 
 use crate::{
     auth::{self, PASSWORD_CHARACTERS, Token, Tokens},
-    chat::{self, check_email, check_login, check_name},
+    chat::{self, check_email, check_external_id, check_login, check_name},
     clock,
     transaction::{Undone, transaction},
 };
@@ -33,6 +35,10 @@ pub enum Error {
     NoSuchUser(String),
     #[error("the login {0} is taken")]
     LoginTaken(String),
+    #[error("{0} has the external id {1}: take that away first")]
+    HasExternalId(String, String),
+    #[error("the external id {0} is another user's")]
+    ExternalIdTaken(String),
     #[error("there is no group with the name {0}")]
     NoSuchGroup(String),
     #[error("there is a group {0} already")]
@@ -84,6 +90,7 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
             Err(storage::Error::Conflict("users_login")) => return Err(Error::LoginTaken(new.login.clone())),
             added => added?,
         };
+        tx.insert_audit(&entry("user_add", user.id)).await?;
         tx.commit().await?;
         Ok(user)
     })
@@ -123,13 +130,14 @@ async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)
 /// Sets a password; whoever is logged in with the old one is no longer. Gives the user.
 pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<User, Error> {
     let password = hash(password).await?;
-    change(storage, login, UserChange { password: Some(password), ..UserChange::default() }, Access::Revoked).await
+    let change = UserChange { password: Some(password), ..UserChange::default() };
+    self::change(storage, login, "password_change", change, Access::Revoked).await
 }
 
 /// Deactivates a user and ends its sessions.
 pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
     let inactive = UserChange { active: Some(false), ..UserChange::default() };
-    change(storage, login, inactive, Access::Revoked).await.map(drop)
+    change(storage, login, "user_deactivate", inactive, Access::Revoked).await.map(drop)
 }
 
 /// Lets a deactivated user log in again. What ended with the deactivation, sessions, tokens, a part in support sessions, stays
@@ -138,20 +146,35 @@ pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error>
     if user(storage, login).await?.active {
         return Ok(false);
     }
-    change(storage, login, UserChange { active: Some(true), ..UserChange::default() }, Access::Kept).await?;
+    let active = UserChange { active: Some(true), ..UserChange::default() };
+    change(storage, login, "user_activate", active, Access::Kept).await?;
     Ok(true)
 }
 
-/// Lets a user change and delete others' messages, or no longer.
-pub async fn set_moderator(storage: &dyn Storage, login: &str, can_moderate: bool) -> Result<(), Error> {
-    let moderator = UserChange { can_moderate: Some(can_moderate), ..UserChange::default() };
-    change(storage, login, moderator, Access::Kept).await.map(drop)
+/// What `user edit` changes of a user; `None` leaves it as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    /// Whether the user may change and delete others' messages.
+    pub moderator: Option<bool>,
+    /// The id in the host application; `Some(None)` takes it away.
+    pub external_id: Option<Option<String>>,
+}
+
+/// Changes a user: all that is asked for, or nothing. An external id is given only to who has none: whoever comes in as the user
+/// would be another person.
+pub async fn edit(storage: &dyn Storage, login: &str, Edit { moderator, external_id }: Edit) -> Result<(), Error> {
+    if let Some(Some(id)) = &external_id {
+        check_external_id(id).map_err(Error::Text)?;
+    }
+    let edit = UserChange { can_moderate: moderator, external_id, ..UserChange::default() };
+    change(storage, login, "user_edit", edit, Access::Kept).await.map(drop)
 }
 
 /// An access token for a user, who needs no password for it.
 pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
     let user = user(storage, login).await?;
-    let (issued, _) = tokens.issue(storage, &user, auth::Error::Denied).await.map_err(Error::Token)?;
+    let entry = entry("token_issue", user.id);
+    let (issued, _) = tokens.issue(storage, &user, auth::Error::Denied, &entry).await.map_err(Error::Token)?;
     Ok(issued.access)
 }
 
@@ -229,15 +252,42 @@ enum Access {
     Revoked,
 }
 
+/// An entry of the audit trail about what an operator does to a user.
+fn entry(action: &str, user: UserId) -> NewAuditEntry {
+    NewAuditEntry {
+        at: clock::now(),
+        actor: ActorKind::Operator,
+        actor_id: None,
+        address: None,
+        action: action.into(),
+        object: Some(format!("user {user}")),
+        outcome: "ok".into(),
+        correlation: None,
+    }
+}
+
 /// Changes a user. Gives the user as it is afterwards.
-async fn change(storage: &dyn Storage, login: &str, change: UserChange, access: Access) -> Result<User, Error> {
+async fn change(storage: &dyn Storage, login: &str, action: &str, change: UserChange, access: Access) -> Result<User, Error> {
+    let unknown = || Error::NoSuchUser(login.to_owned());
     let id = user(storage, login).await?.id;
     transaction(storage, |mut tx| async {
-        let changed = tx.update_user(id, change.clone()).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))?;
+        let before = tx.lock_user(id).await?.ok_or_else(unknown)?;
+        if let (Some(Some(new)), Some(old)) = (&change.external_id, before.external_id)
+            && *new != old
+        {
+            return Err(Error::HasExternalId(login.to_owned(), old));
+        }
+        let changed = match tx.update_user(id, change.clone()).await {
+            Err(storage::Error::Conflict("users_external_id")) => {
+                return Err(Error::ExternalIdTaken(change.external_id.clone().flatten().unwrap_or_default()));
+            }
+            changed => changed?.ok_or_else(unknown)?,
+        };
         if access == Access::Revoked {
             tx.delete_sessions_of(id).await?;
             tx.delete_refresh_tokens_of(id).await?;
         }
+        tx.insert_audit(&entry(action, id)).await?;
         tx.record(Topic::Partner(changed.partner.id), Fact::UserChanged { user: id }, clock::now());
         tx.commit().await?;
         Ok(changed)

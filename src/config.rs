@@ -2,6 +2,7 @@
 
 mod bounds;
 mod limits;
+mod session;
 mod tokens;
 mod uploads;
 
@@ -17,6 +18,7 @@ use url::Url;
 
 pub use bounds::{BOUNDS, Bound};
 pub use limits::{AddressLimits, Limits, UserLimits};
+pub use session::{SameSite, Session, is_same_site};
 pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
@@ -123,19 +125,6 @@ pub struct Cors {
 pub struct Messages {
     /// How long a repeat with the same client key and content is a retry, which stores nothing.
     pub retry_seconds: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Session {
-    /// For how long a session lives after its last use.
-    pub lifetime_seconds: u64,
-}
-
-impl Session {
-    pub fn lifetime(&self) -> Duration {
-        Duration::from_secs(self.lifetime_seconds)
-    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -378,7 +367,7 @@ impl Config {
             log: Duration::from_secs(self.retention.log_seconds),
             unsent_attachments: Duration::from_secs(self.retention.unsent_attachments_seconds),
             unnamed_uploads: Duration::from_secs(self.uploads.unnamed_seconds),
-            sessions: self.session.lifetime(),
+            sessions: Duration::from_secs(self.session.lifetime_seconds),
             audit: Duration::from_secs(self.retention.audit_days.saturating_mul(bounds::DAY)),
             every: Duration::from_secs(self.retention.every_seconds),
             orphans: Duration::from_secs(self.retention.orphans_seconds),
@@ -438,6 +427,7 @@ impl Config {
                 return Err(format!("cors.origins must hold origins such as https://app.example, not {origin}"));
             }
         }
+        self.session.check(&self.base_url)?;
         self.tokens.check()?;
         if let Some(path) = self.concierge.paths.iter().find(|path| !is_socket_path(path)) {
             return Err(format!("concierge.paths must hold paths such as /uat, each of letters, digits, - and _, not {path}"));

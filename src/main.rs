@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 use dragoman::{
-    admin::{self, NewAccount},
+    admin::{self, Edit, NewAccount},
     auth,
     chat::escaped,
     config::{Config, Flags},
@@ -99,11 +99,18 @@ enum User {
     /// Lists all users.
     List,
     /// Changes a user. Its sockets and waiting polls end once; its sessions and tokens go on.
+    #[command(group(ArgGroup::new("what").required(true).multiple(true)))]
     Edit {
         login: String,
         /// Whether the user may edit and delete others' messages, as every admin may
-        #[arg(long, action = ArgAction::Set)]
-        moderator: bool,
+        #[arg(long, group = "what", action = ArgAction::Set)]
+        moderator: Option<bool>,
+        /// The user's id in the application whose tokens let it in; only for who has none
+        #[arg(long, group = "what", value_name = "ID", allow_hyphen_values = true)]
+        external_id: Option<String>,
+        /// Takes the external id away: tokens that name it let nobody in
+        #[arg(long, group = "what", conflicts_with = "external_id")]
+        no_external_id: bool,
     },
     /// Sets a password, the first line of standard input, and ends the user's sessions.
     Passwd { login: String },
@@ -247,7 +254,10 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
             Ok(())
         }
         User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
-        User::Edit { login, moderator } => admin::set_moderator(storage, &login, moderator).await.map_err(Into::into),
+        User::Edit { login, moderator, external_id, no_external_id } => {
+            let external_id = if no_external_id { Some(None) } else { external_id.map(Some) };
+            admin::edit(storage, &login, Edit { moderator, external_id }).await.map_err(Into::into)
+        }
         User::Passwd { login } => {
             if !admin::set_password(storage, &login, &password()?).await?.active {
                 say(&format!("warning: {login} is deactivated and stays out until `dragoman user activate`"));

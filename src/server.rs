@@ -21,7 +21,7 @@ use storage::{Lane, Storage, memory::Memory, postgres};
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, AttemptLimits, Auth, SessionRules, Tokens},
+    auth::{self, AttemptLimits, Auth, Tokens},
     blobs::{Blobs, MARKER},
     bus::{self, Bus},
     chat::{self, Chat, Ground},
@@ -128,9 +128,10 @@ pub async fn run(
         waiting: config.limits.password_checks_waiting,
     };
     let tokens = open_tokens(&config, &services)?;
+    warn_of_strangers(&config, &tokens, storage.as_ref()).await?;
     let alone = matches!(config.bus, config::Bus::Local);
     let (announce, announced) = chat::announcing();
-    let sessions = SessionRules { lifetime: config.session.lifetime(), most: config.limits.user.sessions };
+    let sessions = config.session.rules(config.limits.user.sessions);
     let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, sessions, tokens, limits, &services);
     let ground = Ground {
         storage: Arc::clone(&storage),
@@ -154,6 +155,7 @@ pub async fn run(
         }
         given => given.to_owned(),
     };
+    warn_of_other_sites(&config, &base_url);
     let shares = Shares::new(config.limits.shares(), &metrics);
     let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
     let house = House { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
@@ -260,7 +262,7 @@ pub async fn openapi() -> Result<String, StartError> {
     let limits = AttemptLimits { per_login: 1, per_address: 1, waiting: 1 };
     let tokens = Tokens::open(config.tokens.rules(config.limits.user.token_families), &idle)?;
     let (announce, announced) = chat::announcing();
-    let sessions = SessionRules { lifetime: Duration::from_secs(1), most: 0 };
+    let sessions = config.session.rules(0);
     let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, sessions, tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
@@ -355,6 +357,29 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
         tracing::warn!("tokens.secret is not set, nor any other key: the dialects whose clients bring tokens are closed");
     }
     Ok(tokens)
+}
+
+/// Says so if no token made elsewhere can let anybody in, which is how the first release's users stand.
+async fn warn_of_strangers(config: &Config, tokens: &Tokens, storage: &dyn Storage) -> Result<(), StartError> {
+    if tokens.is_configured() && config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
+        tracing::warn!(
+            "tokens made elsewhere let nobody in: they name external ids, which no user has; link users with `dragoman user edit \
+             --external-id`, or set tokens.user_claim_names to what the tokens name"
+        );
+    }
+    Ok(())
+}
+
+/// Says so if pages are let call from where browsers send no cookie.
+fn warn_of_other_sites(config: &Config, base_url: &str) {
+    let is_lax = config.session.same_site == config::SameSite::Lax;
+    for origin in config.cors.origins.iter().filter(|origin| is_lax && !config::is_same_site(origin, base_url)) {
+        tracing::warn!(
+            origin,
+            base_url,
+            "cors.origins names a page of another site, from which browsers send no cookie: with https, set session.same_site to none"
+        );
+    }
 }
 
 /// Where files are kept, and what is to be cleared away at the end.

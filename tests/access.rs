@@ -56,6 +56,7 @@ impl Scene {
             (_, "GET") => Answer::of(client.request(Method::GET, &path)).await,
             (_, "PUT") => Answer::of(client.request(Method::PUT, &path).body("let me in")).await,
             (Door::Credentials(body), _) => client.post(&path, body).await,
+            (Door::Revocation, _) => client.post(&path, &json!({"token": "0".repeat(40)})).await,
             (Door::Password(params), _) => client.post(&path, &json!({"id": 1, "params": params})).await,
             (_, _) => client.post(&path, &json!({"id": 1, "params": (entry.params)(self)})).await,
         }
@@ -112,11 +113,18 @@ fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
         Door::Address(status, message) => {
             assert_eq!((answer.status, answer.json()), (*status, json!({"message": message})), "{told}");
         }
-        Door::SessionOrToken | Door::Credentials(_) => {
+        Door::SessionOrToken | Door::Token | Door::Credentials(_) => {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{told}");
             let members: Vec<_> = answer.json().as_object().expect("it is an object").keys().cloned().collect();
-            assert_eq!(members, ["message"], "{told}");
+            let expected: &[&[&str]] = match route.path.as_str() {
+                "/api/token" => &[&["detail"]],
+                "/api/token/refresh" => &[&["code", "detail"]],
+                _ => &[&["message"]],
+            };
+            assert_eq!([members], expected, "{told}");
+            assert_eq!(answer.session(), None, "{told}");
         }
+        Door::Revocation => assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""), "{told}"),
         Door::Bearer => {
             let refused =
                 json!({"status": "failure", "entity": null, "message": "Not logged in, or no longer.", "success": false});
@@ -242,9 +250,16 @@ with_every_backend! {
                 continue;
             }
             // A cookie opens nothing there, and nothing else is sent along.
-            if matches!(entry.door, Door::Bearer) {
+            if matches!(entry.door, Door::Bearer | Door::Token) {
                 let request = john.request(Method::POST, &path).header("Origin", "https://evil.example").body("");
                 assert_eq!(Answer::of(request).await.status, StatusCode::UNAUTHORIZED, "{route}");
+                continue;
+            }
+            // A form does there, but no cookie.
+            if route.path.starts_with("/api/token") || matches!(entry.door, Door::Revocation) {
+                let form = john.request(Method::POST, &path).header("Origin", "https://evil.example");
+                let form = form.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body("a=b");
+                assert_eq!(Answer::of(form).await.status, StatusCode::BAD_REQUEST, "{route}");
                 continue;
             }
             for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {

@@ -7,9 +7,9 @@ use std::{
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use storage::UserId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Error, Result};
 use crate::shares::share_of;
 
 /// For how long failures count.
@@ -28,11 +28,18 @@ pub struct AttemptLimits {
     pub waiting: usize,
 }
 
-/// Key of a counter of failed logins: an address, and a login from it or all of them. The login is a keyed hash, because
-/// strangers choose how long it is.
-type Key = (IpAddr, Option<u64>);
+/// Key of a counter of failed logins: an address, and an account at which it tries, or all of them.
+type Key = (IpAddr, Option<Account>);
 
-/// Counts failed logins per address, and per login from an address. A login alone is never counted: a stranger could
+/// The account at which somebody tries to log in: the same one whatever it is called, by whichever route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    User(UserId),
+    /// A uid or a login that nobody has, as a keyed hash, because strangers choose how long it is.
+    Nobody(u64),
+}
+
+/// Counts failed logins per address, and per account from an address. An account alone is never counted: a stranger could
 /// lock anybody out.
 pub(super) struct Attempts {
     limits: AttemptLimits,
@@ -49,8 +56,24 @@ struct Count {
 struct State {
     since: Instant,
     failures: u32,
+    /// Whether somebody was refused since then.
+    is_locked: bool,
     /// Attempts of which nobody knows yet how they end.
     under_way: u32,
+}
+
+/// Refusal of an attempt, because as many have failed as may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LockedOut {
+    pub(super) retry_after: Duration,
+    /// The first refusal by this counter within its minute.
+    pub(super) is_first: bool,
+}
+
+/// An attempt of an address, which has named no account yet.
+pub(super) struct Arrival {
+    address: IpAddr,
+    place: Place,
 }
 
 /// A login under way. What is dropped without having failed, for want of the store or of the client, does not count:
@@ -70,21 +93,35 @@ impl Attempts {
         Self { limits, hasher: RandomState::new(), counts: Cache::new(REMEMBERED) }
     }
 
-    /// Lets an attempt begin. As many may be under way as may still fail, so that many at once cannot slip through; the
+    /// Lets an address try. As many attempts may be under way as may still fail, so that many at once cannot slip through; the
     /// others wait, so that nobody is refused who knows the password. The address is judged first: of an attempt that it is
     /// refused nothing is remembered, or refused attempts would drive out the counters.
     ///
     /// # Errors
-    /// [`Error::TooManyAttempts`] if as many have failed within a minute as may.
+    /// [`LockedOut`] if as many have failed within a minute as may.
     ///
     /// # Cancel safety
     /// An attempt that is cancelled counts for nothing.
-    pub(super) async fn begin(&self, from: IpAddr, login: &str) -> Result<Attempt> {
-        let from = share_of(from);
-        let of_address = self.count((from, None)).enter(self.limits.per_address).await?;
-        let login = self.hasher.hash_one(login);
-        let of_login = self.count((from, Some(login))).enter(self.limits.per_login).await?;
-        Ok(Attempt { places: [of_address, of_login] })
+    pub(super) async fn arrive(&self, from: IpAddr) -> Result<Arrival, LockedOut> {
+        let address = share_of(from);
+        Ok(Arrival { address, place: self.count((address, None)).enter(self.limits.per_address).await? })
+    }
+
+    /// Lets an attempt at an account begin, in the same way.
+    ///
+    /// # Errors
+    /// As [`Attempts::arrive`].
+    ///
+    /// # Cancel safety
+    /// As [`Attempts::arrive`].
+    pub(super) async fn begin(&self, Arrival { address, place }: Arrival, account: Account) -> Result<Attempt, LockedOut> {
+        let of_account = self.count((address, Some(account))).enter(self.limits.per_login).await?;
+        Ok(Attempt { places: [place, of_account] })
+    }
+
+    /// Nobody's account of this name.
+    pub(super) fn nobody(&self, name: &str) -> Account {
+        Account::Nobody(self.hasher.hash_one(name))
     }
 
     fn count(&self, key: Key) -> Arc<Count> {
@@ -98,12 +135,15 @@ impl Attempts {
 
 impl Default for Count {
     fn default() -> Self {
-        Self { state: Mutex::new(State { since: Instant::now(), failures: 0, under_way: 0 }), ended: Notify::new() }
+        Self {
+            state: Mutex::new(State { since: Instant::now(), failures: 0, is_locked: false, under_way: 0 }),
+            ended: Notify::new(),
+        }
     }
 }
 
 impl Count {
-    async fn enter(self: Arc<Self>, limit: u32) -> Result<Place> {
+    async fn enter(self: Arc<Self>, limit: u32) -> Result<Place, LockedOut> {
         loop {
             let ended = self.ended.notified();
             if self.try_enter(limit)? {
@@ -114,13 +154,14 @@ impl Count {
     }
 
     /// Takes a place if there is one; fails if there will be none for a while.
-    fn try_enter(&self, limit: u32) -> Result<bool> {
+    fn try_enter(&self, limit: u32) -> Result<bool, LockedOut> {
         let mut state = self.state.lock();
         if state.since.elapsed() >= WINDOW {
-            (state.since, state.failures) = (Instant::now(), 0);
+            (state.since, state.failures, state.is_locked) = (Instant::now(), 0, false);
         }
         if state.failures >= limit {
-            return Err(Error::TooManyAttempts { retry_after: WINDOW.saturating_sub(state.since.elapsed()) });
+            let is_first = !std::mem::replace(&mut state.is_locked, true);
+            return Err(LockedOut { retry_after: WINDOW.saturating_sub(state.since.elapsed()), is_first });
         }
         let free = state.failures + state.under_way < limit;
         state.under_way += u32::from(free);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use storage::{SessionKey, UserId};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -17,11 +18,25 @@ use super::token::Subject;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Grant {
     Session(SessionKey),
-    Token {
-        subject: Subject,
-        /// Of our own tokens: those that were made from one login.
-        family: Option<Uuid>,
-    },
+    /// A token of our own, by the family of those that were made from one login.
+    Family(Uuid),
+    /// A token of somebody else's, by whom it names.
+    Token(Subject),
+}
+
+impl Grant {
+    /// The key of the session of those who come with a token. No cookie has it: nobody knows of what it is the hash.
+    pub(super) fn session_key(&self) -> Option<SessionKey> {
+        let name = match self {
+            Self::Session(_) => return None,
+            Self::Family(family) => format!("token of family {family}"),
+            Self::Token(Subject::ExternalId(id)) => format!("token of external_id {id}"),
+            Self::Token(Subject::Uid(uid)) => format!("token of uid {uid}"),
+            Self::Token(Subject::Uuid(uuid)) => format!("token of uuid {uuid}"),
+            Self::Token(Subject::Login(login)) => format!("token of login {login}"),
+        };
+        Some(SessionKey(Sha256::digest(name).into()))
+    }
 }
 
 /// Everybody who is in, so that they can be sent away, however long ago they came and whatever is remembered of them.
@@ -95,7 +110,7 @@ impl Lives {
     }
 
     pub(super) fn end_family(&self, family: Uuid) {
-        self.end_where(|grant, _| matches!(grant, Grant::Token { family: Some(of), .. } if *of == family));
+        self.end_where(|grant, _| *grant == Grant::Family(family));
     }
 
     pub(super) fn end_user(&self, user: UserId) {
@@ -124,6 +139,10 @@ impl Life {
             entry.user = Some(user);
         }
         !self.ended.is_cancelled() && self.lives.changes() == read_at
+    }
+
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     pub(super) fn ended(&self) -> &CancellationToken {
@@ -155,7 +174,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Grant, Life, Lives};
-    use crate::auth::token::Subject;
 
     const ANN: UserId = UserId(1);
     const BEN: UserId = UserId(2);
@@ -165,7 +183,7 @@ mod tests {
     }
 
     fn token(family: u128) -> Grant {
-        Grant::Token { subject: Subject::Uid(ANN), family: Some(Uuid::from_u128(family)) }
+        Grant::Family(Uuid::from_u128(family))
     }
 
     fn life(lives: &Lives, grant: &Grant, user: UserId) -> Arc<Life> {

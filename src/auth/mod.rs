@@ -1,18 +1,19 @@
 //! Who is calling.
 
 mod attempts;
+mod audit;
 mod lives;
 mod password;
 mod session;
+mod sign_in;
 mod stay;
 mod token;
 mod turns;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use storage::{
-    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Topic, Tx, User,
-    UserChange, UserId,
+    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Tx, User, UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -20,19 +21,19 @@ use uuid::Uuid;
 
 pub use attempts::AttemptLimits;
 pub use session::{Login, SessionId, SessionRules};
-pub use token::{Issued, Names, Refused, Token, TokenRules, Tokens};
+pub use token::{Issued, Names, Refused, Revocation, Token, TokenRules, Tokens};
 
 use crate::{
-    chat::{Announce, Cause, LOGIN_BYTES, Observer},
+    chat::{Announce, Cause, Observer},
     clock,
     lifecycle::Lifecycle,
     transaction::{Undone, is_contention, transaction},
 };
-use attempts::{Attempt, Attempts};
+use attempts::Attempts;
+use audit::Trail;
 use lives::{Epoch, Grant, Life, Lives};
 use password::Passwords;
 use session::Sessions;
-use turns::Place;
 
 /// Whoever makes a request.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ pub struct Caller {
     /// The session of whoever stays connected with it.
     stay: Option<stay::Stay>,
     /// Lets `ended` be found as long as any clone of the caller is there.
-    _life: Option<Arc<Life>>,
+    life: Option<Arc<Life>>,
     /// When it was read.
     epoch: Epoch,
 }
@@ -80,7 +81,7 @@ impl Caller {
             expires_at: None,
             is_held_back: false,
             stay: None,
-            _life: None,
+            life: None,
             epoch: Epoch::default(),
         }
     }
@@ -91,7 +92,7 @@ impl Caller {
     }
 
     fn living(user: User, life: Arc<Life>, epoch: Epoch) -> Self {
-        Self { ended: life.ended().clone(), _life: Some(life), epoch, ..Self::of(user) }
+        Self { ended: life.ended().clone(), life: Some(life), epoch, ..Self::of(user) }
     }
 }
 
@@ -157,6 +158,7 @@ struct Parts {
     tokens: Tokens,
     passwords: Passwords,
     attempts: Attempts,
+    trail: Trail,
 }
 
 impl Auth {
@@ -188,107 +190,15 @@ impl Auth {
             _ => {}
         });
         let passwords = Passwords::new(limits.waiting);
+        passwords.watch(Arc::clone(&storage), lifecycle);
         let attempts = Attempts::new(limits);
-        (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts })), observer)
+        let trail = Trail::new(Arc::clone(&storage));
+        (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts, trail })), observer)
     }
 
     /// Runs a transaction, which commits itself; see [`transaction`].
     async fn transaction<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Box<dyn Tx>) -> F) -> Result<T> {
         transaction(self.0.storage.as_ref(), work).await
-    }
-
-    /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
-    pub async fn log_in(
-        &self,
-        login: &str,
-        password: &str,
-        from: IpAddr,
-        presented: Option<&SessionId>,
-    ) -> Result<(SessionId, Arc<Login>)> {
-        let user = self.user(login, password, from).await?;
-        let id = SessionId::random();
-        let key = id.key();
-        let now = clock::now();
-        let (user_id, partner) = (user.id, user.partner.id);
-        // Begun before the user is looked at for the last time: what changes the user from then on ends it.
-        let (life, epoch) = (self.0.lives.begin(&Grant::Session(key)), self.0.lives.epoch());
-        life.is_of(user_id, self.0.lives.changes());
-        self.transaction(|mut tx| async {
-            // Checking the password took its time, in which the user may have got another one, or been deactivated.
-            let unchanged = |now: &User| now.active && now.password == user.password;
-            if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
-                return Err(Error::Denied);
-            }
-            tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
-            let mut ended = Vec::new();
-            if let Some(presented) = presented.map(SessionId::key)
-                && tx.delete_session(presented).await?.is_some()
-            {
-                ended.push(presented);
-            }
-            if self.0.sessions.most > 0 {
-                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id).await?);
-            }
-            for key in &ended {
-                tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
-            }
-            self.0.announce.committed(tx.commit().await?).await;
-            ended.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
-            Ok(())
-        })
-        .await?;
-        // A login is a sign of life, and ends what the user had set itself to.
-        self.0.storage.set_presence(partner, None, now).await?;
-        let login = Arc::new(Login::new(Caller::living(user, life, epoch), key, now, None));
-        self.0.sessions.remember(Arc::clone(&login));
-        Ok((id, login))
-    }
-
-    /// The user with this login and password, without a session.
-    pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
-        let place = self.0.passwords.place(from)?;
-        let attempt = self.0.attempts.begin(from, login).await?;
-        // No account has such a login, and PostgreSQL refuses to look for a NUL.
-        let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
-        let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
-        self.checked(user, password, attempt, place).await
-    }
-
-    /// The same for a caller who names itself by uid.
-    pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
-        let place = self.0.passwords.place(from)?;
-        let attempt = self.0.attempts.begin(from, &format!("#{id}")).await?;
-        let user = self.0.storage.user(id).await?;
-        self.checked(user, password, attempt, place).await
-    }
-
-    async fn checked(&self, user: Option<User>, password: &str, attempt: Attempt, place: Place) -> Result<User> {
-        let user = user.filter(|user| user.active);
-        let hash = user.as_ref().and_then(|user| user.password.as_ref());
-        let turn = place.turn().await;
-        let verdict = self.0.passwords.verify(&turn, password, hash).await?;
-        let Some(mut user) = user.filter(|_| verdict.right) else {
-            attempt.failed();
-            return Err(Error::Denied);
-        };
-        if verdict.outdated {
-            let renewed = self.0.passwords.hash(&turn, password).await?;
-            drop(turn);
-            let is_renewed = self.transaction(|mut tx| async {
-                // Not if somebody has set another one meanwhile.
-                if tx.lock_user(user.id).await?.is_none_or(|now| now.password != user.password) {
-                    return Ok(false);
-                }
-                let change = UserChange { password: Some(renewed.clone()), ..UserChange::default() };
-                tx.update_user(user.id, change).await?;
-                tx.commit().await?;
-                Ok(true)
-            });
-            if is_renewed.await? {
-                user.password = Some(renewed);
-            }
-        }
-        Ok(user)
     }
 
     /// The login that a session id stands for, if this node remembers it; using it keeps it alive.
@@ -307,7 +217,7 @@ impl Auth {
         let (key, now) = (id.key(), clock::now());
         let recalled = self.0.sessions.recall(key, now);
         let (caller, session) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
-        let login = Login::new(caller, key, session.last_used_at, session.told);
+        let login = Login::stored(caller, &session);
         let login = Arc::new(login.after(recalled.as_deref()));
         self.0.sessions.use_now(&login, now);
         self.0.sessions.remember(Arc::clone(&login));
@@ -316,10 +226,39 @@ impl Auth {
 
     async fn stored_session(&self, key: SessionKey, now: Timestamp) -> Result<(User, Session)> {
         let (session, user) = self.0.storage.session(key).await?.ok_or(Error::Expired)?;
-        if !user.active || self.0.sessions.is_over(session.last_used_at, now) {
+        if !user.active || self.0.sessions.is_over(session.created_at, session.last_used_at, now) {
             return Err(Error::Expired);
         }
         Ok((user, session))
+    }
+
+    /// The login that a token stands for, where callers have sessions. Only a poll of updates needs one in the store.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a caller who came without a token.
+    pub async fn login_by_token(&self, caller: &Caller) -> Result<Arc<Login>> {
+        let key = caller.life.as_ref().and_then(|life| life.grant().session_key()).ok_or(Refused::Missing)?;
+        let now = clock::now();
+        if let Some(login) = self.0.sessions.recall(key, now).filter(|login| login.epoch == caller.epoch) {
+            self.0.sessions.use_now(&login, now);
+            return Ok(login);
+        }
+        let session = self.0.storage.session(key).await?.filter(|(session, _)| session.user == caller.user);
+        let told = session.map(|(session, _)| session.told);
+        let login = Arc::new(Login::by_token(caller.clone(), key, now, told));
+        self.0.sessions.remember(Arc::clone(&login));
+        Ok(login)
+    }
+
+    /// For how long a cookie lives that is given now, if one is due: a seventh of the former's life is used.
+    pub fn renews_cookie(&self, login: &Login) -> Option<Duration> {
+        self.0.sessions.renews_cookie(login, clock::now()).then(|| self.cookie_life(login))
+    }
+
+    /// For how long a cookie lives that is given now.
+    pub fn cookie_life(&self, login: &Login) -> Duration {
+        let now = clock::now();
+        (self.0.sessions.lasts_until(login.created_at(), now) - now).to_std().unwrap_or_default()
     }
 
     /// Reads whom a grant stands for, with a life that ends with the grant, and with any change of the user after it was
@@ -335,36 +274,47 @@ impl Auth {
         }
     }
 
-    /// Ends a session on all nodes; one that has ended stays so.
-    pub async fn log_out(&self, login: &Login) -> Result<()> {
-        self.transaction(|mut tx| async {
-            if tx.delete_session(login.key()).await?.is_some() {
-                let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
-                tx.record(Topic::Partner(login.partner), fact, clock::now());
-            }
-            self.0.announce.committed(tx.commit().await?).await;
-            self.0.lives.end(&Grant::Session(login.key()));
-            Ok(())
-        })
-        .await
-    }
-
     /// Up to where the session has been told of updates, by whichever node; before that is anywhere, which the store
     /// learns at once, up to `now`.
     pub async fn told(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
         let elsewhere = if self.0.alone {
             None
         } else {
-            let (session, _) = self.0.storage.session(login.key()).await?.ok_or(Error::Expired)?;
-            session.told
+            match self.0.storage.session(login.key()).await? {
+                Some((session, _)) => session.told,
+                None if login.is_by_token() => None,
+                None => return Err(Error::Expired),
+            }
         };
         if let Some(position) = login.told().max(elsewhere) {
             return Ok(position);
+        }
+        if login.is_by_token() {
+            self.keep_session(login).await?;
         }
         self.0.sessions.told(login, now);
         // Whatever happens from now on is news to it, whichever node it asks next.
         self.0.sessions.flush(self.0.storage.as_ref()).await?;
         Ok(now)
+    }
+
+    /// Stores the session of a token, unless it is there.
+    async fn keep_session(&self, login: &Login) -> Result<()> {
+        let new = storage::NewSession { key: login.key(), user: login.user, created_at: clock::now() };
+        let kept: storage::Result<()> = transaction(self.0.storage.as_ref(), |mut tx| {
+            let new = new.clone();
+            async move {
+                tx.lock_user(new.user).await?;
+                tx.insert_session(new).await?;
+                tx.commit().await.map(drop)
+            }
+        })
+        .await;
+        match kept {
+            Ok(()) | Err(storage::Error::Conflict(_)) => login.keep(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Notes up to where the session is told of updates. Other nodes learn `at_once` that it is told something; if they

@@ -1,8 +1,10 @@
 mod argon2id;
+mod cost;
 
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use base64::{
@@ -10,14 +12,21 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use sha2::{Sha256, Sha512};
-use storage::PasswordHash;
+use storage::{PasswordHash, Storage};
 use subtle::ConstantTimeEq;
 
 use super::{
     Result, internal,
     turns::{Place, Turn, Turns},
 };
+use crate::{lifecycle::Lifecycle, telemetry};
 use argon2id::Argon2id;
+use cost::Costs;
+
+/// Period in which the store is asked which kinds of hashes it holds.
+const LOOK: Duration = Duration::from_secs(3_600);
+/// Most kinds that are looked at.
+const KINDS: usize = 1_000;
 
 /// Hashing of passwords: off the async threads, and at most as many at a time as there are cores. Clones share them.
 #[derive(Clone)]
@@ -29,8 +38,9 @@ pub(super) struct Passwords {
 #[derive(Default)]
 struct Hashing {
     argon2id: Argon2id,
+    costs: Costs,
     /// The hash of no password, for log-ins that do not exist.
-    nobodys: OnceLock<String>,
+    nobodys: OnceLock<PasswordHash>,
 }
 
 /// The outcome of checking a password.
@@ -61,21 +71,48 @@ impl Passwords {
         self.run(turn, move |hashing| hashing.argon2id.hash(&password)).await?.map(PasswordHash)
     }
 
-    /// Checks a password. Without a hash, for a login that does not exist, it takes as long and is wrong.
+    /// Checks a password. Without a hash, for a login that does not exist, it is wrong, and as much work as with a new one.
     pub(super) async fn verify(&self, turn: &Turn, password: &str, hash: Option<&PasswordHash>) -> Result<Verdict> {
         let password = password.to_owned();
-        let hash = hash.map(|hash| hash.0.clone());
-        self.run(turn, move |hashing| match hash {
-            Some(hash) => {
-                let right = verify(&hashing.argon2id, &password, &hash);
-                Verdict { right, outdated: right && !hash.starts_with("$argon2id$") }
-            }
-            None => {
-                verify(&hashing.argon2id, &password, hashing.nobodys());
-                Verdict { right: false, outdated: false }
-            }
+        let hash = hash.cloned();
+        self.run(turn, move |hashing| {
+            let checked = hash.as_ref().unwrap_or_else(|| hashing.nobodys());
+            let begun = Instant::now();
+            let right = verify(&hashing.argon2id, &password, &checked.0) && hash.is_some();
+            hashing.costs.checked(checked.kind(), begun.elapsed());
+            Verdict { right, outdated: right && !checked.0.starts_with("$argon2id$") }
         })
         .await
+    }
+
+    /// The time that checking the dearest hash in the store takes, from its turn on. A wrong password takes as long, whosever it is.
+    pub(super) fn dearest(&self) -> Duration {
+        self.hashing.costs.dearest()
+    }
+
+    /// Starts the task that looks for the dearest hash: at the start, and again and again.
+    pub(super) fn watch(&self, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
+        let (hashing, stop) = (Arc::clone(&self.hashing), lifecycle.clone());
+        lifecycle.spawn(async move {
+            loop {
+                match storage.password_kinds(KINDS).await {
+                    Ok(kinds) => {
+                        let hashing = Arc::clone(&hashing);
+                        let measured = tokio::task::spawn_blocking(move || hashing.costs.in_store(&kinds, &hashing.argon2id));
+                        // It panics only if the runtime ends.
+                        let _ = measured.await;
+                    }
+                    Err(error) => {
+                        let away = matches!(error, storage::Error::Unavailable(_) | storage::Error::Contention(_));
+                        telemetry::put_off("the kinds of password hashes could not be read", &error, away);
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = stop.stopping() => return,
+                }
+            }
+        });
     }
 
     /// # Cancel safety
@@ -91,8 +128,9 @@ impl Passwords {
 }
 
 impl Hashing {
-    fn nobodys(&self) -> &str {
-        self.nobodys.get_or_init(|| self.argon2id.hash("nobody has this password").expect("argon2's defaults are valid"))
+    fn nobodys(&self) -> &PasswordHash {
+        let hash = || self.argon2id.hash("nobody has this password").expect("argon2's defaults are valid");
+        self.nobodys.get_or_init(|| PasswordHash(hash()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, TimeDelta};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use storage::{Position, SessionKey, SessionTouch, Storage, Timestamp};
+use storage::{Position, Session, SessionKey, SessionTouch, Storage, Timestamp};
 
 use super::Caller;
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 /// About how many sessions a node remembers, and in how many bytes.
 const REMEMBERED: usize = 100_000;
 const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
+/// A new cookie is given when this part of the life of the former one is used.
+const COOKIE_PARTS: i32 = 7;
 /// How often "last used" is brought to the store.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -59,8 +61,15 @@ impl std::fmt::Debug for SessionId {
 pub struct Login {
     caller: Caller,
     key: SessionKey,
+    /// When it began; of a token's, when this node read it, since it ends with the token alone.
+    created_at: Timestamp,
     /// Microseconds since 1970.
     last_used: AtomicI64,
+    /// When the client was given the cookie that it has, as far as this node knows; microseconds since 1970.
+    cookie_at: AtomicI64,
+    by_token: bool,
+    /// Whether the store has it.
+    kept: AtomicBool,
     /// A position of the log; -1 for none.
     told: AtomicI64,
     /// Whether the store is still to learn of the two above.
@@ -68,14 +77,48 @@ pub struct Login {
 }
 
 impl Login {
-    pub(super) fn new(caller: Caller, key: SessionKey, last_used: Timestamp, told: Option<Position>) -> Self {
+    fn new(caller: Caller, key: SessionKey, created_at: Timestamp, last_used: Timestamp, told: Option<Position>) -> Self {
         Self {
             caller,
             key,
+            created_at,
             last_used: AtomicI64::new(last_used.timestamp_micros()),
+            cookie_at: AtomicI64::new(created_at.timestamp_micros()),
+            by_token: false,
+            kept: AtomicBool::new(true),
             told: AtomicI64::new(told.map_or(-1, |position| position.0)),
             dirty: AtomicBool::new(false),
         }
+    }
+
+    /// Of a session that begins.
+    pub(super) fn begun(caller: Caller, key: SessionKey, now: Timestamp) -> Self {
+        Self::new(caller, key, now, now, None)
+    }
+
+    /// Of a session as the store has it.
+    pub(super) fn stored(caller: Caller, session: &Session) -> Self {
+        Self::new(caller, session.key, session.created_at, session.last_used_at, session.told)
+    }
+
+    /// Of a token. `told` is what its session in the store has been told, if there is one.
+    pub(super) fn by_token(caller: Caller, key: SessionKey, now: Timestamp, told: Option<Option<Position>>) -> Self {
+        let kept = AtomicBool::new(told.is_some());
+        Self { by_token: true, kept, ..Self::new(caller, key, now, now, told.flatten()) }
+    }
+
+    /// Whether its caller comes with a token, not with a cookie.
+    pub fn is_by_token(&self) -> bool {
+        self.by_token
+    }
+
+    /// Notes that the store has it.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
+    pub(super) fn created_at(&self) -> Timestamp {
+        self.created_at
     }
 
     pub(super) fn key(&self) -> SessionKey {
@@ -86,6 +129,7 @@ impl Login {
     pub(super) fn after(self, former: Option<&Self>) -> Self {
         if let Some(former) = former {
             self.was_used(former.last_used());
+            self.cookie_at.fetch_max(former.cookie_at.load(Ordering::Acquire), Ordering::AcqRel);
             self.told.fetch_max(former.told.load(Ordering::Acquire), Ordering::AcqRel);
         }
         self
@@ -127,6 +171,7 @@ pub(super) struct Sessions {
     /// who wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
+    longest: TimeDelta,
     /// Sessions of one user; 0 for no limit.
     pub(super) most: usize,
 }
@@ -134,7 +179,10 @@ pub(super) struct Sessions {
 /// The lifetime and the number of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRules {
+    /// How long a session lives after its last use.
     pub lifetime: Duration,
+    /// How long a session lives at most, however much it is used.
+    pub longest: Duration,
     /// Sessions of a user; with one more the longest unused ends. 0 for no limit.
     pub most: usize,
 }
@@ -146,6 +194,7 @@ impl Sessions {
             dirty: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             lifetime: TimeDelta::from_std(rules.lifetime).unwrap_or(TimeDelta::MAX),
+            longest: TimeDelta::from_std(rules.longest).unwrap_or(TimeDelta::MAX),
             most: rules.most,
         }
     }
@@ -157,20 +206,29 @@ impl Sessions {
 
     pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
         let login = self.remembered.get(&key)?.value;
-        if login.ended.is_cancelled() || self.is_over(login.last_used(), now) {
+        if login.ended.is_cancelled() || self.is_over(login.created_at, login.last_used(), now) {
             self.remembered.remove(&key);
             return None;
         }
         Some(login)
     }
 
-    pub(super) fn is_over(&self, last_used: Timestamp, now: Timestamp) -> bool {
-        now > self.lasts_until(last_used)
+    pub(super) fn is_over(&self, created_at: Timestamp, last_used: Timestamp, now: Timestamp) -> bool {
+        now > self.lasts_until(created_at, last_used)
     }
 
     /// Until when a session lives that is not used again.
-    pub(super) fn lasts_until(&self, last_used: Timestamp) -> Timestamp {
-        last_used.checked_add_signed(self.lifetime).unwrap_or(Timestamp::MAX_UTC)
+    pub(super) fn lasts_until(&self, created_at: Timestamp, last_used: Timestamp) -> Timestamp {
+        let after = |from: Timestamp, time| from.checked_add_signed(time).unwrap_or(Timestamp::MAX_UTC);
+        after(last_used, self.lifetime).min(after(created_at, self.longest))
+    }
+
+    /// Whether the client is due a new cookie, and notes that it gets one: of several requests at once only one does.
+    pub(super) fn renews_cookie(&self, login: &Login, now: Timestamp) -> bool {
+        let (given, now) = (login.cookie_at.load(Ordering::Acquire), now.timestamp_micros());
+        let part = (self.lifetime / COOKIE_PARTS).num_microseconds().unwrap_or(i64::MAX);
+        now.saturating_sub(given) > part
+            && login.cookie_at.compare_exchange(given, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(super) fn use_now(&self, login: &Arc<Login>, now: Timestamp) {
@@ -184,7 +242,7 @@ impl Sessions {
     }
 
     fn mark(&self, login: &Arc<Login>) {
-        if !login.dirty.swap(true, Ordering::AcqRel) {
+        if login.kept.load(Ordering::Acquire) && !login.dirty.swap(true, Ordering::AcqRel) {
             self.dirty.lock().push(Arc::clone(login));
         }
     }

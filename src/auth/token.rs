@@ -4,17 +4,19 @@ mod claims;
 mod issue;
 mod jwks;
 mod keys;
+mod revoke;
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
-use storage::{Timestamp, User};
+use storage::{Storage, Timestamp, User};
 use uuid::Uuid;
 
 pub use claims::Names;
 pub(super) use claims::Subject;
 pub use issue::{Issued, Token};
+pub use revoke::Revocation;
 
 use super::{Auth, Caller, Error, Result, lives::Grant};
 use crate::{
@@ -53,6 +55,8 @@ pub struct TokenRules {
     pub type_value: String,
     pub access_lifetime: Duration,
     pub refresh_lifetime: Duration,
+    /// How long after its first use a refresh token gives new tokens, for a client that has lost the answer.
+    pub refresh_grace: Duration,
     /// Families of one user; with one more the longest unrenewed ends. 0 for no limit.
     pub families: usize,
 }
@@ -114,6 +118,13 @@ impl Tokens {
         !self.keys.is_empty()
     }
 
+    /// What our own secret says of the family of a token, whether or not that lets in any more.
+    async fn family(&self, token: &str) -> Result<Option<Uuid>> {
+        let header = Header::of(token)?;
+        let claims = self.keys.verify(token, &header).await?;
+        Ok(claims::family(&claims, header.is_secret())?)
+    }
+
     async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims> {
         let header = Header::of(token)?;
         let claims = self.keys.verify(token, &header).await?;
@@ -132,37 +143,48 @@ impl Auth {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));
         }
-        let outcome = self.holder(token).await;
+        let mut named = None;
+        let outcome = self.holder(token, &mut named).await;
         if let Err(Error::Refused(why)) = &outcome {
-            tracing::info!("a token was refused: {why}");
+            match named {
+                Some(Grant::Token(subject)) => {
+                    let (claim, value) = (&self.0.tokens.rules.user_claim, subject.excerpt());
+                    tracing::info!(claim, value, "a token was refused: {why}");
+                }
+                _ => tracing::info!("a token was refused: {why}"),
+            }
         }
         outcome
     }
 
-    async fn holder(&self, token: &str) -> Result<Caller> {
+    /// As [`Auth::bearer`]. `named` becomes what the token stands for, as soon as that is verified.
+    async fn holder(&self, token: &str, named: &mut Option<Grant>) -> Result<Caller> {
         let tokens = &self.0.tokens;
-        let Claims { subject, family, expires_at } = tokens.verify(token, clock::now()).await?;
-        let key = Sha256::digest(format!("{subject:?} {family:?}")).into();
+        let Claims { grant, expires_at } = tokens.verify(token, clock::now()).await?;
+        let grant: &Grant = named.insert(grant);
+        let key = Sha256::digest(format!("{grant:?}")).into();
         let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.lives.epoch();
         if let Some(caller) = tokens.remembered.get(&key).map(|caller| caller.value).filter(is_fresh) {
             return Ok(Caller { expires_at: Some(expires_at), ..caller });
         }
-        let grant = Grant::Token { subject: subject.clone(), family };
-        let (caller, ()) = self.admit(&grant, || self.stored_subject(&subject, family)).await?;
+        let (caller, ()) = self.admit(grant, || self.stored_holder(grant)).await?;
         let caller = Caller { expires_at: Some(expires_at), ..caller };
         tokens.remembered.insert(key, Weighed::new(caller.clone(), caller.texts()));
         Ok(caller)
     }
 
-    async fn stored_subject(&self, subject: &Subject, family: Option<Uuid>) -> Result<(User, ())> {
-        let storage = &self.0.storage;
-        let user = match (family, subject) {
-            (Some(family), _) => Some(storage.user_of_family(family).await?.ok_or(Refused::Revoked)?),
-            (None, Subject::Uid(id)) => storage.user(*id).await?,
-            (None, Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
-            (None, Subject::Login(login)) => storage.user_by_login(login).await?,
+    /// The user whom a token stands for, as the store has it now.
+    pub(super) async fn stored_holder(&self, grant: &Grant) -> Result<(User, ())> {
+        let storage: &dyn Storage = self.0.storage.as_ref();
+        let user = match grant {
+            Grant::Session(_) => None,
+            Grant::Family(family) => Some(storage.user_of_family(*family).await?.ok_or(Refused::Revoked)?),
+            Grant::Token(Subject::ExternalId(id)) => storage.user_by_external_id(id).await?,
+            Grant::Token(Subject::Uid(id)) => storage.user(*id).await?,
+            Grant::Token(Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
+            Grant::Token(Subject::Login(login)) => storage.user_by_login(login).await?,
         };
-        let user = user.filter(|user| subject.is(user)).ok_or(Refused::UnknownUser)?;
+        let user = user.ok_or(Refused::UnknownUser)?;
         if user.active { Ok((user, ())) } else { Err(Refused::InactiveUser.into()) }
     }
 }

@@ -76,7 +76,7 @@ pub use search::{Found, Query};
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
-pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, check_email, check_login, check_name, escaped};
+pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, check_email, check_external_id, check_login, check_name, escaped};
 pub use told::{Encoding, Told};
 pub use updates::Updates;
 pub use upload_quota::UploadQuota;

@@ -10,6 +10,8 @@ pub const NAME_CHARACTERS: usize = 255;
 pub const LOGIN_BYTES: usize = 256;
 /// The longest e-mail address, in bytes.
 const EMAIL_BYTES: usize = 254;
+/// The longest id of another system, in bytes.
+const EXTERNAL_ID_BYTES: usize = 255;
 /// The longest text that is searched for, in bytes.
 pub(super) const QUERY_BYTES: usize = 256;
 
@@ -65,6 +67,26 @@ pub fn check_name(text: &str) -> Result<()> {
 pub fn check_email(email: &str) -> Result<()> {
     short("email", email, EMAIL_BYTES)?;
     plain("email", email)
+}
+
+/// Checks an id of the host application: it has 1 to 255 bytes, no control characters, and does not begin with `@`, which is how
+/// own ids are told apart from it. Otherwise it may be anything, since it is compared byte by byte.
+///
+/// # Errors
+/// [`Error::Invalid`], of `external_id`.
+pub fn check_external_id(id: &str) -> Result<()> {
+    let field = "external_id";
+    short(field, id, EXTERNAL_ID_BYTES)?;
+    let reason = if id.is_empty() {
+        "must not be empty"
+    } else if id.contains(is_control) {
+        "must not contain control characters"
+    } else if id.starts_with('@') {
+        "must not begin with @"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid { field, reason: reason.into() })
 }
 
 /// Refuses a text that is empty, has white space around it, or control characters in it: two such texts may look alike, and a
@@ -176,6 +198,17 @@ mod tests {
         }
         assert!(check_login(&"x".repeat(LOGIN_BYTES + 1)).is_err() && check_name(&"é".repeat(NAME_CHARACTERS)).is_ok());
         assert!(check_email(&"x".repeat(EMAIL_BYTES + 1)).is_err());
+    }
+
+    #[test]
+    fn an_external_id_is_short_and_has_no_control_characters() {
+        let (longest, longer) = ("x".repeat(EXTERNAL_ID_BYTES), "x".repeat(EXTERNAL_ID_BYTES + 1));
+        for good in ["17", "-1", "a", " a ", "user@example.com", "a/b?c", "é", longest.as_str()] {
+            assert!(check_external_id(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "@4", "a\0", "a\nb", "\u{1b}[31m", "a\u{7f}", "a\u{85}", "\u{202e}a", longer.as_str()] {
+            assert!(matches!(check_external_id(bad), Err(Error::Invalid { field: "external_id", .. })), "{bad:?}");
+        }
     }
 
     #[test]

@@ -32,11 +32,13 @@ const fn bound(name: &'static str, least: u64, most: u64) -> Bound {
 }
 
 /// Bounds of every setting that is a number; 0 as the least value where it means none, or no limit.
-pub const BOUNDS: [Bound; 64] = [
+pub const BOUNDS: [Bound; 66] = [
     bound("session.lifetime_seconds", 1, CENTURY),
+    bound("session.longest_seconds", 1, CENTURY),
     bound("tokens.jwks_pause_seconds", 0, DAY),
     bound("tokens.access_lifetime_seconds", 1, CENTURY),
     bound("tokens.refresh_lifetime_seconds", 1, CENTURY),
+    bound("tokens.refresh_grace_seconds", 0, DAY),
     bound("messages.retry_seconds", 1, CENTURY),
     bound("im_chat.poll_seconds", 1, DAY),
     bound("uploads.bytes", 0, TIB),

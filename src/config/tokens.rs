@@ -22,8 +22,8 @@ pub struct Tokens {
     pub audience: String,
     /// The claim that names the user.
     pub user_claim: String,
-    /// What of the user that claim names.
-    pub user_claim_names: UserName,
+    /// What of the user that claim names; the external id if it is not set.
+    pub user_claim_names: Option<UserName>,
     /// The claim that tells access tokens from others; empty if none does.
     pub type_claim: String,
     /// What that claim holds in an access token.
@@ -32,11 +32,14 @@ pub struct Tokens {
     pub access_lifetime_seconds: u64,
     /// For how long after a login, or after its last renewal, tokens can be renewed.
     pub refresh_lifetime_seconds: u64,
+    /// For how long after its first use a refresh token gives new tokens, a few times, to who has lost the answer.
+    pub refresh_grace_seconds: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserName {
+    ExternalId,
     Uid,
     Uuid,
     Login,
@@ -54,7 +57,8 @@ impl Tokens {
             issuer,
             audience,
             user_claim,
-            names: match self.user_claim_names {
+            names: match self.user_claim_names.unwrap_or(UserName::ExternalId) {
+                UserName::ExternalId => Names::ExternalId,
                 UserName::Uid => Names::Uid,
                 UserName::Uuid => Names::Uuid,
                 UserName::Login => Names::Login,
@@ -63,6 +67,7 @@ impl Tokens {
             type_value,
             access_lifetime: Duration::from_secs(self.access_lifetime_seconds),
             refresh_lifetime: Duration::from_secs(self.refresh_lifetime_seconds),
+            refresh_grace: Duration::from_secs(self.refresh_grace_seconds),
             families,
         }
     }

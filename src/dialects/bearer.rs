@@ -1,10 +1,10 @@
 //! Bearer tokens as the rooms take them from a request, and the cookie session where it stands in for one.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use poem::{
     Request, RequestBody,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
 };
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -15,6 +15,7 @@ use url::Url;
 
 use super::{
     House,
+    jsonrpc::is_json,
     session::{self, Session},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     telemetry,
 };
 
-const SCHEME: &str = "bearer";
+pub(super) const SCHEME: &str = "bearer";
 /// What `WWW-Authenticate` says to whoever is not let in.
 pub const CHALLENGE: &str = "Bearer";
 /// The subprotocol of a socket in whose place a token follows, since browsers cannot set a socket's headers.
@@ -35,7 +36,9 @@ const SUBPROTOCOL: &str = "bearer";
 #[derive(Clone)]
 pub enum Presented {
     Nothing,
-    Token(Result<Caller, auth::Error>),
+    Token(Caller),
+    /// A token that does not count, and the session beside it.
+    BadToken(auth::Error, Option<Session>),
     Session(Session),
 }
 
@@ -48,7 +51,10 @@ impl Presented {
     pub async fn of(request: &Request, turn: impl Future<Output = Result<Turn, NoShare>>) -> Result<Self, NoShare> {
         // The signature of a token is checked before the store is asked.
         if let Some(token) = authorization(request.headers()) {
-            return Ok(Self::Token(auth_of(request).bearer(token).await));
+            return Ok(match auth_of(request).bearer(token).await {
+                Ok(caller) => Self::Token(caller),
+                Err(error) => Self::BadToken(error, Session::presented(request, turn).await?),
+            });
         }
         Ok(Session::presented(request, turn).await?.map_or(Self::Nothing, Self::Session))
     }
@@ -56,15 +62,20 @@ impl Presented {
     /// The user, if the credentials are good.
     pub fn user(&self) -> Option<UserId> {
         match self {
-            Self::Nothing => None,
-            Self::Token(caller) => caller.as_ref().ok().map(|caller| caller.user),
-            Self::Session(session) => session.known().map(|login| login.user),
+            Self::Token(caller) => Some(caller.user),
+            Self::Session(session) | Self::BadToken(_, Some(session)) => session.known().map(|login| login.user),
+            Self::Nothing | Self::BadToken(_, None) => None,
         }
     }
 }
 
-/// Who calls with `Authorization: Bearer`. The cookie does not count.
+/// Who calls with `Authorization: Bearer`, or, if there is no such header, with the cookie session from a page that may use it:
+/// one of our own or of `cors.origins`, or whatever says that its body is JSON, which no form of a foreign page can say. What is only
+/// read needs no page to say so, unless it is a foreign one.
 pub struct Bearer(pub Result<Caller, auth::Error>);
+
+/// Who calls with `Authorization: Bearer`. The cookie does not count.
+pub struct BearerAlone(pub Result<Caller, auth::Error>);
 
 /// Who calls with `Authorization: Bearer`, or, if there is no such header, with the cookie session.
 pub struct BearerOrSession(pub Result<Caller, auth::Error>);
@@ -135,7 +146,20 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
     Some(offered.next())
 }
 
-/// Browsers always say from which page a socket is opened, and no page can make them say another.
+/// Whether the cookie of a request counts, which browsers send along whatever page asks them to.
+pub(super) fn may_use_cookie(request: &Request, config: &Config) -> bool {
+    is_json(request) || is_from_our_page(request.headers(), config)
+}
+
+/// As [`may_use_cookie`]; reading is harmless, since no foreign page sees the answer.
+fn may_read_by_cookie(request: &Request, config: &Config) -> bool {
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let is_of_page = request.headers().contains_key(header::ORIGIN)
+        || request.header("Sec-Fetch-Site").is_some_and(|site| !["same-origin", "none"].contains(&site));
+    (is_read && !is_of_page) || may_use_cookie(request, config)
+}
+
+/// Browsers always say from which page a socket is opened, and a form posted, and no page can make them say another.
 fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return false };
@@ -153,8 +177,10 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
 }
 
 async fn by_token(request: &Request) -> Option<Result<Caller, auth::Error>> {
-    if let Some(Presented::Token(caller)) = request.data::<Presented>() {
-        return Some(caller.clone());
+    match request.data::<Presented>() {
+        Some(Presented::Token(caller)) => return Some(Ok(caller.clone())),
+        Some(Presented::BadToken(error, _)) => return Some(Err(error.clone())),
+        Some(Presented::Session(_) | Presented::Nothing) | None => {}
     }
     Some(auth_of(request).bearer(authorization(request.headers())?).await)
 }
@@ -170,7 +196,7 @@ fn seen(caller: Result<Caller, auth::Error>, request: &Request) -> Result<Caller
     caller
 }
 
-fn register(registry: &mut Registry) {
+pub(super) fn register(registry: &mut Registry) {
     registry.create_security_scheme(
         SCHEME,
         MetaSecurityScheme {
@@ -187,6 +213,35 @@ fn register(registry: &mut Registry) {
 }
 
 impl<'a> ApiExtractor<'a> for Bearer {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamRawType = ();
+    type ParamType = ();
+
+    fn register(registry: &mut Registry) {
+        <Session as ApiExtractor>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        <BearerOrSession as ApiExtractor>::security_schemes()
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let config: &Arc<Config> = request.data().expect("the server puts it into every request");
+        let caller = match by_token(request).await {
+            Some(caller) => caller,
+            None if session::presented(request).is_none() => Err(Refused::Missing.into()),
+            None if may_read_by_cookie(request, config) => Session::of(request).await.caller(),
+            None => {
+                tracing::info!("a session was refused: its cookie came from no page that may use it");
+                Err(Refused::Missing.into())
+            }
+        };
+        Ok(Self(seen(caller, request)))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for BearerAlone {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
     type ParamRawType = ();
@@ -213,12 +268,11 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
     type ParamType = ();
 
     fn register(registry: &mut Registry) {
-        register(registry);
         <Session as ApiExtractor>::register(registry);
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        [vec![SCHEME], <Session as ApiExtractor>::security_schemes()].concat()
+        <Session as ApiExtractor>::security_schemes()
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {

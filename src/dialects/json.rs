@@ -105,7 +105,7 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
     }
 }
 
-fn refused(status: StatusCode, message: &str) -> poem::Error {
+pub(super) fn refused(status: StatusCode, message: &str) -> poem::Error {
     poem::Error::from_response(Said::response(message, status))
 }
 
@@ -114,7 +114,7 @@ fn no_json() -> poem::Error {
 }
 
 /// Reads the body, and waits for a turn to use it.
-async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Whole> {
+pub(super) async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Whole> {
     let whole = body::whole(request, body).await.map_err(|why| match why {
         Unread::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
         Unread::Broken => refused(StatusCode::BAD_REQUEST, "The body cannot be read."),
@@ -129,7 +129,7 @@ fn without_a_share(why: NoShare) -> poem::Error {
     poem::Error::from_response(Said::refused(why))
 }
 
-fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> poem::Result<P> {
+pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> poem::Result<P> {
     let text = String::from_utf8(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
     let value = body::tree(&text, &mut charge).map_err(|why| match why {
         NoTree::NotJson => refused(StatusCode::BAD_REQUEST, "The body is not JSON."),

@@ -6,6 +6,7 @@ pub mod body;
 pub mod concierge;
 pub mod conversations;
 pub mod files;
+pub mod form;
 pub mod im_chat;
 pub mod json;
 pub mod jsonrpc;

@@ -1,26 +1,41 @@
 //! The cookie session as the Odoo-like rooms take it from a request.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use cookie::Cookie;
-use poem::{Request, RequestBody, http::header};
+use poem::{
+    Request, RequestBody, Response,
+    http::{HeaderMap, HeaderValue, header},
+};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
 
-use super::{bearer::Presented, jsonrpc::Fault};
+use super::{
+    House,
+    bearer::{self, Presented},
+    jsonrpc::Fault,
+};
 use crate::{
     auth::{self, Auth, Caller, Login, SessionId},
     chat::Chat,
     clock,
+    config::SameSite,
     shares::{NoShare, Turn},
 };
 
 pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
+/// Most ids of one request that are looked at.
+const IDS: usize = 8;
 
-/// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`.
+/// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`. Whoever comes with a
+/// token has one as well, without an id.
 #[derive(Clone)]
 pub struct Session {
     id: Option<SessionId>,
@@ -56,17 +71,38 @@ impl Session {
     pub(super) async fn of(request: &Request) -> Self {
         match request.data::<Presented>() {
             Some(Presented::Session(session)) => session.clone(),
-            _ => Self::look(request, presented(request)).await,
+            Some(Presented::Token(caller)) => Self { id: None, login: auth_of(request).login_by_token(caller).await },
+            // Proxies have tokens of their own, which their clients send along with the cookie.
+            Some(Presented::BadToken(_, Some(session))) => session.clone(),
+            Some(Presented::BadToken(error, None)) => Self { id: None, login: Err(error.clone()) },
+            Some(Presented::Nothing) | None => match presented(request) {
+                Some(given) => Self::look(request, given).await,
+                None => Self { id: None, login: Err(auth::Error::Expired) },
+            },
         }
     }
 
-    async fn look(request: &Request, id: Option<SessionId>) -> Self {
-        let auth = request.data::<Auth>().expect("the server puts it into every request");
-        let login = match &id {
-            Some(id) => auth.session(id).await,
-            None => Err(auth::Error::Expired),
-        };
-        Self { id, login }
+    /// Of several sessions the first that is alive.
+    async fn look(request: &Request, given: Given) -> Self {
+        for id in &given.ids {
+            match auth_of(request).session(id).await {
+                Ok(login) => return Self::found(request, &given, id.clone(), login),
+                Err(auth::Error::Expired) => {}
+                Err(error) => return Self { id: Some(id.clone()), login: Err(error) },
+            }
+        }
+        Self { id: given.ids.into_iter().next(), login: Err(auth::Error::Expired) }
+    }
+
+    fn found(request: &Request, given: &Given, id: SessionId, login: Arc<Login>) -> Self {
+        if let Some(slot) = request.data::<CookieSlot>()
+            && given.is_cookie
+            && let Some(life) = auth_of(request).renews_cookie(&login)
+        {
+            // A request has one session.
+            let _ = slot.0.set((id.clone(), life));
+        }
+        Self { id: Some(id), login: Ok(login) }
     }
 
     /// The session that a request presents, looked at under a turn if the store has to be asked.
@@ -74,13 +110,14 @@ impl Session {
         request: &Request,
         turn: impl Future<Output = Result<Turn, NoShare>>,
     ) -> Result<Option<Self>, NoShare> {
-        let Some(id) = presented(request) else { return Ok(None) };
-        let auth = request.data::<Auth>().expect("the server puts it into every request");
-        if let Some(login) = auth.remembered_session(&id) {
-            return Ok(Some(Self { id: Some(id), login: Ok(login) }));
+        let Some(given) = presented(request) else { return Ok(None) };
+        if let Some(id) = given.ids.first()
+            && let Some(login) = auth_of(request).remembered_session(id)
+        {
+            return Ok(Some(Self::found(request, &given, id.clone(), login)));
         }
         let _turn = turn.await?;
-        Ok(Some(Self::look(request, Some(id)).await))
+        Ok(Some(Self::look(request, given).await))
     }
 
     /// Notes that whoever is logged in was seen.
@@ -109,33 +146,91 @@ pub fn fault(error: &auth::Error) -> Fault {
     }
 }
 
-/// Some clients send a whole `Set-Cookie` line back, or end in `;`: the first `session_id` among the pairs counts. An
-/// empty one is none.
-pub(super) fn presented(request: &Request) -> Option<SessionId> {
-    let cookies = request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut ids =
-        cookies.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == COOKIE && !cookie.value().is_empty());
-    match ids.next() {
-        Some(cookie) => SessionId::parse(cookie.value()),
-        None => SessionId::parse(request.header("X-Openerp-Session-Id")?),
+/// Ids of sessions that a request presents, in their order; at least one.
+pub(super) struct Given {
+    ids: Vec<SessionId>,
+    is_cookie: bool,
+}
+
+impl Given {
+    /// The id that a new session is to replace.
+    pub(super) fn first(&self) -> Option<&SessionId> {
+        self.ids.first()
+    }
+}
+
+/// The sessions that a request presents, alive or not.
+pub(super) fn presented(request: &Request) -> Option<Given> {
+    let mut cookies = cookies(request.headers()).peekable();
+    let is_cookie = cookies.peek().is_some();
+    let header = if is_cookie { None } else { request.header("X-Openerp-Session-Id") };
+    let ids = cookies.filter_map(|value| str::from_utf8(value).ok()).chain(header).filter_map(SessionId::parse);
+    let ids: Vec<_> = ids.take(IDS).collect();
+    (!ids.is_empty()).then_some(Given { ids, is_cookie })
+}
+
+/// Values of the session's cookie. Read as bytes (RFC 6265, section 5.4): other applications on the same host write into their
+/// cookies what they like. Quotes do not belong to a value. Some clients send a whole `Set-Cookie` line back, or end in `;`; an
+/// empty value is none.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let values = pairs.filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        (name == COOKIE.as_bytes()).then(|| unquoted.unwrap_or(value))
+    });
+    values.filter(|value| !value.is_empty())
+}
+
+fn auth_of(request: &Request) -> &Auth {
+    request.data().expect("the server puts it into every request")
+}
+
+/// Slot for the cookie that a client is due, whatever it asks for; put into every request's extensions.
+#[derive(Clone, Default)]
+pub struct CookieSlot(Arc<OnceLock<(SessionId, Duration)>>);
+
+impl CookieSlot {
+    /// Puts the cookie into the answer, unless the answer is about the session itself, or may be kept for others.
+    pub fn renew(&self, response: &mut Response, house: &House) {
+        let Some((id, life)) = self.0.get() else { return };
+        let headers = response.headers_mut();
+        let is_ours =
+            |cookie: &HeaderValue| cookie.as_bytes().strip_prefix(COOKIE.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+        let is_shared = |kept: &HeaderValue| {
+            let text = kept.to_str().unwrap_or_default();
+            ["public", "immutable", "s-maxage"].iter().any(|word| text.contains(word))
+        };
+        let is_left_alone = headers.get_all(header::SET_COOKIE).iter().any(is_ours)
+            || headers.get_all(header::CACHE_CONTROL).iter().any(is_shared);
+        if !is_left_alone {
+            let cookie = HeaderValue::from_str(&cookie(id, *life, house)).expect("a cookie of ours is plain ASCII");
+            headers.append(header::SET_COOKIE, cookie);
+        }
     }
 }
 
 /// The `Set-Cookie` of a new session, or of one that is given again. The order of its parts is Odoo's.
-pub fn cookie(id: &SessionId, lifetime: Duration, secure: bool) -> String {
-    bake(id.expose(), lifetime, secure)
+pub fn cookie(id: &SessionId, life: Duration, house: &House) -> String {
+    bake(id.expose(), life, house)
 }
 
 /// The `Set-Cookie` that makes a client forget its session.
-pub fn no_cookie(secure: bool) -> String {
-    bake("", Duration::ZERO, secure)
+pub fn no_cookie(house: &House) -> String {
+    bake("", Duration::ZERO, house)
 }
 
-fn bake(value: &str, lifetime: Duration, secure: bool) -> String {
-    let expires = (clock::now() + lifetime).format("%a, %d %b %Y %H:%M:%S GMT");
-    let secure = if secure { "; Secure" } else { "" };
-    let lifetime = lifetime.as_secs();
-    format!("{COOKIE}={value}; Expires={expires}; Max-Age={lifetime}; HttpOnly; Path=/; SameSite=Lax{secure}")
+fn bake(value: &str, life: Duration, house: &House) -> String {
+    // Rounded: what is left of a life that has just begun is a little less.
+    let life = (life.as_secs_f64()).round();
+    let expires = (clock::now() + Duration::from_secs_f64(life)).format("%a, %d %b %Y %H:%M:%S GMT");
+    let same_site = match house.config.session.same_site {
+        SameSite::Lax => "Lax",
+        SameSite::None => "None",
+    };
+    let secure = if house.is_secure() { "; Secure" } else { "" };
+    format!("{COOKIE}={value}; Expires={expires}; Max-Age={life}; HttpOnly; Path=/; SameSite={same_site}{secure}")
 }
 
 impl<'a> ApiExtractor<'a> for Session {
@@ -145,6 +240,7 @@ impl<'a> ApiExtractor<'a> for Session {
     type ParamType = ();
 
     fn register(registry: &mut Registry) {
+        bearer::register(registry);
         registry.create_security_scheme(
             SCHEME,
             MetaSecurityScheme {
@@ -164,7 +260,7 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
+        vec![SCHEME, bearer::SCHEME]
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
@@ -186,7 +282,7 @@ impl<'a> ApiExtractor<'a> for PollingSession {
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
+        vec![SCHEME, bearer::SCHEME]
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
@@ -208,7 +304,7 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
+        vec![SCHEME, bearer::SCHEME]
     }
 
     fn has_security_fallback() -> bool {

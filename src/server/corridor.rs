@@ -20,6 +20,7 @@ use crate::{
         self, House,
         body::BodyLimit,
         jsonrpc::{self, Fault, IdSlot, Outcome},
+        session::CookieSlot,
     },
     metrics::Metrics,
     shares::{Account, NoShare, RETRY_AFTER_SECONDS},
@@ -72,6 +73,9 @@ impl Corridor {
         request.extensions_mut().insert(parts.body_limit);
         request.extensions_mut().insert(parts.house.auth.clone());
         request.extensions_mut().insert(parts.house.chat.clone());
+        request.extensions_mut().insert(Arc::clone(&parts.house.config));
+        let cookie = CookieSlot::default();
+        request.extensions_mut().insert(cookie.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let rest = request.data::<Rest>().cloned();
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
@@ -100,6 +104,7 @@ impl Corridor {
                 (Fault::internal_logged(correlation).response(id.get()), None, None)
             }
         };
+        cookie.renew(&mut response, &parts.house);
         let is_for_later = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
         let headers = response.headers_mut();
         if is_for_later {

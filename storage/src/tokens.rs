@@ -22,6 +22,8 @@ pub struct RefreshToken {
     pub user: UserId,
     pub expires_at: Timestamp,
     pub used_at: Option<Timestamp>,
+    /// Beginning of the grace window in which it was given for a token that had been used; `None` if it was not.
+    pub grace_from: Option<Timestamp>,
 }
 
 /// A refresh token to be stored.
@@ -31,6 +33,7 @@ pub struct NewRefreshToken {
     pub family: Uuid,
     pub user: UserId,
     pub expires_at: Timestamp,
+    pub grace_from: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -49,6 +52,8 @@ pub trait WriteTokens {
     /// Marks a token as used, unless it was, and gives it as it was before; of several who do so at once, one finds it
     /// unused. `None` if there is none.
     async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>>;
+    /// Counts the tokens of a family that were given in the grace window which began at `from`.
+    async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64>;
     /// Deletes all tokens of a family.
     async fn delete_family(&mut self, family: Uuid) -> Result<()>;
     /// Deletes the families of a user that were not renewed for longest, all but so many, and gives them.

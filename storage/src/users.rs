@@ -50,6 +50,15 @@ impl Role {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(pub String);
 
+impl PasswordHash {
+    /// The algorithm with its parameters: all but the salt and the hash, which stand behind the last two `$`, and in bcrypt's
+    /// (`$2b$12$...`) behind the last one. `None` for what is no hash.
+    pub fn kind(&self) -> Option<&str> {
+        let (rest, _) = self.0.rsplit_once('$')?;
+        if rest.starts_with("$2") { Some(rest) } else { Some(rest.rsplit_once('$')?.0) }
+    }
+}
+
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PasswordHash(..)")
@@ -132,7 +141,8 @@ pub struct NewUser {
 pub struct UserChange {
     pub password: Option<PasswordHash>,
     pub active: Option<bool>,
-    pub external_id: Option<String>,
+    /// `Some(None)` takes it away.
+    pub external_id: Option<Option<String>>,
     pub can_moderate: Option<bool>,
 }
 
@@ -144,6 +154,10 @@ pub trait Users {
     async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>>;
     /// External ids are compared byte by byte.
     async fn user_by_external_id(&self, id: &str) -> Result<Option<User>>;
+    /// Whether any user has an external id.
+    async fn has_external_ids(&self) -> Result<bool>;
+    /// At most `limit` kinds of hashes that active users have, each once: [`PasswordHash::kind`].
+    async fn password_kinds(&self, limit: usize) -> Result<Vec<String>>;
     /// All users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
     /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.

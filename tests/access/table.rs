@@ -20,8 +20,12 @@ pub enum Door {
     SessionOrToken,
     /// A login and a password, or a refresh token, outside the envelope.
     Credentials(Value),
-    /// A bearer token: else it answers 401 and that there is none.
+    /// A bearer token, or a session from a page that may use it: else it answers 401 and that there is none.
     Bearer,
+    /// A bearer token, whatever session there is: else 401 and a sentence.
+    Token,
+    /// The token that is to be revoked: anything else is done already.
+    Revocation,
     /// A session that the file is open to, or the file's token.
     File,
     /// An address that nobody can guess. What it answers to a guess.
@@ -79,7 +83,7 @@ fn read_users(_: &Scene) -> Value {
 }
 
 pub fn table() -> Vec<Entry> {
-    use Door::{Address, Bearer, Credentials, File, Open, Password, Session, SessionOrToken, SessionOverHttp};
+    use Door::{Address, Bearer, Credentials, File, Open, Password, Revocation, Session, SessionOrToken, SessionOverHttp, Token};
     use Outcome::{Nothing, Silent};
     let execute = json!({"service": "object", "method": "execute_kw",
         "args": ["odoo2", 6, "wrong", "res.users", "search_read", [[]], {}]});
@@ -104,6 +108,11 @@ pub fn table() -> Vec<Entry> {
         entry("GET /auth/token", SessionOrToken, nothing, Nothing),
         entry("POST /auth/token", Credentials(json!({"login": "nobody", "password": "wrong"})), nothing, Nothing),
         entry("POST /auth/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
+        entry("POST /auth/session", Token, nothing, Nothing),
+        // Whoever has a token may revoke it; who has none learns nothing.
+        entry("POST /auth/token/revoke", Revocation, nothing, Nothing),
+        entry("POST /api/token", Credentials(json!({"username": "nobody at all", "password": "wrong"})), nothing, Nothing),
+        entry("POST /api/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
         entry("POST /jsonrpc", Password(execute), nothing, Nothing),
         entry("POST /web/session/get_session_info", Session, nothing, Silent),
         entry("POST /web/session/check", Session, nothing, Silent),

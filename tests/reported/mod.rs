@@ -2,7 +2,9 @@
 
 mod accounts;
 mod connections;
+mod cookies;
 mod credentials;
+mod external_ids;
 mod forwarded;
 mod hangup;
 mod large_pages;
@@ -12,5 +14,6 @@ mod pinned;
 mod rates;
 mod settings;
 mod shares;
+mod sign_ins;
 mod taken_back;
 mod uploads;

@@ -101,7 +101,7 @@ fn table(session: &Value, team: &Value, message: &Value) -> Vec<(&'static str, V
 }
 
 /// Whatever else takes a body. `/jsonrpc`, `/web/dataset/call` and `/web/dataset/call_kw/...` call the same methods.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 37] = [
     "/web/session/authenticate",
     "/web/session/get_session_info",
     "/web/session/check",
@@ -134,6 +134,10 @@ const OTHERS: [&str; 33] = [
     "/longpolling/im_status",
     "/auth/token",
     "/auth/token/refresh",
+    "/auth/token/revoke",
+    "/auth/session",
+    "/api/token",
+    "/api/token/refresh",
     "/files/{kind}/{name}",
 ];
 /// Those that take a form are tried apart.

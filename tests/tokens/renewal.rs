@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{REFUSED, assert_refused, holder, making::SECRET, text, uid};
 use crate::{
     on_every_backend,
-    support::{Answer, Client, JANE, JOHN, PASSWORD, Server, until},
+    support::{Answer, Backend, Client, JANE, JOHN, PASSWORD, Server, until},
     with_every_backend,
 };
 
@@ -34,42 +34,54 @@ async fn assert_not_renewed(server: &Server, refresh: &str) {
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::UNAUTHORIZED, REFUSED), "{}", server.log());
 }
 
-on_every_backend! {
-    async fn a_refresh_token_works_once(server) {
+/// A server on which a refresh token works once and never again.
+async fn without_grace(backend: Backend) -> Server {
+    let server = Server::builder(backend).set("TOKENS__SECRET", SECRET);
+    server.set("TOKENS__REFRESH_GRACE_SECONDS", 0).start().await
+}
+
+with_every_backend! {
+    async fn a_refresh_token_works_once(backend) {
+        let mut server = without_grace(backend).await;
         let [access, refresh] = log_in(&server.client(), JOHN).await;
-        assert_eq!(uid(server, &access).await, 4);
-        let [second, last] = pair(renew(server, &refresh).await).await;
-        let [third, last] = pair(renew(server, &last).await).await;
+        assert_eq!(uid(&server, &access).await, 4);
+        let [second, last] = pair(renew(&server, &refresh).await).await;
+        let [third, last] = pair(renew(&server, &last).await).await;
         for token in [&access, &second, &third] {
-            assert_eq!(uid(server, token).await, 4);
+            assert_eq!(uid(&server, token).await, 4);
         }
         let other = log_in(&server.client(), JOHN).await;
 
-        assert_not_renewed(server, &refresh).await;
-        assert_not_renewed(server, &last).await;
+        assert_not_renewed(&server, &refresh).await;
+        assert_not_renewed(&server, &last).await;
         for token in [&access, &second, &third] {
-            assert_refused(server, "of a family that was revoked", token, REVOKED).await;
+            assert_refused(&server, "of a family that was revoked", token, REVOKED).await;
         }
-        assert_eq!(uid(server, &other[0]).await, 4, "another login has nothing to do with it");
-        pair(renew(server, &other[1]).await).await;
+        assert_eq!(uid(&server, &other[0]).await, 4, "another login has nothing to do with it");
+        pair(renew(&server, &other[1]).await).await;
+        server.stop().await;
     }
 
     /// One gets new tokens; then another uses the same again, which ends them, too.
-    async fn of_two_who_renew_at_once_one_is_too_late(server) {
+    async fn of_two_who_renew_at_once_without_grace_one_is_too_late(backend) {
+        let mut server = without_grace(backend).await;
         for _ in 0..5 {
             let [access, refresh] = log_in(&server.client(), JOHN).await;
-            let both = tokio::join!(renew(server, &refresh), renew(server, &refresh));
+            let both = tokio::join!(renew(&server, &refresh), renew(&server, &refresh));
             let (won, lost) = if both.0.status == StatusCode::OK { both } else { (both.1, both.0) };
             assert_eq!((lost.status, lost.body.as_str()), (StatusCode::UNAUTHORIZED, REFUSED));
             let [_, refresh] = pair(won).await;
-            assert_not_renewed(server, &refresh).await;
-            assert_refused(server, "of a family that was revoked", &access, REVOKED).await;
+            assert_not_renewed(&server, &refresh).await;
+            assert_refused(&server, "of a family that was revoked", &access, REVOKED).await;
         }
+        server.stop().await;
     }
+}
 
+on_every_backend! {
     async fn a_session_is_as_good_as_a_password(server) {
         let john = server.log_in(JOHN).await;
-        let bare = Answer::of(john.request(Method::POST, "/auth/token")).await;
+        let bare = Answer::of(john.request(Method::POST, "/auth/token").header("Origin", server.url(""))).await;
         assert_eq!(uid(server, &pair(bare).await[0]).await, 4, "a body is not needed");
         let [access, refresh] = pair(john.post("/auth/token", &json!({})).await).await;
         john.call("/web/session/destroy", json!({})).await;
@@ -161,8 +173,7 @@ with_every_backend! {
         if !backend.is_durable() {
             return;
         }
-        let first = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).start().await;
-        let second = Server::builder(backend).set("TOKENS__SECRET", SECRET).start().await;
+        let (first, second) = (without_grace(backend.clone()).await, without_grace(backend).await);
         let [access, refresh] = log_in(&first.client(), JOHN).await;
         assert_eq!(uid(&second, &access).await, 4);
         pair(renew(&first, &refresh).await).await;
@@ -175,7 +186,7 @@ with_every_backend! {
 }
 
 /// The claims of a token, unverified.
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }

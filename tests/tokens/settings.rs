@@ -55,6 +55,7 @@ async fn without_a_secret_tokens_are_verified_and_not_made() {
 #[tokio::test]
 async fn users_are_named_as_the_settings_say() {
     for (names, right, wrong) in [
+        ("external_id", json!("4"), json!(JOHN)),
         ("uid", json!(4), json!("302e305b-6e73-4f9c-bac7-551a92b106b0")),
         ("uuid", json!("302e305b-6e73-4f9c-bac7-551a92b106b0"), json!(4)),
         ("login", json!(JOHN), json!("no\0body")),
@@ -102,6 +103,7 @@ async fn settings_that_cannot_be_are_refused_at_the_start() {
         ("USER_CLAIM", "", "tokens.user_claim must not be empty"),
         ("USER_CLAIM_NAMES", "email", "tokens.user_claim_names"),
         ("ACCESS_LIFETIME_SECONDS", "0", "tokens.access_lifetime_seconds"),
+        ("REFRESH_GRACE_SECONDS", "86401", "tokens.refresh_grace_seconds"),
         ("REFRESH_LIFETIME_SECONDS", "60", "tokens.refresh_lifetime_seconds must not be less"),
     ] {
         let key = format!("DRAGOMAN__TOKENS__{key}");

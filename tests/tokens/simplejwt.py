@@ -1,12 +1,12 @@
-"""Prints an access token and a refresh token of Django's simplejwt for the user with id 4, signed with the algorithm and
-the key given, and otherwise as it comes."""
+"""Prints an access token and a refresh token of Django's simplejwt for a user, by id, signed with the algorithm and the key given,
+and otherwise as it comes."""
 
 import json
 import sys
 
 from django.conf import settings
 
-ALGORITHM, KEY = sys.argv[1:]
+ALGORITHM, KEY, ID = sys.argv[1:]
 settings.configure(
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"],
     SECRET_KEY="for nothing here",
@@ -20,5 +20,5 @@ django.setup()
 from django.contrib.auth.models import User
 from rest_framework_simplejwt.tokens import RefreshToken
 
-refresh = RefreshToken.for_user(User(id=4, username="john"))
+refresh = RefreshToken.for_user(User(id=int(ID), username="john"))
 print(json.dumps({"access": str(refresh.access_token), "refresh": str(refresh)}))

@@ -1,6 +1,6 @@
 //! The tokens of Django's own library, unchanged.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{
@@ -8,13 +8,13 @@ use super::{
     making::{EC, EC_PUBLIC, RSA, RSA_PUBLIC, SECRET},
     text, uid,
 };
-use crate::support::{Backend, Server};
+use crate::support::{Backend, JOHN, PASSWORD, Server, Socket};
 
-/// An access token and a refresh token of the user with uid 4; `simplejwt.py` beside this file makes them.
-async fn made_with(algorithm: &str, key: &str) -> [String; 2] {
+/// An access token and a refresh token of Django's user with this id; `simplejwt.py` beside this file makes them.
+async fn made_with(algorithm: &str, key: &str, id: &str) -> [String; 2] {
     let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs simplejwt");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tokens/simplejwt.py");
-    let output = Command::new(python).args(["-I", script, algorithm, key]).kill_on_drop(true).output().await.unwrap();
+    let output = Command::new(python).args(["-I", script, algorithm, key, id]).kill_on_drop(true).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let made: Value = serde_json::from_slice(&output.stdout).unwrap();
     ["access", "refresh"].map(|member| text(&made, member))
@@ -28,9 +28,44 @@ async fn tokens_of_simplejwt_let_in_as_they_come() {
         ("ES256", EC, "TOKENS__PUBLIC_KEY", EC_PUBLIC),
     ] {
         let mut server = Server::builder(Backend::memory()).set(setting, value).start().await;
-        let [access, refresh] = made_with(algorithm, key).await;
+        let [access, refresh] = made_with(algorithm, key, "4").await;
         assert_eq!(uid(&server, &access).await, 4, "{algorithm}");
         assert_refused(&server, algorithm, &refresh, "it is not an access token").await;
         server.stop().await;
     }
+}
+
+/// Two systems count their users from one: who is 17 there is somebody else here, if anybody.
+#[tokio::test]
+async fn djangos_user_17_is_nobody_until_linked_then_himself() {
+    let backend = Backend::postgres().await;
+    let mut server = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).start().await;
+    let link = async |login: &str, id: &str| backend.administer(&["user", "edit", login, "--external-id", id], "").await;
+    // The uid of somebody who was never linked.
+    let ours = backend.administer(&["user", "add", "anne@example.com", "--name", "Anne"], "a password\n").await;
+    let uid_of_anne = ours.split("uid ").nth(1).and_then(|rest| rest.split(',').next()).expect("it prints the uid").to_owned();
+
+    let [seventeen, _] = made_with("HS256", SECRET, "17").await;
+    let [as_anne, _] = made_with("HS256", SECRET, &uid_of_anne).await;
+    for (what, token, value) in [("nobody's uid", &seventeen, "17"), ("somebody's uid", &as_anne, uid_of_anne.as_str())] {
+        assert_refused(&server, what, token, "it names nobody").await;
+        let log = server.log();
+        let line = log.lines().rev().find(|line| line.contains("a token was refused")).expect("it is there");
+        assert!(line.contains("claim=\"user_id\"") && line.contains(&format!("value=\"{value}\"")), "{line}");
+        let socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={token}"))).await;
+        assert_eq!(socket.closed().await, 4003, "{what}");
+    }
+
+    link("anne@example.com", "17").await;
+    assert_eq!(uid(&server, &seventeen).await.to_string(), uid_of_anne, "whom the token is of, and at once");
+    assert_refused(&server, "still nobody", &as_anne, "it names nobody").await;
+    let pair = server.client().post("/auth/token", &json!({"login": "anne@example.com", "password": "a password"})).await.json();
+    assert_eq!(uid(&server, &text(&pair, "access")).await.to_string(), uid_of_anne, "our own names her alike");
+    let pair = server.client().post("/auth/token", &json!({"login": JOHN, "password": PASSWORD})).await.json();
+    assert_eq!(uid(&server, &text(&pair, "access")).await, 4);
+
+    backend.administer(&["user", "edit", "anne@example.com", "--no-external-id"], "").await;
+    crate::support::until("the end of the link", async || (super::holder(&server, &seventeen).await.status == 401).then_some(()))
+        .await;
+    server.stop().await;
 }

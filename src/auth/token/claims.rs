@@ -1,13 +1,15 @@
 use chrono::DateTime;
 use serde_json::{Map, Value};
-use storage::{Timestamp, User, UserId};
+use storage::{Timestamp, UserId};
 use uuid::Uuid;
 
 use super::{LEEWAY, Refused, TokenRules};
+use crate::{auth::lives::Grant, chat::check_external_id};
 
 /// What of a user a claim names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
+    ExternalId,
     Uid,
     Uuid,
     Login,
@@ -16,6 +18,7 @@ pub enum Names {
 /// Whom a token names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::auth) enum Subject {
+    ExternalId(String),
     Uid(UserId),
     Uuid(Uuid),
     Login(String),
@@ -27,9 +30,8 @@ pub(super) const FAMILY: &str = "dragoman_family";
 /// What a token says that counts, all of it checked.
 #[derive(Debug)]
 pub(super) struct Claims {
-    pub(super) subject: Subject,
-    /// Only in tokens that were made with our own secret.
-    pub(super) family: Option<Uuid>,
+    /// Whom it names; of our own tokens their family, which alone says whose they are.
+    pub(super) grant: Grant,
     /// The leeway included.
     pub(super) expires_at: Timestamp,
 }
@@ -61,27 +63,49 @@ impl Claims {
         if !rules.audience.is_empty() && !claims.get("aud").is_some_and(|aud| is_for(aud, &rules.audience)) {
             return Err(Refused::WrongAudience);
         }
-        let subject = claims.get(&rules.user_claim).and_then(|claim| Subject::read(claim, rules.names));
-        let family = match claims.get(FAMILY).filter(|_| with_secret) {
-            Some(family) => Some(family.as_str().and_then(|text| text.parse().ok()).ok_or(Refused::Malformed)?),
-            None => None,
+        let grant = match family(claims, with_secret)? {
+            Some(family) => Grant::Family(family),
+            None => {
+                let subject = claims.get(&rules.user_claim).and_then(|claim| Subject::read(claim, rules.names));
+                Grant::Token(subject.ok_or(Refused::UnknownUser)?)
+            }
         };
-        Ok(Self { subject: subject.ok_or(Refused::UnknownUser)?, family, expires_at })
+        Ok(Self { grant, expires_at })
+    }
+}
+
+/// The family of a token of our own: one that was made `with_secret`, and has one.
+pub(super) fn family(claims: &Map<String, Value>, with_secret: bool) -> Result<Option<Uuid>, Refused> {
+    match claims.get(FAMILY).filter(|_| with_secret) {
+        Some(family) => Ok(Some(family.as_str().and_then(|text| text.parse().ok()).ok_or(Refused::Malformed)?)),
+        None => Ok(None),
     }
 }
 
 impl Subject {
-    pub(super) fn is(&self, user: &User) -> bool {
+    /// The beginning of it, for the log.
+    pub(super) fn excerpt(&self) -> String {
+        /// Far beyond what names anybody.
+        const CHARACTERS: usize = 255;
+
         match self {
-            Self::Uid(id) => user.id == *id,
-            Self::Uuid(uuid) => user.uuid == *uuid,
-            Self::Login(login) => user.login.as_ref() == Some(login),
+            Self::ExternalId(text) | Self::Login(text) => text.chars().take(CHARACTERS).collect(),
+            Self::Uid(uid) => uid.to_string(),
+            Self::Uuid(uuid) => uuid.to_string(),
         }
     }
 
-    /// A uid may be a text, as Django's newer tokens have it.
+    /// A uid may be a text, as Django's newer tokens have it; an external id may be a number, which is its decimal text.
     fn read(claim: &Value, names: Names) -> Option<Self> {
         match names {
+            Names::ExternalId => {
+                let id = match claim {
+                    Value::String(text) => text.clone(),
+                    Value::Number(number) if !number.is_f64() => number.to_string(),
+                    Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+                };
+                check_external_id(&id).is_ok().then_some(Self::ExternalId(id))
+            }
             Names::Uid => {
                 let uid = claim.as_i64().or_else(|| claim.as_str()?.parse().ok())?;
                 Some(Self::Uid(UserId(uid)))

@@ -9,7 +9,7 @@ use super::{
     wire::{Credentials, SessionInfo},
 };
 use crate::{
-    auth::{self, SessionId},
+    auth,
     dialects::{
         House,
         jsonrpc::{Call, Fault, Nothing, Reply, page},
@@ -54,8 +54,8 @@ impl SessionApi {
                 self.0.chat.seen(login);
             }
             let (id, login) = entered.map_err(|error| session::fault(&error))?;
-            *given = Some(self.cookie(&id));
-            Ok(SessionInfo::new(&self.0, &login, &id))
+            *given = Some(session::cookie(&id, self.0.auth.cookie_life(&login), &self.0));
+            Ok(SessionInfo::new(&self.0, &login, Some(&id)))
         });
         reply.await.with_cookie(cookie)
     }
@@ -64,11 +64,9 @@ impl SessionApi {
     #[oai(path = "/web/session/get_session_info", method = "post", operation_id = "session_get_session_info")]
     async fn get_session_info(&self, call: Call<Nothing>, session: Session) -> Reply<SessionInfo> {
         let id = session.id().cloned();
-        let cookie = id.as_ref().map(|id| self.cookie(id));
-        let reply = call.logged_in(session, async |login, _| {
-            let id = id.as_ref().ok_or_else(Fault::session_expired)?;
-            Ok(SessionInfo::new(&self.0, &login, id))
-        });
+        let known = id.as_ref().zip(session.known());
+        let cookie = known.map(|(id, login)| session::cookie(id, self.0.auth.cookie_life(login), &self.0));
+        let reply = call.logged_in(session, async |login, _| Ok(SessionInfo::new(&self.0, &login, id.as_ref())));
         reply.await.with_cookie(cookie)
     }
 
@@ -84,24 +82,25 @@ impl SessionApi {
     ///
     /// There is no result.
     #[oai(path = "/web/session/destroy", method = "post", operation_id = "session_destroy")]
-    async fn destroy(&self, call: Call<Nothing>, session: Session) -> Reply<Value> {
+    async fn destroy(&self, request: &Request, call: Call<Nothing>, session: Session) -> Reply<Value> {
+        let from = session::From::of(request);
         let reply = call.logged_in(session, async |login, _| {
-            self.0.auth.log_out(&login).await.map_err(|error| session::fault(&error))?;
+            self.0.auth.log_out(&login, from).await.map_err(|error| session::fault(&error))?;
             Ok(Value::Null)
         });
-        reply.await.without_result().with_cookie(Some(session::no_cookie(self.0.is_secure())))
+        reply.await.without_result().with_cookie(Some(session::no_cookie(&self.0)))
     }
 
     /// Log out and start again
     ///
     /// For a browser's address line. Works without a session, too.
     #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
-    async fn logout(&self, session: OptionalSession) -> poem::Result<Redirect> {
+    async fn logout(&self, request: &Request, session: OptionalSession) -> poem::Result<Redirect> {
         if let Some(login) = session.0.known() {
-            let ended = self.0.auth.log_out(login).await;
+            let ended = self.0.auth.log_out(login, session::From::of(request)).await;
             ended.map_err(|error| poem::Error::from_response(not_logged_out(&error)))?;
         }
-        Ok(Redirect::SeeOther("/".into(), session::no_cookie(self.0.is_secure())))
+        Ok(Redirect::SeeOther("/".into(), session::no_cookie(&self.0)))
     }
 
     /// The installed modules
@@ -116,12 +115,6 @@ impl SessionApi {
     #[oai(path = "/web/session/get_lang_list", method = "post", operation_id = "session_get_lang_list")]
     async fn get_lang_list(&self, call: Call<Nothing>) -> Reply<Value> {
         call.anybody(async |_| Ok(json!([["en_US", "English (US)"]]))).await
-    }
-}
-
-impl SessionApi {
-    fn cookie(&self, id: &SessionId) -> String {
-        session::cookie(id, self.0.config.session.lifetime(), self.0.is_secure())
     }
 }
 

@@ -78,12 +78,12 @@ pub(super) struct SessionInfo {
     pub websocket_worker_version: String,
     pub notification_type: String,
     pub odoobot_initialized: bool,
-    /// The session's id, which clients of Odoo 12 and before read here instead of from the cookie.
+    /// The session's id, which clients of Odoo 12 and before read here instead of from the cookie; empty for who came with a token.
     pub session_id: String,
 }
 
 impl SessionInfo {
-    pub(super) fn new(house: &House, caller: &Caller, session: &SessionId) -> Self {
+    pub(super) fn new(house: &House, caller: &Caller, session: Option<&SessionId>) -> Self {
         let version = VersionInfo::of(&house.config.odoo.server_version);
         let uid = caller.user.0;
         let administers = caller.role == Role::Admin;
@@ -127,7 +127,7 @@ impl SessionInfo {
             user_id: vec![uid],
             notification_type: "email".into(),
             odoobot_initialized: false,
-            session_id: session.expose().into(),
+            session_id: session.map(SessionId::expose).unwrap_or_default().into(),
         }
     }
 }

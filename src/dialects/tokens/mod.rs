@@ -1,4 +1,9 @@
-//! `/auth/token`: tokens for the rooms whose clients bring them (spec `15-tokens.md`).
+//! `/auth/token`: tokens for the rooms whose clients bring them (spec `15-tokens.md`); `/auth/session`, a cookie for a token; and
+//! `/api/token/`, the same in the words of Django's simplejwt.
+
+mod revocation;
+mod session;
+mod simplejwt;
 
 use chrono::{DateTime, Utc};
 use poem::{Request, http::StatusCode};
@@ -7,15 +12,20 @@ use uuid::Uuid;
 
 use super::{
     House,
-    bearer::{BearerOrSession, CHALLENGE, told},
+    bearer::{BearerOrSession, CHALLENGE, may_use_cookie, told},
     json::{Posted, PostedIfAny, Said},
-    session::{From, OptionalSession},
+    session::{From as Origin, OptionalSession},
 };
 use crate::auth::{self, Caller, Issued};
 
 /// The routes of this room.
 pub fn api(house: &House) -> impl OpenApi + use<> {
-    TokenApi(house.clone())
+    (
+        TokenApi(house.clone()),
+        revocation::RevocationApi(house.clone()),
+        session::SessionApi(house.clone()),
+        simplejwt::SimpleJwtApi(house.clone()),
+    )
 }
 
 #[derive(Tags)]
@@ -55,7 +65,8 @@ struct Renewal {
 struct Pair {
     /// For `Authorization: Bearer`, for a room's own query parameter, or, after `bearer`, among a socket's subprotocols.
     access: String,
-    /// Works once, and gives a new one. Using one again ends all tokens that descend from the same login.
+    /// Works once, and gives a new one. Within `tokens.refresh_grace_seconds` it gives new ones again, at most 3 times, to who has lost
+    /// the answer; using it later ends all tokens that descend from the same login.
     refresh: String,
     /// `Bearer`
     token_type: String,
@@ -75,6 +86,13 @@ struct Holder {
     role: String,
     /// Until when the token counts, differences between clocks allowed for; null for a session.
     expires_at: Option<DateTime<Utc>>,
+}
+
+impl From<&Caller> for Holder {
+    fn from(caller: &Caller) -> Self {
+        let Caller { user, uuid, login, name, role, expires_at, .. } = caller.clone();
+        Self { uid: user.0, uuid, login, name, role: role.as_str().into(), expires_at }
+    }
 }
 
 #[derive(ApiResponse)]
@@ -104,6 +122,9 @@ enum Answer {
     /// Wrong login or password, no session, or a refresh token that does not count.
     #[oai(status = 401)]
     Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    /// The cookie of a session, from a page that may not use it.
+    #[oai(status = 403)]
+    Forbidden(Json<Said>),
     /// Too many failed logins.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
@@ -146,17 +167,22 @@ impl Answer {
 impl TokenApi {
     /// Log in with tokens
     ///
-    /// With `login` and `password`, or with nothing but the cookie of a session. The tokens live on when that session
-    /// ends, and end when the user is deactivated or gets another password.
+    /// With `login` and `password`, or with nothing but the cookie of a session: then the `Content-Type` is to be JSON, or the `Origin`
+    /// the server's own or one of `cors.origins`. The tokens live on when that session ends, and end when the user is deactivated or
+    /// gets another password.
     #[oai(path = "/token", method = "post", operation_id = "token")]
     async fn token(&self, request: &Request, credentials: PostedIfAny<Credentials>, session: OptionalSession) -> Answer {
         let auth = &self.0.auth;
         let outcome = match credentials.0.unwrap_or(Credentials { login: None, password: None }) {
             Credentials { login: Some(login), password: Some(password) } => {
-                auth.tokens_by_password(&login, &password, From::of(request)).await
+                auth.tokens_by_password(&login, &password, Origin::of(request)).await
             }
             Credentials { login: None, password: None } => match session.0.outcome() {
-                Ok(login) => auth.tokens_by_session(login).await,
+                Ok(_) if !may_use_cookie(request, &self.0.config) => {
+                    let message = "The Content-Type must be application/json, or the Origin this server's own.";
+                    return Answer::Forbidden(Json(Said::new(message)));
+                }
+                Ok(login) => auth.tokens_by_session(login, Origin::of(request)).await,
                 Err(error) => Err(error.clone()),
             },
             Credentials { .. } => return Answer::BadRequest(Json(Said::new("login and password belong together."))),
@@ -171,9 +197,7 @@ impl TokenApi {
     #[oai(path = "/token", method = "get", operation_id = "token_holder")]
     async fn holder(&self, caller: BearerOrSession) -> HolderAnswer {
         match caller.0 {
-            Ok(Caller { user, uuid, login, name, role, expires_at, .. }) => {
-                HolderAnswer::Holder(Json(Holder { uid: user.0, uuid, login, name, role: role.as_str().into(), expires_at }))
-            }
+            Ok(caller) => HolderAnswer::Holder(Json((&caller).into())),
             Err(error) => {
                 let (status, message) = told(&error);
                 let said = Json(Said::new(message));
@@ -188,7 +212,7 @@ impl TokenApi {
 
     /// Renew tokens
     #[oai(path = "/token/refresh", method = "post", operation_id = "token_refresh")]
-    async fn refresh(&self, renewal: Posted<Renewal>) -> Answer {
-        Answer::of(self.0.auth.renew(&renewal.0.refresh).await)
+    async fn refresh(&self, request: &Request, renewal: Posted<Renewal>) -> Answer {
+        Answer::of(self.0.auth.renew(&renewal.0.refresh, Origin::of(request)).await)
     }
 }

@@ -64,12 +64,12 @@ impl Tokens for Memory {
 #[async_trait]
 impl WriteTokens for MemoryTx {
     async fn insert_refresh_token(&mut self, new: NewRefreshToken) -> Result<()> {
-        let NewRefreshToken { key, family, user, expires_at } = new;
+        let NewRefreshToken { key, family, user, expires_at, grace_from } = new;
         self.draft.users.expect_user(user)?;
         if self.draft.tokens.rows.contains_key(&key) {
             return Err(Error::Conflict("refresh_tokens_pkey"));
         }
-        self.draft.tokens.insert(RefreshToken { key, family, user, expires_at, used_at: None });
+        self.draft.tokens.insert(RefreshToken { key, family, user, expires_at, used_at: None, grace_from });
         Ok(())
     }
 
@@ -78,6 +78,12 @@ impl WriteTokens for MemoryTx {
         let before = token.clone();
         token.used_at.get_or_insert(at);
         Ok(Some(before))
+    }
+
+    async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64> {
+        let table = &self.draft.tokens;
+        let given = table.family(family).filter(|key| table.rows.get(key).is_some_and(|token| token.grace_from == Some(from)));
+        Ok(given.count() as u64)
     }
 
     async fn delete_family(&mut self, family: Uuid) -> Result<()> {

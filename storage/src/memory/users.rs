@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, missing, taken};
 use crate::{
-    Error, NewPartner, NewUser, Partner, PartnerId, Person, Result, User, UserChange, UserId, Users, WriteUsers,
+    Error, NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, User, UserChange, UserId, Users, WriteUsers,
     fold::{fold, fold_person},
 };
 
@@ -131,6 +132,17 @@ impl Users for Memory {
         Ok(table.external_ids.get(id).and_then(|id| table.user(*id)))
     }
 
+    async fn has_external_ids(&self) -> Result<bool> {
+        Ok(!self.snapshot()?.users.external_ids.is_empty())
+    }
+
+    async fn password_kinds(&self, limit: usize) -> Result<Vec<String>> {
+        let state = self.snapshot()?;
+        let hashes = state.users.all().filter(|user| user.active).filter_map(|user| user.password.as_ref());
+        let kinds: BTreeSet<_> = hashes.filter_map(PasswordHash::kind).map(str::to_owned).collect();
+        Ok(kinds.into_iter().take(limit).collect())
+    }
+
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>> {
         let from = after.map_or(Unbounded, Excluded);
         let state = self.snapshot()?;
@@ -203,12 +215,12 @@ impl WriteUsers for MemoryTx {
         let Some(user) = table.users.get_mut(&id).map(Arc::make_mut) else { return Ok(None) };
         let UserChange { password, active, external_id, can_moderate } = change;
         if let Some(new) = external_id {
-            if table.external_ids.get(&new).is_some_and(|whose| *whose != id) {
+            if new.as_ref().and_then(|new| table.external_ids.get(new)).is_some_and(|whose| *whose != id) {
                 return Err(Error::Conflict("users_external_id"));
             }
             user.external_id.take().map(|old| table.external_ids.remove(&old));
-            table.external_ids.insert(new.clone(), id);
-            user.external_id = Some(new);
+            table.external_ids.extend(new.clone().map(|new| (new, id)));
+            user.external_id = new;
         }
         user.password = password.or(user.password.take());
         user.active = active.unwrap_or(user.active);

@@ -3,10 +3,10 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::users::{user, user_columns};
-use super::{Postgres, PostgresTx, alone, get, limit};
+use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{NewRefreshToken, RefreshToken, Result, Timestamp, TokenKey, Tokens, User, UserId, WriteTokens};
 
-const REFRESH_TOKEN: &str = "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1";
+const REFRESH_TOKEN: &str = "SELECT family, user_id, expires_at, used_at, grace_from FROM refresh_tokens WHERE key = $1";
 const USER_OF_FAMILY: &str = concat!(
     "SELECT ",
     user_columns!(),
@@ -21,11 +21,13 @@ const EXPIRE_REFRESH_TOKENS: &str = concat!(
     " ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING user_id"
 );
-const INSERT_REFRESH_TOKEN: &str = "INSERT INTO refresh_tokens (key, family, user_id, expires_at) VALUES ($1, $2, $3, $4)";
+const INSERT_REFRESH_TOKEN: &str =
+    "INSERT INTO refresh_tokens (key, family, user_id, expires_at, grace_from) VALUES ($1, $2, $3, $4, $5)";
 /// Waits for whoever uses the token now, and sees what came of it.
 const LOCK_REFRESH_TOKEN: &str =
-    "SELECT family, user_id, expires_at, used_at FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
+    "SELECT family, user_id, expires_at, used_at, grace_from FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
 const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
+const COUNT_GRACE_TOKENS: &str = "SELECT count(*) FROM refresh_tokens WHERE family = $1 AND grace_from = $2";
 const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
 /// Orders families by their newest token: all last equally long.
 const DELETE_FAMILIES_BEYOND: &str = "WITH oldest AS MATERIALIZED (
@@ -44,6 +46,7 @@ fn token(key: TokenKey, row: &PgRow) -> Result<RefreshToken> {
         user: UserId(get(row, "user_id")?),
         expires_at: get(row, "expires_at")?,
         used_at: get(row, "used_at")?,
+        grace_from: get(row, "grace_from")?,
     })
 }
 
@@ -66,7 +69,8 @@ impl Tokens for Postgres {
 #[async_trait]
 impl WriteTokens for PostgresTx {
     async fn insert_refresh_token(&mut self, new: NewRefreshToken) -> Result<()> {
-        let insert = sqlx::query(INSERT_REFRESH_TOKEN).bind(new.key.0).bind(new.family).bind(new.user.0).bind(new.expires_at);
+        let NewRefreshToken { key, family, user, expires_at, grace_from } = new;
+        let insert = sqlx::query(INSERT_REFRESH_TOKEN).bind(key.0).bind(family).bind(user.0).bind(expires_at).bind(grace_from);
         self.rows(insert).await.map(drop)
     }
 
@@ -77,6 +81,10 @@ impl WriteTokens for PostgresTx {
             self.rows(sqlx::query(USE_REFRESH_TOKEN).bind(key.0).bind(at)).await?;
         }
         Ok(Some(before))
+    }
+
+    async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64> {
+        count(&self.only_row(sqlx::query(COUNT_GRACE_TOKENS).bind(family).bind(from)).await?)
     }
 
     async fn delete_family(&mut self, family: Uuid) -> Result<()> {

@@ -56,6 +56,14 @@ const USER_BY_EXTERNAL_ID: &str = concat!(
     user_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.external_id = $1"
 );
+const HAS_EXTERNAL_IDS: &str = "SELECT EXISTS (SELECT FROM users WHERE external_id IS NOT NULL)";
+/// As [`PasswordHash::kind`] has it.
+const PASSWORD_KINDS: &str = r"SELECT DISTINCT
+        regexp_replace(password_hash, CASE WHEN starts_with(password_hash, '$2') THEN '\$[^$]*$' ELSE '\$[^$]*\$[^$]*$' END, '')
+            AS kind
+    FROM users
+    WHERE active AND password_hash ~ CASE WHEN starts_with(password_hash, '$2') THEN '\$[^$]*\$' ELSE '\$[^$]*\$' END
+    LIMIT $1";
 const USERS: &str = concat!(
     "SELECT ",
     user_columns!(),
@@ -126,7 +134,7 @@ const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
 const PASS_OVER: &str = "SELECT setval('people_id', $1) FROM people_id WHERE last_value < $1 OR NOT is_called";
 const UPDATE_USER: &str = concat!(
     "UPDATE users account SET password_hash = coalesce($2, password_hash), active = coalesce($3, active),
-        external_id = coalesce($4, external_id), can_moderate = coalesce($5, can_moderate)
+        external_id = CASE WHEN $4 THEN $5 ELSE external_id END, can_moderate = coalesce($6, can_moderate)
      FROM partners person WHERE account.id = $1 AND person.id = account.partner_id RETURNING ",
     user_columns!()
 );
@@ -201,6 +209,15 @@ impl Users for Postgres {
 
     async fn user_by_external_id(&self, id: &str) -> Result<Option<User>> {
         self.row(sqlx::query(USER_BY_EXTERNAL_ID).bind(id)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn has_external_ids(&self) -> Result<bool> {
+        Ok(get(&self.only_row(sqlx::query(HAS_EXTERNAL_IDS)).await?, 0)?)
+    }
+
+    async fn password_kinds(&self, most: usize) -> Result<Vec<String>> {
+        let kinds = self.rows(sqlx::query(PASSWORD_KINDS).bind(limit(most))).await?;
+        kinds.iter().map(|row| Ok(get(row, "kind")?)).collect()
     }
 
     async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {
@@ -320,7 +337,8 @@ impl WriteUsers for PostgresTx {
             .bind(id.0)
             .bind(password)
             .bind(change.active)
-            .bind(change.external_id)
+            .bind(change.external_id.is_some())
+            .bind(change.external_id.flatten())
             .bind(change.can_moderate);
         self.row(update).await?.as_ref().map(user).transpose()
     }

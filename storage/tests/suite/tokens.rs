@@ -10,6 +10,7 @@ on_every_backend!(
     a_refresh_token_is_stored_once,
     a_refresh_token_is_used_once,
     of_two_who_use_it_at_once_one_finds_it_unused,
+    tokens_given_in_a_grace_window_are_counted,
     a_family_ends_as_a_whole,
     all_tokens_of_a_user_end,
     beyond_so_many_families_the_longest_unrenewed_end,
@@ -24,8 +25,12 @@ fn family(n: u8) -> Uuid {
     Uuid::from_bytes([n; 16])
 }
 
+fn new(user: &User, n: u8, of: u8, seconds: i64) -> NewRefreshToken {
+    NewRefreshToken { key: key(n), family: family(of), user: user.id, expires_at: at(seconds), grace_from: None }
+}
+
 async fn insert(store: &Arc<dyn Storage>, user: &User, n: u8, of: u8, seconds: i64) {
-    let new = NewRefreshToken { key: key(n), family: family(of), user: user.id, expires_at: at(seconds) };
+    let new = new(user, n, of, seconds);
     write(store, async |tx| tx.insert_refresh_token(new).await.unwrap()).await;
 }
 
@@ -41,7 +46,8 @@ async fn a_refresh_token_is_kept_as_it_was(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     insert(&store, &ann, 1, 1, 10).await;
     insert(&store, &ben, 2, 2, 20).await;
-    let expected = RefreshToken { key: key(2), family: family(2), user: ben.id, expires_at: at(20), used_at: None };
+    let expected =
+        RefreshToken { key: key(2), family: family(2), user: ben.id, expires_at: at(20), used_at: None, grace_from: None };
     assert_eq!(store.refresh_token(key(2)).await.unwrap(), Some(expected));
     assert_eq!(store.refresh_token(key(3)).await.unwrap(), None);
     assert_eq!(store.user_of_family(family(1)).await.unwrap(), Some(ann));
@@ -52,7 +58,7 @@ async fn a_refresh_token_is_stored_once(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     insert(&store, &ann, 1, 1, 10).await;
     let mut tx = store.begin().await.unwrap();
-    let again = NewRefreshToken { key: key(1), family: family(2), user: ben.id, expires_at: at(20) };
+    let again = new(&ben, 1, 2, 20);
     assert_eq!(conflict(tx.insert_refresh_token(again).await), "refresh_tokens_pkey");
     drop(tx);
     assert_eq!(store.refresh_token(key(1)).await.unwrap().unwrap().user, ann.id);
@@ -88,6 +94,18 @@ async fn of_two_who_use_it_at_once_one_finds_it_unused(store: Arc<dyn Storage>) 
         winners += u32::from(one.await.unwrap());
     }
     assert_eq!(winners, 1);
+}
+
+async fn tokens_given_in_a_grace_window_are_counted(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    insert(&store, &ann, 1, 1, 10).await;
+    for (n, of, from) in [(2, 1, 1), (3, 1, 1), (4, 1, 2), (5, 2, 1)] {
+        let given = NewRefreshToken { grace_from: Some(at(from)), ..new(&ann, n, of, 10) };
+        write(&store, async |tx| tx.insert_refresh_token(given).await.unwrap()).await;
+    }
+    assert_eq!(store.refresh_token(key(2)).await.unwrap().unwrap().grace_from, Some(at(1)));
+    let counted = async |of, from| write(&store, async |tx| tx.count_grace_tokens(family(of), at(from)).await.unwrap()).await;
+    assert_eq!([counted(1, 1).await, counted(1, 2).await, counted(2, 1).await, counted(2, 2).await], [2, 1, 1, 0]);
 }
 
 async fn a_family_ends_as_a_whole(store: Arc<dyn Storage>) {

@@ -17,6 +17,7 @@ on_every_backend!(
     an_external_id_is_taken_once,
     external_ids_are_compared_byte_by_byte,
     an_external_id_may_come_later,
+    kinds_of_passwords_are_told_apart_by_algorithm_and_parameters,
     an_account_needs_no_login,
     moderators_are_made_and_unmade,
     search_looks_at_name_email_and_phone,
@@ -152,7 +153,7 @@ async fn external_ids_are_compared_byte_by_byte(store: Arc<dyn Storage>) {
 
 async fn an_external_id_may_come_later(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
-    let give = |id: &str| UserChange { external_id: Some(id.to_owned()), ..UserChange::default() };
+    let give = |id: &str| UserChange { external_id: Some(Some(id.to_owned())), ..UserChange::default() };
     let found = async |id: &str| store.user_by_external_id(id).await.unwrap().map(|user| user.id);
     for id in ["7", "8", "8"] {
         let changed = write(&store, async |tx| tx.update_user(ann.id, give(id)).await.unwrap()).await;
@@ -166,6 +167,45 @@ async fn an_external_id_may_come_later(store: Arc<dyn Storage>) {
     write(&store, async |tx| tx.update_user(ben.id, give("7")).await.unwrap()).await;
     write(&store, async |tx| tx.update_user(ben.id, UserChange::default()).await.unwrap()).await;
     assert_eq!((found("7").await, found("8").await), (Some(ben.id), Some(ann.id)));
+    let take = || UserChange { external_id: Some(None), ..UserChange::default() };
+    let changed = write(&store, async |tx| tx.update_user(ann.id, take()).await.unwrap()).await;
+    assert_eq!((changed, found("8").await), (Some(ann), None));
+    assert!(store.has_external_ids().await.unwrap());
+    write(&store, async |tx| tx.update_user(ben.id, take()).await.unwrap()).await;
+    assert!(!store.has_external_ids().await.unwrap());
+}
+
+/// Of those who may log in, and nothing of the salt or the hash.
+async fn kinds_of_passwords_are_told_apart_by_algorithm_and_parameters(store: Arc<dyn Storage>) {
+    assert_eq!(store.password_kinds(10).await.unwrap(), [""; 0]);
+    let hashes = [
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+        "$argon2id$v=19$m=19456,t=2,p=1$b3RoZXI$b3RoZXI",
+        "$pbkdf2-sha512$600000$c2FsdA$aGFzaA",
+        "pbkdf2_sha256$1000$seasalt$aGFzaA=",
+        "$2b$12$r2ZToELUG5XBpGi3vnZadOTRJQCyEruYdaA8VfoITqf.bMsvKMmfa",
+        "$2b$",
+        "$2b",
+        "a$b$c",
+        "a$b",
+        "no hash",
+        "",
+    ];
+    for (n, hash) in hashes.into_iter().enumerate() {
+        let new = NewUser { password: Some(PasswordHash(hash.to_owned())), ..new_user(&n.to_string()) };
+        write(&store, async |tx| tx.insert_user(new).await.unwrap()).await;
+    }
+    let gone = NewUser { password: Some(PasswordHash("$2b$31$gone".to_owned())), ..new_user("gone") };
+    write(&store, async |tx| {
+        let gone = tx.insert_user(gone).await.unwrap();
+        tx.insert_user(NewUser { password: None, ..new_user("none") }).await.unwrap();
+        tx.update_user(gone.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap();
+    })
+    .await;
+    let mut kinds = store.password_kinds(100).await.unwrap();
+    kinds.sort();
+    assert_eq!(kinds, ["$2b", "$2b$12", "$argon2id$v=19$m=19456,t=2,p=1", "$pbkdf2-sha512$600000", "a", "pbkdf2_sha256$1000"]);
+    assert_eq!(store.password_kinds(2).await.unwrap().len(), 2);
 }
 
 async fn an_account_needs_no_login(store: Arc<dyn Storage>) {

@@ -25,8 +25,9 @@ with_every_backend! {
         for (method, path) in ROUTES {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let cookie = server.log_in(JOHN.email).await;
-            let answer = Answer::of(cookie.request(method.clone(), path)).await;
-            assert_eq!((answer.status, answer.json()), (StatusCode::UNAUTHORIZED, refused.clone()), "a cookie at {path}");
+            let foreign = cookie.request(method.clone(), path).header("Origin", "https://evil.example");
+            let answer = Answer::of(foreign).await;
+            assert_eq!((answer.status, answer.json()), (StatusCode::UNAUTHORIZED, refused.clone()), "a foreign page at {path}");
             for token in &strangers {
                 let request = server.client().request(method.clone(), path).bearer_auth(token);
                 let answer = Answer::of(request).await;

@@ -1,0 +1,146 @@
+//! The audit trail of sign-ins: entries of the store, each also a line of the program's log (target `dragoman::audit`). It names
+//! people by their ids alone.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use storage::{ActorKind, NewAuditEntry, Storage, UserId};
+use tokio::sync::OnceCell;
+
+use super::secret;
+use crate::{clock, telemetry, transaction::transaction};
+
+/// Name under which the store keeps the key of the hashes.
+const KEY: &str = "audit";
+/// Bytes of a hash that are written: enough to tell texts apart.
+const HASH_BYTES: usize = 16;
+
+/// Writes entries of the audit trail.
+pub(super) struct Trail {
+    storage: Arc<dyn Storage>,
+    /// Key of the hashes of what strangers typed, the same at all nodes.
+    key: OnceCell<String>,
+}
+
+/// Who did it.
+#[derive(Clone, Debug)]
+pub(super) enum Actor {
+    User(UserId),
+    /// Somebody unknown, by the keyed hash of the login that was typed, if one was.
+    Stranger(Option<String>),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    SignIn,
+    /// Log-ins are refused for a while, whatever their password.
+    LockOut,
+    SignOut,
+    TokensRevoked,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::LockOut => "lock_out",
+            Self::SignOut => "sign_out",
+            Self::TokensRevoked => "tokens_revoked",
+        }
+    }
+}
+
+/// The outcome of what was done as it was meant to.
+pub(super) const OK: &str = "ok";
+
+/// An entry at this moment. `object` is what it was done to, or how.
+pub(super) fn entry(
+    actor: Actor,
+    from: Option<IpAddr>,
+    action: Action,
+    object: Option<String>,
+    outcome: &'static str,
+) -> NewAuditEntry {
+    let (actor, actor_id) = match actor {
+        Actor::User(id) => (ActorKind::User, Some(id.to_string())),
+        Actor::Stranger(hash) => (ActorKind::Stranger, hash),
+    };
+    NewAuditEntry {
+        at: clock::now(),
+        actor,
+        actor_id,
+        address: from.map(|address| address.to_canonical().to_string()),
+        action: action.word().into(),
+        object,
+        outcome: outcome.into(),
+        correlation: Some(telemetry::correlation()),
+    }
+}
+
+/// A user as the object of an entry.
+pub(super) fn user(id: UserId) -> String {
+    format!("user {id}")
+}
+
+/// Writes an entry to the program's log. Of one that a transaction stores, after the commit.
+pub(super) fn log(entry: &NewAuditEntry) {
+    let NewAuditEntry { actor, actor_id, address, action, object, outcome, correlation, .. } = entry;
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+    tracing::info!(
+        target: "dragoman::audit",
+        actor = actor.as_str(),
+        actor_id = text(actor_id),
+        address = text(address),
+        object = text(object),
+        correlation = text(correlation),
+        "{action}: {outcome}"
+    );
+}
+
+impl Trail {
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, key: OnceCell::new() }
+    }
+
+    /// Writes an entry that no change goes with. A store that does not take it keeps nobody waiting: the log has it.
+    pub(super) async fn write(&self, entry: NewAuditEntry) {
+        log(&entry);
+        if let Err(error) = self.storage.audit(&[entry]).await {
+            telemetry::put_off("an entry of the audit trail could not be stored", &error, is_away(&error));
+        }
+    }
+
+    /// A stranger who typed this login, which may be anything, a password too.
+    /// Without the hash if the store does not give its key.
+    pub(super) async fn stranger(&self, login: &str) -> Actor {
+        let key = match self.key.get_or_try_init(|| self.read_key()).await {
+            Ok(key) => key,
+            Err(error) => {
+                telemetry::put_off("the key of the audit trail could not be read", &error, is_away(&error));
+                return Actor::Stranger(None);
+            }
+        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(login.as_bytes());
+        Actor::Stranger(Some(hex::encode(&mac.finalize().into_bytes()[..HASH_BYTES])))
+    }
+
+    async fn read_key(&self) -> storage::Result<String> {
+        let fresh = secret();
+        transaction(self.storage.as_ref(), |mut tx| {
+            let fresh = fresh.clone();
+            async move {
+                let key = tx.secret(KEY, &fresh).await?;
+                tx.commit().await?;
+                Ok(key)
+            }
+        })
+        .await
+    }
+}
+
+fn is_away(error: &storage::Error) -> bool {
+    matches!(error, storage::Error::Unavailable(_) | storage::Error::Contention(_))
+}

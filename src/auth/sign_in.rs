@@ -1,0 +1,236 @@
+//! Signing in, with a password or a token, and out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use storage::{Fact, Topic, User, UserChange, UserId};
+use tokio::time::Instant;
+
+use super::{
+    Auth, Caller, Error, Login, Refused, Result, SessionId,
+    attempts::{Account, Arrival, LockedOut},
+    audit::{self, Action, Actor},
+    lives::Grant,
+    turns::Place,
+};
+use crate::{chat::LOGIN_BYTES, clock};
+
+impl Auth {
+    /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] after a wrong password, for an unknown login, and for a deactivated user, each after the same time.
+    pub async fn log_in(
+        &self,
+        login: &str,
+        password: &str,
+        from: IpAddr,
+        presented: Option<&SessionId>,
+    ) -> Result<(SessionId, Arc<Login>)> {
+        let user = self.known(login, password, from).await?;
+        self.begin_session(&user, from, presented, Error::Denied).await
+    }
+
+    /// Begins a session for whoever came with a token. It lives on when the token runs out, and ends as those of log-ins do.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the token does not count any more, or no token was brought.
+    pub async fn session_by_token(
+        &self,
+        caller: &Caller,
+        from: IpAddr,
+        presented: Option<&SessionId>,
+    ) -> Result<(SessionId, Arc<Login>)> {
+        // Read again: a new password, or a revocation, may have ended it at another node.
+        let grant = caller.life.as_ref().map(|life| life.grant()).ok_or(Refused::Missing)?;
+        let (user, ()) = self.stored_holder(grant).await?;
+        self.begin_session(&user, from, presented, Refused::Revoked.into()).await
+    }
+
+    /// Begins a session for a user who has shown, with its password as it was read, who it is: one that has changed since then gets
+    /// `changed`.
+    async fn begin_session(
+        &self,
+        user: &User,
+        from: IpAddr,
+        presented: Option<&SessionId>,
+        changed: Error,
+    ) -> Result<(SessionId, Arc<Login>)> {
+        let id = SessionId::random();
+        let key = id.key();
+        let now = clock::now();
+        let (user_id, partner) = (user.id, user.partner.id);
+        // Begun before the user is looked at for the last time: what changes the user from then on ends it.
+        let (life, epoch) = (self.0.lives.begin(&Grant::Session(key)), self.0.lives.epoch());
+        life.is_of(user_id, self.0.lives.changes());
+        let entry = audit::entry(Actor::User(user_id), Some(from), Action::SignIn, Some("session".into()), audit::OK);
+        self.transaction(|mut tx| async {
+            // Checking the password took its time, in which the user may have got another one, or been deactivated.
+            let unchanged = |now: &User| now.active && now.password == user.password;
+            if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
+                return Err(changed.clone());
+            }
+            tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
+            let mut ended = Vec::new();
+            if let Some(presented) = presented.map(SessionId::key)
+                && tx.delete_session(presented).await?.is_some()
+            {
+                ended.push(presented);
+            }
+            if self.0.sessions.most > 0 {
+                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id).await?);
+            }
+            for key in &ended {
+                tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
+            }
+            tx.insert_audit(&entry).await?;
+            self.0.announce.committed(tx.commit().await?).await;
+            ended.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
+            Ok(())
+        })
+        .await?;
+        audit::log(&entry);
+        // A login is a sign of life, and ends what the user had set itself to.
+        self.0.storage.set_presence(partner, None, now).await?;
+        let login = Arc::new(Login::begun(Caller::living(user.clone(), life, epoch), key, now));
+        self.0.sessions.remember(Arc::clone(&login));
+        Ok((id, login))
+    }
+
+    /// The user with this login and password, without a session.
+    ///
+    /// # Errors
+    /// As [`Auth::log_in`].
+    pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
+        let user = self.known(login, password, from).await?;
+        let entry = audit::entry(Actor::User(user.id), Some(from), Action::SignIn, Some("password".into()), audit::OK);
+        self.0.trail.write(entry).await;
+        Ok(user)
+    }
+
+    /// The same for a caller who names itself by uid, with each call: only refusals are audited.
+    ///
+    /// # Errors
+    /// As [`Auth::log_in`].
+    pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
+        let (place, arrival) = self.arrival(from).await?;
+        let user = self.0.storage.user(id).await?;
+        self.checked(user, &format!("#{id}"), password, from, arrival, place).await
+    }
+
+    /// The user with this login and password, whose sign-in is yet to be audited.
+    pub(super) async fn known(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
+        let (place, arrival) = self.arrival(from).await?;
+        // No account has such a login, and PostgreSQL refuses to look for a NUL.
+        let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
+        let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
+        self.checked(user, login, password, from, arrival, place).await
+    }
+
+    async fn arrival(&self, from: IpAddr) -> Result<(Place, Arrival)> {
+        let place = self.0.passwords.place(from)?;
+        match self.0.attempts.arrive(from).await {
+            Ok(arrival) => Ok((place, arrival)),
+            Err(locked) => Err(self.locked_out(locked, from, None).await),
+        }
+    }
+
+    /// The error of a refused attempt; `at` is what it called the user, and who that is. The first one of a counter within its minute
+    /// is audited, and no other: there is no end to them.
+    async fn locked_out(
+        &self,
+        LockedOut { retry_after, is_first }: LockedOut,
+        from: IpAddr,
+        at: Option<(&str, Option<UserId>)>,
+    ) -> Error {
+        if is_first {
+            let (actor, object, counter) = match at {
+                None => (Actor::Stranger(None), None, "address"),
+                Some((name, user)) => (self.0.trail.stranger(name).await, user.map(audit::user), "login"),
+            };
+            self.0.trail.write(audit::entry(actor, Some(from), Action::LockOut, object, counter)).await;
+        }
+        Error::TooManyAttempts { retry_after }
+    }
+
+    /// Checks the password of a user who was called `name`, if there is one.
+    async fn checked(
+        &self,
+        user: Option<User>,
+        name: &str,
+        password: &str,
+        from: IpAddr,
+        arrival: Arrival,
+        place: Place,
+    ) -> Result<User> {
+        let named = user.as_ref().map(|user| user.id);
+        let account = named.map_or_else(|| self.0.attempts.nobody(name), Account::User);
+        let attempt = match self.0.attempts.begin(arrival, account).await {
+            Ok(attempt) => attempt,
+            Err(locked) => return Err(self.locked_out(locked, from, Some((name, named))).await),
+        };
+        let why = match &user {
+            None => "unknown_login",
+            Some(user) if !user.active => "deactivated",
+            Some(user) if user.password.is_none() => "no_password",
+            Some(_) => "wrong_password",
+        };
+        let user = user.filter(|user| user.active);
+        let hash = user.as_ref().and_then(|user| user.password.as_ref());
+        let turn = place.turn().await;
+        let begun = Instant::now();
+        let verdict = self.0.passwords.verify(&turn, password, hash).await?;
+        let Some(mut user) = user.filter(|_| verdict.right) else {
+            attempt.failed();
+            // Others have the turn meanwhile.
+            drop(turn);
+            let actor = self.0.trail.stranger(name).await;
+            self.0.trail.write(audit::entry(actor, Some(from), Action::SignIn, named.map(audit::user), why)).await;
+            tokio::time::sleep_until(begun + self.0.passwords.dearest()).await;
+            return Err(Error::Denied);
+        };
+        if verdict.outdated {
+            let renewed = self.0.passwords.hash(&turn, password).await?;
+            drop(turn);
+            let is_renewed = self.transaction(|mut tx| async {
+                // Not if somebody has set another one meanwhile.
+                if tx.lock_user(user.id).await?.is_none_or(|now| now.password != user.password) {
+                    return Ok(false);
+                }
+                let change = UserChange { password: Some(renewed.clone()), ..UserChange::default() };
+                tx.update_user(user.id, change).await?;
+                tx.commit().await?;
+                Ok(true)
+            });
+            if is_renewed.await? {
+                user.password = Some(renewed);
+            }
+        }
+        Ok(user)
+    }
+
+    /// Ends a session on all nodes; one that has ended stays so. Of who came with a token of ours, all tokens of its log-in end.
+    pub async fn log_out(&self, login: &Login, from: IpAddr) -> Result<()> {
+        if let Some(Grant::Family(family)) = login.life.as_ref().map(|life| life.grant()) {
+            self.end_family(login.user, *family, from).await?;
+        }
+        let object = if login.is_by_token() { "token" } else { "session" };
+        let entry = audit::entry(Actor::User(login.user), Some(from), Action::SignOut, Some(object.into()), audit::OK);
+        let has_ended = self
+            .transaction(|mut tx| async {
+                let is_there = tx.delete_session(login.key()).await?.is_some();
+                if is_there {
+                    let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
+                    tx.record(Topic::Partner(login.partner), fact, clock::now());
+                    tx.insert_audit(&entry).await?;
+                }
+                self.0.announce.committed(tx.commit().await?).await;
+                self.0.lives.end(&Grant::Session(login.key()));
+                Ok(is_there)
+            })
+            .await?;
+        if has_ended {
+            audit::log(&entry);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Revocation of tokens (RFC 7009).
+
+use poem::{Request, http::StatusCode};
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+
+use super::Tag;
+use crate::{
+    auth::{self, Revocation},
+    dialects::{House, bearer::told, form::PostedOrForm, session::From as Origin},
+};
+
+pub(super) struct RevocationApi(pub(super) House);
+
+/// What is to be revoked. Whoever has a token may revoke it.
+#[derive(Object)]
+#[oai(rename = "TokenRevocation")]
+struct Given {
+    /// A refresh token or an access token.
+    token: Option<String>,
+    /// Not looked at: the server sees by itself what a token is.
+    token_type_hint: Option<String>,
+    /// Another name for `token`, as it came with the tokens.
+    refresh: Option<String>,
+}
+
+/// Why nothing was revoked.
+#[derive(Object)]
+#[oai(rename = "TokenRevocationFailure")]
+struct Failure {
+    /// `invalid_request`, `unsupported_token_type` or `server_error`.
+    error: String,
+    /// One clear sentence.
+    error_description: String,
+}
+
+#[derive(ApiResponse)]
+enum Answer {
+    /// The token lets nobody in any more, nor does any other of the same login; or it never did.
+    #[oai(status = 200)]
+    Done(#[oai(header = "Cache-Control")] String),
+    /// There is no token, or it is of another service, which alone can revoke it.
+    #[oai(status = 400)]
+    BadRequest(Json<Failure>),
+    /// The server failed; its log says why.
+    #[oai(status = 500)]
+    Internal(Json<Failure>),
+    /// The server cannot reach its store, or has no keys to verify tokens with.
+    #[oai(status = 503)]
+    Unavailable(Json<Failure>),
+}
+
+fn failure(error: &str, description: &str) -> Json<Failure> {
+    Json(Failure { error: error.into(), error_description: description.into() })
+}
+
+impl From<auth::Error> for Answer {
+    fn from(error: auth::Error) -> Self {
+        let (status, message) = told(&error);
+        let failure = failure("server_error", message);
+        if status == StatusCode::SERVICE_UNAVAILABLE { Self::Unavailable(failure) } else { Self::Internal(failure) }
+    }
+}
+
+#[OpenApi(prefix_path = "/auth", tag = "Tag::Tokens")]
+impl RevocationApi {
+    /// Log out with tokens
+    ///
+    /// Ends all tokens that descend from the same login, at once (RFC 7009), as JSON or as a form. Sockets that were opened with one of
+    /// them are closed.
+    #[oai(path = "/token/revoke", method = "post", operation_id = "token_revoke")]
+    async fn revoke(&self, request: &Request, given: PostedOrForm<Given>) -> Answer {
+        let Given { token, refresh, .. } = given.0;
+        let Some(token) = token.or(refresh) else {
+            return Answer::BadRequest(failure("invalid_request", "token is missing."));
+        };
+        match self.0.auth.revoke(&token, Origin::of(request)).await {
+            Ok(Revocation::Done) => Answer::Done("no-store".into()),
+            Ok(Revocation::NotOurs) => {
+                let description = "The token was made by another service, which alone can revoke it.";
+                Answer::BadRequest(failure("unsupported_token_type", description))
+            }
+            Err(error) => error.into(),
+        }
+    }
+}

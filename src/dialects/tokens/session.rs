@@ -1,0 +1,70 @@
+//! A cookie for a token.
+
+use poem::{Request, http::StatusCode};
+use poem_openapi::{ApiResponse, OpenApi, payload::Json};
+
+use super::{Holder, Tag};
+use crate::{
+    auth,
+    dialects::{
+        House,
+        bearer::{BearerAlone, CHALLENGE, told},
+        json::Said,
+        session::{self, From as Origin, presented},
+    },
+};
+
+pub(super) struct SessionApi(pub(super) House);
+
+#[derive(ApiResponse)]
+enum Answer {
+    /// The session has begun; its id is in the cookie.
+    #[oai(status = 200)]
+    Begun(Json<Holder>, #[oai(header = "Set-Cookie")] String, #[oai(header = "Cache-Control")] String),
+    /// No token, or none that counts.
+    #[oai(status = 401)]
+    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    /// The server failed; its log says why.
+    #[oai(status = 500)]
+    Internal(Json<Said>),
+    /// The server cannot reach its store, or has no keys to verify tokens with.
+    #[oai(status = 503)]
+    Unavailable(Json<Said>),
+}
+
+impl From<auth::Error> for Answer {
+    fn from(error: auth::Error) -> Self {
+        let (status, message) = told(&error);
+        let said = Json(Said::new(message));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(said),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::Internal(said),
+            _ => Self::Unauthorized(said, CHALLENGE.into()),
+        }
+    }
+}
+
+#[OpenApi(prefix_path = "/auth", tag = "Tag::Tokens")]
+impl SessionApi {
+    /// Exchange a token for a session
+    ///
+    /// With `Authorization: Bearer`. The session lives on when the token runs out or is revoked, and ends by itself when it is not
+    /// used, or with `/web/session/destroy`, a new password, or the user's deactivation. One presented with the request ends.
+    #[oai(path = "/session", method = "post", operation_id = "auth_session")]
+    async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
+        let auth = &self.0.auth;
+        let former = presented(request);
+        let former = former.as_ref().and_then(|given| given.first());
+        let begun = match &caller.0 {
+            Ok(caller) => auth.session_by_token(caller, Origin::of(request), former).await,
+            Err(error) => Err(error.clone()),
+        };
+        match begun {
+            Ok((id, login)) => {
+                let cookie = session::cookie(&id, auth.cookie_life(&login), &self.0);
+                Answer::Begun(Json((&**login).into()), cookie, "no-store".into())
+            }
+            Err(error) => error.into(),
+        }
+    }
+}

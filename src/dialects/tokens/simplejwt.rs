@@ -1,0 +1,156 @@
+//! Tokens in the words of `djangorestframework-simplejwt`, for clients of such a server. Refresh tokens rotate, as with its settings
+//! `ROTATE_REFRESH_TOKENS` and `BLACKLIST_AFTER_ROTATION`.
+
+use poem::{Request, http::StatusCode};
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use serde_json::{Map, Value, json};
+
+use super::Tag;
+use crate::{
+    auth::{self, Issued},
+    dialects::{House, bearer::told, form::PostedOrForm, session::From as Origin},
+};
+
+pub(super) struct SimpleJwtApi(pub(super) House);
+
+/// A login under one of two names.
+#[derive(Object)]
+#[oai(example, rename = "SimpleJwtCredentials")]
+struct Credentials {
+    /// The login.
+    username: Option<String>,
+    /// The login, where users are known by their e-mail addresses.
+    email: Option<String>,
+    password: Option<String>,
+}
+
+impl poem_openapi::types::Example for Credentials {
+    fn example() -> Self {
+        Self { username: Some("admin@gmail.com".into()), email: None, password: Some("123456".into()) }
+    }
+}
+
+/// What renews tokens.
+#[derive(Object)]
+#[oai(rename = "SimpleJwtRefresh")]
+struct Refresh {
+    refresh: Option<String>,
+}
+
+#[derive(Object)]
+#[oai(rename = "SimpleJwtPair")]
+struct Pair {
+    /// Renews both, once.
+    refresh: String,
+    /// For `Authorization: Bearer`.
+    access: String,
+}
+
+#[derive(Object)]
+#[oai(rename = "SimpleJwtFailure")]
+struct Failure {
+    /// One clear sentence.
+    detail: String,
+    /// `token_not_valid`, where it is about a token.
+    #[oai(skip_serializing_if_is_none)]
+    code: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum Answer {
+    /// The tokens.
+    #[oai(status = 200)]
+    Pair(Json<Pair>, #[oai(header = "Cache-Control")] String),
+    /// Fields are missing or empty: each with a list of sentences.
+    #[oai(status = 400)]
+    BadRequest(Json<Value>),
+    /// Wrong login or password, or a refresh token that does not count.
+    #[oai(status = 401)]
+    Unauthorized(Json<Failure>, #[oai(header = "WWW-Authenticate")] String),
+    /// Too many failed logins.
+    #[oai(status = 429)]
+    TooMany(Json<Failure>, #[oai(header = "Retry-After")] u64),
+    /// The server failed; its log says why.
+    #[oai(status = 500)]
+    Internal(Json<Failure>),
+    /// Too many log-ins wait for their password to be checked (with `Retry-After`), the server cannot reach its store, or it has
+    /// no secret to make tokens with.
+    #[oai(status = 503)]
+    Unavailable(Json<Failure>, #[oai(header = "Retry-After")] Option<u64>),
+}
+
+const CHALLENGE: &str = r#"Bearer realm="api""#;
+
+fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<Failure> {
+    Json(Failure { detail: detail.into(), code: code.map(str::to_owned) })
+}
+
+impl From<auth::Result<Issued>> for Answer {
+    fn from(outcome: auth::Result<Issued>) -> Self {
+        use auth::Error::{Denied, Expired, Refused, TooManyAttempts, TooManyWaiting};
+        let error = match outcome {
+            Ok(Issued { access, refresh, .. }) => {
+                let pair = Pair { refresh: refresh.expose().to_owned(), access: access.expose().to_owned() };
+                return Self::Pair(Json(pair), "no-store".into());
+            }
+            Err(error) => error,
+        };
+        let (status, message) = told(&error);
+        match error {
+            Denied => Self::Unauthorized(failure("No active account found with the given credentials", None), CHALLENGE.into()),
+            Expired | Refused(_) => {
+                Self::Unauthorized(failure("Token is invalid or expired", Some("token_not_valid")), CHALLENGE.into())
+            }
+            TooManyAttempts { retry_after } => {
+                let seconds = retry_after.as_secs().max(1);
+                let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
+                Self::TooMany(failure(detail, None), seconds)
+            }
+            TooManyWaiting { retry_after } => Self::Unavailable(failure(message, None), Some(retry_after.as_secs().max(1))),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(failure(message, None), None),
+            _ => Self::Internal(failure(message, None)),
+        }
+    }
+}
+
+/// The values of fields, or the sentences about those that have none.
+fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[String; N], Answer> {
+    let sentence = |value: &Option<String>| match value.as_deref() {
+        None => Some("This field is required."),
+        Some("") => Some("This field may not be blank."),
+        Some(_) => None,
+    };
+    let wrong = fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), json!([sentence(value)?]))));
+    let wrong: Map<_, _> = wrong.collect();
+    if wrong.is_empty() {
+        return Ok(fields.map(|(_, value)| value.unwrap_or_default()));
+    }
+    Err(Answer::BadRequest(Json(Value::Object(wrong))))
+}
+
+#[OpenApi(prefix_path = "/api", tag = "Tag::Tokens")]
+impl SimpleJwtApi {
+    /// Log in with tokens, as with simplejwt
+    ///
+    /// The tokens are those of `/auth/token`.
+    #[oai(path = "/token", method = "post", operation_id = "simplejwt_token")]
+    async fn token(&self, request: &Request, credentials: PostedOrForm<Credentials>) -> Answer {
+        let Credentials { username, email, password } = credentials.0;
+        let login = if username.is_none() && email.is_some() { ("email", email) } else { ("username", username) };
+        match complete([login, ("password", password)]) {
+            Ok([login, password]) => self.0.auth.tokens_by_password(&login, &password, Origin::of(request)).await.into(),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Renew tokens, as with simplejwt
+    ///
+    /// As `/auth/token/refresh` does.
+    #[oai(path = "/token/refresh", method = "post", operation_id = "simplejwt_refresh")]
+    async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh>) -> Answer {
+        match complete([("refresh", refresh.0.refresh)]) {
+            Ok([refresh]) => self.0.auth.renew(&refresh, Origin::of(request)).await.into(),
+            Err(answer) => answer,
+        }
+    }
+}

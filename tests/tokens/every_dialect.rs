@@ -1,0 +1,265 @@
+//! A token is as good as a cookie, and a cookie as a token, wherever it is not a foreign page that sends it.
+
+use reqwest::{
+    Method, RequestBuilder, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN},
+    multipart,
+};
+use serde_json::{Value, json};
+
+use super::{
+    making::{Key, SECRET, claims, sign},
+    text,
+};
+use crate::{
+    on_every_backend,
+    support::{Answer, Backend, Client, JOHN, PASSWORD, Server, until},
+    with_every_backend,
+};
+
+const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
+
+/// A token of another service.
+fn foreign(uid: i64) -> String {
+    sign(Key::Secret(SECRET), None, &claims(json!({"user_id": uid})))
+}
+
+async fn own(server: &Server) -> String {
+    let pair = server.client().post("/auth/token", &json!({"login": JOHN, "password": PASSWORD})).await.json();
+    text(&pair, "access")
+}
+
+fn with_tokens(backend: Backend) -> crate::support::ServerBuilder {
+    Server::builder(backend).set("TOKENS__SECRET", SECRET)
+}
+
+/// Calls as whoever holds the token.
+async fn call(server: &Server, token: &str, path: &str, params: Value) -> Value {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "params": params});
+    Answer::of(server.client().request(Method::POST, path).bearer_auth(token).json(&body)).await.json()
+}
+
+async fn result(server: &Server, token: &str, path: &str, params: Value) -> Value {
+    let mut answer = call(server, token, path, params).await;
+    assert!(answer.get("error").is_none(), "{path}: {answer}");
+    answer["result"].take()
+}
+
+fn form() -> multipart::Form {
+    let part = multipart::Part::bytes(b"bytes".to_vec()).file_name("notes.txt");
+    multipart::Form::new().part("file", part)
+}
+
+with_every_backend! {
+    async fn a_token_counts_in_every_dialect(backend) {
+        let mut server = with_tokens(backend).start().await;
+        for token in [own(&server).await, foreign(4)] {
+            let info = result(&server, &token, "/web/session/get_session_info", json!({})).await;
+            assert_eq!((&info["uid"], &info["session_id"]), (&json!(4), &json!("")));
+            assert!(call(&server, &token, "/web/session/check", json!({})).await.get("error").is_none());
+            let kw = json!({"model": "res.users", "method": "context_get", "args": [], "kwargs": {}});
+            assert_eq!(result(&server, &token, "/web/dataset/call_kw", kw).await["uid"], 4);
+            let sent = json!({"thread_id": 1, "body": "by token"});
+            assert!(result(&server, &token, "/api/messaging/message/send", sent).await["message_id"].is_i64());
+            let upload = server.client().request(Method::POST, "/api/messaging/attachment/upload").bearer_auth(&token);
+            let uploaded = Answer::of(upload.multipart(form())).await;
+            assert_eq!(uploaded.status, StatusCode::OK, "{uploaded:?}");
+            let path = format!("/api/messaging/attachment/{}", uploaded.json()["attachment_id"]);
+            assert_eq!(Answer::of(server.client().request(Method::GET, &path).bearer_auth(&token)).await.body, "bytes");
+            let session = result(&server, &token, "/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
+            assert!(session["uuid"].is_string(), "{session}");
+            assert!(result(&server, &token, "/im_chat/init", json!({})).await.is_array());
+            let rooms = server.client().request(Method::GET, "/chat/user/threads/").bearer_auth(&token);
+            assert_eq!(Answer::of(rooms).await.status, StatusCode::OK);
+        }
+        for token in ["x", &foreign(17)] {
+            assert_eq!(call(&server, token, "/api/messaging/threads", json!({})).await["error"]["code"], 100);
+        }
+        server.stop().await;
+    }
+
+    /// A proxy's own, for example. The cookie is what it was.
+    async fn a_token_that_is_none_takes_nothing_from_the_cookie(backend) {
+        let mut server = with_tokens(backend).start().await;
+        let john = server.log_in(JOHN).await;
+        let asked = async |client: &Client, header: &str| {
+            let request = client.request(Method::POST, "/web/session/get_session_info").header(AUTHORIZATION, header);
+            Answer::of(request.json(&json!({}))).await.json()["result"]["uid"].take()
+        };
+        assert_eq!(asked(&john, "Bearer of-the-proxy").await, 4);
+        assert_eq!(asked(&john, &format!("Bearer {}", foreign(2))).await, 2, "a good one counts first");
+        assert_eq!(asked(&server.client(), "Bearer of-the-proxy").await, Value::Null);
+        server.stop().await;
+    }
+
+    /// Each has been told what it has been told, whichever node it asks next, and after a restart.
+    async fn a_poll_of_updates_goes_on_by_token(backend) {
+        let mut server = with_tokens(backend.clone()).start().await;
+        let admin = server.log_in(crate::support::ADMIN).await;
+        let token = foreign(4);
+        let poll = async |server: &Server, timeout: u32| {
+            let updates = result(server, &token, "/api/messaging/poll/updates", json!({"timeout": timeout})).await;
+            updates["threads_with_updates"].as_array().expect("it is a list").len()
+        };
+        poll(&server, 0).await;
+        let send = async |body: &str| admin.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+        send("one").await;
+        assert_eq!([poll(&server, 60).await, poll(&server, 0).await], [1, 0]);
+        if backend.is_durable() {
+            let mut other = with_tokens(backend).start().await;
+            send("two").await;
+            until("the message there", async || (poll(&other, 0).await == 1).then_some(())).await;
+            other.stop().await;
+            send("three").await;
+            let address = server.address();
+            server.stop().await;
+            server.start_again(address).await;
+            assert_eq!(poll(&server, 60).await, 1, "what it was not told before");
+        }
+        server.stop().await;
+    }
+
+    /// As log-ins do.
+    async fn a_token_is_exchanged_for_a_cookie(backend) {
+        let mut server = with_tokens(backend).start().await;
+        let former = server.log_in(JOHN).await;
+        for token in [own(&server).await, foreign(4)] {
+            let answer = Answer::of(former.request(Method::POST, "/auth/session").bearer_auth(&token)).await;
+            assert_eq!((answer.status, &answer.json()["uid"]), (StatusCode::OK, &json!(4)), "{answer:?}");
+            assert_eq!(answer.headers["cache-control"], "no-store");
+            let session = server.client().with_session(answer.session().as_deref());
+            assert!(session.messaging("threads", json!({})).await["threads"].is_array());
+            session.call("/web/session/destroy", json!({})).await;
+            assert_eq!(session.call("/web/session/check", json!({})).await["error"]["code"], 100);
+        }
+        assert_eq!(former.call("/web/session/check", json!({})).await["error"]["code"], 100, "the one presented has ended");
+        let john = server.log_in(JOHN).await;
+        for request in [john.request(Method::POST, "/auth/session"), server.client().request(Method::POST, "/auth/session").bearer_auth("x")] {
+            let answer = Answer::of(request).await;
+            assert_eq!((answer.status, answer.session()), (StatusCode::UNAUTHORIZED, None));
+        }
+        server.stop().await;
+    }
+
+    /// An access token lets in for an hour.
+    async fn an_access_token_is_no_way_to_a_refresh_token(backend) {
+        let mut server = with_tokens(backend).start().await;
+        for token in [own(&server).await, foreign(4)] {
+            result(&server, &token, "/api/messaging/poll/updates", json!({"timeout": 0})).await;
+            let asked = server.client().request(Method::POST, "/auth/token").bearer_auth(&token).json(&json!({}));
+            assert_eq!(Answer::of(asked).await.status, StatusCode::UNAUTHORIZED);
+        }
+        server.stop().await;
+    }
+
+    /// At every node and in every dialect.
+    async fn logging_out_by_token_ends_its_login(backend) {
+        let mut server = with_tokens(backend).start().await;
+        let (token, other) = (own(&server).await, own(&server).await);
+        call(&server, &token, "/web/session/destroy", json!({})).await;
+        assert_eq!(call(&server, &token, "/web/session/check", json!({})).await["error"]["code"], 100);
+        assert_eq!(crate::tokens::holder(&server, &token).await.status, StatusCode::UNAUTHORIZED);
+        assert!(call(&server, &other, "/web/session/check", json!({})).await.get("error").is_none());
+        server.stop().await;
+    }
+}
+
+on_every_backend! {
+    /// A page of another origin makes browsers send the cookie, and must get nothing for it.
+    async fn tokens_for_a_cookie_are_for_our_own_pages(server) {
+        let john = server.log_in(JOHN).await;
+        let evil = "https://evil.example";
+        let asked = |origin: Option<&str>, kind: Option<&str>| {
+            let mut request = john.request(Method::POST, "/auth/token");
+            if let Some(origin) = origin {
+                request = request.header(ORIGIN, origin);
+            }
+            if let Some(kind) = kind {
+                request = request.header(CONTENT_TYPE, kind);
+            }
+            Answer::of(request)
+        };
+        let ours = server.url("");
+        for (origin, kind, status) in [
+            (None, None, 403),
+            (Some(evil), None, 403),
+            (Some("null"), None, 403),
+            (Some(evil), Some("text/plain"), 403),
+            (None, Some("application/x-www-form-urlencoded"), 403),
+            (Some(ours.as_str()), None, 200),
+            (None, Some("application/json"), 200),
+        ] {
+            let answer = asked(origin, kind).await;
+            assert_eq!(answer.status.as_u16(), status, "{origin:?} {kind:?}: {answer:?}");
+            assert_eq!(answer.body.contains("access"), status == 200);
+        }
+    }
+
+    /// As on its socket.
+    async fn a_cookie_counts_in_the_room_from_our_own_pages(server) {
+        let john = server.log_in(JOHN).await;
+        let ours = server.url("");
+        let get = |page: Option<(&str, &str)>| {
+            let request = john.request(Method::GET, "/chat/user/threads/");
+            Answer::of(page.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
+        };
+        for (page, status) in [
+            (None, 200),
+            (Some(("Origin", ours.as_str())), 200),
+            (Some(("Sec-Fetch-Site", "same-origin")), 200),
+            (Some(("Sec-Fetch-Site", "cross-site")), 401),
+            (Some(("Sec-Fetch-Site", "same-site")), 401),
+            (Some(("Origin", "https://evil.example")), 401),
+            (Some(("Origin", "null")), 401),
+        ] {
+            assert_eq!(get(page).await.status.as_u16(), status, "{page:?}");
+        }
+        let upload = |page: Option<&str>| {
+            let file = multipart::Part::bytes(b"bytes".to_vec()).file_name("notes.txt");
+            let form = multipart::Form::new().text("receiver", ADMIN_UUID).part("attached_file", file);
+            let request = john.request(Method::POST, "/chat/attachment/").multipart(form);
+            let with = |request: RequestBuilder, page| request.header(ORIGIN, page);
+            Answer::of(match page {
+                Some(page) => with(request, page),
+                None => request,
+            })
+        };
+        for (page, status) in [(Some(ours.as_str()), 201), (Some("https://evil.example"), 401), (None, 401)] {
+            let answer = upload(page).await;
+            assert_eq!(answer.status.as_u16(), status, "{page:?}: {answer:?}");
+        }
+        let stranger = server.client().request(Method::GET, "/chat/user/threads/").header(COOKIE, "session_id=x");
+        assert_eq!(Answer::of(stranger).await.status, StatusCode::UNAUTHORIZED);
+    }
+
+    /// For clients of a Django.
+    async fn the_words_of_simplejwt(server) {
+        let post = async |path: &str, body: Value| server.client().post(path, &body).await;
+        for name in ["username", "email"] {
+            for path in ["/api/token/", "/api/token"] {
+                let answer = post(path, json!({name: JOHN, "password": PASSWORD})).await;
+                assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+                let pair = answer.json();
+                assert_eq!(pair.as_object().unwrap().keys().collect::<Vec<_>>(), ["access", "refresh"]);
+                assert_eq!(crate::tokens::uid(server, &text(&pair, "access")).await, 4);
+                let renewed = post("/api/token/refresh/", json!({"refresh": pair["refresh"]})).await.json();
+                assert_eq!(crate::tokens::uid(server, &text(&renewed, "access")).await, 4);
+                assert_ne!(renewed["refresh"], pair["refresh"]);
+            }
+        }
+        let by_form = server.client().request(Method::POST, "/api/token/").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let by_form = Answer::of(by_form.body("username=john%40example.com&password=123456")).await;
+        assert_eq!(by_form.status, StatusCode::OK, "{by_form:?}");
+        let required = json!(["This field is required."]);
+        for (path, body, status, expected) in [
+            ("/api/token/", json!({"username": JOHN, "password": "wrong"}), 401, json!({"detail": "No active account found with the given credentials"})),
+            ("/api/token/", json!({}), 400, json!({"username": required, "password": required})),
+            ("/api/token/", json!({"email": "", "password": PASSWORD}), 400, json!({"email": ["This field may not be blank."]})),
+            ("/api/token/refresh/", json!({}), 400, json!({"refresh": required})),
+            ("/api/token/refresh/", json!({"refresh": "x"}), 401, json!({"detail": "Token is invalid or expired", "code": "token_not_valid"})),
+        ] {
+            let answer = post(path, body).await;
+            assert_eq!((answer.status.as_u16(), answer.json()), (status, expected), "{path}");
+        }
+    }
+}
