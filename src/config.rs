@@ -1,6 +1,7 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
 mod bounds;
+mod cors;
 mod limits;
 mod session;
 mod tokens;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use bounds::{BOUNDS, Bound};
+pub use cors::Cors;
 pub use limits::{AddressLimits, Limits, UserLimits};
 pub use session::{SameSite, Session, is_same_site};
 pub use tokens::{Tokens, UserName};
@@ -111,13 +113,6 @@ pub struct Nats {
     pub credentials: Option<PathBuf>,
     /// A file with certificates of authorities to trust beside the well-known ones.
     pub authorities: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cors {
-    /// Origins, such as `https://app.example`, whose pages may call with the user's cookie.
-    pub origins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -421,12 +416,7 @@ impl Config {
         if !self.base_url.is_empty() && !is_web_address(&self.base_url) {
             return Err("base_url must be an http or https address".into());
         }
-        for origin in &self.cors.origins {
-            let plain = Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-            if !plain {
-                return Err(format!("cors.origins must hold origins such as https://app.example, not {origin}"));
-            }
-        }
+        self.cors.check()?;
         self.session.check(&self.base_url)?;
         self.tokens.check()?;
         if let Some(path) = self.concierge.paths.iter().find(|path| !is_socket_path(path)) {

@@ -5,12 +5,16 @@ mod accept;
 mod admission;
 mod asyncapi;
 mod corridor;
+mod cors;
+mod docs;
 mod forwarded;
 mod least_rate;
 mod operation;
 mod patient;
 mod places;
 mod rest;
+mod security;
+mod unreadable;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -241,7 +245,7 @@ fn endpoint(
     let route = Route::new()
         .at("/openapi.json", operation::document(document))
         .at("/ws/chat/room", room::sockets(house))
-        .nest("/docs", api.swagger_ui())
+        .at("/docs", docs::page(api.swagger_ui_html()))
         .nest("/", api);
     let route = conversations::sockets(house, asyncapi::at(route));
     let config = Arc::clone(&house.config);

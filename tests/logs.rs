@@ -33,8 +33,9 @@ async fn exercise(server: &Server) -> Vec<String> {
     let uploaded: Value = Answer::of(upload).await.json();
     let (id, token) = (&uploaded["attachment_id"], uploaded["access_token"].as_str().expect("it has one").to_owned());
     for token in [token.as_str(), QUERY] {
-        let path = format!("/api/messaging/attachment/{id}?access_token={token}");
-        Answer::of(server.client().request(Method::GET, &path)).await;
+        for address in [format!("{id}?access_token={token}"), format!("{id}/{token}/notes.txt"), format!("{id}/{token}")] {
+            Answer::of(server.client().request(Method::GET, &format!("/api/messaging/attachment/{address}"))).await;
+        }
     }
     let wish = json!({"filename": IN_THE_FILE, "mimeType": "text/plain", "type": "chat-images"});
     let given = john.post("/file-new/get-upload-url", &wish).await.json();

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
@@ -6,13 +9,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId};
 
-use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support};
+use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support, uploads};
 use crate::{auth::Caller, blobs, clock};
 
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
-/// File name: the last part of a path, without control characters, and not longer than [`NAME_CHARACTERS`].
+/// File name: the last part of a path, without control characters and those that turn the reading direction round, and not longer
+/// than [`NAME_CHARACTERS`].
 pub struct FileName(String);
 
 impl FileName {
@@ -20,12 +24,6 @@ impl FileName {
         storable("name", given)?;
         Ok(Self(safe_name(given)))
     }
-}
-
-/// A file on its way to a reader.
-pub struct Download {
-    pub attachment: Attachment,
-    pub bytes: FileBytes,
 }
 
 /// A file whose bytes are in the object store, and of which nobody knows yet. Unless it is kept, its bytes go away.
@@ -76,26 +74,30 @@ fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
 }
 
 impl Chat {
-    /// Takes in the bytes of a file of the caller's, piece by piece; fails as soon as they are too many.
+    /// Takes in the bytes of a file of the caller's, piece by piece; fails as soon as they are too many. `declared` is the type
+    /// that the sender says it has, which counts for documents of office programs.
     pub async fn receive(
         &self,
         caller: &Caller,
+        declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
     ) -> Result<Received> {
         self.charge(caller, Act::Write)?;
-        self.receive_within(caller.user, bytes, self.0.rules.upload_bytes).await
+        self.receive_within(caller.user, declared, bytes, self.0.rules.upload_bytes).await
     }
 
     /// The same for a user, and another limit.
     pub(super) async fn receive_within(
         &self,
         user: UserId,
+        declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
     ) -> Result<Received> {
         let place = self.upload_place(user)?;
         let stored = self.0.blobs.put(place.counted(bytes), limit_bytes).await;
-        let stored = self.within_quota(&place, stored)?;
+        let mut stored = self.within_quota(&place, stored)?;
+        stored.mimetype = uploads::settled(stored.mimetype, declared);
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: AtomicBool::new(false) })
     }
 
@@ -184,11 +186,9 @@ impl Chat {
         Ok(own)
     }
 
-    /// The bytes of an attachment; the same people may have them.
-    pub async fn download(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Download> {
-        let attachment = self.attachment(caller, id, token).await?;
-        let bytes = self.0.blobs.get(&attachment.object, None).await?;
-        Ok(Download { attachment, bytes })
+    /// The bytes of an attachment that the caller may read: all, or a part that is in it and not empty.
+    pub async fn attachment_bytes(&self, attachment: &Attachment, part: Option<Range<u64>>) -> Result<FileBytes> {
+        self.0.blobs.get(&attachment.object, part).await
     }
 
     /// Deletes an attachment of the caller's from every message and from the object store.
@@ -211,9 +211,15 @@ impl Chat {
     }
 }
 
+/// Whether a character only turns the reading direction round, or ends a line: with it a name shows another extension than it has
+/// (Unicode Standard Annex 9, "Explicit Directional Formatting").
+pub fn is_bidi_control(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let safe: String = last.chars().filter(|c| !c.is_control()).take(NAME_CHARACTERS).collect();
+    let safe: String = last.chars().filter(|c| !c.is_control() && !is_bidi_control(*c)).take(NAME_CHARACTERS).collect();
     match safe.trim() {
         "" | "." | ".." => "file".to_owned(),
         trimmed => trimmed.to_owned(),
@@ -224,7 +230,7 @@ fn safe_name(name: &str) -> String {
 mod tests {
     use storage::{Attachment, PartnerId};
 
-    use super::{super::fixtures, attachment_token, reader_of};
+    use super::{super::fixtures, attachment_token, reader_of, safe_name};
 
     const OWNER: PartnerId = fixtures::ANN.1;
     const READER: PartnerId = fixtures::BEN.1;
@@ -263,6 +269,17 @@ mod tests {
             assert_eq!(reader_of(forged, &one), None, "{forged}");
         }
         assert_eq!(reader_of(&token, &other), None);
+    }
+
+    #[test]
+    fn a_name_reads_in_one_direction() {
+        for control in ('\u{200e}'..='\u{200f}').chain('\u{2028}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').chain(['\u{61c}'])
+        {
+            assert_eq!(safe_name(&format!("photo_{control}gpj.exe")), "photo_gpj.exe", "{control:?}");
+            assert_eq!(safe_name(&control.to_string()), "file", "{control:?}");
+        }
+        // Joiners are letters' own affair.
+        assert_eq!(safe_name("\u{1f468}\u{200d}\u{1f469} نمونه.txt"), "\u{1f468}\u{200d}\u{1f469} نمونه.txt");
     }
 
     #[test]

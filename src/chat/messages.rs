@@ -31,7 +31,7 @@ const LOCATED: usize = 1_000;
 /// How long a client key may be; a store can only find what is short.
 const LONGEST_KEY: usize = 256;
 /// The most attachments of one message.
-const ATTACHMENTS: usize = 50;
+pub const ATTACHMENTS: usize = 50;
 /// How many messages one answer of a waiting poll carries at most.
 const POLL_PAGE: usize = 100;
 

@@ -54,7 +54,7 @@ use storage::{Lane, Position, Scope, Storage, Tx, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub use attachments::{Download, FileBytes, FileName, Received, attachment_token};
+pub use attachments::{FileBytes, FileName, Received, attachment_token, is_bidi_control};
 pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};
@@ -65,7 +65,7 @@ pub use feed::{Batch, Feed};
 pub use housekeeping::Retention;
 pub use hub::Hub;
 pub use log_restart::settle_log;
-pub use messages::{Draft, Sent};
+pub use messages::{ATTACHMENTS, Draft, Sent};
 pub use pairs::Addressee;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::KeptConversation;

@@ -1,5 +1,6 @@
 //! Files that are put at an address signed for them, and that anybody may read who knows where.
 
+mod media_types;
 mod names;
 mod permit;
 
@@ -8,17 +9,18 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::Stream;
-use storage::{NewUpload, Upload, UploadedFile};
+use storage::{NewUpload, Timestamp, Upload, UploadedFile};
 use uuid::Uuid;
 
 pub use permit::Permit;
 
+pub(super) use media_types::settled;
 pub(super) use names::{is_file, named_in};
 pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
 use crate::{auth::Caller, blobs::Addresses, clock};
-use names::{essence, extension, is_harmless, is_mimetype, is_safe};
+use names::{essence, extension, is_harmless, is_mimetype, is_safe, known};
 
 /// What the service may be told to do differently.
 #[derive(Clone, Debug)]
@@ -60,7 +62,9 @@ pub struct Shown {
     pub size_bytes: u64,
     /// Whether a browser may show it. Anything else it is to save: it could be a page that acts as one of ours.
     pub inline: bool,
-    object: String,
+    pub put_at: Timestamp,
+    /// The object's name in the object store, at which there is never anything else. It is nobody's to know.
+    pub object: String,
 }
 
 impl Chat {
@@ -68,6 +72,7 @@ impl Chat {
     pub async fn begin_upload(&self, caller: &Caller, announced: Announced) -> Result<Leave> {
         let rules = &self.0.rules.uploads;
         let Announced { kind, filename, mimetype } = announced;
+        let mimetype = known(mimetype);
         if !rules.kinds.contains(&kind) {
             return Err(Error::Invalid { field: "type", reason: format!("must be one of: {}", rules.kinds.join(", ")).into() });
         }
@@ -126,7 +131,7 @@ impl Chat {
         if clock::now().timestamp() >= permit.expires {
             return Err(Error::TooLate("the time to upload this file"));
         }
-        if !essence(mimetype).eq_ignore_ascii_case(essence(&permit.mimetype)) {
+        if !essence(&known(mimetype.to_owned())).eq_ignore_ascii_case(essence(&permit.mimetype)) {
             return Err(Error::WrongType { expected: permit.mimetype.clone() });
         }
         let upload = self.upload(&permit.name).await?.ok_or(Error::NotFound(Thing::Attachment))?;
@@ -143,7 +148,7 @@ impl Chat {
         if size_bytes.is_some_and(|size| size > limit_bytes) {
             return Err(Error::TooLarge { limit_bytes });
         }
-        let received = self.receive_within(owner.id, bytes, limit_bytes).await?;
+        let received = self.receive_within(owner.id, Some(mimetype), bytes, limit_bytes).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),
@@ -165,7 +170,7 @@ impl Chat {
         let upload = self.upload(name).await?;
         let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
         let (inline, size_bytes) = (is_harmless(&file.mimetype), u64::try_from(file.size_bytes).unwrap_or(0));
-        Ok(Shown { mimetype: file.mimetype, size_bytes, inline, object: file.object })
+        Ok(Shown { mimetype: file.mimetype, size_bytes, inline, put_at: file.put_at, object: file.object })
     }
 
     /// Its bytes: all, or a part that is in it and not empty.

@@ -163,7 +163,7 @@ fn may_read_by_cookie(request: &Request, config: &Config) -> bool {
 fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return false };
-    if config.cors.origins.iter().any(|allowed| allowed == origin) {
+    if config.cors.allows(origin) {
         return true;
     }
     match config.base_url.as_str() {

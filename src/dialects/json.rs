@@ -40,7 +40,7 @@ impl Said {
     }
 
     /// The whole answer.
-    fn response(message: &str, status: StatusCode) -> Response {
+    pub fn response(message: &str, status: StatusCode) -> Response {
         let body = serde_json::to_vec(&Self::new(message)).expect("a text can be written as JSON");
         Response::builder().status(status).header(header::CONTENT_TYPE, JSON).body(body)
     }

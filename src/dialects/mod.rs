@@ -5,6 +5,9 @@ pub mod bearer;
 pub mod body;
 pub mod concierge;
 pub mod conversations;
+pub mod disposition;
+pub mod download;
+pub mod file_names;
 pub mod files;
 pub mod form;
 pub mod im_chat;
@@ -25,7 +28,7 @@ pub mod uploads;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use poem::Response;
+use poem::{Request, Response, http::StatusCode};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -72,6 +75,26 @@ pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Res
         _ if is_below(&["/files/", "/file-new/"]) => uploads::refused(why),
         _ => Said::refused(why),
     }
+}
+
+/// The answer of the dialect whose route is asked for to a body in a coding (`Content-Encoding`) that is not known here.
+pub fn unknown_coding(request: &Request) -> Response {
+    const WORDS: &str = "The body must come without Content-Encoding: none is known here.";
+    let path = request.uri().path();
+    let is_below = |prefix: &str| path.starts_with(prefix);
+    let mut response = if jsonrpc::is_json(request) && jsonrpc::PATHS.iter().any(|prefix| is_below(prefix)) {
+        jsonrpc::page(StatusCode::UNSUPPORTED_MEDIA_TYPE, WORDS)
+    } else if is_below("/api/messaging/") {
+        messaging::bad_request(WORDS)
+    } else if is_below("/chat/") {
+        room::bad_request(WORDS)
+    } else if is_below("/files/") || is_below("/file-new/") {
+        uploads::bad_request(WORDS)
+    } else {
+        Said::response(WORDS, StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    };
+    response.set_status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    response
 }
 
 /// A time as Odoo writes it: UTC, to the second, without saying so.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
+use multer::{Field, Multipart};
 use parking_lot::Mutex;
-use poem::{
-    Body, FromRequest, Request, RequestBody,
-    web::{Field, Multipart},
-};
+use poem::{Request, RequestBody, http::header};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef};
-use tokio_util::io::ReaderStream;
 
-use super::body::{BodyLimit, account};
+use super::{
+    body::{BodyLimit, account},
+    disposition::{self, Disposition},
+};
 use crate::{
     auth::Caller,
     chat::{self, Chat, Received},
@@ -20,18 +20,17 @@ use crate::{
 
 /// How much of a form may be something else than its file.
 const SPARE_BYTES: usize = 1024 * 1024;
-/// How much of the file is handed on at a time.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// A form of which nothing was read yet, or no form at all, which is one without parts.
 pub struct Form {
-    form: Option<Multipart>,
+    form: Option<Multipart<'static>>,
     spare: Spare,
 }
 
 /// One part of a form.
 pub struct Part {
-    field: Field,
+    field: Field<'static>,
+    disposition: Disposition,
     spare: Spare,
 }
 
@@ -40,12 +39,19 @@ pub struct Part {
 pub enum Broken {
     /// It is not whole, or holds too much beside the file.
     Form,
+    /// It has several parts of this name, of which one could be kept.
+    Repeated(&'static str),
     NoShare(NoShare),
 }
 
 impl Broken {
     /// Words for a form that is broken.
     pub const WORDS: &'static str = "The multipart form is broken, or holds too much beside the file";
+
+    /// Words for a form with several parts of one name.
+    pub fn repeated(name: &str) -> String {
+        format!("{name} must be given once")
+    }
 }
 
 /// Bytes that have arrived and were not handed on. They are bounded and charged: all that is kept of a form in memory, whatever it
@@ -94,38 +100,71 @@ impl Form {
             };
             Some((piece, (pieces, spare)))
         });
-        let mut body = RequestBody::new(Body::from_bytes_stream(pieces));
-        Ok(Self { form: <Multipart as FromRequest>::from_request(request, &mut body).await.ok(), spare })
+        let boundary = request.header(header::CONTENT_TYPE.as_str()).and_then(boundary);
+        Ok(Self { form: boundary.map(|boundary| Multipart::new(Box::pin(pieces), boundary)), spare })
     }
 
     /// The next part, in whatever order they come.
     pub async fn next(&mut self) -> Result<Option<Part>, Broken> {
         let Some(form) = &mut self.form else { return Ok(None) };
-        let field = form.next_field().await.map_err(|_| self.spare.broken())?;
-        Ok(field.map(|field| Part { field, spare: self.spare.clone() }))
+        let Some(field) = form.next_field().await.map_err(|_| self.spare.broken())? else { return Ok(None) };
+        let disposition = field.headers().get(header::CONTENT_DISPOSITION);
+        let disposition = disposition.map(|value| Disposition::parse(value.as_bytes())).unwrap_or_default();
+        Ok(Some(Part { field, disposition, spare: self.spare.clone() }))
     }
+}
+
+/// What stands between the parts of a form; `None` if it is none. Some clients write it without the quotes that it needs.
+fn boundary(content_type: &str) -> Option<String> {
+    multer::parse_boundary(content_type).ok().or_else(|| {
+        let (kind, parameters) = content_type.split_once(';')?;
+        let mut parameters = parameters.split(';').filter_map(|parameter| parameter.trim().split_once('='));
+        let (_, boundary) = parameters.find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+        let is_form = kind.trim().eq_ignore_ascii_case("multipart/form-data");
+        (is_form && !boundary.is_empty()).then(|| boundary.to_owned())
+    })
 }
 
 impl Part {
     pub fn name(&self) -> Option<&str> {
-        self.field.name()
+        self.disposition.name.as_deref()
     }
 
     /// What the client calls the file; `None` for what is none.
     pub fn filename(&self) -> Option<String> {
-        self.field.file_name().filter(|name| !name.trim().is_empty()).map(str::to_owned)
+        self.disposition.filename.clone()
     }
 
+    /// The text of a part: in the charset that it names, else as [`disposition::text`] has it.
     pub async fn text(self) -> Result<String, Broken> {
-        self.field.text().await.map_err(|_| self.spare.broken())
+        let Self { field, spare, .. } = self;
+        let names_charset = field.content_type().is_some_and(|kind| kind.get_param("charset").is_some());
+        if names_charset {
+            return field.text().await.map_err(|_| spare.broken());
+        }
+        let bytes = field.bytes().await.map_err(|_| spare.broken())?;
+        Ok(disposition::text(&bytes).into_owned())
+    }
+
+    /// Puts the text of a part in its place, unless there is one: who sends two of a name means both.
+    pub async fn keep_in(self, place: &mut Option<String>, name: &'static str) -> Result<(), Broken> {
+        if place.is_some() {
+            return Err(Broken::Repeated(name));
+        }
+        *place = Some(self.text().await?);
+        Ok(())
     }
 
     /// Takes in a file, piece by piece.
     pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
-        let Self { field, spare } = self;
-        let pieces = ReaderStream::with_capacity(field.into_async_read(), PIECE_BYTES);
-        let pieces = pieces.inspect_ok(move |piece| spare.handed_on(piece.len()));
-        chat.receive(caller, Box::pin(pieces)).await
+        let Self { field, spare, .. } = self;
+        let declared = field.content_type().map(|kind| kind.essence_str().to_owned());
+        let pieces = field.map(move |piece| {
+            let piece = piece.map_err(std::io::Error::other)?;
+            spare.handed_on(piece.len());
+            Ok(piece)
+        });
+        chat.receive(caller, declared.as_deref(), Box::pin(pieces)).await
     }
 }
 
@@ -141,5 +180,27 @@ pub fn described(members: Vec<(&'static str, MetaSchema, &'static str)>, require
             schema: inline(MetaSchema { required, properties, ..MetaSchema::new("object") }),
         }],
         required: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::boundary;
+
+    #[test]
+    fn a_form_says_what_stands_between_its_parts() {
+        for (content_type, expected) in [
+            ("multipart/form-data; boundary=b", Some("b")),
+            ("multipart/form-data; boundary=\"a b\"", Some("a b")),
+            ("Multipart/Form-Data; charset=utf-8; Boundary=b", Some("b")),
+            ("multipart/form-data; boundary=----=_Part_1_2.3", Some("----=_Part_1_2.3")),
+            ("multipart/form-data; boundary=a/b:c", Some("a/b:c")),
+            ("multipart/form-data; boundary=", None),
+            ("multipart/form-data", None),
+            ("multipart/mixed; boundary=b", None),
+            ("application/x-www-form-urlencoded", None),
+        ] {
+            assert_eq!(boundary(content_type).as_deref(), expected, "{content_type}");
+        }
     }
 }

@@ -210,6 +210,8 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(BUFFER_BYTES)
+            // Some clients know headers only as everybody else writes them, such as Java's HttpURLConnection `Set-Cookie`.
+            .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);

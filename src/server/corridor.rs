@@ -11,14 +11,15 @@ use futures_util::FutureExt;
 use poem::{
     Endpoint, Error, IntoResponse, PathPattern, Request, Response,
     error::{MethodNotAllowedError, ParsePathError},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
 };
 
-use super::{admission, rest::Rest};
+use super::{admission, cors, rest::Rest, security, unreadable};
 use crate::{
     dialects::{
         self, House,
         body::BodyLimit,
+        files,
         jsonrpc::{self, Fault, IdSlot, Outcome},
         session::CookieSlot,
     },
@@ -34,7 +35,6 @@ pub(super) struct Corridor(Arc<Parts>);
 struct Parts {
     house: House,
     metrics: Metrics,
-    origins: Vec<HeaderValue>,
     body_limit: BodyLimit,
     /// Where the settings want the concierge's sockets.
     sockets: Arc<[String]>,
@@ -44,25 +44,27 @@ struct Parts {
 
 impl Corridor {
     pub(super) fn new(house: &House, metrics: &Metrics, document: &str) -> Self {
-        let origins = house.config.cors.origins.iter();
-        let origins = origins.map(|origin| HeaderValue::from_str(origin).expect("checked with the settings")).collect();
         let limits = &house.config.limits;
         let body_limit = BodyLimit { bytes: limits.body_bytes, time: Duration::from_secs(limits.body_seconds) };
         let (house, metrics) = (house.clone(), metrics.clone());
         let sockets = house.config.concierge.paths.clone().into();
-        Self(Arc::new(Parts { house, metrics, origins, body_limit, sockets, allowed: allowed(document) }))
+        Self(Arc::new(Parts { house, metrics, body_limit, sockets, allowed: allowed(document) }))
     }
 
     /// Lets `endpoint` answer, and turns whatever comes of it, a panic included, into one response.
     pub(super) async fn pass(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
         let begun = Instant::now();
         let parts = &self.0;
-        let origin = self.allowed_origin(request.headers());
+        let origin = cors::allowed(&parts.house.config.cors, request.headers());
         if let Some(origin) = &origin
-            && request.method() == Method::OPTIONS
-            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && cors::is_preflight(&request)
         {
-            return preflight(origin.clone());
+            return cors::preflight(request.headers(), origin.clone());
+        }
+        if let Some(mut refusal) = unreadable::refusal(&request) {
+            self.dress(&mut refusal, origin);
+            parts.metrics.request("none", outcome(&refusal), begun);
+            return refusal;
         }
         // Ranges are of GET alone, and the router makes a GET of it.
         if request.method() == Method::HEAD {
@@ -76,7 +78,7 @@ impl Corridor {
         request.extensions_mut().insert(Arc::clone(&parts.house.config));
         let cookie = CookieSlot::default();
         request.extensions_mut().insert(cookie.clone());
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, path) = (request.method().clone(), files::without_token(request.uri().path()).into_owned());
         let rest = request.data::<Rest>().cloned();
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
         // Boxed with the request, which would have a place here as well for as long as it waits.
@@ -111,12 +113,7 @@ impl Corridor {
             headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_SECONDS.into());
         }
         let is_refused = headers.contains_key(header::RETRY_AFTER) && !admission::is_for_operators(&path);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Some(origin) = origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        }
+        self.dress(&mut response, origin);
         if is_refused && let Some(account) = account {
             Box::pin(account.pace_refusal()).await;
         }
@@ -129,9 +126,11 @@ impl Corridor {
         response
     }
 
-    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let origin = headers.get(header::ORIGIN)?;
-        self.0.origins.contains(origin).then(|| origin.clone())
+    /// Adds the headers that all answers have.
+    fn dress(&self, response: &mut Response, origin: Option<HeaderValue>) {
+        let house = &self.0.house;
+        security::protect(response, house.is_secure());
+        cors::expose(&house.config.cors, origin, response.headers_mut());
     }
 
     /// One response of whatever has become of a request, charged to its account, and the route that it was for.
@@ -244,18 +243,6 @@ fn outcome(response: &Response) -> &'static str {
         None if response.status().is_client_error() => "refused",
         None => "ok",
     }
-}
-
-fn preflight(origin: HeaderValue) -> Response {
-    Response::builder()
-        .status(StatusCode::NO_CONTENT)
-        .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
-        .header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")
-        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
-        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Openerp-Session-Id, X-Requested-With")
-        .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
-        .header(header::VARY, "Origin")
-        .finish()
 }
 
 /// `Allow` for each path of the document; what is not in it cannot be asked for with any method.

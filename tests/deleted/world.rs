@@ -335,7 +335,7 @@ impl World {
         }
         socket.close().await;
         let path = message["attached_file"].as_str().expect("it has an address").to_owned();
-        let file = path.strip_prefix("/api/messaging/attachment/").and_then(|rest| rest.split('?').next()).expect("it is one");
+        let file = path.strip_prefix("/api/messaging/attachment/").and_then(|rest| rest.split('/').next()).expect("it is one");
         let mut addresses: [Option<String>; PEOPLE] = Default::default();
         let id_of_file = file.parse().expect("it is a number");
         addresses[who] = Some(path);

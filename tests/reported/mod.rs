@@ -1,9 +1,12 @@
 //! Faults that were reported, by kind: each was seen on a running program.
 
 mod accounts;
+mod browsers;
 mod connections;
 mod cookies;
 mod credentials;
+mod downloads;
+mod forms;
 mod external_ids;
 mod forwarded;
 mod hangup;

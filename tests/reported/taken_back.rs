@@ -93,11 +93,11 @@ fn addresses_in(answer: &Value) -> Vec<String> {
             Ok(_) | Err(_) => {
                 let address = |(at, _): (usize, &str)| {
                     let rest = &text[at..];
-                    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"/?=_-".contains(c)).unwrap_or(rest.len());
+                    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"/%._~-".contains(c)).unwrap_or(rest.len());
                     rest[..end].to_owned()
                 };
                 let addresses = text.match_indices(BEGINNING).map(address);
-                addresses.filter(|address| address.contains("access_token=")).collect()
+                addresses.filter(|address| address[BEGINNING.len()..].contains('/')).collect()
             }
         },
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),

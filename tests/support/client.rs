@@ -91,8 +91,9 @@ impl Client {
     /// The address of an attachment as it is given to this client, as a path.
     pub async fn address_of(&self, attachment: &Value) -> String {
         let info = self.messaging(&format!("attachment/info/{attachment}"), json!({})).await;
-        let token = info["access_token"].as_str().unwrap_or_else(|| panic!("{attachment} is there: {info}"));
-        format!("/api/messaging/attachment/{attachment}?access_token={token}")
+        let url = info["url"].as_str().unwrap_or_else(|| panic!("{attachment} is there: {info}"));
+        let (_, path) = url.split_once("/api/").expect("it is an address");
+        format!("/api/{path}")
     }
 
     /// The result of a call to the messaging dialect.

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 /// How long a type may be.
 const MIMETYPE_BYTES: usize = 127;
+/// The type of bytes of which nothing is known.
+const UNKNOWN: &str = "application/octet-stream";
 /// What files of these types are called. None of them acts when it is opened: no page, drawing or program.
 const EXTENSIONS: &[(&str, &str)] = &[
     ("application/gzip", "gz"),
@@ -71,6 +73,15 @@ fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     names
 }
 
+/// A type as clients announce it. Those that cannot tell say nothing, or `unknown`.
+pub(super) fn known(mimetype: String) -> String {
+    match essence(&mimetype) {
+        "" => UNKNOWN.to_owned(),
+        word if word.eq_ignore_ascii_case("unknown") => UNKNOWN.to_owned(),
+        _ => mimetype,
+    }
+}
+
 /// A type without its parameters.
 pub(super) fn essence(mimetype: &str) -> &str {
     mimetype.split(';').next().unwrap_or_default().trim()
@@ -106,7 +117,7 @@ pub(super) fn is_harmless(mimetype: &str) -> bool {
 /// be taken for a second type, of which browsers may believe the last, is not.
 pub(super) fn is_safe(mimetype: &str) -> bool {
     let essence = essence(mimetype).to_ascii_lowercase();
-    let is_known = extension(&essence).is_some() || is_harmless(&essence) || essence == "application/octet-stream";
+    let is_known = extension(&essence).is_some() || is_harmless(&essence) || essence == UNKNOWN;
     is_known && mimetype.matches('/').count() == 1
 }
 

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -7,7 +7,10 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{ERROR, error::Failure};
-use crate::chat::{Error, Side, Thing};
+use crate::{
+    chat::{Error, Side, Thing},
+    dialects::file_names::without_bidi_controls,
+};
 
 const MOST_PER_PAGE: u64 = 100;
 const USUAL_PER_PAGE: u64 = 50;
@@ -139,7 +142,11 @@ impl<'a> Request<'a> {
 
     /// What is to be kept with a message, under the name that it goes by.
     pub(super) fn metadata(&self, name: &'static str) -> Result<Option<Metadata>, Failure> {
-        let kept = |value| Metadata::of(value).ok_or_else(|| Failure::bad(format!("{name} holds a text without characters")));
+        let kept = |value: &RawValue| match without_bidi_controls(value.get()) {
+            Cow::Borrowed(_) => Metadata::of(value),
+            Cow::Owned(json) => RawValue::from_string(json).ok().and_then(|json| Metadata::of(&json)),
+        };
+        let kept = |value| kept(value).ok_or_else(|| Failure::bad(format!("{name} holds a text without characters")));
         self.value(name).map(kept).transpose()
     }
 

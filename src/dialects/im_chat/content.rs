@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use storage::{AttachmentId, Message, MessageType, PartnerId};
 
-use crate::chat::attachment_token;
+use crate::{chat::attachment_token, dialects::files};
 
 /// A message as clients post it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
             "name": file.name,
             "mimetype": file.mimetype,
             "file_size": file.size_bytes,
-            "url": format!("/api/messaging/attachment/{}", file.id),
+            "url": files::address(file, reader, ""),
             "access_token": attachment_token(file, reader),
         })
     });

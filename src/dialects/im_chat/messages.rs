@@ -19,6 +19,7 @@ use crate::{
     clock,
     dialects::{
         House,
+        file_names::without_bidi_controls,
         jsonrpc::{Call, Failure, Fault, Nothing, Reply},
         loose::{Int, Loose, Text},
         session::Session,
@@ -50,7 +51,10 @@ impl Messages {
             let word = required(params.message_type, "post()", "message_type")?;
             let kind =
                 Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
-            let body = optional(params.message_content, "message_content")?.unwrap_or_default();
+            let mut body = optional(params.message_content, "message_content")?.unwrap_or_default();
+            if kind == Kind::Attachment {
+                body = without_bidi_controls(&body).into_owned();
+            }
             let named = match kind {
                 Kind::Attachment => content::named_attachments(&body)
                     .ok_or_else(|| value_error("message_content must be JSON that names an attachment".into()))?,

@@ -1,10 +1,17 @@
-use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Binary};
+use bytes::Bytes;
+use poem::Body;
+use poem_openapi::{ApiResponse, OpenApi, param::Path};
 use storage::UserId;
 
 use super::{Tag, params};
 use crate::{
     auth,
-    dialects::{House, loose::PathInt, session::Session},
+    dialects::{
+        House,
+        download::{Audience, Beyond, Described, FileReply, Wish},
+        loose::PathInt,
+        session::Session,
+    },
 };
 
 /// A PNG of one transparent pixel, for whoever has no picture or shows it to others only.
@@ -12,24 +19,45 @@ const PIXEL: &[u8] = include_bytes!("pixel.png");
 
 pub(super) struct Pictures(pub(super) House);
 
-/// A picture, whatever was asked for.
+/// Why there is no picture.
 #[derive(ApiResponse)]
-enum Picture {
-    /// The user's picture; a transparent pixel if it has none, or is nobody whom the caller meets in this session.
-    #[oai(status = 200, content_type = "image/png")]
-    Png(Binary<Vec<u8>>),
+enum Refused {
+    /// The picture has no such part; `Content-Range` says how large it is.
+    #[oai(status = 416)]
+    Beyond(#[oai(header = "Content-Range")] String),
+}
+
+impl From<Beyond> for Refused {
+    fn from(beyond: Beyond) -> Self {
+        Self::Beyond(beyond.content_range())
+    }
 }
 
 #[OpenApi(prefix_path = "/im_chat", tag = "Tag::ImChat")]
 impl Pictures {
     /// What a user in a session looks like
-    #[oai(path = "/image/:uuid/:uid", method = "get", operation_id = "im_chat_image")]
-    async fn image(&self, uuid: Path<String>, uid: Path<PathInt>, session: Session) -> Picture {
+    ///
+    /// As a PNG: a transparent pixel if the user has no picture, or is nobody whom the caller meets in this session.
+    #[oai(
+        path = "/image/:uuid/:uid",
+        method = "get",
+        operation_id = "im_chat_image",
+        request_header(name = "If-None-Match", ty = "Option<String>")
+    )]
+    async fn image(&self, uuid: Path<String>, uid: Path<PathInt>, wish: Wish, session: Session) -> Result<FileReply, Refused> {
         let picture = match session.outcome() {
             Ok(login) => self.find(login, &uuid.0, UserId(uid.0.0)).await,
             Err(_) => None,
         };
-        Picture::Png(Binary(picture.unwrap_or_else(|| PIXEL.to_vec())))
+        let picture = picture.map_or(Bytes::from_static(PIXEL), Bytes::from);
+        let described = Described::shown(&picture, picture.len() as u64, "image/png", Audience::Reader);
+        FileReply::read(described, &wish, async |part| {
+            let whole = 0..picture.len() as u64;
+            let part = part.unwrap_or(whole);
+            // A part lies within what there is, whose length is a `usize`.
+            Ok(Body::from_bytes(picture.slice(part.start as usize..part.end as usize)))
+        })
+        .await
     }
 }
 

@@ -1,3 +1,4 @@
+use poem::Body;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -8,15 +9,15 @@ use storage::{Attachment, AttachmentId, PartnerId};
 
 use super::{
     Reply, Tag,
-    download::FileReply,
     error::{HttpFailure, failure},
     upload::Upload,
-    wire::url_of,
 };
 use crate::{
-    chat::{FileName, attachment_token},
+    chat::{Error, FileName, attachment_token},
     dialects::{
         House,
+        download::{Audience, Described, FileReply, Wish},
+        files,
         jsonrpc::{Call, Nothing},
         loose::PathInt,
         odoo_time,
@@ -47,17 +48,47 @@ impl Attachments {
     ///
     /// Until it is sent, for its uploader; then for those who may read a message that holds it. An `access_token` counts as
     /// long as that holds for whom it was given to.
-    #[oai(path = "/attachment/:id", method = "get", operation_id = "messaging_attachment_download")]
+    #[oai(
+        path = "/attachment/:id",
+        method = "get",
+        operation_id = "messaging_attachment_download",
+        request_header(name = "Range", ty = "Option<String>", description = "One part: `bytes=0-3`, `bytes=4-` or `bytes=-3`."),
+        request_header(name = "If-Range", ty = "Option<String>"),
+        request_header(name = "If-None-Match", ty = "Option<String>"),
+        request_header(name = "If-Modified-Since", ty = "Option<String>")
+    )]
     async fn download(
         &self,
         Path(id): Path<PathInt>,
         /// As the upload and every description of the file give it.
         Query(access_token): Query<Option<String>>,
+        wish: Wish,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
-        let caller = session.0.known().map(|login| &***login);
-        let download = self.0.chat.download(caller, AttachmentId(id.0), access_token.as_deref()).await?;
-        Ok(FileReply(download))
+        self.reply(AttachmentId(id.0), access_token, &wish, &session).await
+    }
+
+    /// Downloads a file by its whole address
+    ///
+    /// As messages give it: with the `access_token`, and at its end the name of the file, which does not count.
+    #[oai(
+        path = "/attachment/:id/:access_token/:name",
+        method = "get",
+        operation_id = "messaging_attachment_download_named",
+        request_header(name = "Range", ty = "Option<String>", description = "One part: `bytes=0-3`, `bytes=4-` or `bytes=-3`."),
+        request_header(name = "If-Range", ty = "Option<String>"),
+        request_header(name = "If-None-Match", ty = "Option<String>"),
+        request_header(name = "If-Modified-Since", ty = "Option<String>")
+    )]
+    async fn download_named(
+        &self,
+        Path(id): Path<PathInt>,
+        Path(access_token): Path<String>,
+        #[oai(name = "name")] Path(_name): Path<String>,
+        wish: Wish,
+        session: OptionalSession,
+    ) -> Result<FileReply, HttpFailure> {
+        self.reply(AttachmentId(id.0), Some(access_token), &wish, &session).await
     }
 
     /// Describes a file
@@ -82,6 +113,36 @@ impl Attachments {
             Ok(Deleted { success: true, attachment_id: id.0 })
         })
         .await
+    }
+}
+
+impl Attachments {
+    async fn reply(
+        &self,
+        id: AttachmentId,
+        token: Option<String>,
+        wish: &Wish,
+        session: &OptionalSession,
+    ) -> Result<FileReply, HttpFailure> {
+        let chat = &self.0.chat;
+        let by_address = match token {
+            Some(token) => match chat.attachment(None, id, Some(&token)).await {
+                Err(Error::Forbidden) => None,
+                found => Some(found?),
+            },
+            None => None,
+        };
+        let caller = session.0.known().map(|login| &***login);
+        let (file, audience) = match by_address {
+            Some(file) => (file, Audience::Bearer),
+            None => (chat.attachment(caller, id, None).await?, Audience::Reader),
+        };
+        let size_bytes = u64::try_from(file.size_bytes).unwrap_or(0);
+        let described = Described::shown(&file.object, size_bytes, file.mimetype.clone(), audience)
+            .saved(Some(file.name.clone()))
+            .since(file.created_at);
+        FileReply::read(described, wish, async |part| Ok(Body::from_bytes_stream(chat.attachment_bytes(&file, part).await?)))
+            .await
     }
 }
 
@@ -126,7 +187,7 @@ struct Info {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Where its bytes are, for those who may read them.
+    /// Where its bytes are, for whoever has this address, as long as the caller may read them.
     url: String,
     /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
     access_token: String,
@@ -138,7 +199,7 @@ impl Info {
     fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
         Self {
             id: file.id.0,
-            url: url_of(&file, house),
+            url: files::address(&file, reader, &house.base_url),
             access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,

@@ -8,6 +8,7 @@ use crate::{
     auth,
     chat::{Error, Thing},
     dialects::{
+        download::Beyond,
         jsonrpc::{Failure, Fault, Refusal},
         sentence,
     },
@@ -74,6 +75,9 @@ pub(super) enum HttpFailure {
     /// The file is larger, or a text longer, than this server takes.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
+    /// The file has no such part; `Content-Range` says how large it is.
+    #[oai(status = 416, content_type = "application/json")]
+    Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
     /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
@@ -100,6 +104,12 @@ impl HttpFailure {
 
     pub(super) fn forbidden(text: impl Into<String>) -> Self {
         Self::Forbidden(refusal(text))
+    }
+}
+
+impl From<Beyond> for HttpFailure {
+    fn from(beyond: Beyond) -> Self {
+        Self::Beyond(refusal(format!("The file has {} bytes", beyond.size_bytes)), beyond.content_range())
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod attachments;
 mod changes;
-mod download;
 mod error;
 mod messages;
 mod notifications;
@@ -33,6 +32,11 @@ use crate::shares::NoShare;
 /// The answer of a route outside the envelope to who has no share left.
 pub fn refused(why: NoShare) -> Response {
     error::HttpFailure::refused(why).into_response()
+}
+
+/// The answer of a route that carries files to a request that is not what it should be.
+pub fn bad_request(text: &'static str) -> Response {
+    error::HttpFailure::bad_request(text).into_response()
 }
 
 /// How many things one page holds at most, whatever was asked for.

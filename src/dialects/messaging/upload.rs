@@ -45,7 +45,7 @@ impl Upload {
         let base = Url::parse(&house.base_url).map(|url| url.origin().ascii_serialization());
         let host = self.host.as_ref().and_then(|host| host.to_str().ok());
         base.is_ok_and(|base| base == origin)
-            || house.config.cors.origins.iter().any(|allowed| allowed == origin)
+            || house.config.cors.allows(origin)
             || host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, authority)| authority == host))
     }
 
@@ -55,12 +55,15 @@ impl Upload {
         while let Some(part) = self.form.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
-                (Some("file"), Some(filename)) if file.is_none() => file = Some((part.receive(chat, caller).await?, filename)),
-                (Some("name"), _) => name = Some(part.text().await?),
-                (Some("thread_id"), _) => thread = thread_id(&part.text().await?)?,
+                // The answer has a place for one file.
+                (Some("file"), Some(_)) if file.is_some() => return Err(Broken::Repeated("file").into()),
+                (Some("file"), Some(filename)) => file = Some((part.receive(chat, caller).await?, filename)),
+                (Some("name"), _) => part.keep_in(&mut name, "name").await?,
+                (Some("thread_id"), _) => part.keep_in(&mut thread, "thread_id").await?,
                 _ => {}
             }
         }
+        let thread = thread.map_or(Ok(None), |thread| thread_id(&thread))?;
         let (file, filename) = file.ok_or_else(|| HttpFailure::bad_request("No file provided"))?;
         let name = name.filter(|name| !name.trim().is_empty()).unwrap_or(filename);
         Ok(Form { file, name, thread })
@@ -71,6 +74,7 @@ impl From<Broken> for HttpFailure {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Form => Self::bad_request(Broken::WORDS),
+            Broken::Repeated(name) => Self::bad_request(Broken::repeated(name)),
             Broken::NoShare(why) => Self::refused(why),
         }
     }

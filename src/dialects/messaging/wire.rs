@@ -14,7 +14,7 @@ use storage::{Attachment, MessageType, PartnerId, Person, ReactionCount, Seen, T
 use crate::{
     chat::attachment_token,
     config::PartnerOrUser,
-    dialects::{House, loose::Int, odoo_time},
+    dialects::{House, files, loose::Int, odoo_time},
 };
 
 /// Somebody in a thread.
@@ -152,7 +152,7 @@ pub(super) struct File {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Where its bytes are, for those who may read them.
+    /// Where its bytes are, for whoever has this address, as long as the caller may read them.
     url: String,
     /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
     access_token: String,
@@ -162,18 +162,13 @@ impl File {
     fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
         Self {
             id: file.id.0,
-            url: url_of(&file, house),
+            url: files::address(&file, reader, &house.base_url),
             access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,
             file_size: file.size_bytes,
         }
     }
-}
-
-/// Where the bytes of a file are.
-pub(super) fn url_of(file: &Attachment, house: &House) -> String {
-    format!("{}/api/messaging/attachment/{}", house.base_url, file.id)
 }
 
 /// What a message is.

@@ -184,6 +184,7 @@ impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Form => Self::bad_request(Broken::WORDS),
+            Broken::Repeated(name) => Self::bad_request(Broken::repeated(name)),
             Broken::NoShare(why) => Self::refused(why),
         }
     }

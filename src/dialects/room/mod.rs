@@ -29,6 +29,11 @@ pub fn refused(why: NoShare) -> Response {
     error::Failure::refused(why).into_response()
 }
 
+/// The answer of an HTTP route to a request that is not what it should be.
+pub fn bad_request(text: &'static str) -> Response {
+    error::Failure::bad_request(text).into_response()
+}
+
 /// All HTTP routes of the room.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     (history::History(house.clone()), upload::Uploads(house.clone()))

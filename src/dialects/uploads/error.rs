@@ -7,7 +7,7 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use crate::{
     auth,
     chat::{Error, Thing},
-    dialects::bearer,
+    dialects::{bearer, download::Beyond},
     shares::NoShare,
     telemetry,
 };
@@ -69,10 +69,6 @@ impl Failure {
         Error::TooLarge { limit_bytes }.into()
     }
 
-    pub(super) fn beyond(size_bytes: u64) -> Self {
-        Self::Beyond(refusal(format!("The file has {size_bytes} bytes")), format!("bytes */{size_bytes}"))
-    }
-
     pub(super) fn timed_out() -> Self {
         Self::TimedOut(refusal("The request did not arrive in time"))
     }
@@ -106,6 +102,12 @@ fn words(error: &Error) -> Cow<'static, str> {
         Error::TooFast { what, .. } => format!("Too many {what}, please wait").into(),
         Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
+    }
+}
+
+impl From<Beyond> for Failure {
+    fn from(beyond: Beyond) -> Self {
+        Self::Beyond(refusal(format!("The file has {} bytes", beyond.size_bytes)), beyond.content_range())
     }
 }
 

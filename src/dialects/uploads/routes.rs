@@ -1,19 +1,24 @@
+use poem::Body;
 use poem_openapi::{
     ApiResponse, OpenApi,
-    param::{Header, Path, Query},
+    param::{Path, Query},
     payload::Json,
 };
 
 use super::{
     Tag,
     error::Failure,
-    file::{Arriving, FileReply, Wanted},
-    wire::{Answer, Wish},
+    file::Arriving,
+    wire::{Answer, UploadWish},
 };
 use crate::{
     auth::Caller,
-    chat::{self, Permit},
-    dialects::{House, bearer::BearerOrSession},
+    chat::{self, Permit, is_bidi_control},
+    dialects::{
+        House,
+        bearer::BearerOrSession,
+        download::{Audience, Described, FileReply, Wish},
+    },
 };
 
 pub(super) struct Uploads(pub(super) House);
@@ -46,10 +51,10 @@ impl Uploads {
     /// And the one where it will be: that can be sent in a message then. A file that no message names within a day goes
     /// away again.
     #[oai(path = "/file-new/get-upload-url", method = "post", operation_id = "uploads_get_upload_url")]
-    async fn get_upload_url(&self, wish: Wish, credentials: Credentials) -> Result<Generated, Failure> {
+    async fn get_upload_url(&self, wish: UploadWish, credentials: Credentials) -> Result<Generated, Failure> {
         let caller = caller(&credentials)?;
         let announced = wish.0?;
-        let filename = announced.filename.clone();
+        let filename = announced.filename.chars().filter(|c| !is_bidi_control(*c)).collect();
         let leave = self.0.chat.begin_upload(caller, announced).await?;
         Ok(Generated::Urls(Json(Answer::new(filename, leave, &self.0))))
     }
@@ -81,27 +86,23 @@ impl Uploads {
     /// Shows a file that was put
     ///
     /// To anybody who knows where it is, which nobody can guess.
-    #[oai(path = "/files/:kind/:name", method = "get", operation_id = "uploads_get")]
-    async fn get(
-        &self,
-        kind: Path<String>,
-        name: Path<String>,
-        /// One part of it: `bytes=0-3`, `bytes=4-`, or `bytes=-3` for the last three.
-        #[oai(name = "Range")]
-        range: Header<Option<String>>,
-        /// Whoever has a condition gets the whole: there is nothing here that it could be about.
-        #[oai(name = "If-Range")]
-        condition: Header<Option<String>>,
-    ) -> Result<FileReply, Failure> {
+    #[oai(
+        path = "/files/:kind/:name",
+        method = "get",
+        operation_id = "uploads_get",
+        request_header(name = "Range", ty = "Option<String>", description = "One part: `bytes=0-3`, `bytes=4-` or `bytes=-3`."),
+        request_header(name = "If-Range", ty = "Option<String>"),
+        request_header(name = "If-None-Match", ty = "Option<String>"),
+        request_header(name = "If-Modified-Since", ty = "Option<String>")
+    )]
+    async fn get(&self, kind: Path<String>, name: Path<String>, wish: Wish) -> Result<FileReply, Failure> {
         let chat = &self.0.chat;
         let shown = chat.uploaded(&format!("{}/{}", kind.0, name.0)).await?;
-        let range = range.0.filter(|_| condition.0.is_none());
-        let part = match range.map_or(Wanted::Whole, |range| Wanted::of(&range, shown.size_bytes)) {
-            Wanted::Whole => None,
-            Wanted::Part(part) => Some(part),
-            Wanted::Beyond => return Err(Failure::beyond(shown.size_bytes)),
-        };
-        let bytes = chat.uploaded_bytes(&shown, part.clone()).await?;
-        Ok(FileReply { shown, part, bytes })
+        let described = Described::shown(&shown.object, shown.size_bytes, shown.mimetype.clone(), Audience::Everybody);
+        let described = if shown.inline { described } else { described.saved(None) };
+        FileReply::read(described.since(shown.put_at), &wish, async |part| {
+            Ok(Body::from_bytes_stream(chat.uploaded_bytes(&shown, part).await?))
+        })
+        .await
     }
 }

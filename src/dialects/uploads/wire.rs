@@ -20,16 +20,17 @@ use crate::{
 };
 
 /// What somebody wants to upload. What is wrong with it is told after the caller's credentials were looked at.
-pub(super) struct Wish(pub(super) Result<Announced, Failure>);
+pub(super) struct UploadWish(pub(super) Result<Announced, Failure>);
 
 /// A file to be uploaded.
 #[derive(Object)]
 #[oai(rename = "UploadWish", example)]
-#[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `Wish`")]
+#[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `UploadWish`")]
 struct Schema {
-    /// Comes back as it is. The file is stored under a name of its own.
+    /// Comes back, without characters that turn the reading direction round. The file is stored under a name of its own.
     filename: String,
-    /// What `Content-Type` is going to say. Gives the file's own name its extension, if it is of a type that cannot act.
+    /// What `Content-Type` is going to say; an empty one and `unknown` mean `application/octet-stream`. Gives the file's own name
+    /// its extension, if it is of a type that cannot act.
     mimeType: String,
     /// What the file is for: one of the setting's list.
     r#type: String,
@@ -41,7 +42,7 @@ impl Example for Schema {
     }
 }
 
-impl<'a> ApiExtractor<'a> for Wish {
+impl<'a> ApiExtractor<'a> for UploadWish {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -109,7 +110,7 @@ struct Data {
 struct Urls {
     /// Takes one `PUT` of the file, with the announced `Content-Type`, while it is good.
     uploadURL: String,
-    /// As announced.
+    /// As announced, without characters that turn the reading direction round.
     fileName: String,
     /// Under which the file is stored.
     uploadPath: String,

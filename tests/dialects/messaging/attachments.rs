@@ -68,11 +68,13 @@ on_every_backend! {
         let info = john.messaging(&format!("attachment/info/{id}"), json!({})).await;
         let expected = json!({
             "id": id, "name": "hello.txt", "mimetype": "text/plain", "file_size": 10,
-            "url": server.url(&format!("/api/messaging/attachment/{id}")), "access_token": file["access_token"],
+            "url": info["url"], "access_token": file["access_token"],
             "create_date": info["create_date"],
         });
         assert_eq!(info, expected);
         assert!(is_time(&info["create_date"]), "{info}");
+        let token = file["access_token"].as_str().unwrap();
+        assert_eq!(info["url"], server.url(&format!("/api/messaging/attachment/{id}/{token}/hello.txt")));
     }
 
     /// In messages and in polls, for everybody in the thread.
@@ -89,15 +91,14 @@ on_every_backend! {
             ] {
                 let files = &answer["messages"][0]["attachments"];
                 assert_eq!((&files[0]["name"], &files[1]["name"]), (&json!("2.txt"), &json!("1.txt")), "{answer}");
-                let expected = json!({
-                    "id": one["attachment_id"], "name": "1.txt", "mimetype": "text/plain", "file_size": 3,
-                    "url": server.url(&format!("/api/messaging/attachment/{}", one["attachment_id"])),
-                    "access_token": files[1]["access_token"],
-                });
-                assert_eq!(files[1], expected);
                 // Each has an address of its own.
                 let own = client.address_of(&one["attachment_id"]).await;
-                assert!(own.ends_with(files[1]["access_token"].as_str().unwrap()), "{own}: {answer}");
+                let expected = json!({
+                    "id": one["attachment_id"], "name": "1.txt", "mimetype": "text/plain", "file_size": 3,
+                    "url": server.url(&own), "access_token": files[1]["access_token"],
+                });
+                assert_eq!(files[1], expected);
+                assert!(own.ends_with(&format!("/{}/1.txt", files[1]["access_token"].as_str().unwrap())), "{own}: {answer}");
                 assert_eq!(server.get(&own).await.text().await.unwrap(), "one");
             }
         }

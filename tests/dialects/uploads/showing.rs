@@ -22,7 +22,7 @@ on_every_backend! {
             assert_eq!(headers[CONTENT_LENGTH], PNG.len().to_string());
             assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert_eq!(headers.get(CONTENT_DISPOSITION), None);
-            assert_eq!(headers.get(CONTENT_SECURITY_POLICY), None);
+            assert_eq!(headers[CONTENT_SECURITY_POLICY], "sandbox");
         }
         assert_eq!(got.bytes().await.unwrap(), PNG);
     }

@@ -1,0 +1,447 @@
+//! A file on its way out: whole, in part, or not at all if the client has it already (RFC 9110, sections 13 and 14).
+
+use std::{fmt::Write, ops::Range};
+
+use chrono::{DateTime, Datelike, Utc};
+use poem::{
+    Body, FromRequest, IntoResponse, Request, RequestBody, Response,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    web::headers::{ETag, Header, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified},
+};
+use poem_openapi::{
+    ApiResponse,
+    payload::{Binary, Payload},
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::Type,
+};
+use sha2::{Digest, Sha256};
+
+use crate::chat::is_bidi_control;
+
+/// Who may keep a file, and which pages may show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever knows the address, which nobody can guess and at which there is never anything else. What is deleted lives on in
+    /// caches for a day.
+    Everybody,
+    /// Whoever was given the address, as long as that counts.
+    Bearer,
+    /// Whoever is logged in and may read it.
+    Reader,
+}
+
+impl Audience {
+    fn cache_control(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Everybody => "public, max-age=86400, immutable",
+            Self::Bearer | Self::Reader => "private, no-cache",
+        })
+    }
+
+    /// `Cross-Origin-Resource-Policy` (Fetch standard).
+    fn resource_policy(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Everybody | Self::Bearer => "cross-origin",
+            Self::Reader => "same-site",
+        })
+    }
+}
+
+/// What is known of a file without its bytes.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Strong, and in quotes.
+    etag: String,
+    /// `None` where that is not known.
+    modified: Option<DateTime<Utc>>,
+    size_bytes: u64,
+    mimetype: String,
+    /// `None` for a file that a browser may show; else what it is called when it is saved, if it has a name.
+    saved_as: Option<Option<String>>,
+    audience: Audience,
+}
+
+impl Described {
+    /// A file that a browser may show, of whose content `content` is a name of its own: a hash, or what is called so but once.
+    pub fn shown(content: impl AsRef<[u8]>, size_bytes: u64, mimetype: impl Into<String>, audience: Audience) -> Self {
+        let etag = hex::encode(&Sha256::digest(content)[..16]);
+        Self { etag: format!("\"{etag}\""), modified: None, size_bytes, mimetype: mimetype.into(), saved_as: None, audience }
+    }
+
+    /// The same, to be saved and not shown, whatever it holds.
+    #[must_use]
+    pub fn saved(self, name: Option<String>) -> Self {
+        Self { saved_as: Some(name), ..self }
+    }
+
+    /// The same with the time since which it is what it is.
+    #[must_use]
+    pub fn since(self, modified: DateTime<Utc>) -> Self {
+        // Of other years HTTP has no dates.
+        let modified = Some(modified).filter(|modified| (1970..10_000).contains(&modified.year()));
+        Self { modified, ..self }
+    }
+
+    /// Tells a client what it needs to ask whether the file is still the same, and whether it may keep it.
+    fn validators(&self, headers: &mut HeaderMap) {
+        headers.typed_insert(self.etag());
+        if let Some(modified) = self.modified {
+            headers.typed_insert(last_modified(modified));
+        }
+        headers.insert(header::CACHE_CONTROL, self.audience.cache_control());
+    }
+
+    fn etag(&self) -> ETag {
+        self.etag.parse().expect("hexadecimal digits in quotes are an entity tag")
+    }
+}
+
+/// Which part of a file a client asks for, and under which conditions.
+pub struct Wish {
+    range: Option<String>,
+    if_range: Option<Option<IfRange>>,
+    if_none_match: Option<IfNoneMatch>,
+    if_modified_since: Option<IfModifiedSince>,
+}
+
+impl<'a> FromRequest<'a> for Wish {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let headers = request.headers();
+        Ok(Self {
+            range: headers.get(header::RANGE).and_then(|range| Some(range.to_str().ok()?.to_owned())),
+            // A condition that cannot be read does not hold.
+            if_range: headers.contains_key(IfRange::name()).then(|| headers.typed_get()),
+            if_none_match: headers.typed_get(),
+            if_modified_since: headers.typed_get(),
+        })
+    }
+}
+
+/// What a client is to get.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Due {
+    Whole,
+    /// These bytes, which are not none.
+    Part(Range<u64>),
+    /// Nothing: it has the file.
+    NotModified,
+    /// Nothing: there is no such part.
+    Beyond,
+}
+
+impl Wish {
+    /// What the client is to get of this file.
+    pub fn of(&self, file: &Described) -> Due {
+        if self.is_known(file) {
+            return Due::NotModified;
+        }
+        match &self.range {
+            Some(range) if self.wants_part(file) => part(range, file.size_bytes),
+            _ => Due::Whole,
+        }
+    }
+
+    /// RFC 9110, section 13.2.2: of the two conditions only the first counts.
+    fn is_known(&self, file: &Described) -> bool {
+        match (&self.if_none_match, &self.if_modified_since, file.modified) {
+            (Some(tags), ..) => !tags.precondition_passes(&file.etag()),
+            (None, Some(since), Some(modified)) => !since.is_modified(modified.into()),
+            (None, ..) => false,
+        }
+    }
+
+    /// Whether a part is of use to the client, which has others already.
+    fn wants_part(&self, file: &Described) -> bool {
+        match &self.if_range {
+            None => true,
+            Some(None) => false,
+            Some(Some(condition)) => !condition.is_modified(Some(&file.etag()), file.modified.map(last_modified).as_ref()),
+        }
+    }
+}
+
+/// What of so many bytes is asked for. Whoever asks for several parts, or for something that is none, gets the whole, as
+/// RFC 9110 has it.
+fn part(range: &str, size: u64) -> Due {
+    match range.trim().split_once('=') {
+        Some((unit, part)) if unit.eq_ignore_ascii_case("bytes") => match bounds(part, size) {
+            None => Due::Whole,
+            Some(part) if part.is_empty() => Due::Beyond,
+            Some(part) => Due::Part(part),
+        },
+        _ => Due::Whole,
+    }
+}
+
+/// `first-last`, `first-`, or `-count` for the last ones.
+fn bounds(part: &str, size: u64) -> Option<Range<u64>> {
+    let number = |digits: &str| {
+        let are_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        are_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+    };
+    let (first, last) = part.split_once('-')?;
+    let (first, last) = (first.trim(), last.trim());
+    if first.is_empty() {
+        return Some(size.saturating_sub(number(last)?)..size);
+    }
+    let first = number(first)?;
+    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    (first <= last).then(|| first..last.saturating_add(1).min(size))
+}
+
+/// The header for a time since 1970.
+fn last_modified(time: DateTime<Utc>) -> LastModified {
+    let value = HeaderValue::try_from(time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).expect("a date is ASCII");
+    LastModified::decode(&mut [&value].into_iter()).expect("it is a date as RFC 9110 has it")
+}
+
+/// The part of a file that was asked for is beyond its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Beyond {
+    pub size_bytes: u64,
+}
+
+impl Beyond {
+    /// What `Content-Range` says of it.
+    pub fn content_range(self) -> String {
+        format!("bytes */{}", self.size_bytes)
+    }
+}
+
+/// A file as a client gets it.
+pub struct FileReply {
+    file: Described,
+    /// `None` for all of it.
+    part: Option<Range<u64>>,
+    /// `None` for a client that has it.
+    bytes: Option<Body>,
+}
+
+impl FileReply {
+    /// Has the bytes read that are due, if any are.
+    ///
+    /// # Errors
+    ///
+    /// [`Beyond`], and those of `read`.
+    pub async fn read<E: From<Beyond>>(
+        file: Described,
+        wish: &Wish,
+        read: impl AsyncFnOnce(Option<Range<u64>>) -> Result<Body, E>,
+    ) -> Result<Self, E> {
+        let part = match wish.of(&file) {
+            Due::Whole => None,
+            Due::Part(part) => Some(part),
+            Due::NotModified => return Ok(Self { file, part: None, bytes: None }),
+            Due::Beyond => return Err(Beyond { size_bytes: file.size_bytes }.into()),
+        };
+        let bytes = Some(read(part.clone()).await?);
+        Ok(Self { file, part, bytes })
+    }
+}
+
+impl IntoResponse for FileReply {
+    fn into_response(self) -> Response {
+        let Self { file, part, bytes } = self;
+        let Some(bytes) = bytes else {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            file.validators(response.headers_mut());
+            return response;
+        };
+        let mut response = Response::builder();
+        response = match &part {
+            Some(Range { start, end }) => response
+                .status(StatusCode::PARTIAL_CONTENT)
+                .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end - 1, file.size_bytes))
+                .header(header::CONTENT_LENGTH, end - start),
+            None => response.header(header::CONTENT_LENGTH, file.size_bytes),
+        };
+        let mut response = response.header(header::ACCEPT_RANGES, "bytes").body(bytes);
+        let headers = response.headers_mut();
+        file.validators(headers);
+        let octets = HeaderValue::from_static("application/octet-stream");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&file.mimetype).unwrap_or(octets));
+        headers.insert("cross-origin-resource-policy", file.audience.resource_policy());
+        // No browser is to take it for a page of ours, whatever it holds.
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        if let Some(name) = file.saved_as {
+            let disposition = HeaderValue::try_from(disposition(name.as_deref())).expect("it is in ASCII");
+            headers.insert(header::CONTENT_DISPOSITION, disposition);
+        }
+        response
+    }
+}
+
+impl ApiResponse for FileReply {
+    fn meta() -> MetaResponses {
+        let header = |name: &str, description: &str, required| MetaHeader {
+            name: name.to_owned(),
+            description: Some(description.to_owned()),
+            required,
+            deprecated: false,
+            schema: String::schema_ref(),
+        };
+        let validators = || {
+            [
+                header("ETag", "For `If-None-Match` and `If-Range`.", true),
+                header("Last-Modified", "For `If-Modified-Since` and `If-Range`, where it is known.", false),
+                header("Cache-Control", "Whether the file may be kept, and by whom.", true),
+            ]
+        };
+        let answer = |status, description, more: Vec<MetaHeader>| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: "*/*", schema: Binary::<Body>::schema_ref() }],
+            headers: more
+                .into_iter()
+                .chain([
+                    header("Accept-Ranges", "`bytes`", true),
+                    header("Content-Length", "How many bytes they are.", true),
+                    header(
+                        "Content-Disposition",
+                        "`attachment`, with the name if there is one, for what is not to be shown.",
+                        false,
+                    ),
+                ])
+                .chain(validators())
+                .collect(),
+        };
+        let place = header("Content-Range", "Which bytes they are, and of how many: `bytes 0-3/1000`.", true);
+        let known =
+            MetaResponse { content: Vec::new(), headers: validators().into(), ..answer(304, "The client has it.", Vec::new()) };
+        MetaResponses {
+            responses: vec![
+                answer(200, "The bytes; `Content-Type` says what they are.", Vec::new()),
+                answer(206, "The part that was asked for.", vec![place]),
+                known,
+            ],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+/// As RFC 6266 has it: the name in ASCII, and, where that is not the whole truth, in UTF-8 for those who know better.
+fn disposition(name: Option<&str>) -> String {
+    let Some(name) = name else { return "attachment".into() };
+    let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !['"', '\\', '%'].contains(&c);
+    // Names from before they were left out.
+    let name: String = name.chars().filter(|c| !is_bidi_control(*c)).collect();
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let mut disposition = format!("attachment; filename=\"{plain}\"");
+    if plain != name {
+        disposition.push_str("; filename*=UTF-8''");
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+                disposition.push(char::from(byte));
+            } else {
+                write!(disposition, "%{byte:02X}").expect("a String takes everything");
+            }
+        }
+    }
+    disposition
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use poem::http::HeaderName;
+
+    use super::*;
+
+    const MODIFIED: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
+
+    fn file() -> Described {
+        let modified = DateTime::from_timestamp(1_000_000_000, 500_000_000).expect("it is a time");
+        Described::shown("content", 10, "text/plain", Audience::Reader).since(modified)
+    }
+
+    async fn due(headers: &[(HeaderName, &str)]) -> Due {
+        let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(name, *value));
+        Wish::from_request(&request.finish(), &mut RequestBody::default()).await.expect("it never fails").of(&file())
+    }
+
+    #[test]
+    fn a_range_is_one_part_of_what_there_is() {
+        for (range, due) in [
+            ("bytes=0-3", Due::Part(0..4)),
+            ("bytes=0-0", Due::Part(0..1)),
+            ("Bytes = 2 - 3", Due::Whole),
+            ("Bytes=2 - 3 ", Due::Part(2..4)),
+            ("bytes=4-", Due::Part(4..10)),
+            ("bytes=4-1000", Due::Part(4..10)),
+            ("bytes=4-99999999999999999999999", Due::Part(4..10)),
+            ("bytes=-3", Due::Part(7..10)),
+            ("bytes=-30", Due::Part(0..10)),
+            ("bytes=10-", Due::Beyond),
+            ("bytes=99999999999999999999999-", Due::Beyond),
+            ("bytes=-0", Due::Beyond),
+            ("bytes=3-2", Due::Whole),
+            ("bytes=0-1,3-4", Due::Whole),
+            ("bytes=-", Due::Whole),
+            ("bytes=+1-2", Due::Whole),
+            ("bytes=a-b", Due::Whole),
+            ("lines=0-3", Due::Whole),
+            ("", Due::Whole),
+        ] {
+            assert_eq!(part(range, 10), due, "{range}");
+        }
+        assert_eq!(part("bytes=0-", 0), Due::Beyond);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_has_is_not_sent_again() {
+        let tag = file().etag;
+        for (headers, expected) in [
+            (vec![(header::IF_NONE_MATCH, tag.as_str())], Due::NotModified),
+            (vec![(header::IF_NONE_MATCH, format!("\"a\", W/{tag}").as_str())], Due::NotModified),
+            (vec![(header::IF_NONE_MATCH, "*")], Due::NotModified),
+            (vec![(header::IF_NONE_MATCH, "\"a\"")], Due::Whole),
+            (vec![(header::IF_NONE_MATCH, "\"a\""), (header::IF_MODIFIED_SINCE, MODIFIED)], Due::Whole),
+            (vec![(header::IF_MODIFIED_SINCE, MODIFIED)], Due::NotModified),
+            (vec![(header::IF_MODIFIED_SINCE, "Sunday, 09-Sep-01 01:46:41 GMT")], Due::NotModified),
+            (vec![(header::IF_MODIFIED_SINCE, "Sun, 09 Sep 2001 01:46:39 GMT")], Due::Whole),
+            (vec![(header::IF_MODIFIED_SINCE, "yesterday")], Due::Whole),
+            (vec![(header::IF_NONE_MATCH, tag.as_str()), (header::RANGE, "bytes=0-1")], Due::NotModified),
+        ] {
+            assert_eq!(due(&headers).await, expected, "{headers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_is_of_the_file_that_the_client_knows() {
+        let tag = file().etag;
+        for (condition, expected) in [
+            (tag.as_str(), Due::Part(0..2)),
+            (MODIFIED, Due::Part(0..2)),
+            (format!("W/{tag}").as_str(), Due::Whole),
+            ("\"a\"", Due::Whole),
+            ("Sun, 09 Sep 2001 01:46:39 GMT", Due::Whole),
+            ("", Due::Whole),
+        ] {
+            assert_eq!(due(&[(header::RANGE, "bytes=0-1"), (header::IF_RANGE, condition)]).await, expected, "{condition}");
+        }
+        assert_eq!(due(&[(header::IF_RANGE, &tag)]).await, Due::Whole);
+    }
+
+    #[test]
+    fn times_are_written_as_http_has_them() {
+        let mut headers = HeaderMap::new();
+        file().validators(&mut headers);
+        assert_eq!(headers[header::LAST_MODIFIED], MODIFIED);
+        let before = file().modified.map(|modified| modified - TimeDelta::days(365 * 100)).expect("it has a time");
+        assert_eq!(file().since(before).modified, None, "HTTP has no dates before 1970");
+    }
+
+    #[test]
+    fn a_plain_name_is_quoted_as_it_is() {
+        assert_eq!(disposition(Some("my file.txt")), "attachment; filename=\"my file.txt\"");
+        assert_eq!(disposition(None), "attachment");
+    }
+
+    #[test]
+    fn any_other_name_comes_in_both_forms() {
+        assert_eq!(disposition(Some("é\".txt")), "attachment; filename=\"__.txt\"; filename*=UTF-8''%C3%A9%22.txt");
+        assert_eq!(disposition(Some("a\u{202e}gpj.exe")), "attachment; filename=\"agpj.exe\"");
+    }
+}

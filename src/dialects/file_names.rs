@@ -1,0 +1,76 @@
+//! Names of files in JSON of clients' own making, which is kept to the letter otherwise.
+
+use std::{borrow::Cow, ops::Range};
+
+use crate::chat::is_bidi_control;
+
+/// Members that hold the name of a file, as clients call them.
+const MEMBERS: [&str; 3] = ["filename", "fileName", "name"];
+
+/// The same JSON without the characters in names of files that turn the reading direction round.
+pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
+    if !json.contains("\\u") && !json.contains(is_bidi_control) {
+        return json.into();
+    }
+    let mut clean = String::new();
+    // How far it is copied, and where the name of a member ends that holds the name of a file.
+    let (mut copied, mut member) = (0, None);
+    for place in texts(json) {
+        let Range { start, end } = place;
+        let Ok(text) = serde_json::from_str::<Cow<'_, str>>(&json[start..end]) else { return json.into() };
+        if json[end..].trim_start().starts_with(':') {
+            member = MEMBERS.contains(&text.as_ref()).then_some(end);
+            continue;
+        }
+        let is_name = member.is_some_and(|member: usize| json[member..start].trim() == ":");
+        if is_name && text.contains(is_bidi_control) {
+            let name: String = text.chars().filter(|c| !is_bidi_control(*c)).collect();
+            clean.push_str(&json[copied..start]);
+            clean.push_str(&serde_json::to_string(&name).expect("a text can be written as JSON"));
+            copied = end;
+        }
+    }
+    if copied == 0 {
+        return json.into();
+    }
+    clean.push_str(&json[copied..]);
+    clean.into()
+}
+
+/// The places of all texts in JSON, quotes included.
+fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + json[at..].find('"')?;
+        let mut is_escaped = false;
+        let is_end = |byte: &u8| {
+            let ends = *byte == b'"' && !is_escaped;
+            is_escaped = *byte == b'\\' && !is_escaped;
+            ends
+        };
+        at = start + 2 + json.as_bytes()[start + 1..].iter().position(is_end)?;
+        Some(start..at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_bidi_controls;
+
+    #[test]
+    fn only_names_of_files_change() {
+        for (json, expected) in [
+            ("{\"filename\":\"a\u{202e}gpj.exe\", \"n\": 1.0e2}", "{\"filename\":\"agpj.exe\", \"n\": 1.0e2}"),
+            (r#"{"file": {"name" : "a\u202egpj.exe"}, "b":[]}"#, r#"{"file": {"name" : "agpj.exe"}, "b":[]}"#),
+            ("[{\"fileName\":\"\u{2066}a\\\"b\\\\\"}]", r#"[{"fileName":"a\"b\\"}]"#),
+            ("{\"text\":\"\u{202e}\",\"filename\":\"a\"}", "{\"text\":\"\u{202e}\",\"filename\":\"a\"}"),
+            ("{\"name\":[\"\u{202e}\"]}", "{\"name\":[\"\u{202e}\"]}"),
+            ("\"\u{202e}\"", "\"\u{202e}\""),
+            (r#"{"filename":null,"a":"\\"}"#, r#"{"filename":null,"a":"\\"}"#),
+            (r#"{"a":"\""#, r#"{"a":"\""#),
+            ("no JSON", "no JSON"),
+        ] {
+            assert_eq!(without_bidi_controls(json), expected, "{json}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The page of the OpenAPI document, with a policy that lets its own scripts run and no others.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use poem::{
+    Endpoint, Response,
+    endpoint::make_sync,
+    http::{HeaderValue, header},
+};
+use sha2::{Digest, Sha256};
+
+use crate::dialects::jsonrpc::HTML;
+
+/// Serves the page.
+pub(super) fn page(html: String) -> impl Endpoint {
+    // A browser hashes a script as it has read it: with these ends of lines.
+    let html = html.replace("\r\n", "\n");
+    let policy = HeaderValue::try_from(policy(&html)).expect("hashes in base64 are plain ASCII");
+    make_sync(move |_| {
+        Response::builder()
+            .header(header::CONTENT_TYPE, HTML)
+            .header(header::CONTENT_SECURITY_POLICY, policy.clone())
+            .body(html.clone())
+    })
+}
+
+fn policy(html: &str) -> String {
+    let hashes = scripts(html).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script))));
+    format!(
+        "default-src 'none'; script-src{}; style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hashes.collect::<String>()
+    )
+}
+
+/// The scripts that stand in a page.
+fn scripts(html: &str) -> impl Iterator<Item = &str> {
+    let mut rest = html;
+    std::iter::from_fn(move || {
+        let (_, tag) = rest.split_once("<script")?;
+        let (_, script) = tag.split_once('>')?;
+        let (script, after) = script.split_once("</script")?;
+        rest = after;
+        Some(script)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{policy, scripts};
+
+    #[test]
+    fn each_script_is_allowed_by_its_hash() {
+        let page = "<script charset=\"UTF-8\">alert('<script')</script ><p>alert()</p><script>\nlet a;\n</script>";
+        assert_eq!(scripts(page).collect::<Vec<_>>(), ["alert('<script')", "\nlet a;\n"]);
+        // As `openssl dgst -sha256 -binary | base64` has it.
+        let policy = policy("<script>doSomething();</script>");
+        assert!(policy.contains("script-src 'sha256-RFWPLDbv2BY+rCkDzsE+0fr8ylGr2R2faWMhq4lfEQc=';"), "{policy}");
+    }
+}

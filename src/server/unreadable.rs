@@ -1,0 +1,74 @@
+//! Requests that are refused before anything of them is read.
+
+use poem::{
+    Request, Response,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
+};
+
+use crate::dialects::{self, jsonrpc};
+
+/// The answer to a request that does not say for which host it is, or whose body is in a coding that is not known here.
+pub(super) fn refusal(request: &Request) -> Option<Response> {
+    if !names_host(request) {
+        let text = "The request must have one Host header.";
+        return Some(jsonrpc::page(StatusCode::BAD_REQUEST, text));
+    }
+    let has_body = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    (has_body && !is_plain(request.headers())).then(|| {
+        let mut response = dialects::unknown_coding(request);
+        // RFC 9110, section 15.5.16.
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        response
+    })
+}
+
+/// RFC 9112, section 3.2. What came before HTTP/1.1 knows no such header.
+fn names_host(request: &Request) -> bool {
+    request.version() < Version::HTTP_11 || request.headers().get_all(header::HOST).iter().count() == 1
+}
+
+/// Whether a body is in no coding.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings
+        .map(|list| list.to_str().unwrap_or("unreadable"))
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, version: Version, headers: &[(&'static str, &str)]) -> Request {
+        let builder = Request::builder().method(method).version(version);
+        headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).finish()
+    }
+
+    fn status(method: Method, version: Version, headers: &[(&'static str, &str)]) -> Option<u16> {
+        refusal(&request(method, version, headers)).map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let get = |version, headers: &[_]| status(Method::GET, version, headers);
+        assert_eq!(get(Version::HTTP_11, &[("host", "a")]), None);
+        assert_eq!(get(Version::HTTP_11, &[("host", "")]), None);
+        assert_eq!(get(Version::HTTP_11, &[]), Some(400));
+        assert_eq!(get(Version::HTTP_11, &[("host", "a"), ("host", "b")]), Some(400));
+        assert_eq!(get(Version::HTTP_10, &[]), None);
+    }
+
+    #[test]
+    fn a_body_is_in_no_coding() {
+        let with = |method, coding| status(method, Version::HTTP_11, &[("host", "a"), ("content-encoding", coding)]);
+        for plain in ["", "identity", "Identity", "identity, identity"] {
+            assert_eq!(with(Method::POST, plain), None, "{plain}");
+        }
+        for coded in ["gzip", "br", "identity, gzip", "utf-8", "x"] {
+            assert_eq!(with(Method::POST, coded), Some(415), "{coded}");
+            assert_eq!(with(Method::GET, coded), None, "{coded}");
+        }
+    }
+}
