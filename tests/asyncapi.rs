@@ -149,6 +149,17 @@ with_tokens_on_every_backend! {
         john.hear_until(|told| told["action"] == "error" && told["request"] == "text_message").await;
         john.say_wrongly("[]").await;
         john.hear_until(|told| told["action"] == "error" && told["request"].is_null()).await;
+        // A client of the older revision.
+        john.say(json!({"action": "ping"})).await;
+        john.hear_until(|told| told["action"] == "pong").await;
+        admin.say(json!({"action": "chat_message", "message_body": "hello there", "receiver_id": JOHN_UUID})).await;
+        admin.hear_until(|told| told["action"] == "conf_message" && told["message_body"] == "hello there").await;
+        let form = Form::new().text("receiver", ADMIN_UUID).part("attached_file", Part::bytes(b"x".to_vec()).file_name("a.png"));
+        let upload = server.client().request(reqwest::Method::POST, "/chat/chat-attachment/").bearer_auth(token(JOHN_UID));
+        let stored = Answer::of(upload.multipart(form)).await.json();
+        john.say(json!({"action": "chat_message_file", "chat_id": stored["entity"]["message"]["id"]})).await;
+        admin.hear_until(|told| told["action"] == "re_message_file").await;
+        john.hear_until(|told| told["attached_file_url"].is_string()).await;
         described.all_met();
     }
 

@@ -53,7 +53,9 @@ fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client
 async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> Result<(), TestCaseError> {
     let method = Method::from_bytes(route.method.as_bytes()).expect("the document holds methods");
     let mut request = client.request(method, &route.path_with(given.in_path()));
-    if let Some(kind) = given.content_type(["/api/messaging/attachment/upload", "/chat/attachment"].contains(&&*route.path)) {
+    if let Some(kind) = given
+        .content_type(["/api/messaging/attachment/upload", "/chat/attachment", "/chat/chat-attachment"].contains(&&*route.path))
+    {
         request = request.header(CONTENT_TYPE, kind);
     }
     if route.path.starts_with("/chat/") {

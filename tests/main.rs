@@ -8,6 +8,7 @@ mod across;
 mod architecture;
 mod asyncapi;
 mod bad_input;
+mod clients;
 mod crowd;
 mod database_away;
 mod deleted;

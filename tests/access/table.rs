@@ -192,6 +192,7 @@ pub fn table() -> Vec<Entry> {
         entry("POST /api/messaging/partners/search", Session, |_| json!({"query": SECRET}), Silent),
         entry("POST /api/messaging/attachment/upload", SessionOverHttp, nothing, DENIED),
         entry("GET /api/messaging/attachment/{id}", File, nothing, DENIED),
+        entry("GET /api/messaging/attachment/{id}/{access_token}/{name}", File, nothing, DENIED),
         entry("POST /api/messaging/attachment/info/{id}", Session, nothing, DENIED),
         entry("POST /api/messaging/attachment/delete/{id}", Session, nothing, DENIED),
         entry(
@@ -216,7 +217,9 @@ pub fn table() -> Vec<Entry> {
         // What is of others is tried with tokens, beside the room's other tests.
         entry("GET /chat/messages/{uid}", Bearer, nothing, Nothing),
         entry("POST /chat/attachment", Bearer, nothing, Nothing),
+        entry("POST /chat/chat-attachment", Bearer, nothing, Nothing),
         entry("GET /chat/user/threads", Bearer, nothing, Nothing),
+        entry("GET /chat/get-user-threads", Bearer, nothing, Nothing),
         entry("GET /chat/thread/files/{thread_id}", Bearer, nothing, Nothing),
         entry("GET /im_chat/image/{uuid}/{uid}", Open, nothing, Nothing),
         entry("POST /im_chat/api/get_or_create_session", Session, |_| json!({"user_to": 2}), Silent),

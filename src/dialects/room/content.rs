@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use storage::{Attachment, Message, MessageType, Metadata, PartnerId};
 use uuid::Uuid;
 
-use crate::dialects::files;
+use crate::dialects::{House, files};
 
 /// In the metadata of a message: the uuid of the user whose profile it shows.
 const PROFILE: &str = "attached_profile";
@@ -76,4 +76,9 @@ pub(super) fn size(file: Option<&Attachment>) -> String {
 /// The path of a file's bytes on this server, as it is given to `reader`.
 pub(super) fn address(file: &Attachment, reader: PartnerId) -> String {
     files::address(file, reader, "")
+}
+
+/// The same with the server.
+pub(super) fn url(file: &Attachment, reader: PartnerId, house: &House) -> String {
+    files::address(file, reader, &house.base_url)
 }

@@ -12,9 +12,27 @@ use super::{
     wire::phone_number,
 };
 use crate::{
-    chat::{self, Addressee, Chat, Encoding, Error},
-    dialects::socket::Frame,
+    chat::{self, Addressee, Encoding, Error},
+    dialects::{House, socket::Frame},
 };
+
+/// The revisions of the dialect. A client shows by the names that it uses of which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Revision {
+    Today,
+    /// With `chat_message`, and answers that hold what is said today and what was said before.
+    Older,
+}
+
+impl Revision {
+    /// The name of its encoding of a message.
+    pub(super) fn encoding(self) -> &'static str {
+        match self {
+            Self::Today => "room",
+            Self::Older => "room, older revision",
+        }
+    }
+}
 
 /// A message, to those who get it and to whoever wrote it.
 #[derive(Clone, Debug)]
@@ -35,8 +53,12 @@ impl Encoding for Words {
 pub(super) enum Word<'a> {
     /// A message, to those who get it.
     ReMessage(Telling<'a>),
+    /// A message with a file, to those who get it and have used a name of the older revision.
+    ReMessageFile(Telling<'a>),
     /// A message, to whoever wrote it.
     ConfMessage(Telling<'a>),
+    /// The answer to `ping`.
+    Pong,
     /// What was asked for is not to be had.
     Error {
         /// One clear sentence.
@@ -63,6 +85,40 @@ pub(super) struct Telling<'a> {
     /// The thread, if it is one of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<i64>,
+    #[serde(flatten)]
+    older: Older<'a>,
+}
+
+/// What clients read beside it that have used a name of the older revision.
+#[derive(Clone, Default, Serialize, JsonSchema)]
+struct Older<'a> {
+    /// The text again, if that is all.
+    #[serde(rename = "message_body", skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// What is said beside a file, again.
+    #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
+    beside_file: Option<Cow<'a, str>>,
+    /// The path of the file on this server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached_file: Option<String>,
+    /// The same with the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached_file_url: Option<String>,
+}
+
+impl<'a> Older<'a> {
+    fn of(message: &'a Message, reader: PartnerId, house: &House) -> Self {
+        match Content::of(message) {
+            Content::Text => Self { text: Some(&message.body), ..Self::default() },
+            Content::File(file) => Self {
+                text: None,
+                beside_file: Some(content::text(message, reader)),
+                attached_file: Some(content::address(file, reader)),
+                attached_file_url: Some(content::url(file, reader, house)),
+            },
+            Content::Profile(_) => Self::default(),
+        }
+    }
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
@@ -92,8 +148,9 @@ struct Card {
 }
 
 impl Words {
-    /// As it is told to `reader`.
-    pub(super) async fn of(message: &Message, reader: PartnerId, chat: &Chat) -> chat::Result<Self> {
+    /// As it is told to a client of `reader`'s of that revision.
+    pub(super) async fn of(message: &Message, reader: PartnerId, house: &House, revision: Revision) -> chat::Result<Self> {
+        let chat = &house.chat;
         let (receiver_id, thread) = match chat.addressee(message).await? {
             Addressee::User(uuid) => (uuid, None),
             Addressee::Everybody(uuid) => (Some(uuid), Some(message.conversation.0)),
@@ -123,8 +180,14 @@ impl Words {
             timestamp: message.created_at.format("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string(),
             created_msg_id: message.id.0,
             thread,
+            older: match revision {
+                Revision::Today => Older::default(),
+                Revision::Older => Older::of(message, reader, house),
+            },
         };
-        Ok(Self { received: Word::ReMessage(telling.clone()).frame(), confirmed: Word::ConfMessage(telling).frame() })
+        let is_older_file = revision == Revision::Older && matches!(telling.body, Body::File { .. });
+        let received = if is_older_file { Word::ReMessageFile } else { Word::ReMessage }(telling.clone());
+        Ok(Self { received: received.frame(), confirmed: Word::ConfMessage(telling).frame() })
     }
 }
 
@@ -132,6 +195,10 @@ impl Word<'_> {
     fn frame(&self) -> Frame {
         serde_json::to_string(self).expect("texts and numbers can be written as JSON").into()
     }
+}
+
+pub(super) fn pong() -> Frame {
+    Word::Pong.frame()
 }
 
 pub(super) fn failure(request: Option<&str>, message: &str, code: &'static str) -> Frame {

@@ -58,7 +58,7 @@ impl History {
         let messages = messages.iter().map(|message| {
             let author = message.author.partner;
             let receiver = if author == caller.partner { other.partner.id } else { caller.partner };
-            Message::of(message, caller.partner, known(author), known(receiver))
+            Message::of(message, caller.partner, &self.0, known(author), known(receiver))
         });
         let messages = Messages { messages: messages.collect() };
         Ok(Json(Success::new(messages, Some("Messages retrieved successfully"))))
@@ -69,21 +69,15 @@ impl History {
     /// Each with another user, most recent first. Of the last message's text no more than 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
     async fn threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
-        let caller = bearer.0?;
-        let mut lines = self.0.chat.inbox(&caller, None).await?;
-        lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
-        let people = lines.iter().flat_map(|line| &line.people);
-        let users = self.users(people.filter_map(|person| person.user)).await?;
-        let threads = lines.iter().filter_map(|line| {
-            // Without another, the caller is alone with itself.
-            let other = user_but(&line.people, caller.partner, &users)?;
-            let last_message = line.entry.last_message.as_ref().map(|message| {
-                let author = message.author.user.and_then(|user| users.get(&user));
-                Message::of(message, caller.partner, author, user_but(&line.people, message.author.partner, &users))
-            });
-            Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
-        });
-        Ok(Json(Success::new(threads.collect(), None)))
+        self.threads_of(bearer).await
+    }
+
+    /// The caller's threads, by the name of the older revision
+    ///
+    /// As at `/chat/user/threads/`.
+    #[oai(path = "/get-user-threads", method = "get", operation_id = "room_older_threads")]
+    async fn older_threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+        self.threads_of(bearer).await
     }
 
     /// The files in a thread of the caller's
@@ -113,13 +107,31 @@ impl History {
         let users = self.users(authors.chain(people.iter().filter_map(|person| person.user))).await?;
         let files = messages.iter().map(|message| {
             let author = message.author.user.and_then(|user| users.get(&user));
-            Message::of(message, caller.partner, author, user_but(&people, message.author.partner, &users))
+            Message::of(message, caller.partner, &self.0, author, user_but(&people, message.author.partner, &users))
         });
         Ok(Json(Success::new(files.collect(), None)))
     }
 }
 
 impl History {
+    async fn threads_of(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+        let caller = bearer.0?;
+        let mut lines = self.0.chat.inbox(&caller, None).await?;
+        lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
+        let people = lines.iter().flat_map(|line| &line.people);
+        let users = self.users(people.filter_map(|person| person.user)).await?;
+        let threads = lines.iter().filter_map(|line| {
+            // Without another, the caller is alone with itself.
+            let other = user_but(&line.people, caller.partner, &users)?;
+            let last_message = line.entry.last_message.as_ref().map(|message| {
+                let author = message.author.user.and_then(|user| users.get(&user));
+                Message::of(message, caller.partner, &self.0, author, user_but(&line.people, message.author.partner, &users))
+            });
+            Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
+        });
+        Ok(Json(Success::new(threads.collect(), None)))
+    }
+
     async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, Account>> {
         let mut ids: Vec<_> = ids.into_iter().collect();
         ids.sort_unstable();
@@ -154,14 +166,14 @@ fn number(text: Option<String>, name: &str) -> Result<Option<i64>, Failure> {
 }
 
 /// A page of messages.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Object)]
 #[oai(rename = "RoomMessages")]
 struct Messages {
     messages: Vec<Message>,
 }
 
 /// What the caller and another user say to each other.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Object)]
 #[oai(rename = "RoomThread")]
 struct Thread {
     id: i64,

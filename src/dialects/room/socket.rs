@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     content,
     error::{self, NO_SUCH_USER},
-    frames::{self, Words},
+    frames::{self, Revision, Words},
     order::Order,
 };
 use crate::{
@@ -45,7 +45,14 @@ async fn open(request: &Request, house: House) -> Response {
     let sockets = house.sockets.clone();
     socket::open(request, subprotocol, &sockets, async move {
         let (feed, caller) = heard.map_err(|error| error::close(&error))?;
-        let voice = Room { house, caller: caller.clone(), attending: None, order: Order::default(), asked: BTreeSet::new() };
+        let voice = Room {
+            house,
+            caller: caller.clone(),
+            revision: Revision::Today,
+            attending: None,
+            order: Order::default(),
+            asked: BTreeSet::new(),
+        };
         Ok(Speaking { voice, feed, caller })
     })
 }
@@ -54,6 +61,8 @@ async fn open(request: &Request, house: House) -> Response {
 struct Room {
     house: House,
     caller: Caller,
+    /// Of the client, as far as it has shown.
+    revision: Revision,
     /// From the greeting on. Sockets of other dialects do not count: nobody would ever show a file from there.
     attending: Option<Attending>,
     order: Order,
@@ -69,6 +78,9 @@ pub(super) enum Asked {
     #[serde(rename = "text_message")]
     Text {
         message_body: Text,
+        /// In place of `message_body`.
+        #[serde(default)]
+        message: Text,
         /// The user's uuid.
         receiver_id: Text,
     },
@@ -86,6 +98,26 @@ pub(super) enum Asked {
         /// The user's uuid.
         receiver_id: Text,
     },
+    /// Sends a text to a user: the name of `text_message` in the older revision of this dialect.
+    #[serde(rename = "chat_message")]
+    OlderText {
+        #[serde(default)]
+        message_body: Text,
+        /// In place of `message_body`.
+        #[serde(default)]
+        message: Text,
+        /// The user's uuid.
+        receiver_id: Text,
+    },
+    /// Shows a file to whom it was uploaded for: the name of `file_message` in the older revision of this dialect.
+    #[serde(rename = "chat_message_file")]
+    OlderFile {
+        /// The message that the upload has made.
+        chat_id: Int,
+    },
+    /// Asks whether the server is there. So does the text `ping`, which is answered with the text `pong`.
+    #[serde(rename = "ping")]
+    Ping {},
 }
 
 /// What a frame asks for, whether or not there is such an action.
@@ -113,6 +145,7 @@ impl Refused {
 
 impl Voice for Room {
     const DIALECT: &'static str = "room";
+    const HEARS_BINARY: bool = true;
 
     async fn greet(&mut self) -> Said {
         self.attending = Some(self.house.chat.attends(&self.caller).await);
@@ -120,6 +153,11 @@ impl Voice for Room {
     }
 
     async fn hear(&mut self, text: &str) -> Said {
+        match text.trim() {
+            "ping" => return Ok(vec!["pong".into()]),
+            r#""ping""# => return Ok(vec![r#""pong""#.into()]),
+            _ => {}
+        }
         let (action, frame) = match read(text) {
             Ok(read) => read,
             Err(words) => return Ok(vec![frames::failure(None, words, "invalid_json")]),
@@ -161,20 +199,31 @@ impl Voice for Room {
     }
 
     fn not_text(&self) -> Frame {
-        frames::failure(None, "Frames must be text", "not_text")
+        frames::failure(None, "Frames must hold text", "not_text")
     }
 }
 
 impl Room {
     async fn answer(&mut self, asked: Asked) -> Result<Option<Frame>, Refused> {
         match asked {
-            Asked::Text { message_body, receiver_id } => {
-                let body = given(message_body, "message_body")?.unwrap_or_default();
-                self.send(receiver_id, Draft::new(MessageType::Text, body)).await
-            }
+            Asked::Text { message_body, message, receiver_id } => self.send_text(message_body, message, receiver_id).await,
             Asked::File { chat_id } => self.show_file(chat_id).await,
             Asked::Profile { attached_profile_id, receiver_id } => self.send_profile(attached_profile_id, receiver_id).await,
+            Asked::OlderText { message_body, message, receiver_id } => {
+                self.revision = Revision::Older;
+                self.send_text(message_body, message, receiver_id).await
+            }
+            Asked::OlderFile { chat_id } => {
+                self.revision = Revision::Older;
+                self.show_file(chat_id).await
+            }
+            Asked::Ping {} => Ok(Some(frames::pong())),
         }
+    }
+
+    async fn send_text(&self, message_body: Text, message: Text, receiver: Text) -> Result<Option<Frame>, Refused> {
+        let body = given(message_body, "message_body")?.or(given(message, "message")?).unwrap_or_default();
+        self.send(receiver, Draft::new(MessageType::Text, body)).await
     }
 
     async fn send_profile(&mut self, profile: Text, receiver: Text) -> Result<Option<Frame>, Refused> {
@@ -219,9 +268,9 @@ impl Room {
 
     /// How this user is told of a message. What several are told of one event is put into words once.
     async fn frame(&self, message: &Message, event: Option<&Told>) -> chat::Result<Frame> {
-        let words = Words::of(message, self.caller.partner, &self.house.chat);
+        let words = Words::of(message, self.caller.partner, &self.house, self.revision);
         let words = match event.filter(|told| is_of(told, message)) {
-            Some(told) => told.shared_read("room", words).await?,
+            Some(told) => told.shared_read(self.revision.encoding(), words).await?,
             None => words.await?,
         };
         let is_author = message.author.partner == self.caller.partner;

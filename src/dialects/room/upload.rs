@@ -12,11 +12,12 @@ use super::{
     Tag,
     content::{self, Content},
     error::{Failure, NO_SUCH_USER},
+    frames::Revision,
     wire::time,
 };
 use crate::{
     auth::Caller,
-    chat::{Chat, Draft, FileName, Received},
+    chat::{self, ATTACHMENTS, Chat, Draft, FileName, Received},
     dialects::{House, bearer::Bearer, upload},
 };
 
@@ -26,25 +27,49 @@ pub(super) struct Uploads(pub(super) House);
 impl Uploads {
     /// Uploads a file with a message
     ///
-    /// It is in the history at once. The receiver's sockets are told once the sender's sends `file_message` with its id, or at
-    /// once if the sender has no socket open, or closes the last one.
+    /// Or several files: the first is the one that is shown, the text names the others with their addresses. The message is in the
+    /// history at once. The receiver's sockets are told once the sender's sends `file_message` with its id, or at once if the
+    /// sender has no socket open, or closes the last one.
     #[oai(path = "/attachment", method = "post", operation_id = "room_attachment")]
     async fn attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
+        self.store(form, bearer, Revision::Today).await
+    }
+
+    /// Uploads a file with a message, by the name of the older revision
+    ///
+    /// As at `/chat/attachment/`, with the older names in the answer, too.
+    #[oai(path = "/chat-attachment", method = "post", operation_id = "room_older_attachment")]
+    async fn older_attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
+        self.store(form, bearer, Revision::Older).await
+    }
+}
+
+impl Uploads {
+    async fn store(&self, form: Form, bearer: Bearer, revision: Revision) -> Result<Created, Failure> {
         let (caller, chat) = (bearer.0?, &self.0.chat);
-        let Filled { receiver, message, file, name } = form.read(chat, &caller).await?;
+        let Filled { receiver, message, files } = form.read(chat, &caller).await?;
         let receiver = chat.user_by_uuid(receiver).await?;
         let draft = Draft::new(MessageType::File, message);
         // A message that cannot be sent begins no thread.
         chat.check_draft(&draft)?;
-        let name = FileName::of(&name)?;
+        let named = files.into_iter().map(|(file, name)| Ok((file, FileName::of(&name)?)));
+        let named: Vec<_> = named.collect::<Result<_, chat::Error>>()?;
         let thread = chat.meet(&caller, receiver.id, None).await?;
-        let file = chat.keep(&caller, file, name, Some(thread)).await?;
-        let draft = Draft { attachments: vec![file.id], held: true, ..draft };
+        let mut attachments = Vec::new();
+        for (file, name) in named {
+            attachments.push(chat.keep(&caller, file, name, Some(thread)).await?.id);
+        }
+        let draft = Draft { attachments, held: true, ..draft };
         let message = chat.send(&caller, thread, draft).await?.message;
         let sender = chat.user_by_uuid(caller.uuid).await?;
+        let stored = Uploaded::of(&message, &sender, &receiver);
+        let stored = match revision {
+            Revision::Today => stored,
+            Revision::Older => stored.with_older_names(&message, &sender, &self.0),
+        };
         Ok(Created::Stored(Json(Stored {
             status: "success".into(),
-            entity: Entity { message: Uploaded::of(&message, &sender, &receiver) },
+            entity: Entity { message: stored },
             message: "File uploaded and chat created successfully".into(),
             success: true,
         })))
@@ -58,31 +83,41 @@ struct Form(upload::Form);
 struct Filled {
     receiver: Uuid,
     message: String,
-    file: Received,
-    name: String,
+    /// Each with what it is called; at least one.
+    files: Vec<(Received, String)>,
 }
 
 impl Form {
-    /// Reads the parts in whatever order they come; unknown ones are passed over. The file goes on piece by piece.
+    /// Reads the parts in whatever order they come; unknown ones are passed over. The files go on piece by piece.
     async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Filled, Failure> {
-        let (mut receiver, mut message, mut file, mut name) = (None, String::new(), None, None);
+        let (mut receiver, mut message, mut files, mut names) = (None, None, Vec::new(), Vec::new());
         while let Some(part) = self.0.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
-                (Some("attached_file"), Some(filename)) if file.is_none() => {
-                    file = Some((part.receive(chat, caller).await?, filename))
+                (Some("attached_file"), Some(filename)) => {
+                    if files.len() == ATTACHMENTS {
+                        return Err(Failure::bad_request(format!("A message can have {ATTACHMENTS} files at most")));
+                    }
+                    files.push((part.receive(chat, caller).await?, filename));
                 }
-                (Some("attached_file_name"), _) => name = Some(part.text().await?),
-                (Some("receiver"), _) => receiver = Some(part.text().await?),
-                (Some("message"), _) => message = part.text().await?,
+                (Some("attached_file_name"), _) => names.push(part.text().await?),
+                (Some("receiver"), _) => part.keep_in(&mut receiver, "receiver").await?,
+                (Some("message" | "message_body"), _) => part.keep_in(&mut message, "message").await?,
                 _ => {}
             }
         }
         let receiver = receiver.ok_or_else(|| Failure::bad_request("receiver is missing"))?;
         let receiver = receiver.trim().parse().map_err(|_| Failure::not_found(NO_SUCH_USER))?;
-        let (file, filename) = file.ok_or_else(|| Failure::bad_request("attached_file is missing"))?;
-        let name = name.filter(|name| !name.trim().is_empty()).unwrap_or(filename);
-        Ok(Filled { receiver, message, file, name })
+        if files.is_empty() {
+            return Err(Failure::bad_request("attached_file is missing"));
+        }
+        // The first name is the first file's.
+        for ((_, filename), name) in files.iter_mut().zip(names) {
+            if !name.trim().is_empty() {
+                *filename = name;
+            }
+        }
+        Ok(Filled { receiver, message: message.unwrap_or_default(), files })
     }
 }
 
@@ -97,9 +132,17 @@ impl<'a> ApiExtractor<'a> for Form {
     fn request_meta() -> Option<MetaRequest> {
         let members = vec![
             ("receiver", MetaSchema::new_with_format("string", "uuid"), "The uuid of the user whom it is for."),
-            ("message", MetaSchema::new("string"), "What is said beside the file; may be empty."),
-            ("attached_file", MetaSchema::new_with_format("string", "binary"), "The file; it must have a name."),
-            ("attached_file_name", MetaSchema::new("string"), "What to call it instead."),
+            ("message", MetaSchema::new("string"), "What is said beside the file; may be empty, and be called `message_body`."),
+            (
+                "attached_file",
+                MetaSchema::new_with_format("string", "binary"),
+                "The file; it must have a name. There may be several.",
+            ),
+            (
+                "attached_file_name",
+                MetaSchema::new("string"),
+                "What to call it instead; of several the first names the first file.",
+            ),
         ];
         Some(upload::described(members, vec!["receiver", "attached_file"]))
     }
@@ -161,6 +204,9 @@ struct Uploaded {
     receiver: Person,
     attached_file_size: String,
     message: String,
+    /// The same, at the older name of the route.
+    #[oai(skip_serializing_if_is_none)]
+    message_body: Option<String>,
     updated: String,
     created: String,
     seen: bool,
@@ -168,6 +214,9 @@ struct Uploaded {
     /// A path on this server, at which whoever knows it may read the file for as long as the sender may.
     #[oai(nullable)]
     attached_file: Option<String>,
+    /// The same with the server, at the older name of the route.
+    #[oai(skip_serializing_if_is_none)]
+    attached_file_url: Option<String>,
     #[oai(nullable)]
     attached_file_name: Option<String>,
     thread: i64,
@@ -182,15 +231,26 @@ impl Uploaded {
             sender: sender.into(),
             receiver: receiver.into(),
             attached_file_size: content::size(file),
-            message: message.body.clone(),
+            message: content::text(message, sender.partner.id).into_owned(),
+            message_body: None,
             updated: time(message.created_at),
             created: time(message.created_at),
             // Nobody can have seen it before it is answered.
             seen: false,
             deleted: message.deleted_at.is_some(),
             attached_file: file.map(|file| content::address(file, sender.partner.id)),
+            attached_file_url: None,
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,
+        }
+    }
+
+    fn with_older_names(self, message: &Message, sender: &User, house: &House) -> Self {
+        let file = Content::of(message).file();
+        Self {
+            message_body: Some(self.message.clone()),
+            attached_file_url: file.map(|file| content::url(file, sender.partner.id, house)),
+            ..self
         }
     }
 }

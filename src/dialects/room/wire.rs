@@ -9,6 +9,7 @@ use serde_json::Value;
 use storage::{Message as Stored, PartnerId, Role, User as Account};
 
 use super::content::{self, Content};
+use crate::dialects::House;
 
 /// A time as the routes write it: UTC, to the microsecond.
 pub(super) fn time(time: DateTime<Utc>) -> String {
@@ -28,14 +29,16 @@ pub(super) struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
     /// `success`.
     status: String,
     data: T,
+    /// The same, as clients of the older revision read it.
+    entity: T,
     #[oai(nullable)]
     message: Option<String>,
     success: bool,
 }
 
-impl<T: ParseFromJSON + ToJSON + Send + Sync> Success<T> {
+impl<T: ParseFromJSON + ToJSON + Clone + Send + Sync> Success<T> {
     pub(super) fn new(data: T, message: Option<&str>) -> Self {
-        Self { status: "success".into(), data, message: message.map(str::to_owned), success: true }
+        Self { status: "success".into(), entity: data.clone(), data, message: message.map(str::to_owned), success: true }
     }
 }
 
@@ -112,7 +115,7 @@ fn text<'a>(user: &'a Account, key: &str) -> Option<&'a str> {
 }
 
 /// A message as it reads now.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Object)]
 #[oai(rename = "RoomMessage")]
 pub(super) struct Message {
     id: i64,
@@ -127,11 +130,17 @@ pub(super) struct Message {
     /// Null if a profile is shown.
     #[oai(nullable)]
     message: Option<String>,
+    /// The same, as clients of the older revision read it.
+    #[oai(nullable)]
+    message_body: Option<String>,
     updated_at: String,
     created_at: String,
     /// A path on this server, at which whoever knows it may read the file for as long as the caller may.
     #[oai(nullable)]
     attached_file: Option<String>,
+    /// The same with the server, as clients of the older revision read it.
+    #[oai(nullable)]
+    attached_file_url: Option<String>,
     /// `text`, `file` or `user_profile`.
     message_type: String,
     #[oai(nullable)]
@@ -144,22 +153,31 @@ pub(super) struct Message {
 
 impl Message {
     /// As it is shown to `reader`.
-    pub(super) fn of(message: &Stored, reader: PartnerId, sender: Option<&Account>, receiver: Option<&Account>) -> Self {
+    pub(super) fn of(
+        message: &Stored,
+        reader: PartnerId,
+        house: &House,
+        sender: Option<&Account>,
+        receiver: Option<&Account>,
+    ) -> Self {
         let content = Content::of(message);
         let file = content.file();
         let profile = match content {
             Content::Profile(user) => Some(user.to_string()),
             Content::Text | Content::File(_) => None,
         };
+        let text = profile.is_none().then(|| content::text(message, reader).into_owned());
         Self {
             id: message.id.0,
             sender: sender.map(User::from),
             receiver: receiver.map(User::from),
             attached_file_size: content::size(file),
-            message: profile.is_none().then(|| content::text(message, reader).into_owned()),
+            message: text.clone(),
+            message_body: text,
             updated_at: time(message.deleted_at.or(message.edited_at).unwrap_or(message.created_at)),
             created_at: time(message.created_at),
             attached_file: file.map(|file| content::address(file, reader)),
+            attached_file_url: file.map(|file| content::url(file, reader, house)),
             message_type: content.word().into(),
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,

@@ -40,6 +40,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub trait Voice: Send + 'static {
     /// Its name in logs and metrics.
     const DIALECT: &'static str;
+    /// Whether a binary frame that holds a text is heard as one.
+    const HEARS_BINARY: bool = false;
 
     /// What is said first.
     fn greet(&mut self) -> impl Future<Output = Said> + Send;
@@ -49,7 +51,7 @@ pub trait Voice: Send + 'static {
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
     /// What is said beside every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
-    /// The answer to a binary frame, which no dialect hears.
+    /// The answer to a binary frame that is not heard.
     fn not_text(&self) -> Frame;
 }
 

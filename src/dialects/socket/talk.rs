@@ -157,6 +157,10 @@ impl<'a, V: Voice> Talk<'a, V> {
     }
 
     async fn read(&mut self, read: Read) -> Result<(), Close> {
+        let read = match read {
+            Read::Binary(bytes) if V::HEARS_BINARY => Frame::try_from(bytes.clone()).map_or(Read::Binary(bytes), Read::Text),
+            other => other,
+        };
         self.frames.charge(self.sockets.frame_rate(), 1.0, Instant::now());
         match read {
             Read::Text(text) => {
@@ -165,7 +169,7 @@ impl<'a, V: Voice> Talk<'a, V> {
                 let frames = self.wire.beside(heard).await?;
                 self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
             }
-            Read::Binary => self.say(vec![self.voice.not_text()]),
+            Read::Binary(_) => self.say(vec![self.voice.not_text()]),
             Read::Sign => {}
         }
         Ok(())

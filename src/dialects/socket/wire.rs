@@ -40,7 +40,7 @@ pub(super) struct Wire {
 #[derive(Debug)]
 pub(super) enum Read {
     Text(Utf8Bytes),
-    Binary,
+    Binary(Bytes),
     /// A ping or a pong.
     Sign,
 }
@@ -129,7 +129,7 @@ impl Wire {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Read, Close>> {
         Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(context)) {
             Some(Ok(Message::Text(text))) => Ok(Read::Text(text)),
-            Some(Ok(Message::Binary(_))) => Ok(Read::Binary),
+            Some(Ok(Message::Binary(bytes))) => Ok(Read::Binary(bytes)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
                 // The stream has its pong ready.
                 self.unflushed = true;

@@ -10,11 +10,13 @@ use crate::{
     with_every_backend,
 };
 
-const ROUTES: [(&str, &str); 4] = [
+const ROUTES: [(&str, &str); 6] = [
     ("GET", "/chat/messages/75140d72-8b20-4549-885c-20599badb486/"),
     ("POST", "/chat/attachment/"),
     ("GET", "/chat/user/threads/"),
     ("GET", "/chat/thread/files/1/"),
+    ("POST", "/chat/chat-attachment/"),
+    ("GET", "/chat/get-user-threads/"),
 ];
 
 with_every_backend! {

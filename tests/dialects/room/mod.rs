@@ -5,6 +5,7 @@ mod files;
 mod history;
 mod input;
 mod meeting;
+mod older;
 mod others;
 mod python;
 mod seed;

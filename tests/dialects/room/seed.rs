@@ -163,9 +163,11 @@ with_every_backend! {
                     "receiver": user(&ADMIN, &created),
                     "attached_file_size": "0kb",
                     "message": null,
+                    "message_body": null,
                     "updated_at": null,
                     "created_at": null,
                     "attached_file": null,
+                    "attached_file_url": null,
                     "message_type": "text",
                     "attached_file_name": null,
                     "thread": 1,
@@ -182,12 +184,18 @@ with_every_backend! {
             let address = answer["data"]["messages"][0]["attached_file"].as_str().unwrap().to_owned();
             assert_eq!(server.get(&address).await.bytes().await.unwrap().len(), 199_424);
             assert_eq!(address == file["attached_file"], reader.uid == JOHN.uid, "{address}");
+            with_file["message_body"] = file["message"].clone();
+            with_file["attached_file_url"] = server.url(&address).into();
             with_file["attached_file"] = address.into();
             let mut with_profile = message(&profile, "message_type", json!("user_profile"));
             with_profile["attached_profile"] = ADMIN.uuid.into();
+            let mut with_text = message(&said, "message", json!("hello there"));
+            with_text["message_body"] = with_text["message"].clone();
+            assert_eq!(answer["entity"], answer["data"], "as the older revision calls it");
+            answer.as_object_mut().unwrap().remove("entity");
             assert_eq!(answer, json!({
                 "status": "success",
-                "data": {"messages": [with_file, message(&said, "message", json!("hello there")), with_profile]},
+                "data": {"messages": [with_file, with_text, with_profile]},
                 "message": "Messages retrieved successfully",
                 "success": true,
             }));
@@ -216,7 +224,9 @@ with_every_backend! {
         let with_admin = JOHN.history(&server, &ADMIN).await.remove(0);
         let thread = |last: &Value| json!({"id": last["thread"], "other_user": last["receiver"], "last_message": last});
         let threads = [thread(&with_bob), thread(&with_admin)];
-        assert_eq!(answer, json!({"status": "success", "data": threads, "message": null, "success": true}));
+        let expected = json!({"status": "success", "data": threads, "entity": threads, "message": null, "success": true});
+        assert_eq!(answer, expected);
+        assert_eq!(JOHN.get(&server, "/chat/get-user-threads/").await.json(), expected, "as the older revision calls it");
         server.stop().await;
     }
 

@@ -1,0 +1,126 @@
+//! Clients in their own languages, as far as the machine has them: plain Java, Node's `ws`, a browser. Python's are beside the
+//! dialects that they speak.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::support::{Backend, JOHN, PASSWORD, Server, run_to_its_end, token};
+
+const PAGE: &str = include_str!("clients/page.html");
+/// Within which a browser is through. Far beyond what it takes; only a hang gets there.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// The first of these programs that is there.
+fn program(names: &[&'static str]) -> Option<&'static str> {
+    let directories: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    names.iter().copied().find(|name| directories.iter().any(|directory| directory.join(name).is_file()))
+}
+
+/// It finds headers only by the names that everybody else writes.
+#[tokio::test]
+async fn a_client_of_plain_java_keeps_its_cookie() {
+    if program(&["javac"]).is_none() {
+        eprintln!("skipped: there is no JDK");
+        return;
+    }
+    let mut server = Server::demo(Backend::memory()).await;
+    let mut java = Command::new("java");
+    let said = run_to_its_end(java.arg(script("Client.java")).arg(server.url("")).args([JOHN, PASSWORD])).await;
+    assert!(said.contains("all well\n"), "{said}");
+    server.stop().await;
+}
+
+/// Two revisions of the room talk to each other.
+#[tokio::test]
+async fn clients_of_node_talk_in_a_room() {
+    let modules = std::env::var("DRAGOMAN_TEST_NODE_PATH").expect("run the tests with .ci/test, which installs ws");
+    let mut server = Server::with_tokens(Backend::memory()).await;
+    let (john, admin) = ("302e305b-6e73-4f9c-bac7-551a92b106b0", "75140d72-8b20-4549-885c-20599badb486");
+    let mut node = Command::new("node");
+    node.arg(script("room.js")).arg(server.address().to_string()).args([token(4).as_str(), john, token(2).as_str(), admin]);
+    let said = run_to_its_end(node.env("NODE_PATH", modules)).await;
+    assert!(said.contains("all well\n"), "{said}");
+    server.stop().await;
+}
+
+/// With the cookie of its log-in, and on a socket.
+#[tokio::test]
+async fn a_page_of_another_origin_chats() {
+    let Some(browser) = program(&["chromium", "chromium-browser", "google-chrome"]) else {
+        eprintln!("skipped: there is no Chromium");
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    // Another port is another origin of the same site, to which browsers send the cookie.
+    let origin = format!("http://{}", listener.local_addr().expect("it listens"));
+    let mut server = Server::builder(Backend::memory()).set("CORS__ORIGINS", &origin).start().await;
+    let profile = tempfile::tempdir().expect("a directory can be made");
+    let mut chromium = Command::new(browser);
+    chromium.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+    chromium.arg(format!("--user-data-dir={}", profile.path().display())).env("HOME", profile.path());
+    chromium.arg(format!("{origin}/?server={}", server.url(""))).kill_on_drop(true);
+    let mut running = chromium.spawn().expect("it can be started");
+    let outcome = timeout(PATIENCE, outcome_of_page(&listener)).await.expect("the page tells what came of it");
+    assert_eq!(outcome, "all well");
+    running.kill().await.expect("it runs until then");
+    server.stop().await;
+}
+
+/// Gives the page to whoever asks, until it has told what came of it. A browser opens connections that it does not use.
+async fn outcome_of_page(listener: &TcpListener) -> String {
+    let (tell, mut told) = mpsc::channel(1);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (connection, _) = accepted.expect("connections can be accepted");
+                connections.spawn(give_page(connection, tell.clone()));
+            }
+            Some(outcome) = told.recv() => return outcome,
+        }
+    }
+}
+
+async fn give_page(mut connection: TcpStream, tell: mpsc::Sender<String>) {
+    let Some((head, body)) = request(&mut connection).await else { return };
+    if head.starts_with("POST /outcome ") {
+        tell.send(body).await.expect("it is waited for");
+        return;
+    }
+    let page = if head.starts_with("GET /?") { PAGE } else { "" };
+    let length = page.len();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}");
+    // Whether the browser still wants it is its own affair.
+    let _ = connection.write_all(answer.as_bytes()).await;
+}
+
+/// The head and the body of a request; `None` if the connection ends before.
+async fn request(connection: &mut TcpStream) -> Option<(String, String)> {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+            let length = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            if body.len() >= length.map_or(0, |(_, length)| length.parse().expect("it is a number")) {
+                return Some((head.to_owned(), body.to_owned()));
+            }
+        }
+        if connection.read_buf(&mut read).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
