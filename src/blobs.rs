@@ -43,6 +43,8 @@ const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
 const PART_BYTES: usize = 256 * 1024;
 /// How much of a file is looked at to tell its type.
 const SNIFFED_BYTES: usize = 8 * 1024;
+/// Bytes of a file in which the dimensions of a picture are looked for; cameras write preview and profile before them.
+const PICTURE_HEAD_BYTES: usize = PART_BYTES;
 /// How long a bucket may keep silent, however long the whole takes: files are large, and some readers slow.
 const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 /// How long a request to a bucket is tried again that it could not take.
@@ -86,6 +88,8 @@ pub struct Stored {
     /// As the content says, whatever the sender called it.
     pub mimetype: &'static str,
     pub size_bytes: i64,
+    /// Width and height of a picture whose header says them, in pixels.
+    pub dimensions: Option<(i32, i32)>,
     /// SHA-256 of the bytes, in hexadecimal.
     pub sha256: String,
 }
@@ -138,7 +142,7 @@ impl Blobs {
         let object = format!("{FOLDER}/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
         let mut part = BytesMut::new();
-        let mut mimetype = None;
+        let (mut mimetype, mut measured) = (None, None);
         let mut size: u64 = 0;
         let mut sha256 = Sha256::new();
         let broken = || Error::Invalid { field: "file", reason: "did not arrive whole".into() };
@@ -153,6 +157,9 @@ impl Blobs {
             if part.len() >= SNIFFED_BYTES {
                 mimetype.get_or_insert_with(|| sniff(&part));
             }
+            if part.len() >= PICTURE_HEAD_BYTES {
+                measured.get_or_insert_with(|| dimensions(&part));
+            }
             if part.len() >= self.part_bytes {
                 let begun = match upload {
                     Some(begun) => begun,
@@ -165,6 +172,7 @@ impl Blobs {
             }
         }
         let mimetype = mimetype.unwrap_or_else(|| sniff(&part));
+        let dimensions = measured.unwrap_or_else(|| dimensions(&part)).filter(|_| mimetype.starts_with("image/"));
         match upload {
             // Small files, nearly all, need no parts.
             None => drop(self.store.put(&path, PutPayload::from(part.freeze())).await.map_err(failed)?),
@@ -177,7 +185,7 @@ impl Blobs {
             }
         }
         let size_bytes = i64::try_from(size).expect("limited above");
-        Ok(Stored { object, mimetype, size_bytes, sha256: hex::encode(sha256.finalize()) })
+        Ok(Stored { object, mimetype, size_bytes, dimensions, sha256: hex::encode(sha256.finalize()) })
     }
 
     /// The bytes of an object, as they are read: all, or a part that is in it and not empty.
@@ -303,6 +311,13 @@ fn is_unreachable(error: &object_store::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Width and height of a picture by its header.
+fn dimensions(first: &[u8]) -> Option<(i32, i32)> {
+    let size = imagesize::blob_size(&first[..first.len().min(PICTURE_HEAD_BYTES)]).ok()?;
+    let pixels = |length: usize| i32::try_from(length).ok().filter(|length| *length > 0);
+    Some((pixels(size.width)?, pixels(size.height)?))
 }
 
 /// A file's type by its first bytes: a known format, else text, else unknown.

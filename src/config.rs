@@ -1,6 +1,7 @@
 //! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
 
 mod bounds;
+mod concierge;
 mod cors;
 mod limits;
 mod session;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use bounds::{BOUNDS, Bound};
+pub use concierge::{Concierge, NumbersInEvents};
 pub use cors::Cors;
 pub use limits::{AddressLimits, Limits, UserLimits};
 pub use session::{SameSite, Session, is_same_site};
@@ -163,23 +165,6 @@ pub struct Conversations {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Concierge {
-    /// Where its sockets are to be found besides `/concierge`.
-    pub paths: Vec<String>,
-    /// The number of the workspace.
-    pub org_id: i64,
-    /// Whether ids and times in pushed events are numbers; if not, they are texts as everywhere else.
-    pub numbers_in_events: bool,
-    /// For how long a connection lasts after its last request.
-    pub connection_seconds: u64,
-    /// For how long a session stays open after its initiator's last request.
-    pub silence_seconds: u64,
-    /// How many sessions of one tenant may be open at a time; 0 for as many as it likes.
-    pub open_sessions_per_tenant: usize,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Desk {
     /// For how long an agent may be gone until its sessions wait for another one.
     pub absence_seconds: u64,
@@ -190,6 +175,8 @@ pub struct Desk {
 pub struct Presence {
     /// For how long after its last request a partner is online.
     pub online_seconds: u64,
+    /// For how long after its last socket was closed properly a partner is online that has nothing else.
+    pub clean_close_seconds: u64,
     /// For how long after its last poll of the bus, or on a node of which nothing is heard, a partner is online.
     pub poll_seconds: u64,
     /// Without doing anything for longer, whoever is online is away; where clients say what their users do.
@@ -200,6 +187,7 @@ impl Presence {
     pub fn rules(&self) -> PresenceRules {
         PresenceRules {
             request: Duration::from_secs(self.online_seconds),
+            clean_close: Duration::from_secs(self.clean_close_seconds),
             poll: Duration::from_secs(self.poll_seconds),
             active: Duration::from_secs(self.away_seconds),
         }
@@ -228,6 +216,8 @@ pub struct Retention {
 pub struct Sockets {
     /// Open sockets of one user on one node.
     pub per_user: usize,
+    /// The longest time for which a refused socket is kept open, so that its client does not come back at once; 0 for none.
+    pub refused_seconds: u64,
     /// The largest message taken from a client; also how many bytes are read of it in a second.
     pub message_bytes: usize,
     /// Frames that are read of a client at once.

@@ -220,8 +220,8 @@ with_tokens_on_every_backend! {
         tenant.hear_until(|told| told["status"] == 409).await;
         tenant.say_wrongly("no JSON").await;
         tenant.hear_until(|told| told["channel"] == "error").await;
-        let mut stranger = Talk::open(&described, address("no-token", "phone")).await;
-        stranger.hear_until(|told| told["channel"] == "connection" && told["status"] == 401).await;
+        let mut nameless = Talk::open(&described, address(&token(TENANT), "")).await;
+        nameless.hear_until(|told| told["channel"] == "connection" && told["status"] == 400).await;
         described.all_met();
     }
 }

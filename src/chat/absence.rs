@@ -83,7 +83,7 @@ impl Chat {
             return Ok(false);
         }
         // Of those who are at this node, and of those of whom another node has said more since, it is told already.
-        let is_absent = |partner, end| !self.0.news.has(partner, end) && !self.doubt_presence(partner);
+        let is_absent = |partner, end| !self.0.news.has(partner, end) && !self.doubt_presence(partner, Status::Online);
         let absent: HashMap<_, _> = ended.iter().filter(|(partner, end)| is_absent(*partner, *end)).copied().collect();
         let partners: Vec<_> = absent.keys().copied().collect();
         let mut gone = self.acquainted_with(&partners).await?;

@@ -136,7 +136,12 @@ impl Chat {
                     access_token: crate::auth::secret(),
                     owner: caller.partner,
                     created_at: clock::now(),
-                    media: Media { sha256: Some(received.stored.sha256.clone()), ..Media::default() },
+                    media: Media {
+                        sha256: Some(received.stored.sha256.clone()),
+                        width: received.stored.dimensions.map(|(width, _)| width),
+                        height: received.stored.dimensions.map(|(_, height)| height),
+                        ..Media::default()
+                    },
                 })
                 .await?;
             self.commit_received(tx, &received).await?;

@@ -28,6 +28,11 @@ impl Members {
         size_of_val(&*self.partners) + size_of_val(&*self.newcomers)
     }
 
+    /// The `seq` up to which messages are hidden from a member; 0 if none are.
+    pub(super) fn hidden_from(&self, partner: PartnerId) -> i64 {
+        self.newcomers.iter().find(|member| member.partner == partner).map_or(0, |member| member.visible_from_seq)
+    }
+
     /// Those whom a fact concerns that is about the message with this `seq`, or about none; in rising order.
     pub(super) fn concerned(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
         let Some(seq) = seq else { return Arc::clone(&self.partners) };

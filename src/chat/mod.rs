@@ -34,6 +34,7 @@ mod reads;
 mod remembered;
 mod ring;
 mod search;
+mod sent_files;
 mod signals;
 mod sockets;
 mod support;
@@ -73,6 +74,7 @@ pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
 pub use rates::RateRules;
 pub use reactions::{Reacted, Reacting};
 pub use search::{Found, Query};
+pub use sent_files::SentFile;
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
@@ -174,7 +176,7 @@ struct Parts {
     link: Link<Signal>,
     sends: Writer<Send>,
     marks: Writer<Mark>,
-    lives: presence::Lives,
+    lives: Arc<presence::Lives>,
     news: absence::News,
     typing: typing::Typing,
     upload_key: uploads::Key,
@@ -209,7 +211,8 @@ impl Chat {
         let desk = Arc::<desk::Desk>::default();
         let (addresses, counts) = (Arc::<addresses::Addresses>::default(), Arc::<counts::Counts>::default());
         // What is remembered is forgotten before anybody acts upon the change.
-        let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer()];
+        let lives = Arc::<presence::Lives>::default();
+        let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];
         let observers = caches.into_iter().chain(observers).collect();
         let (heard, told) = (Arc::clone(&hub), Arc::clone(&audiences));
         let announce = tail::start(announced, (log, known), heard, told, observers, link.clone(), services);
@@ -231,7 +234,7 @@ impl Chat {
             link,
             sends,
             marks,
-            lives: presence::Lives::default(),
+            lives,
             news: absence::News::default(),
             typing: typing::Typing::default(),
             upload_key,

@@ -89,7 +89,7 @@ impl Chat {
     }
 
     async fn pass_on_presences(&self, presences: &mut Vec<(PartnerId, Status)>) {
-        presences.retain(|(partner, _)| !self.doubt_presence(*partner));
+        presences.retain(|(partner, said)| !self.doubt_presence(*partner, *said));
         let partners: BTreeSet<_> = presences.iter().map(|(partner, _)| *partner).collect();
         let partners: Vec<_> = partners.into_iter().collect();
         match self.acquainted_with(&partners).await {

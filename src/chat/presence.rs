@@ -1,9 +1,14 @@
 mod life;
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use storage::{PartnerId, Person, Presence, SetStatus, Timestamp};
+use storage::{PartnerId, Person, Presence, SetStatus, Shortened, Timestamp};
+use tokio::time::Instant;
 
 pub(super) use self::life::Lives;
 use self::life::{Life, delta};
@@ -48,8 +53,10 @@ pub struct PersonPresence {
 pub struct PresenceRules {
     /// A request.
     pub request: Duration,
-    /// A poll of the bus, which comes again and again as long as somebody is there.
+    /// A poll of the bus, which comes again and again as long as somebody is there; also a socket that was lost.
     pub poll: Duration,
+    /// A socket that its client has closed, if it was the last.
+    pub clean_close: Duration,
     /// Without doing anything for longer, whoever is there is away.
     pub active: Duration,
 }
@@ -65,16 +72,23 @@ impl PresenceRules {
 pub struct PresentSocket {
     chat: Chat,
     partner: PartnerId,
+    is_closed: bool,
+}
+
+impl PresentSocket {
+    /// Ends what the socket gives: its client has closed it, or may not come back. One that is dropped otherwise was lost.
+    pub fn close(mut self) {
+        self.is_closed = true;
+    }
 }
 
 impl Drop for PresentSocket {
     fn drop(&mut self) {
         let now = clock::now();
-        self.chat.lives(self.partner, now, |life| {
-            life.sockets -= 1;
-            // Whoever lost its connection is back within that time.
-            life.poll = Some(now);
-        });
+        self.chat.lives(self.partner, now, |life| life.socket_gone(self.is_closed, now));
+        if self.is_closed {
+            self.chat.0.lives.look_again_in(self.chat.0.rules.presence.clean_close);
+        }
     }
 }
 
@@ -85,11 +99,17 @@ impl Chat {
         lifecycle.spawn(async move {
             let mut tick = tokio::time::interval(TICK);
             loop {
+                let next_look = chat.0.lives.next_look();
                 let stopping = tokio::select! {
                     _ = tick.tick() => false,
                     () = chat.0.lives.news.notified() => false,
+                    () = tokio::time::sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => false,
                     () = stop.stopping() => true,
                 };
+                if let Err(error) = chat.bar_deactivated().await {
+                    tracing::debug!(error = %telemetry::chain(&error), "who is deactivated could not be looked up");
+                }
+                chat.shorten_presence().await;
                 // The store first: were this node killed between the two, somebody would be online for ever.
                 chat.flush_presence(stopping).await;
                 if stopping {
@@ -139,7 +159,7 @@ impl Chat {
             has_room
         });
         match has_room {
-            true => Ok(PresentSocket { chat: self.clone(), partner: caller.partner }),
+            true => Ok(PresentSocket { chat: self.clone(), partner: caller.partner, is_closed: false }),
             false => Err(Error::TooMany("sockets")),
         }
     }
@@ -216,7 +236,8 @@ impl Chat {
             let lives = self.0.lives.lives.lock();
             let rules = &self.0.rules.presence;
             let differs = |life: &Life| {
-                life.doubtful || life.unheard || life.status(rules, now) != life.told || (!life.dirty && life.is_over(rules, now))
+                let is_over = !life.dirty && life.is_over(rules, now);
+                life.doubtful || life.unheard || life.denied || life.status(rules, now) != life.told || is_over
             };
             lives.iter().filter(|(_, life)| differs(life)).map(|(partner, _)| *partner).collect()
         };
@@ -241,7 +262,8 @@ impl Chat {
             let Some(life) = lives.get_mut(partner) else { return false };
             let (status, _) = self.status(stored.get(partner), Some(life), now);
             life.doubtful = false;
-            let is_news = life.unheard || life.told != status;
+            let was_denied = std::mem::take(&mut life.denied) && status != Status::Offline;
+            let is_news = life.unheard || was_denied || life.told != status;
             if !is_news && status == Status::Offline && !life.dirty && life.is_over(rules, now) {
                 lives.remove(partner);
             }
@@ -267,13 +289,72 @@ impl Chat {
         Ok(())
     }
 
-    /// Another node says how a partner is. If it is here as well, this node looks for itself.
-    pub(super) fn doubt_presence(&self, partner: PartnerId) -> bool {
+    /// Another node says how a partner is. If it is here as well, this node looks for itself, and tells the store anew: the
+    /// other may have brought the end forward that both had told it.
+    pub(super) fn doubt_presence(&self, partner: PartnerId, said: Status) -> bool {
         let mut lives = self.0.lives.lives.lock();
         let Some(life) = lives.get_mut(&partner) else { return false };
         life.doubtful = true;
+        life.denied |= said == Status::Offline;
+        if life.sockets > 0 {
+            (life.dirty, life.stored) = (true, None);
+        }
         self.0.lives.news.notify_one();
         true
+    }
+
+    /// Takes note of those whose accounts were deactivated, or activated again.
+    async fn bar_deactivated(&self) -> Result<()> {
+        let changed: Vec<_> = self.0.lives.changed.lock().iter().copied().take(FLUSHED).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let contacts = self.contacts_by_id(&changed).await?;
+        let inactive: HashSet<_> =
+            contacts.iter().filter(|contact| !contact.is_active()).map(|contact| contact.partner.id).collect();
+        let now = clock::now();
+        let ends: Vec<_> =
+            inactive.iter().map(|partner| Shortened { partner: *partner, known: None, there_until: now }).collect();
+        self.0.storage.shorten_presences(&ends).await?;
+        let mut lives = self.0.lives.lives.lock();
+        for partner in &changed {
+            if let Some(life) = lives.get_mut(partner) {
+                life.barred = inactive.contains(partner);
+            }
+        }
+        self.0.lives.changed.lock().retain(|partner| !changed.contains(partner));
+        Ok(())
+    }
+
+    /// Brings the end forward that the store was told of those who have closed their last socket. Other nodes at which they
+    /// are tell it anew once they hear of it.
+    async fn shorten_presence(&self) {
+        let (now, rules) = (clock::now(), &self.0.rules.presence);
+        let ends: Vec<_> = {
+            let mut lives = self.0.lives.lives.lock();
+            lives.iter_mut().filter_map(|(partner, life)| life.shortened(*partner, rules, now)).collect()
+        };
+        for ends in ends.chunks(FLUSHED) {
+            match self.0.storage.shorten_presences(ends).await {
+                Ok(()) => {
+                    let lives = self.0.lives.lives.lock();
+                    for partner in ends.iter().map(|end| end.partner) {
+                        let status = lives.get(&partner).map_or(Status::Offline, |life| life.told);
+                        if status != Status::Offline {
+                            self.0.link.say(Word::Signal(Signal::Presence { partner, status }));
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    telemetry::put_off("the end of a presence could not be stored", &error, error.is_unavailable());
+                    let mut lives = self.0.lives.lives.lock();
+                    for end in ends {
+                        lives.entry(end.partner).and_modify(|life| life.keep_shortened(end));
+                    }
+                }
+            }
+        }
     }
 
     /// Brings signs of life to the store: those that it is time for, or all.

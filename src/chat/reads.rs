@@ -1,20 +1,24 @@
 use std::collections::BTreeSet;
 
-use storage::{ConversationId, MessageId};
+use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
 
 use super::{Chat, Error, Result, Thing, messages::MOST_NAMED, rates::Act};
 use crate::auth::Caller;
 
 impl Chat {
-    /// Up to which `seq` anybody but the caller has read a conversation of the caller's.
-    pub async fn read_by_others(&self, caller: &Caller, of: ConversationId) -> Result<i64> {
+    /// The parts of a conversation of the caller's that anybody else has read.
+    pub async fn read_by_others(&self, caller: &Caller, of: ConversationId) -> Result<Vec<ReadRange>> {
         Ok(self.0.storage.read_by_others(of, caller.partner).await?)
     }
 
-    /// The caller's conversations in which nobody else has read its newest message: up to which `seq` anybody else has read,
-    /// and the `seq` of that message; at most so many, the newest.
-    pub async fn unread_by_others(&self, caller: &Caller, most: usize) -> Result<Vec<(ConversationId, i64, i64)>> {
+    /// The caller's conversations in which its newest message is not read by all others; at most so many, the newest.
+    pub async fn unread_by_others(&self, caller: &Caller, most: usize) -> Result<Vec<UnreadByOthers>> {
         Ok(self.0.storage.unread_by_others(caller.partner, most).await?)
+    }
+
+    /// The `seq` up to which messages of a conversation are hidden from a participant, and so are read by it neither; 0 if none are.
+    pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId) -> Result<i64> {
+        Ok(self.0.audiences.of(of).await?.hidden_from(partner))
     }
 
     /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives

@@ -1,7 +1,11 @@
-use storage::{Conversation, ConversationId, DESK, Message, MessageId, PartnerId, Scope, Seen};
+use storage::{ChangePlace, Conversation, ConversationId, DESK, Message, MessageId, PAGE_BYTES, Page, PartnerId, Scope, Seen};
 
 use super::{Chat, Feed, PersonPresence, Result, hub::Start, support};
 use crate::auth::Caller;
+
+/// Changed messages that are looked at for one page of those that are told, and the most on a page.
+const CHANGES_SOUGHT: usize = 1_000;
+const CHANGES_TOLD: usize = 100;
 
 impl Chat {
     /// Everything that concerns the caller from now on, with signals. Whoever listens says what of it was handed over:
@@ -52,19 +56,49 @@ impl Chat {
         unread.for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
     }
 
-    /// The messages of a conversation of the caller, up to `upto`, that were edited or deleted since that one was posted: at
-    /// most so many, those that changed last, in the order in which they did. Of what the log has forgotten nothing is known.
-    pub async fn changed_since(&self, caller: &Caller, of: ConversationId, upto: MessageId, most: usize) -> Result<Vec<Message>> {
+    /// A page of the messages of a conversation of the caller, up to `upto`, that were edited or deleted since that one was
+    /// posted, or after a place among them, in the order in which they last were: at most 100 messages, and not much more than
+    /// 1 MiB of texts. Beside them the place where it goes on; `None` once that was all. A page may be empty.
+    ///
+    /// # Errors
+    /// As [`Chat::conversation`].
+    pub async fn changed_since(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        upto: MessageId,
+        after: Option<ChangePlace>,
+    ) -> Result<(Vec<Message>, Option<ChangePlace>)> {
         let (_, participant) = self.conversation(caller, of).await?;
-        let changed = self.0.storage.changed_since(of, upto, most).await?;
-        let mut messages = self.0.storage.messages_by_id(&changed).await?;
-        let is_told = |message: &Message| {
-            let has_changed = message.edited_at.is_some() || message.deleted_at.is_some();
-            has_changed && message.seq > participant.standing.visible_from_seq
+        let storage = &self.0.storage;
+        let mut place = match after {
+            Some(place) => place,
+            None => {
+                // A client may name a message of somewhere else: then the newest from before that is what it knows.
+                let newest = Page::Before { id: MessageId(upto.0.saturating_add(1)), limit: 1 };
+                let Some(known) = storage.messages(of, caller.partner, newest).await?.pop() else {
+                    return Ok((Vec::new(), None));
+                };
+                ChangePlace::since(known.message.id)
+            }
         };
-        messages.retain(is_told);
-        messages.sort_by_key(|message| changed.iter().position(|id| *id == message.id));
-        Ok(messages)
+        let changes = storage.changes(of, place, CHANGES_SOUGHT).await?;
+        let (mut told, mut bytes, mut is_all) = (Vec::new(), 0, changes.len() < CHANGES_SOUGHT);
+        for change in changes {
+            if told.len() == CHANGES_TOLD || bytes >= PAGE_BYTES {
+                is_all = false;
+                break;
+            }
+            place = change.place;
+            if place.message <= upto {
+                told.push(place.message);
+                bytes += change.bytes;
+            }
+        }
+        let mut messages = storage.messages_by_id(&told).await?;
+        messages.retain(|message| message.seq > participant.standing.visible_from_seq);
+        messages.sort_by_key(|message| told.iter().position(|id| *id == message.id));
+        Ok((messages, (!is_all).then_some(place)))
     }
 
     /// Whether somebody is in a conversation.

@@ -18,13 +18,16 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, rates::Act};
+use super::{Chat, Error, Result, SentFile, Thing, conversations, rates::Act};
 use crate::{auth::Caller, clock};
 
 /// Who answers.
 const ANSWERING: [Role; 2] = [Role::Agent, Role::Admin];
 /// For how long a session in which nothing was said yet is the answer to whoever wants another one: a retry, for example.
 const RETRY: TimeDelta = TimeDelta::seconds(10);
+
+/// Messages that are told to have been seen with one read mark.
+const NEWLY_SEEN: i64 = 50;
 
 const CLOSED: Error = Error::Conflict("the session is closed");
 
@@ -43,6 +46,8 @@ pub struct SupportMessage {
     pub message: Message,
     /// When the side that did not write it first saw it.
     pub seen_at: Option<Timestamp>,
+    /// The file that it holds, where it says nothing of it itself.
+    pub file: Option<SentFile>,
 }
 
 /// Membership among those who answer, who may read all support sessions.
@@ -296,7 +301,12 @@ impl Chat {
         let messages: Vec<_> = messages.into_iter().map(|seen| seen.message).collect();
         let places: Vec<_> = messages.iter().map(|message| (message.seq, side_of_message(&session, message))).collect();
         let seen: HashMap<_, _> = self.0.storage.seen_at(id, &places).await?;
-        let message = |message: Message| SupportMessage { seen_at: seen.get(&message.seq).copied(), message };
+        let mut files = self.sent_files(&messages).await?;
+        let message = |message: Message| SupportMessage {
+            seen_at: seen.get(&message.seq).copied(),
+            file: files.remove(&message.id),
+            message,
+        };
         Ok((session, messages.into_iter().map(message).collect()))
     }
 
@@ -328,7 +338,35 @@ impl Chat {
             Ok(())
         })
         .await?;
-        Ok((session, SupportMessage { seen_at: self.support_seen(&session, &message).await?, message }))
+        let (seen_at, file) = (self.support_seen(&session, &message).await?, self.sent_file(&message).await?);
+        Ok((session, SupportMessage { message, seen_at, file }))
+    }
+
+    /// The messages of the other side that became seen when the reader's read mark moved to `seq` at that time: oldest first, and
+    /// at most 50, the newest. None if the reader is of neither side.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be read.
+    pub async fn newly_seen(
+        &self,
+        session: &SupportSession,
+        reader: PartnerId,
+        seq: i64,
+        at: Timestamp,
+    ) -> Result<Vec<SupportMessage>> {
+        let Ok(side) = side_of(session, reader) else { return Ok(Vec::new()) };
+        let (storage, of) = (&self.0.storage, session.conversation);
+        let places: Vec<_> = ((seq - NEWLY_SEEN).max(0) + 1..=seq).map(|seq| (of, seq)).collect();
+        let ids: Vec<_> = storage.messages_at(&places).await?.into_iter().map(|message| message.id).collect();
+        let mut messages = storage.messages_by_id(&ids).await?;
+        messages.retain(|message| message.deleted_at.is_none() && side_of_message(session, message) != side);
+        let places: Vec<_> = messages.iter().map(|message| (message.seq, side_of_message(session, message))).collect();
+        let seen: HashMap<_, _> = storage.seen_at(of, &places).await?;
+        messages.retain(|message| seen.get(&message.seq) == Some(&at));
+        messages.sort_unstable_by_key(|message| message.id);
+        let mut files = self.sent_files(&messages).await?;
+        let seen = |message: Message| SupportMessage { seen_at: Some(at), file: files.remove(&message.id), message };
+        Ok(messages.into_iter().map(seen).collect())
     }
 
     /// When the side that did not write a message of the session first saw it.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use permit::Permit;
 
 pub(super) use media_types::settled;
-pub(super) use names::{is_file, named_in};
+pub(super) use names::{is_file, mimetype_by_name, named_in};
 pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
@@ -154,6 +154,8 @@ impl Chat {
             object: stored.object.clone(),
             mimetype: stored.mimetype.to_owned(),
             size_bytes: stored.size_bytes,
+            width: stored.dimensions.map(|(width, _)| width),
+            height: stored.dimensions.map(|(_, height)| height),
             put_at: clock::now(),
         };
         self.transaction(|mut tx| async {

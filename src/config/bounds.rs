@@ -32,7 +32,7 @@ const fn bound(name: &'static str, least: u64, most: u64) -> Bound {
 }
 
 /// Bounds of every setting that is a number; 0 as the least value where it means none, or no limit.
-pub const BOUNDS: [Bound; 66] = [
+pub const BOUNDS: [Bound; 68] = [
     bound("session.lifetime_seconds", 1, CENTURY),
     bound("session.longest_seconds", 1, CENTURY),
     bound("tokens.jwks_pause_seconds", 0, DAY),
@@ -50,6 +50,7 @@ pub const BOUNDS: [Bound; 66] = [
     bound("concierge.open_sessions_per_tenant", 0, MANY),
     bound("desk.absence_seconds", 1, CENTURY),
     bound("presence.online_seconds", 1, CENTURY),
+    bound("presence.clean_close_seconds", 0, DAY),
     bound("presence.poll_seconds", 1, CENTURY),
     bound("presence.away_seconds", 1, CENTURY),
     // What a client may have missed is never forgotten before.
@@ -90,6 +91,7 @@ pub const BOUNDS: [Bound; 66] = [
     bound("limits.user.devices", 0, MANY),
     bound("limits.address.requests_at_once", 0, MANY),
     bound("sockets.per_user", 1, MANY),
+    bound("sockets.refused_seconds", 0, DAY),
     bound("sockets.message_bytes", 1, 64 * MIB),
     bound("sockets.frames_burst", 1, MANY),
     bound("sockets.frames_per_second", 1, MANY),

@@ -92,7 +92,7 @@ pub async fn socket_caller(
     let offered = offered(request.headers());
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
     let given = [query_token, authorization(request.headers()), offered.flatten()];
-    let token = given.into_iter().flatten().find(|token| !token.is_empty());
+    let token = given.into_iter().flatten().map(bare).find(|token| !token.is_empty());
     let caller = match token {
         Some(token) => house.auth.bearer(token).await,
         None if session::presented(request).is_none() => Err(Refused::Missing.into()),
@@ -136,6 +136,17 @@ pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
 fn authorization(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A token without white space around it and without `Bearer` before it: some clients put the whole value of `Authorization`
+/// where the token alone belongs.
+fn bare(given: &str) -> &str {
+    let given = given.trim();
+    match given.split_once(char::is_whitespace) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token.trim(),
+        _ if given.eq_ignore_ascii_case(SCHEME) => "",
+        _ => given,
+    }
 }
 
 /// `Some` if `bearer` is among the subprotocols, and what follows it.
@@ -288,7 +299,7 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
 mod tests {
     use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-    use super::{is_from_our_page, offered};
+    use super::{bare, is_from_our_page, offered};
     use crate::config::Config;
 
     fn headers(given: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -313,6 +324,18 @@ mod tests {
         };
         assert_eq!(offered(&two("bearer", "a.b.c")), Some(Some("a.b.c")));
         assert_eq!(offered(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_token_is_taken_as_the_value_of_the_header() {
+        for given in ["a.b.c", "Bearer a.b.c", "bearer\ta.b.c", " BEARER  a.b.c\r\n", "a.b.c\n"] {
+            assert_eq!(bare(given), "a.b.c", "{given:?}");
+        }
+        for given in ["", " ", "Bearer", "Bearer ", " bearer\t"] {
+            assert_eq!(bare(given), "", "{given:?}");
+        }
+        assert_eq!(bare("Bearera.b.c"), "Bearera.b.c");
+        assert_eq!(bare("Basic a.b.c"), "Basic a.b.c");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use cookie::Cookie;
 use poem::{
     Request, RequestBody, Response,
     http::{HeaderMap, HeaderValue, header},
@@ -164,22 +165,18 @@ pub(super) fn presented(request: &Request) -> Option<Given> {
     let mut cookies = cookies(request.headers()).peekable();
     let is_cookie = cookies.peek().is_some();
     let header = if is_cookie { None } else { request.header("X-Openerp-Session-Id") };
-    let ids = cookies.filter_map(|value| str::from_utf8(value).ok()).chain(header).filter_map(SessionId::parse);
+    let ids = cookies.chain(header.map(str::to_owned)).filter_map(|id| SessionId::parse(&id));
     let ids: Vec<_> = ids.take(IDS).collect();
     (!ids.is_empty()).then_some(Given { ids, is_cookie })
 }
 
-/// Values of the session's cookie. Read as bytes (RFC 6265, section 5.4): other applications on the same host write into their
-/// cookies what they like. Quotes do not belong to a value. Some clients send a whole `Set-Cookie` line back, or end in `;`; an
-/// empty value is none.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+/// Values of the session's cookie. Each cookie is read by itself, from bytes (RFC 6265, section 5.4): other applications on the
+/// same host write into theirs what they like. Quotes do not belong to a value. Some clients send a whole `Set-Cookie` line back,
+/// or end in `;`; an empty value is none.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = String> {
     let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| {
-        let equals = pair.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
-        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-        (name == COOKIE.as_bytes()).then(|| unquoted.unwrap_or(value))
-    });
+    let cookies = pairs.filter_map(|pair| Cookie::parse(str::from_utf8(pair).ok()?).ok());
+    let values = cookies.filter(|cookie| cookie.name() == COOKIE).map(|cookie| cookie.value_trimmed().to_owned());
     values.filter(|value| !value.is_empty())
 }
 

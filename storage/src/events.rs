@@ -11,9 +11,6 @@ pub const NOBODY: PartnerId = PartnerId(0);
 /// The topic of facts that all who answer support sessions are told: no partner has this id.
 pub const DESK: PartnerId = PartnerId(-1);
 
-/// Events of a conversation that [`EventLog::changed_since`] looks at.
-pub const CHANGES_SOUGHT: usize = 10_000;
-
 /// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -242,10 +239,6 @@ pub trait EventLog {
     /// [`Scope::Partner`]. What facts say counts: a [`Fact::ConversationCreated`] brings in those with whom its transaction
     /// has stored the conversation, a [`Fact::ParticipantJoined`] one, and a [`Fact::ParticipantLeft`] takes one out.
     async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>>;
-    /// The messages of a conversation up to `upto` that the log tells to have changed after that one was posted: the `limit`
-    /// that changed last, in the order of their last change. Of what the log has forgotten nothing is known; nor are more
-    /// than the newest [`CHANGES_SOUGHT`] events of the conversation looked at.
-    async fn changed_since(&self, of: ConversationId, upto: MessageId, limit: usize) -> Result<Vec<MessageId>>;
     /// The newest event's position. Does not go back when old events are forgotten; only a store that has lost what it had
     /// confirmed goes back, which [`EventLog::log_state`] shows.
     async fn position(&self) -> Result<Position>;

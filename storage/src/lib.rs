@@ -4,6 +4,7 @@ mod attachments;
 mod attendances;
 mod audit;
 mod books;
+mod changes;
 mod conversations;
 mod devices;
 mod directory;
@@ -21,6 +22,7 @@ mod pictures;
 pub mod postgres;
 mod presence;
 mod reactions;
+mod reads;
 mod search;
 mod sessions;
 mod support;
@@ -37,6 +39,7 @@ pub use attachments::{Attachment, Attachments, DeletedAttachment, Media, NewAtta
 pub use attendances::Attendances;
 pub use audit::{ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, WriteAudit};
 pub use books::{Books, WriteBooks};
+pub use changes::{Change, ChangePlace, Changes};
 pub use conversations::{
     Advanced, Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant,
     ParticipantRole, Shelf, Standing, ThreadType, UnreadTotals, Window, WriteConversations,
@@ -44,9 +47,7 @@ pub use conversations::{
 pub use devices::{Connecting, Device, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{
-    CHANGES_SOUGHT, DESK, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, NOBODY, Position, Scope, Topic,
-};
+pub use events::{DESK, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, NOBODY, Position, Scope, Topic};
 pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
@@ -56,8 +57,9 @@ pub use messages::{
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};
 pub use pictures::{Pictures, WritePictures};
-pub use presence::{Presence, Presences, SetStatus, Sign};
+pub use presence::{Presence, Presences, SetStatus, Shortened, Sign};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
+pub use reads::{ReadRange, Reads, UnreadByOthers};
 pub use search::{Search, SearchPoint, Walk, Walked};
 pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
 pub use support::{BegunSupport, MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
@@ -145,6 +147,8 @@ pub trait Storage:
     + Messages
     + Search
     + Reactions
+    + Reads
+    + Changes
     + Attachments
     + Attendances
     + Audit

@@ -219,12 +219,6 @@ pub trait Messages {
     /// A page of a conversation, in the page's own order, as `reader` sees it: without what is hidden from it. From who is no
     /// participant nothing is hidden.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
-    /// The largest `seq` that anybody but `reader` has read itself, be it somebody who has left; 0 if nobody has. Whoever
-    /// joins has read nothing of what was there.
-    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64>;
-    /// The author's conversations in which nobody else has read its newest message: the largest `seq` that anybody else has
-    /// read itself, and the `seq` of that message. The `limit` with the newest such messages, in no particular order.
-    async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<(ConversationId, i64, i64)>>;
     /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all,
     /// without what is hidden from `reader`. Ends at [`PAGE_BYTES`].
     async fn messages_with_files(

@@ -46,6 +46,15 @@ pub struct Sign {
     pub idle_from: Option<Timestamp>,
 }
 
+/// The end of a partner's signs of life, brought forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortened {
+    pub partner: PartnerId,
+    /// The end as the store was last told; another one, which somebody else has told, stays. `None`: whatever it is.
+    pub known: Option<Timestamp>,
+    pub there_until: Timestamp,
+}
+
 /// Presence is written outside transactions: what is lost with a node is a few seconds of "last seen".
 #[async_trait]
 pub trait Presences {
@@ -60,8 +69,10 @@ pub trait Presences {
         until: Timestamp,
         most: usize,
     ) -> Result<Vec<(PartnerId, Timestamp)>>;
-    /// Notes signs of life of partners, who must exist; no time ever goes back, and what they set stays.
+    /// Notes signs of life of partners, who must exist; no time goes back, and what they set stays.
     async fn touch_presences(&self, signs: &[Sign]) -> Result<()>;
+    /// Brings the end of signs of life forward; one that is earlier stays.
+    async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()>;
     /// Notes what a partner, who must exist, has set, and that it was seen at that time, which never goes back.
     async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()>;
 }

@@ -35,6 +35,9 @@ pub struct UploadedFile {
     /// As the content says, whatever was announced.
     pub mimetype: String,
     pub size_bytes: i64,
+    /// Of a picture, in pixels; `None` for what is none, and where nobody looked.
+    pub width: Option<i32>,
+    pub height: Option<i32>,
     pub put_at: Timestamp,
 }
 
@@ -51,6 +54,8 @@ pub struct Mention {
 #[async_trait]
 pub trait Uploads {
     async fn upload(&self, name: &str) -> Result<Option<Upload>>;
+    /// Those of these uploads that are there, in no particular order.
+    async fn uploads(&self, names: &[String]) -> Result<Vec<Upload>>;
     /// Deletes at most `limit` uploads that expired before `before` and that no message names, file or no file, and gives
     /// them. Their bytes stay.
     async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<Upload>>;

@@ -11,8 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    ActorKind, AttachmentId, AuditFilter, Author, ClientKey, ConversationId, EventLog, InboxFilter, Mention, MessageId,
-    MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Scope, SessionKey, SessionTouch, Storage, TokenKey, Topic,
+    ActorKind, AttachmentId, AuditFilter, Author, ChangePlace, Changes as _, ClientKey, ConversationId, EventLog, InboxFilter,
+    Mention, MessageId, MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Reads as _, Scope, SessionKey,
+    SessionTouch, Storage, TokenKey, Topic,
 };
 
 /// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many reactions and events. One
@@ -164,7 +165,8 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)], partner).await.unwrap().len(), 8);
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
-    storage.changed_since(conversation, MessageId(50_000 + round), 50).await.unwrap();
+    storage.changes(conversation, ChangePlace::since(MessageId(round)), 50).await.unwrap();
+    storage.read_by_others(conversation, partner).await.unwrap();
     storage.unread_by_others(partner, 50).await.unwrap();
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
     storage.attachment_reach(AttachmentId(8_000 + round), partner).await.unwrap().unwrap();
@@ -291,7 +293,8 @@ async fn support(storage: &Postgres, round: i64) {
 
     let mut tx = storage.begin().await.unwrap();
     tx.connect_device(used).await.unwrap();
-    let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
+    let file =
+        UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, width: None, height: None, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
     assert_eq!(tx.open_support(PartnerId(4_901 + round), 3).await.unwrap().len(), 1);
     assert_eq!(tx.lock_absent_support(DateTime::UNIX_EPOCH, &[storage::Role::User], 10).await.unwrap().len(), 0);

@@ -2,19 +2,22 @@
 
 mod accounts;
 mod browsers;
+mod clients;
 mod connections;
 mod cookies;
 mod credentials;
 mod downloads;
-mod forms;
 mod external_ids;
+mod forms;
 mod forwarded;
 mod hangup;
 mod large_pages;
 mod long_texts;
 mod own_connections;
 mod pinned;
+mod presence;
 mod rates;
+mod refused;
 mod settings;
 mod shares;
 mod sign_ins;

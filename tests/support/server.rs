@@ -154,7 +154,9 @@ impl ServerBuilder {
         let of_user = LIMITS.into_iter().map(|limit| (format!("DRAGOMAN__LIMITS__{limit}"), "0"));
         // All log in from one network.
         let logins = ("DRAGOMAN__LIMITS__PASSWORD_CHECKS_WAITING".to_owned(), "100000");
-        of_user.chain([logins]).filter(move |_| is_own)
+        // Tests open many sockets that are refused, all from one address.
+        let refused = ("DRAGOMAN__SOCKETS__REFUSED_SECONDS".to_owned(), "0");
+        of_user.chain([logins, refused]).filter(move |_| is_own)
     }
 
     fn command(&self) -> Command {

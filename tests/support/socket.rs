@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Bytes, Message, client::IntoClientRequest, handshake::client::Response},
+    tungstenite::{Bytes, Error, Message, client::IntoClientRequest, handshake::client::Response},
 };
 
 /// Within which a server says what it has to say. Only one that never will gets there.
@@ -25,6 +25,19 @@ impl Socket {
         let connecting = timeout(PATIENCE, connect_async(request)).await.expect("the server answers");
         let (stream, response) = connecting.expect("the server gives a socket");
         (Self(stream), response)
+    }
+
+    /// The status and the body of a handshake that is refused.
+    pub async fn refused(request: impl IntoClientRequest + Unpin) -> (u16, Value) {
+        let connecting = timeout(PATIENCE, connect_async(request)).await.expect("the server answers");
+        match connecting {
+            Err(Error::Http(response)) => {
+                let body = response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
+                (response.status().as_u16(), body.unwrap_or_default())
+            }
+            Err(error) => panic!("the server answers otherwise: {error}"),
+            Ok(_) => panic!("the server gives a socket"),
+        }
     }
 
     /// The stream itself, for what a client seldom does.

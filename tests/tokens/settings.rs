@@ -29,7 +29,9 @@ async fn without_a_key_tokens_are_for_nobody() {
     let answer = Answer::of(wish).await;
     let expected = (StatusCode::SERVICE_UNAVAILABLE, json!({"message": "This server is not set up for tokens."}));
     assert_eq!((answer.status, answer.json()), expected);
-    for path in ["/ws/chat/room/?token=", "/conversations/1/?token=", "/concierge?deviceId=a&Auth="] {
+    let (status, body) = Socket::refused(server.socket_url(&format!("/concierge?deviceId=a&Auth={token}"))).await;
+    assert_eq!((status, body), (503, json!({"message": "This server is not set up for tokens."})));
+    for path in ["/ws/chat/room/?token=", "/conversations/1/?token="] {
         let farewell = Socket::open(server.socket_url(&format!("{path}{token}"))).await.farewell().await;
         assert_eq!(farewell, (1013, "this server is not set up for tokens".into()), "{path}");
     }

@@ -73,6 +73,13 @@ fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     names
 }
 
+/// The type by the extension of a file's name.
+pub(in crate::chat) fn mimetype_by_name(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let mut known = EXTENSIONS.iter().filter(|(_, known)| known.eq_ignore_ascii_case(extension));
+    known.next().map_or(UNKNOWN, |(mimetype, _)| mimetype)
+}
+
 /// A type as clients announce it. Those that cannot tell say nothing, or `unknown`.
 pub(super) fn known(mimetype: String) -> String {
     match essence(&mimetype) {

@@ -170,7 +170,8 @@ impl Talk {
         let message = &sent.message;
         // What is new was seen by nobody.
         let seen = if sent.again { self.house.chat.support_seen(&session, message).await? } else { None };
-        let mut chat_message = self.pen().message(&session, message, seen);
+        let file = self.house.chat.sent_file(message).await?;
+        let mut chat_message = self.pen().message(&session, message, seen, file.as_ref());
         chat_message.metdata = message.metadata.as_ref().filter(|_| is_misspelt);
         let answer = said(request, &Sent { chat_session_id: session.uuid, chat_message })?;
         match answer {
@@ -193,9 +194,10 @@ impl Talk {
         said(request, &Unsent { message_id: given })
     }
 
-    async fn see(&self, request: &Request<'_>, side: Side) -> Answered {
+    async fn see(&mut self, request: &Request<'_>, side: Side) -> Answered {
         let (id, _) = request.message()?;
         let (session, message) = self.house.chat.see_support(&self.caller, side, request.session()?, id).await?;
+        self.made.seen(session.conversation, message.message.seq);
         let chat_message = self.pen().seen(&session, &message);
         said(request, &Sent { chat_session_id: session.uuid, chat_message })
     }

@@ -27,9 +27,12 @@ const ABOUT: About = About {
                   it (`backend/leave-chat-session`), was deactivated, or has been gone from every dialect for \
                   `desk.absence_seconds`. Who comes later finds what waits with `backend/list-chat-sessions`. Nobody but \
                   the tenant and the agent who has joined can write in a session, in whichever dialect. \
+                  A handshake without a good token is answered with 401 or 403 instead of a socket. \
                   A request is `{\"action\": \"api\", \"data\": {\"route\": ..., \"body\": ...}}`; its answer bears its route \
                   as `channel`. Every message of the server has a `channel`. What others do is pushed to all other \
-                  connections that it concerns. The same sockets are at the paths in `concierge.paths`, such as `/uat`. \
+                  connections that it concerns: a message, and once more with `status` 4 when the other side has seen it. \
+                  A file from another dialect, or without `metadata`, has `metadata` with `file.name`, `filename`, `mimeType`, \
+                  `fileSize`, `width` and `height`. The same sockets are at the paths in `concierge.paths`, such as `/uat`. \
                   Files are put at an address from `POST /file-new/get-upload-url`, which is in the OpenAPI document. Whoever \
                   comes back reads what was missed with `get-chat-messages`, whose first page is the newest.",
     address: PATH,
@@ -145,7 +148,12 @@ pub fn asyncapi() -> Value {
     route::<OfSession, Ended>(&mut document, "backend/end-chat-session", "Ends a session");
     pushed::<events::Session>(&mut document, "chat-session-new", "^chat-session-new$", "A session waits, to all agents");
     pushed::<events::Session>(&mut document, "chat-session-update", "^chat-session-update-.+$", UPDATED);
-    pushed::<events::Posted>(&mut document, "chat-message", "^chat-message-[0-9a-f]{8}-.+$", "Somebody has said something");
+    pushed::<events::Posted>(
+        &mut document,
+        "chat-message",
+        "^chat-message-[0-9a-f]{8}-.+$",
+        "Somebody has said something, or has seen it (`status` 4)",
+    );
     pushed::<events::Unsent>(&mut document, "chat-message-delete", "^chat-message-delete$", "Somebody has taken a message back");
     document.tells("tell", &["chat-session-new", "chat-session-update", "chat-message", "chat-message-delete"]);
     document.tells("tell-of-connection", &["connection", "connection.refused"]);
@@ -161,7 +169,7 @@ fn refusals(document: &mut Document) {
     said(document, "connection", "The connection is there (200), or was not used for too long and ends (408)", connection);
     let refusal = document.said_schema::<Answer<'_, Refusal<'_>>>();
     let turned_away = answered(refusal.clone(), json!({"const": CONNECTION}), REFUSED);
-    said(document, "connection.refused", "The connection ends, and why", turned_away);
+    said(document, "connection.refused", "The device gets no connection, and why; the socket ends", turned_away);
     let unread = answered(refusal.clone(), json!({"const": ERROR}), REFUSED);
     said(document, "error", "What was said is no request", unread);
     let refused = answered(refusal, json!({"type": "string"}), REFUSED);

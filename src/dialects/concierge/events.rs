@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
-use storage::{ConversationId, Fact, Message, MessageId, SupportSession, Topic, UserId};
+use storage::{ConversationId, Fact, Message, PartnerId, SupportSession, Topic, UserId};
 use uuid::Uuid;
 
 use super::{
@@ -9,13 +11,28 @@ use super::{
     wire::{ChatMessage, ChatSession, Entity, Number, Pen, frame},
 };
 use crate::{
-    chat::{self, Told},
+    chat::{self, Encoding, SupportMessage, Told},
+    config::NumbersInEvents,
     dialects::socket::{Close, Frame, Said},
     telemetry,
 };
 
 /// All who are told an event are told it in the same words.
 const WORDS: &str = "concierge";
+/// What all who are told of a read mark find out together.
+const SEEN: &str = "concierge, seen";
+
+/// Messages that became seen with one read mark. Each reader has its own words for them, with its own addresses of files.
+#[derive(Clone)]
+struct NewlySeen(Arc<[SupportMessage]>);
+
+impl Encoding for NewlySeen {
+    fn bytes(&self) -> usize {
+        let texts =
+            |seen: &SupportMessage| seen.message.body.len() + seen.message.metadata.as_ref().map_or(0, |m| m.json().len());
+        size_of_val(&*self.0) + self.0.iter().map(texts).sum::<usize>()
+    }
+}
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -64,9 +81,13 @@ fn push(channel: String, (from, to): (Entity, Entity), payload: impl Serialize) 
 }
 
 impl Talk {
+    fn numbers_in_events(&self) -> NumbersInEvents {
+        self.house.config.concierge.numbers_in_events
+    }
+
     /// How events are written.
     fn event_pen(&self) -> Pen<'_> {
-        Pen { texts: !self.house.config.concierge.numbers_in_events, ..self.pen() }
+        Pen { texts: self.numbers_in_events() != NumbersInEvents::All, ..self.pen() }
     }
 
     /// What the client is told of an event: nothing if it has made it happen itself, but for the answer that has waited
@@ -76,6 +97,11 @@ impl Talk {
             return Ok(Vec::new());
         }
         let frame = match &told.event.fact {
+            Fact::ReadUpTo { partner, seq, .. } => {
+                let Topic::Conversation(of) = told.event.topic else { return Ok(Vec::new()) };
+                let is_own = *partner == self.caller.partner && self.made.take_seen(of, *seq);
+                return if is_own { Ok(Vec::new()) } else { self.push_seen(told, of, *partner, *seq).await };
+            }
             Fact::MessagePosted(message) => match self.made.take_sent(message.id) {
                 Some(answer) => Some(answer),
                 None if self.made.take_repeated(message.id) => None,
@@ -114,19 +140,36 @@ impl Talk {
     async fn push_message(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
         self.house.chat.hands_over(&self.caller, message);
-        Ok(Some(told.shared(WORDS, || {
-            let pen = self.event_pen();
-            let payload = Posted { chat_session_id: session.uuid, chat_message: pen.pushed(&session, message) };
-            push(format!("chat-message-{}", session.uuid), pen.correspondents(&session, message), payload)
-        })))
+        let frame = told.shared_read(WORDS, async {
+            let file = self.house.chat.sent_file(message).await?;
+            let posted = self.event_pen().message(&session, message, None, file.as_ref());
+            Ok(self.posted(&session, message, posted))
+        });
+        frame.await.map(Some).map_err(|error| untold(&error))
+    }
+
+    /// Pushes messages again that the other side has now seen: `chat-message-...` says their status and `seenAt`.
+    async fn push_seen(&self, told: &Told, of: ConversationId, reader: PartnerId, seq: i64) -> Said {
+        let Some(session) = self.session(of).await? else { return Ok(Vec::new()) };
+        let seen = told.shared_read(SEEN, async {
+            self.house.chat.newly_seen(&session, reader, seq, told.event.at).await.map(|seen| NewlySeen(seen.into()))
+        });
+        let NewlySeen(seen) = seen.await.map_err(|error| untold(&error))?;
+        let pen = self.event_pen();
+        Ok(seen.iter().map(|seen| self.posted(&session, &seen.message, pen.seen(&session, seen))).collect())
+    }
+
+    fn posted(&self, session: &SupportSession, message: &Message, posted: ChatMessage<'_>) -> Frame {
+        let payload = Posted { chat_session_id: session.uuid, chat_message: posted.pushed() };
+        push(format!("chat-message-{}", session.uuid), self.event_pen().correspondents(session, message), payload)
     }
 
     async fn push_unsent(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
         Ok(Some(told.shared(WORDS, || {
             let pen = self.event_pen();
-            let MessageId(id) = message.id;
-            let payload = Unsent { message_id: pen.number(id) };
+            let ids = Pen { texts: self.numbers_in_events() == NumbersInEvents::None, ..pen };
+            let payload = Unsent { message_id: ids.number(message.id.0) };
             push("chat-message-delete".into(), pen.correspondents(&session, message), payload)
         })))
     }
@@ -163,11 +206,14 @@ impl Talk {
         Ok(())
     }
 
-    async fn session(&self, id: ConversationId) -> Result<Option<std::sync::Arc<SupportSession>>, Close> {
-        self.house.chat.support_of(id).await.map_err(|error| {
-            let away = matches!(error, chat::Error::Unavailable(_));
-            telemetry::put_off("a socket is closed that cannot be told of a message", &error, away);
-            Close::UNAVAILABLE
-        })
+    async fn session(&self, id: ConversationId) -> Result<Option<Arc<SupportSession>>, Close> {
+        self.house.chat.support_of(id).await.map_err(|error| untold(&error))
     }
+}
+
+/// Whoever comes back reads the history instead.
+fn untold(error: &chat::Error) -> Close {
+    let away = matches!(error, chat::Error::Unavailable(_));
+    telemetry::put_off("a socket is closed that cannot be told of a message", error, away);
+    Close::UNAVAILABLE
 }

@@ -22,6 +22,8 @@ enum Thing {
     /// Sent again, and answered at once. Its event, if it is yet to come, is of the same message.
     Repeated(MessageId),
     Unsent(MessageId),
+    /// The message with this `seq` was marked as seen.
+    Seen(ConversationId, i64),
     Changed(SupportSession),
 }
 
@@ -36,6 +38,10 @@ impl Made {
 
     pub(super) fn unsent(&mut self, message: MessageId) {
         self.remember(Thing::Unsent(message));
+    }
+
+    pub(super) fn seen(&mut self, of: ConversationId, seq: i64) {
+        self.remember(Thing::Seen(of, seq));
     }
 
     pub(super) fn changed(&mut self, session: SupportSession) {
@@ -54,7 +60,7 @@ impl Made {
     pub(super) fn take_sent(&mut self, id: MessageId) -> Option<Frame> {
         match self.take(|thing| matches!(thing, Thing::Sent { message, .. } if *message == id))? {
             Thing::Sent { answer, .. } => Some(answer),
-            Thing::Repeated(_) | Thing::Unsent(_) | Thing::Changed(_) => None,
+            Thing::Repeated(_) | Thing::Unsent(_) | Thing::Seen(..) | Thing::Changed(_) => None,
         }
     }
 
@@ -66,6 +72,11 @@ impl Made {
     /// Whether this connection has unsent that message.
     pub(super) fn take_unsent(&mut self, id: MessageId) -> bool {
         self.take(|thing| matches!(thing, Thing::Unsent(message) if *message == id)).is_some()
+    }
+
+    /// Whether this connection has marked the message with this `seq` as seen.
+    pub(super) fn take_seen(&mut self, conversation: ConversationId, seq: i64) -> bool {
+        self.take(|thing| matches!(thing, Thing::Seen(of, at) if (*of, *at) == (conversation, seq))).is_some()
     }
 
     /// Whether this connection has changed the session to this.
@@ -81,7 +92,7 @@ impl Made {
                 answers.push(answer.clone());
                 false
             }
-            Thing::Sent { .. } | Thing::Repeated(_) | Thing::Unsent(_) | Thing::Changed(_) => true,
+            Thing::Sent { .. } | Thing::Repeated(_) | Thing::Unsent(_) | Thing::Seen(..) | Thing::Changed(_) => true,
         });
         answers
     }

@@ -10,17 +10,20 @@ mod request;
 mod voice;
 mod wire;
 
-use poem::{Request, Response, Route, http::StatusCode};
+use poem::{
+    Request, Response, Route,
+    http::{HeaderValue, StatusCode, header},
+};
 
 use super::{
     House,
     bearer::{self, socket_caller},
-    socket::{Close, Speaking, open},
+    json::Said,
+    socket::{Close, Speaking, is_asked_for, no_socket, open},
 };
 use crate::auth;
 pub use asyncapi::asyncapi;
 use voice::Talk;
-use wire::{Refusal, answer};
 
 /// Where the sockets are, whatever the settings say.
 const PATH: &str = "/concierge";
@@ -45,6 +48,9 @@ pub fn sockets(house: &House, route: Route) -> Route {
 }
 
 async fn connect(request: Request, house: House) -> Response {
+    if !is_asked_for(&request) {
+        return no_socket(&request);
+    }
     let (mut token, mut device) = (None, None);
     for (name, value) in url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         match name.as_ref() {
@@ -54,22 +60,28 @@ async fn connect(request: Request, house: House) -> Response {
         }
     }
     let (caller, subprotocol) = socket_caller(&request, token.as_deref(), &house).await;
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => return refused(&error),
+    };
     // From before the client is answered on, so that whatever happens then is told.
-    let heard = caller.map(|caller| (house.chat.hear_desk(&caller), caller));
-    let own = house.clone();
-    open(&request, subprotocol, &house.sockets, async move {
-        let (feed, caller) = heard.map_err(|error| turned_away(&error))?;
-        Ok(Speaking { voice: Talk::new(own, caller.clone(), device.unwrap_or_default()), feed, caller })
-    })
+    let feed = house.chat.hear_desk(&caller);
+    let voice = Talk::new(house.clone(), caller.clone(), device.unwrap_or_default());
+    open(&request, subprotocol, &house.sockets, std::future::ready(Ok(Speaking { voice, feed, caller })))
 }
 
-fn turned_away(error: &auth::Error) -> Close {
+/// The answer to a handshake without a good token, before the upgrade, as API Gateway answers: 401 if nobody can tell who asks,
+/// 403 if the token is good and its user may not come in any more.
+fn refused(error: &auth::Error) -> Response {
+    use auth::Refused::{InactiveUser, Revoked, UnknownUser};
     let (status, message) = bearer::told(error);
-    let close = match status {
-        _ if matches!(error, auth::Error::NotConfigured(_)) => Close::NO_TOKENS,
-        StatusCode::SERVICE_UNAVAILABLE => Close::UNAVAILABLE,
-        StatusCode::INTERNAL_SERVER_ERROR => Close::INTERNAL,
-        _ => Close::NOT_LOGGED_IN,
+    let status = match error {
+        auth::Error::Refused(InactiveUser | Revoked | UnknownUser) => StatusCode::FORBIDDEN,
+        _ => status,
     };
-    Close { last: vec![answer(CONNECTION, status.as_u16(), &Refusal { message })], ..close }
+    let mut response = Said::response(message, status);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer::CHALLENGE));
+    }
+    response
 }

@@ -21,8 +21,8 @@ const LONGEST_UID: usize = 256;
 pub(super) struct Request<'a> {
     /// As it was sent, query string included: that is where it is answered.
     pub(super) route: String,
-    /// Of several parameters with the same name it is the last. Each is as it was written, since some go back as they are.
-    body: HashMap<String, &'a RawValue>,
+    /// Some go back as they were written.
+    body: Members<'a>,
 }
 
 /// Why a frame is no request, and where that is said.
@@ -50,29 +50,10 @@ impl Paging {
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    action: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
+/// The members of an object, each as it was written. Of several with the same name it is the last.
+type Members<'a> = HashMap<String, &'a RawValue>;
 
-#[derive(Default, Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    route: Option<&'a RawValue>,
-    #[serde(borrow)]
-    body: Option<&'a RawValue>,
-}
-
-/// An array would be taken for a struct's members in their order.
-fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
-    let json = Some(json).filter(|json| json.trim_start().starts_with('{'))?;
-    serde_json::from_str(json).ok()
-}
-
-fn text(raw: Option<&RawValue>) -> Option<String> {
+fn text(raw: Option<&&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
@@ -80,17 +61,17 @@ impl<'a> Request<'a> {
     /// Reads a frame as far as every request is the same.
     pub(super) fn read(frame: &'a str) -> Result<Self, NoRequest> {
         let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
-        let Some(Envelope { action, data }) = object(frame) else {
+        let Ok(envelope) = serde_json::from_str::<Members<'_>>(frame) else {
             return no(ERROR, "A frame must be a JSON object with action and data");
         };
-        let Some(Data { route, body }) = data.map_or_else(|| Some(Data::default()), |data| object(data.get())) else {
-            return no(ERROR, "data must be a JSON object");
-        };
-        let Some(route) = text(route) else { return no(ERROR, "data.route must be a text") };
-        if text(action).as_deref() != Some("api") {
+        let data = envelope.get("data").map(|data| serde_json::from_str::<Option<Members<'_>>>(data.get()));
+        let Ok(data) = data.transpose() else { return no(ERROR, "data must be a JSON object") };
+        let data = data.flatten().unwrap_or_default();
+        let Some(route) = text(data.get("route")) else { return no(ERROR, "data.route must be a text") };
+        if text(envelope.get("action")).as_deref() != Some("api") {
             return no(&route, "action must be \"api\"");
         }
-        let body = match body.map(|body| serde_json::from_str::<Option<HashMap<_, _>>>(body.get())) {
+        let body = match data.get("body").map(|body| serde_json::from_str::<Option<Members<'_>>>(body.get())) {
             None => HashMap::new(),
             Some(Ok(body)) => body.unwrap_or_default(),
             Some(Err(_)) => return no(&route, "data.body must be a JSON object"),

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use storage::{Author, Device, Message, MessageSide, MessageType, Metadata, PartnerId, Role, SupportSession, Timestamp, User};
 use uuid::Uuid;
 
 use super::request::Paging;
 use crate::{
     auth::Caller,
-    chat::{SupportMessage, side_of_message},
+    chat::{SentFile, SupportMessage, side_of_message},
     dialects::{files, socket::Frame},
 };
 
@@ -128,12 +128,47 @@ pub(super) struct ChatMessage<'a> {
     seen_at: Option<Number>,
     delivered_at: Number,
     content_type: &'static str,
+    /// As it was sent; of a file that says nothing of itself, what is known of it.
     #[schemars(with = "Option<Value>")]
-    metadata: Option<&'a Metadata>,
+    metadata: Option<MessageMetadata<'a>>,
     /// The same for whoever spells it so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     pub(super) metdata: Option<&'a Metadata>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum MessageMetadata<'a> {
+    AsSent(&'a Metadata),
+    OfFile(FileMetadata<'a>),
+}
+
+/// What the published app tells of a file that it sends, and takes for granted where it shows one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileMetadata<'a> {
+    file: NamedFile<'a>,
+    filename: &'a str,
+    mime_type: &'a str,
+    /// In bytes.
+    file_size: i64,
+    /// In pixels; 1 where it is unknown, since the app divides by them.
+    width: i32,
+    height: i32,
+}
+
+#[derive(Serialize)]
+struct NamedFile<'a> {
+    name: &'a str,
+}
+
+impl<'a> FileMetadata<'a> {
+    fn of(file: &'a SentFile) -> Self {
+        let SentFile { name, mimetype, size_bytes, dimensions } = file;
+        let (width, height) = dimensions.unwrap_or((1, 1));
+        Self { file: NamedFile { name }, filename: name, mime_type: mimetype, file_size: *size_bytes, width, height }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -234,7 +269,15 @@ impl Pen<'_> {
         }
     }
 
-    pub(super) fn message<'a>(self, session: &SupportSession, message: &'a Message, seen: Option<Timestamp>) -> ChatMessage<'a> {
+    /// `file` is what is known of a file that says nothing of itself.
+    pub(super) fn message<'a>(
+        self,
+        session: &SupportSession,
+        message: &'a Message,
+        seen: Option<Timestamp>,
+        file: Option<&'a SentFile>,
+    ) -> ChatMessage<'a> {
+        let as_sent = message.metadata.as_ref().map(MessageMetadata::AsSent);
         let sent_at = self.time(message.created_at);
         ChatMessage {
             id: self.number(message.id.0),
@@ -253,19 +296,13 @@ impl Pen<'_> {
             seen_at: seen.map(|seen| self.time(seen)),
             delivered_at: sent_at,
             content_type: content_type(message),
-            metadata: message.metadata.as_ref(),
+            metadata: as_sent.or(file.map(|file| MessageMetadata::OfFile(FileMetadata::of(file)))),
             metdata: None,
         }
     }
 
     pub(super) fn seen<'a>(self, session: &SupportSession, seen: &'a SupportMessage) -> ChatMessage<'a> {
-        self.message(session, &seen.message, seen.seen_at)
-    }
-
-    /// As it is pushed.
-    pub(super) fn pushed<'a>(self, session: &SupportSession, message: &'a Message) -> ChatMessage<'a> {
-        let pushed = self.message(session, message, None);
-        ChatMessage { kind: Some(kind(pushed.content_type)), ..pushed }
+        self.message(session, &seen.message, seen.seen_at, seen.file.as_ref())
     }
 
     /// Files that another dialect's client has sent have no other place than this. One alone is where it can be had, as this
@@ -273,7 +310,7 @@ impl Pen<'_> {
     fn content(self, message: &Message) -> Cow<'_, str> {
         match message.attachments.as_slice() {
             [] => message.body.as_str().into(),
-            [file] if message.body.trim().is_empty() => files::address(file, self.reader, self.base_url).into(),
+            [file] if is_file_alone(message) => files::address(file, self.reader, self.base_url).into(),
             attached => {
                 let said = if message.body.trim().is_empty() { "" } else { &message.body };
                 files::listed(said, attached, self.reader, self.base_url).into()
@@ -347,21 +384,38 @@ fn entity_id(author: &Author) -> i64 {
     author.user.map_or(author.partner.0, |user| user.0)
 }
 
+/// True for a message that is one file and no more.
+fn is_file_alone(message: &Message) -> bool {
+    message.attachments.len() == 1 && (message.body.trim().is_empty() || names_files(message))
+}
+
+/// True for a text that names files in JSON, as that of a file's message does in `im_chat`.
+fn names_files(message: &Message) -> bool {
+    let text = message.body.trim();
+    message.message_type == MessageType::File && text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+/// Of what is no text, the content is one address.
 fn content_type(message: &Message) -> &'static str {
-    match message.message_type {
+    match (message.message_type, message.attachments.as_slice()) {
         // Nothing is left of it that could be shown.
         _ if message.deleted_at.is_some() => "TEXT",
-        MessageType::File => "FILE",
-        MessageType::Image => "IMAGE",
-        MessageType::Video => "VIDEO",
-        MessageType::Text | MessageType::Notice | MessageType::Profile => match message.attachments.as_slice() {
-            [file] if message.body.trim().is_empty() => match file.mimetype.split('/').next() {
-                Some("image") => "IMAGE",
-                Some("video") => "VIDEO",
-                _ => "FILE",
-            },
-            _ => "TEXT",
+        (MessageType::File, []) if !names_files(message) => "FILE",
+        (MessageType::Image, []) => "IMAGE",
+        (MessageType::Video, []) => "VIDEO",
+        (_, [file]) if is_file_alone(message) => match file.mimetype.split('/').next() {
+            Some("image") => "IMAGE",
+            Some("video") => "VIDEO",
+            _ => "FILE",
         },
+        _ => "TEXT",
+    }
+}
+
+impl ChatMessage<'_> {
+    /// As it is pushed.
+    pub(super) fn pushed(self) -> Self {
+        Self { kind: Some(kind(self.content_type)), ..self }
     }
 }
 

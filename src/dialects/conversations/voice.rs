@@ -4,7 +4,7 @@ mod telling;
 
 use std::collections::{HashMap, VecDeque};
 
-use storage::{ConversationId, MessageId, MessageType, Page, PartnerId, Timestamp};
+use storage::{ChangePlace, ConversationId, Message, MessageId, MessageType, Page, PartnerId, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -28,8 +28,6 @@ use crate::{
 const COMPANY: usize = 1_000;
 /// People who are taken for online on one socket; of more, nothing is told.
 const ONLINE: usize = 10_000;
-/// Edits and deletions of earlier messages that are told before a page of later ones.
-const CHANGES: usize = 100;
 
 /// The conversations of a socket.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +68,18 @@ pub(super) struct Conversing {
     receipts: Receipts,
     /// Whom the client takes to be online, and as whom it knows them.
     online: HashMap<PartnerId, i64>,
+    /// What is still to be told of the last fetch.
+    fetching: Option<Fetching>,
+}
+
+/// A fetch of what came after a message, with the changes of what is up to it before.
+struct Fetching {
+    of: ConversationId,
+    after: MessageId,
+    limit: usize,
+    /// Where the changes go on, `Some(None)` at their beginning; `None` once all were told.
+    changes: Option<Option<ChangePlace>>,
+    conversation_id: Named,
 }
 
 impl Voice for Conversing {
@@ -88,7 +98,24 @@ impl Voice for Conversing {
             Ok(said) => return Ok(said),
             Err(failure) => failure.words()?,
         };
+        self.fetching = None;
         Ok(vec![self.failed(&asking, &failure)])
+    }
+
+    fn goes_on(&self) -> bool {
+        self.fetching.is_some()
+    }
+
+    async fn go_on(&mut self) -> Said {
+        let conversation_id = self.fetching.as_ref().and_then(|fetching| fetching.conversation_id.clone());
+        match self.fetch_on().await {
+            Ok(said) => Ok(said),
+            Err(failure) => {
+                self.fetching = None;
+                let error = &failure.words()?;
+                Ok(vec![Word::Error { conversation_id, action: Some("fetch_messages"), error }.frame()])
+            }
+        }
     }
 
     async fn tell(&mut self, batch: &Batch) -> Said {
@@ -120,7 +147,7 @@ impl Voice for Conversing {
 impl Conversing {
     pub(super) fn new(room: Room, caller: Caller, of: Of) -> Self {
         let (early, receipts, online) = (VecDeque::new(), Receipts::default(), HashMap::new());
-        Self { room, caller, of, early, receipts, online }
+        Self { room, caller, of, early, receipts, online, fetching: None }
     }
 
     fn chat(&self) -> &Chat {
@@ -140,8 +167,8 @@ impl Conversing {
                 (self.chat().presence(people).await?, typists)
             }
             Of::All => {
-                for (id, read, own) in self.chat().unread_by_others(&self.caller, receipts::CONVERSATIONS).await? {
-                    self.receipts.before(id, read, own);
+                for unread in self.chat().unread_by_others(&self.caller, receipts::CONVERSATIONS).await? {
+                    self.receipts.before(unread.conversation, unread.read, unread.own_seq);
                 }
                 let people = self.chat().presence_around(&self.caller, COMPANY).await?;
                 (people, self.chat().typists_around(&self.caller).await?)
@@ -192,7 +219,7 @@ impl Conversing {
             return Ok(Vec::new());
         }
         let id = named.ok_or_else(|| Failure::Wrong("conversation_id is missing".into()))?;
-        match self.act(id, action).await {
+        match self.act(asking, id, action).await {
             // A conversation of others is as if it were not: ids cannot be probed.
             Err(Failure::Chat(Error::Forbidden)) => match self.chat().conversation(&self.caller, id).await {
                 Err(Error::NotFound(_) | Error::Forbidden) => Err(no_such_conversation()),
@@ -226,13 +253,13 @@ impl Conversing {
         }
     }
 
-    async fn act(&mut self, id: ConversationId, action: Action) -> Result<Vec<Frame>, Failure> {
+    async fn act(&mut self, asking: &Asking<'_>, id: ConversationId, action: Action) -> Result<Vec<Frame>, Failure> {
         match action {
             Action::Send { content, client_key } => self.send(id, content, client_key).await,
             Action::Typing(true) => self.nothing(self.chat().start_typing(&self.caller, id).await),
             Action::Typing(false) => self.nothing(self.chat().stop_typing(&self.caller, id).await),
             Action::Read(messages) => self.read(id, &messages).await,
-            Action::Fetch(page) => self.fetch(id, page).await,
+            Action::Fetch(page) => self.fetch(asking, id, page).await,
             Action::Edit { message, content } => {
                 let asked = clock::now();
                 let message = self.chat().edit_message(&self.caller, Right::Author, id, message, &content).await?;
@@ -275,23 +302,51 @@ impl Conversing {
         Ok(Vec::from_iter(again))
     }
 
-    /// Whoever comes back after a while also hears which of the messages that it knows have changed meanwhile.
-    async fn fetch(&mut self, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
-        let (base_url, named) = (&self.room.house.base_url, self.of.named(of));
-        let mut said = Vec::new();
-        if let Page::After { id, .. } = page {
-            for message in self.chat().changed_since(&self.caller, of, id, CHANGES).await? {
-                said.push(match message.deleted_at {
-                    Some(_) => wire::deleted(&message, named.clone()),
-                    None => wire::edited(&message, named.clone(), self.caller.partner, base_url),
-                });
+    /// Whoever comes back after a while first hears which of the messages that it knows have changed meanwhile, however many:
+    /// part by part, as it reads them.
+    async fn fetch(&mut self, asking: &Asking<'_>, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
+        if let Page::After { id, limit } = page {
+            let conversation_id = self.named_by(asking);
+            self.fetching = Some(Fetching { of, after: id, limit, changes: Some(None), conversation_id });
+            return self.fetch_on().await;
+        }
+        self.page(of, page).await
+    }
+
+    /// The next part of a fetch, or none if there is none under way.
+    async fn fetch_on(&mut self) -> Result<Vec<Frame>, Failure> {
+        while let Some(Fetching { of, after, limit, changes, .. }) = &self.fetching {
+            let (of, after, limit) = (*of, *after, *limit);
+            let Some(mark) = *changes else {
+                self.fetching = None;
+                return self.page(of, Page::After { id: after, limit }).await;
+            };
+            let (changed, next) = self.chat().changed_since(&self.caller, of, after, mark).await?;
+            if let Some(fetching) = &mut self.fetching {
+                fetching.changes = next.map(Some);
+            }
+            if !changed.is_empty() {
+                return Ok(changed.iter().filter_map(|message| self.changed(message)).collect());
             }
         }
+        Ok(Vec::new())
+    }
+
+    fn changed(&self, message: &Message) -> Option<Frame> {
+        let named = self.of.named(message.conversation);
+        match (message.deleted_at, message.edited_at) {
+            (Some(_), _) => Some(wire::deleted(message, named)),
+            (None, Some(_)) => Some(wire::edited(message, named, self.caller.partner, &self.room.house.base_url)),
+            (None, None) => None,
+        }
+    }
+
+    async fn page(&self, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
         self.chat().hands(&self.caller, &messages);
+        let base_url = &self.room.house.base_url;
         let messages = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
-        said.push(Word::MessagesFetched { conversation_id: of.to_string(), messages }.frame());
-        Ok(said)
+        Ok(vec![Word::MessagesFetched { conversation_id: of.to_string(), messages }.frame()])
     }
 
     /// What has changed is told in its turn; what was so before is answered all the same.
@@ -311,12 +366,17 @@ impl Conversing {
         Ok(Vec::from_iter((!reacted.changed).then(again)))
     }
 
-    /// How it is said that something asked for was not done. The conversation is named as the client has named it.
-    fn failed(&self, asking: &Asking<'_>, error: &str) -> Frame {
-        let conversation_id = match self.of {
+    /// The conversation as the client has named it, on a socket of all.
+    fn named_by(&self, asking: &Asking<'_>) -> Named {
+        match self.of {
             Of::One { .. } => None,
             Of::All => asking.conversation().ok().flatten(),
-        };
+        }
+    }
+
+    /// How it is said that something asked for was not done. The conversation is named as the client has named it.
+    fn failed(&self, asking: &Asking<'_>, error: &str) -> Frame {
+        let conversation_id = self.named_by(asking);
         match asking.name().as_deref() {
             Some(SEND) => Word::Failed { conversation_id, local_id: asking.local_id().ok().flatten(), error }.frame(),
             action => Word::Error { conversation_id, action, error }.frame(),

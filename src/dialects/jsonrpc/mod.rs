@@ -142,6 +142,11 @@ impl<R, D> Reply<R, D> {
         Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
+    /// True for an error or a refusal.
+    pub fn is_failure(&self) -> bool {
+        self.outcome.is_err()
+    }
+
     /// Sends a `Set-Cookie` along, if the call has succeeded.
     #[must_use]
     pub fn with_cookie(mut self, cookie: Option<String>) -> Self {

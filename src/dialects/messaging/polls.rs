@@ -8,13 +8,19 @@ use storage::{ConversationId, InboxEntry, MessageId};
 use tokio::time::Instant;
 
 use super::{Reply, Tag, failure, wire::Message};
-use crate::dialects::{
-    House, body,
-    jsonrpc::{Call, Failure},
-    loose::{Int, Text},
-    odoo_time,
-    session::{Session, fault},
+use crate::{
+    dialects::{
+        House, body,
+        jsonrpc::{self, Call, Failure},
+        loose::{Int, Text},
+        odoo_time,
+        session::{Session, fault},
+    },
+    shares::Account,
 };
+
+/// The least time between a poll that errs and its answer.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Polls(pub(super) House);
 
@@ -24,11 +30,11 @@ impl Polls {
     ///
     /// With `last_message_id`, 0 included: answers at once if the thread holds messages with a larger id, oldest first, at
     /// most 100 and 1 MiB of texts at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
-    /// it answers with none.
+    /// it answers with none. An error is answered a second later.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
     async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
         let account = body::account(request);
-        call.logged_in(session, |login, params| async move {
+        let reply = call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
             let deadline = deadline(params.timeout)?;
@@ -36,19 +42,19 @@ impl Polls {
             let messages = messages.await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
             Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
-        })
-        .await
+        });
+        unhurried(account, reply.await).await
     }
 
     /// Waits for updates of all threads
     ///
     /// Answers when others have posted, or when the caller has read, since this session was last told. Each session is
     /// remembered; its first poll starts from now. With `last_check`, what others have posted after that time is an
-    /// update instead. After `timeout` seconds it answers with none.
+    /// update instead. After `timeout` seconds it answers with none. An error is answered a second later.
     #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
     async fn updates(&self, request: &Request, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
         let account = body::account(request);
-        call.logged_in(session, |login, params| async move {
+        let reply = call.logged_in(session, |login, params| async move {
             let deadline = deadline(params.timeout)?;
             let since = match params.last_check.optional("last_check")? {
                 Some(text) => Some(time(text.trim()).ok_or(Failure::refusal("last_check must be a time in ISO 8601"))?),
@@ -64,9 +70,18 @@ impl Polls {
                 unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
                 threads_with_updates: updates.changed.into_iter().map(ThreadUpdate::from).collect(),
             })
-        })
-        .await
+        });
+        unhurried(account, reply.await).await
     }
+}
+
+/// Answers a poll that errs no sooner than a second later: clients poll again at once, whatever they were answered.
+async fn unhurried<R, D>(account: &Account, reply: jsonrpc::Reply<R, D>) -> jsonrpc::Reply<R, D> {
+    if reply.is_failure() {
+        account.give_turn_back();
+        tokio::time::sleep(FAILURE_PAUSE).await;
+    }
+    reply
 }
 
 /// When a poll gives up: after 30 seconds unless the caller says otherwise, after 60 at the latest.

@@ -120,13 +120,6 @@ pub(super) enum Asked {
     Ping {},
 }
 
-/// What a frame asks for, whether or not there is such an action.
-#[derive(Deserialize)]
-struct Naming {
-    #[serde(default)]
-    action: Value,
-}
-
 /// Why an action is not done: a sentence, and a word for programs.
 struct Refused(String, &'static str);
 
@@ -303,8 +296,9 @@ fn read(text: &str) -> Result<(Value, Value), &'static str> {
     if !text.trim_start().starts_with('{') {
         return Err("A frame must be a JSON object");
     }
-    let read = serde_json::from_str(text).and_then(|Naming { action }| Ok((action, serde_json::from_str(text)?)));
-    read.map_err(|_| "The frame is not valid JSON")
+    // Of a doubled key the last counts, which a struct's own reader would refuse.
+    let frame: Value = serde_json::from_str(text).map_err(|_| "The frame is not valid JSON")?;
+    Ok((frame.get("action").cloned().unwrap_or_default(), frame))
 }
 
 /// The value of a member that may be missing.

@@ -2,6 +2,7 @@
 //! back-pressure, pings, limits, closing and the stop are here, the same for all.
 
 mod metered;
+mod refusals;
 mod talk;
 mod upgrade;
 mod wire;
@@ -11,7 +12,7 @@ use std::{any::Any, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-pub use upgrade::{is_asked_for, open};
+pub use upgrade::{is_asked_for, no_socket, open};
 
 use crate::{
     auth::Caller,
@@ -22,6 +23,7 @@ use crate::{
     shares::Turns,
     token_bucket::Rate,
 };
+use refusals::Refusals;
 use wire::Wire;
 
 /// One text frame, which many sockets may share.
@@ -47,6 +49,14 @@ pub trait Voice: Send + 'static {
     fn greet(&mut self) -> impl Future<Output = Said> + Send;
     /// What a client's frame is answered with. Never cancelled but by the server's end.
     fn hear(&mut self, text: &str) -> impl Future<Output = Said> + Send;
+    /// True while the answer to the last frame goes on, because it is too much at once. No other frame is heard meanwhile.
+    fn goes_on(&self) -> bool {
+        false
+    }
+    /// The next part of such an answer. Asked for when there is room. Never cancelled but by the server's end.
+    fn go_on(&mut self) -> impl Future<Output = Said> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
     /// How what has happened is told. May be called again with the same if the server was interrupted.
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
     /// What is said beside every ping.
@@ -87,6 +97,16 @@ impl Close {
         Self { code, reason, last: Vec::new() }
     }
 
+    /// Whether the peer is not expected back at once: it has closed the socket itself, or may not come in any more.
+    fn is_for_good(&self) -> bool {
+        self.code == 1000 || *self == Self::NOT_LOGGED_IN
+    }
+
+    /// True for what the peer is refused for, and is again if it comes back with the same.
+    fn is_refusal(&self) -> bool {
+        (4000..5000).contains(&self.code)
+    }
+
     /// Whether the peer reads nothing more.
     fn is_to_the_deaf(&self) -> bool {
         [1000, 1006, Self::TOO_SLOW.code].contains(&self.code)
@@ -101,13 +121,20 @@ pub struct Sockets {
     turns: Turns,
     metrics: Metrics,
     requests: Lifecycle,
+    refusals: Arc<Refusals>,
 }
 
 impl Sockets {
     /// Sockets end when `requests` stop.
     pub fn new(chat: &Chat, limits: &config::Sockets, turns: &Turns, metrics: &Metrics, requests: &Lifecycle) -> Self {
-        let (limits, turns) = (Arc::new(limits.clone()), turns.clone());
-        Self { chat: chat.clone(), limits, turns, metrics: metrics.clone(), requests: requests.clone() }
+        Self {
+            chat: chat.clone(),
+            limits: Arc::new(limits.clone()),
+            turns: turns.clone(),
+            metrics: metrics.clone(),
+            requests: requests.clone(),
+            refusals: Arc::new(Refusals::new(Duration::from_secs(limits.refused_seconds))),
+        }
     }
 
     /// When to close a socket of many: not all clients are to come back at the same moment.
@@ -139,8 +166,12 @@ pub struct Speaking<V> {
 
 /// Serves a socket from its first frame to its end, and gives why it ended.
 async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Speaking<V>) -> Close {
-    let Ok(_present) = sockets.chat.connects(&speaking.caller) else { return Close::TOO_MANY };
-    talk::Talk::new(sockets, wire, speaking).run().await
+    let Ok(present) = sockets.chat.connects(&speaking.caller) else { return Close::TOO_MANY };
+    let close = talk::Talk::new(sockets, wire, speaking).run().await;
+    if close.is_for_good() {
+        present.close();
+    }
+    close
 }
 
 /// A number from 0 up to, but not including, 1.

@@ -23,6 +23,8 @@ use crate::{
 
 /// After how many pings without a sign of life a socket is given up.
 const SILENT_PINGS: u32 = 3;
+/// Passed over in front of a text, where .NET writes it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The pause of a feed that could not be read.
 const FEED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -81,7 +83,8 @@ impl<'a, V: Voice> Talk<'a, V> {
                 times.leaves = Some(self.sockets.drained_at());
             }
             let has_room = self.wire.has_room();
-            let reads = has_room && self.answer.is_none() && times.held_until.is_none();
+            let is_answered = self.answer.is_none() && !self.voice.goes_on();
+            let reads = has_room && is_answered && times.held_until.is_none();
             if alarm.deadline() != times.next() {
                 alarm.as_mut().reset(times.next());
             }
@@ -103,6 +106,8 @@ impl<'a, V: Voice> Talk<'a, V> {
                         times.feed_rests_until = Some(Instant::now() + FEED_PAUSE);
                     }
                 },
+                // The next part of an answer, with what else there is in between.
+                () = std::future::ready(()), if has_room && self.voice.goes_on() => {}
                 () = &mut alarm => self.look_at(&mut times).await?,
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
                 () = &mut stopping, if times.leaves.is_none() => {
@@ -165,7 +170,8 @@ impl<'a, V: Voice> Talk<'a, V> {
         match read {
             Read::Text(text) => {
                 self.caller.goes_on();
-                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.hear(&text)));
+                let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
+                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.hear(text)));
                 let frames = self.wire.beside(heard).await?;
                 self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
             }
@@ -175,8 +181,20 @@ impl<'a, V: Voice> Talk<'a, V> {
         Ok(())
     }
 
-    /// Says the answer to the last frame, if there is room for all that comes before it.
+    /// Says the answer to the last frame, and one more part of it, if there is room.
     async fn settle(&mut self) -> Result<(), Close> {
+        self.say_answer().await?;
+        if self.voice.goes_on() && self.answer.is_none() && self.wire.has_room() {
+            let next = in_turn(self.sockets, self.caller, Box::pin(self.voice.go_on()));
+            let frames = self.wire.beside(next).await?;
+            self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
+            self.say_answer().await?;
+        }
+        Ok(())
+    }
+
+    /// Says the answer to the last frame, if there is room for all that comes before it.
+    async fn say_answer(&mut self) -> Result<(), Close> {
         while let Some(Answer { frames, after }) = self.answer.take() {
             let is_next = self.feed.has_reached(after);
             if !is_next && !self.wire.has_room() {

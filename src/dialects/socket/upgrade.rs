@@ -9,7 +9,8 @@ use poem::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Close, Held, Sockets, Speaking, Voice, serve, wire::Wire};
+use super::{Close, Held, Sockets, Speaking, Voice, refusals, serve, wire::Wire};
+use crate::{dialects::session::From, shares::share_of};
 
 /// Within which an accepted connection changes over.
 const CHANGING: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub fn open<V: Voice>(
     let Some(key) = key(request) else { return no_socket(request) };
     let Ok(upgrade) = request.take_upgrade() else { return no_socket(request) };
     let held = request.data::<Held>().cloned();
+    let address = share_of(From::of(request));
     let own = sockets.clone();
     // Boxed what does not last as long as the socket, so that its room is given back.
     let begin = Box::pin(begin);
@@ -35,7 +37,10 @@ pub fn open<V: Voice>(
         let mut wire = Wire::new(upgraded, &own.limits).await;
         let close = match begin.await {
             Ok(ref mut speaking) => serve(&own, &mut wire, speaking).await,
-            Err(close) => close,
+            Err(close) => {
+                Box::pin(refusals::hold(&own, &mut wire, address, &close)).await;
+                close
+            }
         };
         own.metrics.socket_closed(V::DIALECT, close.code);
         let seconds = begun.elapsed().as_secs();
@@ -74,7 +79,8 @@ fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     lists.flat_map(|list| list.split(',')).any(|given| given.trim().eq_ignore_ascii_case(word))
 }
 
-fn no_socket(request: &Request) -> Response {
+/// The answer to a request that asks for no socket where there are only sockets.
+pub fn no_socket(request: &Request) -> Response {
     if request.method() != Method::GET {
         return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET").finish();
     }

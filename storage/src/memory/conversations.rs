@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, State, messages::last_message, ranking::Ranking, taken};
 use crate::{
-    Advanced, AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId, InboxEntry,
-    InboxFilter, Locked, Message, NewConversation, Participant, ParticipantRole, PartnerId, Person, Result, Shelf, Standing,
-    ThreadType, Timestamp, UnreadTotals, Window, WriteConversations,
+    Advanced, AttachmentId, ChangePlace, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId,
+    InboxEntry, InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole, PartnerId, Person,
+    Result, Shelf, Standing, ThreadType, Timestamp, UnreadTotals, Window, WriteConversations,
 };
 
 #[derive(Clone, Default)]
@@ -36,6 +36,11 @@ pub(super) struct Row {
     places: OrdMap<PartnerId, Place>,
     /// How far each has read who has read anything, also of those who have left: what was read stays read.
     pub(super) reads: Ranking<i64>,
+    /// The same of newcomers, by what is hidden from them.
+    pub(super) reads_of_newcomers: OrdMap<(PartnerId, i64), i64>,
+    /// The `seq` of each message that was changed, by its last change, and where that is.
+    pub(super) changes: OrdMap<ChangePlace, i64>,
+    pub(super) changed: OrdMap<MessageId, ChangePlace>,
     /// When each author wrote its latest message.
     pub(super) posts: Ranking<Timestamp>,
 }
@@ -211,7 +216,10 @@ impl Row {
         place.read_seq = read_seq;
         place.seen_seq = seq;
         place.own_after -= own;
-        self.reads.raise(partner, seq);
+        match place.standing.visible_from_seq {
+            0 => self.reads.raise(partner, seq),
+            hidden => drop(self.reads_of_newcomers.insert((partner, hidden), seq)),
+        }
         Some(Advanced { unread, has_seen: saw || unread > 0 })
     }
 }
@@ -378,6 +386,9 @@ impl WriteConversations for MemoryTx {
             messages: Vector::new(),
             places: OrdMap::new(),
             reads: Ranking::new(),
+            reads_of_newcomers: OrdMap::new(),
+            changes: OrdMap::new(),
+            changed: OrdMap::new(),
             posts: Ranking::new(),
         };
         table.rows.insert(conversation.id, Arc::new(row));

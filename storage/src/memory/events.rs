@@ -11,8 +11,8 @@ use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::{Memory, State, memberships::Memberships};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result,
-    Scope, Timestamp, Topic,
+    ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result, Scope, Timestamp,
+    Topic,
     memberships::{Founders, stays},
 };
 
@@ -148,24 +148,6 @@ impl EventLog for Memory {
 
     async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>> {
         Ok(self.snapshot()?.log.memberships.at(conversation, position))
-    }
-
-    async fn changed_since(&self, of: ConversationId, upto: MessageId, limit: usize) -> Result<Vec<MessageId>> {
-        let state = self.snapshot()?;
-        let State { log, .. } = &*state;
-        let is_there = |event: &Event| event.topic == Topic::Conversation(of) && matches!(event.fact, Fact::MessagePosted(_));
-        let is_posting = |at: &Position| log.events.get(at).is_some_and(|event| is_there(event));
-        let posted = log.copies.get(&upto).into_iter().flatten().copied().find(is_posting).unwrap_or_default();
-        let topic = log.topics.get(&Topic::Conversation(of)).into_iter().flat_map(|positions| positions.iter().rev());
-        let sought = topic.take_while(|at| **at > posted).take(CHANGES_SOUGHT);
-        let mut changed: Vec<MessageId> = Vec::new();
-        for message in sought.filter_map(|at| log.events.get(at)?.fact.message()) {
-            if changed.len() < limit && message.id <= upto && !changed.contains(&message.id) {
-                changed.push(message.id);
-            }
-        }
-        changed.reverse();
-        Ok(changed)
     }
 
     async fn position(&self) -> Result<Position> {

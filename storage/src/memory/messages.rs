@@ -1,9 +1,9 @@
-use std::{cmp::Reverse, collections::BTreeSet, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{HashMap, HashSet, OrdMap};
 
-use super::{Memory, MemoryTx, Sequence, State, conversations::Row};
+use super::{Memory, MemoryTx, Sequence, State, conversations::Row, reads::read_by_others};
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
     KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen,
@@ -40,8 +40,10 @@ impl State {
     }
 
     pub(super) fn seen(&self, row: &Row, message: &Message, reader: PartnerId) -> Seen {
-        let read = if message.author.partner == reader { row.reads.greatest_but(reader) } else { row.read_seq(reader) };
-        let is_read = message.seq <= read.unwrap_or(0);
+        let is_read = match message.author.partner == reader {
+            true => read_by_others(row, reader).iter().any(|range| range.contains(message.seq)),
+            false => message.seq <= row.read_seq(reader).unwrap_or(0),
+        };
         Seen { message: message.clone(), is_read, reactions: self.reactions.counts(message.id, reader) }
     }
 
@@ -51,9 +53,12 @@ impl State {
         if conversation != of {
             return None;
         }
-        let message = self.conversations.get_mut(conversation)?.message_mut(seq)?;
+        let row = self.conversations.get_mut(conversation)?;
+        let message = row.message_mut(seq)?;
+        let before = message.clone();
         change(message);
         let changed = message.clone();
+        row.note_change(&before, &changed);
         self.attendances.follow(&changed);
         self.log.rewrite(&changed);
         Some(changed)
@@ -216,22 +221,6 @@ impl Messages for Memory {
             Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
             Page::After { .. } => range.map(see).collect(),
         })
-    }
-
-    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
-        let state = self.snapshot()?;
-        Ok(state.conversations.get(of).and_then(|row| row.reads.greatest_but(reader)).unwrap_or(0))
-    }
-
-    async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<(ConversationId, i64, i64)>> {
-        let state = self.snapshot()?;
-        let unread = |row: &Row| {
-            let (own, read) = (row.last_own(author)?, row.reads.greatest_but(author).unwrap_or(0));
-            (own.seq > read).then_some((own.id, (own.conversation, read, own.seq)))
-        };
-        let mut unread: Vec<_> = state.conversations.rows_of(author).filter_map(unread).collect();
-        unread.sort_unstable_by_key(|(id, _)| Reverse(*id));
-        Ok(unread.into_iter().take(limit).map(|(_, unread)| unread).collect())
     }
 
     async fn messages_with_files(

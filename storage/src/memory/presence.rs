@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::Memory;
-use crate::{PartnerId, Presence, Presences, Result, SetStatus, Sign, Timestamp};
+use crate::{PartnerId, Presence, Presences, Result, SetStatus, Shortened, Sign, Timestamp};
 
 pub(super) type Table = OrdMap<PartnerId, Presence>;
 
@@ -38,6 +38,19 @@ impl Presences for Memory {
             presence.last_seen = presence.last_seen.max(sign.last_seen);
             presence.there_until = presence.there_until.max(Some(sign.there_until));
             presence.idle_from = presence.idle_from.max(sign.idle_from);
+        }
+        tx.publish();
+        Ok(())
+    }
+
+    async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()> {
+        let mut tx = self.draft().await?;
+        for end in ends {
+            let Some(presence) = tx.draft.presences.get_mut(&end.partner) else { continue };
+            let is_known = end.known.is_none() || presence.there_until == end.known;
+            if is_known && presence.there_until > Some(end.there_until) {
+                presence.there_until = Some(end.there_until);
+            }
         }
         tx.publish();
         Ok(())

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
@@ -49,6 +51,12 @@ impl Table {
 impl Uploads for Memory {
     async fn upload(&self, name: &str) -> Result<Option<Upload>> {
         Ok(self.snapshot()?.uploads.rows.get(name).cloned())
+    }
+
+    async fn uploads(&self, names: &[String]) -> Result<Vec<Upload>> {
+        let rows = &self.snapshot()?.uploads.rows;
+        let names: BTreeSet<_> = names.iter().collect();
+        Ok(names.into_iter().filter_map(|name| rows.get(name).cloned()).collect())
     }
 
     async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<Upload>> {

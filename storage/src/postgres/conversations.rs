@@ -150,9 +150,15 @@ const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, win
         AND (window_state <> coalesce($3, window_state) OR shelf <> coalesce($4, shelf))
     RETURNING partner_id";
 const DELETE_PARTICIPANT: &str = "WITH gone AS (
-        DELETE FROM participants WHERE conversation_id = $1 AND partner_id = $2 RETURNING partner_id, seen_seq
+        DELETE FROM participants WHERE conversation_id = $1 AND partner_id = $2 RETURNING partner_id, seen_seq, visible_from_seq
     ), kept AS (
-        UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone WHERE c.id = $1
+        UPDATE conversations c SET left_seen_seq = greatest(c.left_seen_seq, gone.seen_seq) FROM gone
+        WHERE c.id = $1 AND gone.visible_from_seq = 0
+    ), kept_of_newcomer AS (
+        INSERT INTO left_reads AS known (conversation_id, visible_from_seq, seen_seq)
+        SELECT $1, visible_from_seq, seen_seq FROM gone WHERE visible_from_seq > 0 AND seen_seq > visible_from_seq
+        ON CONFLICT (conversation_id, visible_from_seq)
+        DO UPDATE SET seen_seq = greatest(known.seen_seq, excluded.seen_seq)
     )
     SELECT partner_id FROM gone";
 /// The first of two statements: once it holds the locks, nobody can commit a message of these partners, nor delete one that

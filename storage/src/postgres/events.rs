@@ -6,8 +6,8 @@ use super::outcome::Mark;
 use super::timeline::timeline;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
-    CHANGES_SOUGHT, ConversationId, Error, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, MessageId, PartnerId,
-    Position, Result, Scope, Timestamp, Topic, memberships::stays,
+    ConversationId, Error, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, PartnerId, Position, Result, Scope,
+    Timestamp, Topic, memberships::stays,
 };
 
 const POSITION: &str = "SELECT position FROM log_head";
@@ -83,19 +83,6 @@ const OF_PARTNER: &str = log!(
 const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
-
-/// Facts of messages are what changes them, but for that they were posted: those are of larger ids. A fact's kind is the
-/// first text after its name; PostgreSQL's own functions refuse JSON in which a text has a `\u0000`, as metadata may.
-const CHANGED_SINCE: &str = r#"WITH posted AS MATERIALIZED (
-        SELECT coalesce(min(position), 0) AS position FROM events
-        WHERE message_id = $2 AND conversation_id = $1 AND split_part(fact::text, '"', 4) = 'message_posted'
-    ), sought AS MATERIALIZED (
-        SELECT e.position, e.message_id FROM events e
-        WHERE e.conversation_id = $1 AND e.position > (SELECT position FROM posted)
-        ORDER BY e.position DESC LIMIT $4
-    )
-    SELECT message_id FROM sought WHERE message_id <= $2
-    GROUP BY message_id ORDER BY max(position) DESC LIMIT $3"#;
 
 /// Appends facts, having done what `$with` says; none if the head of the log is before `$8`. Locks the head until the transaction
 /// has ended and its events are visible.
@@ -206,12 +193,6 @@ impl EventLog for Postgres {
             Ok(Member { partner: PartnerId(get(row, "partner_id")?), visible_from_seq: get(row, "visible_from_seq")? })
         };
         rows.iter().map(member).collect()
-    }
-
-    async fn changed_since(&self, of: ConversationId, upto: MessageId, most: usize) -> Result<Vec<MessageId>> {
-        let changed = sqlx::query(CHANGED_SINCE).bind(of.0).bind(upto.0).bind(limit(most)).bind(limit(CHANGES_SOUGHT));
-        let rows = self.rows(changed).await?;
-        rows.iter().rev().map(|row| Ok(MessageId(get(row, "message_id")?))).collect()
     }
 
     async fn position(&self) -> Result<Position> {

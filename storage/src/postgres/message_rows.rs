@@ -35,16 +35,6 @@ macro_rules! message_columns {
     };
 }
 
-/// Read mark of anybody but `$2` in `$1`.
-macro_rules! read_by_others {
-    () => {
-        "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
-             (SELECT p.seen_seq FROM participants p
-              WHERE p.conversation_id = $1 AND p.partner_id <> $2
-              ORDER BY p.seen_seq DESC LIMIT 1), 0)"
-    };
-}
-
 /// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
 /// instead of passing over all that is hidden. Not a join, which might begin at the messages.
 macro_rules! visible_after {
@@ -72,7 +62,9 @@ macro_rules! seen_marks {
                     ",
             read_by_others!(),
             " AS by_others
-            )"
+            ), newcomers AS MATERIALIZED (",
+            read_by_newcomers!("(SELECT by_others FROM seen)"),
+            ")"
         )
     };
 }
@@ -81,8 +73,11 @@ macro_rules! seen_marks {
 macro_rules! seen_columns {
     () => {
         concat!(
-            "m.seq <= CASE m.author_id WHEN $2 THEN (SELECT by_others FROM seen) ELSE (SELECT by_reader FROM seen) END
-                AS is_read, CASE WHEN m.has_reactions THEN ",
+            "CASE m.author_id
+                 WHEN $2 THEN m.seq <= (SELECT by_others FROM seen)
+                     OR EXISTS (SELECT FROM newcomers n WHERE m.seq > n.after AND m.seq <= n.upto)
+                 ELSE m.seq <= (SELECT by_reader FROM seen)
+             END AS is_read, CASE WHEN m.has_reactions THEN ",
             reaction_counts!("m.id", "$2"),
             " END AS reactions, ",
             message_columns!()
@@ -98,7 +93,7 @@ macro_rules! last_message_columns {
     };
 }
 
-pub(super) use {last_message_columns, message_columns, read_by_others, seen_columns, seen_marks, visible_after};
+pub(super) use {last_message_columns, message_columns, seen_columns, seen_marks, visible_after};
 
 pub(super) fn message(row: &PgRow) -> Result<Message> {
     Ok(Message {

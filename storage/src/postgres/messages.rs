@@ -5,10 +5,10 @@ use sqlx::postgres::PgRow;
 
 use super::attachments::{attachment, attachment_columns};
 use super::message_rows::{
-    last_message, last_message_columns, located, message, message_columns, read_by_others, seen, seen_columns, seen_marks,
-    visible_after,
+    last_message, last_message_columns, located, message, message_columns, seen, seen_columns, seen_marks, visible_after,
 };
 use super::reactions::reaction_counts;
+use super::reads::{read_by_newcomers, read_by_others};
 use super::{Postgres, PostgresTx, get, limit};
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Located,
@@ -109,18 +109,6 @@ const SEQS_OF: &str = "SELECT m.conversation_id, m.id, m.seq
     FROM unnest($1::bigint[], $2::bigint[]) AS asked(conversation_id, id)
     JOIN messages m ON m.id = asked.id AND m.conversation_id = asked.conversation_id";
 const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
-/// As [`read_by_others!`], of all conversations at once: three index lookups for each.
-const UNREAD_BY_OTHERS: &str = "SELECT p.conversation_id, others.read_seq, m.seq AS own_seq
-    FROM participants p JOIN messages m ON m.id = p.last_own_id
-    CROSS JOIN LATERAL (
-        SELECT greatest(
-            (SELECT c.left_seen_seq FROM conversations c WHERE c.id = p.conversation_id),
-            (SELECT o.seen_seq FROM participants o
-             WHERE o.conversation_id = p.conversation_id AND o.partner_id <> p.partner_id
-             ORDER BY o.seen_seq DESC LIMIT 1), 0) AS read_seq
-    ) others
-    WHERE p.partner_id = $1 AND m.seq > others.read_seq ORDER BY m.id DESC LIMIT $2";
-const READ_BY_OTHERS: &str = concat!("SELECT ", read_by_others!(), " AS seq");
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// `seq` has no gaps, so passing over messages costs nothing.
 const NEWEST: &str = concat!(
@@ -270,17 +258,6 @@ impl Messages for Postgres {
             page_query = page_query.bind(limit(PAGE_BYTES));
         }
         self.rows(page_query).await?.iter().map(seen).collect()
-    }
-
-    async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<i64> {
-        Ok(get(&self.only_row(sqlx::query(READ_BY_OTHERS).bind(of.0).bind(reader.0)).await?, "seq")?)
-    }
-
-    async fn unread_by_others(&self, author: PartnerId, most: usize) -> Result<Vec<(ConversationId, i64, i64)>> {
-        let rows = self.rows(sqlx::query(UNREAD_BY_OTHERS).bind(author.0).bind(limit(most))).await?;
-        let unread =
-            |row: &PgRow| Ok((ConversationId(get(row, "conversation_id")?), get(row, "read_seq")?, get(row, "own_seq")?));
-        rows.iter().map(unread).collect()
     }
 
     async fn messages_with_files(

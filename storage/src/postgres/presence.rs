@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::{Postgres, get, limit};
-use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Sign, Timestamp};
+use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Shortened, Sign, Timestamp};
 
 const PRESENCES: &str =
     "SELECT partner_id, set_status, last_seen, there_until, idle_from FROM presences WHERE partner_id = ANY ($1)";
@@ -17,6 +17,15 @@ const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_
     ON CONFLICT (partner_id) DO UPDATE SET last_seen = greatest(known.last_seen, excluded.last_seen),
         there_until = greatest(known.there_until, excluded.there_until),
         idle_from = greatest(known.idle_from, excluded.idle_from)";
+/// Locks in the order in which [`TOUCH_PRESENCES`] does.
+const SHORTEN_PRESENCES: &str = "WITH ends AS MATERIALIZED (
+        SELECT known.partner_id, s.there_until
+        FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS s(partner_id, known_until, there_until)
+        JOIN presences known ON known.partner_id = s.partner_id
+        WHERE known.there_until > s.there_until AND known.there_until = coalesce(s.known_until, known.there_until)
+        ORDER BY known.partner_id FOR NO KEY UPDATE OF known
+    )
+    UPDATE presences p SET there_until = ends.there_until FROM ends WHERE p.partner_id = ends.partner_id";
 const SET_PRESENCE: &str = "INSERT INTO presences AS known (partner_id, set_status, last_seen) VALUES ($1, $2, $3)
     ON CONFLICT (partner_id) DO UPDATE
     SET set_status = excluded.set_status, last_seen = greatest(known.last_seen, excluded.last_seen)";
@@ -67,6 +76,17 @@ impl Presences for Postgres {
             .bind(signs.iter().map(|sign| sign.there_until).collect::<Vec<_>>())
             .bind(signs.iter().map(|sign| sign.idle_from).collect::<Vec<_>>());
         self.rows(touch).await.map(drop)
+    }
+
+    async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let shorten = sqlx::query(SHORTEN_PRESENCES)
+            .bind(ends.iter().map(|end| end.partner.0).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.known).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.there_until).collect::<Vec<_>>());
+        self.rows(shorten).await.map(drop)
     }
 
     async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()> {

@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::message_rows::{message_columns, read_by_others, seen, seen_columns, seen_marks, visible_after};
+use super::message_rows::{message_columns, seen, seen_columns, seen_marks, visible_after};
 use super::reactions::reaction_counts;
+use super::reads::{read_by_newcomers, read_by_others};
 use super::{Postgres, count, get, limit};
 use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchPoint, Walk, Walked};
 

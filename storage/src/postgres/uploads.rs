@@ -16,11 +16,13 @@ macro_rules! upload_columns {
         concat!(
             "u.name, ",
             owner!(),
-            " AS owner_partner_id, u.mimetype, u.limit_bytes, u.expires_at, u.object, u.content_type, u.size_bytes, u.put_at"
+            " AS owner_partner_id, u.mimetype, u.limit_bytes, u.expires_at, u.object, u.content_type, u.size_bytes, \
+             u.width, u.height, u.put_at"
         )
     };
 }
 
+const UPLOADS: &str = concat!("SELECT ", upload_columns!(), " FROM uploads u WHERE u.name = ANY ($1)");
 const UPLOAD: &str = concat!("SELECT ", upload_columns!(), " FROM uploads u WHERE u.name = $1");
 const EXPIRE_UPLOADS: &str = concat!(
     "DELETE FROM uploads u WHERE u.name IN (
@@ -31,7 +33,8 @@ const EXPIRE_UPLOADS: &str = concat!(
 );
 const INSERT_UPLOAD: &str = "INSERT INTO uploads (name, partner_id, owner_id, mimetype, limit_bytes, expires_at)
     VALUES ($1, $2, (SELECT id FROM users WHERE partner_id = $2), $3, $4, $5)";
-const PUT_UPLOAD: &str = "UPDATE uploads SET object = $2, content_type = $3, size_bytes = $4, put_at = $5
+const PUT_UPLOAD: &str =
+    "UPDATE uploads SET object = $2, content_type = $3, size_bytes = $4, put_at = $5, width = $6, height = $7
     WHERE name = $1 AND put_at IS NULL RETURNING name";
 /// Locks in one order, since two messages may name the same files.
 const KEEP_UPLOADS: &str = concat!(
@@ -79,6 +82,8 @@ fn upload(row: &PgRow) -> Result<Upload> {
             object,
             mimetype: get(row, "content_type")?,
             size_bytes: get(row, "size_bytes")?,
+            width: get(row, "width")?,
+            height: get(row, "height")?,
             put_at: get(row, "put_at")?,
         }),
         None => None,
@@ -99,6 +104,13 @@ impl Uploads for Postgres {
         self.row(sqlx::query(UPLOAD).bind(name)).await?.as_ref().map(upload).transpose()
     }
 
+    async fn uploads(&self, names: &[String]) -> Result<Vec<Upload>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(sqlx::query(UPLOADS).bind(names)).await?.iter().map(upload).collect()
+    }
+
     async fn expire_uploads(&self, before: Timestamp, most: usize) -> Result<Vec<Upload>> {
         self.rows(sqlx::query(EXPIRE_UPLOADS).bind(before).bind(limit(most))).await?.iter().map(upload).collect()
     }
@@ -117,8 +129,14 @@ impl WriteUploads for PostgresTx {
     }
 
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool> {
-        let put =
-            sqlx::query(PUT_UPLOAD).bind(name).bind(file.object).bind(file.mimetype).bind(file.size_bytes).bind(file.put_at);
+        let put = sqlx::query(PUT_UPLOAD)
+            .bind(name)
+            .bind(file.object)
+            .bind(file.mimetype)
+            .bind(file.size_bytes)
+            .bind(file.put_at)
+            .bind(file.width)
+            .bind(file.height);
         Ok(self.row(put).await?.is_some())
     }
 

@@ -47,7 +47,14 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     let written = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         tx.connect_device(used).await?;
-        let file = UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, put_at: now };
+        let file = UploadedFile {
+            object: "o".to_owned(),
+            mimetype: String::new(),
+            size_bytes: 1,
+            width: None,
+            height: None,
+            put_at: now,
+        };
         tx.put_upload("f5001", file).await?;
         let named = [(1, 5_002), (2, 5_003)];
         let named = named.map(|(message, owner)| Mention {

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use storage::{
-    ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ConversationId, Conversations, Directory, EventLog, InboxFilter,
-    MessageId, Messages, Page, PartnerId, Position, Reactions, Scope, postgres::Postgres,
+    ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ChangePlace, Changes, ConversationId, Conversations, Directory,
+    EventLog, InboxFilter, MessageId, Messages, Page, PartnerId, Position, Reactions, Reads, Scope, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -113,9 +113,10 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
 }
 
 pub(crate) async fn of_a_crowd(on: &Explained) {
-    // 30 have been posted since.
-    let changed = async |s: &Postgres| s.changed_since(ConversationId(2), MessageId(110_030), 50).await;
-    assert_eq!(on.within(30 + 5, "changed_since", changed).await, []);
+    let changed = async |s: &Postgres| s.changes(ConversationId(2), ChangePlace::since(MessageId(0)), 50).await;
+    assert_eq!(on.within(5, "changes", changed).await, []);
+    let read = async |s: &Postgres| s.read_by_others(ConversationId(2), PartnerId(4_000)).await;
+    on.within(8, "read_by_others", read).await;
     let unread = async |s: &Postgres| s.unread_by_others(PartnerId(1_001), 50).await;
     // Beside the crowd it is in seven conversations, in which it has said nothing.
     on.within(30, "unread_by_others", unread).await;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, PgConnection, Row, migrate::Migrator};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    AttachmentId, Attachments, Attendances, Author, ClientKey, ConversationId, ConversationKind, Conversations, EventLog, Fact,
-    KeyedMessage, Member, Mention, Message, MessageId, MessageType, Messages, NewClientKey, NewMessage, NewPartner, Nodes,
-    PartnerId, PasswordHash, Position, Scope, Standing, Storage, UnreadTotals, Uploads, UserId, Users, Window, Workspace,
-    Workspaces,
+    AttachmentId, Attachments, Attendances, Author, ChangePlace, Changes, ClientKey, ConversationId, ConversationKind,
+    Conversations, EventLog, Fact, KeyedMessage, Member, Mention, Message, MessageId, MessageType, Messages, NewClientKey,
+    NewMessage, NewPartner, Nodes, PartnerId, PasswordHash, Position, Scope, Standing, Storage, UnreadTotals, Uploads, UserId,
+    Users, Window, Workspace, Workspaces,
 };
 
 /// Two partners in a conversation in which something has happened, a file that was sent there, and one that was not.
@@ -143,6 +143,25 @@ async fn uploads_know_who_names_them_and_deleted_messages_count_for_nobody() {
 }
 
 /// The stored messages, by rising id, each with the number of its copies in the log, which say what it says.
+/// What was changed before is told once more, and what a node of the first release changes is told as what others do.
+#[tokio::test]
+async fn changes_of_messages_are_known() {
+    let mut migrated = Migrated::from(20, BEFORE_MENTIONS).await;
+    let changed = async |storage: &Postgres, since| {
+        let changes = storage.changes(ConversationId(1), ChangePlace::since(MessageId(since)), 10).await.unwrap();
+        changes.into_iter().map(|change| (change.place.after.0, change.place.message.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&migrated.storage, 4).await, [(4, 1)]);
+    assert_eq!(changed(&migrated.storage, 5).await, []);
+    for statement in
+        ["UPDATE messages SET body = 'edited', edited_at = now() WHERE id = 3", "UPDATE messages SET held = false WHERE id = 4"]
+    {
+        migrated.database.execute(statement).await.unwrap();
+    }
+    assert_eq!(changed(&migrated.storage, 4).await, [(4, 1), (4, 3)]);
+    migrated.drop().await;
+}
+
 async fn copies(storage: &Postgres) -> Vec<(Message, usize)> {
     let events = storage.events(Position(0), Scope::Everything, 100).await.unwrap();
     assert!(events.iter().all(|event| event.fact != Fact::Unknown), "{events:?}");

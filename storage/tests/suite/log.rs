@@ -1,9 +1,9 @@
 use std::{collections::HashSet, sync::Arc};
 
-use storage::{AttachmentId, Event, Fact, Message, MessageId, NOBODY, PartnerId, Position, Scope, Storage, Topic, UserId};
+use storage::{AttachmentId, Event, Fact, NOBODY, PartnerId, Position, Scope, Storage, Topic, UserId};
 use tokio::task::JoinSet;
 
-use crate::people::{at, begin, conversation, lock, new_attachment, new_message, say, users, write};
+use crate::people::{at, begin, conversation, new_attachment, say, users, write};
 
 on_every_backend!(
     a_commit_gives_the_events_it_wrote,
@@ -11,7 +11,6 @@ on_every_backend!(
     scopes_give_exactly_what_concerns_them,
     limits_are_kept,
     a_tail_under_load_misses_nothing,
-    what_has_changed_since_a_message_is_found,
     old_events_are_forgotten_from_the_oldest_on,
     events_are_forgotten_beside_writers,
     a_log_goes_on_after_a_gap_with_greater_ids_and_positions,
@@ -152,53 +151,6 @@ async fn limits_are_kept(store: Arc<dyn Storage>) {
         assert_eq!(numbers(&store, begun + 18, scope, 5).await, all[18..]);
     }
     assert_eq!(numbers(&store, begun + 3, Scope::Conversation(room), 2).await, [5, 7]);
-}
-
-/// What is left has no gap, whatever the times; positions go on as if nothing were gone.
-/// Edits a message, or deletes it, with the fact that says so.
-async fn change(store: &Arc<dyn Storage>, message: &Message, body: Option<&str>) {
-    let mut tx = store.begin().await.unwrap();
-    let locked = lock(&mut *tx, message.conversation).await;
-    let (id, by, at) = (message.id, message.author.partner, at(5));
-    let fact = match body {
-        Some(body) => Fact::MessageEdited(tx.edit_message(&locked[0], id, body, by, at).await.unwrap().unwrap()),
-        None => Fact::MessageDeleted(tx.delete_message(&locked[0], id, by, at).await.unwrap().unwrap().message),
-    };
-    tx.record(Topic::Conversation(message.conversation), fact, at);
-    tx.commit().await.unwrap();
-}
-
-async fn what_has_changed_since_a_message_is_found(store: Arc<dyn Storage>) {
-    let [ann] = users(&store, ["ann"]).await;
-    let [room, other] = [begin(&store, &[&ann]).await, begin(&store, &[&ann]).await];
-    let posted = async |room, body: &str| {
-        let mut tx = store.begin().await.unwrap();
-        let to = lock(&mut *tx, room).await;
-        let message = tx.insert_messages(to, vec![new_message(room, &ann, body)]).await.unwrap().remove(0);
-        tx.record(Topic::Conversation(room), Fact::MessagePosted(message.clone()), at(3));
-        tx.commit().await.unwrap();
-        message
-    };
-    let changed = async |upto: MessageId, limit| store.changed_since(room, upto, limit).await.unwrap();
-    let a = posted(room, "a").await;
-    change(&store, &a, Some("before")).await;
-    let [b, elsewhere, c] = [posted(room, "b").await, posted(other, "elsewhere").await, posted(room, "c").await];
-    assert_eq!(changed(c.id, 9).await, []);
-    change(&store, &elsewhere, Some("of no concern")).await;
-    for (message, body) in [(&b, Some("B")), (&a, Some("A")), (&c, Some("C")), (&b, None)] {
-        change(&store, message, body).await;
-    }
-    assert_eq!(changed(c.id, 9).await, [a.id, c.id, b.id], "each once, as it changed last");
-    assert_eq!(changed(c.id, 2).await, [c.id, b.id], "those that changed last");
-    assert_eq!(changed(b.id, 9).await, [a.id, b.id], "none that came later");
-    assert_eq!(changed(a.id, 9).await, [a.id], "also what came between");
-    assert_eq!(changed(MessageId(0), 9).await, []);
-    let d = posted(room, "d").await;
-    assert_eq!(changed(d.id, 9).await, []);
-    store.forget_events(at(6), 100).await.unwrap();
-    assert_eq!(changed(c.id, 9).await, [], "the log tells nothing of it any more");
-    change(&store, &a, Some("late")).await;
-    assert_eq!(changed(c.id, 9).await, [a.id], "what it still tells is later");
 }
 
 async fn old_events_are_forgotten_from_the_oldest_on(store: Arc<dyn Storage>) {

@@ -41,6 +41,7 @@ mod attendances;
 mod audit;
 mod books;
 mod bounds;
+mod changes;
 mod client_keys;
 mod conversations;
 mod directory;

@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use storage::{
     ConversationId, DeletedMessage, Message, MessageId, MessageSide, MessageType, Metadata, NewConversation, NewMessage, Page,
-    PartnerId, Reach, Storage,
+    PartnerId, Reach, Storage, UnreadByOthers,
 };
 
 use crate::people::{
@@ -221,7 +221,9 @@ async fn what_nobody_else_has_read_is_found_in_all_conversations(store: Arc<dyn 
         say(&store, rooms[room], by, "hello").await;
     }
     let unread = async |limit| {
-        let mut unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        let unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        let upto = |unread: &UnreadByOthers| unread.read.last().map_or(0, |range| range.upto);
+        let mut unread: Vec<_> = unread.iter().map(|unread| (unread.conversation, upto(unread), unread.own_seq)).collect();
         unread.sort_unstable();
         unread
     };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use storage::{
-    ConversationId, Fact, InboxFilter, Member, Message, MessageId, NewMessage, Page, ParticipantRole, Position, Reach, Scope,
-    Standing, Storage, Topic, User,
+    ConversationId, Fact, InboxFilter, Member, Message, MessageId, NewMessage, Page, ParticipantRole, Position, Reach, ReadRange,
+    Scope, Standing, Storage, Topic, User,
 };
 
 use crate::people::{at, begin, bodies, file, join, leave, lock, new_message, post, read_up_to, say, send, users, write};
@@ -20,6 +20,7 @@ on_every_backend!(
     a_newcomers_standing_is_known_everywhere,
     a_newcomer_has_nothing_unread,
     a_newcomer_reads_nothing_that_is_hidden,
+    what_a_newcomer_has_read_ends_where_it_came_in,
     coming_back_hides_anew,
 );
 
@@ -220,10 +221,54 @@ async fn a_newcomer_reads_nothing_that_is_hidden(store: Arc<dyn Storage>) {
     }
     join(&store, id, &cat, 2).await;
     assert_eq!(read_up_to(&store, id, cat.partner.id, 2).await, 0);
-    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), 0);
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), []);
     say(&store, id, &ann, "c").await;
     assert_eq!(read_up_to(&store, id, cat.partner.id, 3).await, 1);
-    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), 3);
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), [range(2, 3)]);
+}
+
+fn range(after: i64, upto: i64) -> ReadRange {
+    ReadRange { after, upto }
+}
+
+/// Whether each message of Ann's is read, as Ann sees it, oldest first.
+async fn receipts(store: &Arc<dyn Storage>, id: ConversationId, ann: &User) -> Vec<bool> {
+    let mut seen = store.messages(id, ann.partner.id, Page::latest(20)).await.unwrap();
+    seen.retain(|seen| seen.message.author.partner == ann.partner.id);
+    seen.iter().rev().map(|seen| seen.is_read).collect()
+}
+
+/// What was said before a newcomer came is read once one of those has read it who were there.
+async fn what_a_newcomer_has_read_ends_where_it_came_in(store: Arc<dyn Storage>) {
+    let Room { id, ann, ben, cat, .. } = room(&store).await;
+    let [dan] = users(&store, ["dan"]).await;
+    join(&store, id, &dan, 5).await;
+    say(&store, id, &ann, "f").await;
+    // Ann has said 1, 3 to 6.
+    assert_eq!(receipts(&store, id, &ann).await, [false; 5]);
+    read_up_to(&store, id, cat.partner.id, 4).await;
+    assert_eq!(receipts(&store, id, &ann).await, [false, false, true, false, false]);
+    read_up_to(&store, id, dan.partner.id, 6).await;
+    assert_eq!(receipts(&store, id, &ann).await, [false, false, true, false, true]);
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), [range(3, 4), range(5, 6)]);
+    let unread = store.unread_by_others(ann.partner.id, 9).await.unwrap();
+    let unread = unread.into_iter().find(|unread| unread.conversation == id).unwrap();
+    assert_eq!((unread.read, unread.own_seq), (vec![range(3, 4), range(5, 6)], 6), "though its newest was read");
+    // Who leaves has read what it has read, and comes back as another newcomer.
+    leave(&store, id, &dan).await;
+    leave(&store, id, &cat).await;
+    assert_eq!(receipts(&store, id, &ann).await, [false, false, true, false, true]);
+    join(&store, id, &cat, 6).await;
+    say(&store, id, &ann, "g").await;
+    read_up_to(&store, id, cat.partner.id, 7).await;
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), [range(3, 4), range(5, 7)]);
+    read_up_to(&store, id, ben.partner.id, 3).await;
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), [range(0, 4), range(5, 7)]);
+    read_up_to(&store, id, ben.partner.id, 7).await;
+    assert_eq!(store.read_by_others(id, ann.partner.id).await.unwrap(), [range(0, 7)]);
+    assert_eq!(receipts(&store, id, &ann).await, [true; 6]);
+    let unread = store.unread_by_others(ann.partner.id, 9).await.unwrap();
+    assert!(unread.iter().all(|unread| unread.conversation != id), "{unread:?}");
 }
 
 async fn coming_back_hides_anew(store: Arc<dyn Storage>) {

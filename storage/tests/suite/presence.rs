@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use storage::{PartnerId, Presence, SetStatus, Sign, Storage};
+use storage::{PartnerId, Presence, SetStatus, Shortened, Sign, Storage};
 
 use crate::people::{at, new_partner, users, write};
 
@@ -11,6 +11,7 @@ on_every_backend!(
     what_was_set_can_be_changed_and_unset,
     a_touch_beside_an_open_transaction_is_kept,
     whose_signs_have_ended_is_found_page_by_page,
+    an_end_comes_forward_unless_another_is_known,
 );
 
 async fn presence(store: &Arc<dyn Storage>, partner: PartnerId) -> Option<Presence> {
@@ -99,4 +100,21 @@ async fn whose_signs_have_ended_is_found_page_by_page(store: Arc<dyn Storage>) {
     store.touch_presences(&[sign(ann, 9)]).await.unwrap();
     store.set_presence(dan, None, at(3)).await.unwrap();
     assert_eq!(ended((end(1), cat), 59, 10).await, [(ben, end(2)), (dan, end(3)), (eve, end(4))]);
+}
+
+async fn an_end_comes_forward_unless_another_is_known(store: Arc<dyn Storage>) {
+    let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await.map(|user| user.partner.id);
+    store.touch_presences(&[sign(ann, 1), sign(ben, 1)]).await.unwrap();
+    let end = |partner, known: Option<i64>, until| Shortened { partner, known: known.map(at), there_until: at(until) };
+    let until = async |partner| presence(&store, partner).await.and_then(|presence| presence.there_until);
+    store.shorten_presences(&[end(ben, Some(56), 9), end(cat, None, 9), end(ann, Some(56), 8)]).await.unwrap();
+    assert_eq!((until(ann).await, until(ben).await), (Some(at(8)), Some(at(9))));
+    assert_eq!(presence(&store, cat).await, None, "who was never seen has no end");
+    store.shorten_presences(&[end(ann, Some(56), 3), end(ben, Some(9), 20)]).await.unwrap();
+    assert_eq!((until(ann).await, until(ben).await), (Some(at(8)), Some(at(9))), "known otherwise, and never later");
+    store.shorten_presences(&[end(ann, None, 3)]).await.unwrap();
+    store.shorten_presences(&[]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { there_until: Some(at(3)), ..seen(ann, 1) }));
+    store.touch_presences(&[sign(ann, 2)]).await.unwrap();
+    assert_eq!(until(ann).await, Some(at(57)));
 }

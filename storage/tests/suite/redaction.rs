@@ -17,7 +17,6 @@ on_every_backend!(
     copies_that_were_forgotten_are_not_missed,
     an_edit_beside_the_deletion_of_a_file_loses_neither,
     forgetting_beside_rewriting_never_deadlocks,
-    messages_changed_since_are_found_in_the_log,
 );
 
 /// Any JSON, kept to the letter, which PostgreSQL's functions for JSON refuse.
@@ -211,32 +210,4 @@ async fn forgetting_beside_rewriting_never_deadlocks(store: Arc<dyn Storage>) {
         assert_eq!(store.forget_events(at(1), 50).await.unwrap(), left, "{forgotten} went before");
         assert_eq!(log(&store).await, []);
     }
-}
-
-async fn messages_changed_since_are_found_in_the_log(store: Arc<dyn Storage>) {
-    let [ann] = users(&store, ["ann"]).await;
-    let [room, other] = [begin(&store, &[&ann]).await, begin(&store, &[&ann]).await];
-    let mut said = Vec::new();
-    for _ in 0..3 {
-        said.push(secret(&store, room, &ann).await);
-    }
-    let elsewhere = secret(&store, other, &ann).await;
-    edit(&store, &said[0], "before the last was posted").await;
-    let last = secret(&store, room, &ann).await;
-    let changed = async |of, upto: &Message, limit| store.changed_since(of, upto.id, limit).await.unwrap();
-    assert_eq!(changed(room, &last, 9).await, []);
-    for message in [&said[2], &said[0], &said[1], &last, &said[2]] {
-        edit(&store, message, "later").await;
-    }
-    delete(&store, &said[0]).await;
-    edit(&store, &elsewhere, "elsewhere").await;
-    let [one, two, three] = [said[0].id, said[1].id, said[2].id];
-    assert_eq!(changed(room, &last, 9).await, [two, last.id, three, one], "by their last change");
-    assert_eq!(changed(room, &last, 2).await, [three, one], "the latest");
-    assert_eq!(changed(room, &said[2], 9).await, [two, three, one], "none that came later");
-    assert_eq!(changed(room, &said[0], 9).await, [one]);
-    assert_eq!(changed(other, &elsewhere, 9).await, [elsewhere.id]);
-    assert_eq!(changed(room, &elsewhere, 9).await, [two, three, one], "posted elsewhere, it is known to be of that age alone");
-    assert_eq!(changed(ConversationId(1_000), &last, 9).await, []);
-    assert_eq!(changed(room, &last, 0).await, []);
 }

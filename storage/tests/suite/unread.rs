@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use storage::{
     Advanced, ConversationId, InboxFilter, Message, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType,
-    UnreadTotals, User,
+    UnreadByOthers, UnreadTotals, User,
 };
 
 use crate::people::{Dice, at, conversation, lock, new_conversation, read_up_to, say, users, write};
@@ -103,7 +103,11 @@ async fn who_joins_has_read_what_was_there_only_once_it_does(store: Arc<dyn Stor
         .await;
     };
     let read = async |who: &User, seq| write(&store, async |tx| tx.advance_read(room, who.partner.id, seq).await.unwrap()).await;
-    let by_others = async |but: &User| store.read_by_others(room, but.partner.id).await.unwrap();
+    let by_others = async |but: &User| {
+        let read = store.read_by_others(room, but.partner.id).await.unwrap();
+        assert!(read.iter().all(|range| range.after == 0));
+        read.last().map_or(0, |range| range.upto)
+    };
     joins(&cat).await;
     assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((4, 0), 0));
     assert_eq!(read(&cat, 2).await, Advanced { unread: 0, has_seen: true });
@@ -276,7 +280,9 @@ async fn own_messages_that_nobody_else_has_read_are_known(store: Arc<dyn Storage
         say(&store, rooms[room], by, "hello").await;
     }
     let unread = async |limit| {
-        let mut unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        let unread = store.unread_by_others(ann.partner.id, limit).await.unwrap();
+        let upto = |unread: &UnreadByOthers| unread.read.last().map_or(0, |range| range.upto);
+        let mut unread: Vec<_> = unread.iter().map(|unread| (unread.conversation, upto(unread), unread.own_seq)).collect();
         unread.sort_unstable();
         unread
     };

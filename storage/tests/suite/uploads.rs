@@ -32,7 +32,14 @@ fn mention(message: MessageId, author: &User, name: &str) -> Mention {
 }
 
 fn file(object: &str) -> UploadedFile {
-    UploadedFile { object: object.to_owned(), mimetype: "image/gif".to_owned(), size_bytes: 4_000_000_000, put_at: at(1) }
+    UploadedFile {
+        object: object.to_owned(),
+        mimetype: "image/gif".to_owned(),
+        size_bytes: 4_000_000_000,
+        width: Some(640),
+        height: Some(480),
+        put_at: at(1),
+    }
 }
 
 async fn an_upload_comes_back_as_it_was_stored(store: Arc<dyn Storage>) {

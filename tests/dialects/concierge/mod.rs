@@ -1,15 +1,18 @@
 //! The support chat: tenants, those who answer, and their connections.
 
 mod agents;
+mod app;
 mod beginning;
 mod connection;
 mod desk;
 mod events;
+mod files;
 mod input;
 mod members;
 mod node;
 mod outsiders;
 mod seed;
+mod seen;
 mod sessions;
 
 use std::collections::VecDeque;

@@ -117,26 +117,33 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// Those that changed last.
-    async fn only_so_many_changes_are_told(backend) {
-        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
+    /// However many: part by part, as they are read. Nothing else is answered in between.
+    async fn all_changes_are_told(backend) {
+        let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 10_000).start().await;
         let admin = server.log_in(support::ADMIN).await;
         let mut sent = Vec::new();
-        for number in 0..103 {
+        for number in 0..253 {
             let sent_now = admin.messaging("message/send", json!({"thread_id": 1, "body": number.to_string()})).await;
             sent.push(sent_now["message_id"].to_string());
         }
         let mut again = enter(&server, ADMIN, 1).await;
-        for id in &sent {
-            again.say(json!({"action": "edit_message", "message_id": id, "content": "changed"})).await;
+        // Of a few, the text fills a part alone.
+        let long = "x".repeat(60_000);
+        for (number, id) in sent.iter().enumerate() {
+            let content = if number < 40 { long.as_str() } else { "changed" };
+            again.say(json!({"action": "edit_message", "message_id": id, "content": content})).await;
             hear(&mut again, "message.edited").await;
         }
         let mut john = enter(&server, JOHN, 1).await;
-        john.say(json!({"action": "fetch_messages", "after_id": sent[102]})).await;
-        let mut told = said(&mut john).await;
-        assert_eq!(told.pop().unwrap()["type"], "messages_fetched");
-        let changed: Vec<_> = told.iter().map(|told| told["message_id"].as_str().unwrap()).collect();
-        assert_eq!(changed, sent[3..]);
+        said(&mut john).await;
+        john.say(json!({"action": "fetch_messages", "after_id": sent[252]})).await;
+        john.say(json!({"action": "delete_message", "message_id": sent[0]})).await;
+        let told = said(&mut john).await;
+        let kinds: Vec<_> = told.iter().map(|told| told["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds[sent.len()..], ["messages_fetched", "error"]);
+        let changed: Vec<_> = told[..sent.len()].iter().map(|told| told["message_id"].as_str().unwrap()).collect();
+        assert_eq!(changed, sent);
+        assert_eq!(told[0]["content"], long);
         drop((john, again));
         server.stop().await;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ADMIN, BOB, JANE, JOHN, enter, hear, said, send};
+use super::{ADMIN, BOB, JANE, JOHN, enter, enter_all, hear, said, send};
 use crate::{
     support::{self, Socket},
     with_tokens_on_every_backend,
@@ -21,6 +21,16 @@ async fn statuses(socket: &mut Socket) -> Vec<Value> {
     told.extend(said(socket).await);
     told.retain(|told| told["type"] == "message.status");
     told
+}
+
+/// The next message that is told to have been read.
+async fn is_read(socket: &mut Socket) -> Value {
+    loop {
+        let (status, id) = status(socket).await;
+        if status == "read" {
+            return id;
+        }
+    }
 }
 
 async fn read(socket: &mut Socket, id: &Value) {
@@ -47,6 +57,42 @@ with_tokens_on_every_backend! {
         hear(&mut jane, "read").await;
         let statuses: Vec<_> = said(&mut admin).await.into_iter().filter(|told| told["type"] == "message.status").collect();
         assert_eq!(statuses, [json!(null); 0], "Jane was not the first");
+    }
+
+    /// From a newcomer to what was between two people is hidden what they said before, so it reads none of that.
+    async fn what_is_hidden_from_a_reader_is_not_read(server) {
+        let mut admin = enter(server, ADMIN, 1).await;
+        let before = [send(&mut admin, "between us").await["id"].clone(), send(&mut admin, "the two").await["id"].clone()];
+        let client = server.log_in(support::ADMIN).await;
+        client.messaging("thread/add_participant", json!({"thread_id": 1, "partner_id": 7})).await;
+        let since = send(&mut admin, "welcome").await["id"].clone();
+        let mut jane = enter(server, JANE, 1).await;
+        said(&mut admin).await;
+        read(&mut jane, &since).await;
+        assert_eq!(is_read(&mut admin).await, since);
+        assert_eq!(statuses(&mut admin).await, [json!(null); 0], "of the others nothing was read");
+        // The same for whoever asks, and for whoever comes back.
+        let marks = async || {
+            let messages = client.messaging("messages", json!({"thread_id": 1})).await["messages"].take();
+            messages.as_array().unwrap().iter().rev().map(|message| message["is_read"] == true).collect::<Vec<_>>()
+        };
+        assert_eq!(marks().await, [false, false, true]);
+        let (mut again, mut all) = (enter(server, ADMIN, 1).await, enter_all(server, ADMIN).await);
+        let mut john = enter(server, JOHN, 1).await;
+        read(&mut john, &since).await;
+        for socket in [&mut admin, &mut again, &mut all] {
+            for id in &before {
+                assert_eq!(is_read(socket).await, *id);
+            }
+            assert_eq!(statuses(socket).await, [json!(null); 0]);
+        }
+        assert_eq!(marks().await, [true; 3]);
+        // Who leaves again has read no more than it has.
+        let mut admin_again = enter(server, ADMIN, 1).await;
+        drop((admin, again, all, jane));
+        let own = send(&mut admin_again, "once more").await["id"].clone();
+        read(&mut john, &own).await;
+        assert_eq!(is_read(&mut admin_again).await, own);
     }
 
     /// Whoever fetches what came while it was away has been handed it.

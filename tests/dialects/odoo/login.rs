@@ -70,6 +70,23 @@ on_every_backend! {
         assert!(result["currencies"].is_object() && result["user_companies"]["current_company"] == 1, "{result}");
     }
 
+    /// As it was recorded, and what clients of earlier versions read besides: the same of whoever logs in.
+    async fn everybody_gets_the_members_that_were_recorded(server) {
+        let recorded = include_str!("../../wire/odoo17.jsonl").lines().next().unwrap();
+        let recorded: Value = serde_json::from_str(recorded).unwrap();
+        let recorded = recorded["response"]["body"]["result"].as_object().unwrap();
+        for login in [ADMIN, JOHN] {
+            let mut client = server.client();
+            let info = client.log_in(login, PASSWORD).await;
+            assert_eq!(info, client.result("/web/session/get_session_info", json!({})).await);
+            let info = info.as_object().unwrap();
+            let missing = recorded.keys().filter(|key| !info.contains_key(*key)).map(String::as_str);
+            let new = info.keys().filter(|key| !recorded.contains_key(*key)).map(String::as_str);
+            assert_eq!(missing.collect::<Vec<_>>(), [""; 0], "{login}");
+            assert_eq!(new.collect::<Vec<_>>(), ["company_id", "session_id"], "{login}");
+        }
+    }
+
     /// Only the first is an administrator.
     async fn a_user_is_no_administrator(server) {
         let result = server.client().log_in(JOHN, PASSWORD).await;

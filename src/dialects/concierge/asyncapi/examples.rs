@@ -70,7 +70,7 @@ pub(super) fn said(name: &str) -> Vec<Value> {
     };
     vec![match name {
         "connection" => json!({"channel": "connection", "status": 200, "body": {"connection": connection()}}),
-        "connection.refused" => refused("connection", 401, "Not logged in, or no longer"),
+        "connection.refused" => refused("connection", 400, "deviceId must have 1 to 256 bytes"),
         "error" => refused("error", 400, "A frame must be a JSON object with action and data"),
         "missing" => json!({"channel": "client/get-chat-session", "status": 404, "body": {
             "message": "There is no such chat session", "chatSession": {"id": null, "orgId": null, "chatSessionId": SESSION,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use storage::{ConversationId, Fact, MessageId, PartnerId, Timestamp, Topic};
+use storage::{ConversationId, Fact, MessageId, PartnerId, ReadRange, Timestamp, Topic};
 
 use super::{
     super::{
@@ -155,8 +155,9 @@ impl Conversing {
         let named = newest.as_ref().map_or(named, std::slice::from_ref);
         let mut said = vec![told.shared(self.of.words(), || read(self.of.named(of), &known.id, named))];
         if reader != self.caller.partner {
-            let (unknown, known) = self.receipts.read(of, seq);
-            let mut own = self.own_at(unknown.map(|seq| (of, seq)).collect()).await?;
+            let after = self.chat().hidden_from(reader, of).await?;
+            let (unknown, known) = self.receipts.read(of, ReadRange { after, upto: seq });
+            let mut own = self.own_at(unknown.into_iter().map(|seq| (of, seq)).collect()).await?;
             own.extend(known);
             let status = |id: &MessageId| wire::message_status(*id, self.of.named(of), MessageStatus::Read, told.event.at);
             said.extend(own[own.len().saturating_sub(receipts::MOST)..].iter().map(status));

@@ -1,0 +1,39 @@
+use std::ops::Bound::{Excluded, Unbounded};
+
+use async_trait::async_trait;
+
+use super::{Memory, conversations::Row};
+use crate::{Change, ChangePlace, Changes, ConversationId, Message, MessageId, Result, Timestamp};
+
+/// When a message was last changed; `None` for one that was not.
+fn changed_at(message: &Message) -> Option<Timestamp> {
+    message.edited_at.max(message.deleted_at)
+}
+
+impl Row {
+    /// Takes note that a message may have been changed.
+    pub(super) fn note_change(&mut self, before: &Message, now: &Message) {
+        if (before.edited_at, before.deleted_at) == (now.edited_at, now.deleted_at) {
+            return;
+        }
+        let Some(at) = changed_at(now) else { return };
+        if let Some(known) = self.changed.remove(&now.id) {
+            self.changes.remove(&known);
+        }
+        let after = self.conversation.last_message.unwrap_or(MessageId(0));
+        let place = ChangePlace { after, at, message: now.id };
+        self.changed.insert(now.id, place);
+        self.changes.insert(place, now.seq);
+    }
+}
+
+#[async_trait]
+impl Changes for Memory {
+    async fn changes(&self, of: ConversationId, after: ChangePlace, limit: usize) -> Result<Vec<Change>> {
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
+        let bytes = |seq| row.message(seq).map_or(0, |message: &Message| message.body.len());
+        let change = |(place, seq): (&ChangePlace, &i64)| Change { place: *place, bytes: bytes(*seq) };
+        Ok(row.changes.range((Excluded(after), Unbounded)).take(limit).map(change).collect())
+    }
+}

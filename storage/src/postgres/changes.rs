@@ -1,0 +1,26 @@
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+
+use super::{Postgres, get, limit};
+use crate::{Change, ChangePlace, Changes, ConversationId, MessageId, Result};
+
+/// In the order of an index that holds nothing else. The schema notes after which message one was changed.
+const CHANGES: &str = "SELECT m.id, m.changed_after, greatest(m.edited_at, m.deleted_at) AS at,
+        octet_length(m.body)::bigint AS bytes
+    FROM messages m
+    WHERE m.conversation_id = $1 AND m.changed_after IS NOT NULL
+        AND (m.changed_after, greatest(m.edited_at, m.deleted_at), m.id) > ($2, $3, $4)
+    ORDER BY m.changed_after, greatest(m.edited_at, m.deleted_at), m.id LIMIT $5";
+
+#[async_trait]
+impl Changes for Postgres {
+    async fn changes(&self, of: ConversationId, after: ChangePlace, most: usize) -> Result<Vec<Change>> {
+        let changes = sqlx::query(CHANGES).bind(of.0).bind(after.after.0).bind(after.at).bind(after.message.0).bind(limit(most));
+        let change = |row: &PgRow| {
+            let after = MessageId(get(row, "changed_after")?);
+            let place = ChangePlace { after, at: get(row, "at")?, message: MessageId(get(row, "id")?) };
+            Ok(Change { place, bytes: usize::try_from(get::<i64, _>(row, "bytes")?).unwrap_or_default() })
+        };
+        self.rows(changes).await?.iter().map(change).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! What published clients take for granted of every dialect.
+
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{self, Answer, JOHN, PASSWORD, Server, Socket, token},
+    with_tokens_on_every_backend,
+};
+
+const UID_OF_JOHN: i64 = 4;
+const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
+
+/// A dialect's socket, a frame with which something is asked for, and what of the answer says that it was done.
+struct Asked {
+    path: &'static str,
+    frame: String,
+    done: fn(&Value) -> bool,
+}
+
+fn asked() -> [Asked; 3] {
+    let room = json!({"action": "text_message", "message_body": "hello", "receiver_id": UUID_OF_ADMIN});
+    let concierge = json!({"action": "api", "data": {"route": "client/get-unread-msg-count", "body": {}}});
+    [
+        Asked {
+            path: "/conversations/1/?token=",
+            frame: json!({"action": "send_message", "content": "hello", "local_id": 1}).to_string(),
+            done: |told| told["type"] == "chat_message" && told["message"]["local_id"] == 1,
+        },
+        Asked { path: "/ws/chat/room/?token=", frame: room.to_string(), done: |told| told["action"] == "conf_message" },
+        Asked {
+            path: "/concierge?deviceId=a&Auth=",
+            frame: concierge.to_string(),
+            done: |told| told["body"]["unreadMsgCount"] == "0",
+        },
+    ]
+}
+
+async fn is_done(server: &Server, of: &Asked, frame: &str) {
+    let mut socket = Socket::open(server.socket_url(&format!("{}{}", of.path, token(UID_OF_JOHN)))).await;
+    socket.heard_so_far().await;
+    socket.say_text(frame).await;
+    let told = socket.heard_so_far().await;
+    assert!(told.iter().any(of.done), "{frame} at {}: {told:?}", of.path);
+}
+
+/// The next frame that holds a word, to the letter.
+async fn hear_text(socket: &mut Socket, word: &str) -> String {
+    loop {
+        let told = socket.hear_text().await;
+        if told.contains(word) {
+            return told;
+        }
+    }
+}
+
+async fn post(server: &Server, by: Option<&str>, path: &str, body: &str) -> Answer {
+    let request = server.client().request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body.to_owned());
+    Answer::of(match by {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    })
+    .await
+}
+
+with_tokens_on_every_backend! {
+    /// Some put the whole value of the header there, or what they have read from a file, with its line end.
+    async fn a_token_in_the_query_is_taken_as_in_the_header(server) {
+        for of in asked() {
+            let token = token(UID_OF_JOHN);
+            for given in [
+                format!("Bearer%20{token}"),
+                format!("bearer+{token}"),
+                format!("%20{token}%0A"),
+                format!("BEARER%09%20{token}%0D%0A"),
+            ] {
+                let mut socket = Socket::open(server.socket_url(&format!("{}{given}", of.path))).await;
+                socket.say_text(&of.frame).await;
+                let told = socket.hear_until(of.done).await;
+                assert!(told.is_object(), "{given} at {}", of.path);
+            }
+        }
+    }
+
+    /// .NET writes one in front of a text.
+    async fn a_byte_order_mark_is_passed_over(server) {
+        for of in asked() {
+            is_done(server, &of, &format!("\u{feff}{}", of.frame)).await;
+        }
+        let own = token(UID_OF_JOHN);
+        let wish = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
+        for (by, path, body) in [
+            (None, "/auth/token", json!({"login": JOHN, "password": PASSWORD})),
+            (Some(own.as_str()), "/file-new/get-upload-url", wish),
+            (None, "/web/session/authenticate", json!({"params": {"db": "odoo2", "login": JOHN, "password": PASSWORD}})),
+        ] {
+            let answer = post(server, by, path, &format!("\u{feff}{body}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+            assert!(answer.json().get("error").is_none(), "{path}: {answer:?}");
+        }
+    }
+
+    /// As nearly all readers of JSON have it (RFC 8259, section 4).
+    async fn of_a_doubled_key_the_last_counts(server) {
+        for of in asked() {
+            let doubled = of.frame.replacen("\"action\"", "\"action\":\"heartbeat\",\"action\"", 1);
+            assert_ne!(doubled, of.frame);
+            is_done(server, &of, &doubled).await;
+        }
+        let [conversation, room, concierge] = asked();
+        for (of, first, last) in [
+            (&conversation, r#""content":"#, r#""content":7,"content":"#),
+            (&conversation, r#""local_id":"#, r#""local_id":2,"local_id":"#),
+            (&room, r#""receiver_id":"#, r#""receiver_id":null,"receiver_id":"#),
+            (&room, r#""message_body":"#, r#""message_body":[],"message_body":"#),
+            (&concierge, r#""data":"#, r#""data":7,"data":"#),
+            (&concierge, r#""route":"#, r#""route":"client/nothing","route":"#),
+            (&concierge, r#""body":"#, r#""body":[],"body":"#),
+        ] {
+            assert!(of.frame.contains(first));
+            is_done(server, of, &of.frame.replacen(first, last, 1)).await;
+        }
+        let own = token(UID_OF_JOHN);
+        for (by, path, body) in [
+            (None, "/auth/token", format!(r#"{{"login":"x","login":"{JOHN}","password":7,"password":"{PASSWORD}"}}"#)),
+            (
+                Some(own.as_str()),
+                "/file-new/get-upload-url",
+                r#"{"filename":7,"filename":"a","mimeType":"x","mimeType":"image/png","type":"","type":"chat-images"}"#.to_owned(),
+            ),
+            (
+                None,
+                "/web/session/authenticate",
+                format!(r#"{{"params":[],"params":{{"db":"x","db":"odoo2","login":"{JOHN}","password":"","password":"{PASSWORD}"}}}}"#),
+            ),
+        ] {
+            let answer = post(server, by, path, &body).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+            assert!(answer.json().get("error").is_none(), "{path}: {answer:?}");
+        }
+    }
+
+    /// What clients number as they like comes back as it was.
+    async fn numbers_beyond_64_bits_come_back_to_the_letter(server) {
+        let big = "123456789012345678901234567890";
+        let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(UID_OF_JOHN)))).await;
+        for id in [big, "-123456789012345678901234567890", "1.0000000000000000000001", "1e400", "18446744073709551616"] {
+            socket.say_text(&format!(r#"{{"action":"send_message","content":{id},"local_id":{id}}}"#)).await;
+            let told = hear_text(&mut socket, "chat_message").await;
+            assert!(told.contains(&format!(r#""local_id":{id},"#)) && told.contains(&format!(r#""content":"{id}""#)), "{told}");
+            socket.say_text(r#"{"action":"fetch_messages","limit":1}"#).await;
+            let fetched = hear_text(&mut socket, "messages_fetched").await;
+            assert!(fetched.contains(&format!(r#""local_id":{id},"#)), "{fetched}");
+            socket.say_text(&format!(r#"{{"action":"send_message","content":"","local_id":{id}}}"#)).await;
+            let failed = hear_text(&mut socket, "message.failed").await;
+            assert!(failed.contains(&format!(r#""local_id":{id},"#)), "{failed}");
+        }
+        // An id that no message can have is unknown, as others are, and does not refuse the rest.
+        let admin = server.log_in(support::ADMIN).await;
+        let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": "read me"})).await;
+        let read = format!(r#"{{"action":"read","message_ids":[{big},"{big}",{},0,null,"x"]}}"#, sent["message_id"]);
+        socket.say_text(&read).await;
+        let told = socket.hear_until(|told| told["type"] == "read" || told["type"] == "error").await;
+        assert_eq!(told["message_ids"], json!([sent["message_id"].to_string()]), "{told}");
+    }
+}
