@@ -82,13 +82,17 @@ impl Described {
         Self { modified, ..self }
     }
 
-    /// Tells a client what it needs to ask whether the file is still the same, and whether it may keep it.
+    /// Tells a client what it needs to ask whether the file is still the same, and whether it may keep it. Also who may embed it:
+    /// what an answer without the file (304) says replaces what was kept with it (RFC 9111, section 3.2).
     fn validators(&self, headers: &mut HeaderMap) {
         headers.typed_insert(self.etag());
         if let Some(modified) = self.modified {
             headers.typed_insert(last_modified(modified));
         }
         headers.insert(header::CACHE_CONTROL, self.audience.cache_control());
+        headers.insert("cross-origin-resource-policy", self.audience.resource_policy());
+        // No browser is to take it for a page of ours, whatever it holds.
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
 
     fn etag(&self) -> ETag {
@@ -260,9 +264,6 @@ impl IntoResponse for FileReply {
         file.validators(headers);
         let octets = HeaderValue::from_static("application/octet-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&file.mimetype).unwrap_or(octets));
-        headers.insert("cross-origin-resource-policy", file.audience.resource_policy());
-        // No browser is to take it for a page of ours, whatever it holds.
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
         if let Some(name) = file.saved_as {
             let disposition = HeaderValue::try_from(disposition(name.as_deref())).expect("it is in ASCII");
             headers.insert(header::CONTENT_DISPOSITION, disposition);
