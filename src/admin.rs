@@ -166,8 +166,10 @@ pub async fn edit(storage: &dyn Storage, login: &str, Edit { moderator, external
     if let Some(Some(id)) = &external_id {
         check_external_id(id).map_err(Error::Text)?;
     }
+    // Whoever came in by the id that is taken away may have a session or tokens by now.
+    let access = if matches!(external_id, Some(None)) { Access::Revoked } else { Access::Kept };
     let edit = UserChange { can_moderate: moderator, external_id, ..UserChange::default() };
-    change(storage, login, "user_edit", edit, Access::Kept).await.map(drop)
+    change(storage, login, "user_edit", edit, access).await.map(drop)
 }
 
 /// An access token for a user, who needs no password for it.
