@@ -35,13 +35,13 @@ pub fn open<V: Voice>(
         let begun = Instant::now();
         let counted = own.metrics.socket(V::DIALECT);
         let mut wire = Wire::new(upgraded, &own.limits).await;
-        let close = match begin.await {
-            Ok(ref mut speaking) => serve(&own, &mut wire, speaking).await,
-            Err(close) => {
-                Box::pin(refusals::hold(&own, &mut wire, address, &close)).await;
-                close
-            }
+        let (close, is_served) = match begin.await {
+            Ok(ref mut speaking) => (serve(&own, &mut wire, speaking).await, true),
+            Err(close) => (close, false),
         };
+        if !is_served || close == Close::TOO_MANY {
+            Box::pin(refusals::hold(&own, &mut wire, address, &close)).await;
+        }
         own.metrics.socket_closed(V::DIALECT, close.code);
         let seconds = begun.elapsed().as_secs();
         tracing::debug!(target: "dragoman::socket", dialect = V::DIALECT, code = close.code, reason = close.reason, seconds, "closed");
