@@ -132,7 +132,7 @@ pub async fn run(
         waiting: config.limits.password_checks_waiting,
     };
     let tokens = open_tokens(&config, &services)?;
-    warn_of_strangers(&config, &tokens, storage.as_ref()).await?;
+    let takes_tokens = tokens.is_configured();
     let alone = matches!(config.bus, config::Bus::Local);
     let (announce, announced) = chat::announcing();
     let sessions = config.session.rules(config.limits.user.sessions);
@@ -160,6 +160,9 @@ pub async fn run(
         given => given.to_owned(),
     };
     warn_of_other_sites(&config, &base_url);
+    if takes_tokens {
+        warn_of_strangers(&config, storage.as_ref()).await?;
+    }
     let shares = Shares::new(config.limits.shares(), &metrics);
     let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
     let house = House { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
@@ -364,8 +367,8 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
 }
 
 /// Says so if no token made elsewhere can let anybody in, which is how the first release's users stand.
-async fn warn_of_strangers(config: &Config, tokens: &Tokens, storage: &dyn Storage) -> Result<(), StartError> {
-    if tokens.is_configured() && config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
+async fn warn_of_strangers(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
+    if config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
         tracing::warn!(
             "tokens made elsewhere let nobody in: they name external ids, which no user has; link users with `dragoman user edit \
              --external-id`, or set tokens.user_claim_names to what the tokens name"
