@@ -40,7 +40,7 @@ impl<K: Eq + Hash, V> Pruned<K, V> {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 }

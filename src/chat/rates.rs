@@ -176,9 +176,9 @@ mod tests {
     fn openings_wait_for_each_other_up_to_a_limit() {
         let (rates, now) = (rates(), Instant::now());
         let waits = [(); 200].map(|()| rates.pace(UserId(1), Act::Opening, now));
-        assert_eq!([0, 60, 61, 81, 121, 199].map(|nth| waits[nth].as_secs_f64()), [0.0, 0.0, 0.05, 1.05, 3.0, 3.0]);
+        assert_eq!([0, 60, 61, 81, 121, 199].map(|nth| waits[nth].as_secs_f64()), [0.0, 0.05, 0.1, 1.1, 3.0, 3.0]);
         assert_eq!(rates.debt(UserId(1), now), Duration::ZERO, "open sockets are not held back for it");
-        assert_eq!(rates.pace(UserId(1), Act::Opening, now + Duration::from_secs(3)), Duration::ZERO);
+        assert_eq!(rates.pace(UserId(1), Act::Opening, now + Duration::from_secs(4)), Duration::ZERO);
     }
 
     #[test]

@@ -48,7 +48,8 @@ fn is_origin(text: &str) -> bool {
     if !["http", "https"].contains(&scheme) {
         return is_scheme(scheme) && is_opaque_host(scheme, host);
     }
-    let is_written_so = |text: &str| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text);
+    let is_written_so =
+        |text: &str| !text.contains('*') && Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text);
     match text.split_once(WILDCARD) {
         Some((_, domain)) => {
             let name = domain.split(':').next().unwrap_or_default();

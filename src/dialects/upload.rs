@@ -116,7 +116,8 @@ impl Form {
 
 /// What stands between the parts of a form; `None` if it is none. Some clients write it without the quotes that it needs.
 fn boundary(content_type: &str) -> Option<String> {
-    multer::parse_boundary(content_type).ok().or_else(|| {
+    let quoted = multer::parse_boundary(content_type).ok().filter(|boundary| !boundary.is_empty());
+    quoted.or_else(|| {
         let (kind, parameters) = content_type.split_once(';')?;
         let mut parameters = parameters.split(';').filter_map(|parameter| parameter.trim().split_once('='));
         let (_, boundary) = parameters.find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
