@@ -10,6 +10,8 @@ use crate::{
 };
 
 const UID_OF_JOHN: i64 = 4;
+/// The same as `conversations` writes it.
+const UID_AS_TEXT: &str = "4";
 const UID_OF_ADMIN: i64 = 2;
 
 /// Requests and lost sockets count for longer than any test takes.
@@ -24,7 +26,7 @@ async fn statuses(server: &Server, admin: &Client) -> [String; 3] {
     let messaging = admin.messaging("presence/status", json!({"partner_ids": [UID_OF_JOHN]})).await;
     let im_chat = admin.result("/longpolling/im_status", json!({"partner_ids": [5]})).await;
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(UID_OF_ADMIN)))).await;
-    let told = socket.hear_until(|told| told["type"] == "user_status" && told["user_id"] == UID_OF_JOHN.to_string()).await;
+    let told = socket.hear_until(|told| told["type"] == "user_status" && told["user_id"] == UID_AS_TEXT).await;
     socket.close().await;
     [text(&messaging["presence"][0]["status"]), text(&im_chat[0]["im_status"]), text(&told["status"])]
 }
@@ -49,7 +51,7 @@ with_every_backend! {
         let mut watching = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(UID_OF_ADMIN)))).await;
         for path in PATHS {
             let (one, other) = (open(&server, path).await, open(&server, PATHS[2]).await);
-            let is_johns = |told: &Value| told["type"] == "user_status" && told["user_id"] == UID_OF_JOHN.to_string();
+            let is_johns = |told: &Value| told["type"] == "user_status" && told["user_id"] == UID_AS_TEXT;
             watching.hear_until(|told| is_johns(told) && told["status"] == "online").await;
             are(&server, &admin, "online").await;
             one.close().await;
@@ -105,7 +107,7 @@ async fn who_is_deactivated_is_offline_at_once() {
     assert_eq!(statuses(&server, &admin).await, ["online"; 3]);
     server.backend().administer(&["user", "deactivate", JOHN], "").await;
     assert_eq!(socket.closed().await, 4003);
-    watching.hear_until(|told| told["user_id"] == UID_OF_JOHN.to_string() && told["status"] == "offline").await;
+    watching.hear_until(|told| told["user_id"] == UID_AS_TEXT && told["status"] == "offline").await;
     assert_eq!(statuses(&server, &admin).await, ["offline"; 3]);
     // And there again once it may come back and does.
     server.backend().administer(&["user", "activate", JOHN], "").await;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, start};
-use crate::with_every_backend;
+use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, SECRET, start};
+use crate::{support::Server, with_every_backend};
 
 with_every_backend! {
     async fn one_answers_until_another_takes_over(backend) {
@@ -90,7 +90,8 @@ with_every_backend! {
         if !backend.is_durable() {
             return;
         }
-        let mut server = start(backend.clone()).await;
+        let server = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).set("TOKENS__USER_CLAIM_NAMES", "uid");
+        let mut server = server.start().await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
         let agent = Client::connect(&server, CONCIERGE, "desk").await;
         let added = backend.administer(&["user", "add", "mia@example.com", "--name", "Mia", "--role", "agent"], "a long password").await;

@@ -73,7 +73,7 @@ with_every_backend! {
         }
         elsewhere.messaging("notifications/mark_all_read", json!({})).await;
         for client in [&mut tenant, &mut tablet, &mut agent, &mut other_desk] {
-            assert_eq!(told(client, &chat, 1).await, [more.clone()]);
+            assert_eq!(told(client, &chat, 1).await, std::slice::from_ref(&more));
         }
         drop((tenant, tablet, agent, other_desk));
         server.stop().await;

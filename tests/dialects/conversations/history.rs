@@ -138,7 +138,12 @@ with_every_backend! {
         said(&mut john).await;
         john.say(json!({"action": "fetch_messages", "after_id": sent[252]})).await;
         john.say(json!({"action": "delete_message", "message_id": sent[0]})).await;
-        let told = said(&mut john).await;
+        // Pings are answered between the parts.
+        let mut told = Vec::new();
+        while told.last().is_none_or(|last: &Value| last["type"] != "error") {
+            told.push(john.hear().await);
+        }
+        told.retain(|told| told["type"] != "user_status");
         let kinds: Vec<_> = told.iter().map(|told| told["type"].as_str().unwrap()).collect();
         assert_eq!(kinds[sent.len()..], ["messages_fetched", "error"]);
         let changed: Vec<_> = told[..sent.len()].iter().map(|told| told["message_id"].as_str().unwrap()).collect();
