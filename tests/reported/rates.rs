@@ -141,7 +141,7 @@ const OTHERS: [&str; 37] = [
     "/files/{kind}/{name}",
 ];
 /// Those that take a form are tried apart.
-const FORMS: [&str; 2] = ["/api/messaging/attachment/upload", "/chat/attachment"];
+const FORMS: [&str; 3] = ["/api/messaging/attachment/upload", "/chat/attachment", "/chat/chat-attachment"];
 
 fn is_refused(answer: &Answer) -> bool {
     answer.headers.contains_key(RETRY_AFTER)
@@ -231,7 +231,7 @@ async fn uploads_count_before_they_are_read() {
         let file = Part::bytes(vec![b'x'; 100]).file_name("a.txt");
         Form::new().text("receiver", UUID_OF_BOB).part(name, file)
     };
-    for (path, name) in FORMS.into_iter().zip(["file", "attached_file"]) {
+    for (path, name) in FORMS.into_iter().zip(["file", "attached_file", "attached_file"]) {
         let answer = refusal(&john, Write, async |_| {
             let request = john.request(Method::POST, path).bearer_auth(token(UID_OF_JOHN)).multipart(form(name));
             Answer::of(request).await

@@ -381,13 +381,15 @@ with_tokens_on_every_backend! {
         let his = john.address_of(&own).await;
         assert_eq!(server.get(&his).await.text().await.unwrap(), "unsent", "it is his to show");
         send(&john, PAIR, "look", &[&sent]).await;
-        let (_, token) = his.split_once('=').unwrap();
+        let token = his.rsplit('/').nth(1).unwrap();
         let (_, signature) = token.split_once('-').unwrap();
         for forged in [format!("9-{signature}"), format!("3-{signature}"), signature.to_owned(), format!("5-{}", "0".repeat(64))] {
             for file in [&own, &sent] {
-                let path = format!("/api/messaging/attachment/{file}?access_token={forged}");
-                for client in [server.client(), bob.clone()] {
-                    assert_eq!(Answer::of(client.request(Method::GET, &path)).await.status, 403, "{path}");
+                for rest in [format!("?access_token={forged}"), format!("/{forged}/a.txt")] {
+                    let path = format!("/api/messaging/attachment/{file}{rest}");
+                    for client in [server.client(), bob.clone()] {
+                        assert_eq!(Answer::of(client.request(Method::GET, &path)).await.status, 403, "{path}");
+                    }
                 }
             }
         }
