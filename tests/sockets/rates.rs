@@ -92,11 +92,13 @@ async fn every_verb_of_conversations_and_room_counts() {
     all_are_known(&server, "conversations", &known).await;
 
     let mut socket = open(&server, "/ws/chat/room/?token=", JOHN).await;
-    let mut known = Vec::new();
+    let mut known = vec!["ping"];
     for (action, mut frame) in [
         ("text_message", json!({"message_body": "hello", "receiver_id": UUID_OF_ADMIN})),
         ("user_profile_message", json!({"attached_profile_id": UUID_OF_ADMIN, "receiver_id": UUID_OF_ADMIN})),
         ("file_message", json!({"chat_id": 1})),
+        ("chat_message", json!({"message_body": "hello", "receiver_id": UUID_OF_ADMIN})),
+        ("chat_message_file", json!({"chat_id": 1})),
     ] {
         frame["action"] = action.into();
         counts(&server, &john, &mut socket, &frame).await;
