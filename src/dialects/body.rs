@@ -15,9 +15,6 @@ const BRANCH_BYTES: usize = 656;
 /// Cost of a member beside its text, in bytes.
 const LEAF_BYTES: usize = 200;
 
-/// U+FEFF in UTF-8, which .NET writes in front of a text. RFC 8259, section 8.1, lets readers pass over it.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
 /// Limits of a body: its size, and the time in which it must be there; put into every request's extensions.
 #[derive(Clone, Copy)]
 pub struct BodyLimit {
@@ -53,7 +50,7 @@ pub enum Unread {
     NoShare(NoShare),
 }
 
-/// Reads the body of a request, without a byte order mark; one that is too large is refused as soon as that is known.
+/// Reads the body of a request; one that is too large is refused as soon as that is known.
 pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, Unread> {
     let limit = BodyLimit::of(request);
     let announced = announced(request);
@@ -62,11 +59,7 @@ pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, U
     }
     let body = body.take().map_err(|_| Unread::Broken)?;
     let most = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit.bytes);
-    let mut whole = read(body, most, limit.time, account(request).body()).await?;
-    if whole.bytes.starts_with(BYTE_ORDER_MARK) {
-        whole.bytes.drain(..BYTE_ORDER_MARK.len());
-    }
-    Ok(whole)
+    read(body, most, limit.time, account(request).body()).await
 }
 
 /// Reads at most `most` bytes within `time`, charging the memory for them before it is taken.

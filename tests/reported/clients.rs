@@ -92,7 +92,6 @@ with_tokens_on_every_backend! {
         for (by, path, body) in [
             (None, "/auth/token", json!({"login": JOHN, "password": PASSWORD})),
             (Some(own.as_str()), "/file-new/get-upload-url", wish),
-            (None, "/web/session/authenticate", json!({"params": {"db": "odoo2", "login": JOHN, "password": PASSWORD}})),
         ] {
             let answer = post(server, by, path, &format!("\u{feff}{body}")).await;
             assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");

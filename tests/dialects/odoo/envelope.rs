@@ -113,7 +113,7 @@ on_every_backend! {
             ("{not json", "Invalid JSON data"),
             ("", "Invalid JSON data"),
             ("{\"params\":{}} x", "Invalid JSON data"),
-            ("\u{feff}{not json", "Invalid JSON data"),
+            ("\u{feff}{\"params\":{}}", "Invalid JSON data"),
             ("null", "Invalid JSON-RPC data"),
             ("\"x\"", "Invalid JSON-RPC data"),
             ("17", "Invalid JSON-RPC data"),
