@@ -17,9 +17,6 @@ use super::{
 };
 use crate::shares::NoShare;
 
-/// Put in front of a text by .NET. RFC 8259, section 8.1, lets readers pass over it. Odoo's own routes refuse it.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
 /// Why something was not done.
 #[derive(Debug, Clone, Object, Serialize)]
 pub struct Said {
@@ -134,8 +131,7 @@ fn without_a_share(why: NoShare) -> poem::Error {
 
 pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> poem::Result<P> {
     let text = String::from_utf8(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-    let value = body::tree(text, &mut charge).map_err(|why| match why {
+    let value = body::tree(&text, &mut charge).map_err(|why| match why {
         NoTree::NotJson => refused(StatusCode::BAD_REQUEST, "The body is not JSON."),
         NoTree::TooLarge => refused(StatusCode::BAD_REQUEST, "The body holds too many values."),
         NoTree::NoShare(why) => without_a_share(why),
