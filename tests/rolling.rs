@@ -75,7 +75,9 @@ async fn nobody_notices_an_upgrade(bus: Bus) {
     let first = Server::builder(backend.clone()).program(program).node(&bus).set("PROXIES", "127.0.0.1");
     let first = first.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).set("SOCKETS__PER_USER", 1_000);
     let first = first.set("SOCKETS__FRAMES_BURST", 10_000).set("SOCKETS__FRAMES_PER_SECOND", 10_000);
-    nobody_loses_anything(first, &[node(&backend, &bus)]).await;
+    // The users of the first release have no external ids: their tokens go on naming uids.
+    let next = node(&backend, &bus).set("TOKENS__USER_CLAIM_NAMES", "uid");
+    nobody_loses_anything(first, &[next]).await;
 }
 
 #[tokio::test]
