@@ -151,10 +151,10 @@ pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error>
     Ok(true)
 }
 
-/// What `user edit` changes of a user; `None` leaves it as it is.
+/// Changes of `user edit`; `None` leaves a property as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
-    /// Whether the user may change and delete others' messages.
+    /// The right to change and delete others' messages.
     pub moderator: Option<bool>,
     /// The id in the host application; `Some(None)` takes it away.
     pub external_id: Option<Option<String>>,
@@ -166,7 +166,7 @@ pub async fn edit(storage: &dyn Storage, login: &str, Edit { moderator, external
     if let Some(Some(id)) = &external_id {
         check_external_id(id).map_err(Error::Text)?;
     }
-    // Whoever came in by the id that is taken away may have a session or tokens by now.
+    // Sessions and tokens may have been given for a token with the id that is taken away.
     let access = if matches!(external_id, Some(None)) { Access::Revoked } else { Access::Kept };
     let edit = UserChange { can_moderate: moderator, external_id, ..UserChange::default() };
     change(storage, login, "user_edit", edit, access).await.map(drop)

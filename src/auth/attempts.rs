@@ -56,7 +56,7 @@ struct Count {
 struct State {
     since: Instant,
     failures: u32,
-    /// Whether somebody was refused since then.
+    /// Set by the first refusal since then.
     is_locked: bool,
     /// Attempts of which nobody knows yet how they end.
     under_way: u32,

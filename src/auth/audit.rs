@@ -23,7 +23,7 @@ pub(super) struct Trail {
     key: OnceCell<String>,
 }
 
-/// Who did it.
+/// Actor of an entry.
 #[derive(Clone, Debug)]
 pub(super) enum Actor {
     User(UserId),
@@ -31,7 +31,7 @@ pub(super) enum Actor {
     Stranger(Option<String>),
 }
 
-/// What was done.
+/// Action of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     SignIn,
@@ -108,7 +108,7 @@ impl Trail {
     pub(super) async fn write(&self, entry: NewAuditEntry) {
         log(&entry);
         if let Err(error) = self.storage.audit(&[entry]).await {
-            telemetry::put_off("an entry of the audit trail could not be stored", &error, is_away(&error));
+            telemetry::put_off("an entry of the audit trail could not be stored", &error, error.passes());
         }
     }
 
@@ -118,7 +118,7 @@ impl Trail {
         let key = match self.key.get_or_try_init(|| self.read_key()).await {
             Ok(key) => key,
             Err(error) => {
-                telemetry::put_off("the key of the audit trail could not be read", &error, is_away(&error));
+                telemetry::put_off("the key of the audit trail could not be read", &error, error.passes());
                 return Actor::Stranger(None);
             }
         };
@@ -139,8 +139,4 @@ impl Trail {
         })
         .await
     }
-}
-
-fn is_away(error: &storage::Error) -> bool {
-    matches!(error, storage::Error::Unavailable(_) | storage::Error::Contention(_))
 }

@@ -250,12 +250,12 @@ impl Auth {
         Ok(login)
     }
 
-    /// For how long a cookie lives that is given now, if one is due: a seventh of the former's life is used.
+    /// Lifetime of a new cookie, if one is due: a seventh of the former's life is used.
     pub fn renews_cookie(&self, login: &Login) -> Option<Duration> {
         self.0.sessions.renews_cookie(login, clock::now()).then(|| self.cookie_life(login))
     }
 
-    /// For how long a cookie lives that is given now.
+    /// Lifetime of a cookie that is given now.
     pub fn cookie_life(&self, login: &Login) -> Duration {
         let now = clock::now();
         (self.0.sessions.lasts_until(login.created_at(), now) - now).to_std().unwrap_or_default()

@@ -103,8 +103,7 @@ impl Passwords {
                         let _ = measured.await;
                     }
                     Err(error) => {
-                        let away = matches!(error, storage::Error::Unavailable(_) | storage::Error::Contention(_));
-                        telemetry::put_off("the kinds of password hashes could not be read", &error, away);
+                        telemetry::put_off("the kinds of password hashes could not be read", &error, error.passes());
                     }
                 }
                 tokio::select! {

@@ -267,8 +267,7 @@ impl Sessions {
     /// As [`Sessions::flush`]; that it fails matters to nobody now.
     pub(super) async fn bring(&self, storage: &dyn Storage) {
         if let Err(error) = self.flush(storage).await {
-            let away = matches!(error, storage::Error::Unavailable(_) | storage::Error::Contention(_));
-            telemetry::put_off("when sessions were last used could not be stored", &error, away);
+            telemetry::put_off("when sessions were last used could not be stored", &error, error.passes());
         }
     }
 }

@@ -19,5 +19,12 @@ pub enum Error {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl Error {
+    /// True for a failure that passes by itself: the same may succeed later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Contention(_))
+    }
+}
+
 /// What every method of the storage traits returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -23,7 +23,7 @@ use crate::{
     shares::Turns,
     token_bucket::Rate,
 };
-use refusals::Refusals;
+use refusals::RefusalDelays;
 use wire::Wire;
 
 /// One text frame, which many sockets may share.
@@ -121,7 +121,7 @@ pub struct Sockets {
     turns: Turns,
     metrics: Metrics,
     requests: Lifecycle,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RefusalDelays>,
 }
 
 impl Sockets {
@@ -133,7 +133,7 @@ impl Sockets {
             turns: turns.clone(),
             metrics: metrics.clone(),
             requests: requests.clone(),
-            refusals: Arc::new(Refusals::new(Duration::from_secs(limits.refused_seconds))),
+            refusals: Arc::new(RefusalDelays::new(Duration::from_secs(limits.refused_seconds))),
         }
     }
 

@@ -17,7 +17,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 10_000;
 
 /// The refusals of each address.
-pub(super) struct Refusals {
+pub(super) struct RefusalDelays {
     longest: Duration,
     recent: Mutex<HashMap<IpAddr, Recent>>,
 }
@@ -27,7 +27,7 @@ struct Recent {
     last: Instant,
 }
 
-impl Refusals {
+impl RefusalDelays {
     pub(super) fn new(longest: Duration) -> Self {
         Self { longest, recent: Mutex::default() }
     }
@@ -77,13 +77,13 @@ mod tests {
 
     const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-    fn delays(refusals: &Refusals, times: usize) -> Vec<u64> {
+    fn delays(refusals: &RefusalDelays, times: usize) -> Vec<u64> {
         (0..times).map(|_| refusals.delay(ONE).as_secs()).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_are_closed_later_and_later() {
-        let refusals = Refusals::new(Duration::from_secs(8));
+        let refusals = RefusalDelays::new(Duration::from_secs(8));
         assert_eq!(delays(&refusals, 9), [0, 0, 0, 1, 2, 4, 8, 8, 8]);
         assert_eq!(refusals.delay(Ipv4Addr::LOCALHOST.into()), Duration::ZERO, "of another address");
         tokio::time::advance(FORGOTTEN_AFTER - Duration::from_secs(1)).await;
@@ -94,13 +94,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_is_a_setting() {
-        assert_eq!(delays(&Refusals::new(Duration::ZERO), 100), [0; 100]);
-        assert_eq!(delays(&Refusals::new(Duration::from_secs(3)), 100)[3..7], [1, 2, 3, 3]);
+        assert_eq!(delays(&RefusalDelays::new(Duration::ZERO), 100), [0; 100]);
+        assert_eq!(delays(&RefusalDelays::new(Duration::from_secs(3)), 100)[3..7], [1, 2, 3, 3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_addresses_are_remembered() {
-        let refusals = Refusals::new(Duration::from_secs(8));
+        let refusals = RefusalDelays::new(Duration::from_secs(8));
         for number in 0..2 * REMEMBERED as u32 {
             refusals.delay(Ipv4Addr::from_bits(number).into());
         }
