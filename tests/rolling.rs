@@ -70,7 +70,7 @@ async fn nobody_notices_an_upgrade(bus: Bus) {
         eprintln!("skipped: there is no program of the first release; it is built from the repository's history, see .ci/tools");
         return;
     };
-    let backend = Backend::postgres().await;
+    let backend = Backend::empty_postgres().await;
     // Its own settings: what makes this program generous may be unknown to it.
     let first = Server::builder(backend.clone()).program(program).node(&bus).set("PROXIES", "127.0.0.1");
     let first = first.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).set("SOCKETS__PER_USER", 1_000);

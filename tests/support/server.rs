@@ -34,13 +34,22 @@ impl Backend {
         Self { storage: "memory:".into() }
     }
 
-    /// A new database in the throwaway cluster.
+    /// A new database in the throwaway cluster, with all tables.
     pub async fn postgres() -> Self {
+        Self::copy(&std::env::var("DRAGOMAN_TEST_TEMPLATE").expect("run the tests with .ci/test, which makes a template")).await
+    }
+
+    /// A new database in the throwaway cluster, which is empty.
+    pub async fn empty_postgres() -> Self {
+        Self::copy("template1").await
+    }
+
+    async fn copy(template: &str) -> Self {
         let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES").expect("run the tests with .ci/test, which starts a PostgreSQL");
         // Not by the number of a process, which another one has soon where many run against one cluster.
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let mut connection = PgConnection::connect(&cluster).await.expect("the throwaway PostgreSQL is up");
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
         connection.execute(sqlx::raw_sql(create)).await.expect("a database can be created");
         let (server, _) = cluster.rsplit_once('/').expect("the address names a database");
         Self { storage: format!("{server}/{name}") }

@@ -48,7 +48,7 @@ impl Fixture {
         let moved = TimeDelta::seconds((Utc::now() - TimeDelta::minutes(1) - stopped).num_seconds());
 
         let dump = run_to_its_end(Command::new("gzip").arg("-dc").arg(home.join(format!("{release}.sql.gz")))).await;
-        let backend = Backend::postgres().await;
+        let backend = Backend::empty_postgres().await;
         let mut database = PgConnection::connect(backend.url()).await.expect("the throwaway PostgreSQL is up");
         let load = dump + &MOVE_TIMES.replace("$1", &moved.num_seconds().to_string());
         sqlx::raw_sql(AssertSqlSafe(load)).execute(&mut database).await.expect("the dump is SQL");

@@ -82,7 +82,8 @@ async fn postgres_store() -> Arc<dyn Storage> {
     let maintenance: PgConnectOptions = cluster.parse().expect("DRAGOMAN_TEST_POSTGRES is a PostgreSQL URL");
     let name = format!("suite_{}", uuid::Uuid::new_v4().simple());
     let mut connection = maintenance.connect().await.unwrap();
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    let template = std::env::var("DRAGOMAN_TEST_TEMPLATE").expect("run the tests with .ci/test, which makes a template");
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).await.unwrap();
 
     let options = Options {
         url: maintenance.database(&name).to_url_lossy().into(),
@@ -90,7 +91,5 @@ async fn postgres_store() -> Arc<dyn Storage> {
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(20),
     };
-    let store = Postgres::open(&options).await.unwrap();
-    store.migrate().await.unwrap();
-    Arc::new(store)
+    Arc::new(Postgres::open(&options).await.unwrap())
 }
