@@ -101,16 +101,17 @@ on_every_backend! {
         }
     }
 
-    /// What browsers only play.
+    /// What browsers only play. A PDF is in no sandbox, in which Chrome and Safari would refuse to show it.
     async fn sound_films_and_documents_are_shown(server) {
         let john = server.log_in(JOHN).await;
-        for (announced, content) in [
-            ("image/gif", "GIF89a"),
-            ("audio/ogg", "OggS"),
-            ("application/pdf", "%PDF-1.7"),
+        for (announced, content, policy) in [
+            ("image/gif", "GIF89a", "sandbox"),
+            ("audio/ogg", "OggS", "sandbox"),
+            ("application/pdf", "%PDF-1.7", "frame-ancestors *"),
         ] {
             let answer = get(&upload(&john, "a", announced, content.to_owned()).await).await;
             assert_eq!((header(&answer, CONTENT_TYPE), header(&answer, CONTENT_DISPOSITION)), (Some(announced), None), "{answer:?}");
+            assert_eq!(header(&answer, CONTENT_SECURITY_POLICY), Some(policy), "{answer:?}");
         }
     }
 
