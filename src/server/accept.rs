@@ -216,11 +216,14 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             .with_upgrades();
         let mut connection = pin!(connection);
         // How a connection ends is the client's affair, and happens all the time.
+        // The connection first: a request that has arrived when the time is over is answered, not lost with its connection.
         let ended = tokio::select! {
+            biased;
             ended = &mut connection => ended,
             () = stopped(&requests, linger) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
+                    biased;
                     ended = &mut connection => ended,
                     () = unanswered(&answering) => Ok(()),
                 }
