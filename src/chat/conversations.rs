@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use storage::{
     Conversation, ConversationId, ConversationKind, Fact, InboxEntry, InboxFilter, Locked, NewConversation, Participant,
@@ -23,7 +23,7 @@ pub struct NewThread {
 pub struct InboxLine {
     pub entry: InboxEntry,
     /// In the order in which they joined.
-    pub people: Vec<Person>,
+    pub people: Vec<Arc<Person>>,
 }
 
 impl Chat {
@@ -31,7 +31,7 @@ impl Chat {
     pub async fn inbox(&self, caller: &Caller, thread_type: Option<ThreadType>) -> Result<Vec<InboxLine>> {
         let entries = self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }).await?;
         let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
-        let mut people: HashMap<ConversationId, Vec<Person>> = HashMap::new();
+        let mut people: HashMap<ConversationId, Vec<Arc<Person>>> = HashMap::new();
         for (id, person) in self.0.storage.people_in(&ids).await? {
             people.entry(id).or_default().push(person);
         }

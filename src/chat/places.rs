@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
 
@@ -10,7 +10,7 @@ use crate::{auth::Caller, clock};
 pub struct KeptConversation {
     pub entry: InboxEntry,
     /// In the order in which they joined.
-    pub people: Vec<Person>,
+    pub people: Vec<Arc<Person>>,
     /// The newest message of each of them that wrote one.
     pub last_messages: Vec<Message>,
 }

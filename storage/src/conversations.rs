@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -207,8 +207,9 @@ pub trait Conversations {
     ) -> Result<Option<(Conversation, Option<Participant>)>>;
     /// By rising time of joining, then partner id.
     async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>>;
-    /// The people in several conversations, by conversation, then as [`Conversations::participants`] orders them.
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>>;
+    /// The people in several conversations, by conversation, then as [`Conversations::participants`] orders them. Whoever is in
+    /// several of them is read once, and shared.
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>>;
     /// Only the ids, in rising order: who is concerned by what happens there.
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>>;
     /// For each of the partners that is in any conversation with others: all these others, by rising id. In no particular

@@ -1,5 +1,6 @@
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 use storage::{
     AttachmentId, Conversation, ConversationId, Message as Stored, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window,
@@ -74,7 +75,7 @@ impl Messages {
     /// all, those of the most recent sessions. The history has the rest. A closed session with unread messages is folded by
     /// this.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
-    async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<Value>> {
+    async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Start, Vec<Value>> {
         call.logged_in(session, |login, _| async move { self.start(&login).await }).await
     }
 
@@ -134,19 +135,17 @@ impl Messages {
         Ok(Some((conversation, messages)))
     }
 
-    async fn start(&self, caller: &Caller) -> Result<Vec<Value>, Failure> {
+    async fn start(&self, caller: &Caller) -> Result<Start, Failure> {
         let channel = json!([self.0.config.database, "im_chat.session", caller.user]);
         let recently = clock::now() - RECENT;
-        let (mut notifications, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (kept, mut info) in view::infos(&self.0, caller, None).await? {
+        let mut headers = view::Headers::of(&self.0, caller, None).await?;
+        headers.kept.retain(|kept| kept.entry.window != Window::Closed || !kept.is_read());
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for kept in &mut headers.kept {
             if kept.entry.window == Window::Closed {
-                if kept.is_read() {
-                    continue;
-                }
                 self.0.chat.fold(caller, kept.conversation().id).await.map_err(fault)?;
-                info.state = Window::Folded.as_str().into();
+                kept.entry.window = Window::Folded;
             }
-            notifications.push(json!([channel, info]));
             let conversation = kept.conversation();
             let has_news = !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently);
             if has_news && bytes < PAGE_BYTES {
@@ -155,8 +154,7 @@ impl Messages {
             }
         }
         messages.sort_unstable_by_key(|message| message.id);
-        notifications.extend(messages.iter().map(|message| json!([channel, message])));
-        Ok(notifications)
+        Ok(Start { channel, headers, messages })
     }
 
     /// What a client that starts has to show of a session: from the oldest message on that the caller has not read, or that
@@ -194,6 +192,26 @@ impl Messages {
             }
         }
         Ok(news)
+    }
+}
+
+/// What a client that starts is told: notifications as polls of the bus give them, without ids.
+struct Start {
+    channel: Value,
+    headers: view::Headers,
+    messages: Vec<Message>,
+}
+
+impl Serialize for Start {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut notifications = serializer.serialize_seq(None)?;
+        for kept in &self.headers.kept {
+            notifications.serialize_element(&(&self.channel, self.headers.header(kept)))?;
+        }
+        for message in &self.messages {
+            notifications.serialize_element(&(&self.channel, message))?;
+        }
+        notifications.end()
     }
 }
 

@@ -105,9 +105,9 @@ pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit
 }
 
 async fn header(house: &House, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
-    let info = view::infos(house, caller, Some(&[id])).await?.pop();
-    let (_, info) = info.ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Conversation)))?;
-    Ok(serde_json::to_value(info).expect("texts and numbers can be written as JSON"))
+    let headers = view::Headers::of(house, caller, Some(&[id])).await?;
+    let kept = headers.kept.first().ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Conversation)))?;
+    Ok(serde_json::to_value(headers.header(kept)).expect("texts and numbers can be written as JSON"))
 }
 
 async fn say(house: &House, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {

@@ -9,19 +9,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     sync::Arc,
 };
 
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
-use storage::{ConversationId, Fact, MessageId, PartnerId, Person, Position, Topic};
+use storage::{ConversationId, Fact, MessageId, PAGE_BYTES, PartnerId, Person, Position, Topic};
 use uuid::Uuid;
 
 use super::{
     content::Kind,
     error::fault,
-    view,
+    view::Headers,
     wire::{Message, SessionInfo, im_status, partner_of, to_id, user_of},
 };
 use crate::{
@@ -76,14 +77,27 @@ pub(super) struct Listener<'a> {
 /// What the notifications of one batch need to know, read together.
 #[derive(Default)]
 struct Known {
-    infos: HashMap<ConversationId, SessionInfo>,
+    headers: Option<Headers>,
     people: HashMap<PartnerId, Person>,
     read: HashMap<(ConversationId, i64), MessageId>,
 }
 
+impl Known {
+    fn header(&self, of: ConversationId) -> Option<SessionInfo> {
+        let headers = self.headers.as_ref()?;
+        headers.kept.iter().find(|kept| kept.conversation().id == of).map(|kept| headers.header(kept))
+    }
+}
+
+/// What is told to whoever listens.
+enum Happened<'a> {
+    Event(&'a Told),
+    Signal(&'a Signal),
+}
+
 impl Listener<'_> {
     /// The first notifications of a batch, by rising id: what is left out comes after them, and is told to whoever asks for
-    /// what follows. None if nothing in the whole batch is told.
+    /// what follows, as is what comes after the one that reaches [`PAGE_BYTES`]. None if nothing in the whole batch is told.
     pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
         let (mut events, mut signals) = (batch.events.as_slice(), batch.signals.as_slice());
         while !events.is_empty() || !signals.is_empty() {
@@ -106,18 +120,22 @@ impl Listener<'_> {
 
     async fn notifications_of(&self, events: &[Arc<Told>], signals: &[Arc<Signalled>]) -> Result<Vec<Notification>, Fault> {
         let known = self.know(events, signals).await?;
-        let mut told = Vec::new();
-        for event in events {
-            let first = event.event.position.0 * STRIDE;
-            let messages = self.tell(event, &known).await?;
+        let events = events.iter().map(|told| (told.event.position.0 * STRIDE, Happened::Event(told)));
+        let signals = signals.iter().filter_map(|told| Some((first_id(told.mark)?, Happened::Signal(&told.signal))));
+        let mut happened: Vec<_> = events.chain(signals).collect();
+        happened.sort_by_key(|(first, _)| *first);
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        for (first, happened) in happened {
+            let messages = match happened {
+                Happened::Event(event) => self.tell(event, &known).await?,
+                Happened::Signal(signal) => self.pass_on(signal, &known).await?,
+            };
+            bytes += messages.iter().map(|(_, message)| length(message)).sum::<usize>();
             told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
+            if bytes >= PAGE_BYTES {
+                break;
+            }
         }
-        for signalled in signals {
-            let Some(first) = first_id(signalled.mark) else { continue };
-            let messages = self.pass_on(&signalled.signal, &known).await?;
-            told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
-        }
-        told.sort_by_key(|notification| notification.id);
         Ok(told)
     }
 
@@ -146,8 +164,7 @@ impl Listener<'_> {
         let mut known = Known::default();
         if !sessions.is_empty() {
             let sessions: Vec<_> = sessions.into_iter().collect();
-            let infos = view::infos(self.house, self.caller, Some(&sessions)).await?;
-            known.infos = infos.into_iter().map(|(kept, info)| (kept.conversation().id, info)).collect();
+            known.headers = Some(Headers::of(self.house, self.caller, Some(&sessions)).await?);
         }
         let chat = &self.house.chat;
         let ids: Vec<_> = people.iter().map(|partner| partner.0).collect();
@@ -171,24 +188,24 @@ impl Listener<'_> {
             }
             (Topic::Conversation(id), Fact::MessageEdited(message) | Fact::MessageDeleted(message)) => {
                 let uuid = self.uuid(id).await?;
-                let changed = |info: &SessionInfo| json(&info.with_changed(Message::of(message, uuid, self.caller.partner)));
-                known.infos.get(&id).map(|info| self.to_members(uuid, changed(info))).unwrap_or_default()
+                let changed = |info: SessionInfo| json(&info.with_changed(Message::of(message, uuid, self.caller.partner)));
+                known.header(id).map(|info| self.to_members(uuid, changed(info))).unwrap_or_default()
             }
             (Topic::Conversation(id), Fact::ReadUpTo { partner, seq, .. }) if *partner != self.caller.partner => {
                 let uuid = self.uuid(id).await?;
                 let reader = known.people.get(partner).and_then(|person| person.user);
                 let last = known.read.get(&(id, *seq)).copied();
-                match (known.infos.get(&id), reader, last) {
+                match (known.header(id), reader, last) {
                     (Some(info), Some(reader), Some(last)) => self.to_members(uuid, json(&info.read_by(reader, last))),
                     _ => Vec::new(),
                 }
             }
             // What one reads or puts away is shown to its own clients alone.
-            (Topic::Conversation(id), Fact::ReadUpTo { .. }) => self.to_caller(known.infos.get(&id)),
-            (_, Fact::PlaceChanged { conversation, .. }) => self.to_caller(known.infos.get(conversation)),
+            (Topic::Conversation(id), Fact::ReadUpTo { .. }) => self.to_caller(known.header(id).as_ref()),
+            (_, Fact::PlaceChanged { conversation, .. }) => self.to_caller(known.header(*conversation).as_ref()),
             (Topic::Conversation(id), Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. }) => {
                 let uuid = self.uuid(id).await?;
-                known.infos.get(&id).map(|info| self.to_members(uuid, json(info))).unwrap_or_default()
+                known.header(id).map(|info| self.to_members(uuid, json(&info))).unwrap_or_default()
             }
             (Topic::Partner(_), Fact::ParticipantLeft { conversation, .. }) => {
                 // Who is in it is no longer this caller's to know.
@@ -249,6 +266,26 @@ impl Listener<'_> {
     async fn uuid(&self, id: ConversationId) -> Result<Uuid, Fault> {
         self.house.chat.conversation_uuid(id).await.map_err(fault)
     }
+}
+
+/// Bytes of a value in JSON.
+fn length(of: &Value) -> usize {
+    struct Counted(usize);
+
+    impl io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut counted = Counted(0);
+    serde_json::to_writer(&mut counted, of).expect("a value can be written as JSON");
+    counted.0
 }
 
 /// Whether its notification is the session's header.

@@ -20,9 +20,9 @@ use crate::{
 struct Statuses(HashMap<PartnerId, Status>);
 
 impl Statuses {
-    async fn of(house: &House, people: impl Iterator<Item = &Person>) -> Result<Self, Fault> {
-        let people: HashMap<_, _> = people.map(|person| (person.partner.id, person)).collect();
-        let people = people.into_values().cloned().collect();
+    async fn of(house: &House, kept: &[KeptConversation]) -> Result<Self, Fault> {
+        let people: HashMap<_, _> = kept.iter().flat_map(|kept| &kept.people).map(|person| (person.partner.id, person)).collect();
+        let people = people.into_values().map(|person| Person::clone(person)).collect();
         let presence = house.chat.presence(people).await.map_err(fault)?;
         Ok(Self(presence.into_iter().map(|presence| (presence.person.partner.id, presence.status)).collect()))
     }
@@ -34,7 +34,7 @@ impl Statuses {
 
 /// The extension's sessions, as they are shown to the caller.
 pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
-    let statuses = Statuses::of(house, kept.iter().flat_map(|kept| &kept.people)).await?;
+    let statuses = Statuses::of(house, kept).await?;
     let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
     let groups = if in_group { house.chat.groups().await.map_err(fault)? } else { Vec::new() };
     Ok(kept
@@ -67,27 +67,31 @@ pub(super) async fn session(house: &House, caller: &Caller, id: ConversationId) 
     sessions(house, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
 }
 
-/// The headers of Odoo 8, each with its conversation.
-pub(super) async fn infos(
-    house: &House,
-    caller: &Caller,
-    only: Option<&[ConversationId]>,
-) -> Result<Vec<(KeptConversation, SessionInfo)>, Fault> {
-    let kept = house.chat.places(caller, only).await.map_err(fault)?;
-    let statuses = Statuses::of(house, kept.iter().flat_map(|kept| &kept.people)).await?;
-    let info = |kept: KeptConversation| {
-        let info = SessionInfo {
+/// Conversations of the caller's, and what makes their headers of Odoo 8. A header names everybody in its conversation, so all
+/// of them together are many times as large: make one when it is written.
+pub(super) struct Headers {
+    pub(super) kept: Vec<KeptConversation>,
+    statuses: Statuses,
+}
+
+impl Headers {
+    pub(super) async fn of(house: &House, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
+        let kept = house.chat.places(caller, only).await.map_err(fault)?;
+        let statuses = Statuses::of(house, &kept).await?;
+        Ok(Self { kept, statuses })
+    }
+
+    pub(super) fn header(&self, kept: &KeptConversation) -> SessionInfo {
+        SessionInfo {
             uuid: kept.conversation().uuid.to_string(),
-            users: kept.people.iter().filter_map(|person| info_user(person, &statuses)).collect(),
+            users: kept.people.iter().filter_map(|person| info_user(person, &self.statuses)).collect(),
             state: kept.entry.window.as_str().into(),
             status: kept.entry.shelf.as_str().into(),
             is_read: kept.is_read(),
             read_by: None,
             changed: None,
-        };
-        (kept, info)
-    };
-    Ok(kept.into_iter().map(info).collect())
+        }
+    }
 }
 
 /// Whether a session is listed among those of groups.

@@ -86,7 +86,7 @@ impl Threads {
             let person = person.ok_or_else(|| failure(chat::Error::NotFound(Thing::Partner)))?;
             self.0.chat.add_participant(&login, ConversationId(thread_id), &person).await.map_err(failure)?;
             let (partner_id, user_id) = (person.partner.id.0, user_of(&person));
-            Ok(Added { success: true, thread_id, partner_id, user_id, participant: person.into() })
+            Ok(Added { success: true, thread_id, partner_id, user_id, participant: Participant::from(&person) })
         })
         .await
     }
@@ -135,7 +135,7 @@ impl From<InboxLine> for Thread {
             id: entry.conversation.id.0,
             name: entry.conversation.name,
             r#type: entry.conversation.thread_type.into(),
-            participants: people.into_iter().map(Participant::from).collect(),
+            participants: people.iter().map(|person| Participant::from(&**person)).collect(),
             last_message: entry.last_message.map(|message| message.body).unwrap_or_default(),
             last_message_date,
             unread_count: entry.unread,

@@ -29,9 +29,10 @@ pub(super) struct Participant {
     user_id: Option<i64>,
 }
 
-impl From<Person> for Participant {
-    fn from(person: Person) -> Self {
-        Self { id: id_of(&person), partner_id: person.partner.id.0, user_id: user_of(&person), name: person.partner.name }
+impl From<&Person> for Participant {
+    fn from(person: &Person) -> Self {
+        let name = person.partner.name.clone();
+        Self { id: id_of(person), name, partner_id: person.partner.id.0, user_id: user_of(person) }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use poem_openapi::{
     Object, OpenApi,
@@ -100,7 +100,7 @@ impl History {
         let messages = self.0.chat.files(&caller, id, before, limit).await?;
         let (thread, participants) = self.0.chat.participants(&caller, id).await?;
         let people: Vec<_> = match thread.kind {
-            ConversationKind::Direct => participants.into_iter().map(|participant| participant.person).collect(),
+            ConversationKind::Direct => participants.into_iter().map(|participant| Arc::new(participant.person)).collect(),
             ConversationKind::Group | ConversationKind::Support => Vec::new(),
         };
         let authors = messages.iter().filter_map(|message| message.author.user);
@@ -142,7 +142,7 @@ impl History {
 }
 
 /// Who else is among these people, or the partner itself if nobody is.
-fn user_but<'a>(people: &[Person], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
+fn user_but<'a>(people: &[Arc<Person>], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
     let other = people.iter().find(|person| person.partner.id != partner).or(people.first())?;
     users.get(&other.user?)
 }

@@ -267,13 +267,15 @@ impl Conversations for Memory {
         Ok(self.snapshot()?.participants(id))
     }
 
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>> {
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>> {
         let state = self.snapshot()?;
         let ids: BTreeSet<_> = conversations.iter().copied().collect();
+        let mut people: HashMap<PartnerId, Arc<Person>> = HashMap::new();
+        let mut shared = |person: Person| Arc::clone(people.entry(person.partner.id).or_insert_with(|| Arc::new(person)));
         Ok(ids
             .into_iter()
             .flat_map(|id| state.participants(id))
-            .map(|participant| (participant.conversation, participant.person))
+            .map(|participant| (participant.conversation, shared(participant.person)))
             .collect())
     }
 

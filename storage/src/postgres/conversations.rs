@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -60,12 +60,14 @@ const PARTICIPANTS: &str = concat!(
       WHERE c.id = $1 ORDER BY p.joined_at, p.partner_id"
 );
 const PEOPLE_IN: &str = concat!(
-    "SELECT p.conversation_id, ",
+    "SELECT p.conversations, p.joined, ",
     person_columns!(),
-    " FROM participants p
+    " FROM (
+          SELECT partner_id, array_agg(conversation_id) AS conversations, array_agg(joined_at) AS joined
+          FROM participants WHERE conversation_id = ANY ($1) GROUP BY partner_id
+      ) p
       JOIN partners person ON person.id = p.partner_id
-      LEFT JOIN users account ON account.partner_id = p.partner_id
-      WHERE p.conversation_id = ANY ($1) ORDER BY p.conversation_id, p.joined_at, p.partner_id"
+      LEFT JOIN users account ON account.partner_id = p.partner_id"
 );
 const CONTACTS: &str = "SELECT own.partner_id, array_agg(DISTINCT other.partner_id ORDER BY other.partner_id) AS contacts
     FROM participants own
@@ -287,12 +289,20 @@ impl Conversations for Postgres {
         self.rows(sqlx::query(PARTICIPANTS).bind(id.0)).await?.iter().map(|row| participant(row, id)).collect()
     }
 
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Person)>> {
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>> {
         if conversations.is_empty() {
             return Ok(Vec::new());
         }
         let rows = self.rows(sqlx::query(PEOPLE_IN).bind(numbers(conversations))).await?;
-        rows.iter().map(|row| Ok((ConversationId(get(row, "conversation_id")?), person(row)?))).collect()
+        let mut places = Vec::new();
+        for row in &rows {
+            let person = Arc::new(person(row)?);
+            let conversations: Vec<i64> = get(row, "conversations")?;
+            let joined: Vec<Timestamp> = get(row, "joined")?;
+            places.extend(conversations.into_iter().zip(joined).map(|(id, joined)| (id, joined, Arc::clone(&person))));
+        }
+        places.sort_unstable_by_key(|(id, joined, person)| (*id, *joined, person.partner.id));
+        Ok(places.into_iter().map(|(id, _, person)| (ConversationId(id), person)).collect())
     }
 
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {

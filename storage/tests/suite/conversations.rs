@@ -112,7 +112,8 @@ async fn participants_are_listed_by_joining(store: Arc<dyn Storage>) {
     assert_eq!(store.participant_ids(room).await.unwrap(), rising);
     let both = store.people_in(&[other, room, ConversationId(1_000), room]).await.unwrap();
     let expected = [(room, &cat), (room, &dan), (room, &ann), (room, &ben), (other, &ben)];
-    assert_eq!(both, expected.map(|(id, user)| (id, user.person())));
+    assert_eq!(both, expected.map(|(id, user)| (id, Arc::new(user.person()))));
+    assert!(Arc::ptr_eq(&both[3].1, &both[4].1), "who is in both is read once");
 
     let unknown = ConversationId(1_000);
     assert_eq!(store.participants(unknown).await.unwrap(), []);
