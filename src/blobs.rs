@@ -31,6 +31,7 @@ pub use marker::MARKER;
 use crate::{
     chat::{Error, FileBytes, Result, Thing},
     lifecycle::Lifecycle,
+    shares::{Charge, RETRY_AFTER_SECONDS},
     telemetry,
 };
 
@@ -38,7 +39,7 @@ use crate::{
 const FOLDER: &str = "attachments";
 
 /// How much is handed to a bucket at a time; S3 takes no smaller part but the last.
-const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
+pub const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
 /// How much is handed to any other store at a time. So much is in memory of each upload, however slowly it comes.
 const PART_BYTES: usize = 256 * 1024;
 /// How much of a file is looked at to tell its type.
@@ -49,6 +50,8 @@ const PICTURE_HEAD_BYTES: usize = PART_BYTES;
 const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 /// How long a request to a bucket is tried again that it could not take.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
+/// Refusal of a file of which no part can be kept in memory.
+const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
 /// The code of S3 for a bucket that is not there; what is not found is an object otherwise.
 const NO_BUCKET: &str = "NoSuchBucket";
 /// Missing objects that are warned of by name.
@@ -117,15 +120,20 @@ impl Blobs {
         Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
     }
 
-    /// Stores bytes as they come, never more than a part of them in memory. Leaves nothing behind if it fails, and soon
-    /// nothing if it is cancelled.
+    /// Stores bytes as they come, never more than a part of them in memory, for which `charge` is. Leaves nothing behind if it
+    /// fails, and soon nothing if it is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFast`] where the share of memory for bodies is used up.
     pub async fn put(
         &self,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
+        charge: Charge,
     ) -> Result<Stored> {
         let mut upload = None;
-        let stored = self.put_as_it_comes(bytes, limit_bytes, &mut upload).await;
+        let stored = self.put_as_it_comes(bytes, limit_bytes, charge, &mut upload).await;
         if let Some(unfinished) = upload {
             unfinished.abort().await;
         }
@@ -137,6 +145,7 @@ impl Blobs {
         &self,
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
+        mut charge: Charge,
         upload: &mut Option<Unfinished>,
     ) -> Result<Stored> {
         let object = format!("{FOLDER}/{}", Uuid::new_v4().simple());
@@ -153,6 +162,7 @@ impl Blobs {
                 return Err(Error::TooLarge { limit_bytes });
             }
             sha256.update(&piece);
+            charge.set(part.len() + piece.len()).map_err(|_| NO_MEMORY)?;
             part.extend_from_slice(&piece);
             if part.len() >= SNIFFED_BYTES {
                 mimetype.get_or_insert_with(|| sniff(&part));
@@ -169,6 +179,7 @@ impl Blobs {
                     }
                 };
                 begun.part(part.split().freeze()).await?;
+                charge.set(0).map_err(|_| NO_MEMORY)?;
             }
         }
         let mimetype = mimetype.unwrap_or_else(|| sniff(&part));

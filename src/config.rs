@@ -27,6 +27,7 @@ pub use tokens::{Tokens, UserName};
 pub use uploads::Uploads;
 
 use crate::{
+    blobs,
     chat::{PresenceRules, Retention as Kept, Rules, SupportRules},
     networks::Networks,
 };
@@ -424,6 +425,13 @@ impl Config {
         }
         self.uploads.check()?;
         self.limits.check()?;
+        if files == "s3" && self.limits.bodies_bytes / 8 < blobs::BUCKET_PART_BYTES as u64 {
+            return Err(
+                "limits.bodies_bytes must be at least 40 MiB with a bucket: a user may have an eighth of it, and a part of a \
+                        file is 5 MiB"
+                    .into(),
+            );
+        }
         if self.retention.orphans_seconds <= self.limits.body_seconds {
             return Err(
                 "retention.orphans_seconds must be greater than limits.body_seconds: files on their way would be deleted".into(),

@@ -29,7 +29,12 @@ impl Server {
 
     /// The same with the limits that it ships with.
     pub(crate) fn as_shipped(program: &Path, storage: &str) -> Result<Self> {
-        Self::start(&mut limited(program, storage))
+        Self::as_shipped_but(program, storage, &[])
+    }
+
+    /// The same with some settings, each a variable of the environment.
+    pub(crate) fn as_shipped_but(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start(limited(program, storage).envs(settings.iter().copied()))
     }
 
     /// One of several Dragomans on this database, and this bus.

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId};
 
 use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support, uploads};
-use crate::{auth::Caller, blobs, clock};
+use crate::{auth::Caller, blobs, clock, shares::Charge};
 
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
@@ -75,15 +75,16 @@ fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
 
 impl Chat {
     /// Takes in the bytes of a file of the caller's, piece by piece; fails as soon as they are too many. `declared` is the type
-    /// that the sender says it has, which counts for documents of office programs.
+    /// that the sender says it has, which counts for documents of office programs. `charge` is for what of it is in memory.
     pub async fn receive(
         &self,
         caller: &Caller,
         declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        charge: Charge,
     ) -> Result<Received> {
         self.charge(caller, Act::Write)?;
-        self.receive_within(caller.user, declared, bytes, self.0.rules.upload_bytes).await
+        self.receive_within(caller.user, declared, bytes, (self.0.rules.upload_bytes, charge)).await
     }
 
     /// The same for a user, and another limit.
@@ -92,10 +93,10 @@ impl Chat {
         user: UserId,
         declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
-        limit_bytes: u64,
+        (limit_bytes, charge): (u64, Charge),
     ) -> Result<Received> {
         let place = self.upload_place(user)?;
-        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes).await;
+        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes, charge).await;
         let mut stored = self.within_quota(&place, stored)?;
         stored.mimetype = uploads::settled(stored.mimetype, declared);
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: AtomicBool::new(false) })

@@ -19,7 +19,7 @@ pub(super) use names::{is_file, mimetype_by_name, named_in};
 pub(super) use permit::Key;
 
 use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
-use crate::{auth::Caller, blobs::Addresses, clock};
+use crate::{auth::Caller, blobs::Addresses, clock, shares::Charge};
 use names::{essence, extension, is_harmless, is_mimetype, is_safe, known};
 
 /// What the service may be told to do differently.
@@ -123,7 +123,7 @@ impl Chat {
         permit: &Permit,
         mimetype: &str,
         size_bytes: Option<u64>,
-        bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        (bytes, charge): (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge),
     ) -> Result<()> {
         if !self.0.upload_key.fits(permit) {
             return Err(Error::Forbidden);
@@ -148,7 +148,7 @@ impl Chat {
         if size_bytes.is_some_and(|size| size > limit_bytes) {
             return Err(Error::TooLarge { limit_bytes });
         }
-        let received = self.receive_within(owner.id, Some(mimetype), bytes, limit_bytes).await?;
+        let received = self.receive_within(owner.id, Some(mimetype), bytes, (limit_bytes, charge)).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),

@@ -159,13 +159,14 @@ impl Part {
     /// Takes in a file, piece by piece.
     pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
         let Self { field, spare, .. } = self;
+        let charge = spare.0.lock().charge.another();
         let declared = field.content_type().map(|kind| kind.essence_str().to_owned());
         let pieces = field.map(move |piece| {
             let piece = piece.map_err(std::io::Error::other)?;
             spare.handed_on(piece.len());
             Ok(piece)
         });
-        chat.receive(caller, declared.as_deref(), Box::pin(pieces)).await
+        chat.receive(caller, declared.as_deref(), Box::pin(pieces), charge).await
     }
 }
 

@@ -116,6 +116,11 @@ impl Charge {
         if self.grows_to(bytes) { Ok(()) } else { Err(self.pool.refuse()) }
     }
 
+    /// Another charge of the same party, of no bytes yet.
+    pub fn another(&self) -> Self {
+        Self { pool: Arc::clone(&self.pool), party: self.party, bytes: 0 }
+    }
+
     /// The text for which it is from now on, until nobody holds that any more. One larger than a whole share counts as a
     /// whole share.
     ///

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    support::{Answer, BOB, Backend, Client, JANE, Server, http, token, until},
+    support::{Answer, BOB, Backend, Client, JANE, RawConnection, Server, http, token, until},
     with_every_backend,
 };
 
@@ -55,6 +55,28 @@ with_every_backend! {
         assert_eq!(server.metric("dragoman_refused_total{limit=\"user.upload_bytes_per_day\"}").await, 4.0);
         let jane = server.log_in(JANE).await;
         assert_eq!(upload(&jane, 300_000).await.status, 200, "it is nobody else's day");
+        server.stop().await;
+    }
+
+    /// What of each file is not stored yet is in memory, and of that every user has a share.
+    async fn unfinished_files_take_the_share_of_their_user(backend) {
+        let server = Server::builder(backend).set("LIMITS__BODIES_BYTES", 4 << 20).set("LIMITS__BODY_BYTES", 1 << 18);
+        let mut server = server.start().await;
+        let [bob, jane] = [server.log_in(BOB).await, server.log_in(JANE).await];
+        let part = "x".repeat(200_000);
+        let mut unfinished = Vec::new();
+        for number in 1..=2 {
+            unfinished.push(RawConnection::half_an_upload(&server, &bob, 1_000_000, &part).await);
+            until("it has arrived", async || {
+                (server.metric("dragoman_bodies_bytes").await >= f64::from(number) * 190_000.0).then_some(())
+            })
+            .await;
+        }
+        is_refused(&upload(&bob, 200_000).await, "uploads at once");
+        assert!(server.metric("dragoman_refused_total{limit=\"bodies_bytes\"}").await >= 1.0);
+        assert_eq!(upload(&jane, 250_000).await.status, 200, "another user has a share of its own");
+        drop(unfinished);
+        until("the share is given back", async || (upload(&bob, 200_000).await.status == 200).then_some(())).await;
         server.stop().await;
     }
 }

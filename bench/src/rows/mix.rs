@@ -47,7 +47,10 @@ impl Bench<'_> {
     /// The highest resident memory while 200 people send, read and leave unfinished the largest that the limits allow.
     pub(super) async fn mix(&self, databases: &Databases) -> Result<()> {
         databases.mixed_people().await?;
-        let ours = Server::as_shipped(&self.program, &databases.ours)?;
+        // Files in memory would count as the server's.
+        let files = std::env::temp_dir().join(format!("dragoman-bench-mix-{}", std::process::id()));
+        let setting = [("DRAGOMAN__FILES", &*format!("file:{}", files.display()))];
+        let ours = Server::as_shipped_but(&self.program, &databases.ours, &setting)?;
         let seconds = std::env::var("DRAGOMAN_BENCH_MIX_SECONDS").ok().map(|seconds| seconds.parse()).transpose()?;
         let lasts = Duration::from_secs(seconds.unwrap_or(if self.cli.quick { 15 } else { 60 }));
         let mut people = JoinSet::new();
@@ -62,6 +65,8 @@ impl Bench<'_> {
         people.shutdown().await;
         let cores = std::thread::available_parallelism()?.get() as f64;
         let remark = format!("{} s; {:.0} MiB at the end", lasts.as_secs(), ours.resident()? / 1024.0);
+        drop(ours);
+        std::fs::remove_dir_all(&files)?;
         self.done(Row {
             key: "memory-mix".into(),
             what: "memory under the largest legal inputs of 200 people".into(),

@@ -9,12 +9,17 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest},
 };
 
-use crate::dialects::body::BodyLimit;
+use crate::{
+    dialects::body::{BodyLimit, account},
+    shares::Charge,
+};
 
 /// A file that is being put, of which nothing was read yet.
 pub(super) struct Arriving {
     body: Body,
     limit: BodyLimit,
+    /// For what of it is in memory.
+    charge: Charge,
     /// What `Content-Type` says, if it says anything.
     pub(super) mimetype: String,
     /// What `Content-Length` says, if it says anything.
@@ -22,8 +27,8 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// Piece by piece; fails if the next one does not come in time.
-    pub(super) fn pieces(self) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin {
+    /// Piece by piece, with the charge for what of it is in memory; fails if the next one does not come in time.
+    pub(super) fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge) {
         let patience = self.limit.time;
         let pieces = stream::unfold(Box::pin(self.body.into_bytes_stream()), move |mut pieces| async move {
             let piece = match tokio::time::timeout(patience, pieces.next()).await {
@@ -32,7 +37,7 @@ impl Arriving {
             };
             Some((piece, pieces))
         });
-        Box::pin(pieces)
+        (Box::pin(pieces), self.charge)
     }
 }
 
@@ -55,6 +60,7 @@ impl<'a> ApiExtractor<'a> for Arriving {
         Ok(Self {
             body: body.take()?,
             limit: BodyLimit::of(request),
+            charge: account(request).body(),
             mimetype: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
             size_bytes: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         })
