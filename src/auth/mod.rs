@@ -209,27 +209,36 @@ impl Auth {
         Some(login)
     }
 
-    /// The login that a session id stands for; using it keeps it alive.
-    pub async fn session(&self, id: &SessionId) -> Result<Arc<Login>> {
-        if let Some(login) = self.remembered_session(id) {
-            return Ok(login);
+    /// The first of these session ids that stands for a login, and that login; using it keeps it alive. The store is asked once,
+    /// however many there are.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] if none of them is alive.
+    pub async fn session<'a>(&self, ids: &'a [SessionId]) -> Result<(&'a SessionId, Arc<Login>)> {
+        if let Some(id) = ids.first()
+            && let Some(login) = self.remembered_session(id)
+        {
+            return Ok((id, login));
         }
-        let (key, now) = (id.key(), clock::now());
-        let recalled = self.0.sessions.recall(key, now);
-        let (caller, session) = self.admit(&Grant::Session(key), || self.stored_session(key, now)).await?;
+        let now = clock::now();
+        let keys: Vec<_> = ids.iter().map(SessionId::key).collect();
+        let grants: Vec<_> = keys.iter().copied().map(Grant::Session).collect();
+        let (nth, caller, session) = self.admit(&grants, || self.stored_session(&keys, now)).await?;
         let login = Login::stored(caller, &session);
-        let login = Arc::new(login.after(recalled.as_deref()));
+        let login = Arc::new(login.after(self.0.sessions.recall(session.key, now).as_deref()));
         self.0.sessions.use_now(&login, now);
         self.0.sessions.remember(Arc::clone(&login));
-        Ok(login)
+        Ok((&ids[nth], login))
     }
 
-    async fn stored_session(&self, key: SessionKey, now: Timestamp) -> Result<(User, Session)> {
-        let (session, user) = self.0.storage.session(key).await?.ok_or(Error::Expired)?;
-        if !user.active || self.0.sessions.is_over(session.created_at, session.last_used_at, now) {
-            return Err(Error::Expired);
-        }
-        Ok((user, session))
+    /// The first of these sessions that is alive, its place among them, and its user.
+    async fn stored_session(&self, keys: &[SessionKey], now: Timestamp) -> Result<(usize, User, Session)> {
+        let is_alive = |(session, user): &(Session, User)| {
+            user.active && !self.0.sessions.is_over(session.created_at, session.last_used_at, now)
+        };
+        let found = self.0.storage.sessions(keys).await?.into_iter().filter(is_alive);
+        let placed = found.filter_map(|(session, user)| Some((keys.iter().position(|key| *key == session.key)?, user, session)));
+        placed.min_by_key(|(nth, ..)| *nth).ok_or(Error::Expired)
     }
 
     /// The login that a token stands for, where callers have sessions. Only a poll of updates needs one in the store.
@@ -261,15 +270,21 @@ impl Auth {
         (self.0.sessions.lasts_until(login.created_at(), now) - now).to_std().unwrap_or_default()
     }
 
-    /// Reads whom a grant stands for, with a life that ends with the grant, and with any change of the user after it was
-    /// read. Reads again what has changed meanwhile.
-    async fn admit<T, F: Future<Output = Result<(User, T)>>>(&self, grant: &Grant, read: impl Fn() -> F) -> Result<(Caller, T)> {
+    /// Reads whom one of these grants stands for, which gives its place among them, with a life that ends with the grant, and with
+    /// any change of the user after it was read. Reads again what has changed meanwhile.
+    async fn admit<T, F: Future<Output = Result<(usize, User, T)>>>(
+        &self,
+        grants: &[Grant],
+        read: impl Fn() -> F,
+    ) -> Result<(usize, Caller, T)> {
         let lives = &self.0.lives;
         loop {
-            let (life, changes, epoch) = (lives.begin(grant), lives.changes(), lives.epoch());
-            let (user, beside) = read().await?;
+            let begun: Vec<_> = grants.iter().map(|grant| lives.begin(grant)).collect();
+            let (changes, epoch) = (lives.changes(), lives.epoch());
+            let (nth, user, beside) = read().await?;
+            let life = &begun[nth];
             if life.is_of(user.id, changes) {
-                return Ok((Caller::living(user, life, epoch), beside));
+                return Ok((nth, Caller::living(user, Arc::clone(life), epoch), beside));
             }
         }
     }

@@ -42,7 +42,7 @@ impl Auth {
     ) -> Result<(SessionId, Arc<Login>)> {
         // Read again: a new password, or a revocation, may have ended it at another node.
         let grant = caller.life.as_ref().map(|life| life.grant()).ok_or(Refused::Missing)?;
-        let (user, ()) = self.stored_holder(grant).await?;
+        let user = self.stored_holder(grant).await?;
         self.begin_session(&user, from, presented, Refused::Revoked.into()).await
     }
 
@@ -72,7 +72,7 @@ impl Auth {
             tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
             let mut ended = Vec::new();
             if let Some(presented) = presented.map(SessionId::key)
-                && tx.delete_session(presented).await?.is_some()
+                && !tx.delete_sessions(&[presented]).await?.is_empty()
             {
                 ended.push(presented);
             }
@@ -217,7 +217,7 @@ impl Auth {
         let entry = audit::entry(Actor::User(login.user), Some(from), Action::SignOut, Some(object.into()), audit::OK);
         let has_ended = self
             .transaction(|mut tx| async {
-                let is_there = tx.delete_session(login.key()).await?.is_some();
+                let is_there = !tx.delete_sessions(&[login.key()]).await?.is_empty();
                 if is_there {
                     let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
                     tx.record(Topic::Partner(login.partner), fact, clock::now());

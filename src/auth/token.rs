@@ -167,14 +167,15 @@ impl Auth {
         if let Some(caller) = tokens.remembered.get(&key).map(|caller| caller.value).filter(is_fresh) {
             return Ok(Caller { expires_at: Some(expires_at), ..caller });
         }
-        let (caller, ()) = self.admit(grant, || self.stored_holder(grant)).await?;
+        let read = || async { Ok((0, self.stored_holder(grant).await?, ())) };
+        let (_, caller, ()) = self.admit(std::slice::from_ref(grant), read).await?;
         let caller = Caller { expires_at: Some(expires_at), ..caller };
         tokens.remembered.insert(key, Weighed::new(caller.clone(), caller.texts()));
         Ok(caller)
     }
 
     /// The user whom a token stands for, as the store has it now.
-    pub(super) async fn stored_holder(&self, grant: &Grant) -> Result<(User, ())> {
+    pub(super) async fn stored_holder(&self, grant: &Grant) -> Result<User> {
         let storage: &dyn Storage = self.0.storage.as_ref();
         let user = match grant {
             Grant::Session(_) => None,
@@ -185,6 +186,6 @@ impl Auth {
             Grant::Token(Subject::Login(login)) => storage.user_by_login(login).await?,
         };
         let user = user.ok_or(Refused::UnknownUser)?;
-        if user.active { Ok((user, ())) } else { Err(Refused::InactiveUser.into()) }
+        if user.active { Ok(user) } else { Err(Refused::InactiveUser.into()) }
     }
 }

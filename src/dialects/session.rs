@@ -32,8 +32,6 @@ use crate::{
 
 pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
-/// Most ids of one request that are looked at.
-const IDS: usize = 8;
 
 /// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`. Whoever comes with a
 /// token has one as well, without an id.
@@ -85,17 +83,13 @@ impl Session {
 
     /// Of several sessions the first that is alive.
     async fn look(request: &Request, given: Given) -> Self {
-        for id in &given.ids {
-            match auth_of(request).session(id).await {
-                Ok(login) => return Self::found(request, &given, id.clone(), login),
-                Err(auth::Error::Expired) => {}
-                Err(error) => return Self { id: Some(id.clone()), login: Err(error) },
-            }
+        match auth_of(request).session(&given.ids).await {
+            Ok((id, login)) => Self::found(request, &given, id, login),
+            Err(error) => Self { id: given.ids.into_iter().next(), login: Err(error) },
         }
-        Self { id: given.ids.into_iter().next(), login: Err(auth::Error::Expired) }
     }
 
-    fn found(request: &Request, given: &Given, id: SessionId, login: Arc<Login>) -> Self {
+    fn found(request: &Request, given: &Given, id: &SessionId, login: Arc<Login>) -> Self {
         if let Some(slot) = request.data::<CookieSlot>()
             && given.is_cookie
             && let Some(life) = auth_of(request).renews_cookie(&login)
@@ -103,7 +97,7 @@ impl Session {
             // A request has one session.
             let _ = slot.0.set((id.clone(), life));
         }
-        Self { id: Some(id), login: Ok(login) }
+        Self { id: Some(id.clone()), login: Ok(login) }
     }
 
     /// The session that a request presents, looked at under a turn if the store has to be asked.
@@ -115,7 +109,7 @@ impl Session {
         if let Some(id) = given.ids.first()
             && let Some(login) = auth_of(request).remembered_session(id)
         {
-            return Ok(Some(Self::found(request, &given, id.clone(), login)));
+            return Ok(Some(Self::found(request, &given, id, login)));
         }
         let _turn = turn.await?;
         Ok(Some(Self::look(request, given).await))
@@ -160,13 +154,12 @@ impl Given {
     }
 }
 
-/// The sessions that a request presents, alive or not.
+/// The sessions that a request presents, alive or not: as many as its header has room for.
 pub(super) fn presented(request: &Request) -> Option<Given> {
     let mut cookies = cookies(request.headers()).peekable();
     let is_cookie = cookies.peek().is_some();
     let header = if is_cookie { None } else { request.header("X-Openerp-Session-Id") };
-    let ids = cookies.chain(header.map(str::to_owned)).filter_map(|id| SessionId::parse(&id));
-    let ids: Vec<_> = ids.take(IDS).collect();
+    let ids: Vec<_> = cookies.chain(header.map(str::to_owned)).filter_map(|id| SessionId::parse(&id)).collect();
     (!ids.is_empty()).then_some(Given { ids, is_cookie })
 }
 

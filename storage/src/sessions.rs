@@ -40,9 +40,13 @@ pub struct SessionTouch {
 }
 
 #[async_trait]
-pub trait Sessions {
-    /// The session with its user, deactivated or not, in one read.
-    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>>;
+pub trait Sessions: Sync {
+    /// Those of these sessions that there are, in any order, each with its user, deactivated or not, in one read.
+    async fn sessions(&self, keys: &[SessionKey]) -> Result<Vec<(Session, User)>>;
+    /// One session in the same way.
+    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>> {
+        Ok(self.sessions(&[key]).await?.pop())
+    }
     /// Notes that sessions were used; those that have ended meanwhile are passed over.
     async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()>;
     /// Deletes at most `limit` sessions last used before `before`, and says how many. Does nothing while another process
@@ -53,8 +57,8 @@ pub trait Sessions {
 #[async_trait]
 pub trait WriteSessions {
     async fn insert_session(&mut self, new: NewSession) -> Result<()>;
-    /// Gives the session's user; `None` if there was no such session.
-    async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>>;
+    /// Ends those of these sessions that there are, and gives them with their users.
+    async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>>;
     /// Ends the sessions of a user that were not used for longest, all but so many, and gives their keys.
     async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>>;
     /// Ends all sessions of a user and gives their keys.

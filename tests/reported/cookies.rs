@@ -85,8 +85,8 @@ on_every_backend! {
         assert!(!lets_in(server, format!("{gone}; {never}").as_bytes()).await);
         let two = server.client().request(Method::POST, CHECK).header(COOKIE, &gone).header(COOKIE, &john);
         assert!(Answer::of(two.json(&json!({}))).await.json().get("error").is_none(), "in two lines");
-        let many = vec![never; 100].join("; ");
-        assert!(!lets_in(server, format!("{many}; {john}").as_bytes()).await, "nobody has the store asked without end");
+        let others: Vec<_> = (0..200).map(|n| format!("session_id={n:040}")).collect();
+        assert!(lets_in(server, format!("{}; {john}", others.join("; ")).as_bytes()).await, "whatever its place");
     }
 }
 

@@ -204,7 +204,7 @@ impl Auth {
             return Err(Error::Expired);
         }
         // Read again: only now is it known with which password the session began.
-        let (user, _) = self.stored_session(login.key(), clock::now()).await?;
+        let (_, user, _) = self.stored_session(&[login.key()], clock::now()).await?;
         self.issued(&user, from, Error::Expired).await
     }
 

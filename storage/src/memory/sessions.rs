@@ -1,4 +1,4 @@
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
@@ -43,11 +43,11 @@ impl Table {
 
 #[async_trait]
 impl Sessions for Memory {
-    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>> {
+    async fn sessions(&self, keys: &[SessionKey]) -> Result<Vec<(Session, User)>> {
         let state = self.snapshot()?;
-        let Some(session) = state.sessions.rows.get(&key) else { return Ok(None) };
-        let user = state.users.user(session.user).expect("users are never deleted");
-        Ok(Some((session.clone(), user)))
+        let found = keys.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|key| state.sessions.rows.get(key));
+        let with_user = found.map(|session| (session.clone(), state.users.user(session.user).expect("users are never deleted")));
+        Ok(with_user.collect())
     }
 
     async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()> {
@@ -80,8 +80,9 @@ impl WriteSessions for MemoryTx {
         Ok(())
     }
 
-    async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>> {
-        Ok(self.draft.sessions.remove(key))
+    async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>> {
+        let table = &mut self.draft.sessions;
+        Ok(keys.iter().filter_map(|key| Some((*key, table.remove(*key)?))).collect())
     }
 
     async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {

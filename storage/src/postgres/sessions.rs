@@ -7,13 +7,13 @@ use crate::{
     Error, NewSession, Position, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions,
 };
 
-const SESSION: &str = concat!(
-    "SELECT session.created_at AS session_created_at, session.last_used_at, session.told, ",
+const SESSIONS: &str = concat!(
+    "SELECT session.key, session.created_at AS session_created_at, session.last_used_at, session.told, ",
     user_columns!(),
     " FROM sessions session
       JOIN users account ON account.id = session.user_id
       JOIN partners person ON person.id = account.partner_id
-      WHERE session.key = $1"
+      WHERE session.key = ANY ($1)"
 );
 /// Locks in one order, since nodes touch the same sessions at the same time.
 const TOUCH_SESSIONS: &str = "WITH touch AS MATERIALIZED (
@@ -33,8 +33,12 @@ const EXPIRE_SESSIONS: &str = concat!(
     ) RETURNING user_id"
 );
 const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at) VALUES ($1, $2, $3, $3)";
-const DELETE_SESSION: &str = "DELETE FROM sessions WHERE key = $1 RETURNING user_id";
 /// Locks in the order in which touches lock.
+const DELETE_SESSIONS: &str = "WITH locked AS MATERIALIZED (
+        SELECT s.key FROM sessions s WHERE s.key = ANY ($1) ORDER BY s.key FOR UPDATE
+    )
+    DELETE FROM sessions WHERE key IN (SELECT locked.key FROM locked) RETURNING key, user_id";
+/// As above.
 const DELETE_SESSIONS_BEYOND: &str = "WITH oldest AS MATERIALIZED (
         SELECT s.key FROM sessions s WHERE s.user_id = $1 ORDER BY s.last_used_at DESC, s.created_at DESC, s.key OFFSET $2
     ), locked AS MATERIALIZED (
@@ -49,21 +53,26 @@ fn key(row: &PgRow) -> Result<SessionKey> {
     Ok(SessionKey(bytes))
 }
 
+fn bytes(keys: &[SessionKey]) -> Vec<&[u8]> {
+    keys.iter().map(|key| &key.0[..]).collect()
+}
+
+fn session(row: &PgRow) -> Result<(Session, User)> {
+    let user = user(row)?;
+    let session = Session {
+        key: key(row)?,
+        user: user.id,
+        created_at: get(row, "session_created_at")?,
+        last_used_at: get(row, "last_used_at")?,
+        told: get::<Option<i64>, _>(row, "told")?.map(Position),
+    };
+    Ok((session, user))
+}
+
 #[async_trait]
 impl Sessions for Postgres {
-    async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>> {
-        let Some(row) = self.row(sqlx::query(SESSION).bind(key.0)).await? else {
-            return Ok(None);
-        };
-        let user = user(&row)?;
-        let session = Session {
-            key,
-            user: user.id,
-            created_at: get(&row, "session_created_at")?,
-            last_used_at: get(&row, "last_used_at")?,
-            told: get::<Option<i64>, _>(&row, "told")?.map(Position),
-        };
-        Ok(Some((session, user)))
+    async fn sessions(&self, keys: &[SessionKey]) -> Result<Vec<(Session, User)>> {
+        self.rows(sqlx::query(SESSIONS).bind(bytes(keys))).await?.iter().map(session).collect()
     }
 
     async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()> {
@@ -89,11 +98,9 @@ impl WriteSessions for PostgresTx {
         self.rows(insert).await.map(drop)
     }
 
-    async fn delete_session(&mut self, key: SessionKey) -> Result<Option<UserId>> {
-        match self.row(sqlx::query(DELETE_SESSION).bind(key.0)).await? {
-            Some(row) => Ok(Some(UserId(get(&row, "user_id")?))),
-            None => Ok(None),
-        }
+    async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>> {
+        let deleted = self.rows(sqlx::query(DELETE_SESSIONS).bind(bytes(keys))).await?;
+        deleted.iter().map(|row| Ok((key(row)?, UserId(get(row, "user_id")?)))).collect()
     }
 
     async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {

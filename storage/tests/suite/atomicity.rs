@@ -61,7 +61,7 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     let group = tx.insert_group(None, "new group").await.unwrap();
     tx.insert_group_members(group.id, &[ann.id, user.id]).await.unwrap();
     tx.insert_session(NewSession { key: SessionKey([3; 32]), user: user.id, created_at: at(1) }).await.unwrap();
-    tx.delete_session(SessionKey([1; 32])).await.unwrap();
+    tx.delete_sessions(&[SessionKey([1; 32])]).await.unwrap();
     tx.delete_sessions_of(ben.id).await.unwrap();
     tx.insert_conversation(new_conversation(&[ann, ben])).await.unwrap();
     let to = lock(tx, *room).await;

@@ -6,6 +6,7 @@ use crate::people::{at, conflict, users, write};
 
 on_every_backend!(
     a_session_comes_with_its_user,
+    several_sessions_are_one_read,
     a_key_is_used_once,
     touches_never_go_back,
     sessions_end_one_by_one_or_all,
@@ -43,6 +44,18 @@ async fn a_session_comes_with_its_user(store: Arc<dyn Storage>) {
     ann.active = false;
     assert_eq!(store.session(key(2)).await.unwrap(), Some((expected, ann)));
     assert_eq!(store.session(key(3)).await.unwrap(), None);
+}
+
+async fn several_sessions_are_one_read(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    for (user, n) in [(&ann, 1), (&ben, 2), (&ann, 3)] {
+        log_in(&store, user, n, 0).await;
+    }
+    let found = store.sessions(&[key(9), key(3), key(2), key(3)]).await.unwrap();
+    let mut found: Vec<_> = found.into_iter().map(|(session, user)| (session.key, session.user, user.id)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(key(2), ben.id, ben.id), (key(3), ann.id, ann.id)]);
+    assert!(store.sessions(&[]).await.unwrap().is_empty());
 }
 
 async fn a_key_is_used_once(store: Arc<dyn Storage>) {
@@ -84,8 +97,9 @@ async fn sessions_end_one_by_one_or_all(store: Arc<dyn Storage>) {
     }
     log_in(&store, &ben, 4, 0).await;
     write(&store, async |tx| {
-        assert_eq!(tx.delete_session(key(2)).await.unwrap(), Some(ann.id));
-        assert_eq!(tx.delete_session(key(2)).await.unwrap(), None);
+        assert_eq!(tx.delete_sessions(&[key(2), key(9), key(2)]).await.unwrap(), [(key(2), ann.id)]);
+        assert_eq!(tx.delete_sessions(&[key(2)]).await.unwrap(), []);
+        assert_eq!(tx.delete_sessions(&[]).await.unwrap(), []);
         let mut ended = tx.delete_sessions_of(ann.id).await.unwrap();
         ended.sort();
         assert_eq!(ended, [key(1), key(3)]);
