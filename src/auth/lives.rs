@@ -25,17 +25,23 @@ pub(super) enum Grant {
 }
 
 impl Grant {
-    /// The key of the session of those who come with a token. No cookie has it: nobody knows of what it is the hash.
-    pub(super) fn session_key(&self) -> Option<SessionKey> {
+    /// The key of the cursor of who comes with this token: that of its family, which one device has; of another service's, which says
+    /// nothing of devices, that of the token itself. No cookie has it.
+    pub(super) fn cursor(&self, token: &str) -> Option<SessionKey> {
         let name = match self {
             Self::Session(_) => return None,
             Self::Family(family) => format!("token of family {family}"),
-            Self::Token(Subject::ExternalId(id)) => format!("token of external_id {id}"),
-            Self::Token(Subject::Uid(uid)) => format!("token of uid {uid}"),
-            Self::Token(Subject::Uuid(uuid)) => format!("token of uuid {uuid}"),
-            Self::Token(Subject::Login(login)) => format!("token of login {login}"),
+            Self::Token(_) => format!("token {token}"),
         };
         Some(SessionKey(Sha256::digest(name).into()))
+    }
+
+    /// The family of a token of our own.
+    pub(super) fn family(&self) -> Option<Uuid> {
+        match self {
+            Self::Family(family) => Some(*family),
+            Self::Session(_) | Self::Token(_) => None,
+        }
     }
 }
 
@@ -46,7 +52,7 @@ pub(super) struct Lives(Arc<Registry>);
 #[derive(Default)]
 struct Registry {
     entries: Mutex<HashMap<Grant, Entry>>,
-    /// Counts the users that have changed.
+    /// Counts the users that have changed, and the families that have ended.
     changes: AtomicU64,
     /// Counts how often all that was read became stale, while nobody is sent away.
     epochs: AtomicU64,
@@ -57,6 +63,8 @@ struct Entry {
     ended: CancellationToken,
     /// `None` until it is known whose grant it is.
     user: Option<UserId>,
+    /// The family of tokens that a session was begun with.
+    family: Option<Uuid>,
 }
 
 /// Keeps a grant's entry for as long as anybody holds it: every clone of a caller does.
@@ -66,7 +74,7 @@ pub(super) struct Life {
     lives: Lives,
 }
 
-/// How far changes of users had come.
+/// How far changes of users and of families had come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 
@@ -84,7 +92,7 @@ impl Lives {
         }
         let ended = CancellationToken::new();
         let life = Arc::new(Life { grant: grant.clone(), ended: ended.clone(), lives: self.clone() });
-        entries.insert(grant.clone(), Entry { life: Arc::downgrade(&life), ended, user: None });
+        entries.insert(grant.clone(), Entry { life: Arc::downgrade(&life), ended, user: None, family: None });
         life
     }
 
@@ -110,18 +118,19 @@ impl Lives {
     }
 
     pub(super) fn end_family(&self, family: Uuid) {
-        self.end_where(|grant, _| *grant == Grant::Family(family));
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        self.end_where(|grant, entry| *grant == Grant::Family(family) || entry.family == Some(family));
     }
 
     pub(super) fn end_user(&self, user: UserId) {
         self.0.changes.fetch_add(1, Ordering::AcqRel);
-        self.end_where(|_, of| of == Some(user));
+        self.end_where(|_, entry| entry.user == Some(user));
     }
 
-    fn end_where(&self, ends: impl Fn(&Grant, Option<UserId>) -> bool) {
+    fn end_where(&self, ends: impl Fn(&Grant, &Entry) -> bool) {
         let mut ended = Vec::new();
         self.0.entries.lock().retain(|grant, entry| {
-            let ends = ends(grant, entry.user);
+            let ends = ends(grant, entry);
             if ends {
                 ended.push(entry.ended.clone());
             }
@@ -133,10 +142,11 @@ impl Lives {
 }
 
 impl Life {
-    /// Notes whose life it is, as was read since `read_at`; false if that may be stale and is to be read again.
-    pub(super) fn is_of(&self, user: UserId, read_at: Changes) -> bool {
+    /// Notes whose life it is, and the family of tokens that a session was begun with, as was read since `read_at`; false if that may
+    /// be stale and is to be read again.
+    pub(super) fn is_of(&self, user: UserId, family: Option<Uuid>, read_at: Changes) -> bool {
         if let Some(entry) = self.lives.0.entries.lock().get_mut(&self.grant) {
-            entry.user = Some(user);
+            (entry.user, entry.family) = (Some(user), family);
         }
         !self.ended.is_cancelled() && self.lives.changes() == read_at
     }
@@ -188,7 +198,7 @@ mod tests {
 
     fn life(lives: &Lives, grant: &Grant, user: UserId) -> Arc<Life> {
         let life = lives.begin(grant);
-        assert!(life.is_of(user, lives.changes()), "nothing has happened meanwhile");
+        assert!(life.is_of(user, None, lives.changes()), "nothing has happened meanwhile");
         life
     }
 
@@ -214,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn a_family_ends_with_the_sessions_that_were_begun_with_it() {
+        let lives = Lives::default();
+        let (session, changes) = (lives.begin(&session(1)), lives.changes());
+        assert!(session.is_of(ANN, Some(Uuid::from_u128(2)), changes));
+        lives.end_family(Uuid::from_u128(1));
+        assert_eq!(ended([&session]), [false]);
+        assert!(!session.is_of(ANN, Some(Uuid::from_u128(1)), changes), "what was read may be from before");
+        lives.end_family(Uuid::from_u128(1));
+        assert_eq!(ended([&session]), [true]);
+    }
+
+    #[test]
     fn a_user_ends_with_all_that_it_came_with() {
         let lives = Lives::default();
         let (ann, hers, ben) = (life(&lives, &session(1), ANN), life(&lives, &token(1), ANN), life(&lives, &session(2), BEN));
@@ -226,11 +248,11 @@ mod tests {
         let lives = Lives::default();
         let (life, changes) = (lives.begin(&session(1)), lives.changes());
         lives.end_user(ANN);
-        assert!(!life.is_of(ANN, changes), "what was read may be from before");
+        assert!(!life.is_of(ANN, None, changes), "what was read may be from before");
 
         let (life, changes) = (lives.begin(&session(2)), lives.changes());
         lives.end(&session(2));
-        assert!(!life.is_of(ANN, changes));
+        assert!(!life.is_of(ANN, None, changes));
     }
 
     #[test]
@@ -241,7 +263,7 @@ mod tests {
         lives.read_all_anew();
         assert_eq!(ended([&one, &begun]), [false, false]);
         assert_ne!(lives.epoch(), epoch, "what is cached counts no longer");
-        assert!(!begun.is_of(BEN, changes), "what was being read may be from before");
+        assert!(!begun.is_of(BEN, None, changes), "what was being read may be from before");
     }
 
     #[test]

@@ -12,8 +12,10 @@ mod turns;
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use storage::{
-    Event, Fact, Lane, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Tx, User, UserId,
+    Event, Fact, Lane, NewSession, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Tx, User,
+    UserId,
 };
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
@@ -52,8 +54,11 @@ pub struct Caller {
     /// Cancelled once the session or the token that the caller came with has ended, or the user has changed; whoever
     /// waits for the caller ends as well.
     pub ended: CancellationToken,
-    /// Until when a token lets the caller in, which nobody but its holder watches; `None` without one.
+    /// Until when a token lets the caller in, or the session that was begun with one, which nobody but its holder watches; `None`
+    /// without one.
     pub expires_at: Option<Timestamp>,
+    /// Under which key the store keeps what the holder of a token was told.
+    cursor: Option<SessionKey>,
     /// Back-pressure instead of refusals beyond a rate: the caller is on a socket, which is read more slowly.
     pub is_held_back: bool,
     /// The session of whoever stays connected with it.
@@ -79,6 +84,7 @@ impl Caller {
             time_zone: user.time_zone,
             ended: CancellationToken::new(),
             expires_at: None,
+            cursor: None,
             is_held_back: false,
             stay: None,
             life: None,
@@ -95,6 +101,9 @@ impl Caller {
         Self { ended: life.ended().clone(), life: Some(life), epoch, ..Self::of(user) }
     }
 }
+
+/// The time since its last use within which the cursor of another service's token is one that the next token may follow.
+const RENEWAL: TimeDelta = TimeDelta::minutes(10);
 
 /// The shortest password that an account may be given, in characters.
 pub const PASSWORD_CHARACTERS: usize = 8;
@@ -223,7 +232,12 @@ impl Auth {
         let now = clock::now();
         let keys: Vec<_> = ids.iter().map(SessionId::key).collect();
         let grants: Vec<_> = keys.iter().copied().map(Grant::Session).collect();
-        let (nth, caller, session) = self.admit(&grants, || self.stored_session(&keys, now)).await?;
+        let read = || async {
+            let (nth, user, session) = self.stored_session(&keys, now).await?;
+            Ok((nth, user, Some(session)))
+        };
+        let (nth, caller, session) = self.admit(&grants, read).await?;
+        let session = session.ok_or(Error::Expired)?;
         let login = Login::stored(caller, &session);
         let login = Arc::new(login.after(self.0.sessions.recall(session.key, now).as_deref()));
         self.0.sessions.use_now(&login, now);
@@ -234,7 +248,8 @@ impl Auth {
     /// The first of these sessions that is alive, its place among them, and its user.
     async fn stored_session(&self, keys: &[SessionKey], now: Timestamp) -> Result<(usize, User, Session)> {
         let is_alive = |(session, user): &(Session, User)| {
-            user.active && !self.0.sessions.is_over(session.created_at, session.last_used_at, now)
+            let expires_at = session.token.map(|token| token.expires_at);
+            user.active && now <= self.0.sessions.end(session.created_at, session.last_used_at, expires_at)
         };
         let found = self.0.storage.sessions(keys).await?.into_iter().filter(is_alive);
         let placed = found.filter_map(|(session, user)| Some((keys.iter().position(|key| *key == session.key)?, user, session)));
@@ -246,7 +261,7 @@ impl Auth {
     /// # Errors
     /// [`Error::Refused`] for a caller who came without a token.
     pub async fn login_by_token(&self, caller: &Caller) -> Result<Arc<Login>> {
-        let key = caller.life.as_ref().and_then(|life| life.grant().session_key()).ok_or(Refused::Missing)?;
+        let key = caller.cursor.ok_or(Refused::Missing)?;
         let now = clock::now();
         if let Some(login) = self.0.sessions.recall(key, now).filter(|login| login.epoch == caller.epoch) {
             self.0.sessions.use_now(&login, now);
@@ -267,24 +282,25 @@ impl Auth {
     /// Lifetime of a cookie that is given now.
     pub fn cookie_life(&self, login: &Login) -> Duration {
         let now = clock::now();
-        (self.0.sessions.lasts_until(login.created_at(), now) - now).to_std().unwrap_or_default()
+        (self.0.sessions.end(login.created_at(), now, login.expires_at) - now).to_std().unwrap_or_default()
     }
 
     /// Reads whom one of these grants stands for, which gives its place among them, with a life that ends with the grant, and with
     /// any change of the user after it was read. Reads again what has changed meanwhile.
-    async fn admit<T, F: Future<Output = Result<(usize, User, T)>>>(
+    async fn admit<F: Future<Output = Result<(usize, User, Option<Session>)>>>(
         &self,
         grants: &[Grant],
         read: impl Fn() -> F,
-    ) -> Result<(usize, Caller, T)> {
+    ) -> Result<(usize, Caller, Option<Session>)> {
         let lives = &self.0.lives;
         loop {
             let begun: Vec<_> = grants.iter().map(|grant| lives.begin(grant)).collect();
             let (changes, epoch) = (lives.changes(), lives.epoch());
-            let (nth, user, beside) = read().await?;
+            let (nth, user, session) = read().await?;
+            let family = session.as_ref().and_then(|session| session.token?.family);
             let life = &begun[nth];
-            if life.is_of(user.id, changes) {
-                return Ok((nth, Caller::living(user, Arc::clone(life), epoch), beside));
+            if life.is_of(user.id, family, changes) {
+                return Ok((nth, Caller::living(user, Arc::clone(life), epoch), session));
             }
         }
     }
@@ -304,32 +320,43 @@ impl Auth {
         if let Some(position) = login.told().max(elsewhere) {
             return Ok(position);
         }
-        if login.is_by_token() {
-            self.keep_session(login).await?;
-        }
+        let begins_at = if login.is_by_token() { self.keep_cursor(login).await? } else { None };
+        let now = begins_at.map_or(now, |position| position.min(now));
         self.0.sessions.told(login, now);
         // Whatever happens from now on is news to it, whichever node it asks next.
         self.0.sessions.flush(self.0.storage.as_ref()).await?;
         Ok(now)
     }
 
-    /// Stores the session of a token, unless it is there.
-    async fn keep_session(&self, login: &Login) -> Result<()> {
-        let new = storage::NewSession { key: login.key(), user: login.user, created_at: clock::now() };
-        let kept: storage::Result<()> = transaction(self.0.storage.as_ref(), |mut tx| {
+    /// Stores the cursor of a token, unless it is there. One of another service's begins where the others of its user are, since it may
+    /// follow one that has run out; else it begins now.
+    async fn keep_cursor(&self, login: &Login) -> Result<Option<Position>> {
+        let now = clock::now();
+        let new = NewSession { key: login.key(), user: login.user, created_at: now, token: None, is_cursor: true };
+        let is_foreign = login.life.as_ref().is_some_and(|life| life.grant().family().is_none());
+        let most = self.0.sessions.most;
+        let kept: storage::Result<_> = transaction(self.0.storage.as_ref(), |mut tx| {
             let new = new.clone();
             async move {
                 tx.lock_user(new.user).await?;
+                let begins_at = if is_foreign { tx.least_told(new.user, now - RENEWAL).await? } else { None };
+                let user = new.user;
                 tx.insert_session(new).await?;
-                tx.commit().await.map(drop)
+                if most > 0 {
+                    tx.delete_sessions_beyond(most, user, true).await?;
+                }
+                tx.commit().await?;
+                Ok(begins_at)
             }
         })
         .await;
-        match kept {
-            Ok(()) | Err(storage::Error::Conflict(_)) => login.keep(),
+        let begins_at = match kept {
+            Ok(begins_at) => begins_at,
+            Err(storage::Error::Conflict(_)) => None,
             Err(error) => return Err(error.into()),
-        }
-        Ok(())
+        };
+        login.keep();
+        Ok(begins_at)
     }
 
     /// Notes up to where the session is told of updates. Other nodes learn `at_once` that it is told something; if they

@@ -98,6 +98,7 @@ impl Login {
 
     /// Of a session as the store has it.
     pub(super) fn stored(caller: Caller, session: &Session) -> Self {
+        let caller = Caller { expires_at: session.token.map(|token| token.expires_at), ..caller };
         Self::new(caller, session.key, session.created_at, session.last_used_at, session.told)
     }
 
@@ -206,21 +207,23 @@ impl Sessions {
 
     pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
         let login = self.remembered.get(&key)?.value;
-        if login.ended.is_cancelled() || self.is_over(login.created_at, login.last_used(), now) {
+        if login.ended.is_cancelled() || now > self.lasts_until(&login) {
             self.remembered.remove(&key);
             return None;
         }
         Some(login)
     }
 
-    pub(super) fn is_over(&self, created_at: Timestamp, last_used: Timestamp, now: Timestamp) -> bool {
-        now > self.lasts_until(created_at, last_used)
+    /// Until when a session lives that is not used again.
+    pub(super) fn lasts_until(&self, login: &Login) -> Timestamp {
+        self.end(login.created_at, login.last_used(), login.expires_at)
     }
 
-    /// Until when a session lives that is not used again.
-    pub(super) fn lasts_until(&self, created_at: Timestamp, last_used: Timestamp) -> Timestamp {
+    /// The same by its times; `expires_at` is of the token that it was begun with.
+    pub(super) fn end(&self, created_at: Timestamp, last_used: Timestamp, expires_at: Option<Timestamp>) -> Timestamp {
         let after = |from: Timestamp, time| from.checked_add_signed(time).unwrap_or(Timestamp::MAX_UTC);
-        after(last_used, self.lifetime).min(after(created_at, self.longest))
+        let end = after(last_used, self.lifetime).min(after(created_at, self.longest));
+        expires_at.map_or(end, |expires_at| end.min(expires_at))
     }
 
     /// Whether the client is due a new cookie, and notes that it gets one: of several requests at once only one does.

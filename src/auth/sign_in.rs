@@ -2,17 +2,25 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use storage::{Fact, Topic, User, UserChange, UserId};
+use storage::{Fact, NewSession, SessionToken, Topic, User, UserChange, UserId};
 use tokio::time::Instant;
 
 use super::{
     Auth, Caller, Error, Login, Refused, Result, SessionId,
     attempts::{Account, Arrival, LockedOut},
     audit::{self, Action, Actor},
-    lives::Grant,
+    lives::{Epoch, Grant, Life},
     turns::Place,
 };
 use crate::{chat::LOGIN_BYTES, clock};
+
+/// A session that is to begin.
+struct Beginning {
+    id: SessionId,
+    life: Arc<Life>,
+    epoch: Epoch,
+    token: Option<SessionToken>,
+}
 
 impl Auth {
     /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
@@ -27,10 +35,10 @@ impl Auth {
         presented: Option<&SessionId>,
     ) -> Result<(SessionId, Arc<Login>)> {
         let user = self.known(login, password, from).await?;
-        self.begin_session(&user, from, presented, Error::Denied).await
+        self.begin_session(self.beginning(user.id, None), &user, from, presented, Error::Denied).await
     }
 
-    /// Begins a session for whoever came with a token. It lives on when the token runs out, and ends as those of log-ins do.
+    /// Begins a session for whoever came with a token. It ends with the token: when that runs out, or its family ends.
     ///
     /// # Errors
     /// [`Error::Refused`] if the token does not count any more, or no token was brought.
@@ -40,28 +48,34 @@ impl Auth {
         from: IpAddr,
         presented: Option<&SessionId>,
     ) -> Result<(SessionId, Arc<Login>)> {
+        let (Some(life), Some(expires_at)) = (&caller.life, caller.expires_at) else { return Err(Refused::Missing.into()) };
+        let beginning = self.beginning(caller.user, Some(SessionToken { expires_at, family: life.grant().family() }));
         // Read again: a new password, or a revocation, may have ended it at another node.
-        let grant = caller.life.as_ref().map(|life| life.grant()).ok_or(Refused::Missing)?;
-        let user = self.stored_holder(grant).await?;
-        self.begin_session(&user, from, presented, Refused::Revoked.into()).await
+        let user = self.stored_holder(life.grant()).await?;
+        self.begin_session(beginning, &user, from, presented, Refused::Revoked.into()).await
+    }
+
+    /// A session that is to begin. From now on it ends with the user's next change, and with the family of its token.
+    fn beginning(&self, user: UserId, token: Option<SessionToken>) -> Beginning {
+        let id = SessionId::random();
+        let (life, epoch) = (self.0.lives.begin(&Grant::Session(id.key())), self.0.lives.epoch());
+        life.is_of(user, token.and_then(|token| token.family), self.0.lives.changes());
+        Beginning { id, life, epoch, token }
     }
 
     /// Begins a session for a user who has shown, with its password as it was read, who it is: one that has changed since then gets
     /// `changed`.
     async fn begin_session(
         &self,
+        Beginning { id, life, epoch, token }: Beginning,
         user: &User,
         from: IpAddr,
         presented: Option<&SessionId>,
         changed: Error,
     ) -> Result<(SessionId, Arc<Login>)> {
-        let id = SessionId::random();
         let key = id.key();
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
-        // Begun before the user is looked at for the last time: what changes the user from then on ends it.
-        let (life, epoch) = (self.0.lives.begin(&Grant::Session(key)), self.0.lives.epoch());
-        life.is_of(user_id, self.0.lives.changes());
         let entry = audit::entry(Actor::User(user_id), Some(from), Action::SignIn, Some("session".into()), audit::OK);
         self.transaction(|mut tx| async {
             // Checking the password took its time, in which the user may have got another one, or been deactivated.
@@ -69,7 +83,7 @@ impl Auth {
             if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
                 return Err(changed.clone());
             }
-            tx.insert_session(storage::NewSession { key, user: user_id, created_at: now }).await?;
+            tx.insert_session(NewSession { key, user: user_id, created_at: now, token, is_cursor: false }).await?;
             let mut ended = Vec::new();
             if let Some(presented) = presented.map(SessionId::key)
                 && !tx.delete_sessions(&[presented]).await?.is_empty()
@@ -77,7 +91,7 @@ impl Auth {
                 ended.push(presented);
             }
             if self.0.sessions.most > 0 {
-                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id).await?);
+                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id, false).await?);
             }
             for key in &ended {
                 tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
@@ -91,7 +105,9 @@ impl Auth {
         audit::log(&entry);
         // A login is a sign of life, and ends what the user had set itself to.
         self.0.storage.set_presence(partner, None, now).await?;
-        let login = Arc::new(Login::begun(Caller::living(user.clone(), life, epoch), key, now));
+        let expires_at = token.map(|token| token.expires_at);
+        let caller = Caller { expires_at, ..Caller::living(user.clone(), life, epoch) };
+        let login = Arc::new(Login::begun(caller, key, now));
         self.0.sessions.remember(Arc::clone(&login));
         Ok((id, login))
     }

@@ -44,7 +44,7 @@ impl Caller {
     pub async fn may_stay_until(&self) -> Result<Option<Timestamp>> {
         let Some(Stay { login, auth }) = &self.stay else { return Ok(self.expires_at) };
         let sessions = &auth.0.sessions;
-        let until = sessions.lasts_until(login.created_at(), login.last_used());
+        let until = sessions.lasts_until(login);
         if until > clock::now() {
             return Ok(Some(until));
         }
@@ -52,6 +52,6 @@ impl Caller {
         if let Some((session, _)) = auth.0.storage.session(login.key()).await? {
             login.was_used(session.last_used_at);
         }
-        Ok(Some(sessions.lasts_until(login.created_at(), login.last_used())))
+        Ok(Some(sessions.lasts_until(login)))
     }
 }

@@ -163,15 +163,15 @@ impl Auth {
         let Claims { grant, expires_at } = tokens.verify(token, clock::now()).await?;
         let grant: &Grant = named.insert(grant);
         let key = Sha256::digest(format!("{grant:?}")).into();
+        let with = |caller| Caller { expires_at: Some(expires_at), cursor: grant.cursor(token), ..caller };
         let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.lives.epoch();
         if let Some(caller) = tokens.remembered.get(&key).map(|caller| caller.value).filter(is_fresh) {
-            return Ok(Caller { expires_at: Some(expires_at), ..caller });
+            return Ok(with(caller));
         }
-        let read = || async { Ok((0, self.stored_holder(grant).await?, ())) };
-        let (_, caller, ()) = self.admit(std::slice::from_ref(grant), read).await?;
-        let caller = Caller { expires_at: Some(expires_at), ..caller };
+        let read = || async { Ok((0, self.stored_holder(grant).await?, None)) };
+        let (_, caller, _) = self.admit(std::slice::from_ref(grant), read).await?;
         tokens.remembered.insert(key, Weighed::new(caller.clone(), caller.texts()));
-        Ok(caller)
+        Ok(with(caller))
     }
 
     /// The user whom a token stands for, as the store has it now.

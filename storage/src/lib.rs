@@ -61,7 +61,7 @@ pub use presence::{Presence, Presences, SetStatus, Shortened, Sign};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
 pub use reads::{ReadRange, Reads, UnreadByOthers};
 pub use search::{Search, SearchPoint, Walk, Walked};
-pub use sessions::{NewSession, Session, SessionKey, SessionTouch, Sessions, WriteSessions};
+pub use sessions::{NewSession, Session, SessionKey, SessionToken, SessionTouch, Sessions, WriteSessions};
 pub use support::{BegunSupport, MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use uploads::{Mention, NewUpload, Upload, UploadedFile, Uploads, WriteUploads};

@@ -7,8 +7,10 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
+use sqlx::Connection;
+
 use super::{
-    making::{Key, SECRET, claims, sign},
+    making::{Key, SECRET, claims, in_seconds, sign},
     text,
 };
 use crate::{
@@ -116,6 +118,69 @@ with_every_backend! {
             server.start_again(address).await;
             assert_eq!(poll(&server, 60).await, 1, "what it was not told before");
         }
+        server.stop().await;
+    }
+
+    /// A phone and a tablet of one user: what one was told the other is told as well.
+    async fn each_token_of_another_service_has_a_cursor_of_its_own(backend) {
+        let mut server = with_tokens(backend.clone()).set("LIMITS__USER__SESSIONS", 3).start().await;
+        let (admin, john) = (server.log_in(crate::support::ADMIN).await, server.log_in(JOHN).await);
+        let token = |jti: u32| sign(Key::Secret(SECRET), None, &claims(json!({"jti": jti})));
+        let poll = async |token: &str| {
+            let updates = result(&server, token, "/api/messaging/poll/updates", json!({"timeout": 0})).await;
+            updates["threads_with_updates"].as_array().expect("it is a list").len()
+        };
+        let send = async |body: &str| admin.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+        let (phone, tablet) = (token(1), token(2));
+        assert_eq!([poll(&phone).await, poll(&tablet).await], [0, 0]);
+        send("one").await;
+        assert_eq!([poll(&phone).await, poll(&tablet).await], [1, 1]);
+        assert_eq!([poll(&phone).await, poll(&tablet).await], [0, 0]);
+        send("two").await;
+        assert_eq!(poll(&token(3)).await, 1, "it may follow one that has run out");
+        for jti in 4..12 {
+            poll(&token(jti)).await;
+        }
+        assert!(john.call("/web/session/check", json!({})).await.get("error").is_none(), "cursors drive out no session");
+        if backend.is_durable() {
+            let mut database = sqlx::PgConnection::connect(backend.url()).await.unwrap();
+            let rows = "SELECT count(*) FROM sessions WHERE user_id = 4 AND is_cursor";
+            assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap(), 3);
+        }
+        server.stop().await;
+    }
+
+    /// Its expiry, and its revocation at whatever node.
+    async fn a_session_ends_with_the_token_that_it_was_begun_with(backend) {
+        let mut server = with_tokens(backend).start().await;
+        let begin = async |token: &str| {
+            let answer = Answer::of(server.client().request(Method::POST, "/auth/session").bearer_auth(token)).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            (server.client().with_session(answer.session().as_deref()), answer)
+        };
+        let is_alive = async |session: &Client| session.call("/web/session/check", json!({})).await.get("error").is_none();
+        let short = sign(Key::Secret(SECRET), None, &claims(json!({"exp": in_seconds(-27)})));
+        let (soon_over, answer) = begin(&short).await;
+        let cookie = answer.headers["set-cookie"].to_str().unwrap();
+        let life: u32 = cookie.split("Max-Age=").nth(1).and_then(|rest| rest.split(';').next()?.parse().ok()).unwrap();
+        assert!(life <= 3, "{cookie}");
+        until("its end", async || (!is_alive(&soon_over).await).then_some(())).await;
+
+        let pair = server.client().post("/auth/token", &json!({"login": JOHN, "password": PASSWORD})).await.json();
+        let (access, refresh) = (text(&pair, "access"), text(&pair, "refresh"));
+        let (session, _) = begin(&access).await;
+        for session in [&session, &begin(&foreign(4)).await.0] {
+            assert!(is_alive(session).await);
+            assert_eq!(session.post("/auth/token", &json!({})).await.status, StatusCode::UNAUTHORIZED, "nothing that renews");
+        }
+        let waiting = {
+            let session = session.clone();
+            tokio::spawn(async move { session.call("/api/messaging/poll/messages", json!({"thread_id": 1, "timeout": 60})).await })
+        };
+        server.polls_waiting(1).await;
+        assert_eq!(server.client().post("/auth/token/revoke", &json!({"token": refresh})).await.status, StatusCode::OK);
+        assert_eq!(waiting.await.expect("it ends")["error"]["code"], 100, "whoever waits is told at once");
+        assert!(!is_alive(&session).await);
         server.stop().await;
     }
 

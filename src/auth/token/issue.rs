@@ -196,11 +196,11 @@ impl Auth {
         self.issued(&user, from, Error::Denied).await
     }
 
-    /// Tokens for whoever has a session; they live on when it ends.
+    /// Tokens for whoever has a session; they live on when it ends. A session that was begun with a token gives none.
     pub async fn tokens_by_session(&self, login: &Login, from: IpAddr) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
-        // A token that lets in for an hour is not to become one that can be renewed.
-        if login.is_by_token() {
+        // A token that lets in for an hour is not to become one that can be renewed, nor is what was made of it.
+        if login.expires_at.is_some() {
             return Err(Error::Expired);
         }
         // Read again: only now is it known with which password the session began.

@@ -84,7 +84,8 @@ struct Holder {
     name: String,
     /// `user`, `agent` or `admin`
     role: String,
-    /// Until when the token counts, differences between clocks allowed for; null for a session.
+    /// Until when the token counts, or the session that was begun with one, differences between clocks allowed for; null for the
+    /// session of a log-in.
     expires_at: Option<DateTime<Utc>>,
 }
 

@@ -48,8 +48,9 @@ impl From<auth::Error> for Answer {
 impl SessionApi {
     /// Exchange a token for a session
     ///
-    /// With `Authorization: Bearer`. The session lives on when the token runs out or is revoked, and ends by itself when it is not
-    /// used, or with `/web/session/destroy`, a new password, or the user's deactivation. One presented with the request ends.
+    /// With `Authorization: Bearer`. The session ends when the token runs out (`expires_at`) or is revoked, with
+    /// `/web/session/destroy`, a new password, or the user's deactivation. Those presented with the request end. There are no tokens
+    /// for it at `/auth/token`.
     #[oai(path = "/session", method = "post", operation_id = "auth_session")]
     async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
         let auth = &self.0.auth;

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx};
-use crate::{Error, NewSession, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions};
+use crate::{
+    Error, NewSession, Position, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions,
+};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -14,6 +16,10 @@ pub(super) struct Table {
 }
 
 impl Table {
+    fn of(&self, user: UserId) -> impl Iterator<Item = &Session> {
+        self.of_user.get(&user).into_iter().flatten().filter_map(|key| self.rows.get(key))
+    }
+
     fn insert(&mut self, session: Session) {
         self.of_user.entry(session.user).or_default().insert(session.key);
         self.by_use.insert((session.last_used_at, session.key));
@@ -46,7 +52,12 @@ impl Sessions for Memory {
     async fn sessions(&self, keys: &[SessionKey]) -> Result<Vec<(Session, User)>> {
         let state = self.snapshot()?;
         let found = keys.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|key| state.sessions.rows.get(key));
-        let with_user = found.map(|session| (session.clone(), state.users.user(session.user).expect("users are never deleted")));
+        let is_there = |session: &&Session| {
+            session.token.and_then(|token| token.family).is_none_or(|family| state.tokens.has_family(family))
+        };
+        let with_user = found
+            .filter(is_there)
+            .map(|session| (session.clone(), state.users.user(session.user).expect("users are never deleted")));
         Ok(with_user.collect())
     }
 
@@ -71,12 +82,12 @@ impl Sessions for Memory {
 #[async_trait]
 impl WriteSessions for MemoryTx {
     async fn insert_session(&mut self, new: NewSession) -> Result<()> {
-        let NewSession { key, user, created_at } = new;
+        let NewSession { key, user, created_at, token, is_cursor } = new;
         self.draft.users.expect_user(user)?;
         if self.draft.sessions.rows.contains_key(&key) {
             return Err(Error::Conflict("sessions_pkey"));
         }
-        self.draft.sessions.insert(Session { key, user, created_at, last_used_at: created_at, told: None });
+        self.draft.sessions.insert(Session { key, user, created_at, last_used_at: created_at, told: None, token, is_cursor });
         Ok(())
     }
 
@@ -85,17 +96,21 @@ impl WriteSessions for MemoryTx {
         Ok(keys.iter().filter_map(|key| Some((*key, table.remove(*key)?))).collect())
     }
 
-    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {
+    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId, is_cursor: bool) -> Result<Vec<SessionKey>> {
         let table = &mut self.draft.sessions;
-        let of_user = table.of_user.get(&user).into_iter().flatten().filter_map(|key| table.rows.get(key));
-        let mut keys: Vec<_> =
-            of_user.map(|session| (Reverse((session.last_used_at, session.created_at)), session.key)).collect();
+        let alike = table.of(user).filter(|session| session.is_cursor == is_cursor);
+        let mut keys: Vec<_> = alike.map(|session| (Reverse((session.last_used_at, session.created_at)), session.key)).collect();
         keys.sort_unstable();
         let oldest: Vec<_> = keys.into_iter().skip(most).map(|(_, key)| key).collect();
         for key in &oldest {
             table.remove(*key);
         }
         Ok(oldest)
+    }
+
+    async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
+        let used = self.draft.sessions.of(user).filter(|session| session.is_cursor && session.last_used_at >= since);
+        Ok(used.filter_map(|session| session.told).min())
     }
 
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {

@@ -33,6 +33,10 @@ impl Table {
         self.by_expiry.remove(&(token.expires_at, key));
     }
 
+    pub(super) fn has_family(&self, family: Uuid) -> bool {
+        self.family(family).next().is_some()
+    }
+
     fn family(&self, family: Uuid) -> impl Iterator<Item = TokenKey> {
         self.of_family.range((family, FIRST)..=(family, LAST)).map(|(_, key)| *key)
     }

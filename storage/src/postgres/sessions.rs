@@ -4,16 +4,19 @@ use sqlx::postgres::PgRow;
 use super::users::{user, user_columns};
 use super::{Postgres, PostgresTx, alone, get, limit};
 use crate::{
-    Error, NewSession, Position, Result, Session, SessionKey, SessionTouch, Sessions, Timestamp, User, UserId, WriteSessions,
+    Error, NewSession, Position, Result, Session, SessionKey, SessionToken, SessionTouch, Sessions, Timestamp, User, UserId,
+    WriteSessions,
 };
 
 const SESSIONS: &str = concat!(
-    "SELECT session.key, session.created_at AS session_created_at, session.last_used_at, session.told, ",
+    "SELECT session.key, session.created_at AS session_created_at, session.last_used_at, session.told,
+        session.token_expires_at, session.token_family, session.is_cursor, ",
     user_columns!(),
     " FROM sessions session
       JOIN users account ON account.id = session.user_id
       JOIN partners person ON person.id = account.partner_id
-      WHERE session.key = ANY ($1)"
+      WHERE session.key = ANY ($1) AND (session.token_family IS NULL
+          OR EXISTS (SELECT FROM refresh_tokens token WHERE token.family = session.token_family))"
 );
 /// Locks in one order, since nodes touch the same sessions at the same time.
 const TOUCH_SESSIONS: &str = "WITH touch AS MATERIALIZED (
@@ -32,7 +35,8 @@ const EXPIRE_SESSIONS: &str = concat!(
     " ORDER BY s.last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ) RETURNING user_id"
 );
-const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at) VALUES ($1, $2, $3, $3)";
+const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at, token_expires_at,
+    token_family, is_cursor) VALUES ($1, $2, $3, $3, $4, $5, $6)";
 /// Locks in the order in which touches lock.
 const DELETE_SESSIONS: &str = "WITH locked AS MATERIALIZED (
         SELECT s.key FROM sessions s WHERE s.key = ANY ($1) ORDER BY s.key FOR UPDATE
@@ -40,11 +44,14 @@ const DELETE_SESSIONS: &str = "WITH locked AS MATERIALIZED (
     DELETE FROM sessions WHERE key IN (SELECT locked.key FROM locked) RETURNING key, user_id";
 /// As above.
 const DELETE_SESSIONS_BEYOND: &str = "WITH oldest AS MATERIALIZED (
-        SELECT s.key FROM sessions s WHERE s.user_id = $1 ORDER BY s.last_used_at DESC, s.created_at DESC, s.key OFFSET $2
+        SELECT s.key FROM sessions s WHERE s.user_id = $1 AND s.is_cursor = $3
+        ORDER BY s.last_used_at DESC, s.created_at DESC, s.key OFFSET $2
     ), locked AS MATERIALIZED (
         SELECT s.key FROM sessions s WHERE s.key IN (SELECT oldest.key FROM oldest) ORDER BY s.key FOR UPDATE
     )
     DELETE FROM sessions WHERE key IN (SELECT locked.key FROM locked) RETURNING key";
+const LEAST_TOLD: &str =
+    "SELECT min(s.told) AS told FROM sessions s WHERE s.user_id = $1 AND s.is_cursor AND s.last_used_at >= $2";
 const DELETE_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING key";
 
 fn key(row: &PgRow) -> Result<SessionKey> {
@@ -65,6 +72,11 @@ fn session(row: &PgRow) -> Result<(Session, User)> {
         created_at: get(row, "session_created_at")?,
         last_used_at: get(row, "last_used_at")?,
         told: get::<Option<i64>, _>(row, "told")?.map(Position),
+        token: match get(row, "token_expires_at")? {
+            Some(expires_at) => Some(SessionToken { expires_at, family: get(row, "token_family")? }),
+            None => None,
+        },
+        is_cursor: get(row, "is_cursor")?,
     };
     Ok((session, user))
 }
@@ -95,7 +107,8 @@ impl Sessions for Postgres {
 impl WriteSessions for PostgresTx {
     async fn insert_session(&mut self, new: NewSession) -> Result<()> {
         let insert = sqlx::query(INSERT_SESSION).bind(new.key.0).bind(new.user.0).bind(new.created_at);
-        self.rows(insert).await.map(drop)
+        let (expires_at, family) = (new.token.map(|token| token.expires_at), new.token.and_then(|token| token.family));
+        self.rows(insert.bind(expires_at).bind(family).bind(new.is_cursor)).await.map(drop)
     }
 
     async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>> {
@@ -103,8 +116,14 @@ impl WriteSessions for PostgresTx {
         deleted.iter().map(|row| Ok((key(row)?, UserId(get(row, "user_id")?)))).collect()
     }
 
-    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<SessionKey>> {
-        self.rows(sqlx::query(DELETE_SESSIONS_BEYOND).bind(user.0).bind(limit(most))).await?.iter().map(key).collect()
+    async fn delete_sessions_beyond(&mut self, most: usize, user: UserId, is_cursor: bool) -> Result<Vec<SessionKey>> {
+        let delete = sqlx::query(DELETE_SESSIONS_BEYOND).bind(user.0).bind(limit(most)).bind(is_cursor);
+        self.rows(delete).await?.iter().map(key).collect()
+    }
+
+    async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
+        let told = self.only_row(sqlx::query(LEAST_TOLD).bind(user.0).bind(since)).await?;
+        Ok(get::<Option<i64>, _>(&told, "told")?.map(Position))
     }
 
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {

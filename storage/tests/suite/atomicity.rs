@@ -35,7 +35,15 @@ async fn before(store: &Arc<dyn Storage>) -> Before {
     let file = write(store, async |tx| {
         for n in 1..=2 {
             let user = [ann.id, ben.id][n - 1];
-            tx.insert_session(NewSession { key: SessionKey([n as u8; 32]), user, created_at: at(0) }).await.unwrap();
+            tx.insert_session(NewSession {
+                key: SessionKey([n as u8; 32]),
+                user,
+                created_at: at(0),
+                token: None,
+                is_cursor: false,
+            })
+            .await
+            .unwrap();
         }
         tx.insert_group(None, "before").await.unwrap();
         tx.insert_attachment(new_attachment(&ann, "file")).await.unwrap()
@@ -60,7 +68,9 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     tx.update_user(ben.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap();
     let group = tx.insert_group(None, "new group").await.unwrap();
     tx.insert_group_members(group.id, &[ann.id, user.id]).await.unwrap();
-    tx.insert_session(NewSession { key: SessionKey([3; 32]), user: user.id, created_at: at(1) }).await.unwrap();
+    tx.insert_session(NewSession { key: SessionKey([3; 32]), user: user.id, created_at: at(1), token: None, is_cursor: false })
+        .await
+        .unwrap();
     tx.delete_sessions(&[SessionKey([1; 32])]).await.unwrap();
     tx.delete_sessions_of(ben.id).await.unwrap();
     tx.insert_conversation(new_conversation(&[ann, ben])).await.unwrap();

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use storage::{NewSession, Position, Session, SessionKey, SessionTouch, Storage, User, UserChange};
+use storage::{
+    NewRefreshToken, NewSession, Position, Session, SessionKey, SessionToken, SessionTouch, Storage, TokenKey, User, UserChange,
+};
+use uuid::Uuid;
 
 use crate::people::{at, conflict, users, write};
 
@@ -13,14 +16,23 @@ on_every_backend!(
     beyond_so_many_sessions_the_longest_unused_end,
     the_longest_unused_sessions_expire_first,
     a_touch_beside_an_open_transaction_is_kept,
+    a_session_ends_with_the_family_that_it_was_begun_with,
+    cursors_are_counted_apart_from_sessions,
 );
 
 fn key(n: u8) -> SessionKey {
     SessionKey([n; 32])
 }
 
+fn new(user: &User, n: u8, seconds: i64) -> NewSession {
+    NewSession { key: key(n), user: user.id, created_at: at(seconds), token: None, is_cursor: false }
+}
+
 async fn log_in(store: &Arc<dyn Storage>, user: &User, n: u8, seconds: i64) {
-    let new = NewSession { key: key(n), user: user.id, created_at: at(seconds) };
+    insert(store, new(user, n, seconds)).await;
+}
+
+async fn insert(store: &Arc<dyn Storage>, new: NewSession) {
     write(store, async |tx| tx.insert_session(new).await.unwrap()).await;
 }
 
@@ -37,7 +49,15 @@ async fn a_session_comes_with_its_user(store: Arc<dyn Storage>) {
     let [mut ann, ben] = users(&store, ["ann", "ben"]).await;
     log_in(&store, &ben, 1, 10).await;
     log_in(&store, &ann, 2, 20).await;
-    let expected = Session { key: key(2), user: ann.id, created_at: at(20), last_used_at: at(20), told: None };
+    let expected = Session {
+        key: key(2),
+        user: ann.id,
+        created_at: at(20),
+        last_used_at: at(20),
+        told: None,
+        token: None,
+        is_cursor: false,
+    };
     assert_eq!(store.session(key(2)).await.unwrap(), Some((expected.clone(), ann.clone())));
     write(&store, async |tx| tx.update_user(ann.id, UserChange { active: Some(false), ..UserChange::default() }).await.unwrap())
         .await;
@@ -62,7 +82,7 @@ async fn a_key_is_used_once(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     log_in(&store, &ann, 1, 0).await;
     let mut tx = store.begin().await.unwrap();
-    conflict(tx.insert_session(NewSession { key: key(1), user: ben.id, created_at: at(1) }).await);
+    conflict(tx.insert_session(new(&ben, 1, 1)).await);
     drop(tx);
     assert_eq!(session(&store, 1).await.unwrap().user, ann.id);
 }
@@ -136,7 +156,7 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     log_in(&store, &ann, 1, 0).await;
     let mut tx = store.begin().await.unwrap();
-    tx.insert_session(NewSession { key: key(2), user: ann.id, created_at: at(0) }).await.unwrap();
+    tx.insert_session(new(&ann, 2, 0)).await.unwrap();
     let touching = touch(&store, 1, 100, Some(5));
     let committing = async { tx.commit().await.unwrap() };
     tokio::join!(touching, committing);
@@ -151,7 +171,7 @@ async fn beyond_so_many_sessions_the_longest_unused_end(store: Arc<dyn Storage>)
     }
     touch(&store, 1, 50, None).await;
     let beyond = async |most| {
-        let mut ended = write(&store, async |tx| tx.delete_sessions_beyond(most, ann.id).await.unwrap()).await;
+        let mut ended = write(&store, async |tx| tx.delete_sessions_beyond(most, ann.id, false).await.unwrap()).await;
         ended.sort_unstable();
         ended
     };
@@ -164,7 +184,44 @@ async fn beyond_so_many_sessions_the_longest_unused_end(store: Arc<dyn Storage>)
     assert_eq!(left, [1, 4, 5], "nobody else's, and what was used last stays");
     assert_eq!(beyond(0).await, [key(1), key(4)]);
     let mut tx = store.begin().await.unwrap();
-    tx.delete_sessions_beyond(0, ben.id).await.unwrap();
+    tx.delete_sessions_beyond(0, ben.id, false).await.unwrap();
     drop(tx);
     assert!(session(&store, 5).await.is_some(), "without a commit nothing ends");
+}
+
+async fn a_session_ends_with_the_family_that_it_was_begun_with(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let family = Uuid::from_u128(1);
+    let token = NewRefreshToken { key: TokenKey([1; 32]), family, user: ann.id, expires_at: at(10), grace_from: None };
+    write(&store, async |tx| tx.insert_refresh_token(token).await.unwrap()).await;
+    let own = Some(SessionToken { expires_at: at(5), family: Some(family) });
+    let foreign = Some(SessionToken { expires_at: at(7), family: None });
+    for (n, token) in [(1, own), (2, foreign), (3, None)] {
+        insert(&store, NewSession { token, ..new(&ann, n, 0) }).await;
+    }
+    for (n, token) in [(1, own), (2, foreign), (3, None)] {
+        assert_eq!(session(&store, n).await.unwrap().token, token);
+    }
+    write(&store, async |tx| tx.delete_family(family).await.unwrap()).await;
+    assert_eq!(session(&store, 1).await, None);
+    assert!(session(&store, 2).await.is_some() && session(&store, 3).await.is_some());
+}
+
+async fn cursors_are_counted_apart_from_sessions(store: Arc<dyn Storage>) {
+    let [ann, ben] = users(&store, ["ann", "ben"]).await;
+    log_in(&store, &ann, 1, 0).await;
+    for (user, n, seconds) in [(&ann, 2, 10), (&ann, 3, 20), (&ann, 4, 30), (&ben, 5, 30)] {
+        insert(&store, NewSession { is_cursor: true, ..new(user, n, seconds) }).await;
+    }
+    for (n, told) in [(1, 1), (2, 2), (3, 9), (5, 3)] {
+        touch(&store, n, 0, Some(told)).await;
+    }
+    let least = async |seconds| write(&store, async |tx| tx.least_told(ann.id, at(seconds)).await.unwrap()).await;
+    assert_eq!([least(10).await, least(11).await, least(21).await], [Some(Position(2)), Some(Position(9)), None]);
+    let beyond =
+        async |most, is_cursor| write(&store, async |tx| tx.delete_sessions_beyond(most, ann.id, is_cursor).await.unwrap()).await;
+    assert_eq!(beyond(2, true).await, [key(2)]);
+    assert_eq!(beyond(1, false).await, []);
+    assert!(session(&store, 1).await.is_some_and(|session| !session.is_cursor));
+    assert!(session(&store, 5).await.is_some_and(|session| session.is_cursor));
 }
