@@ -54,6 +54,8 @@ impl Action {
 
 /// The outcome of what was done as it was meant to.
 pub(super) const OK: &str = "ok";
+/// The outcome of ending what another service alone can end.
+pub(super) const NOT_OURS: &str = "not_ours";
 
 /// An entry at this moment. `object` is what it was done to, or how.
 pub(super) fn entry(

@@ -2,11 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use storage::{Fact, NewSession, SessionToken, Topic, User, UserChange, UserId};
+use storage::{Fact, NewSession, SessionKey, SessionToken, Topic, User, UserChange, UserId};
 use tokio::time::Instant;
 
 use super::{
-    Auth, Caller, Error, Login, Refused, Result, SessionId,
+    Auth, Caller, Error, Login, Refused, Result, Revocation, SessionId,
     attempts::{Account, Arrival, LockedOut},
     audit::{self, Action, Actor},
     lives::{Epoch, Grant, Life},
@@ -23,7 +23,7 @@ struct Beginning {
 }
 
 impl Auth {
-    /// Logs in and begins a session. A session presented with the request ends; if the login fails it stays.
+    /// Logs in and begins a session. Sessions presented with the request end; if the login fails they stay.
     ///
     /// # Errors
     /// [`Error::Denied`] after a wrong password, for an unknown login, and for a deactivated user, each after the same time.
@@ -32,7 +32,7 @@ impl Auth {
         login: &str,
         password: &str,
         from: IpAddr,
-        presented: Option<&SessionId>,
+        presented: &[SessionId],
     ) -> Result<(SessionId, Arc<Login>)> {
         let user = self.known(login, password, from).await?;
         self.begin_session(self.beginning(user.id, None), &user, from, presented, Error::Denied).await
@@ -46,7 +46,7 @@ impl Auth {
         &self,
         caller: &Caller,
         from: IpAddr,
-        presented: Option<&SessionId>,
+        presented: &[SessionId],
     ) -> Result<(SessionId, Arc<Login>)> {
         let (Some(life), Some(expires_at)) = (&caller.life, caller.expires_at) else { return Err(Refused::Missing.into()) };
         let beginning = self.beginning(caller.user, Some(SessionToken { expires_at, family: life.grant().family() }));
@@ -70,12 +70,13 @@ impl Auth {
         Beginning { id, life, epoch, token }: Beginning,
         user: &User,
         from: IpAddr,
-        presented: Option<&SessionId>,
+        presented: &[SessionId],
         changed: Error,
     ) -> Result<(SessionId, Arc<Login>)> {
         let key = id.key();
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
+        let presented = keys(presented);
         let entry = audit::entry(Actor::User(user_id), Some(from), Action::SignIn, Some("session".into()), audit::OK);
         self.transaction(|mut tx| async {
             // Checking the password took its time, in which the user may have got another one, or been deactivated.
@@ -84,12 +85,7 @@ impl Auth {
                 return Err(changed.clone());
             }
             tx.insert_session(NewSession { key, user: user_id, created_at: now, token, is_cursor: false }).await?;
-            let mut ended = Vec::new();
-            if let Some(presented) = presented.map(SessionId::key)
-                && !tx.delete_sessions(&[presented]).await?.is_empty()
-            {
-                ended.push(presented);
-            }
+            let mut ended: Vec<_> = tx.delete_sessions(&presented).await?.into_iter().map(|(key, _)| key).collect();
             if self.0.sessions.most > 0 {
                 ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id, false).await?);
             }
@@ -224,29 +220,40 @@ impl Auth {
         Ok(user)
     }
 
-    /// Ends a session on all nodes; one that has ended stays so. Of who came with a token of ours, all tokens of its log-in end.
-    pub async fn log_out(&self, login: &Login, from: IpAddr) -> Result<()> {
-        if let Some(Grant::Family(family)) = login.life.as_ref().map(|life| life.grant()) {
-            self.end_family(login.user, *family, from).await?;
+    /// Logs out of all that a request presents, on all nodes: its sessions, and all tokens of the log-in that its token comes from. What
+    /// has ended stays so. A token of another service is that service's to end: [`Revocation::NotOurs`] if there was nothing else.
+    pub async fn log_out(&self, login: &Login, presented: &[SessionId], from: IpAddr) -> Result<Revocation> {
+        let sign_out = |user, object: &str, outcome| {
+            audit::entry(Actor::User(user), Some(from), Action::SignOut, Some(object.into()), outcome)
+        };
+        let family = login.life.as_ref().and_then(|life| life.grant().family());
+        if let Some(family) = family {
+            self.end_family(login.user, family, from).await?;
         }
-        let object = if login.is_by_token() { "token" } else { "session" };
-        let entry = audit::entry(Actor::User(login.user), Some(from), Action::SignOut, Some(object.into()), audit::OK);
-        let has_ended = self
-            .transaction(|mut tx| async {
-                let is_there = !tx.delete_sessions(&[login.key()]).await?.is_empty();
-                if is_there {
-                    let fact = Fact::SessionEnded { session: hex::encode(login.key().0) };
-                    tx.record(Topic::Partner(login.partner), fact, clock::now());
-                    tx.insert_audit(&entry).await?;
-                }
-                self.0.announce.committed(tx.commit().await?).await;
-                self.0.lives.end(&Grant::Session(login.key()));
-                Ok(is_there)
-            })
-            .await?;
-        if has_ended {
-            audit::log(&entry);
+        let presented = keys(presented);
+        let ended = self.transaction(|mut tx| async {
+            let ended = tx.delete_sessions(&presented).await?;
+            let mut entries = Vec::with_capacity(ended.len());
+            for (key, user) in &ended {
+                let entry = sign_out(*user, "session", audit::OK);
+                tx.record(Topic::Partner(login.partner), Fact::SessionEnded { session: hex::encode(key.0) }, clock::now());
+                tx.insert_audit(&entry).await?;
+                entries.push(entry);
+            }
+            self.0.announce.committed(tx.commit().await?).await;
+            presented.iter().for_each(|key| self.0.lives.end(&Grant::Session(*key)));
+            Ok(entries)
+        });
+        let ended = if presented.is_empty() { Vec::new() } else { ended.await? };
+        ended.iter().for_each(audit::log);
+        if login.is_by_token() && family.is_none() && ended.is_empty() {
+            self.0.trail.write(sign_out(login.user, "token", audit::NOT_OURS)).await;
+            return Ok(Revocation::NotOurs);
         }
-        Ok(())
+        Ok(Revocation::Done)
     }
+}
+
+fn keys(presented: &[SessionId]) -> Vec<SessionKey> {
+    presented.iter().map(SessionId::key).collect()
 }

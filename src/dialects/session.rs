@@ -147,11 +147,9 @@ pub(super) struct Given {
     is_cookie: bool,
 }
 
-impl Given {
-    /// The id that a new session is to replace.
-    pub(super) fn first(&self) -> Option<&SessionId> {
-        self.ids.first()
-    }
+/// The same for what ends all of them: a log-out, or a session that begins.
+pub fn presented_ids(request: &Request) -> Vec<SessionId> {
+    presented(request).map(|given| given.ids).unwrap_or_default()
 }
 
 /// The sessions that a request presents, alive or not: as many as its header has room for.

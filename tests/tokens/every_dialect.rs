@@ -159,11 +159,11 @@ with_every_backend! {
             (server.client().with_session(answer.session().as_deref()), answer)
         };
         let is_alive = async |session: &Client| session.call("/web/session/check", json!({})).await.get("error").is_none();
-        let short = sign(Key::Secret(SECRET), None, &claims(json!({"exp": in_seconds(-27)})));
+        let short = sign(Key::Secret(SECRET), None, &claims(json!({"exp": in_seconds(-25)})));
         let (soon_over, answer) = begin(&short).await;
         let cookie = answer.headers["set-cookie"].to_str().unwrap();
         let life: u32 = cookie.split("Max-Age=").nth(1).and_then(|rest| rest.split(';').next()?.parse().ok()).unwrap();
-        assert!(life <= 3, "{cookie}");
+        assert!(life <= 5, "{cookie}");
         until("its end", async || (!is_alive(&soon_over).await).then_some(())).await;
 
         let pair = server.client().post("/auth/token", &json!({"login": JOHN, "password": PASSWORD})).await.json();
@@ -214,6 +214,44 @@ with_every_backend! {
             let asked = server.client().request(Method::POST, "/auth/token").bearer_auth(&token).json(&json!({}));
             assert_eq!(Answer::of(asked).await.status, StatusCode::UNAUTHORIZED);
         }
+        server.stop().await;
+    }
+
+    /// Sessions beside the token, and beside each other; also where another begins in their place.
+    async fn all_sessions_that_are_presented_end(backend) {
+        let mut server = with_tokens(backend.clone()).start().await;
+        let is_alive = async |session: &Client| session.call("/web/session/check", json!({})).await.get("error").is_none();
+        let log_in = json!({"params": {"db": "odoo2", "login": JOHN, "password": PASSWORD}});
+        for (path, body) in [
+            ("/web/session/destroy", json!({})),
+            ("/web/session/authenticate", log_in),
+            ("/auth/session", json!({})),
+        ] {
+            for token in [None, Some(own(&server).await), Some(foreign(4))] {
+                if path == "/auth/session" && token.is_none() {
+                    continue;
+                }
+                let (one, two, other) = (server.log_in(JOHN).await, server.log_in(JOHN).await, server.log_in(JOHN).await);
+                let [first, second] = [&one, &two].map(|session| session.session().unwrap().to_owned());
+                let cookies = format!("session_id={}; session_id={first}; session_id={second}", "0".repeat(40));
+                let request = server.client().request(Method::POST, path).header(COOKIE, cookies).json(&body);
+                let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+                let answer = Answer::of(request).await;
+                assert!(answer.status == 200 && answer.json().get("error").is_none(), "{path}: {answer:?}");
+                let alive = [is_alive(&one).await, is_alive(&two).await, is_alive(&other).await];
+                assert_eq!(alive, [false, false, true], "{path} {token:?}");
+            }
+        }
+        let (one, two) = (server.log_in(JOHN).await, server.log_in(JOHN).await);
+        let cookies = format!("session_id={}; session_id={}", one.session().unwrap(), two.session().unwrap());
+        let answer = Answer::of(server.client().request(Method::GET, "/web/session/logout").header(COOKIE, cookies)).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert_eq!([is_alive(&one).await, is_alive(&two).await], [false, false]);
+
+        let refused = call(&server, &foreign(4), "/web/session/destroy", json!({})).await;
+        assert_eq!(refused["error"]["data"]["name"], "odoo.exceptions.UserError", "{refused}");
+        assert!(call(&server, &foreign(4), "/web/session/check", json!({})).await.get("error").is_none(), "it is not ours to end");
+        assert!(server.log().contains("sign_out: not_ours"));
         server.stop().await;
     }
 

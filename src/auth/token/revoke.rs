@@ -14,13 +14,18 @@ use crate::{
     clock,
 };
 
-/// What has come of a revocation.
+/// What has come of a revocation, or of a log-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The token lets nobody in, whatever it was before.
     Done,
     /// It is of another service, which alone can revoke it.
     NotOurs,
+}
+
+impl Revocation {
+    /// The sentence for [`Revocation::NotOurs`].
+    pub const NOT_OURS: &str = "The token was made by another service, which alone can revoke it.";
 }
 
 impl Auth {

@@ -9,7 +9,7 @@ use super::{
     wire::{Credentials, SessionInfo},
 };
 use crate::{
-    auth,
+    auth::{self, Revocation},
     dialects::{
         House,
         jsonrpc::{Call, Fault, Nothing, Reply, page},
@@ -36,11 +36,11 @@ enum Redirect {
 impl SessionApi {
     /// Log in
     ///
-    /// The first `Set-Cookie` holds the session. A session presented with the request ends. A wrong password, an unknown
+    /// The first `Set-Cookie` holds the session. Sessions presented with the request end. A wrong password, an unknown
     /// login and a deactivated user are one and the same `odoo.exceptions.AccessDenied`.
     #[oai(path = "/web/session/authenticate", method = "post", operation_id = "session_authenticate")]
-    async fn authenticate(&self, request: &Request, call: Call<Credentials>, presented: OptionalSession) -> Reply<SessionInfo> {
-        let from = session::From::of(request);
+    async fn authenticate(&self, request: &Request, call: Call<Credentials>) -> Reply<SessionInfo> {
+        let (from, presented) = (session::From::of(request), session::presented_ids(request));
         let mut cookie = None;
         let given = &mut cookie;
         let reply = call.anybody(async move |credentials: Credentials| {
@@ -49,7 +49,7 @@ impl SessionApi {
                 return Err(error::no_database(&db).into());
             }
             let (Some(login), Some(password)) = (login, password) else { return Err(Fault::access_denied().into()) };
-            let entered = self.0.auth.log_in(&login, &password, from, presented.0.id()).await;
+            let entered = self.0.auth.log_in(&login, &password, from, &presented).await;
             if let Ok((_, login)) = &entered {
                 self.0.chat.seen(login);
             }
@@ -80,13 +80,16 @@ impl SessionApi {
 
     /// Log out
     ///
-    /// There is no result.
+    /// Ends every session that the request presents, and all tokens of the log-in that its token comes from; a token of another service
+    /// alone is refused. There is no result.
     #[oai(path = "/web/session/destroy", method = "post", operation_id = "session_destroy")]
     async fn destroy(&self, request: &Request, call: Call<Nothing>, session: Session) -> Reply<Value> {
-        let from = session::From::of(request);
+        let (from, presented) = (session::From::of(request), session::presented_ids(request));
         let reply = call.logged_in(session, async |login, _| {
-            self.0.auth.log_out(&login, from).await.map_err(|error| session::fault(&error))?;
-            Ok(Value::Null)
+            match self.0.auth.log_out(&login, &presented, from).await.map_err(|error| session::fault(&error))? {
+                Revocation::Done => Ok(Value::Null),
+                Revocation::NotOurs => Err(Fault::new("odoo.exceptions.UserError", Revocation::NOT_OURS).into()),
+            }
         });
         reply.await.without_result().with_cookie(Some(session::no_cookie(&self.0)))
     }
@@ -97,7 +100,7 @@ impl SessionApi {
     #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
     async fn logout(&self, request: &Request, session: OptionalSession) -> poem::Result<Redirect> {
         if let Some(login) = session.0.known() {
-            let ended = self.0.auth.log_out(login, session::From::of(request)).await;
+            let ended = self.0.auth.log_out(login, &session::presented_ids(request), session::From::of(request)).await;
             ended.map_err(|error| poem::Error::from_response(not_logged_out(&error)))?;
         }
         Ok(Redirect::SeeOther("/".into(), session::no_cookie(&self.0)))

@@ -75,10 +75,7 @@ impl RevocationApi {
         };
         match self.0.auth.revoke(&token, Origin::of(request)).await {
             Ok(Revocation::Done) => Answer::Done("no-store".into()),
-            Ok(Revocation::NotOurs) => {
-                let description = "The token was made by another service, which alone can revoke it.";
-                Answer::BadRequest(failure("unsupported_token_type", description))
-            }
+            Ok(Revocation::NotOurs) => Answer::BadRequest(failure("unsupported_token_type", Revocation::NOT_OURS)),
             Err(error) => error.into(),
         }
     }

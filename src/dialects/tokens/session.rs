@@ -10,7 +10,7 @@ use crate::{
         House,
         bearer::{BearerAlone, CHALLENGE, told},
         json::Said,
-        session::{self, From as Origin, presented},
+        session::{self, From as Origin, presented_ids},
     },
 };
 
@@ -54,10 +54,8 @@ impl SessionApi {
     #[oai(path = "/session", method = "post", operation_id = "auth_session")]
     async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
         let auth = &self.0.auth;
-        let former = presented(request);
-        let former = former.as_ref().and_then(|given| given.first());
         let begun = match &caller.0 {
-            Ok(caller) => auth.session_by_token(caller, Origin::of(request), former).await,
+            Ok(caller) => auth.session_by_token(caller, Origin::of(request), &presented_ids(request)).await,
             Err(error) => Err(error.clone()),
         };
         match begun {

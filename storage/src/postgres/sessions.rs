@@ -112,6 +112,9 @@ impl WriteSessions for PostgresTx {
     }
 
     async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let deleted = self.rows(sqlx::query(DELETE_SESSIONS).bind(bytes(keys))).await?;
         deleted.iter().map(|row| Ok((key(row)?, UserId(get(row, "user_id")?)))).collect()
     }
