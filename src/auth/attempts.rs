@@ -14,7 +14,7 @@ use crate::shares::share_of;
 
 /// For how long failures count.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Counters that are kept, of addresses, and of logins from an address.
+/// Counters that are kept: of addresses, and of names and accounts from an address.
 const REMEMBERED: usize = 50_000;
 
 /// Limits of failed logins within a minute, and of log-ins that wait.
@@ -28,19 +28,23 @@ pub struct AttemptLimits {
     pub waiting: usize,
 }
 
-/// Key of a counter of failed logins: an address, and an account at which it tries, or all of them.
-type Key = (IpAddr, Option<Account>);
+/// Key of a counter of failed logins: an address, and what it tries there.
+type Key = (IpAddr, Tried);
 
-/// The account at which somebody tries to log in: the same one whatever it is called, by whichever route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Account {
-    User(UserId),
-    /// A uid or a login that nobody has, as a keyed hash, because strangers choose how long it is.
-    Nobody(u64),
+enum Tried {
+    Anything,
+    /// A login or a uid, whether or not anybody has it, as a keyed hash, because strangers choose how long it is.
+    Name(u64),
+    /// An account, whatever it is called, by whichever route.
+    Account(UserId),
 }
 
-/// Counts failed logins per address, and per account from an address. An account alone is never counted: a stranger could
-/// lock anybody out.
+/// Counts failed logins per address, and from an address per name and per account. An account alone is never counted: a stranger
+/// could lock anybody out.
+///
+/// Only an address and a name are refused in so many words. The counter of an account that was filled under another name would tell
+/// that the two are one account, and that it exists.
 pub(super) struct Attempts {
     limits: AttemptLimits,
     hasher: RandomState,
@@ -79,7 +83,9 @@ pub(super) struct Arrival {
 /// A login under way. What is dropped without having failed, for want of the store or of the client, does not count:
 /// nobody has learnt anything from it.
 pub(super) struct Attempt {
-    places: [Place; 2],
+    places: Vec<Place>,
+    /// As many have failed at this account as may: whatever the password, the answer is that it is wrong.
+    pub(super) is_in_vain: bool,
 }
 
 /// The part of an attempt that counts against one key.
@@ -104,24 +110,29 @@ impl Attempts {
     /// An attempt that is cancelled counts for nothing.
     pub(super) async fn arrive(&self, from: IpAddr) -> Result<Arrival, LockedOut> {
         let address = share_of(from);
-        Ok(Arrival { address, place: self.count((address, None)).enter(self.limits.per_address).await? })
+        Ok(Arrival { address, place: self.count((address, Tried::Anything)).enter(self.limits.per_address).await? })
     }
 
-    /// Lets an attempt at an account begin, in the same way.
+    /// Lets an attempt under a name begin, which is that of `user` if anybody's, in the same way.
     ///
     /// # Errors
-    /// As [`Attempts::arrive`].
+    /// As [`Attempts::arrive`], of the name.
     ///
     /// # Cancel safety
     /// As [`Attempts::arrive`].
-    pub(super) async fn begin(&self, Arrival { address, place }: Arrival, account: Account) -> Result<Attempt, LockedOut> {
-        let of_account = self.count((address, Some(account))).enter(self.limits.per_login).await?;
-        Ok(Attempt { places: [place, of_account] })
-    }
-
-    /// Nobody's account of this name.
-    pub(super) fn nobody(&self, name: &str) -> Account {
-        Account::Nobody(self.hasher.hash_one(name))
+    pub(super) async fn begin(
+        &self,
+        Arrival { address, place }: Arrival,
+        name: &str,
+        user: Option<UserId>,
+    ) -> Result<Attempt, LockedOut> {
+        let of_name = self.count((address, Tried::Name(self.hasher.hash_one(name)))).enter(self.limits.per_login).await?;
+        let of_account = match user {
+            Some(user) => Some(self.count((address, Tried::Account(user))).enter(self.limits.per_login).await),
+            None => None,
+        };
+        let is_in_vain = matches!(of_account, Some(Err(_)));
+        Ok(Attempt { places: [place, of_name].into_iter().chain(of_account.and_then(Result::ok)).collect(), is_in_vain })
     }
 
     fn count(&self, key: Key) -> Arc<Count> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Auth, Caller, Error, Login, Refused, Result, Revocation, SessionId,
-    attempts::{Account, Arrival, LockedOut},
+    attempts::{Arrival, LockedOut},
     audit::{self, Action, Actor},
     lives::{Epoch, Grant, Life},
     turns::Place,
@@ -175,18 +175,18 @@ impl Auth {
         place: Place,
     ) -> Result<User> {
         let named = user.as_ref().map(|user| user.id);
-        let account = named.map_or_else(|| self.0.attempts.nobody(name), Account::User);
-        let attempt = match self.0.attempts.begin(arrival, account).await {
+        let attempt = match self.0.attempts.begin(arrival, name, named).await {
             Ok(attempt) => attempt,
             Err(locked) => return Err(self.locked_out(locked, from, Some((name, named))).await),
         };
         let why = match &user {
             None => "unknown_login",
+            Some(_) if attempt.is_in_vain => "locked_out",
             Some(user) if !user.active => "deactivated",
             Some(user) if user.password.is_none() => "no_password",
             Some(_) => "wrong_password",
         };
-        let user = user.filter(|user| user.active);
+        let user = user.filter(|user| user.active && !attempt.is_in_vain);
         let hash = user.as_ref().and_then(|user| user.password.as_ref());
         let turn = place.turn().await;
         let begun = Instant::now();

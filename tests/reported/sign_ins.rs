@@ -72,6 +72,7 @@ async fn every_sign_in_is_an_entry_of_the_audit_trail_and_a_line_of_the_log() {
     Route::Tokens.log_in(&server, "nobody@example.com", "mistyped-4711").await;
     Route::JsonRpc.log_in(&server, BOB, PASSWORD).await;
     call_by_uid(&server, 6, "mistyped-4711").await;
+    assert_eq!(Route::SimpleJwt.log_in(&server, JANE, PASSWORD).await.status, 401, "under two names together");
     for _ in 0..3 {
         assert!(has_to_wait(&Route::SimpleJwt.log_in(&server, JANE, PASSWORD).await));
     }
@@ -96,6 +97,7 @@ async fn every_sign_in_is_an_entry_of_the_audit_trail_and_a_line_of_the_log() {
         "stranger sign_in unknown_login",
         "stranger sign_in user 8 deactivated",
         "stranger sign_in user 6 wrong_password",
+        "stranger sign_in user 6 locked_out",
         "stranger lock_out user 6 login",
         "user 4 sign_in session ok",
         "user 4 sign_out session ok",
@@ -149,16 +151,44 @@ async fn what_ends_sessions_is_audited() {
 with_every_backend! {
     /// One who guesses has as many tries as the limit says, and not as many by each route.
     async fn failures_count_for_the_account_whatever_the_route(backend) {
-        let mut server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 5).start().await;
+        let mut server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 4).start().await;
         for route in ROUTES {
             assert!(!has_to_wait(&route.log_in(&server, JANE, "wrong").await), "{route:?}");
         }
-        assert!(!has_to_wait(&call_by_uid(&server, 6, "wrong").await));
         for route in ROUTES {
             assert!(has_to_wait(&route.log_in(&server, JANE, PASSWORD).await), "{route:?}");
         }
+        for _ in 0..4 {
+            let answer = call_by_uid(&server, 6, PASSWORD).await;
+            assert!(!has_to_wait(&answer) && answer.json()["error"]["data"]["message"] == "Access Denied", "{answer:?}");
+        }
         assert!(has_to_wait(&call_by_uid(&server, 6, PASSWORD).await));
         assert!(call_by_uid(&server, 4, PASSWORD).await.json()["result"].is_object(), "another account");
+        server.stop().await;
+    }
+
+    /// Whoever locks a login of its own choice learns neither whether anybody has it nor which uid that is.
+    async fn a_lock_out_tells_nothing_of_another_name(backend) {
+        let server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 2);
+        let mut server = server.set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000).start().await;
+        for login in [JANE, "nobody@example.com"] {
+            let answers = [(); 3].map(|()| Route::Tokens.log_in(&server, login, "wrong"));
+            let mut waits = Vec::new();
+            for answer in answers {
+                waits.push(has_to_wait(&answer.await));
+            }
+            assert_eq!(waits, [false, false, true], "{login}");
+        }
+        let mut told = Vec::new();
+        for uid in [4, 6, 987_654] {
+            let mut answers = Vec::new();
+            for _ in 0..3 {
+                let answer = call_by_uid(&server, uid, "wrong").await;
+                answers.push((answer.status, has_to_wait(&answer), answer.json()["error"]["data"]["message"].take()));
+            }
+            told.push(answers);
+        }
+        assert!(told[0] == told[1] && told[1] == told[2], "{told:?}");
         server.stop().await;
     }
 }
