@@ -19,7 +19,7 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    auth::{self, Auth, Caller, Refused},
+    auth::{self, Auth, Caller, Login, Refused},
     chat::Chat,
     config::Config,
     shares::{NoShare, Turn},
@@ -69,21 +69,21 @@ impl Presented {
     }
 }
 
-/// Who calls with `Authorization: Bearer`, or, if there is no such header, with the cookie session from a page that may use it:
-/// one of our own or of `cors.origins`, or whatever says that its body is JSON, which no form of a foreign page can say. What is only
-/// read needs no page to say so, unless it is a foreign one.
+/// Who calls with `Authorization: Bearer`, or else with the session from a page that may use its cookie: one of our own or of
+/// `cors.origins`, or whatever says that its body is JSON, which no form of a foreign page can say. What is only read needs no page
+/// to say so, unless it is a foreign one.
 pub struct Bearer(pub Result<Caller, auth::Error>);
 
 /// Who calls with `Authorization: Bearer`. The cookie does not count.
 pub struct BearerAlone(pub Result<Caller, auth::Error>);
 
-/// Who calls with `Authorization: Bearer`, or, if there is no such header, with the cookie session.
+/// Who calls with `Authorization: Bearer`, or else with the session.
 pub struct BearerOrSession(pub Result<Caller, auth::Error>);
 
-/// Who opens a socket: by the token in the query, if the room takes one there and one is given; else by that of
-/// `Authorization: Bearer`, else by the one that follows `bearer` among the subprotocols, else by the cookie session, which
-/// only pages of our own origin or of `cors.origins` may use. Beside it the subprotocol to answer with, whoever it is: a
-/// browser gives up a socket whose answer lacks it.
+/// Who opens a socket: by the token in the query, if the room takes one there and one is given; else by the one that follows
+/// `bearer` among the subprotocols, else by that of `Authorization: Bearer`, else by the session, whose cookie only pages of our own
+/// origin or of `cors.origins` may use. Beside it the subprotocol to answer with, whoever it is: a browser gives up a socket whose
+/// answer lacks it.
 pub async fn socket_caller(
     request: &Request,
     query_token: Option<&str>,
@@ -91,18 +91,13 @@ pub async fn socket_caller(
 ) -> (Result<Caller, auth::Error>, Option<&'static str>) {
     let offered = offered(request.headers());
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
-    let given = [query_token, authorization(request.headers()), offered.flatten()];
-    let token = given.into_iter().flatten().map(bare).find(|token| !token.is_empty());
+    let token = [query_token, offered.flatten()].into_iter().flatten().map(bare).find(|token| !token.is_empty());
     let caller = match token {
+        // No proxy has put it there: whoever brings it wants to be let in by it and by nothing else.
         Some(token) => house.auth.bearer(token).await,
-        None if session::presented(request).is_none() => Err(Refused::Missing.into()),
-        None if is_from_our_page(request.headers(), &house.config) => {
-            let session = Session::of(request).await;
-            session.outcome().map(|login| house.auth.staying(login)).map_err(Clone::clone)
-        }
         None => {
-            tracing::info!("a session was refused: its cookie came to a socket from no page that may use it");
-            Err(Refused::Missing.into())
+            let may_use_session = session::is_by_header(request) || is_from_our_page(request.headers(), &house.config);
+            by_token_or_session(request, may_use_session, |login| house.auth.staying(login)).await
         }
     };
     let caller = caller.map(Caller::on_socket);
@@ -157,17 +152,18 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
     Some(offered.next())
 }
 
-/// Whether the cookie of a request counts, which browsers send along whatever page asks them to.
-pub(super) fn may_use_cookie(request: &Request, config: &Config) -> bool {
-    is_json(request) || is_from_our_page(request.headers(), config)
+/// Whether the session of a request counts, whose cookie browsers send along whatever page asks them to. The header of a session no
+/// foreign page can set, nor the type of JSON.
+pub(super) fn may_use_session(request: &Request, config: &Config) -> bool {
+    is_json(request) || session::is_by_header(request) || is_from_our_page(request.headers(), config)
 }
 
-/// As [`may_use_cookie`]; reading is harmless, since no foreign page sees the answer.
-fn may_read_by_cookie(request: &Request, config: &Config) -> bool {
+/// As [`may_use_session`], where it is enough that no foreign page asks: it sees no answer, and the address line says nothing.
+pub(super) fn may_get_by_session(request: &Request, config: &Config) -> bool {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_of_page = request.headers().contains_key(header::ORIGIN)
         || request.header("Sec-Fetch-Site").is_some_and(|site| !["same-origin", "none"].contains(&site));
-    (is_read && !is_of_page) || may_use_cookie(request, config)
+    (is_read && !is_of_page) || may_use_session(request, config)
 }
 
 /// Browsers always say from which page a socket is opened, and a form posted, and no page can make them say another.
@@ -184,6 +180,32 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
             .filter_map(|scheme| origin.strip_prefix(scheme))
             .any(|at| Some(at) == text(header::HOST)),
         ours => Url::parse(ours).is_ok_and(|ours| ours.origin().ascii_serialization() == origin),
+    }
+}
+
+/// Who calls with `Authorization: Bearer`, or else with the session, if that may be used. A token that does not count takes nothing from
+/// the session: proxies have tokens of their own, which their clients send along with the cookie.
+async fn by_token_or_session(
+    request: &Request,
+    may_use_session: bool,
+    stands_for: impl FnOnce(&Arc<Login>) -> Caller,
+) -> Result<Caller, auth::Error> {
+    let refused = match by_token(request).await {
+        Some(Ok(caller)) => return Ok(caller),
+        Some(Err(error)) => error,
+        None => Refused::Missing.into(),
+    };
+    if session::presented(request).is_none() {
+        return Err(refused);
+    }
+    if !may_use_session {
+        tracing::info!("a session was refused: its cookie came from no page that may use it");
+        return Err(refused);
+    }
+    match Session::of(request).await.outcome() {
+        Ok(login) => Ok(stands_for(login)),
+        Err(auth::Error::Expired) => Err(refused),
+        Err(error) => Err(error.clone()),
     }
 }
 
@@ -239,16 +261,8 @@ impl<'a> ApiExtractor<'a> for Bearer {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let config: &Arc<Config> = request.data().expect("the server puts it into every request");
-        let caller = match by_token(request).await {
-            Some(caller) => caller,
-            None if session::presented(request).is_none() => Err(Refused::Missing.into()),
-            None if may_read_by_cookie(request, config) => Session::of(request).await.caller(),
-            None => {
-                tracing::info!("a session was refused: its cookie came from no page that may use it");
-                Err(Refused::Missing.into())
-            }
-        };
-        Ok(Self(seen(caller, request)))
+        let may_use_session = may_get_by_session(request, config);
+        Ok(Self(seen(by_token_or_session(request, may_use_session, |login| Caller::clone(login)).await, request)))
     }
 }
 
@@ -287,11 +301,7 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let caller = match by_token(request).await {
-            Some(caller) => caller,
-            None => Session::of(request).await.caller(),
-        };
-        Ok(Self(seen(caller, request)))
+        Ok(Self(seen(by_token_or_session(request, true, |login| Caller::clone(login)).await, request)))
     }
 }
 

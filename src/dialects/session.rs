@@ -23,7 +23,7 @@ use super::{
     jsonrpc::Fault,
 };
 use crate::{
-    auth::{self, Auth, Caller, Login, SessionId},
+    auth::{self, Auth, Login, SessionId},
     chat::Chat,
     clock,
     config::SameSite,
@@ -33,7 +33,7 @@ use crate::{
 pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
 
-/// The session that a request presents: known by its cookie, or, if there is none, by `X-Openerp-Session-Id`. Whoever comes with a
+/// The session that a request presents: known by its cookie, or, if none holds an id, by `X-Openerp-Session-Id`. Whoever comes with a
 /// token has one as well, without an id.
 #[derive(Clone)]
 pub struct Session {
@@ -60,11 +60,6 @@ impl Session {
     /// What the request presents, alive or not.
     pub fn id(&self) -> Option<&SessionId> {
         self.id.as_ref()
-    }
-
-    /// Who is logged in, where it does not matter by what means.
-    pub(super) fn caller(&self) -> Result<Caller, auth::Error> {
-        self.login.as_ref().map(|login| Caller::clone(login)).map_err(Clone::clone)
     }
 
     pub(super) async fn of(request: &Request) -> Self {
@@ -129,14 +124,14 @@ pub fn fault(error: &auth::Error) -> Fault {
     use poem::http::StatusCode;
     match error {
         auth::Error::Denied => Fault::access_denied(),
-        auth::Error::Expired | auth::Error::Refused(_) => Fault::session_expired(),
+        // Without keys no token counts.
+        auth::Error::Expired | auth::Error::Refused(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
         // Status 200, as Odoo has it: published clients cannot read another one.
         auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
             let text = "Too many login failures, please wait a bit before trying again.";
             Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
         }
         auth::Error::Unavailable(cause) => Fault::unavailable(cause),
-        auth::Error::NotConfigured(_) => Fault::unavailable(error),
         auth::Error::Internal(cause) => Fault::internal(cause),
     }
 }
@@ -154,11 +149,19 @@ pub fn presented_ids(request: &Request) -> Vec<SessionId> {
 
 /// The sessions that a request presents, alive or not: as many as its header has room for.
 pub(super) fn presented(request: &Request) -> Option<Given> {
-    let mut cookies = cookies(request.headers()).peekable();
-    let is_cookie = cookies.peek().is_some();
-    let header = if is_cookie { None } else { request.header("X-Openerp-Session-Id") };
-    let ids: Vec<_> = cookies.chain(header.map(str::to_owned)).filter_map(|id| SessionId::parse(&id)).collect();
+    let ids: Vec<_> = cookies(request.headers()).filter_map(|id| SessionId::parse(&id)).collect();
+    let is_cookie = !ids.is_empty();
+    let ids = if is_cookie { ids } else { by_header(request).into_iter().collect() };
     (!ids.is_empty()).then_some(Given { ids, is_cookie })
+}
+
+/// Whether a request presents a session in a header of its own, which no foreign page can set.
+pub(super) fn is_by_header(request: &Request) -> bool {
+    by_header(request).is_some()
+}
+
+fn by_header(request: &Request) -> Option<SessionId> {
+    SessionId::parse(request.header("X-Openerp-Session-Id")?)
 }
 
 /// Values of the session's cookie. Each cookie is read by itself, from bytes (RFC 6265, section 5.4): other applications on the

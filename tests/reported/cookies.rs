@@ -69,6 +69,20 @@ on_every_backend! {
         }
     }
 
+    /// Whatever the cookie is, and whichever page says so: no page of others can set that header.
+    async fn a_session_in_a_header_counts(server) {
+        let john = server.log_in(JOHN).await;
+        let id = john.session().unwrap();
+        let ask = async |method, path: &str, cookie: &str| {
+            let request = server.client().request(method, path).header("X-Openerp-Session-Id", id).header(COOKIE, cookie);
+            Answer::of(request.header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site")).await
+        };
+        for cookie in ["a=b", "session_id=x", "session_id=00000000-0000-4000-8000-000000000000"] {
+            assert_eq!(ask(Method::GET, "/chat/user/threads/", cookie).await.status, 200, "{cookie}");
+            assert_eq!(ask(Method::POST, "/auth/token", cookie).await.status, 200, "{cookie}");
+        }
+    }
+
     /// Of two paths, or of an old host and a new one.
     async fn of_several_the_first_that_is_alive_counts(server) {
         let (john, gone) = (server.log_in(JOHN).await, server.log_in(JOHN).await);
@@ -147,6 +161,31 @@ async fn same_site_is_a_setting() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.lines().last().is_some_and(|line| line.contains(says)), "{value}: {said}");
     }
+}
+
+/// A picture or a link there, for which browsers send the cookie.
+#[tokio::test]
+async fn no_page_of_others_logs_anybody_out() {
+    let server = Server::builder(Backend::memory()).set("BASE_URL", "https://chat.example").set("SESSION__SAME_SITE", "none");
+    let mut server = server.set("CORS__ORIGINS", "https://app.elsewhere").start().await;
+    for (name, value, is_refused) in [
+        ("Sec-Fetch-Site", "cross-site", true),
+        ("Sec-Fetch-Site", "same-site", true),
+        ("Origin", "https://evil.example", true),
+        ("Origin", "null", true),
+        ("Origin", "https://app.elsewhere", false),
+        ("Origin", "https://chat.example", false),
+        ("Sec-Fetch-Site", "same-origin", false),
+        ("Sec-Fetch-Site", "none", false),
+        ("User-Agent", "curl", false),
+    ] {
+        let john = server.log_in(JOHN).await;
+        let answer = Answer::of(john.request(Method::GET, "/web/session/logout").header(name, value)).await;
+        let is_alive = john.call(CHECK, json!({})).await.get("error").is_none();
+        assert_eq!((answer.status == 403, is_alive), (is_refused, is_refused), "{name}: {value}: {answer:?}");
+        assert_eq!(answer.headers.contains_key(SET_COOKIE), !is_refused, "{name}: {value}");
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

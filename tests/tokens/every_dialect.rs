@@ -91,6 +91,10 @@ with_every_backend! {
         assert_eq!(asked(&john, "Bearer of-the-proxy").await, 4);
         assert_eq!(asked(&john, &format!("Bearer {}", foreign(2))).await, 2, "a good one counts first");
         assert_eq!(asked(&server.client(), "Bearer of-the-proxy").await, Value::Null);
+        for path in ["/chat/user/threads/", "/auth/token"] {
+            let answer = async |client: &Client| Answer::of(client.request(Method::GET, path).bearer_auth("of-the-proxy")).await.status;
+            assert_eq!([answer(&john).await, answer(&server.client()).await], [StatusCode::OK, StatusCode::UNAUTHORIZED], "{path}");
+        }
         server.stop().await;
     }
 

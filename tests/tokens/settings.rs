@@ -35,7 +35,10 @@ async fn without_a_key_tokens_are_for_nobody() {
         let farewell = Socket::open(server.socket_url(&format!("{path}{token}"))).await.farewell().await;
         assert_eq!(farewell, (1013, "this server is not set up for tokens".into()), "{path}");
     }
+    let call = server.client().request(Method::POST, "/api/messaging/threads").bearer_auth(&token).json(&json!({}));
+    assert_eq!(Answer::of(call).await.json()["error"]["code"], 100, "no session, where one is asked for");
     assert!(server.log().contains("tokens.secret is not set"), "{}", server.log());
+    assert!(!server.log().contains("cannot be reached"), "{}", server.log());
     server.stop().await;
 }
 

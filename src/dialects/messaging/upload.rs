@@ -16,7 +16,7 @@ use crate::{
     auth::Caller,
     chat::{Chat, Received},
     dialects::{
-        House,
+        House, session,
         upload::{self, Broken},
     },
 };
@@ -110,7 +110,7 @@ impl<'a> ApiExtractor<'a> for Upload {
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         Ok(Self {
             form: upload::Form::of(request, body).await?,
-            origin: request.headers().get(header::ORIGIN).cloned(),
+            origin: request.headers().get(header::ORIGIN).filter(|_| !session::is_by_header(request)).cloned(),
             host: request.headers().get(header::HOST).cloned(),
         })
     }

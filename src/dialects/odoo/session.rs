@@ -12,6 +12,7 @@ use crate::{
     auth::{self, Revocation},
     dialects::{
         House,
+        bearer::may_get_by_session,
         jsonrpc::{Call, Fault, Nothing, Reply, page},
         session::{self, OptionalSession, Session},
     },
@@ -96,9 +97,13 @@ impl SessionApi {
 
     /// Log out and start again
     ///
-    /// For a browser's address line. Works without a session, too.
+    /// For a browser's address line and for pages of our own or of `cors.origins`; another page's is answered 403. Works without a
+    /// session, too.
     #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
     async fn logout(&self, request: &Request, session: OptionalSession) -> poem::Result<Redirect> {
+        if !may_get_by_session(request, &self.0.config) {
+            return Err(poem::Error::from_response(page(StatusCode::FORBIDDEN, "A page of another origin may not log out.")));
+        }
         if let Some(login) = session.0.known() {
             let ended = self.0.auth.log_out(login, &session::presented_ids(request), session::From::of(request)).await;
             ended.map_err(|error| poem::Error::from_response(not_logged_out(&error)))?;

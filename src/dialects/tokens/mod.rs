@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     House,
-    bearer::{BearerOrSession, CHALLENGE, may_use_cookie, told},
+    bearer::{BearerOrSession, CHALLENGE, may_use_session, told},
     json::{Posted, PostedIfAny, Said},
     session::{From as Origin, OptionalSession},
 };
@@ -179,7 +179,7 @@ impl TokenApi {
                 auth.tokens_by_password(&login, &password, Origin::of(request)).await
             }
             Credentials { login: None, password: None } => match session.0.outcome() {
-                Ok(_) if !may_use_cookie(request, &self.0.config) => {
+                Ok(_) if !may_use_session(request, &self.0.config) => {
                     let message = "The Content-Type must be application/json, or the Origin this server's own.";
                     return Answer::Forbidden(Json(Said::new(message)));
                 }
