@@ -125,6 +125,9 @@ pub enum Error {
     NotConfigured(&'static str),
     #[error("too many failed logins")]
     TooManyAttempts { retry_after: Duration },
+    /// More tokens or sessions than the user may be given without a password.
+    #[error("too many tokens or sessions")]
+    TooFast { retry_after: Duration },
     #[error("too many log-ins wait for their password to be checked")]
     TooManyWaiting { retry_after: Duration },
     #[error("not available now")]

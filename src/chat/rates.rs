@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Chat, Error, Result};
 use crate::{
-    auth::Caller,
+    auth::{self, Caller},
     pruned::Pruned,
     token_bucket::{Rate, TokenBucket},
 };
@@ -114,16 +114,28 @@ impl Chat {
     ///
     /// [`Error::TooFast`] beyond the caller's rate, unless it is one who is held back instead.
     pub(super) fn charge(&self, caller: &Caller, act: Act) -> Result<()> {
-        let now = Instant::now();
         if caller.is_held_back {
-            self.0.rates.owe(caller.user, act, now);
+            self.0.rates.owe(caller.user, act, Instant::now());
             return Ok(());
         }
-        self.0.rates.take(caller.user, act, now).map_err(|retry_after| {
-            let (limit, what) = act.names();
-            self.0.metrics.refused(limit);
-            Error::TooFast { what, retry_after }
-        })
+        self.take(caller.user, act).map_err(|retry_after| Error::TooFast { what: act.names().1, retry_after })
+    }
+
+    /// Counts tokens or a session that a user is given without a password as something that the user does.
+    ///
+    /// # Errors
+    ///
+    /// [`auth::Error::TooFast`] beyond the user's rate.
+    pub fn charge_issuing(&self, user: UserId) -> auth::Result<()> {
+        self.take(user, Act::Write).map_err(|retry_after| auth::Error::TooFast { retry_after })
+    }
+
+    fn take(&self, user: UserId, act: Act) -> Result<(), Duration> {
+        let taken = self.0.rates.take(user, act, Instant::now());
+        if taken.is_err() {
+            self.0.metrics.refused(act.names().0);
+        }
+        taken
     }
 
     /// Waits until it is the caller's turn to open a socket. Whoever opens and closes them all the time takes no more of the

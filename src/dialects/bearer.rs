@@ -113,6 +113,7 @@ pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
         auth::Error::Denied => (StatusCode::UNAUTHORIZED, "Wrong login or password."),
         auth::Error::Expired | auth::Error::Refused(_) => (StatusCode::UNAUTHORIZED, "Not logged in, or no longer."),
         auth::Error::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Please wait a minute."),
+        auth::Error::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many tokens or sessions. Please wait."),
         auth::Error::TooManyWaiting { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Too many log-ins at this moment. Please try again shortly.")
         }

@@ -131,6 +131,9 @@ pub fn fault(error: &auth::Error) -> Fault {
             let text = "Too many login failures, please wait a bit before trying again.";
             Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
         }
+        auth::Error::TooFast { retry_after } => {
+            Fault::too_fast("Too many log-ins, please wait", Some(retry_after.as_secs().max(1)))
+        }
         auth::Error::Unavailable(cause) => Fault::unavailable(cause),
         auth::Error::Internal(cause) => Fault::internal(cause),
     }

@@ -54,6 +54,8 @@ pub trait WriteTokens {
     async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>>;
     /// Counts the tokens of a family that were given in the grace window which began at `from`.
     async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64>;
+    /// Counts the tokens of a family, used or not.
+    async fn count_tokens(&mut self, family: Uuid) -> Result<u64>;
     /// Deletes all tokens of a family.
     async fn delete_family(&mut self, family: Uuid) -> Result<()>;
     /// Deletes the families of a user that were not renewed for longest, all but so many, and gives them.

@@ -74,6 +74,53 @@ with_every_backend! {
     }
 }
 
+/// As everything else that one user does.
+#[tokio::test]
+async fn what_is_given_without_a_password_counts_as_a_write() {
+    let server = Server::builder(Backend::memory()).with_tokens().set("LIMITS__USER__WRITES_PER_SECOND", 1);
+    let mut server = server.set("LIMITS__USER__WRITES_BURST", 3).start().await;
+    let john = server.log_in(JOHN).await;
+    let [access, refresh] = server.tokens(JOHN).await;
+    let (session, tokens, simple) = (async || john.post("/auth/token", &json!({})).await, refresh.clone(), refresh);
+    let by_token =
+        async || Answer::of(server.client().request(reqwest::Method::POST, "/auth/session").bearer_auth(&access)).await;
+    let renewal = async || server.client().post("/auth/token/refresh", &json!({"refresh": tokens})).await;
+    let simplejwt = async || server.client().post("/api/token/refresh", &json!({"refresh": simple})).await;
+    // One each, of which there are more than the burst together.
+    let mut given = 0;
+    for _ in 0..5 {
+        for answer in [session().await, by_token().await, renewal().await, simplejwt().await] {
+            if answer.status == 429 {
+                assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+            } else {
+                given += 1;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        }
+    }
+    // One comes back with every second.
+    assert!((3..=8).contains(&given), "{given}");
+    server.stop().await;
+}
+
+/// Used ones are kept, so that it is seen who uses them again.
+#[tokio::test]
+async fn a_family_has_so_many_tokens_and_no_more() {
+    use sqlx::{Connection, PgConnection};
+    let backend = Backend::postgres().await;
+    let mut server = Server::builder(backend.clone()).with_tokens().start().await;
+    let [_, refresh] = server.tokens(JOHN).await;
+    let mut database = PgConnection::connect(backend.url()).await.unwrap();
+    let fill = "INSERT INTO refresh_tokens (key, family, user_id, expires_at, used_at)
+        SELECT sha256(int8send(n)), family, user_id, expires_at, now() FROM refresh_tokens, generate_series(1, 4999) n";
+    sqlx::query(fill).execute(&mut database).await.unwrap();
+    let answer = server.client().post("/auth/token/refresh", &json!({"refresh": refresh})).await;
+    assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (429, &"3600".parse().unwrap()), "{answer:?}");
+    sqlx::query("DELETE FROM refresh_tokens WHERE key = sha256(int8send(1))").execute(&mut database).await.unwrap();
+    assert!(renews(&server, &refresh).await, "when one has run out");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_ends_for_being_the_oldest_ends_at_all_nodes() {
     let (backend, bus) = (Backend::postgres().await, Bus::postgres());

@@ -3,7 +3,7 @@ use std::{net::IpAddr, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use storage::{Event, Fact, NewAuditEntry, NewRefreshToken, RefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User};
+use storage::{Event, Fact, NewAuditEntry, NewRefreshToken, RefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User, UserId};
 use uuid::Uuid;
 
 use super::{
@@ -22,6 +22,10 @@ use crate::{
 
 /// Most pairs that are given in one grace window.
 const GRACE_PAIRS: u64 = 3;
+
+/// Most tokens that a family may have in the store, used ones included, unless it takes more to renew them twice as often as they run
+/// out. Used ones are kept until they run out, so that it is seen if somebody else has one.
+const FAMILY_TOKENS: u64 = 5_000;
 
 /// Something that lets in whoever holds it. Its `Debug` shows nothing.
 #[derive(Clone)]
@@ -123,6 +127,12 @@ impl Tokens {
         Ok(if is_beside_first_release { Named::OrByUid } else { Named::AsConfigured })
     }
 
+    /// Most tokens of one family.
+    fn most_of_family(&self) -> u64 {
+        let needed = self.rules.refresh_lifetime.as_secs() / self.rules.access_lifetime.as_secs().max(1);
+        FAMILY_TOKENS.max(2 * needed)
+    }
+
     /// The beginning of the grace window in which a used refresh token gives new ones; `None` if it gives none. A window begins with
     /// the first use of a token. The use of one that was given in a window, within this window, begins no other.
     async fn grace(
@@ -219,19 +229,21 @@ impl Auth {
     }
 
     /// New tokens for a refresh token, which works once: who uses one again has stolen it or been robbed of it, and nobody can tell
-    /// which, so that all that descends from its login ends. Not so within a grace window: there an answer was lost.
-    pub async fn renew(&self, refresh: &str, from: IpAddr) -> Result<Issued> {
+    /// which, so that all that descends from its login ends. Not so within a grace window: there an answer was lost. `charge` counts it
+    /// as something that the user does.
+    pub async fn renew(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
-        let outcome = self.renewed(&Token::new(refresh.to_owned()), from).await;
+        let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;
         if let Err(Error::Refused(why)) = &outcome {
             tracing::info!("a refresh token was refused: {why}");
         }
         outcome
     }
 
-    async fn renewed(&self, refresh: &Token, address: IpAddr) -> Result<Issued> {
+    async fn renewed(&self, refresh: &Token, address: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
         let (key, storage, tokens) = (key(refresh), self.0.storage.as_ref(), &self.0.tokens);
         let found = storage.refresh_token(key).await?.ok_or(Refused::Revoked)?;
+        charge(found.user)?;
         let now = storage.now(clock::now()).await?;
         let named = tokens.named(storage, now).await?;
         let reused = {
@@ -256,6 +268,9 @@ impl Auth {
             }
             if token.expires_at <= now {
                 return Err(Refused::Expired.into());
+            }
+            if tx.count_tokens(token.family).await? >= tokens.most_of_family() {
+                return Err(Error::TooFast { retry_after: tokens.rules.access_lifetime });
             }
             let issued = tokens.add(tx.as_mut(), &user, named, token.family, now, grace_from).await?;
             tx.commit().await?;

@@ -102,7 +102,7 @@ pub(super) fn not_opened(error: &Error) -> Close {
 pub(super) fn not_let_in(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
-        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } => Close::TOO_MANY,
+        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => Close::TOO_MANY,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::unavailable("not available", cause);

@@ -138,6 +138,7 @@ impl From<&auth::Error> for HttpFailure {
             | auth::Error::Refused(_)
             | auth::Error::NotConfigured(_)
             | auth::Error::TooManyAttempts { .. }
+            | auth::Error::TooFast { .. }
             | auth::Error::TooManyWaiting { .. } => Self::forbidden("Session expired"),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),

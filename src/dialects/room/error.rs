@@ -55,7 +55,9 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
 pub(super) fn close(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
-        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } => Close::UNAVAILABLE,
+        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => {
+            Close::UNAVAILABLE
+        }
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::unavailable("a socket was not opened", cause);

@@ -37,6 +37,11 @@ enum Tag {
 
 struct TokenApi(House);
 
+/// New tokens for a refresh token, counted as something that its user does.
+async fn renewed(house: &House, request: &Request, refresh: &str) -> auth::Result<Issued> {
+    house.auth.renew(refresh, Origin::of(request), |user| house.chat.charge_issuing(user)).await
+}
+
 /// A login; or nothing, with the cookie of a session.
 #[derive(Object)]
 #[oai(example, rename = "TokenCredentials")]
@@ -126,7 +131,7 @@ enum Answer {
     /// The cookie of a session, from a page that may not use it.
     #[oai(status = 403)]
     Forbidden(Json<Said>),
-    /// Too many failed logins.
+    /// Too many failed logins, or more tokens than the user may be given at a time.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
     /// The server failed; its log says why.
@@ -155,7 +160,9 @@ impl Answer {
         let (status, message) = told(&error);
         let said = Json(Said::new(message));
         match (status, &error) {
-            (_, auth::Error::TooManyAttempts { retry_after }) => Self::TooMany(said, retry_after.as_secs().max(1)),
+            (_, auth::Error::TooManyAttempts { retry_after } | auth::Error::TooFast { retry_after }) => {
+                Self::TooMany(said, retry_after.as_secs().max(1))
+            }
             (_, auth::Error::TooManyWaiting { retry_after }) => Self::Unavailable(said, Some(retry_after.as_secs().max(1))),
             (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said, CHALLENGE.into()),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said, None),
@@ -183,7 +190,10 @@ impl TokenApi {
                     let message = "The Content-Type must be application/json, or the Origin this server's own.";
                     return Answer::Forbidden(Json(Said::new(message)));
                 }
-                Ok(login) => auth.tokens_by_session(login, Origin::of(request)).await,
+                Ok(login) => match self.0.chat.charge_issuing(login.user) {
+                    Ok(()) => auth.tokens_by_session(login, Origin::of(request)).await,
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error.clone()),
             },
             Credentials { .. } => return Answer::BadRequest(Json(Said::new("login and password belong together."))),
@@ -214,6 +224,6 @@ impl TokenApi {
     /// Renew tokens
     #[oai(path = "/token/refresh", method = "post", operation_id = "token_refresh")]
     async fn refresh(&self, request: &Request, renewal: Posted<Renewal>) -> Answer {
-        Answer::of(self.0.auth.renew(&renewal.0.refresh, Origin::of(request)).await)
+        Answer::of(renewed(&self.0, request, &renewal.0.refresh).await)
     }
 }

@@ -24,6 +24,9 @@ enum Answer {
     /// No token, or none that counts.
     #[oai(status = 401)]
     Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    /// More sessions than the user may be given at a time.
+    #[oai(status = 429)]
+    TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
     /// The server failed; its log says why.
     #[oai(status = 500)]
     Internal(Json<Said>),
@@ -36,6 +39,9 @@ impl From<auth::Error> for Answer {
     fn from(error: auth::Error) -> Self {
         let (status, message) = told(&error);
         let said = Json(Said::new(message));
+        if let auth::Error::TooFast { retry_after } = error {
+            return Self::TooMany(said, retry_after.as_secs().max(1));
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(said),
             StatusCode::INTERNAL_SERVER_ERROR => Self::Internal(said),
@@ -55,7 +61,10 @@ impl SessionApi {
     async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
         let auth = &self.0.auth;
         let begun = match &caller.0 {
-            Ok(caller) => auth.session_by_token(caller, Origin::of(request), &presented_ids(request)).await,
+            Ok(caller) => match self.0.chat.charge_issuing(caller.user) {
+                Ok(()) => auth.session_by_token(caller, Origin::of(request), &presented_ids(request)).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error.clone()),
         };
         match begun {

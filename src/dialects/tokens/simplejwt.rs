@@ -5,7 +5,7 @@ use poem::{Request, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use serde_json::{Map, Value, json};
 
-use super::Tag;
+use super::{Tag, renewed};
 use crate::{
     auth::{self, Issued},
     dialects::{House, bearer::told, form::PostedOrForm, session::From as Origin},
@@ -67,7 +67,7 @@ enum Answer {
     /// Wrong login or password, or a refresh token that does not count.
     #[oai(status = 401)]
     Unauthorized(Json<Failure>, #[oai(header = "WWW-Authenticate")] String),
-    /// Too many failed logins.
+    /// Too many failed logins, or more tokens than the user may be given at a time.
     #[oai(status = 429)]
     TooMany(Json<Failure>, #[oai(header = "Retry-After")] u64),
     /// The server failed; its log says why.
@@ -87,7 +87,7 @@ fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<Failure> {
 
 impl From<auth::Result<Issued>> for Answer {
     fn from(outcome: auth::Result<Issued>) -> Self {
-        use auth::Error::{Denied, Expired, Refused, TooManyAttempts, TooManyWaiting};
+        use auth::Error::{Denied, Expired, Refused, TooFast, TooManyAttempts, TooManyWaiting};
         let error = match outcome {
             Ok(Issued { access, refresh, .. }) => {
                 let pair = Pair { refresh: refresh.expose().to_owned(), access: access.expose().to_owned() };
@@ -101,7 +101,7 @@ impl From<auth::Result<Issued>> for Answer {
             Expired | Refused(_) => {
                 Self::Unauthorized(failure("Token is invalid or expired", Some("token_not_valid")), CHALLENGE.into())
             }
-            TooManyAttempts { retry_after } => {
+            TooManyAttempts { retry_after } | TooFast { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
                 let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
                 Self::TooMany(failure(detail, None), seconds)
@@ -149,7 +149,7 @@ impl SimpleJwtApi {
     #[oai(path = "/token/refresh", method = "post", operation_id = "simplejwt_refresh")]
     async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh>) -> Answer {
         match complete([("refresh", refresh.0.refresh)]) {
-            Ok([refresh]) => self.0.auth.renew(&refresh, Origin::of(request)).await.into(),
+            Ok([refresh]) => renewed(&self.0, request, &refresh).await.into(),
             Err(answer) => answer,
         }
     }

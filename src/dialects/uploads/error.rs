@@ -137,6 +137,7 @@ impl From<&auth::Error> for Failure {
             | auth::Error::Denied
             | auth::Error::Refused(_)
             | auth::Error::TooManyAttempts { .. }
+            | auth::Error::TooFast { .. }
             | auth::Error::TooManyWaiting { .. } => Self::unauthorized(),
             auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::told(error).1)),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),

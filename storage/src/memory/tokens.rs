@@ -90,6 +90,10 @@ impl WriteTokens for MemoryTx {
         Ok(given.count() as u64)
     }
 
+    async fn count_tokens(&mut self, family: Uuid) -> Result<u64> {
+        Ok(self.draft.tokens.family(family).count() as u64)
+    }
+
     async fn delete_family(&mut self, family: Uuid) -> Result<()> {
         let table = &mut self.draft.tokens;
         let keys: Vec<_> = table.family(family).collect();

@@ -28,6 +28,7 @@ const LOCK_REFRESH_TOKEN: &str =
     "SELECT family, user_id, expires_at, used_at, grace_from FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
 const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
 const COUNT_GRACE_TOKENS: &str = "SELECT count(*) FROM refresh_tokens WHERE family = $1 AND grace_from = $2";
+const COUNT_TOKENS: &str = "SELECT count(*) FROM refresh_tokens WHERE family = $1";
 const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
 /// Orders families by their newest token: all last equally long.
 const DELETE_FAMILIES_BEYOND: &str = "WITH oldest AS MATERIALIZED (
@@ -85,6 +86,10 @@ impl WriteTokens for PostgresTx {
 
     async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64> {
         count(&self.only_row(sqlx::query(COUNT_GRACE_TOKENS).bind(family).bind(from)).await?)
+    }
+
+    async fn count_tokens(&mut self, family: Uuid) -> Result<u64> {
+        count(&self.only_row(sqlx::query(COUNT_TOKENS).bind(family)).await?)
     }
 
     async fn delete_family(&mut self, family: Uuid) -> Result<()> {

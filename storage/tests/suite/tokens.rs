@@ -106,6 +106,8 @@ async fn tokens_given_in_a_grace_window_are_counted(store: Arc<dyn Storage>) {
     assert_eq!(store.refresh_token(key(2)).await.unwrap().unwrap().grace_from, Some(at(1)));
     let counted = async |of, from| write(&store, async |tx| tx.count_grace_tokens(family(of), at(from)).await.unwrap()).await;
     assert_eq!([counted(1, 1).await, counted(1, 2).await, counted(2, 1).await, counted(2, 2).await], [2, 1, 1, 0]);
+    let all = async |of| write(&store, async |tx| tx.count_tokens(family(of)).await.unwrap()).await;
+    assert_eq!([all(1).await, all(2).await, all(3).await], [4, 1, 0]);
 }
 
 async fn a_family_ends_as_a_whole(store: Arc<dyn Storage>) {
