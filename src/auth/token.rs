@@ -184,6 +184,7 @@ impl Auth {
             Grant::Token(Subject::Uid(id)) => storage.user(*id).await?,
             Grant::Token(Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
             Grant::Token(Subject::Login(login)) => storage.user_by_login(login).await?,
+            Grant::Token(Subject::Nobody(_)) => None,
         };
         let user = user.ok_or(Refused::UnknownUser)?;
         if user.active { Ok(user) } else { Err(Refused::InactiveUser.into()) }

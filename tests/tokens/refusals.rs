@@ -85,6 +85,49 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// To the letter, whatever of it names nobody: an administrator has to see what the service calls its users.
+#[tokio::test]
+async fn the_log_has_the_claim_that_names_nobody() {
+    let mut server = Server::builder(Backend::memory()).set("TOKENS__SECRET", SECRET).start().await;
+    for (claim, value) in [
+        ("null", "null"),
+        ("true", "true"),
+        ("4.0", "4.0"),
+        ("1e3", "1e3"),
+        ("[4]", "[4]"),
+        (r#""""#, r#""""#),
+        ("18446744073709551616", "18446744073709551616"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        (r#""nobody""#, "nobody"),
+    ] {
+        let claims = format!(r#"{{"token_type":"access","exp":{},"user_id":{claim}}}"#, in_seconds(60));
+        let raw: Box<serde_json::value::RawValue> = serde_json::from_str(&claims).unwrap();
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &raw, &key).unwrap();
+        assert_refused(&server, claim, &token, NOBODY).await;
+        let log = server.log();
+        let line = log.lines().rev().find(|line| line.contains("a token was refused")).expect("it is there");
+        assert!(line.contains("claim=\"user_id\"") && line.contains(&format!("value={value:?}")), "{claim}: {line}");
+    }
+    server.stop().await;
+}
+
+/// More digits than a number of 64 bits has.
+#[tokio::test]
+async fn an_external_id_may_be_a_number_of_any_length() {
+    const ID: &str = "184467440737095516170000000000000000001";
+    let backend = Backend::postgres().await;
+    let mut server = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).start().await;
+    backend.administer(&["user", "add", "anne@example.com", "--name", "Anne"], "a password\n").await;
+    backend.administer(&["user", "edit", "anne@example.com", "--external-id", ID], "").await;
+    let claims = format!(r#"{{"token_type":"access","exp":{},"user_id":{ID}}}"#, in_seconds(60));
+    let raw: Box<serde_json::value::RawValue> = serde_json::from_str(&claims).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &raw, &key).unwrap();
+    assert_eq!(holder(&server, &token).await.json()["login"], "anne@example.com");
+    server.stop().await;
+}
+
 with_every_backend! {
     /// One answer for all of them, and a line of the log for each.
     async fn what_is_wrong_with_a_token_is_for_the_log_alone(backend) {

@@ -1,9 +1,10 @@
 use chrono::DateTime;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
 use storage::{Timestamp, UserId};
 use uuid::Uuid;
 
-use super::{LEEWAY, Refused, TokenRules};
+use super::{LEEWAY, Refused, TokenRules, keys::Written};
 use crate::{auth::lives::Grant, chat::check_external_id};
 
 /// What of a user a claim names.
@@ -22,6 +23,8 @@ pub(in crate::auth) enum Subject {
     Uid(UserId),
     Uuid(Uuid),
     Login(String),
+    /// What names nobody, whoever there is, as it is written; empty if the claim is missing.
+    Nobody(String),
 }
 
 /// The claim of our own tokens that says from which login they come.
@@ -38,15 +41,9 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Reads the claims of a token with a proper signature, which `with_secret` says is of our own secret.
-    pub(super) fn read(
-        claims: &Map<String, Value>,
-        with_secret: bool,
-        rules: &TokenRules,
-        now: Timestamp,
-    ) -> Result<Self, Refused> {
-        let is_access = rules.type_claim.is_empty()
-            || claims.get(&rules.type_claim).and_then(Value::as_str) == Some(rules.type_value.as_str());
-        if !is_access {
+    pub(super) fn read(claims: &Written, with_secret: bool, rules: &TokenRules, now: Timestamp) -> Result<Self, Refused> {
+        let text = |name: &str| claims.get(name).and_then(|claim| read::<String>(claim));
+        if !rules.type_claim.is_empty() && text(&rules.type_claim).as_ref() != Some(&rules.type_value) {
             return Err(Refused::WrongType);
         }
         let expires_at = time(claims, "exp")?.ok_or(Refused::Malformed)?;
@@ -57,17 +54,21 @@ impl Claims {
         if time(claims, "nbf")?.is_some_and(|begins_at| begins_at > now + LEEWAY) {
             return Err(Refused::NotYetValid);
         }
-        if !rules.issuer.is_empty() && claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
+        if !rules.issuer.is_empty() && text("iss").as_ref() != Some(&rules.issuer) {
             return Err(Refused::WrongIssuer);
         }
-        if !rules.audience.is_empty() && !claims.get("aud").is_some_and(|aud| is_for(aud, &rules.audience)) {
+        if !rules.audience.is_empty()
+            && !claims.get("aud").and_then(|aud| read(aud)).is_some_and(|aud| is_for(&aud, &rules.audience))
+        {
             return Err(Refused::WrongAudience);
         }
         let grant = match family(claims, with_secret)? {
             Some(family) => Grant::Family(family),
             None => {
-                let subject = claims.get(&rules.user_claim).and_then(|claim| Subject::read(claim, rules.names));
-                Grant::Token(subject.ok_or(Refused::UnknownUser)?)
+                let claim = claims.get(&rules.user_claim);
+                let subject = claim.and_then(|claim| Subject::read(claim, rules.names));
+                let nobody = || Subject::Nobody(claim.map(|claim| claim.get().to_owned()).unwrap_or_default());
+                Grant::Token(subject.unwrap_or_else(nobody))
             }
         };
         Ok(Self { grant, expires_at })
@@ -75,11 +76,14 @@ impl Claims {
 }
 
 /// The family of a token of our own: one that was made `with_secret`, and has one.
-pub(super) fn family(claims: &Map<String, Value>, with_secret: bool) -> Result<Option<Uuid>, Refused> {
-    match claims.get(FAMILY).filter(|_| with_secret) {
-        Some(family) => Ok(Some(family.as_str().and_then(|text| text.parse().ok()).ok_or(Refused::Malformed)?)),
-        None => Ok(None),
-    }
+pub(super) fn family(claims: &Written, with_secret: bool) -> Result<Option<Uuid>, Refused> {
+    let family = claims.get(FAMILY).filter(|_| with_secret);
+    family.map(|claim| read(claim).ok_or(Refused::Malformed)).transpose()
+}
+
+/// The value of a claim, if it is of this type.
+fn read<T: DeserializeOwned>(claim: &RawValue) -> Option<T> {
+    serde_json::from_str(claim.get()).ok()
 }
 
 impl Subject {
@@ -89,30 +93,26 @@ impl Subject {
         const CHARACTERS: usize = 255;
 
         match self {
-            Self::ExternalId(text) | Self::Login(text) => text.chars().take(CHARACTERS).collect(),
+            Self::ExternalId(text) | Self::Login(text) | Self::Nobody(text) => text.chars().take(CHARACTERS).collect(),
             Self::Uid(uid) => uid.to_string(),
             Self::Uuid(uuid) => uuid.to_string(),
         }
     }
 
-    /// A uid may be a text, as Django's newer tokens have it; an external id may be a number, which is its decimal text.
-    fn read(claim: &Value, names: Names) -> Option<Self> {
+    /// A uid may be a text, as Django's newer tokens have it; an external id may be a whole number, which is its decimal text to the
+    /// letter.
+    fn read(claim: &RawValue, names: Names) -> Option<Self> {
         match names {
             Names::ExternalId => {
-                let id = match claim {
-                    Value::String(text) => text.clone(),
-                    Value::Number(number) if !number.is_f64() => number.to_string(),
-                    Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-                };
+                let digits = claim.get().strip_prefix('-').unwrap_or(claim.get());
+                let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+                let id = if is_whole { claim.get().to_owned() } else { read(claim)? };
                 check_external_id(&id).is_ok().then_some(Self::ExternalId(id))
             }
-            Names::Uid => {
-                let uid = claim.as_i64().or_else(|| claim.as_str()?.parse().ok())?;
-                Some(Self::Uid(UserId(uid)))
-            }
-            Names::Uuid => Some(Self::Uuid(claim.as_str()?.parse().ok()?)),
+            Names::Uid => read(claim).or_else(|| read::<String>(claim)?.parse().ok()).map(|uid| Self::Uid(UserId(uid))),
+            Names::Uuid => Some(Self::Uuid(read::<String>(claim)?.parse().ok()?)),
             // No account has a NUL in its login, and PostgreSQL refuses to look for one.
-            Names::Login => claim.as_str().filter(|login| !login.contains('\0')).map(|login| Self::Login(login.to_owned())),
+            Names::Login => read(claim).filter(|login: &String| !login.contains('\0')).map(Self::Login),
         }
     }
 }
@@ -121,9 +121,9 @@ impl Subject {
 const LAST: i64 = 253_402_300_799;
 
 /// Seconds since 1970, perhaps with a fraction; what is beyond all times that can be written is the last of them.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Refused> {
+fn time(claims: &Written, name: &str) -> Result<Option<Timestamp>, Refused> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
-    let seconds = claim.as_f64().filter(|seconds| *seconds >= 0.0).ok_or(Refused::Malformed)?;
+    let seconds = read(claim).filter(|seconds: &f64| *seconds >= 0.0).ok_or(Refused::Malformed)?;
     // Saturates.
     let seconds = (seconds as i64).min(LAST - LEEWAY.num_seconds());
     Ok(Some(DateTime::from_timestamp(seconds, 0).expect("years of four digits are times")))

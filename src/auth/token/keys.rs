@@ -1,9 +1,12 @@
-use std::{collections::HashSet, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, errors::ErrorKind};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{Refused, Token, TokenRules, jwks::Jwks};
 use crate::{
@@ -17,6 +20,9 @@ const LONGEST_BYTES: usize = 16 * 1024;
 /// What RFC 7518 asks of a secret for HS256.
 const SECRET_BYTES: usize = 32;
 const PEM: &str = "-----BEGIN ";
+
+/// The claims of a token, each as it is written: numbers may have more digits than any type of ours.
+pub(super) type Written = HashMap<String, Box<RawValue>>;
 
 /// What is looked at before a token's signature is, and believed in nothing else.
 pub(super) struct Header {
@@ -106,7 +112,7 @@ impl Keys {
     }
 
     /// The claims of a token, if one of the keys has signed them.
-    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Map<String, Value>> {
+    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Written> {
         let own = self.own(header);
         // The service that publishes the others may be out of order, which is no reason to refuse what this one has signed.
         if let Some(claims) = signed_by(own, token, header)? {
@@ -141,7 +147,7 @@ fn signed_by<'a>(
     keys: impl IntoIterator<Item = &'a DecodingKey>,
     token: &str,
     header: &Header,
-) -> Result<Option<Map<String, Value>>, Refused> {
+) -> Result<Option<Written>, Refused> {
     for key in keys {
         match claims(token, key, header.algorithm) {
             Err(Refused::BadSignature) => {}
@@ -152,7 +158,7 @@ fn signed_by<'a>(
 }
 
 /// The signature alone is the library's business: what the claims say is judged by our own clock, in our own words.
-fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Map<String, Value>, Refused> {
+fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Written, Refused> {
     let mut signature_only = Validation::new(algorithm);
     signature_only.required_spec_claims = HashSet::new();
     signature_only.validate_exp = false;
