@@ -1,6 +1,8 @@
 //! Bodies that may be a form or JSON, of routes that no cookie opens: there it does not matter which page has sent them.
 
-use poem::{Request, RequestBody, http::StatusCode};
+use std::marker::PhantomData;
+
+use poem::{Request, RequestBody, Response, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, Registry},
@@ -10,7 +12,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::{
-    json::{parsed, read, refused},
+    json::{Unusable, parsed, read},
     jsonrpc::is_json,
 };
 
@@ -18,11 +20,16 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Most fields of a form that are read: each takes more memory than text.
 const FIELDS: usize = 32;
 
-/// The body of a request: JSON, or a form, and said to be. Of a name that a form has twice the last value counts, as in JSON. Whatever
-/// it is not is answered with a status and [`super::json::Said`].
-pub struct PostedOrForm<P>(pub P);
+/// How a room words that it cannot use a body.
+pub trait Words {
+    fn unusable(why: Unusable) -> Response;
+}
 
-impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedOrForm<P> {
+/// The body of a request: JSON, or a form, and said to be. Of a name that a form has twice the last value counts, as in JSON. Whatever
+/// it is not is answered in the room's own `W`ords.
+pub struct PostedOrForm<P, W>(pub P, PhantomData<fn() -> W>);
+
+impl<'a, P: ParseFromJSON + Type, W: Words> ApiExtractor<'a> for PostedOrForm<P, W> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -38,19 +45,25 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedOrForm<P> {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let is_form = request
-            .content_type()
-            .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM)));
-        if !is_form && !is_json(request) {
-            return Err(refused(StatusCode::BAD_REQUEST, "The body must be JSON or a form, and its Content-Type must say so."));
-        }
-        let whole = read(request, body).await?;
-        if !is_form {
-            return parsed(whole).map(Self);
-        }
-        let pairs = form_urlencoded::parse(&whole.bytes).take(FIELDS);
-        let members: Map<_, _> = pairs.map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
-        let parsed = P::parse_from_json(Some(Value::Object(members)));
-        parsed.map(Self).map_err(|_| refused(StatusCode::BAD_REQUEST, "The form lacks a field."))
+        let posted = posted(request, body).await;
+        posted.map(|posted| Self(posted, PhantomData)).map_err(|why| poem::Error::from_response(W::unusable(why)))
     }
+}
+
+async fn posted<P: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Result<P, Unusable> {
+    let is_form = request
+        .content_type()
+        .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM)));
+    if !is_form && !is_json(request) {
+        let message = "The body must be JSON or a form, and its Content-Type must say so.";
+        return Err(Unusable::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let whole = read(request, body).await?;
+    if !is_form {
+        return parsed(whole);
+    }
+    let pairs = form_urlencoded::parse(&whole.bytes).take(FIELDS);
+    let members: Map<_, _> = pairs.map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
+    let parsed = P::parse_from_json(Some(Value::Object(members)));
+    parsed.map_err(|_| Unusable::new(StatusCode::BAD_REQUEST, "The form lacks a field."))
 }

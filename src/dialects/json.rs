@@ -31,18 +31,45 @@ impl Said {
 
     /// The whole answer to who has no share left.
     pub fn refused(why: NoShare) -> Response {
-        match why {
-            NoShare::Requests => Self::response("Too many requests at once.", StatusCode::TOO_MANY_REQUESTS),
-            NoShare::Memory => {
-                Self::response("The server has no memory to spare. Please try again shortly.", StatusCode::SERVICE_UNAVAILABLE)
-            }
-        }
+        let Unusable { status, message } = why.into();
+        Self::response(message, status)
     }
 
     /// The whole answer.
     pub fn response(message: &str, status: StatusCode) -> Response {
         let body = serde_json::to_vec(&Self::new(message)).expect("a text can be written as JSON");
         Response::builder().status(status).header(header::CONTENT_TYPE, JSON).body(body)
+    }
+}
+
+/// Why a body cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Unusable {
+    pub status: StatusCode,
+    /// One clear sentence.
+    pub message: &'static str,
+}
+
+impl Unusable {
+    pub(super) fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message }
+    }
+}
+
+impl From<NoShare> for Unusable {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests at once."),
+            NoShare::Memory => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "The server has no memory to spare. Please try again shortly.")
+            }
+        }
+    }
+}
+
+impl From<Unusable> for poem::Error {
+    fn from(Unusable { status, message }: Unusable) -> Self {
+        Self::from_response(Said::response(message, status))
     }
 }
 
@@ -70,9 +97,9 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         if !is_json(request) {
-            return Err(no_json());
+            return Err(no_json().into());
         }
-        parsed(read(request, body).await?).map(Self)
+        Ok(Self(parsed(read(request, body).await?)?))
     }
 }
 
@@ -99,44 +126,36 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
             return Ok(Self(None));
         }
         if !is_json(request) {
-            return Err(no_json());
+            return Err(no_json().into());
         }
-        parsed(whole).map(Some).map(Self)
+        Ok(Self(Some(parsed(whole)?)))
     }
 }
 
-pub(super) fn refused(status: StatusCode, message: &str) -> poem::Error {
-    poem::Error::from_response(Said::response(message, status))
-}
-
-fn no_json() -> poem::Error {
-    refused(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
+fn no_json() -> Unusable {
+    Unusable::new(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
 }
 
 /// Reads the body, and waits for a turn to use it.
-pub(super) async fn read(request: &Request, body: &mut RequestBody) -> poem::Result<Whole> {
+pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<Whole, Unusable> {
     let whole = body::whole(request, body).await.map_err(|why| match why {
-        Unread::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
-        Unread::Broken => refused(StatusCode::BAD_REQUEST, "The body cannot be read."),
-        Unread::Late => refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
-        Unread::NoShare(why) => without_a_share(why),
+        Unread::TooLarge => Unusable::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
+        Unread::Broken => Unusable::new(StatusCode::BAD_REQUEST, "The body cannot be read."),
+        Unread::Late => Unusable::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+        Unread::NoShare(why) => why.into(),
     })?;
-    body::account(request).take_turn().await.map_err(without_a_share)?;
+    body::account(request).take_turn().await?;
     Ok(whole)
 }
 
-fn without_a_share(why: NoShare) -> poem::Error {
-    poem::Error::from_response(Said::refused(why))
-}
-
-pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> poem::Result<P> {
-    let text = String::from_utf8(bytes).map_err(|_| refused(StatusCode::BAD_REQUEST, "The body is not JSON."))?;
+pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> Result<P, Unusable> {
+    let bad = |message| Unusable::new(StatusCode::BAD_REQUEST, message);
+    let text = String::from_utf8(bytes).map_err(|_| bad("The body is not JSON."))?;
     let value = body::tree(&text, &mut charge).map_err(|why| match why {
-        NoTree::NotJson => refused(StatusCode::BAD_REQUEST, "The body is not JSON."),
-        NoTree::TooLarge => refused(StatusCode::BAD_REQUEST, "The body holds too many values."),
-        NoTree::NoShare(why) => without_a_share(why),
+        NoTree::NotJson => bad("The body is not JSON."),
+        NoTree::TooLarge => bad("The body holds too many values."),
+        NoTree::NoShare(why) => why.into(),
     })?;
     // poem-openapi's own words name types of ours and repeat what was sent.
-    let parsed = P::parse_from_json(Some(value));
-    parsed.map_err(|_| refused(StatusCode::BAD_REQUEST, "The body lacks a member, or has one of the wrong type."))
+    P::parse_from_json(Some(value)).map_err(|_| bad("The body lacks a member, or has one of the wrong type."))
 }

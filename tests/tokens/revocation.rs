@@ -95,8 +95,26 @@ with_every_backend! {
         for answer in [server.client().post(REVOKE, &json!({})).await, by_form(&server, "a=b").await] {
             assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_request")));
         }
-        let none = server.client().request(reqwest::Method::POST, REVOKE).header(CONTENT_TYPE, "text/plain").body("token=x");
-        assert_eq!(Answer::of(none).await.status, StatusCode::BAD_REQUEST);
+        for (kind, body) in [
+            ("text/plain", "token=x"),
+            ("application/json", "{"),
+            ("application/json", "[]"),
+            ("application/json", r#"{"token": []}"#),
+        ] {
+            let post = async |path: &str| {
+                let request = server.client().request(reqwest::Method::POST, path).header(CONTENT_TYPE, kind);
+                Answer::of(request.body(body)).await
+            };
+            let answer = post(REVOKE).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+            let said = answer.json();
+            assert_eq!((&said["error"], said["error_description"].is_string()), (&json!("invalid_request"), true), "{said}");
+            for path in ["/api/token/", "/api/token/refresh/"] {
+                let answer = post(path).await;
+                assert_eq!(answer.status, if kind == "text/plain" { 415 } else { 400 }, "{path} {body}");
+                assert!(answer.json()["detail"].is_string() || body.contains("token"), "{path} {body}: {answer:?}");
+            }
+        }
         server.stop().await;
     }
 }

@@ -1,12 +1,18 @@
 //! Revocation of tokens (RFC 7009).
 
-use poem::{Request, http::StatusCode};
+use poem::{IntoResponse, Request, Response, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
 use super::Tag;
 use crate::{
     auth::{self, Revocation},
-    dialects::{House, bearer::told, form::PostedOrForm, session::From as Origin},
+    dialects::{
+        House,
+        bearer::told,
+        form::{PostedOrForm, Words},
+        json::Unusable,
+        session::From as Origin,
+    },
 };
 
 pub(super) struct RevocationApi(pub(super) House);
@@ -53,6 +59,17 @@ fn failure(error: &str, description: &str) -> Json<Failure> {
     Json(Failure { error: error.into(), error_description: description.into() })
 }
 
+/// The words of RFC 7009, which are those of RFC 6749, section 5.2.
+struct Rfc7009;
+
+impl Words for Rfc7009 {
+    fn unusable(Unusable { status, message }: Unusable) -> Response {
+        let error = if status == StatusCode::SERVICE_UNAVAILABLE { "server_error" } else { "invalid_request" };
+        let status = if status == StatusCode::UNSUPPORTED_MEDIA_TYPE { StatusCode::BAD_REQUEST } else { status };
+        failure(error, message).with_status(status).into_response()
+    }
+}
+
 impl From<auth::Error> for Answer {
     fn from(error: auth::Error) -> Self {
         let (status, message) = told(&error);
@@ -68,7 +85,7 @@ impl RevocationApi {
     /// Ends all tokens that descend from the same login, at once (RFC 7009), as JSON or as a form. Sockets that were opened with one of
     /// them are closed.
     #[oai(path = "/token/revoke", method = "post", operation_id = "token_revoke")]
-    async fn revoke(&self, request: &Request, given: PostedOrForm<Given>) -> Answer {
+    async fn revoke(&self, request: &Request, given: PostedOrForm<Given, Rfc7009>) -> Answer {
         let Given { token, refresh, .. } = given.0;
         let Some(token) = token.or(refresh) else {
             return Answer::BadRequest(failure("invalid_request", "token is missing."));

@@ -1,14 +1,20 @@
 //! Tokens in the words of `djangorestframework-simplejwt`, for clients of such a server. Refresh tokens rotate, as with its settings
 //! `ROTATE_REFRESH_TOKENS` and `BLACKLIST_AFTER_ROTATION`.
 
-use poem::{Request, http::StatusCode};
+use poem::{IntoResponse, Request, Response, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use serde_json::{Map, Value, json};
 
 use super::{Tag, renewed};
 use crate::{
     auth::{self, Issued},
-    dialects::{House, bearer::told, form::PostedOrForm, session::From as Origin},
+    dialects::{
+        House,
+        bearer::told,
+        form::{PostedOrForm, Words},
+        json::Unusable,
+        session::From as Origin,
+    },
 };
 
 pub(super) struct SimpleJwtApi(pub(super) House);
@@ -113,6 +119,20 @@ impl From<auth::Result<Issued>> for Answer {
     }
 }
 
+/// The words of Django REST framework.
+struct Drf;
+
+impl Words for Drf {
+    fn unusable(Unusable { status, message }: Unusable) -> Response {
+        let detail = match status {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "Unsupported media type in request.".to_owned(),
+            StatusCode::BAD_REQUEST => format!("JSON parse error - {message}"),
+            _ => message.to_owned(),
+        };
+        failure(detail, None).with_status(status).into_response()
+    }
+}
+
 /// The values of fields, or the sentences about those that have none.
 fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[String; N], Answer> {
     let sentence = |value: &Option<String>| match value.as_deref() {
@@ -134,7 +154,7 @@ impl SimpleJwtApi {
     ///
     /// The tokens are those of `/auth/token`.
     #[oai(path = "/token", method = "post", operation_id = "simplejwt_token")]
-    async fn token(&self, request: &Request, credentials: PostedOrForm<Credentials>) -> Answer {
+    async fn token(&self, request: &Request, credentials: PostedOrForm<Credentials, Drf>) -> Answer {
         let Credentials { username, email, password } = credentials.0;
         let login = if username.is_none() && email.is_some() { ("email", email) } else { ("username", username) };
         match complete([login, ("password", password)]) {
@@ -147,7 +167,7 @@ impl SimpleJwtApi {
     ///
     /// As `/auth/token/refresh` does.
     #[oai(path = "/token/refresh", method = "post", operation_id = "simplejwt_refresh")]
-    async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh>) -> Answer {
+    async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh, Drf>) -> Answer {
         match complete([("refresh", refresh.0.refresh)]) {
             Ok([refresh]) => renewed(&self.0, request, &refresh).await.into(),
             Err(answer) => answer,
