@@ -256,7 +256,7 @@ fn endpoint(
         .around(move |endpoint, mut request| {
             conversations::redirect(&config.conversations.paths, &config.concierge.paths, &mut request);
             let corridor = corridor.clone();
-            async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) }
+            telemetry::of_request(async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) })
         })
         .map_to_response()
 }

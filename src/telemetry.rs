@@ -1,6 +1,6 @@
 //! What the program says of itself: the log. Secrets and query strings never get there.
 
-use std::{error::Error, fmt, io::IsTerminal, time::Duration};
+use std::{cell::OnceCell, error::Error, fmt, io::IsTerminal, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -130,9 +130,20 @@ pub fn reached() {
     }
 }
 
-/// An id to find a thing in the log by.
+tokio::task_local! {
+    /// The correlation id of the request that is being answered, made when it is first needed.
+    static REQUEST: OnceCell<String>;
+}
+
+/// Answers a request: within, every correlation id is the same.
+pub fn of_request<F: Future>(answering: F) -> impl Future<Output = F::Output> {
+    REQUEST.scope(OnceCell::new(), answering)
+}
+
+/// An id to find a thing in the log by: of a request the one that its answer has.
 pub fn correlation() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+    let fresh = || uuid::Uuid::new_v4().simple().to_string();
+    REQUEST.try_with(|id| id.get_or_init(fresh).clone()).unwrap_or_else(|_| fresh())
 }
 
 /// What a panic said.

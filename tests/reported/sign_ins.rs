@@ -105,6 +105,10 @@ async fn every_sign_in_is_an_entry_of_the_audit_trail_and_a_line_of_the_log() {
     assert_eq!(told, expected);
     let hash = |n: usize| rows[n].1.as_deref().expect("what was typed has a hash");
     assert!(hash(4) == hash(8) && hash(4) != hash(5) && hash(4).len() == 32, "the same text has the same one");
+    let answered = Route::Session.log_in(&server, JOHN, "wrong").await.json();
+    let (.., correlation) = trail(&mut database).await.pop().expect("it was audited");
+    let debug = answered["error"]["data"]["debug"].as_str().expect("it is a text");
+    assert_eq!(debug, format!("correlation id {}", correlation.expect("it has one")), "the answer has the same one");
     let log = server.log();
     for (_, id, address, action, _, outcome, correlation) in &rows {
         assert_eq!(address.as_deref(), Some("127.0.0.1"));
