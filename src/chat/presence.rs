@@ -305,11 +305,25 @@ impl Chat {
 
     /// Takes note of those whose accounts were deactivated, or activated again.
     async fn bar_deactivated(&self) -> Result<()> {
-        let changed: Vec<_> = self.0.lives.changed.lock().iter().copied().take(FLUSHED).collect();
+        let changed: Vec<_> = {
+            // Taken out before the store is asked: a change that comes meanwhile is put in again, and looked at the next time.
+            let mut waiting = self.0.lives.changed.lock();
+            let changed: Vec<_> = waiting.iter().copied().take(FLUSHED).collect();
+            waiting.retain(|partner| !changed.contains(partner));
+            changed
+        };
         if changed.is_empty() {
             return Ok(());
         }
-        let contacts = self.contacts_by_id(&changed).await?;
+        let outcome = self.bar(&changed).await;
+        if outcome.is_err() {
+            self.0.lives.changed.lock().extend(changed);
+        }
+        outcome
+    }
+
+    async fn bar(&self, changed: &[PartnerId]) -> Result<()> {
+        let contacts = self.contacts_by_id(changed).await?;
         let inactive: HashSet<_> =
             contacts.iter().filter(|contact| !contact.is_active()).map(|contact| contact.partner.id).collect();
         let now = clock::now();
@@ -317,12 +331,11 @@ impl Chat {
             inactive.iter().map(|partner| Shortened { partner: *partner, known: None, there_until: now }).collect();
         self.0.storage.shorten_presences(&ends).await?;
         let mut lives = self.0.lives.lives.lock();
-        for partner in &changed {
+        for partner in changed {
             if let Some(life) = lives.get_mut(partner) {
                 life.barred = inactive.contains(partner);
             }
         }
-        self.0.lives.changed.lock().retain(|partner| !changed.contains(partner));
         Ok(())
     }
 
