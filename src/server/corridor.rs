@@ -56,15 +56,12 @@ impl Corridor {
         let begun = Instant::now();
         let parts = &self.0;
         let origin = cors::allowed(&parts.house.config.cors, request.headers());
-        if let Some(origin) = &origin
-            && cors::is_preflight(&request)
-        {
-            return cors::preflight(request.headers(), origin.clone());
-        }
-        if let Some(mut refusal) = unreadable::refusal(&request) {
-            self.dress(&mut refusal, origin);
-            parts.metrics.request("none", outcome(&refusal), begun);
-            return refusal;
+        let is_preflight = origin.is_some() && cors::is_preflight(&request);
+        let answered = unreadable::refusal(&request).or_else(|| is_preflight.then(|| cors::preflight(request.headers())));
+        if let Some(mut answered) = answered {
+            self.dress(&mut answered, origin);
+            parts.metrics.request("none", outcome(&answered), begun);
+            return answered;
         }
         // Ranges are of GET alone, and the router makes a GET of it.
         if request.method() == Method::HEAD {

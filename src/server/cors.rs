@@ -25,21 +25,16 @@ pub(super) fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Leave for a page of `origin`, with whatever headers it asks for: which ones count is up to the routes.
-pub(super) fn preflight(asked: &HeaderMap, origin: HeaderValue) -> Response {
+/// Leave for a page of an allowed origin, with whatever headers it asks for: which ones count is up to the routes.
+pub(super) fn preflight(asked: &HeaderMap) -> Response {
     let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|wanted| !wanted.is_empty());
-    let mut response = Response::builder()
+    Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
         .header(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.cloned().unwrap_or(USUAL_HEADERS))
         .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
         .header(header::VARY, "Access-Control-Request-Headers")
-        .finish();
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    response
+        .finish()
 }
 
 /// Lets a page of `origin` read an answer. `Vary` stands in answers to others as well, since a browser that has kept one would

@@ -2,15 +2,15 @@
 
 use poem::{
     Request, Response,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
 };
 
 use crate::dialects::{self, jsonrpc};
 
-/// The answer to a request that does not say for which host it is, or whose body is in a coding that is not known here.
+/// The answer to a request that does not say for which host it is, and in one way, or whose body is in a coding that is not known here.
 pub(super) fn refusal(request: &Request) -> Option<Response> {
     if !names_host(request) {
-        let text = "The request must have one Host header.";
+        let text = "The request must have one Host header, which names a host.";
         return Some(jsonrpc::page(StatusCode::BAD_REQUEST, text));
     }
     let has_body = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
@@ -22,9 +22,23 @@ pub(super) fn refusal(request: &Request) -> Option<Response> {
     })
 }
 
-/// RFC 9112, section 3.2. What came before HTTP/1.1 knows no such header.
+/// RFC 9112, section 3.2. What came before HTTP/1.1 knows no such header. An empty one stands for a target without a host.
 fn names_host(request: &Request) -> bool {
-    request.version() < Version::HTTP_11 || request.headers().get_all(header::HOST).iter().count() == 1
+    let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
+    match hosts[..] {
+        [] => request.version() < Version::HTTP_11,
+        [host] => host.is_empty() || is_host(host.as_bytes()),
+        _ => false,
+    }
+}
+
+/// Whether these bytes are a host, perhaps with a port (RFC 3986, section 3.2.2).
+fn is_host(bytes: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(bytes) else { return false };
+    let port = authority.as_str().strip_prefix(authority.host());
+    let is_port =
+        |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
+    !authority.host().is_empty() && port.is_some_and(is_port)
 }
 
 /// Whether a body is in no coding.
@@ -58,6 +72,17 @@ mod tests {
         assert_eq!(get(Version::HTTP_11, &[]), Some(400));
         assert_eq!(get(Version::HTTP_11, &[("host", "a"), ("host", "b")]), Some(400));
         assert_eq!(get(Version::HTTP_10, &[]), None);
+        for host in
+            ["chat.example.com", "chat.example:8069", "a:", "10.0.0.5:80", "[::1]", "[2001:db8::1]:8069", "xn--bcher-kva.example"]
+        {
+            assert_eq!(get(Version::HTTP_11, &[("host", host)]), None, "{host}");
+        }
+        for host in
+            ["a b", "a/b", "http://a", "user@a", "a:b", "a:99999", "a:1:2", ":80", "[::1", "::1", "a?b", "a#b", "a\\b", "\"a\""]
+        {
+            assert_eq!(get(Version::HTTP_11, &[("host", host)]), Some(400), "{host}");
+            assert_eq!(get(Version::HTTP_10, &[("host", host)]), Some(400), "{host}");
+        }
     }
 
     #[test]

@@ -52,6 +52,10 @@ async fn a_request_names_its_host() {
         ("Host: a\r\nHost: b\r\n", "1.1", "400 Bad Request"),
         ("Host: a\r\n", "1.1", "200 OK"),
         ("Host:\r\n", "1.1", "200 OK"),
+        ("Host: chat.example:8069\r\n", "1.1", "200 OK"),
+        ("Host: a/../b\r\n", "1.1", "400 Bad Request"),
+        ("Host: user@a\r\n", "1.1", "400 Bad Request"),
+        ("Host: a:port\r\n", "1.1", "400 Bad Request"),
         ("", "1.0", "200 OK"),
         ("Host: a\r\n", "1.0", "200 OK"),
     ] {
@@ -168,6 +172,10 @@ async fn origins_of_every_kind_may_call() {
     for origin in allowed[..5].iter().copied().chain(["https://chat.example.org"]) {
         let asked = "authorization,content-type,x-of-an-app";
         let answer = preflight(origin, Some(asked)).await;
+        assert_eq!(
+            (&answer.headers["x-content-type-options"], &answer.headers["cache-control"]),
+            (&"nosniff".parse().unwrap(), &"no-cache".parse().unwrap())
+        );
         assert_eq!(answer.status, 204, "{origin}");
         assert_eq!(answer.headers["access-control-allow-origin"], origin);
         assert_eq!(answer.headers["access-control-allow-headers"], asked);
