@@ -94,6 +94,8 @@ pub enum Refused {
     InactiveUser,
     #[error("it was used before: all of its login's tokens are revoked")]
     UsedAgain,
+    #[error("it was used too often within its grace window")]
+    UsedUp,
     #[error("it was revoked, or never made")]
     Revoked,
 }
