@@ -113,8 +113,8 @@ impl Page {
         self.messages.extend(matches);
         self.messages.sort_unstable_by_key(|seen| Reverse(seen.message.id));
         self.messages.truncate(self.limit);
-        self.messages.truncate(fitting(self.messages.iter().map(|seen| seen.message.body.len())));
-        let bytes: usize = self.messages.iter().map(|seen| seen.message.body.len()).sum();
+        self.messages.truncate(fitting(self.messages.iter().map(|seen| seen.message.bytes())));
+        let bytes: usize = self.messages.iter().map(|seen| seen.message.bytes()).sum();
         self.is_full = bytes >= PAGE_BYTES || self.messages.len() == self.limit;
     }
 }

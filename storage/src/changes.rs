@@ -6,7 +6,7 @@ use crate::{ConversationId, MessageId, Result, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     pub place: ChangePlace,
-    /// The size of its text.
+    /// As [`crate::Message::bytes`] has it.
     pub bytes: usize,
 }
 

@@ -51,8 +51,8 @@ pub use events::{DESK, Event, EventLog, Fact, LogMark, LogPage, LogState, Member
 pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
-    Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, KeyedMessage, Located, Message, MessageType, Messages,
-    NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages, fitting,
+    Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, FILE_BYTES, KeyedMessage, Located, Message, MessageType,
+    Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages, fitting,
 };
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};

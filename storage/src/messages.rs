@@ -89,6 +89,13 @@ pub struct Message {
     pub deleted_by: Option<PartnerId>,
 }
 
+impl Message {
+    /// Size of a message in a page: of its text, and [`FILE_BYTES`] for each of its files.
+    pub fn bytes(&self) -> usize {
+        self.body.len() + FILE_BYTES * self.attachments.len()
+    }
+}
+
 /// A message to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
@@ -143,9 +150,12 @@ pub struct DeletedMessage {
     pub files: Vec<Attachment>,
 }
 
-/// The size of a page that goes on by id, in bytes of texts. The message that reaches it is the last, also where `limit`
-/// would allow more.
+/// The size of a page that goes on by id, in bytes as [`Message::bytes`] has them. The message that reaches it is the last,
+/// also where `limit` would allow more.
 pub const PAGE_BYTES: usize = 1024 * 1024;
+/// Size of a file of a message in a page, in bytes: about what an answer says of one with a long name.
+pub const FILE_BYTES: usize = 1024;
+
 /// The length of a page that goes on by id, of items of these sizes in its order: the one that reaches [`PAGE_BYTES`] is the
 /// last.
 pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
@@ -158,7 +168,7 @@ pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     sizes.take_while(fits).count()
 }
 
-/// The most that is read of the text of a last message in a list, and of its metadata, in bytes.
+/// The most that is read of the text of a last message in a list, and of its metadata, in bytes. Of its files the first is read.
 pub const EXCERPT_BYTES: usize = 1024;
 
 /// Which messages of a conversation to read. A page never costs more than what it returns.

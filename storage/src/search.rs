@@ -21,7 +21,7 @@ pub struct Walk<'a> {
     pub query: &'a str,
     /// The most matches to give.
     pub limit: usize,
-    /// No match is given after those whose bodies have so many bytes together.
+    /// No match is given after those that have so many bytes together, as [`crate::Message::bytes`] has it.
     pub bytes: usize,
 }
 

@@ -32,7 +32,7 @@ impl Changes for Memory {
     async fn changes(&self, of: ConversationId, after: ChangePlace, limit: usize) -> Result<Vec<Change>> {
         let state = self.snapshot()?;
         let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
-        let bytes = |seq| row.message(seq).map_or(0, |message: &Message| message.body.len());
+        let bytes = |seq| row.message(seq).map_or(0, Message::bytes);
         let change = |(place, seq): (&ChangePlace, &i64)| Change { place: *place, bytes: bytes(*seq) };
         Ok(row.changes.range((Excluded(after), Unbounded)).take(limit).map(change).collect())
     }

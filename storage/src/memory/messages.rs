@@ -132,7 +132,7 @@ pub(super) fn last_message(message: &Message) -> Message {
         message_type,
         body: excerpt(&message.body).to_owned(),
         metadata,
-        attachments: message.attachments.clone(),
+        attachments: message.attachments.first().cloned().into_iter().collect(),
         client_key: message.client_key.clone(),
         external_id: message.external_id.clone(),
         reply_to,
@@ -157,7 +157,7 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
         Page::Before { id, limit } => {
             let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
             let range = up_to(end, limit);
-            let sizes = range.clone().rev().map(|index| row.messages[index].body.len());
+            let sizes = range.clone().rev().map(|index| row.messages[index].bytes());
             end.max(range.start) - fitting(sizes)..range.end
         }
         Page::After { id, limit } => {
@@ -167,7 +167,7 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
             };
             let start = start.max(hidden);
             let range = start..start.saturating_add(limit).min(row.messages.len());
-            let sizes = range.clone().map(|index| row.messages[index].body.len());
+            let sizes = range.clone().map(|index| row.messages[index].bytes());
             start..start + fitting(sizes)
         }
     }
@@ -236,7 +236,7 @@ impl Messages for Memory {
         let messages = row.messages.iter().rev().take_while(|message| message.seq > visible_from);
         let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
         let page: Vec<_> = messages.filter(wanted).take(limit).collect();
-        let fitting = fitting(page.iter().map(|message| message.body.len()));
+        let fitting = fitting(page.iter().map(|message| message.bytes()));
         Ok(page[..fitting].iter().map(|message| Message::clone(message)).collect())
     }
 

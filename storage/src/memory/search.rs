@@ -54,7 +54,7 @@ impl Search for Memory {
                 break;
             }
             if lower(&message.body).contains(&query) {
-                bytes += message.body.len();
+                bytes += message.bytes();
                 matches.push(state.seen(row, message, reader));
             }
         }

@@ -1,16 +1,21 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
+use super::message_rows::file_bytes;
 use super::{Postgres, get, limit};
 use crate::{Change, ChangePlace, Changes, ConversationId, MessageId, Result};
 
 /// In the order of an index that holds nothing else. The schema notes after which message one was changed.
-const CHANGES: &str = "SELECT m.id, m.changed_after, greatest(m.edited_at, m.deleted_at) AS at,
-        octet_length(m.body)::bigint AS bytes
+const CHANGES: &str = concat!(
+    "SELECT m.id, m.changed_after, greatest(m.edited_at, m.deleted_at) AS at,
+        (octet_length(m.body) + ",
+    file_bytes!(),
+    ")::bigint AS bytes
     FROM messages m
     WHERE m.conversation_id = $1 AND m.changed_after IS NOT NULL
         AND (m.changed_after, greatest(m.edited_at, m.deleted_at), m.id) > ($2, $3, $4)
-    ORDER BY m.changed_after, greatest(m.edited_at, m.deleted_at), m.id LIMIT $5";
+    ORDER BY m.changed_after, greatest(m.edited_at, m.deleted_at), m.id LIMIT $5"
+);
 
 #[async_trait]
 impl Changes for Postgres {

@@ -11,9 +11,9 @@ use crate::{Author, ConversationId, Located, Message, MessageId, MessageSide, Me
 /// might make the planner read those tables whole, since it cannot know how short a page is.
 macro_rules! message_columns {
     () => {
-        message_columns!("m.body", "m.metadata")
+        message_columns!("m.body", "m.metadata", "")
     };
-    ($body:literal, $metadata:literal) => {
+    ($body:literal, $metadata:literal, $files:literal) => {
         concat!(
             "m.id AS message_id, m.seq, m.conversation_id AS message_conversation_id, m.author_id, \
          (SELECT a.name FROM partners a WHERE a.id = m.author_id) AS author_name, \
@@ -29,9 +29,18 @@ macro_rules! message_columns {
                  'size_bytes', f.size_bytes, 'access_token', f.access_token, 'owner', f.owner_id, \
                  'created_at', f.created_at, 'sha256', encode(f.sha256, 'hex'), 'width', f.width, 'height', f.height, \
                  'duration_milliseconds', f.duration_milliseconds) ORDER BY ma.place) \
-             FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id \
-         ) END AS attachments"
+             FROM message_attachments ma JOIN attachments f ON f.id = ma.attachment_id WHERE ma.message_id = m.id",
+            $files,
+            ") END AS attachments"
         )
+    };
+}
+
+/// The size in a page of the files of a message `m`, each [`crate::FILE_BYTES`].
+macro_rules! file_bytes {
+    () => {
+        "CASE WHEN m.has_attachments
+             THEN (SELECT 1024 * count(*) FROM message_attachments held WHERE held.message_id = m.id)::int ELSE 0 END"
     };
 }
 
@@ -85,15 +94,19 @@ macro_rules! seen_columns {
     };
 }
 
-/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning. So many characters are at
-/// least as many bytes.
+/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning and the first file. So many
+/// characters are at least as many bytes.
 macro_rules! last_message_columns {
     () => {
-        message_columns!("left(m.body, 1024)", "CASE WHEN octet_length(m.metadata::text) <= 1024 THEN m.metadata END")
+        message_columns!(
+            "left(m.body, 1024)",
+            "CASE WHEN octet_length(m.metadata::text) <= 1024 THEN m.metadata END",
+            " AND ma.place = (SELECT min(held.place) FROM message_attachments held WHERE held.message_id = m.id)"
+        )
     };
 }
 
-pub(super) use {last_message_columns, message_columns, seen_columns, seen_marks, visible_after};
+pub(super) use {file_bytes, last_message_columns, message_columns, seen_columns, seen_marks, visible_after};
 
 pub(super) fn message(row: &PgRow) -> Result<Message> {
     Ok(Message {

@@ -5,7 +5,8 @@ use sqlx::postgres::PgRow;
 
 use super::attachments::{attachment, attachment_columns};
 use super::message_rows::{
-    last_message, last_message_columns, located, message, message_columns, seen, seen_columns, seen_marks, visible_after,
+    file_bytes, last_message, last_message_columns, located, message, message_columns, seen, seen_columns, seen_marks,
+    visible_after,
 };
 use super::reactions::reaction_counts;
 use super::reads::{read_by_newcomers, read_by_others};
@@ -25,11 +26,13 @@ macro_rules! page {
             " SELECT ",
             seen_columns!(),
             " FROM (
-                SELECT m.*, sum(octet_length(m.body)) OVER (ORDER BY m.id ",
+                SELECT m.*, sum(m.bytes) OVER (ORDER BY m.id ",
             $order,
-            ") - octet_length(m.body) AS bytes_before
+            ") - m.bytes AS bytes_before
                 FROM (
-                    SELECT * FROM messages m
+                    SELECT m.*, octet_length(m.body) + ",
+            file_bytes!(),
+            " AS bytes FROM messages m
                     WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
             $condition,
             " ORDER BY m.id ",
@@ -127,9 +130,11 @@ const WITH_FILES: &str = concat!(
     "SELECT ",
     message_columns!(),
     " FROM (
-        SELECT m.*, sum(octet_length(m.body)) OVER (ORDER BY m.id DESC) - octet_length(m.body) AS bytes_before
+        SELECT m.*, sum(m.bytes) OVER (ORDER BY m.id DESC) - m.bytes AS bytes_before
         FROM (
-            SELECT * FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $3
+            SELECT m.*, octet_length(m.body) + ",
+    file_bytes!(),
+    " AS bytes FROM messages m WHERE m.conversation_id = $1 AND m.has_attachments AND m.id < $3
                 AND m.id > ",
     visible_after!(),
     "           AND EXISTS (SELECT FROM message_attachments ma WHERE ma.message_id = m.id)

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::message_rows::{message_columns, seen, seen_columns, seen_marks, visible_after};
+use super::message_rows::{file_bytes, message_columns, seen, seen_columns, seen_marks, visible_after};
 use super::reactions::reaction_counts;
 use super::reads::{read_by_newcomers, read_by_others};
 use super::{Postgres, count, get, limit};
@@ -30,12 +30,14 @@ const WALK: &str = concat!(
         SELECT greatest($3 - $4, p.visible_from_seq) AS after, p.visible_from_seq
         FROM participants p WHERE p.conversation_id = $1 AND p.partner_id = $2
     ), looked_at AS MATERIALIZED (
-        SELECT m.id, m.seq, octet_length(m.body) AS bytes, strpos(lower(m.body), lower($5)) > 0 AS matches
+        SELECT m.id, m.seq, m.has_attachments, octet_length(m.body) AS bytes, strpos(lower(m.body), lower($5)) > 0 AS matches
         FROM messages m
         WHERE m.conversation_id = $1 AND m.seq > $3 - $4 AND m.seq <= $3 AND m.seq > (SELECT visible_from_seq FROM stretch)
     ), matching AS MATERIALIZED (
-        SELECT id, row_number() OVER newest AS place, sum(bytes) OVER newest - bytes AS bytes_before
-        FROM looked_at WHERE matches WINDOW newest AS (ORDER BY seq DESC)
+        SELECT id, row_number() OVER newest AS place, sum(size) OVER newest - size AS bytes_before
+        FROM (SELECT m.id, m.seq, m.bytes + ",
+    file_bytes!(),
+    " AS size FROM looked_at m WHERE m.matches) m WINDOW newest AS (ORDER BY seq DESC)
     ), found AS (
         SELECT id FROM matching WHERE place <= $6 AND bytes_before < $7
     )

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use storage::{InboxFilter, Message, MessageId, NewMessage, PAGE_BYTES, Page, PartnerId, Position, Scope, Storage, User};
+use storage::{
+    Attachment, FILE_BYTES, InboxFilter, Message, MessageId, NewMessage, PAGE_BYTES, Page, PartnerId, Position, Scope, Storage,
+    User, Walk,
+};
 
-use crate::people::{conversation, lock, new_message, say, users, write};
+use crate::people::{conversation, file, lock, new_message, say, send, users, write};
 
 on_every_backend!(
     a_page_that_goes_on_by_id_ends_at_its_size,
+    files_count_in_the_size_of_a_page,
     a_page_by_offset_is_whole,
     a_page_holds_one_message_however_large,
     lists_read_the_beginning_of_a_last_message,
+    lists_read_the_first_file_of_a_last_message,
     a_read_of_the_log_ends_at_its_size,
 );
 
@@ -63,6 +68,45 @@ async fn a_page_that_goes_on_by_id_ends_at_its_size(store: Arc<dyn Storage>) {
     assert_eq!(ids(&store, room, reader, Page::latest(3)).await.len(), 3);
 }
 
+async fn files_count_in_the_size_of_a_page(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let files = files(&store, &ann, 50).await;
+    let mut said = Vec::new();
+    for _ in 0..30 {
+        said.push(send(&store, room, &ann, &files.iter().collect::<Vec<_>>()).await);
+    }
+    let size = said[0].bytes();
+    assert_eq!(size, "look".len() + 50 * FILE_BYTES);
+    let (fitting, reader) = (PAGE_BYTES.div_ceil(size), ann.partner.id);
+    let newest: Vec<_> = said.iter().rev().map(|message| message.id).collect();
+    assert_eq!(ids(&store, room, reader, Page::latest(200)).await, newest[..fitting]);
+    let oldest: Vec<_> = said.iter().take(fitting).map(|message| message.id).collect();
+    assert_eq!(ids(&store, room, reader, Page::After { id: MessageId(0), limit: 200 }).await, oldest);
+    let with_files = store.messages_with_files(room, reader, None, 200).await.unwrap();
+    assert!(with_files.iter().map(|message| message.id).eq(newest[..fitting].iter().copied()));
+    let from = store.newest_messages(reader, Some(room), None).await.unwrap()[0];
+    let walk = Walk { messages: 100, query: "look", limit: 100, bytes: PAGE_BYTES };
+    let walked = store.search_messages(from, reader, walk).await.unwrap();
+    assert!(walked.matches.iter().map(|seen| seen.message.id).eq(newest[..fitting].iter().copied()));
+    let edited = said[0].id;
+    write(&store, async |tx| {
+        let locked = lock(tx, room).await;
+        tx.edit_message(&locked[0], edited, "looked", reader, crate::people::at(1)).await.unwrap();
+    })
+    .await;
+    let changes = store.changes(room, storage::ChangePlace::since(edited), 10).await.unwrap();
+    assert_eq!(changes.iter().map(|change| change.bytes).collect::<Vec<_>>(), [size + 2]);
+}
+
+async fn files(store: &Arc<dyn Storage>, owner: &User, count: usize) -> Vec<Attachment> {
+    let mut files = Vec::new();
+    for number in 0..count {
+        files.push(file(store, owner, &format!("file {number}")).await);
+    }
+    files
+}
+
 async fn a_page_by_offset_is_whole(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = conversation(&store, &[&ann]).await;
@@ -106,6 +150,21 @@ async fn lists_read_the_beginning_of_a_last_message(store: Arc<dyn Storage>) {
     .await;
     let entries = store.inbox(ann.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
     assert_eq!(entries[0].last_message.as_ref().map(|last| (last.body.as_str(), &last.metadata)), Some(("x", &None)));
+}
+
+async fn lists_read_the_first_file_of_a_last_message(store: Arc<dyn Storage>) {
+    let [ann] = users(&store, ["ann"]).await;
+    let room = conversation(&store, &[&ann]).await;
+    let files = files(&store, &ann, 3).await;
+    send(&store, room, &ann, &files.iter().collect::<Vec<_>>()).await;
+    for first in &files[..2] {
+        let entries = store.inbox(ann.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
+        let in_inbox = entries[0].last_message.as_ref().map(|last| last.attachments.as_slice());
+        assert_eq!(in_inbox, Some(std::slice::from_ref(first)));
+        let last = store.last_messages(&[room], ann.partner.id).await.unwrap();
+        assert_eq!(last[0].attachments, [first.clone()]);
+        write(&store, async |tx| tx.delete_attachment(first.id).await.unwrap()).await;
+    }
 }
 
 async fn a_read_of_the_log_ends_at_its_size(store: Arc<dyn Storage>) {
