@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -7,13 +8,18 @@ use bytes::Bytes;
 use futures_util::{Stream, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use storage::{Attachment, AttachmentId, ConversationId, Fact, Media, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId};
+use storage::{
+    Attachment, AttachmentId, ConversationId, Fact, Media, Message, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId,
+};
 
 use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support, uploads};
 use crate::{auth::Caller, blobs, clock, shares::Charge};
 
 /// The bytes of a file in pieces, as they come.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// Digits of the signature in a token.
+const SIGNATURE_DIGITS: usize = 64;
 
 /// File name: the last part of a path, without control characters and those that turn the reading direction round, and not longer
 /// than [`NAME_CHARACTERS`].
@@ -51,6 +57,37 @@ impl Drop for Received {
 /// read the attachment at that moment.
 pub fn attachment_token(file: &Attachment, reader: PartnerId) -> String {
     format!("{reader}-{}", hex::encode(mac(file, reader).finalize().into_bytes()))
+}
+
+/// The text of a message as it is shown to `reader`. Clients put into it what they were given: in a text beside files, the tokens of
+/// others give way to the reader's own, or go if they are for files that the message does not hold.
+pub fn text_for(message: &Message, reader: PartnerId) -> Cow<'_, str> {
+    let (text, files) = (message.body.as_str(), message.attachments.as_slice());
+    if files.is_empty() {
+        return text.into();
+    }
+    let (mut own, mut copied) = (String::new(), 0);
+    for (dash, _) in text.match_indices('-') {
+        let end = dash + 1 + SIGNATURE_DIGITS;
+        let start = text[..dash].trim_end_matches(|character: char| character.is_ascii_digit()).len();
+        let is_signature = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_token = start < dash && start >= copied && text.get(dash + 1..end).is_some_and(is_signature);
+        if !is_token || text[start..dash].parse::<i64>() == Ok(reader.0) {
+            continue;
+        }
+        own.push_str(&text[copied..start]);
+        let file = files.iter().find(|file| reader_of(&text[start..end], file).is_some());
+        own.extend(file.map(|file| attachment_token(file, reader)));
+        copied = end;
+    }
+    let mut text = if copied == 0 { Cow::from(text) } else { (own + &text[copied..]).into() };
+    // The first release gave the secret itself to all readers.
+    for file in files.iter().filter(|file| !file.access_token.is_empty() && file.owner != reader) {
+        if text.contains(&file.access_token) {
+            text = text.replace(&file.access_token, &attachment_token(file, reader)).into();
+        }
+    }
+    text
 }
 
 /// The partner for whom a token was made; `None` for one that was not made here.
@@ -236,7 +273,7 @@ fn safe_name(name: &str) -> String {
 mod tests {
     use storage::{Attachment, PartnerId};
 
-    use super::{super::fixtures, attachment_token, reader_of, safe_name};
+    use super::{super::fixtures, attachment_token, reader_of, safe_name, text_for};
 
     const OWNER: PartnerId = fixtures::ANN.1;
     const READER: PartnerId = fixtures::BEN.1;
@@ -252,6 +289,30 @@ mod tests {
         assert!(!token.contains("secret"));
         assert_eq!(reader_of(&token, &file), Some(READER));
         assert_eq!(reader_of("secret", &file), Some(OWNER), "as the first release gave it");
+    }
+
+    #[test]
+    fn a_text_holds_tokens_of_its_reader_alone() {
+        let (held, other) = (file("secret"), Attachment { access_token: "another secret".into(), ..fixtures::file(2) });
+        let [own, given, foreign] =
+            [(&held, READER), (&held, OWNER), (&other, OWNER)].map(|(file, to)| attachment_token(file, to));
+        let mut message = fixtures::message(1, "", &[]);
+        message.attachments = vec![held];
+        for (text, shown) in [
+            (
+                format!(r#"[{{"url": "/a/1/{given}/x.pdf", "access_token": "{given}"}}]"#),
+                format!(r#"[{{"url": "/a/1/{own}/x.pdf", "access_token": "{own}"}}]"#),
+            ),
+            (format!("/a/2/{foreign}/x.pdf?{own}"), format!("/a/2//x.pdf?{own}")),
+            ("/a/1?access_token=secret".into(), format!("/a/1?access_token={own}")),
+            ("2020-01-02, -, 7-".into(), "2020-01-02, -, 7-".into()),
+        ] {
+            message.body = text;
+            assert_eq!(text_for(&message, READER), shown);
+        }
+        message.attachments.clear();
+        message.body = given.clone();
+        assert_eq!(text_for(&message, READER), given, "it has no files");
     }
 
     #[test]

@@ -55,7 +55,7 @@ use storage::{Lane, Position, Scope, Storage, Tx, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub use attachments::{FileBytes, FileName, Received, attachment_token, is_bidi_control};
+pub use attachments::{FileBytes, FileName, Received, attachment_token, is_bidi_control, text_for};
 pub use attendances::Attending;
 pub use books::Acquaintance;
 pub use bus::{Bus, Since};

@@ -263,7 +263,10 @@ with_every_backend! {
             let post = json!({"uuid": session, "message_type": "money4_chat_attach_msg", "message_content": content});
             let message = john.result("/im_chat/post", post).await;
             let history = admin.result("/im_chat/history", json!({"uuid": session})).await;
-            assert_eq!((&history[0]["id"], &history[0]["message"]), (&message, &json!(content)), "it is kept as it was sent");
+            let shown = content.replace(&address, &admin.address_of(&file).await);
+            assert_eq!((&history[0]["id"], &history[0]["message"]), (&message, &json!(shown)), "but for whom an address is");
+            let history = john.result("/im_chat/history", json!({"uuid": session})).await;
+            assert_eq!(history[0]["message"], content, "it is kept as it was sent");
             until("the end of what was never sent", async || {
                 let path = format!("/api/messaging/attachment/{forgotten}");
                 (Answer::of(john.request(Method::GET, &path)).await.status == 404).then_some(())
@@ -372,6 +375,52 @@ with_tokens_on_every_backend! {
         assert_eq!(read(&server.client(), &other).await, 200);
         admin.messaging("thread/add_participant", json!({"thread_id": thread, "partner_id": UID_OF_JANE})).await;
         assert_eq!(read(&server.client(), &hers).await, 200);
+    }
+
+    /// Also where a text holds addresses as its author was given them.
+    async fn who_left_keeps_no_file_that_a_text_names(server) {
+        let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
+        let thread = json!({"name": "files", "thread_type": "group", "partner_ids": [UID_OF_JANE, UID_OF_ADMIN]});
+        let thread = john.messaging("thread/create", thread).await["thread_id"].as_i64().unwrap();
+        let mut named = Vec::new();
+        for name in ["a.txt", "b.txt"] {
+            let file = upload(&john, name, "the secret").await;
+            let (address, info) = (john.address_of(&file).await, format!("attachment/info/{file}"));
+            let token = john.messaging(&info, json!({})).await["access_token"].take();
+            named.push(json!({"id": file, "name": name, "url": address, "access_token": token}));
+        }
+        let sessions = jane.result("/im_chat/api/get_sessions_group", json!({})).await;
+        let three = |session: &&Value| session["users"].as_array().is_some_and(|users| users.len() == 3);
+        let uuid = sessions.as_array().unwrap().iter().find(three).unwrap()["uuid"].as_str().unwrap().to_owned();
+        let content = json!({"attachments": named}).to_string();
+        let post = json!({"uuid": uuid, "message_type": "money4_chat_attach_msg", "message_content": content});
+        john.result("/im_chat/post", post).await;
+        let mut socket = enter(server, UID_OF_JANE, thread).await;
+        socket.say(json!({"action": "fetch_messages"})).await;
+        let mut shown = Vec::new();
+        for (dialect, answer) in [
+            ("messaging", jane.messaging("messages", json!({"thread_id": thread})).await),
+            ("messaging's list", jane.messaging("threads", json!({})).await),
+            ("im_chat", jane.result("/im_chat/history", json!({"uuid": uuid})).await),
+            ("im_chat's list", jane.result("/im_chat/api/get_sessions_group", json!({})).await),
+            ("the bus", jane.result("/longpolling/poll", json!({"channels": [], "last": 1})).await),
+            ("conversations", socket.hear_until(|told| told["type"] == "messages_fetched").await),
+        ] {
+            let found = addresses_in(&answer);
+            assert!(!found.is_empty(), "{dialect} shows the files: {answer}");
+            shown.extend(found);
+        }
+        for path in &shown {
+            assert!(!path.contains("/5-") && !path.contains("=5-"), "it is John's: {path}");
+        }
+        let of_im_chat = addresses_in(&jane.result("/im_chat/history", json!({"uuid": uuid})).await);
+        for path in &of_im_chat {
+            assert_eq!(server.get(path).await.text().await.unwrap(), "the secret", "{path}");
+        }
+        leave(&jane, &uuid).await;
+        for path in &shown {
+            assert_eq!(server.get(path).await.status(), 403, "{path}");
+        }
     }
 
     /// Nor by his address, which somebody else has.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::request::Paging;
 use crate::{
     auth::Caller,
-    chat::{SentFile, SupportMessage, side_of_message},
+    chat::{SentFile, SupportMessage, side_of_message, text_for},
     dialects::{files, socket::Frame},
 };
 
@@ -312,7 +312,8 @@ impl Pen<'_> {
             [] => message.body.as_str().into(),
             [file] if is_file_alone(message) => files::address(file, self.reader, self.base_url).into(),
             attached => {
-                let said = if message.body.trim().is_empty() { "" } else { &message.body };
+                let text = text_for(message, self.reader);
+                let said = if text.trim().is_empty() { "" } else { &text };
                 files::listed(said, attached, self.reader, self.base_url).into()
             }
         }

@@ -6,7 +6,10 @@ use serde::Serialize;
 use storage::{ConversationKind, Message, MessageId, PartnerId, Seen, Timestamp};
 
 use super::local_id::LocalId;
-use crate::dialects::{files, socket::Frame};
+use crate::{
+    chat::text_for,
+    dialects::{files, socket::Frame},
+};
 
 /// The conversation that a frame is about: on a socket of all conversations. On a socket of one it is left out.
 pub(super) type Named = Option<String>;
@@ -241,5 +244,5 @@ fn sender(message: &Message) -> String {
 
 /// The text. Files that came by another dialect follow it, each in a line of its own with its address for `reader`.
 fn content(message: &Message, reader: PartnerId, base_url: &str) -> String {
-    files::listed(&message.body, &message.attachments, reader, base_url)
+    files::listed(&text_for(message, reader), &message.attachments, reader, base_url)
 }

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use storage::{AttachmentId, Message, MessageType, PartnerId};
 
-use crate::{chat::attachment_token, dialects::files};
+use crate::{
+    chat::{attachment_token, text_for},
+    dialects::files,
+};
 
 /// A message as clients post it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,14 +111,15 @@ fn names_something(value: &Value) -> bool {
 }
 
 /// The text of a message, as it is shown to `reader`. Files that came by another dialect are named as JSON, beside the text
-/// that came with them; a text that names them itself is kept as it was sent.
+/// that came with them; a text that names them itself stays as it is.
 pub(super) fn text(message: &Message, reader: PartnerId) -> String {
     let names_all = || {
         let named = named_attachments(&message.body).unwrap_or_default();
         message.attachments.iter().all(|file| named.contains(&file.id))
     };
+    let text = text_for(message, reader);
     if message.attachments.is_empty() || names_all() {
-        return message.body.clone();
+        return text.into_owned();
     }
     let files = message.attachments.iter().map(|file| {
         json!({
@@ -127,5 +131,5 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
             "access_token": attachment_token(file, reader),
         })
     });
-    json!({"message": message.body, "attachments": files.collect::<Vec<_>>()}).to_string()
+    json!({"message": text, "attachments": files.collect::<Vec<_>>()}).to_string()
 }

@@ -4,11 +4,12 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
-use storage::{ConversationId, InboxEntry, MessageId};
+use storage::{ConversationId, InboxEntry, MessageId, PartnerId};
 use tokio::time::Instant;
 
 use super::{Reply, Tag, failure, wire::Message};
 use crate::{
+    chat::text_for,
     dialects::{
         House, body,
         jsonrpc::{self, Call, Failure},
@@ -68,7 +69,7 @@ impl Polls {
             Ok(Updates {
                 has_updates: !updates.changed.is_empty(),
                 unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
-                threads_with_updates: updates.changed.into_iter().map(ThreadUpdate::from).collect(),
+                threads_with_updates: updates.changed.into_iter().map(|entry| ThreadUpdate::of(entry, login.partner)).collect(),
             })
         });
         unhurried(account, reply.await).await
@@ -164,14 +165,15 @@ struct ThreadUpdate {
     last_message_date: String,
 }
 
-impl From<InboxEntry> for ThreadUpdate {
-    fn from(entry: InboxEntry) -> Self {
+impl ThreadUpdate {
+    /// As it is shown to `reader`.
+    fn of(entry: InboxEntry, reader: PartnerId) -> Self {
         Self {
             thread_id: entry.conversation.id.0,
             last_message_date: entry.conversation.last_message_at.map(odoo_time).unwrap_or_default(),
             thread_name: entry.conversation.name,
             unread_count: entry.unread,
-            last_message: entry.last_message.map(|message| message.body).unwrap_or_default(),
+            last_message: entry.last_message.map(|message| text_for(&message, reader).into_owned()).unwrap_or_default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 use poem_openapi::{Object, OpenApi, param::Path, types::Example};
 use serde::Serialize;
-use storage::{ConversationId, ThreadType};
+use storage::{ConversationId, PartnerId, ThreadType};
 
 use super::{
     Reply, Tag, failure,
@@ -8,7 +8,7 @@ use super::{
     wire::{Contact, Participant, ThreadKind, user_of},
 };
 use crate::{
-    chat::{self, InboxLine, NewThread, Thing},
+    chat::{self, InboxLine, NewThread, Thing, text_for},
     dialects::{
         House,
         jsonrpc::{Call, Failure, Nothing},
@@ -33,7 +33,7 @@ impl Threads {
                 known => known.flatten(),
             };
             let lines = self.0.chat.inbox(&login, thread_type).await.map_err(failure)?;
-            Ok(ThreadList { threads: lines.into_iter().map(Thread::from).collect() })
+            Ok(ThreadList { threads: lines.into_iter().map(|line| Thread::of(line, login.partner)).collect() })
         })
         .await
     }
@@ -128,15 +128,16 @@ struct Thread {
     unread_count: i64,
 }
 
-impl From<InboxLine> for Thread {
-    fn from(InboxLine { entry, people }: InboxLine) -> Self {
+impl Thread {
+    /// As it is shown to `reader`.
+    fn of(InboxLine { entry, people }: InboxLine, reader: PartnerId) -> Self {
         let last_message_date = entry.conversation.last_message_at.map(odoo_time).unwrap_or_default();
         Self {
             id: entry.conversation.id.0,
             name: entry.conversation.name,
             r#type: entry.conversation.thread_type.into(),
             participants: people.iter().map(|person| Participant::from(&**person)).collect(),
-            last_message: entry.last_message.map(|message| message.body).unwrap_or_default(),
+            last_message: entry.last_message.map(|message| text_for(&message, reader).into_owned()).unwrap_or_default(),
             last_message_date,
             unread_count: entry.unread,
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use storage::{Attachment, MessageType, PartnerId, Person, ReactionCount, Seen, ThreadType};
 
 use crate::{
-    chat::attachment_token,
+    chat::{attachment_token, text_for},
     config::PartnerOrUser,
     dialects::{House, files, loose::Int, odoo_time},
 };
@@ -104,6 +104,7 @@ impl Message {
     /// As it is shown to `reader`.
     pub(super) fn of(Seen { message, is_read, reactions }: Seen, reader: PartnerId, house: &House) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
+        let body = text_for(&message, reader).into_owned();
         Self {
             id: message.id.0,
             author_id: match house.config.messaging.author_id {
@@ -113,7 +114,7 @@ impl Message {
             author_partner_id: partner,
             author_user_id: user,
             author_name: message.author.name,
-            body: message.body,
+            body,
             message_type: message.message_type.into(),
             is_read,
             created_date: odoo_time(message.created_at),

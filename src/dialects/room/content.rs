@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use storage::{Attachment, Message, MessageType, Metadata, PartnerId};
 use uuid::Uuid;
 
-use crate::dialects::{House, files};
+use crate::{
+    chat::text_for,
+    dialects::{House, files},
+};
 
 /// In the metadata of a message: the uuid of the user whose profile it shows.
 const PROFILE: &str = "attached_profile";
@@ -56,13 +59,14 @@ fn shown(message: &Message) -> Option<Uuid> {
     serde_json::from_str(message.metadata.as_ref()?.member(PROFILE)?.get()).ok()
 }
 
-/// What is said beside a file, if there is one. Of several files all but the first have no other place than this: each follows
-/// in a line of its own, with its address, as it is given to `reader`.
+/// What is said beside a file, if there is one. Of several files all but the first have no other place than this: they follow, as
+/// [`files::listed`] has it.
 pub(super) fn text(message: &Message, reader: PartnerId) -> Cow<'_, str> {
+    let text = text_for(message, reader);
     match message.attachments.as_slice() {
-        [] | [_] => message.body.as_str().into(),
+        [] | [_] => text,
         [_, further @ ..] => {
-            let said = if message.body.trim().is_empty() { "" } else { &message.body };
+            let said = if text.trim().is_empty() { "" } else { &text };
             files::listed(said, further, reader, "").into()
         }
     }
