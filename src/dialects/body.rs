@@ -1,11 +1,12 @@
 //! Bodies of requests that are read whole: bounded, and charged to the caller's share of memory as they arrive.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use futures_util::StreamExt;
 use poem::{Body, Request, RequestBody, http::header};
-use serde_json::Value;
+use serde_json::{Number, Value, value::RawValue};
 
+use super::file_names::texts;
 use crate::shares::{Account, Charge, NoShare};
 
 /// Largest tree of JSON that is made of a body.
@@ -116,7 +117,59 @@ pub fn tree(text: &str, charge: &mut Charge) -> Result<Value, NoTree> {
         return Err(NoTree::TooLarge);
     }
     charge.set(charge.bytes() + cost).map_err(NoTree::NoShare)?;
-    serde_json::from_str(text).map_err(|_| NoTree::NotJson)
+    value(text).ok_or(NoTree::NotJson)
+}
+
+/// A value of JSON, in which a number that would lose digits is the text that it is written as: so it is read where a text is
+/// wanted, and where a number is, nobody can mean it. `None` for what is no JSON, or holds what no text can.
+pub fn value(json: &str) -> Option<Value> {
+    serde_json::from_str(&with_all_digits(json)).ok()
+}
+
+/// The same JSON with quotes around the numbers that would lose digits.
+fn with_all_digits(json: &str) -> Cow<'_, str> {
+    let is_of_number = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    let (mut quoted, mut copied, mut at) = (String::new(), 0, 0);
+    for text in texts(json).chain(std::iter::once(json.len()..json.len())) {
+        while at < text.start {
+            let length = json.as_bytes()[at..text.start].iter().take_while(|byte| is_of_number(byte)).count();
+            if length > 0 && loses_digits(&json[at..at + length]) {
+                quoted.extend([&json[copied..at], "\"", &json[at..at + length], "\""]);
+                copied = at + length;
+            }
+            at += length.max(1);
+        }
+        at = text.end;
+    }
+    // Elsewhere than in JSON, a quote might make sense of what has none.
+    if copied == 0 || serde_json::from_str::<&RawValue>(json).is_err() {
+        return json.into();
+    }
+    quoted.push_str(&json[copied..]);
+    quoted.into()
+}
+
+/// Whether something that stands in JSON outside of texts is a number, and would be another, or none, for whoever calculates
+/// with it. A short whole one that is written otherwise than here, as `1e3`, stays what it is.
+fn loses_digits(word: &str) -> bool {
+    /// What is shorter has no more digits than can be kept.
+    const SHORT: usize = 16;
+    /// Up to here, all whole numbers can be kept, however they are written.
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+
+    let is_number = word.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    let is_short = word.len() < SHORT;
+    if !is_number || (is_short && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')) {
+        return false;
+    }
+    match serde_json::from_str::<Number>(word) {
+        Ok(number) => {
+            let is_whole = number.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() < WHOLE);
+            !(is_short && is_whole) && number.to_string() != word
+        }
+        // No number at all, or one beyond all that can be kept.
+        Err(_) => serde_json::from_str::<&RawValue>(word).is_ok(),
+    }
 }
 
 /// An upper bound for the size of the tree, from its text alone.
@@ -161,6 +214,27 @@ mod tests {
         assert_eq!(made(&many(r#"{"":0}"#, 149_000)), Err(NoTree::TooLarge));
         assert_eq!(made("[1,"), Err(NoTree::NotJson));
         assert_eq!(made(r#""\ud800""#), Err(NoTree::NotJson));
+    }
+
+    #[test]
+    fn no_number_loses_digits() {
+        for (json, expected) in [
+            ("[1, -2.5, 1e3, 7.00, 0]", "[1,-2.5,1000.0,7.0,0]"),
+            ("[18446744073709551615,-9223372036854775808]", "[18446744073709551615,-9223372036854775808]"),
+            ("18446744073709551616", r#""18446744073709551616""#),
+            (
+                r#"{"a" : -123456789012345678901234567890,"b":[1E999 ]}"#,
+                r#"{"a":"-123456789012345678901234567890","b":["1E999"]}"#,
+            ),
+            ("[1.0000000000000000000001, 0.50]", r#"["1.0000000000000000000001","0.50"]"#),
+            (r#"[0.12345678901234567890,"1e999",{"1e999":true}]"#, r#"["0.12345678901234567890","1e999",{"1e999":true}]"#),
+            (r#"["a\\",1e999,"\"1e999"]"#, r#"["a\\","1e999","\"1e999"]"#),
+        ] {
+            assert_eq!(value(json).map(|value| value.to_string()).as_deref(), Some(expected), "{json}");
+        }
+        for broken in ["{1e999:1}", "[01e999]", "1e999 1", "[1e999", "--1e999", "\u{e9}1e999", "\"1e999", "nan"] {
+            assert_eq!(value(broken), None, "{broken}");
+        }
     }
 
     #[test]

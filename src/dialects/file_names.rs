@@ -38,7 +38,7 @@ pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
 }
 
 /// The places of all texts in JSON, quotes included.
-fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + json[at..].find('"')?;

@@ -162,4 +162,35 @@ with_tokens_on_every_backend! {
         let told = socket.hear_until(|told| told["type"] == "read" || told["type"] == "error").await;
         assert_eq!(told["message_ids"], json!([sent["message_id"].to_string()]), "{told}");
     }
+
+    /// Also where a call or a frame is read as a whole: two keys that differ in the last digit are two.
+    async fn a_number_is_the_text_that_it_is_written_as(server) {
+        let john = server.log_in(JOHN).await;
+        let send = async |key: &str, body: &str| {
+            let call = format!(r#"{{"params":{{"thread_id":1,"client_key":{key},"body":{body}}}}}"#);
+            let request = john.request(Method::POST, "/api/messaging/message/send").header(CONTENT_TYPE, "application/json");
+            Answer::of(request.body(call)).await.json()["result"]["message_id"].take()
+        };
+        let mut socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={}", token(UID_OF_JOHN)))).await;
+        let mut sent = Vec::new();
+        for number in [
+            "123456789012345678901234567890",
+            "123456789012345678901234567891",
+            "-0.12345678901234567890",
+            "-0.12345678901234567891",
+            "1e999",
+        ] {
+            let frame = format!(r#"{{"action":"text_message","message_body":{number},"receiver_id":"{UUID_OF_ADMIN}"}}"#);
+            socket.say_text(&frame).await;
+            let told = socket.hear_until(|told| told["action"] == "error" || told["message"] == number).await;
+            assert_eq!(told["action"], "conf_message", "{told}");
+            let id = send(number, "7").await;
+            assert!(id.is_i64() && !sent.contains(&id), "{number}: {id}, {sent:?}");
+            assert_eq!(send(number, "7").await, id, "{number} once more");
+            sent.push(id);
+            send("1", number).await;
+            let page = john.messaging("messages", json!({"thread_id": 1, "limit": 1})).await;
+            assert_eq!(page["messages"][0]["body"], number);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use storage::{AttachmentId, Message, MessageType, PartnerId};
 
 use crate::{
     chat::{attachment_token, text_for},
-    dialects::files,
+    dialects::{body, files},
 };
 
 /// A message as clients post it.
@@ -60,7 +60,7 @@ const MOST_NAMED: usize = 20;
 /// none. `None` if it names nothing. How it does is the clients' own business, and clients differ: something in it must have a
 /// number or a name.
 pub(super) fn named_attachments(text: &str) -> Option<Vec<AttachmentId>> {
-    let value = serde_json::from_str(text).ok().filter(names_something)?;
+    let value = body::value(text).filter(names_something)?;
     let mut ids = Vec::new();
     collect_ids(&value, &mut ids);
     Some(ids)

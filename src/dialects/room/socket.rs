@@ -22,6 +22,7 @@ use crate::{
     dialects::{
         House,
         bearer::socket_caller,
+        body,
         loose::{Int, Loose, Text},
         socket::{self, Frame, Said, Speaking, Voice},
     },
@@ -297,7 +298,7 @@ fn read(text: &str) -> Result<(Value, Value), &'static str> {
         return Err("A frame must be a JSON object");
     }
     // Of a doubled key the last counts, which a struct's own reader would refuse.
-    let frame: Value = serde_json::from_str(text).map_err(|_| "The frame is not valid JSON")?;
+    let frame = body::value(text).ok_or("The frame is not valid JSON")?;
     Ok((frame.get("action").cloned().unwrap_or_default(), frame))
 }
 
