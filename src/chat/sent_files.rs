@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use percent_encoding::percent_decode_str;
 use storage::{Attachment, Message, MessageId, MessageType, Upload};
 
 use super::{
     Chat, Result,
+    attachments::safe_name,
     uploads::{mimetype_by_name, named_in},
 };
 
@@ -43,7 +45,10 @@ impl SentFile {
     /// A file at another system's address, of which nothing else is known.
     fn at(address: &str) -> Self {
         let path = address.split(['?', '#']).next().unwrap_or_default();
-        let name = last_part(path.trim()).to_owned();
+        let name = match last_part(path.trim()) {
+            "" => String::new(),
+            part => safe_name(&percent_decode_str(part).decode_utf8_lossy()),
+        };
         Self { mimetype: mimetype_by_name(&name).to_owned(), name, size_bytes: 0, dimensions: None }
     }
 }
@@ -103,9 +108,14 @@ mod tests {
             ("https://a.example/page.html", "page.html", "application/octet-stream"),
             ("https://a.example/", "", "application/octet-stream"),
             ("no address", "no address", "application/octet-stream"),
+            ("https://a.example/na%C3%AFve%20caf%C3%A9.PDF", "naïve café.PDF", "application/pdf"),
+            ("https://a.example/photo_%E2%80%AEgpj.exe", "photo_gpj.exe", "application/octet-stream"),
+            ("https://a.example/a%2Fb%00.png", "b.png", "image/png"),
+            ("https://a.example/%FF.png", "\u{fffd}.png", "image/png"),
         ] {
             let file = SentFile::at(address);
             assert_eq!((file.name.as_str(), file.mimetype.as_str()), (name, mimetype), "{address}");
         }
+        assert_eq!(SentFile::at(&format!("https://a.example/{}", "x".repeat(60_000))).name.len(), 255);
     }
 }

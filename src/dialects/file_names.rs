@@ -4,8 +4,8 @@ use std::{borrow::Cow, ops::Range};
 
 use crate::chat::is_bidi_control;
 
-/// Members that hold the name of a file, as clients call them.
-const MEMBERS: [&str; 3] = ["filename", "fileName", "name"];
+/// Members that hold the name of a file, as clients call them, but for case and lines between words.
+const MEMBERS: [&str; 5] = ["filename", "name", "originalfilename", "originalname", "displayname"];
 
 /// The same JSON without the characters in names of files that turn the reading direction round.
 pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
@@ -19,7 +19,7 @@ pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
         let Range { start, end } = place;
         let Ok(text) = serde_json::from_str::<Cow<'_, str>>(&json[start..end]) else { return json.into() };
         if json[end..].trim_start().starts_with(':') {
-            member = MEMBERS.contains(&text.as_ref()).then_some(end);
+            member = is_member(&text).then_some(end);
             continue;
         }
         let is_name = member.is_some_and(|member: usize| json[member..start].trim() == ":");
@@ -35,6 +35,11 @@ pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
     }
     clean.push_str(&json[copied..]);
     clean.into()
+}
+
+fn is_member(name: &str) -> bool {
+    let letters = || name.chars().filter(|letter| !['_', '-'].contains(letter));
+    MEMBERS.iter().any(|member| letters().map(|letter| letter.to_ascii_lowercase()).eq(member.chars()))
 }
 
 /// The places of all texts in JSON, quotes included.
@@ -68,6 +73,10 @@ mod tests {
             ("\"\u{202e}\"", "\"\u{202e}\""),
             (r#"{"filename":null,"a":"\\"}"#, r#"{"filename":null,"a":"\\"}"#),
             (r#"{"a":"\""#, r#"{"a":"\""#),
+            (
+                "{\"file_name\":\"\u{202e}a\",\"originalFilename\":\"\u{202e}b\",\"display_name\":\"\u{202e}c\"}",
+                r#"{"file_name":"a","originalFilename":"b","display_name":"c"}"#,
+            ),
             ("no JSON", "no JSON"),
         ] {
             assert_eq!(without_bidi_controls(json), expected, "{json}");

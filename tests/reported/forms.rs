@@ -281,12 +281,26 @@ async fn characters_that_turn_the_reading_direction_leave_names() {
     };
     let session = ask(&mut tenant, "client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take();
     let name = "photo_\u{202e}gpj.exe";
-    let metadata = json!({"filename": name, "file": {"name": name}, "caption": name});
+    let metadata = json!({
+        "filename": name, "file": {"name": name}, "file_name": name, "originalFilename": name, "display_name": name, "caption": name
+    });
     let said =
         json!({"chatSessionId": session, "contentType": "IMAGE", "messageContent": "https://a.example/x", "metadata": metadata});
     let sent = ask(&mut tenant, "client/send-message", said).await;
-    let expected = json!({"filename": "photo_gpj.exe", "file": {"name": "photo_gpj.exe"}, "caption": name});
+    let plain = "photo_gpj.exe";
+    let expected = json!({
+        "filename": plain, "file": {"name": plain}, "file_name": plain, "originalFilename": plain, "display_name": plain, "caption": name
+    });
     assert_eq!(sent["chatMessage"]["metadata"], expected, "{sent}");
+    // Of a file elsewhere they are told what its address says.
+    let long = ("x".repeat(60_000), "x".repeat(255));
+    for (end, plain) in [("photo_%E2%80%AEgpj.exe?x".to_owned(), plain.to_owned()), long] {
+        let address = format!("https://a.example/{end}");
+        let said = json!({"chatSessionId": session, "contentType": "FILE", "messageContent": address});
+        let sent = ask(&mut tenant, "client/send-message", said).await;
+        assert_eq!(sent["chatMessage"]["metadata"]["filename"], plain);
+        assert_eq!(sent["chatMessage"]["messageContent"], address, "which is as it was sent");
+    }
     tenant.close().await;
     server.stop().await;
 }
