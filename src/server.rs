@@ -32,7 +32,7 @@ use crate::{
     clock,
     config::{self, Config},
     demo,
-    dialects::{House, concierge, conversations, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
+    dialects::{House, concierge, conversations, files, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::Shares,
@@ -255,6 +255,7 @@ fn endpoint(
     concierge::sockets(house, route)
         .around(move |endpoint, mut request| {
             conversations::redirect(&config.conversations.paths, &config.concierge.paths, &mut request);
+            files::pass_over_unreadable_name(&mut request);
             let corridor = corridor.clone();
             telemetry::of_request(async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) })
         })

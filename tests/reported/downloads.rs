@@ -199,7 +199,20 @@ async fn an_address_ends_in_the_name_of_its_file() {
             assert_eq!(Answer::of(stranger.request(Method::GET, &wrong)).await.status, 403, "{wrong}");
             assert_eq!(Answer::of(john.request(Method::GET, &wrong)).await.body, "hello", "who may read needs no token");
         }
-        assert_eq!(Answer::of(stranger.request(Method::GET, place.trim_end_matches('/'))).await.status, 404);
+    }
+    let long = format!("{}.pdf", "日".repeat(251));
+    let file = attach(&john, &long, b"hello".to_vec()).await;
+    let address = john.address_of(&file["attachment_id"]).await;
+    let (place, end) = address.rsplit_once('/').unwrap();
+    assert!(end.len() <= 128 && end.starts_with("%E6%97%A5") && end.ends_with("%E6%97%A5.pdf"), "{end}");
+    let whole = format!("{place}/{}.pdf", "%E6%97%A5".repeat(251));
+    for address in
+        [&address, &whole, &format!("{place}/bill.pdf"), &format!("{place}/%FF.pdf"), &format!("{place}/"), &place.to_owned()]
+    {
+        let got = get(stranger.request(Method::GET, address), &[]).await;
+        assert_eq!((got.status, got.bytes.as_slice()), (200, b"hello".as_slice()), "{address}");
+        let saved = got.header("content-disposition").unwrap();
+        assert!(saved.ends_with(&format!("{}.pdf", "%E6%97%A5".repeat(251))), "{saved}");
     }
     server.stop().await;
 }

@@ -121,7 +121,7 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
     if message.attachments.is_empty() || names_all() {
         return text.into_owned();
     }
-    let files = message.attachments.iter().map(|file| {
+    let files = message.attachments.iter().take(files::NAMED).map(|file| {
         json!({
             "id": file.id,
             "name": file.name,
@@ -131,5 +131,9 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
             "access_token": attachment_token(file, reader),
         })
     });
-    json!({"message": text, "attachments": files.collect::<Vec<_>>()}).to_string()
+    let mut named = json!({"message": text, "attachments": files.collect::<Vec<_>>()});
+    if let Some(more) = files::more(&message.attachments) {
+        named["more"] = more.into();
+    }
+    named.to_string()
 }

@@ -70,7 +70,8 @@ impl Attachments {
 
     /// Downloads a file by its whole address
     ///
-    /// As messages give it: with the `access_token`, and at its end the name of the file, which does not count.
+    /// As messages give it: with the `access_token`, and at its end the name of the file, of a long one its beginning and its
+    /// extension. The name does not count.
     #[oai(
         path = "/attachment/:id/:access_token/:name",
         method = "get",
@@ -85,6 +86,18 @@ impl Attachments {
         Path(id): Path<PathInt>,
         Path(access_token): Path<String>,
         #[oai(name = "name")] Path(_name): Path<String>,
+        wish: Wish,
+        session: OptionalSession,
+    ) -> Result<FileReply, HttpFailure> {
+        self.reply(AttachmentId(id.0), Some(access_token), &wish, &session).await
+    }
+
+    /// Downloads a file by its whole address, of which the name is lost
+    #[oai(path = "/attachment/:id/:access_token", method = "get", hidden = true)]
+    async fn download_nameless(
+        &self,
+        Path(id): Path<PathInt>,
+        Path(access_token): Path<String>,
         wish: Wish,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
