@@ -17,6 +17,7 @@ pub mod loose;
 pub mod messaging;
 pub mod model;
 pub mod odoo;
+pub mod page;
 pub mod python;
 pub mod room;
 pub mod session;
@@ -30,10 +31,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use poem::{Request, Response, http::StatusCode};
 use serde_json::value::RawValue;
+use storage::FILE_BYTES;
 
 use crate::{
     auth::Auth,
-    chat::Chat,
+    chat::{ATTACHMENTS, Chat},
     config::Config,
     shares::{NoShare, Shares},
 };
@@ -55,7 +57,8 @@ pub struct House {
 impl House {
     /// Memory that a page of so many messages takes at most while it is made: as it comes from the store, and as text.
     pub fn page_bytes(&self, messages: usize) -> usize {
-        messages.saturating_mul(2).saturating_mul(self.config.limits.message_bytes)
+        let message = self.config.limits.message_bytes.saturating_add(ATTACHMENTS * FILE_BYTES);
+        messages.saturating_mul(2).saturating_mul(message)
     }
 
     /// Whether cookies must not travel in the clear.

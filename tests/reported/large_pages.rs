@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use reqwest::Method;
+use reqwest::{
+    Method,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,6 +42,86 @@ async fn room(server: &Server, uid: i64, path: &str) -> Value {
     answer.json()["data"].take()
 }
 
+/// Has John go on by ids in every dialect until there is no more: he gets all of these, newest first, in answers of a bounded size. The
+/// newest `told` of them were said after this position of the log.
+async fn is_bounded_and_complete(server: &Server, expected: &[i64], position: i64, told: usize) {
+    let john = server.log_in(JOHN.login).await;
+    let (mut found, mut last) = (Vec::new(), i64::MAX);
+    loop {
+        let page = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200, "before_id": last})).await;
+        assert!(page.to_string().len() < PAGE);
+        let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
+        found.extend(ids(&page["messages"]));
+        last = oldest;
+    }
+    assert_eq!(found, expected, "messages");
+    let whole = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200})).await;
+    assert_eq!(ids(&whole["messages"]), expected, "by offset it is whole");
+
+    let (mut found, mut last) = (Vec::new(), 0);
+    loop {
+        let poll = json!({"thread_id": PAIR, "last_message_id": last, "timeout": 0});
+        let page = john.messaging("poll/messages", poll).await;
+        assert!(page.to_string().len() < PAGE);
+        assert_eq!(page["count"].as_u64(), page["messages"].as_array().map(|messages| messages.len() as u64));
+        let Some(newest) = ids(&page["messages"]).last().copied() else { break };
+        found.extend(ids(&page["messages"]));
+        last = newest;
+    }
+    assert!(found.iter().rev().eq(expected), "poll/messages");
+
+    let path = format!("/chat/messages/{}/", ADMIN.uuid);
+    let (mut found, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = room(server, JOHN.uid, &format!("{path}?limit=200{before}")).await;
+        // Each text stands there twice, and all of it under two names.
+        assert!(2 * page.to_string().len() < PAGE);
+        let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
+        found.extend(ids(&page["messages"]));
+        before = format!("&before={oldest}");
+    }
+    assert_eq!(found, expected, "room");
+
+    let path = format!("/conversations/{PAIR}/?token={}", token(JOHN.uid));
+    let mut socket = Socket::open(server.socket_url(&path)).await;
+    let (mut found, mut fetch) = (Vec::new(), json!({"action": "fetch_messages", "limit": 100}));
+    loop {
+        socket.say(fetch.clone()).await;
+        let page = socket.hear_until(|told| told["type"] == "messages_fetched").await;
+        assert!(page.to_string().len() < PAGE);
+        let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
+        found.extend(ids(&page["messages"]));
+        fetch["before_id"] = oldest.into();
+    }
+    assert_eq!(found, expected, "conversations");
+
+    // The bus, from before the first of them, whether the ring or the log has it.
+    let (mut found, mut last) = (BTreeSet::new(), position << 20);
+    let newest = expected[0];
+    while !found.contains(&newest) {
+        let told = john.result("/longpolling/poll", json!({"channels": [], "last": last})).await;
+        assert!(told.to_string().len() < PAGE);
+        let told = told.as_array().unwrap();
+        let messages = told.iter().map(|told| &told["message"]).filter(|message| message["create_date"].is_string());
+        found.extend(messages.filter_map(|message| message["id"].as_i64()));
+        last = told.iter().filter_map(|told| told["id"].as_i64()).max().expect("there is more");
+    }
+    assert!(found.iter().rev().eq(&expected[..told]), "the bus");
+}
+
+/// Fifty files of one owner, whose names are as long as they can be.
+async fn long_named_files(client: &Client) -> Vec<Value> {
+    let name = format!("{}.pdf", "日".repeat(251));
+    let mut files = Vec::new();
+    for _ in 0..50 {
+        let form = Form::new().part("file", Part::bytes(b"x".to_vec()).file_name(name.clone()));
+        let uploaded = Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await.json();
+        assert_eq!(uploaded["name"], name);
+        files.push(uploaded["attachment_id"].clone());
+    }
+    files
+}
+
 with_tokens_on_every_backend! {
     /// Whoever goes on by ids gets everything, in answers of a bounded size.
     async fn pages_that_go_on_by_id_are_bounded_and_complete(server) {
@@ -49,68 +132,56 @@ with_tokens_on_every_backend! {
         for id in say(&admin, PAIR, 50).await {
             expected.insert(0, id);
         }
+        is_bounded_and_complete(server, &expected, position, 50).await;
+    }
 
-        let (mut found, mut last) = (Vec::new(), i64::MAX);
-        loop {
-            let page = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200, "before_id": last})).await;
-            assert!(page.to_string().len() < PAGE);
-            let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
-            found.extend(ids(&page["messages"]));
-            last = oldest;
+    /// What is said of files counts as texts do, and of characters what is written of them.
+    async fn pages_of_files_are_bounded_and_complete(server) {
+        let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
+        let before = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200})).await;
+        let mut expected = ids(&before["messages"]);
+        let position = server.metric("dragoman_log_position").await as i64;
+        let files = long_named_files(&admin).await;
+        for _ in 0..30 {
+            let message = json!({"thread_id": PAIR, "body": "", "attachment_ids": files});
+            let sent = admin.messaging("message/send", message).await;
+            expected.insert(0, sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}")));
         }
-        assert_eq!(found, expected, "messages");
-        let whole = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200})).await;
-        assert_eq!(ids(&whole["messages"]), expected, "by offset it is whole");
+        // Six bytes are written of each.
+        let message = json!({"thread_id": PAIR, "body": format!("x{}", "\u{1}".repeat(20_000))});
+        for _ in 0..5 {
+            let sent = admin.messaging("message/send", message.clone()).await;
+            expected.insert(0, sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}")));
+        }
+        is_bounded_and_complete(server, &expected, position, 35).await;
+        let start = john.result("/im_chat/init", json!({})).await;
+        assert!(start.to_string().len() < PAGE + 6 * 20_000, "{}", start.to_string().len());
+    }
 
-        let (mut found, mut last) = (Vec::new(), 0);
-        loop {
-            let poll = json!({"thread_id": PAIR, "last_message_id": last, "timeout": 0});
-            let page = john.messaging("poll/messages", poll).await;
-            assert!(page.to_string().len() < PAGE);
-            assert_eq!(page["count"].as_u64(), page["messages"].as_array().map(|messages| messages.len() as u64));
-            let Some(newest) = ids(&page["messages"]).last().copied() else { break };
-            found.extend(ids(&page["messages"]));
-            last = newest;
+    /// Lists say of a last message no more than its beginning and its first file, and texts name a handful.
+    async fn lists_and_texts_name_few_files(server) {
+        let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
+        let message = json!({"thread_id": PAIR, "body": "look", "attachment_ids": long_named_files(&admin).await});
+        let sent = admin.messaging("message/send", message).await["message_id"].take();
+        let threads = john.messaging("threads", json!({})).await;
+        let sessions = john.result("/im_chat/api/get_sessions", json!({})).await;
+        let rooms = room(server, JOHN.uid, "/chat/user/threads/").await;
+        for answer in [&threads, &sessions, &rooms] {
+            assert!(answer.to_string().len() < 16 * 1024, "{answer}");
         }
-        assert!(found.iter().rev().eq(&expected), "poll/messages");
+        let last = rooms.as_array().unwrap().iter().map(|room| &room["last_message"]).find(|last| last["id"] == sent);
+        let last = last.unwrap_or_else(|| panic!("{rooms}"));
+        assert_eq!((&last["message_type"], &last["message"]), (&json!("file"), &json!("look")));
 
-        let path = format!("/chat/messages/{}/", ADMIN.uuid);
-        let (mut found, mut before) = (Vec::new(), String::new());
-        loop {
-            let page = room(server, JOHN.uid, &format!("{path}?limit=200{before}")).await;
-            // Each text stands there under two names.
-            assert!(page.to_string().len() < 2 * PAGE);
-            let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
-            found.extend(ids(&page["messages"]));
-            before = format!("&before={oldest}");
-        }
-        assert_eq!(found, expected, "room");
-
-        let path = format!("/conversations/{PAIR}/?token={}", token(JOHN.uid));
-        let mut socket = Socket::open(server.socket_url(&path)).await;
-        let (mut found, mut fetch) = (Vec::new(), json!({"action": "fetch_messages", "limit": 100}));
-        loop {
-            socket.say(fetch.clone()).await;
-            let page = socket.hear_until(|told| told["type"] == "messages_fetched").await;
-            assert!(page.to_string().len() < PAGE);
-            let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
-            found.extend(ids(&page["messages"]));
-            fetch["before_id"] = oldest.into();
-        }
-        assert_eq!(found, expected, "conversations");
-
-        // The bus, from before the first of them, whether the ring or the log has it.
-        let (mut found, mut last) = (BTreeSet::new(), position << 20);
-        let newest = expected[0];
-        while !found.contains(&newest) {
-            let told = john.result("/longpolling/poll", json!({"channels": [], "last": last})).await;
-            assert!(told.to_string().len() < PAGE);
-            let told = told.as_array().unwrap();
-            let messages = told.iter().filter(|told| told["message"]["type"] == "message").map(|told| &told["message"]["id"]);
-            found.extend(messages.filter_map(Value::as_i64));
-            last = told.iter().filter_map(|told| told["id"].as_i64()).max().expect("there is more");
-        }
-        assert!(found.iter().rev().eq(&expected[..50]), "the bus");
+        let whole = john.messaging("messages", json!({"thread_id": PAIR, "limit": 1})).await["messages"][0].take();
+        assert_eq!(whole["attachments"].as_array().map(Vec::len), Some(50));
+        let shown = room(server, JOHN.uid, &format!("/chat/messages/{}/?limit=1", ADMIN.uuid)).await["messages"][0].take();
+        let lines: Vec<_> = shown["message"].as_str().unwrap().lines().collect();
+        assert_eq!((lines.len(), lines[0], lines[11]), (12, "look", "and 39 more"));
+        let uuid = john.result("/im_chat/api/get_or_create_session", json!({"user_to": ADMIN.uid})).await["uuid"].take();
+        let page = john.result("/im_chat/history", json!({"uuid": uuid, "limit": 1})).await;
+        let named: Value = serde_json::from_str(page[0]["message"].as_str().unwrap()).unwrap();
+        assert_eq!((named["attachments"].as_array().map(Vec::len), &named["more"]), (Some(10), &json!(40)));
     }
 
     /// Odoo 8 takes a page that is shorter than its own for the last one.

@@ -28,8 +28,7 @@ struct NewlySeen(Arc<[SupportMessage]>);
 
 impl Encoding for NewlySeen {
     fn bytes(&self) -> usize {
-        let texts =
-            |seen: &SupportMessage| seen.message.body.len() + seen.message.metadata.as_ref().map_or(0, |m| m.json().len());
+        let texts = |seen: &SupportMessage| seen.message.bytes() + seen.message.metadata.as_ref().map_or(0, |m| m.json().len());
         size_of_val(&*self.0) + self.0.iter().map(texts).sum::<usize>()
     }
 }

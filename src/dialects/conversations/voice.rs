@@ -19,7 +19,10 @@ use crate::{
     auth::Caller,
     chat::{self, Batch, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
     clock,
-    dialects::socket::{Close, Frame, Said, Voice},
+    dialects::{
+        page::fitting,
+        socket::{Close, Frame, Said, Voice},
+    },
     telemetry,
 };
 
@@ -343,10 +346,11 @@ impl Conversing {
 
     async fn page(&self, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
-        self.chat().hands(&self.caller, &messages);
         let base_url = &self.room.house.base_url;
-        let messages = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
-        Ok(vec![Word::MessagesFetched { conversation_id: of.to_string(), messages }.frame()])
+        let fetched = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
+        let fetched = fitting(fetched, 1);
+        self.chat().hands(&self.caller, &messages[..fetched.len()]);
+        Ok(vec![Word::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame()])
     }
 
     /// What has changed is told in its turn; what was so before is answered all the same.

@@ -2,9 +2,7 @@ use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
-use storage::{
-    AttachmentId, Conversation, ConversationId, Message as Stored, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window,
-};
+use storage::{AttachmentId, Conversation, ConversationId, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window};
 
 use super::{
     Tag,
@@ -23,6 +21,7 @@ use crate::{
         file_names::without_bidi_controls,
         jsonrpc::{Call, Failure, Fault, Nothing, Reply},
         loose::{Int, Loose, Text},
+        page::written,
         session::Session,
     },
 };
@@ -71,7 +70,7 @@ impl Messages {
     ///
     /// A list of `[channel, message]`, as the bus would tell them: the caller's sessions that are not closed or hold
     /// unread messages, then the messages in them by rising id, from the oldest on
-    /// that is unread or younger than ten minutes: the newest 1000 of a session at most, and no more than 1 MiB of texts in
+    /// that is unread or younger than ten minutes: the newest 1000 of a session at most, and no more than 1 MiB in
     /// all, those of the most recent sessions. The history has the rest. A closed session with unread messages is folded by
     /// this.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
@@ -82,7 +81,7 @@ impl Messages {
     /// A page of a session's messages, newest first
     ///
     /// Those with a smaller id than `last_id`. `false` if the caller is not in the session. Of more than 20 messages no more
-    /// than 1 MiB of texts is given.
+    /// than 1 MiB is given.
     #[oai(path = "/history", method = "post", operation_id = "im_chat_history")]
     async fn history(&self, call: Call<HistoryParams>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
@@ -97,7 +96,7 @@ impl Messages {
     /// A page of a session's messages, newest first, which marks the session as read
     ///
     /// Those with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session. Of
-    /// more than 20 messages no more than 1 MiB of texts is given.
+    /// more than 20 messages no more than 1 MiB is given.
     #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
     async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
         call.logged_in(session, |login, params| async move {
@@ -122,7 +121,7 @@ impl Messages {
         // Odoo 8 takes a page that is shorter than its own for the last one: only what is beyond that may be cut off.
         while seen.len() < limit.min(PAGE)
             && let Some(last) = seen.last()
-            && seen.iter().map(|seen| seen.message.body.len()).sum::<usize>() >= PAGE_BYTES
+            && seen.iter().map(|seen| seen.message.bytes()).sum::<usize>() >= PAGE_BYTES
         {
             let rest = Page::Before { id: last.message.id, limit: limit.min(PAGE) - seen.len() };
             let (_, rest) = self.0.chat.history(caller, id, rest).await.map_err(fault)?;
@@ -131,7 +130,9 @@ impl Messages {
             }
             seen.extend(rest);
         }
-        let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid, caller.partner)).collect();
+        let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid, caller.partner));
+        let mut messages: Vec<_> = messages.collect();
+        messages.truncate(storage::fitting(messages.iter().map(written)).max(limit.min(PAGE)));
         Ok(Some((conversation, messages)))
     }
 
@@ -149,8 +150,7 @@ impl Messages {
             let conversation = kept.conversation();
             let has_news = !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently);
             if has_news && bytes < PAGE_BYTES {
-                let news = self.news(caller, conversation.id, recently, &mut bytes).await?;
-                messages.extend(news.iter().map(|message| Message::of(message, conversation.uuid, caller.partner)));
+                messages.extend(self.news(caller, conversation, recently, &mut bytes).await?);
             }
         }
         messages.sort_unstable_by_key(|message| message.id);
@@ -158,20 +158,20 @@ impl Messages {
     }
 
     /// What a client that starts has to show of a session: from the oldest message on that the caller has not read, or that
-    /// is younger than `recently`, without a hole; newest first. Adds their `bytes`, and ends with the one that reaches
-    /// [`PAGE_BYTES`].
+    /// is younger than `recently`, without a hole; newest first. Adds the `bytes` that are written of them, and ends with the one
+    /// that reaches [`PAGE_BYTES`].
     async fn news(
         &self,
         caller: &Caller,
-        of: ConversationId,
+        of: &Conversation,
         recently: Timestamp,
         bytes: &mut usize,
-    ) -> Result<Vec<Stored>, Fault> {
+    ) -> Result<Vec<Message>, Fault> {
         // What is known already, as far as nothing older is news.
         let (mut news, mut known) = (Vec::new(), Vec::new());
         let mut page = Page::latest(LONGEST_PAGE);
         while news.len() + known.len() < MOST_NEWS {
-            let (_, seen) = self.0.chat.history(caller, of, page).await.map_err(fault)?;
+            let (_, seen) = self.0.chat.history(caller, of.id, page).await.map_err(fault)?;
             let Some(id) = seen.last().map(|seen| seen.message.id) else { break };
             page = Page::Before { id, limit: LONGEST_PAGE };
             for Seen { message, is_read, .. } in seen {
@@ -181,7 +181,8 @@ impl Messages {
                     // So is everything before it.
                     return Ok(news);
                 }
-                *bytes += message.body.len();
+                let message = Message::of(&message, of.uuid, caller.partner);
+                *bytes += written(&message);
                 known.push(message);
                 if is_recent || !is_own {
                     news.append(&mut known);

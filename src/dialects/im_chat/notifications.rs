@@ -9,7 +9,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
     sync::Arc,
 };
 
@@ -28,7 +27,7 @@ use super::{
 use crate::{
     auth::Caller,
     chat::{Batch, PreferredId, Signal, SignalMark, Signalled, Told},
-    dialects::{House, jsonrpc::Fault, odoo_time},
+    dialects::{House, jsonrpc::Fault, odoo_time, page::written},
 };
 
 /// How many ids each event has for its notifications and for the signals that follow it: more than anybody types in
@@ -97,7 +96,7 @@ enum Happened<'a> {
 
 impl Listener<'_> {
     /// The first notifications of a batch, by rising id: what is left out comes after them, and is told to whoever asks for
-    /// what follows, as is what comes after the one that reaches [`PAGE_BYTES`]. None if nothing in the whole batch is told.
+    /// what follows, as is what would go beyond [`PAGE_BYTES`], unless it is the first. None if nothing in the whole batch is told.
     pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
         let (mut events, mut signals) = (batch.events.as_slice(), batch.signals.as_slice());
         while !events.is_empty() || !signals.is_empty() {
@@ -130,11 +129,12 @@ impl Listener<'_> {
                 Happened::Event(event) => self.tell(event, &known).await?,
                 Happened::Signal(signal) => self.pass_on(signal, &known).await?,
             };
-            bytes += messages.iter().map(|(_, message)| length(message)).sum::<usize>();
-            told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
-            if bytes >= PAGE_BYTES {
+            let more: usize = messages.iter().map(|(channel, message)| written(channel) + written(message)).sum();
+            if bytes > 0 && bytes + more > PAGE_BYTES {
                 break;
             }
+            bytes += more;
+            told.extend((first..).zip(messages).map(|(id, (channel, message))| Notification { id, channel, message }));
         }
         Ok(told)
     }
@@ -266,26 +266,6 @@ impl Listener<'_> {
     async fn uuid(&self, id: ConversationId) -> Result<Uuid, Fault> {
         self.house.chat.conversation_uuid(id).await.map_err(fault)
     }
-}
-
-/// Bytes of a value in JSON.
-fn length(of: &Value) -> usize {
-    struct Counted(usize);
-
-    impl io::Write for Counted {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut counted = Counted(0);
-    serde_json::to_writer(&mut counted, of).expect("a value can be written as JSON");
-    counted.0
 }
 
 /// Whether its notification is the session's header.

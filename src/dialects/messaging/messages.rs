@@ -11,6 +11,7 @@ use crate::{
         jsonrpc::{Call, Failure, Fault},
         loose::{Int, IntList, Ints, Text},
         odoo_time,
+        page::fitting,
         session::Session,
     },
 };
@@ -22,7 +23,7 @@ impl Messages {
     /// Lists messages
     ///
     /// A page of a thread of the caller's, newest first. `before_id` pages without counting, and then `offset` is not
-    /// looked at. Such a page ends at 1 MiB of texts, so it may be shorter than `limit`: with the last id as `before_id` it
+    /// looked at. Such a page ends at 1 MiB, so it may be shorter than `limit`: with the last id as `before_id` it
     /// goes on, until none is found.
     #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
     async fn list(&self, request: &Request, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
@@ -38,6 +39,7 @@ impl Messages {
             account.reserve(self.0.page_bytes(limit)).await.map_err(Fault::refused)?;
             let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
+            let messages = if let Page::Before { .. } = page { fitting(messages, 1) } else { messages };
             Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })
         })
         .await

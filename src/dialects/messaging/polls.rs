@@ -15,6 +15,7 @@ use crate::{
         jsonrpc::{self, Call, Failure},
         loose::{Int, Text},
         odoo_time,
+        page::fitting,
         session::{Session, fault},
     },
     shares::Account,
@@ -30,7 +31,7 @@ impl Polls {
     /// Waits for messages of a thread
     ///
     /// With `last_message_id`, 0 included: answers at once if the thread holds messages with a larger id, oldest first, at
-    /// most 100 and 1 MiB of texts at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
+    /// most 100 and 1 MiB at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
     /// it answers with none. An error is answered a second later.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
     async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
@@ -38,6 +39,8 @@ impl Polls {
         let reply = call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
+            // Who names no message does not come again for the rest.
+            let messages = if after.is_some() { fitting(messages, 1) } else { messages };
             let deadline = deadline(params.timeout)?;
             let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline, || account.give_turn_back());
             let messages = messages.await.map_err(failure)?;

@@ -9,14 +9,13 @@ use crate::{
         House,
         jsonrpc::Call,
         loose::{Int, Text},
+        page::fitting,
         session::Session,
     },
 };
 
 /// The most messages that one answer holds.
 const MOST: usize = 100;
-/// The size of an answer. It ends before the message that would go beyond, unless that is its first.
-const BYTES: usize = 1024 * 1024;
 
 pub(super) struct Search(pub(super) House);
 
@@ -38,23 +37,10 @@ impl Search {
                 limit: page_size(params.limit, 20)?.min(MOST),
             };
             let found = self.0.chat.search_messages(&login, query).await.map_err(failure)?;
-            Ok(Found { messages: fitting(Message::all(found.messages, login.partner, &self.0)), complete: found.complete })
+            Ok(Found { messages: fitting(Message::all(found.messages, login.partner, &self.0), 1), complete: found.complete })
         })
         .await
     }
-}
-
-/// As many of the messages as one answer holds.
-fn fitting(mut messages: Vec<Message>) -> Vec<Message> {
-    let mut bytes = 0;
-    let goes_beyond = |message: &Message| {
-        let is_first = bytes == 0;
-        bytes += serde_json::to_string(message).map_or(BYTES, |json| json.len());
-        bytes > BYTES && !is_first
-    };
-    let end = messages.iter().position(goes_beyond).unwrap_or(messages.len());
-    messages.truncate(end);
-    messages
 }
 
 /// What to search for.

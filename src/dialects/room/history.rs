@@ -3,16 +3,16 @@ use std::{collections::HashMap, sync::Arc};
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
-    payload::Json,
     types::ParseFromJSON,
 };
+use serde::Serialize;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person, User as Account, UserId};
 use uuid::Uuid;
 
 use super::{
     Tag,
     error::{Failure, NO_SUCH_USER},
-    wire::{Message, Success, User},
+    wire::{COPIES, Found, Message, User},
 };
 use crate::{
     chat,
@@ -20,6 +20,7 @@ use crate::{
         House,
         bearer::Bearer,
         loose::{Int, Loose},
+        page::fitting,
     },
 };
 
@@ -29,13 +30,13 @@ const MOST: usize = 200;
 
 pub(super) struct History(pub(super) House);
 
-type Found<T> = Result<Json<Success<T>>, Failure>;
+type Reply<T> = Result<Found<T>, Failure>;
 
 #[OpenApi(prefix_path = "/chat", tag = "Tag::Room")]
 impl History {
     /// The messages between the caller and a user
     ///
-    /// Newest first. A page ends at 1 MiB of texts, so it may be shorter than `limit`: with the last id as `before` it goes
+    /// Newest first. A page ends at 1 MiB, so it may be shorter than `limit`: with the last id as `before` it goes
     /// on, until none is found.
     #[oai(path = "/messages/:uid", method = "get", operation_id = "room_messages")]
     async fn messages(
@@ -47,7 +48,7 @@ impl History {
         Query(before): Query<Option<String>>,
         /// 50, if not said; at most 200.
         Query(limit): Query<Option<String>>,
-    ) -> Found<Messages> {
+    ) -> Reply<Messages> {
         let caller = bearer.0?;
         let uuid = uid.parse::<Uuid>().map_err(|_| Failure::not_found(NO_SUCH_USER))?;
         let (before, limit) = page(before, limit, PAGE)?;
@@ -60,15 +61,15 @@ impl History {
             let receiver = if author == caller.partner { other.partner.id } else { caller.partner };
             Message::of(message, caller.partner, &self.0, known(author), known(receiver))
         });
-        let messages = Messages { messages: messages.collect() };
-        Ok(Json(Success::new(messages, Some("Messages retrieved successfully"))))
+        let messages = Messages { messages: fitting(messages.collect(), COPIES) };
+        Ok(Found::new(messages, Some("Messages retrieved successfully")))
     }
 
     /// The caller's threads
     ///
     /// Each with another user, most recent first. Of the last message's text no more than 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
-    async fn threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+    async fn threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
         self.threads_of(bearer).await
     }
 
@@ -76,13 +77,13 @@ impl History {
     ///
     /// As at `/chat/user/threads/`.
     #[oai(path = "/get-user-threads", method = "get", operation_id = "room_older_threads")]
-    async fn older_threads(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+    async fn older_threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
         self.threads_of(bearer).await
     }
 
     /// The files in a thread of the caller's
     ///
-    /// As messages, newest first. A page ends at 1 MiB of texts, as that of messages does.
+    /// As messages, newest first. A page ends at 1 MiB, as that of messages does.
     #[oai(path = "/thread/files/:thread_id", method = "get", operation_id = "room_thread_files")]
     async fn files(
         &self,
@@ -93,7 +94,7 @@ impl History {
         Query(before): Query<Option<String>>,
         /// 200, if not said, and at most.
         Query(limit): Query<Option<String>>,
-    ) -> Found<Vec<Message>> {
+    ) -> Reply<Vec<Message>> {
         let caller = bearer.0?;
         let id = thread_id.parse().map(ConversationId).map_err(|_| chat::Error::NotFound(chat::Thing::Conversation))?;
         let (before, limit) = page(before, limit, MOST)?;
@@ -109,12 +110,12 @@ impl History {
             let author = message.author.user.and_then(|user| users.get(&user));
             Message::of(message, caller.partner, &self.0, author, user_but(&people, message.author.partner, &users))
         });
-        Ok(Json(Success::new(files.collect(), None)))
+        Ok(Found::new(fitting(files.collect(), COPIES), None))
     }
 }
 
 impl History {
-    async fn threads_of(&self, bearer: Bearer) -> Found<Vec<Thread>> {
+    async fn threads_of(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
         let caller = bearer.0?;
         let mut lines = self.0.chat.inbox(&caller, None).await?;
         lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
@@ -129,7 +130,7 @@ impl History {
             });
             Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
         });
-        Ok(Json(Success::new(threads.collect(), None)))
+        Ok(Found::new(threads.collect(), None))
     }
 
     async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, Account>> {
@@ -166,14 +167,14 @@ fn number(text: Option<String>, name: &str) -> Result<Option<i64>, Failure> {
 }
 
 /// A page of messages.
-#[derive(Clone, Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomMessages")]
 struct Messages {
     messages: Vec<Message>,
 }
 
 /// What the caller and another user say to each other.
-#[derive(Clone, Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomThread")]
 struct Thread {
     id: i64,

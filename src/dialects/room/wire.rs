@@ -1,15 +1,22 @@
 //! What the routes have in common on the wire.
 
 use chrono::{DateTime, Utc};
+use poem::{
+    IntoResponse, Response,
+    http::{StatusCode, header},
+};
 use poem_openapi::{
-    Object,
+    ApiResponse, Object,
+    payload::Json,
+    registry::{MetaResponses, Registry},
     types::{ParseFromJSON, ToJSON},
 };
+use serde::Serialize;
 use serde_json::Value;
 use storage::{Message as Stored, PartnerId, Role, User as Account};
 
 use super::content::{self, Content};
-use crate::dialects::House;
+use crate::dialects::{House, jsonrpc::JSON};
 
 /// A time as the routes write it: UTC, to the microsecond.
 pub(super) fn time(time: DateTime<Utc>) -> String {
@@ -22,10 +29,13 @@ pub(super) fn phone_number(user: &Account) -> &str {
     known.or_else(|| text(user, "phone_number")).unwrap_or_default()
 }
 
+/// How often an answer holds what was found.
+pub(super) const COPIES: usize = 2;
+
 /// What a route gives that finds something.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomSuccess")]
-pub(super) struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
+struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
     /// `success`.
     status: String,
     data: T,
@@ -36,14 +46,47 @@ pub(super) struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
     success: bool,
 }
 
-impl<T: ParseFromJSON + ToJSON + Clone + Send + Sync> Success<T> {
-    pub(super) fn new(data: T, message: Option<&str>) -> Self {
-        Self { status: "success".into(), entity: data.clone(), data, message: message.map(str::to_owned), success: true }
+/// The same, as it is written.
+pub(super) struct Found<T> {
+    data: T,
+    message: Option<&'static str>,
+}
+
+impl<T> Found<T> {
+    pub(super) fn new(data: T, message: Option<&'static str>) -> Self {
+        Self { data, message }
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Found<T> {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Wire<'a, T> {
+            status: &'static str,
+            data: &'a T,
+            entity: &'a T,
+            message: Option<&'static str>,
+            success: bool,
+        }
+        let Self { data, message } = &self;
+        let wire = Wire { status: "success", data, entity: data, message: *message, success: true };
+        let text = serde_json::to_vec(&wire).expect("what is found has text keys only");
+        Response::builder().status(StatusCode::OK).header(header::CONTENT_TYPE, JSON).body(text)
+    }
+}
+
+impl<T: ParseFromJSON + ToJSON + Send + Sync> ApiResponse for Found<T> {
+    fn meta() -> MetaResponses {
+        Json::<Success<T>>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        <Json<Success<T>> as ApiResponse>::register(registry);
     }
 }
 
 /// A user as Django shows it. What the account does not know comes from its profile, or is a neutral value.
-#[derive(Clone, Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomUser")]
 pub(super) struct User {
     /// The uuid.
@@ -115,7 +158,7 @@ fn text<'a>(user: &'a Account, key: &str) -> Option<&'a str> {
 }
 
 /// A message as it reads now.
-#[derive(Clone, Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomMessage")]
 pub(super) struct Message {
     id: i64,
