@@ -76,6 +76,7 @@ pub use reactions::{Reacted, Reacting};
 pub use search::{Found, Query};
 pub use sent_files::SentFile;
 pub use signals::{Signal, SignalMark, Signalled, TypingPost};
+pub use sockets::Changed;
 pub use support::{Side, SupportMessage, may_change_members, side_of_message};
 pub use tail::{Announce, Commits, Observer, announcing};
 pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, check_email, check_external_id, check_login, check_name, escaped};

@@ -7,6 +7,16 @@ use crate::auth::Caller;
 const CHANGES_SOUGHT: usize = 1_000;
 const CHANGES_TOLD: usize = 100;
 
+/// A page of changed messages.
+pub struct Changed {
+    /// In the order in which they last were changed.
+    pub messages: Vec<Message>,
+    /// The place where it goes on; `None` if there are no messages that could have changed.
+    pub place: Option<ChangePlace>,
+    /// Whether nothing follows by now.
+    pub is_all: bool,
+}
+
 impl Chat {
     /// Everything that concerns the caller from now on, with signals. Whoever listens says what of it was handed over:
     /// [`Chat::hands_over`].
@@ -57,8 +67,7 @@ impl Chat {
     }
 
     /// A page of the messages of a conversation of the caller, up to `upto`, that were edited or deleted since that one was
-    /// posted, or after a place among them, in the order in which they last were: at most 100 messages, and not much more than
-    /// 1 MiB of texts. Beside them the place where it goes on; `None` once that was all. A page may be empty.
+    /// posted, or after a place among them: at most 100 messages, and not much more than 1 MiB. A page may be empty.
     ///
     /// # Errors
     /// As [`Chat::conversation`].
@@ -68,7 +77,7 @@ impl Chat {
         of: ConversationId,
         upto: MessageId,
         after: Option<ChangePlace>,
-    ) -> Result<(Vec<Message>, Option<ChangePlace>)> {
+    ) -> Result<Changed> {
         let (_, participant) = self.conversation(caller, of).await?;
         let storage = &self.0.storage;
         let mut place = match after {
@@ -77,7 +86,7 @@ impl Chat {
                 // A client may name a message of somewhere else: then the newest from before that is what it knows.
                 let newest = Page::Before { id: MessageId(upto.0.saturating_add(1)), limit: 1 };
                 let Some(known) = storage.messages(of, caller.partner, newest).await?.pop() else {
-                    return Ok((Vec::new(), None));
+                    return Ok(Changed { messages: Vec::new(), place: None, is_all: true });
                 };
                 ChangePlace::since(known.message.id)
             }
@@ -98,7 +107,7 @@ impl Chat {
         let mut messages = storage.messages_by_id(&told).await?;
         messages.retain(|message| message.seq > participant.standing.visible_from_seq);
         messages.sort_by_key(|message| told.iter().position(|id| *id == message.id));
-        Ok((messages, (!is_all).then_some(place)))
+        Ok(Changed { messages, place: Some(place), is_all })
     }
 
     /// Whether somebody is in a conversation.

@@ -42,8 +42,8 @@ enum Asked {
     /// Marks messages as read, and all before them. Unknown ids are passed over, unless all are.
     Read { conversation_id: Option<Text>, message_ids: Ints },
     /// Asks for the messages before one or after one, or for the newest. The page after one is preceded by `message.edited` and
-    /// `message.deleted` for all of those up to that one which have changed since it was posted, in the order in which they did;
-    /// no other frame is read meanwhile.
+    /// `message.deleted` for all of those up to that one which have changed since it was posted, in the order in which they did; of a
+    /// client that goes on from the page before, for those which have changed since that page. No other frame is read meanwhile.
     FetchMessages {
         conversation_id: Option<Text>,
         before_id: Option<Int>,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
+    chat::{self, Batch, Changed, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
     clock,
     dialects::{
         page::fitting,
@@ -73,6 +73,7 @@ pub(super) struct Conversing {
     online: HashMap<PartnerId, i64>,
     /// What is still to be told of the last fetch.
     fetching: Option<Fetching>,
+    caught_up: CaughtUp,
 }
 
 /// A fetch of what came after a message, with the changes of what is up to it before.
@@ -80,9 +81,34 @@ struct Fetching {
     of: ConversationId,
     after: MessageId,
     limit: usize,
-    /// Where the changes go on, `Some(None)` at their beginning; `None` once all were told.
-    changes: Option<Option<ChangePlace>>,
+    /// The last change that was looked at; `None` at their beginning.
+    place: Option<ChangePlace>,
+    /// Whether all changes were told.
+    is_all: bool,
     conversation_id: Named,
+}
+
+/// Conversations of which it is remembered how far a client has come that fetches page after page.
+const CAUGHT_UP: usize = 100;
+
+/// How far a client has come in each conversation, the latest last: the last message of the page that it was given, and the last
+/// change that it knows of what is up to there.
+#[derive(Default)]
+struct CaughtUp(VecDeque<(ConversationId, MessageId, ChangePlace)>);
+
+impl CaughtUp {
+    /// The last change that a client knows which goes on after this message; `None` if it does not go on from a page.
+    fn place(&self, of: ConversationId, after: MessageId) -> Option<ChangePlace> {
+        self.0.iter().find(|(known, upto, _)| (*known, *upto) == (of, after)).map(|(.., place)| *place)
+    }
+
+    fn note(&mut self, of: ConversationId, upto: MessageId, place: ChangePlace) {
+        self.0.retain(|(known, ..)| *known != of);
+        if self.0.len() == CAUGHT_UP {
+            self.0.pop_front();
+        }
+        self.0.push_back((of, upto, place));
+    }
 }
 
 impl Voice for Conversing {
@@ -150,7 +176,7 @@ impl Voice for Conversing {
 impl Conversing {
     pub(super) fn new(room: Room, caller: Caller, of: Of) -> Self {
         let (early, receipts, online) = (VecDeque::new(), Receipts::default(), HashMap::new());
-        Self { room, caller, of, early, receipts, online, fetching: None }
+        Self { room, caller, of, early, receipts, online, fetching: None, caught_up: CaughtUp::default() }
     }
 
     fn chat(&self) -> &Chat {
@@ -306,30 +332,36 @@ impl Conversing {
     }
 
     /// Whoever comes back after a while first hears which of the messages that it knows have changed meanwhile, however many:
-    /// part by part, as it reads them.
+    /// part by part, as it reads them, and each change once, however many pages it fetches.
     async fn fetch(&mut self, asking: &Asking<'_>, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
         if let Page::After { id, limit } = page {
             let conversation_id = self.named_by(asking);
-            self.fetching = Some(Fetching { of, after: id, limit, changes: Some(None), conversation_id });
+            let place = self.caught_up.place(of, id);
+            self.fetching = Some(Fetching { of, after: id, limit, place, is_all: false, conversation_id });
             return self.fetch_on().await;
         }
-        self.page(of, page).await
+        Ok(vec![self.page(of, page).await?.0])
     }
 
     /// The next part of a fetch, or none if there is none under way.
     async fn fetch_on(&mut self) -> Result<Vec<Frame>, Failure> {
-        while let Some(Fetching { of, after, limit, changes, .. }) = &self.fetching {
-            let (of, after, limit) = (*of, *after, *limit);
-            let Some(mark) = *changes else {
+        while let Some(Fetching { of, after, limit, place, is_all, .. }) = &self.fetching {
+            let (of, after, limit, place) = (*of, *after, *limit, *place);
+            if *is_all {
                 self.fetching = None;
-                return self.page(of, Page::After { id: after, limit }).await;
-            };
-            let (changed, next) = self.chat().changed_since(&self.caller, of, after, mark).await?;
-            if let Some(fetching) = &mut self.fetching {
-                fetching.changes = next.map(Some);
+                let (page, last) = self.page(of, Page::After { id: after, limit }).await?;
+                if let Some(place) = place {
+                    // The page itself was read after that change, and so says what its messages said then.
+                    self.caught_up.note(of, last.unwrap_or(after), place);
+                }
+                return Ok(vec![page]);
             }
-            if !changed.is_empty() {
-                return Ok(changed.iter().filter_map(|message| self.changed(message)).collect());
+            let Changed { messages, place, is_all } = self.chat().changed_since(&self.caller, of, after, place).await?;
+            if let Some(fetching) = &mut self.fetching {
+                (fetching.place, fetching.is_all) = (place, is_all);
+            }
+            if !messages.is_empty() {
+                return Ok(messages.iter().filter_map(|message| self.changed(message)).collect());
             }
         }
         Ok(Vec::new())
@@ -344,13 +376,16 @@ impl Conversing {
         }
     }
 
-    async fn page(&self, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
+    /// A page, and its last message.
+    async fn page(&self, of: ConversationId, page: Page) -> Result<(Frame, Option<MessageId>), Failure> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
         let base_url = &self.room.house.base_url;
         let fetched = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
         let fetched = fitting(fetched, 1);
-        self.chat().hands(&self.caller, &messages[..fetched.len()]);
-        Ok(vec![Word::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame()])
+        let shown = &messages[..fetched.len()];
+        self.chat().hands(&self.caller, shown);
+        let last = shown.last().map(|seen| seen.message.id);
+        Ok((Word::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame(), last))
     }
 
     /// What has changed is told in its turn; what was so before is answered all the same.

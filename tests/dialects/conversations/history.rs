@@ -18,6 +18,20 @@ async fn page(socket: &mut Socket, mut asked: Value) -> Vec<String> {
     contents.collect()
 }
 
+/// The ids of the messages that are told to have changed before the page after one comes, and that page.
+async fn catch_up(socket: &mut Socket, after: &Value, limit: usize) -> (Vec<Value>, Vec<Value>) {
+    socket.say(json!({"action": "fetch_messages", "after_id": after, "limit": limit})).await;
+    let mut changed = Vec::new();
+    loop {
+        let mut told = socket.hear().await;
+        match told["type"].as_str() {
+            Some("message.edited" | "message.deleted") => changed.push(told["message_id"].take()),
+            Some("messages_fetched") => return (changed, told["messages"].as_array().unwrap().clone()),
+            _ => {}
+        }
+    }
+}
+
 fn numbers(numbers: impl Iterator<Item = usize>) -> Vec<String> {
     numbers.map(|number| number.to_string()).collect()
 }
@@ -93,9 +107,38 @@ with_tokens_on_every_backend! {
         john.say(json!({"action": "fetch_messages", "after_id": ids[1]})).await;
         assert_eq!(said(&mut john).await.len(), 3, "of those up to there: what was said later is in the page");
         john.say(json!({"action": "fetch_messages", "after_id": missed})).await;
-        assert_eq!(said(&mut john).await.len(), 2, "its own change alone");
+        assert_eq!(said(&mut john).await.len(), 1, "whoever goes on from a page knows all that was changed before it");
+        admin.say(json!({"action": "edit_message", "message_id": ids[3], "content": "changed at last"})).await;
+        hear(&mut john, "message.edited").await;
+        assert_eq!(catch_up(&mut john, &missed, 20).await.0, [ids[3].clone()], "what has happened since");
+        let mut john = enter(server, JOHN, 1).await;
+        assert_eq!(catch_up(&mut john, &missed, 20).await.0, [missed.clone(), ids[3].clone()], "its own change, and the last one");
         john.say(json!({"action": "fetch_messages", "before_id": missed})).await;
         assert_eq!(said(&mut john).await.len(), 1, "whoever goes back reads what there is");
+    }
+
+    /// However many pages the client fetches, and however many of the messages in them were changed.
+    async fn each_change_is_told_once(server) {
+        let mut admin = enter(server, ADMIN, 1).await;
+        let mut ids = Vec::new();
+        for number in 0..40 {
+            ids.push(send(&mut admin, &number.to_string()).await["id"].clone());
+        }
+        for id in &ids {
+            admin.say(json!({"action": "edit_message", "message_id": id, "content": "changed"})).await;
+            hear(&mut admin, "message.edited").await;
+        }
+        let mut john = enter(server, JOHN, 1).await;
+        let (mut after, mut edited, mut fetched) = (ids[9].clone(), Vec::new(), Vec::new());
+        loop {
+            let (changed, page) = catch_up(&mut john, &after, 5).await;
+            edited.extend(changed);
+            assert!(page.iter().all(|message| message["content"] == "changed"));
+            let Some(last) = page.last() else { break };
+            after = last["id"].clone();
+            fetched.extend(page.iter().map(|message| message["id"].clone()));
+        }
+        assert_eq!((edited.as_slice(), fetched.as_slice()), (&ids[..10], &ids[10..]));
     }
 
     /// Files of other dialects are named, and can be had.
