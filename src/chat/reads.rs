@@ -2,8 +2,20 @@ use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
 
-use super::{Chat, Error, Result, Thing, messages::MOST_NAMED, rates::Act};
+use super::{Chat, Error, Result, Thing, Told, messages::MOST_NAMED, rates::Act, told::Encoding};
 use crate::auth::Caller;
+
+/// The memo of an event by which a newcomer has read: the `seq` up to which messages were hidden from it.
+const HIDDEN: &str = "hidden from the reader";
+
+#[derive(Clone, Copy)]
+struct Hidden(i64);
+
+impl Encoding for Hidden {
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+}
 
 impl Chat {
     /// The parts of a conversation of the caller's that anybody else has read.
@@ -16,9 +28,20 @@ impl Chat {
         Ok(self.0.storage.unread_by_others(caller.partner, most).await?)
     }
 
-    /// The `seq` up to which messages of a conversation are hidden from a participant, and so are read by it neither; 0 if none are.
-    pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId) -> Result<i64> {
-        Ok(self.0.audiences.of(of).await?.hidden_from(partner))
+    /// The `seq` up to which messages of a conversation were hidden from a reader when an event told that it has read, and so
+    /// were read by it neither; 0 if none were. All who are told of the event find it out together.
+    pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId, told: &Told) -> Result<i64> {
+        let members = self.0.audiences.of(of).await?;
+        if members.partners.binary_search(&partner).is_ok() && members.hidden_from(partner) == 0 {
+            return Ok(0);
+        }
+        // A newcomer, who may have gone since, or have come back.
+        let read = async {
+            let members = self.0.storage.members_at(of, told.event.position).await?;
+            let member = members.iter().find(|member| member.partner == partner);
+            Ok::<_, Error>(Hidden(member.map_or(0, |member| member.visible_from_seq)))
+        };
+        told.shared_read(HIDDEN, read).await.map(|Hidden(seq)| seq)
     }
 
     /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives

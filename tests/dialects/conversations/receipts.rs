@@ -1,11 +1,14 @@
 //! What authors learn of what they have written.
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio_tungstenite::{client_async, tungstenite::Message};
 
-use super::{ADMIN, BOB, JANE, JOHN, enter, enter_all, hear, said, send};
+use super::{ADMIN, BOB, JANE, JOHN, enter, enter_all, hear, said, send, url};
 use crate::{
-    support::{self, Socket},
-    with_tokens_on_every_backend,
+    support::{self, Server, Socket, token},
+    with_every_backend, with_tokens_on_every_backend,
 };
 
 /// The next status of a message, and which it is of.
@@ -226,5 +229,53 @@ with_tokens_on_every_backend! {
         for id in ids {
             assert_eq!(status(&mut author).await, (json!("read"), id));
         }
+    }
+}
+
+with_every_backend! {
+    /// The author's client, which is slow, is told of it only once the reader has gone.
+    async fn a_newcomer_who_has_gone_has_read_what_it_could(backend) {
+        let server = Server::builder(backend).with_tokens().set("SOCKETS__QUEUED_BYTES", 65_536);
+        let mut server = server.set("LIMITS__WRITE_SECONDS", 3_600).start().await;
+        let (admin, john) = (server.log_in(support::ADMIN).await, server.log_in(support::JOHN).await);
+        let jane = server.log_in(support::JANE).await;
+        let uuid = john.result("/im_chat/api/get_or_create_session", json!({"user_to": ADMIN})).await["uuid"].take();
+        for _ in 0..17 {
+            john.messaging("message/send", json!({"thread_id": 1, "body": "x".repeat(60_000)})).await;
+        }
+        let say = async |text: &str| {
+            let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": text})).await;
+            sent["message_id"].to_string()
+        };
+        say("between us").await;
+        let slow = TcpSocket::new_v4().expect("there is room for a socket");
+        slow.set_recv_buffer_size(4_096).expect("it can be small");
+        let slow = slow.connect(server.address()).await.expect("the server listens");
+        let (mut slow, _) = client_async(url(&server, 1, &token(ADMIN)), slow).await.expect("the server gives a socket");
+        // More than the kernel takes in for who does not read.
+        for _ in 0..10 {
+            let asked = json!({"action": "fetch_messages", "limit": 18});
+            slow.send(Message::text(asked.to_string())).await.expect("the server reads");
+        }
+        admin.messaging("thread/add_participant", json!({"thread_id": 1, "partner_id": 7})).await;
+        let since = say("welcome").await;
+        assert_eq!(jane.messaging("message/read", json!({"message_id": since})).await["marked_count"], 1);
+        let leave = json!({"model": "im_chat.session", "method": "quit_user", "args": [uuid], "kwargs": {}});
+        assert_eq!(jane.result("/web/dataset/call_kw", leave).await, true);
+        let end = say("the end").await;
+        let mut read = Vec::new();
+        loop {
+            let Message::Text(told) = slow.next().await.expect("the socket is open").expect("the socket works") else { continue };
+            let mut told: Value = serde_json::from_str(&told).expect("frames are JSON");
+            if told["message"]["id"] == end {
+                break;
+            }
+            if told["status"] == "read" {
+                read.push(told["message_id"].take());
+            }
+        }
+        assert_eq!(read, [since]);
+        drop(slow);
+        server.stop().await;
     }
 }

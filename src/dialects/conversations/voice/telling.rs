@@ -155,7 +155,7 @@ impl Conversing {
         let named = newest.as_ref().map_or(named, std::slice::from_ref);
         let mut said = vec![told.shared(self.of.words(), || read(self.of.named(of), &known.id, named))];
         if reader != self.caller.partner {
-            let after = self.chat().hidden_from(reader, of).await?;
+            let after = self.chat().hidden_from(reader, of, told).await?;
             let (unknown, known) = self.receipts.read(of, ReadRange { after, upto: seq });
             let mut own = self.own_at(unknown.into_iter().map(|seq| (of, seq)).collect()).await?;
             own.extend(known);
