@@ -20,7 +20,7 @@ use crate::{
         self, House,
         body::BodyLimit,
         files,
-        jsonrpc::{self, Fault, IdSlot, Outcome},
+        jsonrpc::{self, FAILED_POLL_PAUSE, Fault, IdSlot, Outcome},
         session::CookieSlot,
     },
     metrics::Metrics,
@@ -111,6 +111,9 @@ impl Corridor {
         }
         let is_refused = headers.contains_key(header::RETRY_AFTER) && !admission::is_for_operators(&path);
         self.dress(&mut response, origin);
+        if jsonrpc::is_poll(&path) && outcome(&response) != "ok" {
+            tokio::time::sleep(FAILED_POLL_PAUSE).await;
+        }
         if is_refused && let Some(account) = account {
             Box::pin(account.pace_refusal()).await;
         }

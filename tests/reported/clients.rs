@@ -1,5 +1,8 @@
 //! What published clients take for granted of every dialect.
 
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
@@ -192,5 +195,30 @@ with_tokens_on_every_backend! {
             let page = john.messaging("messages", json!({"thread_id": 1, "limit": 1})).await;
             assert_eq!(page["messages"][0]["body"], number);
         }
+    }
+
+    /// Its client comes again at once, whatever it was answered.
+    async fn a_poll_that_errs_waits_before_it_answers(server) {
+        let john = server.log_in(JOHN).await;
+        let failing = [
+            ("/api/messaging/poll/messages", "application/json", r#"{"params": {"thread_id": 999}}"#),
+            ("/api/messaging/poll/updates", "application/json", "{"),
+            ("/longpolling/poll", "application/json", "{"),
+            ("/longpolling/poll", "text/plain", "{}"),
+            ("/longpolling/poll", "application/json", r#"{"params": {"channels": [], "last": "x"}}"#),
+            ("/longpolling/poll", "application/json", r#"{"params": 1}"#),
+        ];
+        let ask = async |client: &support::Client, (path, kind, body): (&'static str, &'static str, &'static str)| {
+            let begun = Instant::now();
+            let answer = Answer::of(client.request(Method::POST, path).header(CONTENT_TYPE, kind).body(body)).await;
+            assert!(begun.elapsed() >= Duration::from_secs(1), "{path}, {body}: {:?}, {answer:?}", begun.elapsed());
+        };
+        let nobody = server.client();
+        let mut asked: Vec<_> = failing.into_iter().map(|failing| ask(&john, failing)).collect();
+        asked.push(ask(&nobody, ("/longpolling/poll", "application/json", "{}")));
+        join_all(asked).await;
+        let begun = Instant::now();
+        john.messaging("poll/messages", json!({"thread_id": 1, "timeout": 0})).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 }

@@ -42,7 +42,7 @@ impl BusApi {
     /// channels; a uuid in them is heard if it is a session of the caller's, and `[database, "im_chat.presence"]` brings
     /// who comes and goes of those with whom the caller shares a session,
     /// and of those in its address book. Who types, comes or goes between two polls is told by the second one if they are no
-    /// more than a minute apart.
+    /// more than a minute apart. An error is answered a second later.
     #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
     async fn poll(&self, request: &Request, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
         let account = body::account(request);

@@ -5,7 +5,7 @@ mod envelope;
 mod fault;
 mod schema;
 
-use std::{borrow::Cow, future::Future, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use poem::{
     IntoResponse, Request, RequestBody, Response,
@@ -37,6 +37,10 @@ use schema::{JsonRpcCall, JsonRpcReply};
 
 /// Prefixes of the routes for calls.
 pub const PATHS: &[&str] = &["/api/messaging/", "/im_chat/", "/jsonrpc", "/longpolling/", "/web/"];
+/// Routes at which clients wait for what is new, and come again at once, whatever they were answered.
+const POLLS: [&str; 3] = ["/api/messaging/poll/messages", "/api/messaging/poll/updates", "/longpolling/poll"];
+/// The least time between a poll that errs and its answer.
+pub const FAILED_POLL_PAUSE: Duration = Duration::from_secs(1);
 /// Routes whose refusals are results: those of the one dialect whose clients look for `error` there.
 const REFUSALS_AS_RESULTS: &str = "/api/messaging/";
 
@@ -142,11 +146,6 @@ impl<R, D> Reply<R, D> {
         Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
-    /// True for an error or a refusal.
-    pub fn is_failure(&self) -> bool {
-        self.outcome.is_err()
-    }
-
     /// Sends a `Set-Cookie` along, if the call has succeeded.
     #[must_use]
     pub fn with_cookie(mut self, cookie: Option<String>) -> Self {
@@ -247,6 +246,11 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
 pub fn refused(path: &str, why: NoShare, id: Option<&RawValue>) -> Response {
     let outcome = Err(Failure::refused(why, path));
     Reply::<()> { id: id.map(RawValue::to_owned), outcome, cookies: Vec::new(), documented: PhantomData }.into_response()
+}
+
+/// True for the path of a route at which clients wait.
+pub fn is_poll(path: &str) -> bool {
+    POLLS.contains(&path)
 }
 
 /// True if a request says that its body is a call.

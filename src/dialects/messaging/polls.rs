@@ -12,17 +12,13 @@ use crate::{
     chat::text_for,
     dialects::{
         House, body,
-        jsonrpc::{self, Call, Failure},
+        jsonrpc::{Call, Failure},
         loose::{Int, Text},
         odoo_time,
         page::fitting,
         session::{Session, fault},
     },
-    shares::Account,
 };
-
-/// The least time between a poll that errs and its answer.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Polls(pub(super) House);
 
@@ -36,18 +32,18 @@ impl Polls {
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
     async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
         let account = body::account(request);
-        let reply = call.logged_in(session, |login, params| async move {
+        call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let after = params.last_message_id.optional("last_message_id")?.map(MessageId);
-            // Who names no message does not come again for the rest.
-            let messages = if after.is_some() { fitting(messages, 1) } else { messages };
             let deadline = deadline(params.timeout)?;
             let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline, || account.give_turn_back());
             let messages = messages.await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
+            // Who names no message does not come again for the rest.
+            let messages = if after.is_some() { fitting(messages, 1) } else { messages };
             Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
-        });
-        unhurried(account, reply.await).await
+        })
+        .await
     }
 
     /// Waits for updates of all threads
@@ -58,7 +54,7 @@ impl Polls {
     #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
     async fn updates(&self, request: &Request, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
         let account = body::account(request);
-        let reply = call.logged_in(session, |login, params| async move {
+        call.logged_in(session, |login, params| async move {
             let deadline = deadline(params.timeout)?;
             let since = match params.last_check.optional("last_check")? {
                 Some(text) => Some(time(text.trim()).ok_or(Failure::refusal("last_check must be a time in ISO 8601"))?),
@@ -74,18 +70,9 @@ impl Polls {
                 unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
                 threads_with_updates: updates.changed.into_iter().map(|entry| ThreadUpdate::of(entry, login.partner)).collect(),
             })
-        });
-        unhurried(account, reply.await).await
+        })
+        .await
     }
-}
-
-/// Answers a poll that errs no sooner than a second later: clients poll again at once, whatever they were answered.
-async fn unhurried<R, D>(account: &Account, reply: jsonrpc::Reply<R, D>) -> jsonrpc::Reply<R, D> {
-    if reply.is_failure() {
-        account.give_turn_back();
-        tokio::time::sleep(FAILURE_PAUSE).await;
-    }
-    reply
 }
 
 /// When a poll gives up: after 30 seconds unless the caller says otherwise, after 60 at the latest.
