@@ -221,4 +221,15 @@ with_tokens_on_every_backend! {
         john.messaging("poll/messages", json!({"thread_id": 1, "timeout": 0})).await;
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
+
+    /// Whoever looks whether there is anything learns the same as whoever asks for it.
+    async fn an_address_of_sockets_says_so(server) {
+        for path in ["/concierge", "/ws/chat/room/", "/conversations/1/"] {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(Answer::of(server.client().request(method, path)).await.status, StatusCode::UPGRADE_REQUIRED, "{path}");
+            }
+            let posted = Answer::of(server.client().request(Method::POST, path)).await;
+            assert_eq!((posted.status, &posted.headers["allow"]), (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap()));
+        }
+    }
 }

@@ -81,8 +81,8 @@ fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 
 /// The answer to a request that asks for no socket where there are only sockets.
 pub fn no_socket(request: &Request) -> Response {
-    if request.method() != Method::GET {
-        return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET").finish();
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET, HEAD").finish();
     }
     Response::builder()
         .status(StatusCode::UPGRADE_REQUIRED)
