@@ -110,16 +110,31 @@ fn plain_name(name: &str) -> String {
     encoded_words(name).or_else(|| wholly_encoded(name)).unwrap_or_else(unescaped)
 }
 
-/// A name in encoded words (RFC 2047) in base64: `=?utf-8?B?5paw5bu6LnR4dA==?=`.
+/// A name in encoded words (RFC 2047), in base64 or mostly as it is: `=?utf-8?B?5paw5bu6LnR4dA==?=`, `=?utf-8?Q?na=C3=AFve.txt?=`.
 fn encoded_words(name: &str) -> Option<String> {
     let word = |word: &str| {
         let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
         let (charset, coding, text) = (parts.next()?, parts.next()?, parts.next()?);
-        let bytes = coding.eq_ignore_ascii_case("b").then(|| STANDARD.decode(text).ok())??;
+        let bytes = match coding {
+            "B" | "b" => STANDARD.decode(text).ok()?,
+            "Q" | "q" => unquoted_printable(text)?,
+            _ => return None,
+        };
         decoded(charset.as_bytes(), &bytes)
     };
     let words: String = name.split_ascii_whitespace().map(word).collect::<Option<_>>()?;
     Some(words).filter(|words| !words.is_empty())
+}
+
+/// The bytes of a word of the coding Q (RFC 2047, section 4.2).
+fn unquoted_printable(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('=');
+    let mut bytes = parts.next()?.replace('_', " ").into_bytes();
+    for part in parts {
+        bytes.extend(hex::decode(part.get(..2)?).ok()?);
+        bytes.extend(part[2..].replace('_', " ").bytes());
+    }
+    Some(bytes)
 }
 
 /// A name in which everything is percent-encoded that could be, as no other client than aiohttp writes it.
@@ -160,6 +175,11 @@ mod tests {
             ),
             ("form-data; name=file; filename=\"=?utf-8?B?5paw5bu6LnR4dA==?=\"", "新建.txt"),
             ("form-data; name=file; filename=a.txt; filename*=utf-8''a.txt", "a.txt"),
+            // Programs that make forms as they make mail.
+            ("form-data; name=\"file\"; filename=\"=?UTF-8?Q?na=C3=AFve_caf=c3=a9.txt?=\"", "naïve café.txt"),
+            ("form-data; name=\"file\"; filename=\"=?iso-8859-1?q?=A3.txt?=\"", "£.txt"),
+            ("form-data; name=\"file\"; filename=\"=?utf-8?Q?a=3?=\"", "=?utf-8?Q?a=3?="),
+            ("form-data; name=\"file\"; filename=\"=?utf-8?Q?=+A?=\"", "=?utf-8?Q?=+A?="),
             // React Native on Android.
             ("form-data; name=\"file\"; filename=\".txt\"; filename*=utf-8''%E6%96%B0%E5%BB%BA.txt", "新建.txt"),
             // urllib3 1.24.
