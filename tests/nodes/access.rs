@@ -61,11 +61,13 @@ on_every_bus! {
             socket
         };
         let (socket, stays) = (open(&access).await, open(&other).await);
-        // Used again and again, which is what a thief would do: who has lost an answer gets three more.
+        // Who has lost an answer gets three more, wherever it asks.
         for (node, status) in [(&*here, 200), (&*there, 200), (&*here, 200), (&*there, 200), (&*here, 401)] {
             let answer = node.client().post("/auth/token/refresh", &json!({"refresh": refresh})).await;
             assert_eq!(answer.status, status, "{answer:?}");
         }
+        let revoked = here.client().post("/auth/token/revoke", &json!({"token": refresh})).await;
+        assert_eq!(revoked.status, 200, "{revoked:?}");
         assert_eq!(socket.closed().await, 4003);
         stays.close().await;
     }

@@ -59,25 +59,15 @@ on_every_backend! {
         }
     }
 
-    /// After that it gives the last of them again, until somebody uses that.
-    async fn a_lost_answer_is_made_up_for_by_three_pairs_and_no_more(server) {
+    async fn a_lost_answer_is_made_up_for_three_times_and_no_more(server) {
         let [access, refresh] = log_in(server).await;
-        let mut given = Vec::new();
-        for _ in 0..4 {
-            let [_, next] = renewed(server, &refresh).await;
-            assert!(!given.contains(&next));
-            given.push(next);
-        }
-        let last = given.pop().unwrap();
+        let [_, first] = renewed(server, &refresh).await;
         for _ in 0..3 {
-            assert_eq!(renewed(server, &refresh).await[1], last);
+            renewed(server, &refresh).await;
         }
-        renewed(server, &last).await;
-        renewed(server, &given[2]).await;
-        assert_eq!(renewed(server, &refresh).await[1], given[1]);
-        renewed(server, &given[1]).await;
         assert_refused(server, &refresh).await;
-        assert!(counts(server, &access).await, "nothing was stolen");
+        assert!(counts(server, &access).await, "within the window nothing counts as stolen");
+        renewed(server, &first).await;
     }
 
     /// Whoever has one of them cannot go on for ever.

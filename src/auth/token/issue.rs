@@ -1,7 +1,6 @@
 use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use storage::{Event, Fact, NewAuditEntry, NewRefreshToken, RefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User, UserId};
@@ -21,8 +20,6 @@ use crate::{
     transaction::transaction,
 };
 
-/// Bytes of a refresh token, before they become text.
-const SECRET_BYTES: usize = 20;
 /// Most pairs that are given in one grace window.
 const GRACE_PAIRS: u64 = 3;
 
@@ -92,38 +89,32 @@ impl Tokens {
             if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
                 return Err(changed.clone());
             }
-            let (refresh, family) = (Token(secret()), Uuid::new_v4());
-            tx.insert_refresh_token(self.row(&refresh, user.id, family, now, None)).await?;
+            let issued = self.add(tx.as_mut(), user, named, Uuid::new_v4(), now, None).await?;
             if self.rules.families > 0 {
                 for family in tx.delete_families_beyond(self.rules.families, user.id).await? {
                     tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, now);
                 }
             }
             tx.insert_audit(entry).await?;
-            let issued = self.pair(refresh, user, named, family)?;
             Ok((issued, tx.commit().await?))
         })
         .await
     }
 
-    /// The row of a refresh token that is given now.
-    fn row(&self, refresh: &Token, user: UserId, family: Uuid, now: Timestamp, grace_from: Option<Timestamp>) -> NewRefreshToken {
+    async fn add(
+        &self,
+        tx: &mut dyn Tx,
+        user: &User,
+        named: Named,
+        family: Uuid,
+        now: Timestamp,
+        grace_from: Option<Timestamp>,
+    ) -> Result<Issued> {
+        let refresh = Token(secret());
         let expires_at = after(now, self.rules.refresh_lifetime);
-        NewRefreshToken { key: key(refresh), family, user, expires_at, grace_from }
-    }
-
-    /// A refresh token and an access token beside it.
-    fn pair(&self, refresh: Token, user: &User, named: Named, family: Uuid) -> Result<Issued> {
+        tx.insert_refresh_token(NewRefreshToken { key: key(&refresh), family, user: user.id, expires_at, grace_from }).await?;
         let access = self.keys.sign(&claims(&self.rules, user, named, family, clock::now()))?;
         Ok(Issued { access, refresh, lifetime: self.rules.access_lifetime })
-    }
-
-    /// The refresh token that is given as the `nth` of a grace window for a used one. It is made from that, so that it can be given once
-    /// more.
-    fn successor(&self, used: &Token, nth: u64) -> Token {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.rules.secret.as_bytes()).expect("HMAC takes keys of any length");
-        mac.update(format!("refresh {nth} {}", used.0).as_bytes());
-        Token(hex::encode(&mac.finalize().into_bytes()[..SECRET_BYTES]))
     }
 
     /// How our own tokens name users. Nodes of the first release ask for the uid of who has no external id, so tokens have it while
@@ -142,33 +133,15 @@ impl Tokens {
         FAMILY_TOKENS.max(2 * needed)
     }
 
-    /// The grace window in which a refresh token is used again; `None` if it is used later. A window begins with the first use of a
-    /// token. The use of one that was given in a window, within this window, begins no other.
-    async fn grace(&self, tx: &mut dyn Tx, token: &RefreshToken, used_at: Timestamp, now: Timestamp) -> Result<Option<Grace>> {
+    /// The beginning of the grace window in which a used refresh token is used again; `None` if that is over. A window begins with
+    /// the first use of a token. The use of one that was given in a window, within this window, begins no other.
+    fn grace(&self, token: &RefreshToken, used_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let grace = TimeDelta::from_std(self.rules.refresh_grace).unwrap_or(TimeDelta::MAX);
         // Of two at once the second may have asked for the time first.
         let is_within = |from: Timestamp, at: Timestamp| at.signed_duration_since(from).max(TimeDelta::zero()) < grace;
         let from = token.grace_from.filter(|from| is_within(*from, used_at)).unwrap_or(used_at);
-        if !is_within(from, now) {
-            return Ok(None);
-        }
-        Ok(Some(Grace { from, given: tx.count_grace_tokens(token.family, from).await? }))
+        is_within(from, now).then_some(from)
     }
-}
-
-/// A grace window.
-#[derive(Clone, Copy, Debug)]
-struct Grace {
-    from: Timestamp,
-    /// The pairs that were given in it.
-    given: u64,
-}
-
-/// What comes of a refresh token that is not refused.
-enum Renewed {
-    Issued(Issued),
-    /// As many pairs were given in its grace window as may.
-    Exhausted(Box<User>),
 }
 
 /// How our own tokens name users.
@@ -249,8 +222,8 @@ impl Auth {
     }
 
     /// New tokens for a refresh token, which works once: who uses one again has stolen it or been robbed of it, and nobody can tell
-    /// which, so that all that descends from its login ends. Not so within a grace window: there an answer was lost, and it gives some
-    /// pairs, then the last of their refresh tokens again. `charge` counts it as something that the user does.
+    /// which, so that all that descends from its login ends. Not so within a grace window: there an answer was lost, and a few more are
+    /// given. `charge` counts it as something that the user does.
     pub async fn renew(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
         let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;
@@ -270,14 +243,11 @@ impl Auth {
             let (actor, object) = (Actor::Stranger(None), audit::user(found.user));
             audit::entry(actor, Some(address), Action::TokensRevoked, Some(object), "used_again")
         };
-        let renewed = self.transaction(|mut tx| async {
+        self.transaction(|mut tx| async {
             let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(Refused::InactiveUser)?;
             let token = tx.use_refresh_token(key, now).await?.ok_or(Refused::Revoked)?;
-            let grace = match token.used_at {
-                None => None,
-                Some(used_at) => tokens.grace(tx.as_mut(), &token, used_at, now).await?,
-            };
-            if token.used_at.is_some() && grace.is_none() {
+            let grace_from = token.used_at.and_then(|used_at| tokens.grace(&token, used_at, now));
+            if token.used_at.is_some() && grace_from.is_none() {
                 tx.delete_family(token.family).await?;
                 tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
                 tx.insert_audit(&reused).await?;
@@ -289,31 +259,18 @@ impl Auth {
             if token.expires_at <= now {
                 return Err(Refused::Expired.into());
             }
+            if let Some(from) = grace_from
+                && tx.count_grace_tokens(token.family, from).await? >= GRACE_PAIRS
+            {
+                return Err(Refused::UsedUp.into());
+            }
             if tx.count_tokens(token.family).await? >= tokens.most_of_family() {
                 return Err(Error::TooFast { retry_after: tokens.rules.access_lifetime });
             }
-            let new = match grace {
-                None => Token(secret()),
-                Some(grace) if grace.given < GRACE_PAIRS => tokens.successor(refresh, grace.given),
-                Some(_) => return Ok(Renewed::Exhausted(Box::new(user))),
-            };
-            let row = tokens.row(&new, user.id, token.family, now, grace.map(|grace| grace.from));
-            tx.insert_refresh_token(row).await?;
-            let issued = tokens.pair(new, &user, named, token.family)?;
+            let issued = tokens.add(tx.as_mut(), &user, named, token.family, now, grace_from).await?;
             tx.commit().await?;
-            Ok(Renewed::Issued(issued))
-        });
-        let user = match renewed.await? {
-            Renewed::Issued(issued) => return Ok(issued),
-            Renewed::Exhausted(user) => user,
-        };
-        // The last that it gave, unless that was used: then somebody has the answer that was lost.
-        for nth in (0..GRACE_PAIRS).rev() {
-            let last = tokens.successor(refresh, nth);
-            if storage.refresh_token(self::key(&last)).await?.is_some_and(|last| last.used_at.is_none()) {
-                return tokens.pair(last, &user, named, found.family);
-            }
-        }
-        Err(Refused::UsedUp.into())
+            Ok(issued)
+        })
+        .await
     }
 }

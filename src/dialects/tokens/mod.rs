@@ -70,8 +70,8 @@ struct Renewal {
 struct Pair {
     /// For `Authorization: Bearer`, for a room's own query parameter, or, after `bearer`, among a socket's subprotocols.
     access: String,
-    /// Works once, and gives a new one. Within `tokens.refresh_grace_seconds` it gives new ones again, at most 3 times and then the last
-    /// of them, to who has lost the answer; using it later ends all tokens that descend from the same login.
+    /// Works once, and gives a new one. Within `tokens.refresh_grace_seconds` it gives new ones again, at most 3 times, to who has lost
+    /// the answer; using it later ends all tokens that descend from the same login.
     refresh: String,
     /// `Bearer`
     token_type: String,
