@@ -187,7 +187,7 @@ pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Resu
     }
     let user = user(storage, login).await?;
     transaction(storage, |mut tx| async {
-        tx.set_picture(user.id, png).await?;
+        tx.set_picture(user.id, png, clock::now()).await?;
         tx.commit().await?;
         Ok(())
     })

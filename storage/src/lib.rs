@@ -56,7 +56,7 @@ pub use messages::{
 };
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};
-pub use pictures::{Pictures, WritePictures};
+pub use pictures::{Picture, Pictures, WritePictures};
 pub use presence::{Presence, Presences, SetStatus, Shortened, Sign};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
 pub use reads::{ReadRange, Reads, UnreadByOthers};

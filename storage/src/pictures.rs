@@ -1,15 +1,22 @@
 use async_trait::async_trait;
 
-use crate::{Result, UserId};
+use crate::{Result, Timestamp, UserId};
+
+/// What a user looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The bytes of a PNG.
+    pub png: Vec<u8>,
+    pub set_at: Timestamp,
+}
 
 #[async_trait]
 pub trait Pictures {
-    /// What a user looks like, as the bytes of a PNG.
-    async fn picture(&self, user: UserId) -> Result<Option<Vec<u8>>>;
+    async fn picture(&self, user: UserId) -> Result<Option<Picture>>;
 }
 
 #[async_trait]
 pub trait WritePictures {
     /// Gives a user, who must exist, a picture in place of the one it had.
-    async fn set_picture(&mut self, user: UserId, png: &[u8]) -> Result<()>;
+    async fn set_picture(&mut self, user: UserId, png: &[u8], at: Timestamp) -> Result<()>;
 }

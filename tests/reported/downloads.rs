@@ -171,6 +171,9 @@ async fn a_picture_of_a_user_is_not_sent_again() {
     assert_eq!((known.status, known.bytes.len()), (304, 0));
     let part = get(john.request(Method::GET, &path), &[("Range", "bytes=1-3")]).await;
     assert_eq!((part.status, part.bytes.as_slice()), (206, &picture.bytes[1..4]));
+    let since = picture.header("last-modified").expect("files say since when they are what they are").to_owned();
+    let known = get(john.request(Method::GET, &path), &[("If-Modified-Since", &since)]).await;
+    assert_eq!((known.status, known.bytes.len()), (304, 0));
     server.stop().await;
 }
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use poem::Body;
 use poem_openapi::{ApiResponse, OpenApi, param::Path};
-use storage::UserId;
+use storage::{Picture, Timestamp, UserId};
 
 use super::{Tag, params};
 use crate::{
@@ -49,8 +49,12 @@ impl Pictures {
             Ok(login) => self.find(login, &uuid.0, UserId(uid.0.0)).await,
             Err(_) => None,
         };
-        let picture = picture.map_or(Bytes::from_static(PIXEL), Bytes::from);
-        let described = Described::shown(&picture, picture.len() as u64, "image/png", Audience::Reader);
+        // A pixel has been the same for ever.
+        let (picture, since) = match picture {
+            Some(Picture { png, set_at }) => (Bytes::from(png), set_at),
+            None => (Bytes::from_static(PIXEL), Timestamp::UNIX_EPOCH),
+        };
+        let described = Described::shown(&picture, picture.len() as u64, "image/png", Audience::Reader).since(since);
         FileReply::read(described, &wish, async |part| {
             let whole = 0..picture.len() as u64;
             let part = part.unwrap_or(whole);
@@ -62,7 +66,7 @@ impl Pictures {
 }
 
 impl Pictures {
-    async fn find(&self, caller: &auth::Caller, uuid: &str, user: UserId) -> Option<Vec<u8>> {
+    async fn find(&self, caller: &auth::Caller, uuid: &str, user: UserId) -> Option<Picture> {
         let (session, _) = self.0.chat.conversation_by_uuid(caller, params::uuid(uuid)?).await.ok()?;
         self.0.chat.picture(&session, user).await.ok()?
     }

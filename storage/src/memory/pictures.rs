@@ -4,22 +4,22 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::{Memory, MemoryTx};
-use crate::{Pictures, Result, UserId, WritePictures};
+use crate::{Picture, Pictures, Result, Timestamp, UserId, WritePictures};
 
-pub(super) type Table = OrdMap<UserId, Arc<[u8]>>;
+pub(super) type Table = OrdMap<UserId, Arc<Picture>>;
 
 #[async_trait]
 impl Pictures for Memory {
-    async fn picture(&self, user: UserId) -> Result<Option<Vec<u8>>> {
-        Ok(self.snapshot()?.pictures.get(&user).map(|png| png.to_vec()))
+    async fn picture(&self, user: UserId) -> Result<Option<Picture>> {
+        Ok(self.snapshot()?.pictures.get(&user).map(|picture| Picture::clone(picture)))
     }
 }
 
 #[async_trait]
 impl WritePictures for MemoryTx {
-    async fn set_picture(&mut self, user: UserId, png: &[u8]) -> Result<()> {
+    async fn set_picture(&mut self, user: UserId, png: &[u8], at: Timestamp) -> Result<()> {
         self.draft.users.expect_user(user)?;
-        self.draft.pictures.insert(user, png.into());
+        self.draft.pictures.insert(user, Arc::new(Picture { png: png.into(), set_at: at }));
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use storage::{PartnerId, Storage, UserId};
+use storage::{PartnerId, Picture, Storage, UserId};
 
-use crate::people::{users, write};
+use crate::people::{at, users, write};
 
 on_every_backend!(a_book_is_its_owners_alone, nobody_unknown_gets_into_a_book, a_picture_replaces_the_one_before);
 
@@ -40,11 +40,11 @@ async fn nobody_unknown_gets_into_a_book(store: Arc<dyn Storage>) {
 async fn a_picture_replaces_the_one_before(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     assert_eq!(store.picture(ann.id).await.unwrap(), None);
-    for png in [b"\x89PNG\0first".as_slice(), b"second"] {
-        write(&store, async |tx| tx.set_picture(ann.id, png).await.unwrap()).await;
-        assert_eq!(store.picture(ann.id).await.unwrap().as_deref(), Some(png));
+    for (png, set_at) in [(b"\x89PNG\0first".as_slice(), at(1)), (b"second", at(2))] {
+        write(&store, async |tx| tx.set_picture(ann.id, png, set_at).await.unwrap()).await;
+        assert_eq!(store.picture(ann.id).await.unwrap(), Some(Picture { png: png.into(), set_at }));
     }
     assert_eq!(store.picture(ben.id).await.unwrap(), None);
     let mut tx = store.begin().await.unwrap();
-    assert!(tx.set_picture(UserId(1_000), b"nobody's").await.is_err());
+    assert!(tx.set_picture(UserId(1_000), b"nobody's", at(3)).await.is_err());
 }

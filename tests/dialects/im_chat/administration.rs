@@ -75,11 +75,15 @@ async fn a_picture_is_shown_to_those_in_a_session() {
     let show = async |client: &crate::support::Client| {
         let response = client.request(Method::GET, &format!("/im_chat/image/{uuid}/6")).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "image/png");
-        response.bytes().await.unwrap()
+        let since = response.headers()["last-modified"].to_str().unwrap().to_owned();
+        (since, response.bytes().await.unwrap())
     };
-    assert_eq!(show(&admin.client).await, picture);
+    let (since, shown) = show(&admin.client).await;
+    assert_eq!(shown, picture);
     for stranger in [server.log_in(BOB).await, server.client()] {
-        assert_ne!(show(&stranger).await, picture);
+        let (older, other) = show(&stranger).await;
+        assert_ne!(other, picture);
+        assert_ne!(older, since, "it is not known as the pixel of before");
     }
     // Nor by the uuid of another session, in which one is oneself and she is not.
     let other = admin.session_with(&Person::log_in(&server, BOB).await).await;
