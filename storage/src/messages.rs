@@ -168,8 +168,22 @@ pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     sizes.take_while(fits).count()
 }
 
-/// The most that is read of the text of a last message in a list, and of its metadata, in bytes. Of its files the first is read.
+/// The most that is read of the text of a last message in a list, of its metadata, and of its files, in bytes. The first file is
+/// always read.
 pub const EXCERPT_BYTES: usize = 1024;
+/// What a list says of a file beside its name, in bytes: about its address, token and type.
+const LISTED_BYTES: usize = 200;
+
+/// The files of a last message that lists show.
+pub(crate) fn listed(files: &[Attachment]) -> &[Attachment] {
+    let mut bytes = 0;
+    let fits = |file: &&Attachment| {
+        bytes += file.name.len() + LISTED_BYTES;
+        bytes <= EXCERPT_BYTES
+    };
+    let fitting = files.iter().take_while(fits).count();
+    &files[..fitting.max(1).min(files.len())]
+}
 
 /// Which messages of a conversation to read. A page never costs more than what it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

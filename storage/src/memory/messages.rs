@@ -7,7 +7,8 @@ use super::{Memory, MemoryTx, Sequence, State, conversations::Row, reads::read_b
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
     KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen,
-    Timestamp, WriteMessages, fitting, messages::excerpt,
+    Timestamp, WriteMessages, fitting,
+    messages::{excerpt, listed},
 };
 
 /// Where messages are; they themselves are with their conversation.
@@ -132,7 +133,7 @@ pub(super) fn last_message(message: &Message) -> Message {
         message_type,
         body: excerpt(&message.body).to_owned(),
         metadata,
-        attachments: message.attachments.first().cloned().into_iter().collect(),
+        attachments: listed(&message.attachments).to_vec(),
         client_key: message.client_key.clone(),
         external_id: message.external_id.clone(),
         reply_to,

@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::{get, word};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, listed};
 use crate::{Author, ConversationId, Located, Message, MessageId, MessageSide, MessageType, PartnerId, Result, Seen, UserId};
 
 /// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
@@ -94,14 +94,15 @@ macro_rules! seen_columns {
     };
 }
 
-/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning and the first file. So many
+/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning and the first files. So many
 /// characters are at least as many bytes.
 macro_rules! last_message_columns {
     () => {
         message_columns!(
             "left(m.body, 1024)",
             "CASE WHEN octet_length(m.metadata::text) <= 1024 THEN m.metadata END",
-            " AND ma.place = (SELECT min(held.place) FROM message_attachments held WHERE held.message_id = m.id)"
+            " AND ma.place IN (SELECT held.place FROM message_attachments held WHERE held.message_id = m.id
+                               ORDER BY held.place LIMIT 5)"
         )
     };
 }
@@ -143,6 +144,7 @@ pub(super) fn seen(row: &PgRow) -> Result<Seen> {
 pub(super) fn last_message(row: &PgRow) -> Result<Message> {
     let mut message = message(row)?;
     message.body.truncate(excerpt(&message.body).len());
+    message.attachments.truncate(listed(&message.attachments).len());
     Ok(message)
 }
 
