@@ -51,7 +51,7 @@ const BUCKET_SILENCE: Duration = Duration::from_secs(20);
 /// How long a request to a bucket is tried again that it could not take.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 /// Refusal of a file of which no part can be kept in memory.
-const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
+pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
 /// The code of S3 for a bucket that is not there; what is not found is an object otherwise.
 const NO_BUCKET: &str = "NoSuchBucket";
 /// Missing objects that are warned of by name.

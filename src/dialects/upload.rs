@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
+    blobs::NO_MEMORY,
     chat::{self, Chat, Received},
     shares::{Charge, NoShare},
 };
@@ -159,14 +160,16 @@ impl Part {
     /// Takes in a file, piece by piece.
     pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
         let Self { field, spare, .. } = self;
-        let charge = spare.0.lock().charge.another();
+        let (charge, kept) = (spare.0.lock().charge.another(), Arc::clone(&spare.0));
         let declared = field.content_type().map(|kind| kind.essence_str().to_owned());
         let pieces = field.map(move |piece| {
             let piece = piece.map_err(std::io::Error::other)?;
             spare.handed_on(piece.len());
             Ok(piece)
         });
-        chat.receive(caller, declared.as_deref(), Box::pin(pieces), charge).await
+        let received = chat.receive(caller, declared.as_deref(), Box::pin(pieces), charge).await;
+        // Not broken, but refused.
+        received.map_err(|error| if kept.lock().refused.is_some() { NO_MEMORY } else { error })
     }
 }
 
