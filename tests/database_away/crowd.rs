@@ -87,7 +87,7 @@ async fn marks_that_wait_share_a_commit() {
 /// The database has room for fewer connections than the server would make.
 #[tokio::test]
 async fn few_connections_are_shared() {
-    let backend = Backend::postgres().await;
+    let backend = Backend::empty_postgres().await;
     let mut admin = PgConnection::connect(backend.url()).await.unwrap();
     let name = backend.url().rsplit_once('/').unwrap().1.to_owned();
     let role = format!("few_{name}");

@@ -76,7 +76,7 @@ async fn settings_that_change_underneath_change_nothing() {
 /// The tables stay where a setting of the role's has put them, and another one's do not take their place.
 #[tokio::test]
 async fn tables_are_where_the_role_has_put_them() {
-    let backend = Backend::postgres().await;
+    let backend = Backend::empty_postgres().await;
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     let name = backend.url().rsplit_once('/').unwrap().1.to_owned();
     let path = |schemas: &str| AssertSqlSafe(format!("ALTER DATABASE {name} SET search_path = {schemas}"));

@@ -34,7 +34,7 @@ async fn refused(backend: &Backend, says: &[&str]) {
 }
 
 async fn admin() -> (PgConnection, String) {
-    let backend = Backend::postgres().await;
+    let backend = Backend::empty_postgres().await;
     let mut admin = PgConnection::connect(backend.url()).await.unwrap();
     admin.execute("SELECT").await.unwrap();
     (admin, backend.url().to_owned())

@@ -75,7 +75,7 @@ async fn what_asks_for_no_socket_gets_none() {
         (&"websocket".parse().unwrap(), &"13".parse().unwrap())
     );
     let answer = Answer::of(server.client().request(Method::POST, &path)).await;
-    assert_eq!((answer.status, &answer.headers["allow"]), (StatusCode::METHOD_NOT_ALLOWED, &"GET".parse().unwrap()));
+    assert_eq!((answer.status, &answer.headers["allow"]), (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap()));
     let asks = server.client().request(Method::GET, &path).header("connection", "upgrade").header("upgrade", "websocket");
     for (version, key) in [("8", "dGhlIHNhbXBsZSBub25jZQ=="), ("", "dGhlIHNhbXBsZSBub25jZQ==")] {
         let asks = asks.try_clone().unwrap().header("sec-websocket-version", version).header("sec-websocket-key", key);
