@@ -74,7 +74,7 @@ pub(super) struct Life {
     lives: Lives,
 }
 
-/// How far changes of users and of families had come.
+/// Count of changed users and ended families at some moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 

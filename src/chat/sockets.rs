@@ -13,7 +13,7 @@ pub struct Changed {
     pub messages: Vec<Message>,
     /// The place where it goes on; `None` if there are no messages that could have changed.
     pub place: Option<ChangePlace>,
-    /// Whether nothing follows by now.
+    /// True if nothing follows yet.
     pub is_all: bool,
 }
 

@@ -69,18 +69,18 @@ impl Presented {
     }
 }
 
-/// Who calls with `Authorization: Bearer`, or else with the session from a page that may use its cookie: one of our own or of
+/// Caller by `Authorization: Bearer`, or else by the session from a page that may use its cookie: one of our own or of
 /// `cors.origins`, or whatever says that its body is JSON, which no form of a foreign page can say. What is only read needs no page
 /// to say so, unless it is a foreign one.
 pub struct Bearer(pub Result<Caller, auth::Error>);
 
-/// Who calls with `Authorization: Bearer`. The cookie does not count.
+/// Caller by `Authorization: Bearer` alone. The cookie does not count.
 pub struct BearerAlone(pub Result<Caller, auth::Error>);
 
-/// Who calls with `Authorization: Bearer`, or else with the session.
+/// Caller by `Authorization: Bearer`, or else by the session.
 pub struct BearerOrSession(pub Result<Caller, auth::Error>);
 
-/// Who opens a socket: by the token in the query, if the room takes one there and one is given; else by the one that follows
+/// Caller who opens a socket: by the token in the query, if the room takes one there and one is given; else by the one that follows
 /// `bearer` among the subprotocols, else by that of `Authorization: Bearer`, else by the session, whose cookie only pages of our own
 /// origin or of `cors.origins` may use. Beside it the subprotocol to answer with, whoever it is: a browser gives up a socket whose
 /// answer lacks it.
@@ -153,8 +153,8 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
     Some(offered.next())
 }
 
-/// Whether the session of a request counts, whose cookie browsers send along whatever page asks them to. The header of a session no
-/// foreign page can set, nor the type of JSON.
+/// True if the session of a request counts: browsers send its cookie along whatever page asks them to. A foreign page can set
+/// neither the header of a session nor the type of JSON.
 pub(super) fn may_use_session(request: &Request, config: &Config) -> bool {
     is_json(request) || session::is_by_header(request) || is_from_our_page(request.headers(), config)
 }
@@ -184,7 +184,7 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     }
 }
 
-/// Who calls with `Authorization: Bearer`, or else with the session, if that may be used. A token that does not count takes nothing from
+/// Caller by `Authorization: Bearer`, or else by the session, if that may be used. A token that does not count takes nothing from
 /// the session: proxies have tokens of their own, which their clients send along with the cookie.
 async fn by_token_or_session(
     request: &Request,

@@ -23,7 +23,7 @@ pub(in crate::auth) enum Subject {
     Uid(UserId),
     Uuid(Uuid),
     Login(String),
-    /// What names nobody, whoever there is, as it is written; empty if the claim is missing.
+    /// Claim that can name no user, as it is written; empty if it is missing.
     Nobody(String),
 }
 

@@ -14,7 +14,7 @@ use crate::{
     clock,
 };
 
-/// What has come of a revocation, or of a log-out.
+/// Outcome of a revocation, or of a log-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The token lets nobody in, whatever it was before.

@@ -95,7 +95,7 @@ macro_rules! seen_columns {
 }
 
 /// The columns that [`last_message`] reads: those of a message, of which lists show the beginning and the first files. So many
-/// characters are at least as many bytes.
+/// characters are at least as many bytes, and no more than 5 files fit in [`crate::EXCERPT_BYTES`].
 macro_rules! last_message_columns {
     () => {
         message_columns!(
