@@ -179,7 +179,7 @@ impl Blobs {
                     }
                 };
                 begun.part(part.split().freeze()).await?;
-                charge.set(0).map_err(|_| NO_MEMORY)?;
+                charge = charge.another();
             }
         }
         let mimetype = mimetype.unwrap_or_else(|| sniff(&part));
