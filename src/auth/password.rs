@@ -90,24 +90,15 @@ impl Passwords {
         self.hashing.costs.dearest()
     }
 
-    /// Starts the task that looks for the dearest hash: at the start, and again and again.
+    /// Starts the task that looks for the dearest hash, at the start and again and again, and frees the memory of idle hashes.
     pub(super) fn watch(&self, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
         let (hashing, stop) = (Arc::clone(&self.hashing), lifecycle.clone());
         lifecycle.spawn(async move {
+            let (mut look, mut idle) = (tokio::time::interval(LOOK), tokio::time::interval(argon2id::IDLE / 2));
             loop {
-                match storage.password_kinds(KINDS).await {
-                    Ok(kinds) => {
-                        let hashing = Arc::clone(&hashing);
-                        let measured = tokio::task::spawn_blocking(move || hashing.costs.in_store(&kinds, &hashing.argon2id));
-                        // It panics only if the runtime ends.
-                        let _ = measured.await;
-                    }
-                    Err(error) => {
-                        telemetry::put_off("the kinds of password hashes could not be read", &error, error.passes());
-                    }
-                }
                 tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
+                    _ = look.tick() => hashing.look(&*storage).await,
+                    _ = idle.tick() => hashing.argon2id.free_idle(),
                     () = stop.stopping() => return,
                 }
             }
@@ -127,6 +118,19 @@ impl Passwords {
 }
 
 impl Hashing {
+    /// Looks for the dearest hash in the store.
+    async fn look(self: &Arc<Self>, storage: &dyn Storage) {
+        match storage.password_kinds(KINDS).await {
+            Ok(kinds) => {
+                let hashing = Arc::clone(self);
+                let measured = tokio::task::spawn_blocking(move || hashing.costs.in_store(&kinds, &hashing.argon2id));
+                // It panics only if the runtime ends.
+                let _ = measured.await;
+            }
+            Err(error) => telemetry::put_off("the kinds of password hashes could not be read", &error, error.passes()),
+        }
+    }
+
     fn nobodys(&self) -> &PasswordHash {
         let hash = || self.argon2id.hash("nobody has this password").expect("argon2's defaults are valid");
         self.nobodys.get_or_init(|| PasswordHash(hash()))

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The rate at which refusals of one party are answered.
-const RATE: Rate = Rate { burst: 20.0, per_second: 100.0 };
+const RATE: Rate = Rate { burst: 20.0, per_second: 1_000.0 };
 /// The longest that a refusal waits for its answer.
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -50,10 +50,10 @@ mod tests {
         let refusals = Refusals::default();
         let (now, party) = (Instant::now(), Party::User(UserId(1)));
         assert!((0..20).all(|_| refusals.wait(party, now).is_zero()), "a few are answered at once");
-        let waits: Vec<_> = (0..1_000).map(|_| refusals.wait(party, now)).collect();
-        assert_eq!(waits[0], Duration::from_millis(10));
-        assert_eq!(waits[99], Duration::from_secs(1), "a hundred are answered in a second");
-        assert_eq!(waits[999], LONGEST);
+        let waits: Vec<_> = (0..5_000).map(|_| refusals.wait(party, now)).collect();
+        assert_eq!(waits[0], Duration::from_millis(1));
+        assert_eq!(waits[999], Duration::from_secs(1), "a thousand are answered in a second");
+        assert_eq!(waits[4_999], LONGEST);
         assert!(refusals.wait(Party::User(UserId(2)), now).is_zero(), "another party has a pace of its own");
         assert!(refusals.wait(party, now + Duration::from_secs(5)).is_zero());
     }

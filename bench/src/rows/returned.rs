@@ -23,8 +23,8 @@ const TEXT_BYTES: usize = 62_500;
 const SOCKETS: usize = 10_000;
 /// Memory of one password check (19 MiB), of which one is kept for each core.
 const CHECK_KIB: f64 = 19.0 * 1024.0;
-/// Time that the server gets to let go: its allocator returns what has not been used for ten seconds.
-const SETTLE: Duration = Duration::from_secs(15);
+/// Time that the server gets to let go: its allocator and the memory of password checks return what was idle for ten seconds.
+const SETTLE: Duration = Duration::from_secs(30);
 
 impl Bench<'_> {
     /// A server at its start, and after each of three things it may need memory for: it may keep a fifth more than at its

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
@@ -8,15 +10,27 @@ use crate::auth::{Result, internal};
 
 const SALT_BYTES: usize = 16;
 
-/// Hashes passwords with Argon2 (RFC 9106) in blocks of memory that are used again. The allocator keeps a freed block of this
-/// size (19 MiB) in the arena of whichever thread has freed it, so that each thread of the pool would come to hold one.
+/// Idle time after which the memory of a hash (19 MiB) is freed.
+pub(super) const IDLE: Duration = Duration::from_secs(10);
+
+/// Hashes passwords with Argon2 (RFC 9106) in memory that is used again: fresh memory costs 5,000 page faults for each hash.
 #[derive(Default)]
 pub(super) struct Argon2id {
-    /// As many as there were hashes at a time.
-    blocks: Mutex<Vec<Vec<Block>>>,
+    /// At most one for each hash under way, last used at the end.
+    kept: Mutex<Vec<Kept>>,
+}
+
+struct Kept {
+    blocks: Vec<Block>,
+    used: Instant,
 }
 
 impl Argon2id {
+    /// Frees memory that was not used for [`IDLE`].
+    pub(super) fn free_idle(&self) {
+        self.kept.lock().retain(|kept| kept.used.elapsed() < IDLE);
+    }
+
     /// The PHC string of a new password.
     pub(super) fn hash(&self, password: &str) -> Result<String> {
         let mut salt = [0; SALT_BYTES];
@@ -54,13 +68,13 @@ impl Argon2id {
 
     fn derive(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], output: &mut [u8]) -> argon2::Result<()> {
         if argon2.params().block_count() > Params::DEFAULT.block_count() {
-            // Imported hashes may need more. Blocks above 32 MiB are given back to the operating system when they are freed.
+            // Imported hashes may need more. Their memory is not kept.
             return argon2.hash_password_into(password.as_bytes(), salt, output);
         }
-        let kept = self.blocks.lock().pop();
-        let mut blocks = kept.unwrap_or_else(|| vec![Block::default(); Params::DEFAULT.block_count()]);
+        let kept = self.kept.lock().pop();
+        let mut blocks = kept.map_or_else(|| vec![Block::default(); Params::DEFAULT.block_count()], |kept| kept.blocks);
         let derived = argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, &mut blocks);
-        self.blocks.lock().push(blocks);
+        self.kept.lock().push(Kept { blocks, used: Instant::now() });
         derived
     }
 }
