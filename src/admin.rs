@@ -1,4 +1,5 @@
-//! What an administrator does from the command line, beside running servers: those hear of it through the log.
+//! Administration from the command line: users, groups, pictures and access tokens.
+//! Running servers learn of a change from the event log.
 
 use storage::{
     ActorKind, Fact, Group, NewAuditEntry, NewPartner, NewUser, PasswordHash, Role, Storage, Topic, User, UserChange, UserId,
@@ -12,11 +13,11 @@ use crate::{
     transaction::{Undone, transaction},
 };
 
-/// How large a picture may be: clients load one for everybody they show.
+/// Largest picture of a user. Clients load one for each user that they show.
 pub const PICTURE_BYTES: usize = 256 * 1024;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// How many users are read at a time.
+/// Page size for reading all users.
 const PAGE: usize = 500;
 
 /// A user to be added.
@@ -28,7 +29,7 @@ pub struct NewAccount {
     pub password: String,
 }
 
-/// Why it was not done.
+/// Reason for which a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no user with the login {0}")]
@@ -45,7 +46,7 @@ pub enum Error {
     GroupTaken(String),
     #[error("a picture must be a PNG of at most {PICTURE_BYTES} bytes")]
     NoPicture,
-    /// A login, a name or an e-mail address that may not be given.
+    /// An invalid login, name, e-mail address or external id.
     #[error("the {0}")]
     Text(chat::Error),
     #[error("the password must have {PASSWORD_CHARACTERS} characters or more")]
@@ -97,15 +98,15 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
     .await
 }
 
-/// Everybody, by rising uid.
+/// All users in ascending order of uid.
 pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, Error> {
     let mut all = Vec::new();
     for_each_page(storage, |page| all.extend(page)).await?;
     Ok(all)
 }
 
-/// Logins of other users that differ from that of `user` by nothing but case, or the composition of letters. Logins are compared
-/// exactly, so each of them is another person's; people may not see the difference.
+/// Logins of other users that differ from that of `user` only in case or in Unicode composition. The server compares logins
+/// exactly, so each of them belongs to another user, but people may overlook the difference.
 pub async fn twins(storage: &dyn Storage, user: &User) -> Result<Vec<String>, Error> {
     let folded = storage::fold(user.login_text());
     let is_twin = |other: &User| other.id != user.id && storage::fold(other.login_text()) == folded;
@@ -127,21 +128,22 @@ async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)
     }
 }
 
-/// Sets a password; whoever is logged in with the old one is no longer. Gives the user.
+/// Sets a password and revokes the user's sessions and refresh tokens. Returns the user.
 pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<User, Error> {
     let password = hash(password).await?;
     let change = UserChange { password: Some(password), ..UserChange::default() };
     self::change(storage, login, "password_change", change, Access::Revoked).await
 }
 
-/// Deactivates a user and ends its sessions.
+/// Deactivates a user and revokes its sessions and refresh tokens.
 pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
     let inactive = UserChange { active: Some(false), ..UserChange::default() };
     change(storage, login, "user_deactivate", inactive, Access::Revoked).await.map(drop)
 }
 
-/// Lets a deactivated user log in again. What ended with the deactivation, sessions, tokens, a part in support sessions, stays
-/// ended; everything else is as it was. Changes nothing of a user who is active: its sessions go on. Gives whether it was not.
+/// Reactivates a user, who can log in again. Sessions, tokens and memberships of support sessions that the deactivation ended
+/// stay ended; everything else is as before. Leaves an active user and its sessions alone. Returns true if the user was
+/// deactivated.
 pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error> {
     if user(storage, login).await?.active {
         return Ok(false);
@@ -154,25 +156,25 @@ pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error>
 /// Changes of `user edit`; `None` leaves a property as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
-    /// The right to change and delete others' messages.
+    /// Permission to edit and delete messages of others.
     pub moderator: Option<bool>,
-    /// The id in the host application; `Some(None)` takes it away.
+    /// Id of the user in the host application; `Some(None)` removes it.
     pub external_id: Option<Option<String>>,
 }
 
-/// Changes a user: all that is asked for, or nothing. An external id is given only to who has none: whoever comes in as the user
-/// would be another person.
+/// Changes a user: all properties or none. An external id can be set only for a user without one; otherwise another person would
+/// gain access as this user.
 pub async fn edit(storage: &dyn Storage, login: &str, Edit { moderator, external_id }: Edit) -> Result<(), Error> {
     if let Some(Some(id)) = &external_id {
         check_external_id(id).map_err(Error::Text)?;
     }
-    // Sessions and tokens may have been given for a token with the id that is taken away.
+    // Revoked, since a session or token may come from a token with the external id that is removed.
     let access = if matches!(external_id, Some(None)) { Access::Revoked } else { Access::Kept };
     let edit = UserChange { can_moderate: moderator, external_id, ..UserChange::default() };
     change(storage, login, "user_edit", edit, access).await.map(drop)
 }
 
-/// An access token for a user, who needs no password for it.
+/// Issues an access token for a user without a password check.
 pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
     let user = user(storage, login).await?;
     let entry = entry("token_issue", user.id);
@@ -180,7 +182,7 @@ pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) ->
     Ok(issued.access)
 }
 
-/// Gives a user a picture.
+/// Sets the picture of a user.
 pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Result<(), Error> {
     if !png.starts_with(PNG) || png.len() > PICTURE_BYTES {
         return Err(Error::NoPicture);
@@ -208,8 +210,8 @@ pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error
     .await
 }
 
-/// Adds and removes members of a group by their logins: all of them, or, if one is unknown, none. Gives the members that
-/// it has then, by rising uid.
+/// Adds and removes members of a group by login: all of them, or none if a login is unknown. Returns the members after the change
+/// in ascending order of uid.
 pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], remove: &[String]) -> Result<Vec<User>, Error> {
     let group = storage.group_by_name(name).await?.ok_or_else(|| Error::NoSuchGroup(name.to_owned()))?;
     let (add, remove) = (uids(storage, add).await?, uids(storage, remove).await?);
@@ -227,7 +229,7 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
     Ok(members)
 }
 
-/// The hash of a password that an account may have.
+/// Hash of a new password; fails if the password is too short.
 async fn hash(password: &str) -> Result<PasswordHash, Error> {
     if password.chars().count() < PASSWORD_CHARACTERS {
         return Err(Error::ShortPassword);
@@ -247,14 +249,14 @@ async fn user(storage: &dyn Storage, login: &str) -> Result<User, Error> {
     storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))
 }
 
-/// Fate of a user's sessions and tokens when the user is changed.
+/// Fate of a user's sessions and refresh tokens when the user is changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Kept,
     Revoked,
 }
 
-/// An entry of the audit trail about what an operator does to a user.
+/// Audit entry for an operator's change of a user.
 fn entry(action: &str, user: UserId) -> NewAuditEntry {
     NewAuditEntry {
         at: clock::now(),
@@ -268,7 +270,7 @@ fn entry(action: &str, user: UserId) -> NewAuditEntry {
     }
 }
 
-/// Changes a user. Gives the user as it is afterwards.
+/// Changes a user and returns the user after the change.
 async fn change(storage: &dyn Storage, login: &str, action: &str, change: UserChange, access: Access) -> Result<User, Error> {
     let unknown = || Error::NoSuchUser(login.to_owned());
     let id = user(storage, login).await?.id;

@@ -1,4 +1,4 @@
-//! The bytes of attachments, in an object store: a local directory, memory, or a bucket.
+//! Object store for the bytes of attachments: a local directory, memory, or a bucket (S3).
 
 mod listing;
 mod marker;
@@ -35,26 +35,26 @@ use crate::{
     telemetry,
 };
 
-/// The folder of what is put through us.
+/// Folder of the files that are uploaded through this server.
 const FOLDER: &str = "attachments";
 
-/// How much is handed to a bucket at a time; S3 takes no smaller part but the last.
+/// Part size of a multipart upload to a bucket; S3 takes no smaller part except the last.
 pub const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
-/// How much is handed to any other store at a time. So much is in memory of each upload, however slowly it comes.
+/// Part size for any other store. Each upload holds at most this much memory, however slow the client.
 const PART_BYTES: usize = 256 * 1024;
-/// How much of a file is looked at to tell its type.
+/// Bytes of a file for detecting its type.
 const SNIFFED_BYTES: usize = 8 * 1024;
-/// Bytes of a file in which the dimensions of a picture are looked for; cameras write preview and profile before them.
+/// Bytes of a file for reading a picture's dimensions; cameras write preview and profile before them.
 const PICTURE_HEAD_BYTES: usize = PART_BYTES;
-/// How long a bucket may keep silent, however long the whole takes: files are large, and some readers slow.
+/// Read time-out of a bucket: the longest silence. The whole request has no limit, since files are large and some readers slow.
 const BUCKET_SILENCE: Duration = Duration::from_secs(20);
-/// How long a request to a bucket is tried again that it could not take.
+/// Deadline for retries of a request to a bucket.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
-/// Refusal of a file of which no part can be kept in memory.
+/// Refusal of an upload for want of memory for one part.
 pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
-/// The code of S3 for a bucket that is not there; what is not found is an object otherwise.
+/// Error code of S3 for a missing bucket, as opposed to a missing object.
 const NO_BUCKET: &str = "NoSuchBucket";
-/// Missing objects that are warned of by name.
+/// Maximum number of missing objects that are logged by name.
 const MISSING_NAMED: usize = 1_000;
 
 /// The object store. Clones are handles to the same one.
@@ -64,42 +64,42 @@ pub struct Blobs {
     place: Place,
     part_bytes: usize,
     lifecycle: Lifecycle,
-    /// Objects that were warned of.
+    /// Missing objects that are logged already.
     missing: Arc<Mutex<HashSet<String>>>,
 }
 
-/// What the object store is.
+/// Kind of the object store.
 #[derive(Clone)]
 enum Place {
     Memory,
     Directory(PathBuf),
-    /// Clients can reach it by themselves, with addresses that are signed.
+    /// A bucket, which clients can reach directly through signed URLs.
     Bucket(Arc<dyn Signer>),
 }
 
-/// Where a client puts an object, and where anybody finds it, without us between.
+/// URLs of an object for direct access by clients.
 pub struct Addresses {
-    /// Signed, and good for a while, with one content type.
+    /// Signed URL for the upload: it expires, and fixes the content type.
     pub put: String,
     pub get: String,
 }
 
-/// What is known of bytes that were put.
+/// Properties of a stored file.
 pub struct Stored {
-    /// The object's name: plain ASCII and unguessable.
+    /// Name of the object: plain ASCII and unguessable.
     pub object: String,
-    /// As the content says, whatever the sender called it.
+    /// Type detected from the content, whatever the client declared.
     pub mimetype: &'static str,
     pub size_bytes: i64,
-    /// Width and height of a picture whose header says them, in pixels.
+    /// Width and height in pixels of a picture whose header has them.
     pub dimensions: Option<(i32, i32)>,
     /// SHA-256 of the bytes, in hexadecimal.
     pub sha256: String,
 }
 
 impl Blobs {
-    /// Opens `memory:`, `file:<directory>` (made if it is missing) or `s3://<bucket>/<prefix>`, whose credentials,
-    /// region and endpoint come from the environment as `AWS_...`.
+    /// Opens `memory:`, `file:<directory>` (created if missing) or `s3://<bucket>/<prefix>`, whose credentials, region and
+    /// endpoint come from the environment as `AWS_...`.
     pub fn open(address: &str, lifecycle: &Lifecycle) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (store, place): (Arc<dyn ObjectStore>, _) = match address.split_once(':') {
             Some(("memory", "")) => (Arc::new(InMemory::new()), Place::Memory),
@@ -120,12 +120,14 @@ impl Blobs {
         Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
     }
 
-    /// Stores bytes as they come, never more than a part of them in memory, for which `charge` is. Leaves nothing behind if it
-    /// fails, and soon nothing if it is cancelled.
+    /// Stores a stream with at most one part in memory, which `charge` accounts for.
     ///
     /// # Errors
+    /// [`Error::TooFast`] if the memory share for bodies is used up, [`Error::TooLarge`] above `limit_bytes`, [`Error::Invalid`]
+    /// if the stream fails.
     ///
-    /// [`Error::TooFast`] where the share of memory for bodies is used up.
+    /// # Cancel safety
+    /// An error leaves nothing behind. A cancelled upload is aborted in the background.
     pub async fn put(
         &self,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
@@ -140,7 +142,7 @@ impl Blobs {
         stored
     }
 
-    /// `upload` is there afterwards if it was begun and could not be completed.
+    /// Sets `upload` while a multipart upload is unfinished.
     async fn put_as_it_comes(
         &self,
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
@@ -185,7 +187,7 @@ impl Blobs {
         let mimetype = mimetype.unwrap_or_else(|| sniff(&part));
         let dimensions = measured.unwrap_or_else(|| dimensions(&part)).filter(|_| mimetype.starts_with("image/"));
         match upload {
-            // Small files, nearly all, need no parts.
+            // Small files, which are nearly all, need no multipart upload.
             None => drop(self.store.put(&path, PutPayload::from(part.freeze())).await.map_err(failed)?),
             Some(begun) => {
                 if !part.is_empty() {
@@ -199,12 +201,12 @@ impl Blobs {
         Ok(Stored { object, mimetype, size_bytes, dimensions, sha256: hex::encode(sha256.finalize()) })
     }
 
-    /// The bytes of an object, as they are read: all, or a part that is in it and not empty.
+    /// Reads an object as a stream: all of it, or a non-empty range within it.
     pub async fn get(&self, object: &str, part: Option<Range<u64>>) -> Result<FileBytes> {
         let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
-            // A bucket that is not there is a fault of the installation, and says nothing of its objects.
+            // A missing bucket is an error of the installation, and says nothing about its objects.
             Err(error @ object_store::Error::NotFound { .. }) if !telemetry::chain(&error).to_string().contains(NO_BUCKET) => {
                 self.warn_of_missing(object);
                 Err(Error::NotFound(Thing::Attachment))
@@ -213,7 +215,8 @@ impl Blobs {
         }
     }
 
-    /// Says once of an object that a row names it and nobody has it. Of many, as after a restore without the files, the first.
+    /// Warns once of each object that a row names and the store lacks; of many, as after a restore without the files, only of the
+    /// first.
     fn warn_of_missing(&self, object: &str) {
         let mut missing = self.missing.lock();
         if missing.len() < MISSING_NAMED && missing.insert(object.to_owned()) {
@@ -221,13 +224,12 @@ impl Blobs {
         }
     }
 
-    /// Whether clients put and read objects without us between.
+    /// True if clients can upload and download objects directly.
     pub fn is_open(&self) -> bool {
         matches!(self.place, Place::Bucket(_))
     }
 
-    /// The addresses of an object that is put, with this content type, and read by clients themselves; `None` if the store
-    /// is not one that they can reach.
+    /// URLs for direct upload and download of an object with this content type; `None` if clients cannot reach the store.
     pub async fn addresses(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<Addresses>> {
         let Place::Bucket(signer) = &self.place else { return Ok(None) };
         let mimetype = HeaderValue::from_str(mimetype).map_err(Error::internal)?;
@@ -238,7 +240,7 @@ impl Blobs {
         Ok(Some(Addresses { put: put.into(), get: get.into() }))
     }
 
-    /// Deletes an object, if it is there; that it fails is logged, and costs only room.
+    /// Deletes an object, if it exists. A failure is logged; it costs only disk space.
     pub async fn delete(&self, object: &str) {
         match self.store.delete(&Path::from(object)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -246,19 +248,19 @@ impl Blobs {
         }
     }
 
-    /// Deletes an object soon.
+    /// Deletes an object in the background.
     pub fn delete_later(&self, object: String) {
         let blobs = self.clone();
         self.lifecycle.spawn(async move { blobs.delete(&object).await });
     }
 }
 
-/// A bucket, with credentials, region, endpoint and whatever else the environment says as `AWS_...`.
+/// Opens a bucket with credentials, region and endpoint from the environment (`AWS_...`).
 fn open_bucket(name: &str) -> object_store::Result<AmazonS3> {
-    // The provider is one for the whole process; that it is there already is fine.
+    // The provider is process-wide; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = ClientOptions::new()
-        // An endpoint without TLS is one that somebody has set.
+        // An endpoint without TLS is the operator's choice.
         .with_allow_http(true)
         .with_timeout_disabled()
         .with_read_timeout(BUCKET_SILENCE);
@@ -271,7 +273,7 @@ fn open_bucket(name: &str) -> object_store::Result<AmazonS3> {
     builder.with_retry(retry).with_bucket_name(name).build()
 }
 
-/// An upload in parts that is aborted if it is not completed.
+/// A multipart upload that is aborted unless it is completed.
 struct Unfinished(Option<Box<dyn object_store::MultipartUpload>>, Lifecycle);
 
 impl Unfinished {
@@ -312,7 +314,7 @@ fn failed(error: object_store::Error) -> Error {
     if is_unreachable(&error) { Error::Unavailable(Arc::new(error)) } else { Error::internal(error) }
 }
 
-/// Whether a bucket did not answer at all.
+/// True if the bucket did not answer at all.
 fn is_unreachable(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -324,14 +326,14 @@ fn is_unreachable(error: &object_store::Error) -> bool {
     false
 }
 
-/// Width and height of a picture by its header.
+/// Width and height from a picture's header.
 fn dimensions(first: &[u8]) -> Option<(i32, i32)> {
     let size = imagesize::blob_size(&first[..first.len().min(PICTURE_HEAD_BYTES)]).ok()?;
     let pixels = |length: usize| i32::try_from(length).ok().filter(|length| *length > 0);
     Some((pixels(size.width)?, pixels(size.height)?))
 }
 
-/// A file's type by its first bytes: a known format, else text, else unknown.
+/// Detects a file's type from its first bytes: a known format, else text, else unknown.
 fn sniff(first: &[u8]) -> &'static str {
     if first.is_empty() {
         return "application/octet-stream";
@@ -342,7 +344,7 @@ fn sniff(first: &[u8]) -> &'static str {
     let head = &first[..first.len().min(SNIFFED_BYTES)];
     let text = match std::str::from_utf8(head) {
         Ok(text) => Some(text),
-        // A character cut in two at the end is no reason to doubt.
+        // A character that the excerpt cuts in two is no reason against text.
         Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).ok(),
         Err(_) => None,
     };

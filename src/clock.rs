@@ -1,9 +1,9 @@
-//! The one place where the program asks what time it is.
+//! The program's clock.
 
 use chrono::SubsecRound;
 use storage::Timestamp;
 
-/// Now, to the microsecond, which is what every backend keeps.
+/// Current time in microseconds, the precision of every backend.
 pub fn now() -> Timestamp {
     chrono::Utc::now().trunc_subsecs(6)
 }

@@ -1,4 +1,4 @@
-//! The settings: defaults, then a file, then the environment, then flags. Checked as a whole at the start.
+//! Settings, in order of precedence: command-line flags, environment, file, defaults. Checked as a whole at the start.
 
 mod bounds;
 mod concierge;
@@ -32,7 +32,7 @@ use crate::{
     networks::Networks,
 };
 
-/// Every setting, as the program runs with it. `README.md` has them as a table.
+/// All settings. `README.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -40,17 +40,17 @@ pub struct Config {
     pub listen: String,
     /// `memory:`, or `postgres://user:password@host/database`.
     pub storage: Secret,
-    /// The name of the workspace, which Odoo clients call database.
+    /// Name of the workspace, which Odoo clients call database.
     pub database: String,
     /// Loads the demo data into an empty store.
     pub demo: bool,
-    /// How clients reach this server; empty means `http://` and what it listens on.
+    /// Public URL of this server; empty means `http://` and the listening address.
     pub base_url: String,
-    /// How nodes tell each other that there is news: `local` for one node alone, `postgres`, `nats://...`.
+    /// Bus between nodes: `local` for a single node, `postgres`, `nats://...` or `tls://...`.
     pub bus: Bus,
     pub nats: Nats,
-    /// Where files are kept: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means a directory beside a
-    /// database, and one that goes away with the program for a store in memory.
+    /// Object store: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means the directory `dragoman-files`, or, for
+    /// a store in memory, a temporary directory.
     pub files: String,
     /// Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed.
     pub proxies: Networks,
@@ -84,13 +84,13 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// How nodes tell each other that there is news.
+/// Bus between nodes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Bus {
     Local,
     Postgres,
-    /// The addresses of servers, which may hold passwords.
+    /// Addresses of servers, which may hold passwords.
     Nats(Secret),
 }
 
@@ -110,36 +110,36 @@ impl TryFrom<String> for Bus {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nats {
-    /// Under which the nodes of one workspace tell each other.
+    /// Subject of the workspace's notifications.
     pub subject: String,
-    /// A file with a user's JWT and key.
+    /// File with a user's JWT and key.
     pub credentials: Option<PathBuf>,
-    /// A file with certificates of authorities to trust beside the well-known ones.
+    /// File with certificates of authorities to trust besides the well-known ones.
     pub authorities: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Messages {
-    /// How long a repeat with the same client key and content is a retry, which stores nothing.
+    /// Idempotency window: a repeat with the same client key and content within this time is a retry, which stores nothing.
     pub retry_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Odoo {
-    /// The version that clients are told; with `9.0c` some log in with the session routes alone.
+    /// Version that clients are told; with `9.0c` some log in with the session routes only.
     pub server_version: String,
-    /// Whether anybody may ask for the name of the workspace.
+    /// True if anybody may ask for the name of the workspace.
     pub list_databases: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Messaging {
-    /// Whether `author_id` is the author's `partner` or `user` id.
+    /// Meaning of `author_id`: the author's `partner` or `user` id.
     pub author_id: PartnerOrUser,
-    /// What an id in `partner_ids` means first, if it is both: a `user` or a `partner`.
+    /// Preferred meaning of an ambiguous id in `partner_ids`: a `user` or a `partner`.
     pub preferred_id: PartnerOrUser,
 }
 
@@ -153,34 +153,34 @@ pub enum PartnerOrUser {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImChat {
-    /// For how long a poll of the bus waits; also how far back one goes that begins with `last` 0.
+    /// Longest wait of a poll of the bus; also how far back a poll with `last` 0 begins.
     pub poll_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conversations {
-    /// Where its sockets are to be found besides `/conversations` and `/ws/conversations`.
+    /// Paths of its sockets besides `/conversations` and `/ws/conversations`.
     pub paths: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Desk {
-    /// For how long an agent may be gone until its sessions wait for another one.
+    /// Time after which the sessions of an absent agent return to the queue.
     pub absence_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Presence {
-    /// For how long after its last request a partner is online.
+    /// Time for which a partner is online after its last request.
     pub online_seconds: u64,
-    /// For how long after its last socket was closed properly a partner is online that has nothing else.
+    /// Time for which a partner is online after its last socket was closed properly, if it has nothing else.
     pub clean_close_seconds: u64,
-    /// For how long after its last poll of the bus, or on a node of which nothing is heard, a partner is online.
+    /// Time for which a partner is online after its last poll of the bus, or on a node without heartbeats.
     pub poll_seconds: u64,
-    /// Without doing anything for longer, whoever is online is away; where clients say what their users do.
+    /// Idle time after which an online partner is away, in dialects whose clients report activity.
     pub away_seconds: u64,
 }
 
@@ -198,17 +198,17 @@ impl Presence {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// For how long what has happened can be told to those who were away; at least a day.
+    /// Retention of the event log, which clients that were away catch up from; at least a day.
     pub log_seconds: u64,
-    /// For how long a file is kept that was uploaded and never sent.
+    /// Retention of a file that was uploaded and never sent.
     pub unsent_attachments_seconds: u64,
-    /// For how long it is kept who did what.
+    /// Retention of the audit trail.
     pub audit_days: u64,
-    /// How often it is looked for what has been kept for long enough.
+    /// Period of the task that deletes expired data.
     pub every_seconds: u64,
-    /// The age from which an object is deleted that nothing in the store names.
+    /// Age from which an object without a row in the store is deleted.
     pub orphans_seconds: u64,
-    /// The period of the sweep that deletes them.
+    /// Period of the orphan sweep that deletes them.
     pub sweep_every_seconds: u64,
 }
 
@@ -217,23 +217,23 @@ pub struct Retention {
 pub struct Sockets {
     /// Open sockets of one user on one node.
     pub per_user: usize,
-    /// The longest time for which a refused socket is kept open, so that its client does not come back at once; 0 for none.
+    /// Longest time for which a refused socket is kept open, so that its client does not reconnect at once; 0 for none.
     pub refused_seconds: u64,
-    /// The largest message taken from a client; also how many bytes are read of it in a second.
+    /// Size limit of a client's message; also the bytes per second that are read of it.
     pub message_bytes: usize,
-    /// Frames that are read of a client at once.
+    /// Burst of frames that are read of a client.
     pub frames_burst: u32,
-    /// Frames that are read of it again with every second. The rest waits: nothing is lost.
+    /// Rate of frames that are read of a client. Reading slows down beyond it (back-pressure): nothing is lost.
     pub frames_per_second: u32,
-    /// How often a client is pinged; one that says nothing at all for three times as long is given up.
+    /// Ping interval; a connection without any input for three times as long is closed.
     pub ping_seconds: u64,
-    /// Frames that may wait for a client to read them, before one more batch; what follows waits in the log.
+    /// Capacity of a client's send queue in frames, plus one batch; further events wait in the event log.
     pub queued_frames: usize,
     /// The same in bytes.
     pub queued_bytes: usize,
-    /// How much is read at a time. Each open socket holds as much.
+    /// Read buffer of a socket, which each open socket holds.
     pub read_buffer_bytes: usize,
-    /// Within which all sockets are closed at the stop.
+    /// Time within which all sockets are closed at the stop.
     pub drain_seconds: u64,
 }
 
@@ -241,9 +241,9 @@ pub struct Sockets {
 #[serde(deny_unknown_fields)]
 pub struct Postgres {
     pub max_connections: u32,
-    /// For how long a request waits for a connection.
+    /// Longest wait of a request for a connection.
     pub acquire_milliseconds: u64,
-    /// For how long one statement may run.
+    /// Statement time-out.
     pub statement_milliseconds: u64,
 }
 
@@ -262,7 +262,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What was said on the command line; it has the last word.
+/// Command-line flags, which override all other sources.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub listen: Option<String>,
@@ -272,7 +272,7 @@ pub struct Flags {
     pub log_format: Option<String>,
 }
 
-/// The settings that are lists; in the environment their members stand between commas.
+/// Settings that are lists; in the environment, commas separate their elements.
 const LISTS: [(&str, &str); 5] = [
     ("DRAGOMAN__CONCIERGE__PATHS", "concierge.paths"),
     ("DRAGOMAN__CONVERSATIONS__PATHS", "conversations.paths"),
@@ -287,7 +287,7 @@ enum Lists {
     Only,
 }
 
-/// The environment's settings. Only lists are parsed here: a database called `007` must not become a number on its way.
+/// Settings of the environment. Only lists are parsed here: a database called `007` must not become a number.
 fn environment(lists: Lists) -> Environment {
     let variables = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let is_list = |key: &str| LISTS.iter().any(|(list, _)| list.eq_ignore_ascii_case(key));
@@ -306,7 +306,7 @@ const DEFAULTS: &str = include_str!("defaults.toml");
 const FILE: &str = "dragoman.toml";
 
 impl Config {
-    /// Reads all sources and checks the whole. The error is one line that names the setting.
+    /// Reads all sources and checks the result. The error is one line that names the setting.
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, String> {
         let path = file.unwrap_or(Path::new(FILE));
         let file = match file {
@@ -342,12 +342,12 @@ impl Config {
             .build()
     }
 
-    /// Whether store and files outlive the program.
+    /// True if store and files outlive the program.
     pub fn is_lasting(&self) -> bool {
         self.storage.0 != "memory:" && self.files != "memory:"
     }
 
-    /// How long things are kept.
+    /// Retention periods.
     fn retention(&self) -> Kept {
         Kept {
             log: Duration::from_secs(self.retention.log_seconds),
@@ -370,7 +370,7 @@ impl Config {
         }
     }
 
-    /// What the service is told to do.
+    /// Rules of the chat service.
     pub fn rules(&self) -> Rules {
         Rules {
             waiting_per_user: self.limits.waiting_polls_per_user,
@@ -447,7 +447,7 @@ impl Config {
 }
 
 impl Config {
-    /// Paths of several words that are no other socket's. Routes of HTTP below them stay.
+    /// True for a path of words that is no other socket's. HTTP routes below it stay.
     fn can_lead_to_conversations(&self, path: &str) -> bool {
         let is_taken = SOCKET_PATHS.contains(&path) || self.concierge.paths.iter().any(|other| other == path);
         path.strip_prefix('/').is_some_and(|words| words.split('/').all(is_word)) && !is_taken
@@ -458,7 +458,7 @@ fn is_web_address(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
 }
 
-/// One word that leads nowhere else.
+/// True for a path of one word that no other route uses.
 fn is_socket_path(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|word| is_word(word) && !TAKEN.contains(&word))
 }
@@ -467,8 +467,8 @@ fn is_word(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// The sockets of dialects that have a path of their own, whatever the settings say.
+/// Socket paths that the settings cannot change.
 pub const SOCKET_PATHS: [&str; 2] = ["/concierge", "/ws/chat/room"];
 
-/// The first words of paths that belong to others.
+/// First words of paths that other routes use.
 const TAKEN: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

@@ -1,4 +1,4 @@
-//! The demo data (spec `00-product.md`): fixed, so that the examples in the dialects' documentation hold word for word.
+//! Demo data (spec `00-product.md`): fixed, so that the examples in the dialects' documentation hold word for word.
 
 use storage::{
     ConversationId, ConversationKind, Fact, GroupId, NewConversation, NewPartner, NewUser, PartnerId, Role, Storage, ThreadType,
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{auth, clock, transaction::transaction};
 
-/// The password of everybody in the demo data.
+/// Password of all demo users.
 const PASSWORD: &str = "123456";
 
 struct Somebody {
@@ -43,7 +43,7 @@ const EVERYBODY: [Somebody; 6] = [
 const ADMIN: &str = "admin@gmail.com";
 const TENANT: &str = "deepak@tis.co.th";
 
-/// Loads the demo data if the store is empty; says whether it did.
+/// Loads the demo data into an empty store. Returns false if the store holds data.
 pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     if !storage.is_empty().await? {
         return Ok(false);
@@ -51,7 +51,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     let password = auth::hash_password(PASSWORD).await?;
     let now = clock::now();
     let loaded: storage::Result<bool> = transaction(storage, |mut tx| async {
-        // Of several nodes that start at once the first one does it.
+        // Of several nodes that start together, only the first one loads.
         if !tx.mark_demo().await? {
             return Ok(false);
         }
@@ -110,7 +110,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
     Ok(loaded?)
 }
 
-/// What the examples show of somebody: the support chat's of its tenant, the room's of the administrator.
+/// Profile of a demo user, for the examples: the support chat's tenant and the room's administrator.
 fn profile(login: &str) -> serde_json::Value {
     match login {
         TENANT => serde_json::from_str(include_str!("demo_tenant.json")).expect("the file beside this one is JSON"),

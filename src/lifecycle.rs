@@ -1,11 +1,11 @@
-//! Starting and stopping: every task is owned, and the program stops softly, then hard.
+//! Lifecycle of tasks: every task is tracked, and stops in two phases, first asked (soft), then cancelled (hard).
 
 use std::{future::Future, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{future::FutureExt, sync::CancellationToken, task::TaskTracker};
 
-/// The tasks of one server, and the two reasons for them to stop. Clones share both.
+/// The tasks of one server, and the tokens that stop them. Clones share both.
 #[derive(Clone, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
@@ -14,13 +14,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Runs a task that is waited for at the stop, and dropped where it stands if it outlives the limit.
+    /// Spawns a tracked task: awaited at the stop, and cancelled if it outlives the limit.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Not an async block around both, which would keep room for the task twice: where it came from, and where it runs.
+        // Not an async block around both, which would hold the task's future twice: as captured, and as polled.
         self.tasks.spawn(task.with_cancellation_token_owned(self.hard.clone()));
     }
 
-    /// Resolves when no new work is to be begun, and whoever waits is to be answered with what there is.
+    /// Resolves at the soft stop: no new work begins, and waiting requests get an answer with what there is.
     pub async fn stopping(&self) {
         self.soft.cancelled().await;
     }
@@ -29,12 +29,12 @@ impl Lifecycle {
         self.soft.is_cancelled()
     }
 
-    /// Asks all tasks to stop.
+    /// Soft stop: asks all tasks to stop.
     pub fn stop(&self) {
         self.soft.cancel();
     }
 
-    /// Waits for all tasks; after `limit` drops those that remain, and says how many they were.
+    /// Waits for all tasks; after `limit`, cancels the rest, and returns their number.
     pub async fn finished(&self, limit: Duration) -> usize {
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_ok() {
@@ -47,14 +47,15 @@ impl Lifecycle {
     }
 }
 
-/// Takes its default effect from SIGHUP, which is to end the process, for the rest of the process's life: a closed terminal or a
-/// log rotation that knows no better must not end a server, nor a command under way. Needs the runtime.
+/// Ignores SIGHUP, which ends a process by default, for the rest of the process: a closed terminal or a log rotation must not end
+/// a server, or a running command. Needs the runtime.
 pub fn survive_hangup() {
-    // The handler stays when this is dropped.
+    // The handler stays installed when this is dropped.
     drop(listen(SignalKind::hangup()));
 }
 
-/// Resolves at the first SIGTERM or SIGINT after this call, whenever it is waited for. Says of each SIGHUP that it does nothing.
+/// Resolves at the first SIGTERM or SIGINT after this call, even if it is awaited later. Warns at each SIGHUP that it has no
+/// effect.
 pub fn stop_signal() -> impl Future<Output = ()> {
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     let mut hangup = listen(SignalKind::hangup());

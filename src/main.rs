@@ -1,4 +1,4 @@
-//! The program: settings, log, store, server, exit code.
+//! Command line: parses arguments and settings, runs one command, and sets the exit code.
 
 use std::{
     io::{BufRead, Read, Write},
@@ -35,7 +35,7 @@ struct Cli {
     command: Command,
 }
 
-/// Returns what is freed to the system within some ten seconds.
+/// Memory allocator: returns freed memory to the system within some ten seconds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -51,14 +51,14 @@ enum Command {
     /// Administers groups.
     #[command(subcommand)]
     Group(Group),
-    /// Lets users in by token.
+    /// Issues access tokens.
     #[command(subcommand)]
     Token(Token),
     /// Prints the OpenAPI document.
     Openapi,
     /// Prints the AsyncAPI document of a dialect's sockets.
     Asyncapi {
-        /// `room`, `conversations` or `concierge`; all of them, by their names, if it is missing.
+        /// `room`, `conversations` or `concierge`; without it, all of them in one object, by name.
         dialect: Option<String>,
     },
 }
@@ -74,7 +74,7 @@ struct Serve {
     /// Loads the demo data into an empty store.
     #[arg(long)]
     demo: bool,
-    /// Leaves the database schema as it is.
+    /// Does not migrate the database schema.
     #[arg(long)]
     no_migrate: bool,
     /// `text` or `json`
@@ -82,7 +82,7 @@ struct Serve {
     log_format: Option<String>,
 }
 
-/// Passwords are read from standard input, so that they are in no list of processes. They have 8 characters or more.
+/// Passwords are read from standard input, so that no list of processes shows them. They have 8 characters or more.
 #[derive(Subcommand)]
 enum User {
     /// Adds a user; the password is the first line of standard input.
@@ -98,30 +98,31 @@ enum User {
     },
     /// Lists all users.
     List,
-    /// Changes a user. Its sockets and waiting polls end once; its sessions and tokens go on.
+    /// Changes a user. Its sockets and waiting polls end once; its sessions and tokens stay valid, except with
+    /// `--no-external-id`.
     #[command(group(ArgGroup::new("what").required(true).multiple(true)))]
     Edit {
         login: String,
-        /// Whether the user may edit and delete others' messages, as every admin may
+        /// Permission to edit and delete messages of others, which every admin has
         #[arg(long, group = "what", action = ArgAction::Set)]
         moderator: Option<bool>,
-        /// The user's id in the application whose tokens let it in; only for who has none
+        /// The user's id in the application that issues its tokens; only for a user without one
         #[arg(long, group = "what", value_name = "ID", allow_hyphen_values = true)]
         external_id: Option<String>,
-        /// Takes the external id away: tokens that name it let nobody in
+        /// Removes the external id and revokes the user's sessions and tokens
         #[arg(long, group = "what", conflicts_with = "external_id")]
         no_external_id: bool,
     },
-    /// Sets a password, the first line of standard input, and ends the user's sessions.
+    /// Sets a password, the first line of standard input, and revokes the user's sessions and tokens.
     Passwd { login: String },
-    /// Keeps a user out, at once and everywhere.
+    /// Deactivates a user: ends its sessions, tokens and sockets on all nodes.
     Deactivate { login: String },
-    /// Lets a deactivated user log in again.
+    /// Reactivates a user, who can then log in again.
     Activate { login: String },
-    /// Gives a user a picture, which im_chat's clients show.
+    /// Sets the picture of a user, which clients of im_chat show.
     Picture {
         login: String,
-        /// A PNG
+        /// A PNG file
         file: PathBuf,
     },
 }
@@ -145,7 +146,7 @@ enum Group {
     },
 }
 
-/// Tokens are made with `tokens.secret`, the same as the servers have.
+/// Tokens are signed with `tokens.secret`, which all servers share.
 #[derive(Subcommand)]
 enum Token {
     /// Prints an access token.
@@ -174,13 +175,13 @@ fn role(word: &str) -> Result<Role, String> {
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
-    // First of all: before it, SIGHUP ends the process.
+    // First of all: until then, SIGHUP ends the process.
     runtime.block_on(async { lifecycle::survive_hangup() });
     let cli = Cli::parse();
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever it was.
+            // One line, whatever the error.
             say(&telemetry::chain(error.as_ref()).to_string());
             ExitCode::FAILURE
         }
@@ -220,14 +221,14 @@ async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> 
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
     server::prepare_demo(&config, storage.as_ref()).await?;
     let stop = lifecycle::stop_signal();
-    // Whoever reads this may ask for anything, look into the store, or ask for the stop.
+    // Printed last: a script that reads this may send requests, read the store, or stop the server.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
     server::run(config, storage, metrics, listener, stop).await
 }
 
-/// Brings the schema up to date, and what earlier versions have left undone.
+/// Migrates the schema, and completes data that earlier versions have left incomplete.
 async fn migrate(config: &Config) -> Result<(), server::StartError> {
-    /// People that are folded at a time.
+    /// Batch size.
     const STEP: usize = 1_000;
 
     let storage = database(config, Purpose::Migrate).await?;
@@ -235,7 +236,7 @@ async fn migrate(config: &Config) -> Result<(), server::StartError> {
     Ok(())
 }
 
-/// A store that outlives this command.
+/// Opens a database; fails for the store in memory, which ends with its server.
 async fn database(config: &Config, purpose: Purpose) -> Result<Arc<dyn Storage>, server::StartError> {
     if config.storage.0 == "memory:" {
         return Err("storage: what is in memory is gone with the server; name a database".into());
@@ -273,7 +274,7 @@ async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartE
         }
         User::Picture { login, file } => {
             let mut png = Vec::new();
-            // One byte more than is taken tells a picture that is too large from one that is not.
+            // One byte over the limit suffices to detect a file that is too large.
             let most = u64::try_from(admin::PICTURE_BYTES + 1).expect("a picture is small");
             let opened = std::fs::File::open(&file).and_then(|opened| opened.take(most).read_to_end(&mut png));
             opened.map_err(|error| format!("{}: {error}", file.display()))?;
@@ -304,7 +305,7 @@ async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::Star
     }
 }
 
-/// One line a user, whatever the texts of an earlier version hold.
+/// Prints a user in one line, escaped: earlier versions accepted any text.
 fn print_user(user: &storage::User) -> Result<(), server::StartError> {
     let moderator = if user.can_moderate { "\tmoderator" } else { "" };
     let active = if user.active { "" } else { "\tdeactivated" };
@@ -312,9 +313,9 @@ fn print_user(user: &storage::User) -> Result<(), server::StartError> {
     print(&format!("{}\t{login}\t{}\t{name}{moderator}{active}", user.id, user.role.as_str()))
 }
 
-/// The first line of standard input, without the byte order mark and the carriage return that Windows puts around it.
+/// Reads the first line of standard input, without the byte order mark and the carriage return of Windows.
 fn password() -> Result<String, server::StartError> {
-    /// Far beyond any password.
+    /// Size limit of the line.
     const LONGEST_BYTES: u64 = 4096;
 
     let mut line = Vec::new();
@@ -330,9 +331,9 @@ fn password() -> Result<String, server::StartError> {
     Ok(password.to_owned())
 }
 
-/// Says a line on standard error, escaped.
+/// Writes a line to standard error, escaped.
 fn say(line: &str) {
-    // Nobody is left to be told that nobody listens.
+    // An error means that standard error is closed.
     let _ = writeln!(std::io::stderr(), "dragoman: {}", escaped(line));
 }
 

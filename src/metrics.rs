@@ -1,4 +1,4 @@
-//! What the program counts, as Prometheus reads it.
+//! Metrics in Prometheus's text format.
 
 use std::{
     sync::Arc,
@@ -10,14 +10,14 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-/// Upper bounds in seconds: half a millisecond to a minute, which is as long as a poll waits.
+/// Bucket bounds in seconds: half a millisecond to a minute, the longest wait of a poll.
 const REQUEST_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Upper bounds in seconds for one statement.
+/// Bucket bounds in seconds for one statement.
 const STORE_BUCKETS: &[f64] =
     &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
-/// All counters of one server. Clones share them.
+/// All metrics of one server. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
@@ -51,7 +51,7 @@ struct Families {
     answers: IntGauge,
 }
 
-/// What is counted only when somebody asks.
+/// Gauges that are read at each scrape.
 pub struct Depths {
     pub polls_waiting: usize,
     pub sends_waiting: usize,
@@ -160,7 +160,7 @@ impl Default for Metrics {
             Box::new(families.bodies.clone()),
             Box::new(families.answers.clone()),
         ];
-        // A counter that appears with its first event has not increased by it.
+        // Initialised to 0: a counter that appears with its first event shows no increase.
         for outcome in ["done", "refused", "failed"] {
             families.orphan_sweeps.with_label_values(&[outcome]);
         }
@@ -172,17 +172,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a request that was answered.
+    /// Counts a completed request.
     pub fn request(&self, route: &str, outcome: &str, begun: Instant) {
         self.0.requests.with_label_values(&[route, outcome]).observe(begun.elapsed().as_secs_f64());
     }
 
-    /// Counts a panic that was caught.
+    /// Counts a caught panic.
     pub fn panic(&self) {
         self.0.panics.inc();
     }
 
-    /// Counts a commit that stored messages.
+    /// Counts a commit of messages.
     pub fn stored(&self, messages: usize) {
         self.0.batches.inc();
         self.0.messages.inc_by(messages as u64);
@@ -192,53 +192,53 @@ impl Metrics {
     pub fn statement(&self, operation: &str, time: Duration, failed: bool) {
         self.0.store.with_label_values(&[operation]).observe(time.as_secs_f64());
         let failures = self.0.store_failures.with_label_values(&[operation]);
-        // A counter that appears with its first failure has not increased by it.
+        // Initialised to 0: a counter that appears with its first failure shows no increase.
         failures.inc_by(u64::from(failed));
     }
 
-    /// Counts a connection while the result lives.
+    /// Counts an open connection while the result lives.
     pub fn connection(&self) -> Counted {
         Counted::new(self.0.connections.clone())
     }
 
-    /// Notes whether other nodes can be heard.
+    /// Notes if the bus is connected.
     pub fn bus_connected(&self, connected: bool) {
         self.0.bus_connected.set(connected.into());
     }
 
-    /// Counts a letter that was `sent`, `lost` or `heard`.
+    /// Counts a batch of notifications on the bus: `sent`, `lost` or `heard`.
     pub fn bus_letter(&self, what: &str) {
         self.0.bus_letters.with_label_values(&[what]).inc();
     }
 
-    /// Counts a socket while the result lives.
+    /// Counts an open socket while the result lives.
     pub fn socket(&self, dialect: &str) -> Counted {
         Counted::new(self.0.sockets.with_label_values(&[dialect]))
     }
 
-    /// Counts frames that were told.
+    /// Counts frames that were sent.
     pub fn frames_told(&self, dialect: &str, frames: usize) {
         if frames > 0 {
             self.0.frames_told.with_label_values(&[dialect]).inc_by(frames as u64);
         }
     }
 
-    /// Counts a socket that was closed with that code.
+    /// Counts a closed socket by its close code.
     pub fn socket_closed(&self, dialect: &str, code: u16) {
         self.0.sockets_closed.with_label_values(&[dialect, &code.to_string()]).inc();
     }
 
-    /// Counts that a socket is read no further for a while, because its client has said more than its share.
+    /// Counts back-pressure: time for which a socket over its rate limit was not read.
     pub fn held_back(&self, dialect: &str, time: Duration) {
         self.0.held_back.with_label_values(&[dialect]).inc_by(time.as_secs_f64());
     }
 
-    /// Counts a sweep of the object store that was `done`, `refused` or `failed`.
+    /// Counts an orphan sweep that was `done`, `refused` or `failed`.
     pub fn orphan_sweep(&self, outcome: &str) {
         self.0.orphan_sweeps.with_label_values(&[outcome]).inc();
     }
 
-    /// Counts objects that a sweep has deleted.
+    /// Counts objects that an orphan sweep has deleted.
     pub fn orphans_deleted(&self, objects: usize) {
         self.0.orphans_deleted.inc_by(objects as u64);
     }
@@ -248,7 +248,7 @@ impl Metrics {
         self.0.refused.with_label_values(&[limit]).inc();
     }
 
-    /// Everything in Prometheus's text format.
+    /// All metrics in Prometheus's text format.
     pub fn text(&self, depths: &Depths) -> Vec<u8> {
         let as_gauge = |depth: usize| i64::try_from(depth).unwrap_or(i64::MAX);
         self.0.polls_waiting.set(as_gauge(depths.polls_waiting));
@@ -267,7 +267,7 @@ impl Metrics {
     }
 }
 
-/// One more of something while it lives.
+/// Guard of a gauge: increments it, and decrements it when dropped.
 pub struct Counted(IntGauge);
 
 impl Counted {

@@ -1,11 +1,11 @@
-//! IP addresses and networks, as settings name them.
+//! IP addresses and networks in settings.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
-/// A set of networks. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+/// A set of networks. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`) equals the IPv4 address.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Networks(Box<[IpNet]>);
@@ -20,7 +20,7 @@ impl Networks {
 impl TryFrom<Vec<String>> for Networks {
     type Error = String;
 
-    /// Reads addresses and networks. Empty texts are passed over: an empty variable of the environment is a list of one.
+    /// Parses addresses and networks. Skips empty texts: an empty environment variable is a list of one.
     fn try_from(texts: Vec<String>) -> Result<Self, String> {
         let texts = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
         texts.map(network).collect::<Result<_, _>>().map(Self)
@@ -33,7 +33,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     Ok(unmapped(network).unwrap_or(network))
 }
 
-/// The IPv4 network that is mapped into IPv6.
+/// IPv4 network of an IPv4-mapped IPv6 network.
 fn unmapped(network: IpNet) -> Option<IpNet> {
     /// Bits of `::ffff:0:0/96`.
     const MAPPED: u8 = 96;

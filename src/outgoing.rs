@@ -1,5 +1,5 @@
-//! Outgoing HTTP: every request that the server makes itself goes through one client type. It has limits of time and size, asks
-//! no proxy that the environment names, follows no redirects, and judges each address before it connects (SSRF).
+//! Outgoing HTTP client with protection against server-side request forgery (SSRF): checks each address before it connects.
+//! Limits time and size, uses no proxy of the environment, and follows no redirects.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -16,22 +16,22 @@ use reqwest::{
 };
 use url::{Host, Url};
 
-/// Policy: the addresses that may be connected to.
+/// Policy for target addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// For targets that the operator has set: internal addresses too, but none that is no service's, nor the metadata service of
-    /// a cloud.
+    /// For targets that the operator has set: internal addresses too, except those that no service has, and the metadata service
+    /// of a cloud.
     Internal,
-    /// For targets that somebody else has named: public addresses alone.
+    /// For targets that others have named: public addresses only.
     Public,
 }
 
 /// Limits of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the look-up of the name to the last byte of the answer.
+    /// Deadline, from the DNS look-up to the last byte of the response.
     pub time: Duration,
-    /// The largest body of an answer.
+    /// Size limit of a response's body.
     pub answer_bytes: usize,
 }
 
@@ -43,19 +43,19 @@ pub enum Error {
     Forbidden(#[from] Forbidden),
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
-    /// Without the address, which may hold a password.
+    /// Without the URL, which may hold a password.
     #[error(transparent)]
     Failed(reqwest::Error),
 }
 
-/// A host that is out of reach.
+/// A host without an allowed address.
 #[derive(Debug, thiserror::Error)]
 #[error("{host} has no address that may be connected to from here")]
 pub struct Forbidden {
     host: String,
 }
 
-/// An HTTP client for targets of one kind. Clones share its connections.
+/// An HTTP client with one policy. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     http: Client,
@@ -64,10 +64,12 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Builds the client.
+    ///
     /// # Errors
-    /// If TLS cannot be set up, as when the machine has no certificates of authorities.
+    /// If TLS cannot be set up, for instance without certificates of authorities on the machine.
     pub fn new(reach: Reach, limits: Limits) -> Result<Self, Error> {
-        // The provider is one for the whole process; that it is there already is fine.
+        // The provider is process-wide; an error means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
             .user_agent(concat!("dragoman/", env!("CARGO_PKG_VERSION")))
@@ -80,7 +82,7 @@ impl Outgoing {
         Ok(Self { http, reach, answer_bytes: limits.answer_bytes })
     }
 
-    /// Judges an address as far as that goes without looking up a name.
+    /// Checks a URL without a DNS look-up.
     ///
     /// # Errors
     /// [`Error::NoTarget`], [`Error::Forbidden`].
@@ -94,13 +96,13 @@ impl Outgoing {
         if self.reach.allows(literal) { Ok(()) } else { Err(Forbidden { host: literal.to_string() }.into()) }
     }
 
-    /// Sends a request and reads the whole answer, whatever its status: a redirect is an answer.
+    /// Sends a request and reads the whole response, whatever its status; a redirect is a response.
     ///
     /// # Errors
-    /// [`Error`]; the server it was for may have acted on it.
+    /// [`Error`]; the server may have processed the request.
     ///
     /// # Cancel safety
-    /// Cancelling drops the connection; the server it was for may have acted on it.
+    /// Cancelling closes the connection; the server may have processed the request.
     pub async fn send(&self, request: Request) -> Result<Response<Bytes>, Error> {
         self.check(request.url())?;
         let failed = |error: reqwest::Error| Error::Failed(error.without_url());
@@ -119,8 +121,8 @@ impl Outgoing {
     }
 }
 
-/// A resolver (DNS) that gives the addresses that may be connected to. The client connects to one of these and looks up no more,
-/// so that a name which changes (DNS rebinding) gains nothing. It does not ask for literal addresses: see [`Outgoing::check`].
+/// DNS resolver that returns only allowed addresses. The client connects to one of these without another look-up, so that DNS
+/// rebinding is useless. Literal addresses bypass it: see [`Outgoing::check`].
 struct Judged(Reach);
 
 impl Resolve for Judged {
@@ -137,7 +139,7 @@ impl Resolve for Judged {
     }
 }
 
-/// Addresses that are no service's, or that of the service by which a cloud tells its machines their secrets.
+/// Addresses that no service has, and those of cloud metadata services, which hand out a machine's secrets.
 const NEVER: [IpNet; 8] = [
     v4([0, 0, 0, 0], 8),
     v4([169, 254, 0, 0], 16),
@@ -179,7 +181,7 @@ const fn v6([a, b]: [u16; 2], bits: u8) -> IpNet {
 }
 
 impl Reach {
-    /// True if this address may be connected to. One of IPv4 that is mapped into IPv6 is the one of IPv4.
+    /// True if the policy allows this address. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn allows(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
@@ -222,7 +224,7 @@ mod tests {
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") && connection.read_buf(&mut request).await.expect("it is sent") > 0 {}
             connection.write_all(answer.as_bytes()).await.expect("it is read");
-            // Who waits for more is not to find the end.
+            // The connection stays open, so that the client waits for more.
             if answer.is_empty() {
                 std::future::pending::<()>().await;
             }

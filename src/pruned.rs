@@ -1,17 +1,17 @@
-//! A map of those who were active of late. Entries that are over are removed in passing, so that it needs no timer.
+//! Self-pruning map: expired entries are removed at an insertion once the map has doubled, so that it needs no timer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
 };
 
-/// A number of entries that is never looked through.
+/// Size up to which the map is never pruned.
 const FEW: usize = 1_024;
 
-/// A map that is looked through whenever it has doubled since the last look.
+/// A map that is pruned whenever it has doubled since the last pruning.
 pub struct Pruned<K, V> {
     entries: HashMap<K, V>,
-    /// The number of entries at which it is looked through.
+    /// Size at which the map is pruned next.
     most: usize,
 }
 
@@ -22,7 +22,7 @@ impl<K, V> Default for Pruned<K, V> {
 }
 
 impl<K: Eq + Hash, V> Pruned<K, V> {
-    /// The entry of a key, after those that `is_over` were removed, if it is time to.
+    /// Entry of a key. Prunes the entries that `is_over` first, if the map has grown enough.
     pub fn entry(&mut self, key: K, mut is_over: impl FnMut(&K, &mut V) -> bool) -> Entry<'_, K, V> {
         if self.entries.len() >= self.most {
             self.entries.retain(|key, value| !is_over(key, value));

@@ -1,5 +1,4 @@
-//! A server is a function of a listener and a reason to stop: the parts are opened here, and only here are concrete
-//! backends named.
+//! Server assembly: opens the parts, and runs them on a listener until a stop. Only this module names concrete backends.
 
 mod accept;
 mod admission;
@@ -40,29 +39,29 @@ use crate::{
 };
 use operation::Operation;
 
-/// Why the server could not start.
+/// Error that prevents the start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
-/// For how long the services may finish what they have in hand once no request is left.
+/// Deadline of the services at the stop, once all requests have ended.
 const SERVICES_LIMIT: Duration = Duration::from_secs(10);
 
-/// For how long the start waits for the object store.
+/// Time-out of the object store at the start.
 const MARKER_LIMIT: Duration = Duration::from_secs(3);
 
-/// By how much two clocks may differ before it is worth a word.
+/// Clock skew from which a warning is logged.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 
-/// What a store is opened for.
+/// Access that a command needs to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Reads alone, for which a standby will do.
+    /// Reads only, for which a standby suffices.
     Read,
     Write,
-    /// The same after the schema was brought up to date.
+    /// Writes, after a migration of the schema.
     Migrate,
 }
 
-/// Opens the store that the settings name.
+/// Opens the store of the settings, checks it for the purpose, and migrates it if asked.
 pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
     let address = config.storage.0.as_str();
     if address == "memory:" {
@@ -97,7 +96,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     Ok(Arc::new(storage))
 }
 
-/// Refuses a migration beside nodes that could not go on after it.
+/// Refuses a migration while nodes of other versions serve the database, which cannot work after it.
 fn refuse_beside_others(others: &[postgres::OtherNode]) -> Result<(), StartError> {
     let Some(last) = others.iter().map(|node| node.until).max() else { return Ok(()) };
     let named = others.iter().map(|node| format!("{} (version {})", node.id, node.version.as_deref().unwrap_or("0.1.0")));
@@ -108,8 +107,8 @@ fn refuse_beside_others(others: &[postgres::OtherNode]) -> Result<(), StartError
     .into())
 }
 
-/// Serves on `listener` until `stop` resolves, then lets requests in flight finish. `storage`, whose statements `metrics` count,
-/// is closed at the end.
+/// Serves on `listener` until `stop` resolves, then lets requests in flight finish. Closes `storage` at the end; `metrics` counts
+/// its statements.
 pub async fn run(
     config: Config,
     storage: Arc<dyn Storage>,
@@ -194,7 +193,7 @@ pub async fn run(
     Ok(())
 }
 
-/// The bell between nodes; none for one that is alone.
+/// Opens the bus between nodes; `None` for a single node.
 async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn Bus>>, StartError> {
     Ok(match &config.bus {
         config::Bus::Local => None,
@@ -212,7 +211,7 @@ async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn B
     })
 }
 
-/// The OpenAPI document of all HTTP routes. It needs a running house only to be typed.
+/// OpenAPI service of all HTTP routes. It needs `house` for its types only.
 fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
     let apis = (
         odoo::api(house, im_chat::MODELS),
@@ -239,7 +238,7 @@ fn endpoint(
     metrics: &Metrics,
     requests: &Lifecycle,
 ) -> impl Endpoint<Output = poem::Response> + use<> {
-    // `/readyz` asks the store however much others ask of it.
+    // A lane of its own, so that `/readyz` does not queue behind requests.
     let storage = storage.lane(Lane::Sessions);
     let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
     let api = api(house, operation);
@@ -262,7 +261,7 @@ fn endpoint(
         .map_to_response()
 }
 
-/// The OpenAPI document as it is served, without a server: for `dragoman openapi`.
+/// The OpenAPI document, without a server: for `dragoman openapi`.
 pub async fn openapi() -> Result<String, StartError> {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let config = Arc::new(Config::load_defaults()?);
@@ -292,7 +291,7 @@ pub async fn openapi() -> Result<String, StartError> {
     Ok(api(&house, operation).spec())
 }
 
-/// The AsyncAPI document of a dialect's sockets, or those of all by their names: for `dragoman asyncapi`.
+/// The AsyncAPI document of a dialect's sockets, or those of all dialects by name: for `dragoman asyncapi`.
 pub fn asyncapi(dialect: Option<&str>) -> Result<String, StartError> {
     let documents = asyncapi::documents();
     let Some(dialect) = dialect else {
@@ -305,7 +304,7 @@ pub fn asyncapi(dialect: Option<&str>) -> Result<String, StartError> {
     Ok(serde_json::to_string_pretty(&document)?)
 }
 
-/// Loads the demo data, if it is wanted and there is room for it.
+/// Loads the demo data if the settings ask for it and the store is empty.
 pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.demo && !demo::load(storage).await? && !storage.is_demo().await? {
         tracing::warn!("the store holds data: the demo data was not loaded, nothing was changed");
@@ -316,7 +315,7 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
     Ok(())
 }
 
-/// Says so if this node's clock is not the database's. What is told of times, and who is online, is by the nodes' clocks.
+/// Warns of clock skew between this node and the database. Timestamps and presence depend on the nodes' clocks.
 async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
     let before = clock::now();
     let there = storage.now(before).await?;
@@ -332,8 +331,8 @@ async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes sure that the files belong to this store: the sweep of another would delete them as orphans. An object store that does
-/// not answer does not keep the server from starting; no sweep begins before it has answered.
+/// Claims the object store for this database: the orphan sweep of another would delete its files. An object store that does not
+/// answer does not prevent the start, but delays the first sweep.
 async fn claim_files(files: &Files, blobs: &Blobs, storage: &dyn Storage) -> Result<(), StartError> {
     let workspace = chat::workspace_uuid(storage).await?;
     let failure = match tokio::time::timeout(MARKER_LIMIT, blobs.claim(workspace)).await {
@@ -354,7 +353,7 @@ async fn claim_files(files: &Files, blobs: &Blobs, storage: &dyn Storage) -> Res
     Ok(())
 }
 
-/// What verifies and makes tokens. The demo makes itself a secret, which lasts as long as the program.
+/// Opens the verifier and issuer of tokens. The demo generates a secret, which lasts as long as the program.
 fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartError> {
     let mut rules = config.tokens.rules(config.limits.user.token_families);
     if config.demo && rules.secret.is_empty() {
@@ -367,7 +366,7 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
     Ok(tokens)
 }
 
-/// Says so if no token made elsewhere can let anybody in, which is how the first release's users stand.
+/// Warns if tokens of other services cannot match any user, as after an upgrade from the first release.
 async fn warn_of_strangers(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
         tracing::warn!(
@@ -378,7 +377,7 @@ async fn warn_of_strangers(config: &Config, storage: &dyn Storage) -> Result<(),
     Ok(())
 }
 
-/// Says so if pages are let call from where browsers send no cookie.
+/// Warns of allowed origins of other sites, from which browsers send no cookie.
 fn warn_of_other_sites(config: &Config, base_url: &str) {
     let is_lax = config.session.same_site == config::SameSite::Lax;
     for origin in config.cors.origins.iter().filter(|origin| is_lax && !config::is_same_site(origin, base_url)) {
@@ -390,7 +389,7 @@ fn warn_of_other_sites(config: &Config, base_url: &str) {
     }
 }
 
-/// Where files are kept, and what is to be cleared away at the end.
+/// Address of the object store, and a directory to delete at the end.
 struct Files {
     address: String,
     temporary: Option<PathBuf>,

@@ -1,10 +1,10 @@
-//! Places that are counted by their owner, a user or an address: each has so many, and who has none is not remembered.
+//! Counting semaphore by key, such as a user or an address. Keys without permits take no memory.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use parking_lot::Mutex;
 
-/// The places that are taken. Clones are handles to the same.
+/// Permits taken, by owner. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Tally<K>(Arc<Mutex<HashMap<K, usize>>>);
 
@@ -15,7 +15,7 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Copy + Eq + Hash> Tally<K> {
-    /// Takes a place; `None` if the owner has `most` already.
+    /// Takes a permit; `None` if the owner has `most` already.
     pub fn take(&self, owner: K, most: usize) -> Option<Taken<K>> {
         let mut places = self.0.lock();
         let taken = places.get(&owner).copied().unwrap_or(0);
@@ -26,24 +26,24 @@ impl<K: Copy + Eq + Hash> Tally<K> {
         Some(Taken { tally: self.clone(), owner })
     }
 
-    /// The places of one owner.
+    /// Permits of one owner.
     pub fn of(&self, owner: K) -> usize {
         self.0.lock().get(&owner).copied().unwrap_or(0)
     }
 
-    /// The number of owners that are remembered.
+    /// Owners with permits.
     #[cfg(test)]
     pub fn owners(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// The places of all owners.
+    /// Permits of all owners.
     pub fn taken(&self) -> usize {
         self.0.lock().values().sum()
     }
 }
 
-/// One place, until it is dropped.
+/// A permit, released when it is dropped.
 pub struct Taken<K: Copy + Eq + Hash> {
     tally: Tally<K>,
     owner: K,

@@ -1,4 +1,5 @@
-//! What the program says of itself: the log. Secrets and query strings never get there.
+//! Telemetry: the program's log lines, with correlation ids, and their rate limit during outages. Secrets and query strings are
+//! never logged.
 
 use std::{cell::OnceCell, error::Error, fmt, io::IsTerminal, time::Duration};
 
@@ -8,13 +9,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// Starts the log on standard error. The environment's `RUST_LOG`, if set, decides instead of the level.
+/// Starts logging to standard error. The environment's `RUST_LOG`, if set, overrides the level.
 pub fn start(log: &Log) {
-    // What the client of NATS logs at each of its tries the bus says, once; what a visit to the database took is counted,
-    // and that it failed is said by whoever made it.
+    // The NATS client logs each attempt to connect, which the bus logs once. Metrics count the statements of sqlx, and their
+    // callers log the failures.
     let quiet = format!("async_nats=off,sqlx=off,{}", log.level);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    // Without errors of its own: where standard error is gone, as with a terminal that was closed, each would be a panic.
+    // Without internal errors: with standard error closed, as after the end of a terminal, each would be a panic.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -22,7 +23,7 @@ pub fn start(log: &Log) {
     }
 }
 
-/// An error with all its causes, in one line. What an error says of its cause by itself is not said again.
+/// Formats an error with all its causes in one line. Omits a cause whose text the error repeats.
 pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
     struct Chain<'a>(&'a dyn Error);
 
@@ -46,17 +47,17 @@ pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
     Chain(error)
 }
 
-/// Logs a failure with its cause, and gives the id under which it can be found there: all that a client may know.
+/// Logs a failure with its cause, and returns its correlation id, the only thing that a client learns of it.
 pub fn failed(what: &str, cause: &dyn Error) -> String {
     let correlation = correlation();
     tracing::error!(correlation, error = %chain(cause), "{what}");
     correlation
 }
 
-/// For how long nothing must go wrong for a trouble to be over.
+/// Time without a failure after which an outage is over.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// What goes wrong again and again for one reason, and is worth a line when it begins and one when it is over.
+/// Outage: a repeated failure with one cause, for one log line at its begin and one at its end (log deduplication).
 pub struct Trouble(Mutex<Option<Met>>);
 
 struct Met {
@@ -69,7 +70,7 @@ impl Trouble {
         Self(Mutex::new(None))
     }
 
-    /// Notes that it was met, `times` times more; says whether it begins with this.
+    /// Counts `times` failures more. Returns true if they begin an outage.
     pub fn met(&self, times: u64) -> bool {
         let mut trouble = self.0.lock();
         let begins = trouble.is_none();
@@ -78,7 +79,7 @@ impl Trouble {
         begins
     }
 
-    /// To be asked whenever something goes well. How often it was met, if it was and has not been for a while.
+    /// Ends an outage after a while without failures, and returns the number of failures. Call it after each success.
     pub fn is_over(&self) -> Option<u64> {
         let mut trouble = self.0.lock();
         let over = trouble.as_ref().is_some_and(|met| met.last.elapsed() >= QUIET);
@@ -92,11 +93,10 @@ impl Default for Trouble {
     }
 }
 
-/// That the store, or what else requests need, cannot be reached.
+/// Outage of the store, or of another service that requests need.
 static AWAY: Trouble = Trouble::new();
 
-/// As [`failed`], for what cannot be done because something cannot be reached. However many ask meanwhile, the log says so
-/// once; the cause of each is there for who asks for more than that.
+/// Like [`failed`], for an unreachable service. Logs an outage once, and the cause of each request at debug level.
 pub fn unavailable(what: &str, cause: &dyn Error) -> String {
     let correlation = correlation();
     if AWAY.met(1) {
@@ -106,8 +106,7 @@ pub fn unavailable(what: &str, cause: &dyn Error) -> String {
     correlation
 }
 
-/// Logs that something that nobody waits for was not done, and will be tried again; `away` if it is because something cannot
-/// be reached.
+/// Logs that a background operation failed and will be retried; `away` if a service is unreachable, which counts as an outage.
 pub fn put_off(what: &str, cause: &dyn Error, away: bool) {
     if !away {
         tracing::warn!(error = %chain(cause), "{what}");
@@ -123,7 +122,7 @@ fn begins(what: &str, cause: &dyn Error) {
     tracing::warn!(error = %chain(cause), "what requests need cannot be reached: {what}");
 }
 
-/// To be called whenever the store was reached.
+/// Notes a successful access to the store, which may end an outage.
 pub fn reached() {
     if let Some(refused) = AWAY.is_over() {
         tracing::info!(refused, "what requests need can be reached again");
@@ -131,22 +130,22 @@ pub fn reached() {
 }
 
 tokio::task_local! {
-    /// The correlation id of the request that is being answered, made when it is first needed.
+    /// Correlation id of the current request, created when it is first needed.
     static REQUEST: OnceCell<String>;
 }
 
-/// Answers a request: within, every correlation id is the same.
+/// Runs a request with one correlation id.
 pub fn of_request<F: Future>(answering: F) -> impl Future<Output = F::Output> {
     REQUEST.scope(OnceCell::new(), answering)
 }
 
-/// An id to find a thing in the log by: of a request the one that its answer has.
+/// Correlation id of the current request, or a new one outside of requests.
 pub fn correlation() -> String {
     let fresh = || uuid::Uuid::new_v4().simple().to_string();
     REQUEST.try_with(|id| id.get_or_init(fresh).clone()).unwrap_or_else(|_| fresh())
 }
 
-/// What a panic said.
+/// Message of a panic.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
 }

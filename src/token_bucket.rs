@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A rate limit: so many at once, and so many more with every second.
+/// Rate limit: size and refill rate of a token bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     pub burst: f64,
     pub per_second: f64,
 }
 
-/// A token bucket. It begins full, and may be overdrawn: whoever is served first and held back afterwards is in debt.
+/// A token bucket. It begins full, and may be overdrawn, for back-pressure: a client is served first and delayed afterwards.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     balance: f64,
@@ -23,13 +23,13 @@ impl TokenBucket {
         Self { balance: rate.burst, at: now }
     }
 
-    /// Takes tokens, whether or not they are there.
+    /// Takes tokens, even below zero.
     pub fn charge(&mut self, rate: Rate, tokens: f64, now: Instant) {
         self.refill(rate, now);
         self.balance -= tokens;
     }
 
-    /// Takes one token, if it is there; else says how long it takes until it is.
+    /// Takes one token; without one, returns the time until there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.refill(rate, now);
         if self.balance < 1.0 {
@@ -39,13 +39,14 @@ impl TokenBucket {
         Ok(())
     }
 
-    /// The time until nothing is owed; zero if nothing is.
+    /// Time until the balance is no longer negative; zero if it is not.
     pub fn debt(&mut self, rate: Rate, now: Instant) -> Duration {
         self.refill(rate, now);
         lasting((-self.balance).max(0.0) / rate.per_second)
     }
 
-    /// Takes one token and says how long it takes until it is there. Nobody waits longer than `longest`, and nothing more is owed.
+    /// Takes one token, and returns the delay until the balance covers it. The delay is at most `longest`; a call that would
+    /// exceed it takes no token.
     pub fn pace(&mut self, rate: Rate, longest: Duration, now: Instant) -> Duration {
         if self.debt(rate, now) < longest {
             self.balance -= 1.0;
@@ -53,7 +54,7 @@ impl TokenBucket {
         self.debt(rate, now).min(longest)
     }
 
-    /// True if it is as good as new.
+    /// True if the bucket is full, as a new one.
     pub fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         self.balance >= rate.burst
@@ -66,7 +67,7 @@ impl TokenBucket {
     }
 }
 
-/// No debt is so large that it would take longer than a day to count it.
+/// Converts seconds to a duration of at most a day.
 fn lasting(seconds: f64) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
     Duration::try_from_secs_f64(seconds).map_or(DAY, |time| time.min(DAY))

@@ -1,16 +1,16 @@
-//! Transactions, begun anew when the store undid them for the sake of others.
+//! Transactions with retries after deadlocks and serialization failures.
 
 use std::{future::Future, time::Duration};
 
 use storage::{Storage, Tx};
 use uuid::Uuid;
 
-/// How often a transaction is tried in all. A deadlock takes the store a second to notice.
+/// Maximum number of attempts. The database takes a second to notice a deadlock.
 const TRIES: u32 = 4;
-/// The longest pause before the second try; it doubles with each one.
+/// Longest delay before the first retry; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// An error that may say that the store has undone a transaction.
+/// An error that may report contention: the store has rolled back the transaction.
 pub(crate) trait Undone: From<storage::Error> {
     fn is_contention(&self) -> bool;
 }
@@ -21,22 +21,21 @@ impl Undone for storage::Error {
     }
 }
 
-/// Whether what lies behind an error of another kind is contention.
+/// True if the cause of an error is contention.
 pub(crate) fn is_contention(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     cause.downcast_ref::<storage::Error>().is_some_and(Undone::is_contention)
 }
 
-/// Runs `work` in a transaction, which it commits itself, and runs it again, a few times at most, after a deadlock or a
-/// serialization failure (SQLSTATE 40P01, 40001). Every transaction of the program goes through here or through the
-/// [`Writer`](crate::chat)'s batches, which do the same.
+/// Runs `work` in a transaction, which it commits itself, and retries it a few times after a deadlock or a serialization failure
+/// (SQLSTATE 40P01, 40001). Every transaction of the program runs here, or in the group commit of [`Writer`](crate::chat), which
+/// retries in the same way.
 ///
-/// This is safe because nothing was stored: the store reports contention only for what it has undone, at whichever
-/// statement, the commit included; an outcome that is not known is another error. `work` begins with what its caller said
-/// and reads everything else in its transaction, so the second try judges what the others have left. What it does beside the
-/// store before its commit must do no harm when it is done twice.
+/// Retries are safe: the store reports contention only after a rollback, at any statement, the commit included; an unknown
+/// outcome is another error. `work` starts from its caller's arguments and reads everything else in its transaction, so a retry
+/// sees the changes of others. Its side effects outside the store before the commit must be idempotent.
 ///
 /// # Cancel safety
-/// As with one transaction: dropped before the commit, it leaves nothing behind.
+/// Dropped before the commit, it leaves nothing behind.
 pub(crate) async fn transaction<T, E: Undone, F: Future<Output = Result<T, E>>>(
     storage: &dyn Storage,
     work: impl Fn(Box<dyn Tx>) -> F,
@@ -44,7 +43,7 @@ pub(crate) async fn transaction<T, E: Undone, F: Future<Output = Result<T, E>>>(
     again(|| async { work(storage.begin().await?).await }).await
 }
 
-/// Runs what begins and commits a transaction, as [`transaction`] does.
+/// Retries `work`, which begins and commits a transaction, as [`transaction`] does.
 pub(crate) async fn again<T, E: Undone, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
     for tries in 1..TRIES {
         match work().await {
@@ -55,7 +54,7 @@ pub(crate) async fn again<T, E: Undone, F: Future<Output = Result<T, E>>>(work: 
     work().await
 }
 
-/// Drawn anew, so that two who were in each other's way do not meet again.
+/// Random delay before a retry (jitter), so that two contending transactions do not collide again.
 fn pause(tries: u32) -> Duration {
     let longest = PAUSE * 2_u32.pow(tries - 1);
     let part = u32::from(Uuid::new_v4().as_bytes()[0]) + 1;

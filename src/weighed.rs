@@ -1,8 +1,8 @@
-//! Weights of cache entries: caches of texts, and of lists, are bounded in bytes.
+//! Caches with a capacity in bytes: each entry carries its weight.
 
 use quick_cache::{Weighter, sync::Cache};
 
-/// A value with its size in bytes, as it was when it was cached.
+/// A value with its size in bytes at the time of caching.
 #[derive(Clone, Debug)]
 pub struct Weighed<V> {
     pub value: V,
@@ -10,14 +10,14 @@ pub struct Weighed<V> {
 }
 
 impl<V> Weighed<V> {
-    /// `beside` is what the value holds elsewhere in memory.
+    /// `beside`: bytes that the value holds on the heap.
     pub fn new(value: V, beside: usize) -> Self {
         Self { bytes: Self::size_of_plain() + beside, value }
     }
 
-    /// The size of a value that holds nothing elsewhere.
+    /// Size of a value without heap memory.
     pub const fn size_of_plain() -> usize {
-        /// Bytes that a cache needs for an entry.
+        /// Overhead of the cache per entry, in bytes.
         const AROUND: usize = 64;
 
         AROUND + size_of::<Self>()
@@ -34,7 +34,7 @@ impl<K, V> Weighter<K, Weighed<V>> for InBytes {
     }
 }
 
-/// A cache that holds so many bytes, and about so many entries.
+/// A cache with a capacity in bytes; the number of entries is an estimate.
 pub type WeighedCache<K, V> = Cache<K, Weighed<V>, InBytes>;
 
 pub fn cache<K: Eq + std::hash::Hash, V: Clone>(entries: usize, bytes: u64) -> WeighedCache<K, V> {

@@ -1,3 +1,6 @@
+//! Login throttle: counters of failed log-ins within a minute, per address, and per address and name or account.
+//! An account alone has no counter, or a stranger could lock its user out. Counters live in a bounded cache.
+
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
@@ -12,39 +15,39 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::shares::share_of;
 
-/// For how long failures count.
+/// Period over which failed log-ins are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Counters that are kept: of addresses, and of names and accounts from an address.
+/// Capacity of the cache of counters.
 const REMEMBERED: usize = 50_000;
 
-/// Limits of failed logins within a minute, and of log-ins that wait.
+/// Limits of failed log-ins within a minute, and of log-ins in the queue for a password check.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptLimits {
-    /// With one login from one address.
+    /// Failed log-ins with one login from one address.
     pub per_login: u32,
-    /// With any login from one address.
+    /// Failed log-ins with any login from one address.
     pub per_address: u32,
-    /// Log-ins that wait for their password to be checked; half of them from one network.
+    /// Log-ins in the queue for a password check; one network may have half of them.
     pub waiting: usize,
 }
 
-/// Key of a counter of failed logins: an address, and what it tries there.
+/// Key of a counter: an address and the target of its log-ins.
 type Key = (IpAddr, Tried);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Tried {
     Anything,
-    /// A login or a uid, whether or not anybody has it, as a keyed hash, because strangers choose how long it is.
+    /// A login or uid, known or not, as a keyed hash: a stranger chooses its length.
     Name(u64),
-    /// An account, whatever it is called, by whichever route.
+    /// An account, by whatever login or route.
     Account(UserId),
 }
 
-/// Counts failed logins per address, and from an address per name and per account. An account alone is never counted: a stranger
-/// could lock anybody out.
+/// Login throttle: counts failed log-ins per address, and per address and name or account. An account alone is never counted: a
+/// stranger could lock its user out.
 ///
-/// Only an address and a name are refused in so many words. The counter of an account that was filled under another name would tell
-/// that the two are one account, and that it exists.
+/// Only the counters of an address and of a name refuse openly. A refusal by an account's counter that was filled under another
+/// name would reveal that both names belong to one account, and that the account exists.
 pub(super) struct Attempts {
     limits: AttemptLimits,
     hasher: RandomState,
@@ -53,42 +56,42 @@ pub(super) struct Attempts {
 
 struct Count {
     state: Mutex<State>,
-    /// Rung whenever an attempt ends.
+    /// Notified at the end of each attempt.
     ended: Notify,
 }
 
 struct State {
     since: Instant,
     failures: u32,
-    /// Set by the first refusal since then.
+    /// True after the first refusal within the current period.
     is_locked: bool,
-    /// Attempts of which nobody knows yet how they end.
+    /// Attempts whose outcome is still open.
     under_way: u32,
 }
 
-/// Refusal of an attempt, because as many have failed as may.
+/// Refusal of an attempt: the limit of failed log-ins is reached.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LockedOut {
     pub(super) retry_after: Duration,
-    /// The first refusal by this counter within its minute.
+    /// True for the first refusal by this counter within its period.
     pub(super) is_first: bool,
 }
 
-/// An attempt of an address, which has named no account yet.
+/// An attempt that the counter of its address has admitted, before it names an account.
 pub(super) struct Arrival {
     address: IpAddr,
     place: Place,
 }
 
-/// A login under way. What is dropped without having failed, for want of the store or of the client, does not count:
-/// nobody has learnt anything from it.
+/// An attempt under way. An attempt that is dropped before it has failed, because the store or the client went away, does not
+/// count: it reveals nothing about the password.
 pub(super) struct Attempt {
     places: Vec<Place>,
-    /// As many have failed at this account as may: whatever the password, the answer is that it is wrong.
+    /// True if the account's counter has reached its limit: the answer is "wrong password" whatever the password.
     pub(super) is_in_vain: bool,
 }
 
-/// The part of an attempt that counts against one key.
+/// Permit of one counter for one attempt.
 struct Place {
     count: Arc<Count>,
     failed: bool,
@@ -99,27 +102,27 @@ impl Attempts {
         Self { limits, hasher: RandomState::new(), counts: Cache::new(REMEMBERED) }
     }
 
-    /// Lets an address try. As many attempts may be under way as may still fail, so that many at once cannot slip through; the
-    /// others wait, so that nobody is refused who knows the password. The address is judged first: of an attempt that it is
-    /// refused nothing is remembered, or refused attempts would drive out the counters.
+    /// Admits an attempt by its address. Attempts under way are limited to the failures that remain, so that parallel attempts
+    /// cannot exceed the limit; others wait, so that a right password is not refused. The address is checked first: a refused
+    /// attempt creates no further counters, which would evict others from the cache.
     ///
     /// # Errors
-    /// [`LockedOut`] if as many have failed within a minute as may.
+    /// [`LockedOut`] if the address has reached its limit within the last minute.
     ///
     /// # Cancel safety
-    /// An attempt that is cancelled counts for nothing.
+    /// A cancelled attempt does not count.
     pub(super) async fn arrive(&self, from: IpAddr) -> Result<Arrival, LockedOut> {
         let address = share_of(from);
         Ok(Arrival { address, place: self.count((address, Tried::Anything)).enter(self.limits.per_address).await? })
     }
 
-    /// Lets an attempt under a name begin, which is that of `user` if anybody's, in the same way.
+    /// Admits an attempt under `name`, which is the login of `user` if it is known.
     ///
     /// # Errors
-    /// As [`Attempts::arrive`], of the name.
+    /// [`LockedOut`] if the name has reached its limit at this address. The counter of the account sets `is_in_vain` instead.
     ///
     /// # Cancel safety
-    /// As [`Attempts::arrive`].
+    /// A cancelled attempt does not count.
     pub(super) async fn begin(
         &self,
         Arrival { address, place }: Arrival,
@@ -164,7 +167,7 @@ impl Count {
         }
     }
 
-    /// Takes a place if there is one; fails if there will be none for a while.
+    /// Takes a permit if one is free; fails if the limit is reached.
     fn try_enter(&self, limit: u32) -> Result<bool, LockedOut> {
         let mut state = self.state.lock();
         if state.since.elapsed() >= WINDOW {

@@ -1,5 +1,5 @@
-//! The audit trail of sign-ins: entries of the store, each also a line of the program's log (target `dragoman::audit`). It names
-//! people by their ids alone.
+//! Audit trail of sign-ins: entries in the store, each also a line of the program's log (target `dragoman::audit`). Entries
+//! identify people by id only.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,15 +11,15 @@ use tokio::sync::OnceCell;
 use super::secret;
 use crate::{clock, telemetry, transaction::transaction};
 
-/// Name under which the store keeps the key of the hashes.
+/// Name of the hash key in the store.
 const KEY: &str = "audit";
 /// Bytes of a hash that are written: enough to tell texts apart.
 const HASH_BYTES: usize = 16;
 
-/// Writes entries of the audit trail.
+/// Writer of the audit trail.
 pub(super) struct Trail {
     storage: Arc<dyn Storage>,
-    /// Key of the hashes of what strangers typed, the same at all nodes.
+    /// Key of the HMAC over logins that unknown clients send; the same on all nodes.
     key: OnceCell<String>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Trail {
 #[derive(Clone, Debug)]
 pub(super) enum Actor {
     User(UserId),
-    /// Somebody unknown, by the keyed hash of the login that was typed, if one was.
+    /// An unknown client, by the keyed hash of the login it sent, if any.
     Stranger(Option<String>),
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Actor {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     SignIn,
-    /// Log-ins are refused for a while, whatever their password.
+    /// Start of a lock-out: further log-ins are refused for a while, whatever their password.
     LockOut,
     SignOut,
     TokensRevoked,
@@ -52,12 +52,12 @@ impl Action {
     }
 }
 
-/// The outcome of what was done as it was meant to.
+/// Outcome of a successful action.
 pub(super) const OK: &str = "ok";
-/// The outcome of ending what another service alone can end.
+/// Outcome of a revocation that only another service can perform.
 pub(super) const NOT_OURS: &str = "not_ours";
 
-/// An entry at this moment. `object` is what it was done to, or how.
+/// Audit entry at the current time. `object` is the target or the method of the action.
 pub(super) fn entry(
     actor: Actor,
     from: Option<IpAddr>,
@@ -86,7 +86,7 @@ pub(super) fn user(id: UserId) -> String {
     format!("user {id}")
 }
 
-/// Writes an entry to the program's log. Of one that a transaction stores, after the commit.
+/// Writes an entry to the program's log; for an entry that a transaction stores, call it after the commit.
 pub(super) fn log(entry: &NewAuditEntry) {
     let NewAuditEntry { actor, actor_id, address, action, object, outcome, correlation, .. } = entry;
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
@@ -106,7 +106,8 @@ impl Trail {
         Self { storage, key: OnceCell::new() }
     }
 
-    /// Writes an entry that no change goes with. A store that does not take it keeps nobody waiting: the log has it.
+    /// Writes an entry that belongs to no transaction. A failure of the store is logged and not returned: the program's log has
+    /// the entry.
     pub(super) async fn write(&self, entry: NewAuditEntry) {
         log(&entry);
         if let Err(error) = self.storage.audit(&[entry]).await {
@@ -114,8 +115,8 @@ impl Trail {
         }
     }
 
-    /// A stranger who typed this login, which may be anything, a password too.
-    /// Without the hash if the store does not give its key.
+    /// Actor for a client that sent an unverified login, which may even be a password: a keyed hash of it, or none if the store
+    /// cannot return the key.
     pub(super) async fn stranger(&self, login: &str) -> Actor {
         let key = match self.key.get_or_try_init(|| self.read_key()).await {
             Ok(key) => key,

@@ -1,3 +1,6 @@
+//! Revocation registry: the credentials in use on this node, so that revocation reaches every request, poll and socket that came
+//! with one, however long ago, and whatever is cached.
+
 use std::{
     collections::HashMap,
     sync::{
@@ -14,19 +17,19 @@ use uuid::Uuid;
 
 use super::token::Subject;
 
-/// What somebody comes in with. All who come in with the same are sent away together.
+/// A credential: the unit of revocation. All callers with the same credential are cut off together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Grant {
     Session(SessionKey),
-    /// A token of our own, by the family of those that were made from one login.
+    /// A token of this server, by its family: all tokens that descend from one log-in.
     Family(Uuid),
-    /// A token of somebody else's, by whom it names.
+    /// A token of another service, by the subject that it names.
     Token(Subject),
 }
 
 impl Grant {
-    /// The key of the cursor of who comes with this token: that of its family, which one device has; of another service's, which says
-    /// nothing of devices, that of the token itself. No cookie has it.
+    /// Key of the cursor for a caller with this token. A token of this server: by family, which one device has. A token of
+    /// another service, which says nothing about devices: by the token itself. A session: none.
     pub(super) fn cursor(&self, token: &str) -> Option<SessionKey> {
         let name = match self {
             Self::Session(_) => return None,
@@ -36,7 +39,7 @@ impl Grant {
         Some(SessionKey(Sha256::digest(name).into()))
     }
 
-    /// The family of a token of our own.
+    /// Family of a token of this server.
     pub(super) fn family(&self) -> Option<Uuid> {
         match self {
             Self::Family(family) => Some(*family),
@@ -45,46 +48,46 @@ impl Grant {
     }
 }
 
-/// Everybody who is in, so that they can be sent away, however long ago they came and whatever is remembered of them.
+/// Revocation registry of one node. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Lives(Arc<Registry>);
 
 #[derive(Default)]
 struct Registry {
     entries: Mutex<HashMap<Grant, Entry>>,
-    /// Counts the users that have changed, and the families that have ended.
+    /// Counter of changed users and ended token families.
     changes: AtomicU64,
-    /// Counts how often all that was read became stale, while nobody is sent away.
+    /// Counter of cache invalidations that end no caller.
     epochs: AtomicU64,
 }
 
 struct Entry {
     life: Weak<Life>,
     ended: CancellationToken,
-    /// `None` until it is known whose grant it is.
+    /// `None` until the credential's user is known.
     user: Option<UserId>,
-    /// The family of tokens that a session was begun with.
+    /// Token family that a session was begun with.
     family: Option<Uuid>,
 }
 
-/// Keeps a grant's entry for as long as anybody holds it: every clone of a caller does.
+/// Handle that keeps a credential's entry in the registry while any clone of a caller holds it.
 pub(super) struct Life {
     grant: Grant,
     ended: CancellationToken,
     lives: Lives,
 }
 
-/// Count of changed users and ended families at some moment.
+/// Value of the counter of changed users and ended families.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 
-/// How often all that was read had become stale. What is cached counts within its epoch.
+/// Value of the invalidation counter. A cached caller is valid only within its epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
 impl Lives {
-    /// The life of a grant. To be begun before what the grant stands for is read, so that nothing which happens in
-    /// between is missed: it ends the life that has begun.
+    /// The handle of a credential. Call it before the credential's data is read: an event in between then ends this handle and is
+    /// not missed.
     pub(super) fn begin(&self, grant: &Grant) -> Arc<Life> {
         let mut entries = self.0.entries.lock();
         if let Some(life) = entries.get(grant).and_then(|entry| entry.life.upgrade()) {
@@ -104,7 +107,7 @@ impl Lives {
         Epoch(self.0.epochs.load(Ordering::Acquire))
     }
 
-    /// Has everybody be read anew who comes in again. Whoever is in stays.
+    /// Invalidates all cached callers, so that the next request reads them again. Ends no connection.
     pub(super) fn read_all_anew(&self) {
         self.0.epochs.fetch_add(1, Ordering::AcqRel);
         self.0.changes.fetch_add(1, Ordering::AcqRel);
@@ -136,14 +139,14 @@ impl Lives {
             }
             !ends
         });
-        // Without the lock, since whoever wakes up drops its life.
+        // Outside the lock: a task that wakes up drops its handle, which takes the lock.
         ended.iter().for_each(CancellationToken::cancel);
     }
 }
 
 impl Life {
-    /// Notes whose life it is, and the family of tokens that a session was begun with, as was read since `read_at`; false if that may
-    /// be stale and is to be read again.
+    /// Notes the credential's user, and the token family that a session was begun with, as read since `read_at`. False if the
+    /// data may be stale and must be read again.
     pub(super) fn is_of(&self, user: UserId, family: Option<Uuid>, read_at: Changes) -> bool {
         if let Some(entry) = self.lives.0.entries.lock().get_mut(&self.grant) {
             (entry.user, entry.family) = (Some(user), family);
@@ -163,7 +166,7 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         let mut entries = self.lives.0.entries.lock();
-        // The grant may have a new life.
+        // A new handle of the same credential may exist by now.
         if entries.get(&self.grant).is_some_and(|entry| entry.life.strong_count() == 0) {
             entries.remove(&self.grant);
         }

@@ -1,4 +1,12 @@
-//! Who is calling.
+//! Authentication and sessions: callers, password log-ins, session cookies, bearer tokens, and their revocation.
+//!
+//! # Errors
+//! Every function that uses the store fails with [`Error::Unavailable`] or [`Error::Internal`] if the store does. `# Errors` at a
+//! function names the other errors.
+//!
+//! # Cancel safety
+//! Each function writes in one transaction: dropped before the commit it leaves nothing behind; dropped afterwards, the change
+//! stands and reaches all nodes through the event log. `# Cancel safety` at a function names what differs.
 
 mod attempts;
 mod audit;
@@ -37,40 +45,40 @@ use lives::{Epoch, Grant, Life, Lives};
 use password::Passwords;
 use session::Sessions;
 
-/// Whoever makes a request.
+/// The authenticated user of a request, with its credential.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: UserId,
     pub uuid: Uuid,
     pub partner: PartnerId,
     pub name: String,
-    /// Empty for who signs in with tokens alone.
+    /// Empty for a user who signs in with tokens only.
     pub login: String,
     pub role: Role,
-    /// Whether the caller may change and delete others' messages.
+    /// True if the caller may edit and delete messages of others.
     pub can_moderate: bool,
     pub language: String,
     pub time_zone: String,
-    /// Cancelled once the session or the token that the caller came with has ended, or the user has changed; whoever
-    /// waits for the caller ends as well.
+    /// Cancelled at revocation: the session or token of the caller has ended, or the user has changed. Everything that waits for
+    /// the caller ends as well.
     pub ended: CancellationToken,
-    /// Until when a token lets the caller in, or the session that was begun with one, which nobody but its holder watches; `None`
-    /// without one.
+    /// Expiry of the caller's token, or of the session that was begun with it; each connection watches it by itself. `None`
+    /// without a token.
     pub expires_at: Option<Timestamp>,
-    /// Under which key the store keeps what the holder of a token was told.
+    /// Key of the stored cursor for a caller with a token.
     cursor: Option<SessionKey>,
-    /// Back-pressure instead of refusals beyond a rate: the caller is on a socket, which is read more slowly.
+    /// True on a socket: a rate limit then acts as back-pressure, which slows reading, instead of refusals.
     pub is_held_back: bool,
-    /// The session of whoever stays connected with it.
+    /// Keep-alive of the session while its connection stays open.
     stay: Option<stay::Stay>,
-    /// Lets `ended` be found as long as any clone of the caller is there.
+    /// Registration of the credential, which keeps `ended` in the revocation registry.
     life: Option<Arc<Life>>,
-    /// When it was read.
+    /// Cache epoch in which the caller was read.
     epoch: Epoch,
 }
 
 impl Caller {
-    /// Who this user is as a caller for one request, which nothing ends.
+    /// A caller for one request of this user, without revocation.
     pub fn of(user: User) -> Self {
         Self {
             user: user.id,
@@ -92,7 +100,7 @@ impl Caller {
         }
     }
 
-    /// The bytes of its texts.
+    /// Bytes of its texts.
     fn texts(&self) -> usize {
         [&self.name, &self.login, &self.language, &self.time_zone].into_iter().map(String::len).sum()
     }
@@ -102,30 +110,30 @@ impl Caller {
     }
 }
 
-/// The time since its last use within which the cursor of another service's token is one that the next token may follow.
+/// Time since the last use of a cursor within which the next token of another service inherits it.
 const RENEWAL: TimeDelta = TimeDelta::minutes(10);
 
-/// The shortest password that an account may be given, in characters.
+/// Minimum length of a new password, in characters.
 pub const PASSWORD_CHARACTERS: usize = 8;
 
-/// Why nobody is let in.
+/// Errors of authentication.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// Wrong password, unknown login, deactivated user: one and the same.
+    /// Wrong password, unknown login or deactivated user; the answer does not tell which.
     #[error("access denied")]
     Denied,
-    /// No session, or none that is alive.
+    /// No session, or an expired one.
     #[error("session expired")]
     Expired,
-    /// No token, or none that counts.
+    /// No token, or an invalid one.
     #[error("token refused: {0}")]
     Refused(#[from] Refused),
-    /// What was asked for needs a setting that is not set.
+    /// A setting that the request needs is not set.
     #[error("{0} is not set")]
     NotConfigured(&'static str),
     #[error("too many failed logins")]
     TooManyAttempts { retry_after: Duration },
-    /// More tokens or sessions than the user may be given without a password.
+    /// Rate limit of tokens or sessions that a user gets without a password.
     #[error("too many tokens or sessions")]
     TooFast { retry_after: Duration },
     #[error("too many log-ins wait for their password to be checked")]
@@ -153,17 +161,17 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// What every verb here returns.
+/// Result of the functions of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The doorkeeper. Clones are handles to the same one.
+/// The authentication service. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Auth(Arc<Parts>);
 
 struct Parts {
     storage: Arc<dyn Storage>,
     announce: Announce,
-    /// Whether there is no other node that could tell a session anything.
+    /// True if no other node serves the same store, so that no other node can advance a cursor.
     alone: bool,
     lives: Lives,
     sessions: Arc<Sessions>,
@@ -174,8 +182,8 @@ struct Parts {
 }
 
 impl Auth {
-    /// Starts the doorkeeper with its tasks; `alone` if no other node serves the same store. The observer must see every
-    /// event of the log.
+    /// Starts the service with its tasks; `alone` if no other node serves the same store. The observer must receive every event
+    /// of the event log.
     pub fn start(
         storage: Arc<dyn Storage>,
         announce: Announce,
@@ -213,7 +221,7 @@ impl Auth {
         transaction(self.0.storage.as_ref(), work).await
     }
 
-    /// The login that a session id stands for, if this node remembers it; using it keeps it alive.
+    /// Looks a session up in this node's cache, which counts as a use of it.
     pub fn remembered_session(&self, id: &SessionId) -> Option<Arc<Login>> {
         let now = clock::now();
         let login = self.0.sessions.recall(id.key(), now).filter(|login| login.epoch == self.0.lives.epoch())?;
@@ -221,11 +229,11 @@ impl Auth {
         Some(login)
     }
 
-    /// The first of these session ids that stands for a login, and that login; using it keeps it alive. The store is asked once,
-    /// however many there are.
+    /// The first of these session ids that has a live session, and its login; the look-up counts as a use. One query, however
+    /// many ids there are.
     ///
     /// # Errors
-    /// [`Error::Expired`] if none of them is alive.
+    /// [`Error::Expired`] if no session is alive.
     pub async fn session<'a>(&self, ids: &'a [SessionId]) -> Result<(&'a SessionId, Arc<Login>)> {
         if let Some(id) = ids.first()
             && let Some(login) = self.remembered_session(id)
@@ -248,7 +256,7 @@ impl Auth {
         Ok((&ids[nth], login))
     }
 
-    /// The first of these sessions that is alive, its place among them, and its user.
+    /// The first of these sessions that is alive: its index, its user, and the session.
     async fn stored_session(&self, keys: &[SessionKey], now: Timestamp) -> Result<(usize, User, Session)> {
         let is_alive = |(session, user): &(Session, User)| {
             let expires_at = session.token.map(|token| token.expires_at);
@@ -259,10 +267,10 @@ impl Auth {
         placed.min_by_key(|(nth, ..)| *nth).ok_or(Error::Expired)
     }
 
-    /// The login that a token stands for, where callers have sessions. Only a poll of updates needs one in the store.
+    /// The login of a token for dialects whose callers have sessions. Only a poll of updates needs a session in the store.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a caller who came without a token.
+    /// [`Error::Refused`] for a caller without a token.
     pub async fn login_by_token(&self, caller: &Caller) -> Result<Arc<Login>> {
         let key = caller.cursor.ok_or(Refused::Missing)?;
         let now = clock::now();
@@ -277,19 +285,19 @@ impl Auth {
         Ok(login)
     }
 
-    /// Lifetime of a new cookie, if one is due: a seventh of the former's life is used.
+    /// Lifetime of a new cookie, if a renewal is due: a seventh of the former cookie's life is used.
     pub fn renews_cookie(&self, login: &Login) -> Option<Duration> {
         self.0.sessions.renews_cookie(login, clock::now()).then(|| self.cookie_life(login))
     }
 
-    /// Lifetime of a cookie that is given now.
+    /// Lifetime of a cookie that is set now.
     pub fn cookie_life(&self, login: &Login) -> Duration {
         let now = clock::now();
         (self.0.sessions.end(login.created_at(), now, login.expires_at) - now).to_std().unwrap_or_default()
     }
 
-    /// Reads whom one of these grants stands for, which gives its place among them, with a life that ends with the grant, and with
-    /// any change of the user after it was read. Reads again what has changed meanwhile.
+    /// Reads the caller of the first valid credential, and returns its index among `grants`. The caller is registered for
+    /// revocation before the read; reads again if the user changed meanwhile.
     async fn admit<F: Future<Output = Result<(usize, User, Option<Session>)>>>(
         &self,
         grants: &[Grant],
@@ -308,8 +316,11 @@ impl Auth {
         }
     }
 
-    /// Up to where the session has been told of updates, by whichever node; before that is anywhere, which the store
-    /// learns at once, up to `now`.
+    /// Cursor of a session for polled updates, the greatest on any node. A session without a cursor starts at `now`, which is
+    /// stored at once.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] if the session has ended.
     pub async fn told(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
         let elsewhere = if self.0.alone {
             None
@@ -326,13 +337,13 @@ impl Auth {
         let begins_at = if login.is_by_token() { self.keep_cursor(login).await? } else { None };
         let now = begins_at.map_or(now, |position| position.min(now));
         self.0.sessions.told(login, now);
-        // Whatever happens from now on is news to it, whichever node it asks next.
+        // Flushed, so that every node returns events from this position on.
         self.0.sessions.flush(self.0.storage.as_ref()).await?;
         Ok(now)
     }
 
-    /// Stores the cursor of a token, unless it is there. One of another service's begins where the others of its user are, since it may
-    /// follow one that has run out; else it begins now.
+    /// Stores the cursor of a token if it has none. A token of another service starts at the user's least recent cursor, since it
+    /// may replace an expired token; other tokens start now.
     async fn keep_cursor(&self, login: &Login) -> Result<Option<Position>> {
         let now = clock::now();
         let new = NewSession { key: login.key(), user: login.user, created_at: now, token: None, is_cursor: true };
@@ -362,8 +373,11 @@ impl Auth {
         Ok(begins_at)
     }
 
-    /// Notes up to where the session is told of updates. Other nodes learn `at_once` that it is told something; if they
-    /// cannot, it may be told that again.
+    /// Advances the cursor of a session to `position`. `at_once` flushes it so that other nodes see it; if that fails, events may
+    /// be delivered again.
+    ///
+    /// # Cancel safety
+    /// Dropped, the new cursor stays in memory and is flushed later.
     pub async fn tell(&self, login: &Arc<Login>, position: Position, at_once: bool) {
         self.0.sessions.told(login, position);
         if at_once && !self.0.alone {
@@ -372,20 +386,23 @@ impl Auth {
     }
 }
 
-/// The hash under which a new password is stored.
+/// Hash of a new password, computed on a blocking thread.
+///
+/// # Cancel safety
+/// The computation goes on.
 pub async fn hash_password(password: &str) -> Result<PasswordHash> {
     let password = password.to_owned();
     tokio::task::spawn_blocking(move || password::hash_blocking(&password)).await.map_err(internal)?
 }
 
-/// 160 random bits as 40 hexadecimal digits.
+/// Random secret: 160 bits as 40 hexadecimal digits.
 pub fn secret() -> String {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     hex::encode(bytes)
 }
 
-/// Compares two secrets in a time that says nothing of where they differ.
+/// Compares two secrets in constant time.
 pub fn same_secret(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
@@ -394,7 +411,7 @@ fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error
     Error::Internal(Arc::from(error.into()))
 }
 
-/// The key of a session as the log writes it.
+/// Parses the key of a session as the event log writes it.
 fn session_key(hexadecimal: &str) -> Option<SessionKey> {
     let mut key = [0; 32];
     hex::decode_to_slice(hexadecimal, &mut key).ok()?;

@@ -1,3 +1,5 @@
+//! Password checks and hashing: off the async threads, in a fair queue, in the same time for known and unknown logins.
+
 mod argon2id;
 mod cost;
 
@@ -23,12 +25,12 @@ use crate::{lifecycle::Lifecycle, telemetry};
 use argon2id::Argon2id;
 use cost::Costs;
 
-/// Period in which the store is asked which kinds of hashes it holds.
+/// Period of the query for the kinds of password hashes in the store.
 const LOOK: Duration = Duration::from_secs(3_600);
-/// Most kinds that are looked at.
+/// Maximum number of kinds that are read.
 const KINDS: usize = 1_000;
 
-/// Hashing of passwords: off the async threads, and at most as many at a time as there are cores. Clones share them.
+/// Password hashing on blocking threads, at most one per core at a time. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Passwords {
     turns: Turns,
@@ -39,39 +41,45 @@ pub(super) struct Passwords {
 struct Hashing {
     argon2id: Argon2id,
     costs: Costs,
-    /// The hash of no password, for log-ins that do not exist.
+    /// Hash that is checked for an unknown login.
     nobodys: OnceLock<PasswordHash>,
 }
 
-/// The outcome of checking a password.
+/// Outcome of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) right: bool,
-    /// The password is right and its hash is not of the kind that new ones get.
+    /// True if the password is right and its hash is not of the kind that new ones get.
     pub(super) outdated: bool,
 }
 
 impl Passwords {
-    /// At most so many log-ins wait for a check.
+    /// `waiting`: capacity of the queue.
     pub(super) fn new(waiting: usize) -> Self {
         Self { turns: Turns::new(waiting), hashing: Arc::default() }
     }
 
-    /// A place among those who wait for a check.
+    /// Joins the queue for a password check.
     ///
     /// # Errors
-    /// [`Error::TooManyWaiting`](super::Error::TooManyWaiting) if there is none for this address.
+    /// [`Error::TooManyWaiting`](super::Error::TooManyWaiting) if the queue is full, for all or for this network.
     pub(super) fn place(&self, from: IpAddr) -> Result<Place> {
         self.turns.place(from)
     }
 
     /// Hashes a new password with argon2id.
+    ///
+    /// # Cancel safety
+    /// The computation goes on, and keeps the turn until it is done.
     pub(super) async fn hash(&self, turn: &Turn, password: &str) -> Result<PasswordHash> {
         let password = password.to_owned();
         self.run(turn, move |hashing| hashing.argon2id.hash(&password)).await?.map(PasswordHash)
     }
 
-    /// Checks a password. Without a hash, for a login that does not exist, it is wrong, and as much work as with a new one.
+    /// Checks a password. `hash` is `None` for an unknown login: the check fails after the same work as for a new hash.
+    ///
+    /// # Cancel safety
+    /// The computation goes on, and keeps the turn until it is done.
     pub(super) async fn verify(&self, turn: &Turn, password: &str, hash: Option<&PasswordHash>) -> Result<Verdict> {
         let password = password.to_owned();
         let hash = hash.cloned();
@@ -85,12 +93,13 @@ impl Passwords {
         .await
     }
 
-    /// The time that checking the dearest hash in the store takes, from its turn on. A wrong password takes as long, whosever it is.
+    /// Time to check the most expensive hash in the store, counted from the start of the check. The answer to a wrong password
+    /// takes as long for every account.
     pub(super) fn dearest(&self) -> Duration {
         self.hashing.costs.dearest()
     }
 
-    /// Starts the task that looks for the dearest hash, at the start and again and again, and frees the memory of idle hashes.
+    /// Starts the task that finds the most expensive hash, at the start and once an hour, and frees idle hashing memory.
     pub(super) fn watch(&self, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
         let (hashing, stop) = (Arc::clone(&self.hashing), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -105,6 +114,8 @@ impl Passwords {
         });
     }
 
+    /// Runs hashing work on a blocking thread.
+    ///
     /// # Cancel safety
     /// The work goes on, and keeps the turn until it is done.
     async fn run<T: Send + 'static>(&self, turn: &Turn, work: impl FnOnce(&Hashing) -> T + Send + 'static) -> Result<T> {
@@ -118,13 +129,13 @@ impl Passwords {
 }
 
 impl Hashing {
-    /// Looks for the dearest hash in the store.
+    /// Finds the most expensive hash in the store.
     async fn look(self: &Arc<Self>, storage: &dyn Storage) {
         match storage.password_kinds(KINDS).await {
             Ok(kinds) => {
                 let hashing = Arc::clone(self);
                 let measured = tokio::task::spawn_blocking(move || hashing.costs.in_store(&kinds, &hashing.argon2id));
-                // It panics only if the runtime ends.
+                // An error means that the runtime ends.
                 let _ = measured.await;
             }
             Err(error) => telemetry::put_off("the kinds of password hashes could not be read", &error, error.passes()),
@@ -137,13 +148,13 @@ impl Hashing {
     }
 }
 
-/// The hash under which a new password is stored. Blocks the thread.
+/// Hash of a new password. Blocks the thread.
 pub(super) fn hash_blocking(password: &str) -> Result<PasswordHash> {
     Argon2id::default().hash(password).map(PasswordHash)
 }
 
-/// Understands argon2 as PHC string, passlib's `$pbkdf2-sha512$` (Odoo) and `$pbkdf2-sha256$`, Django's
-/// `pbkdf2_sha256$`, and plain bcrypt. What it does not understand is nobody's password.
+/// Verifies a password against argon2 as PHC string, passlib's `$pbkdf2-sha512$` (Odoo) and `$pbkdf2-sha256$`, Django's
+/// `pbkdf2_sha256$`, and plain bcrypt. No password matches any other format.
 fn verify(argon2id: &Argon2id, password: &str, hash: &str) -> bool {
     if hash.starts_with("$argon2") {
         return argon2id.is_of(password, hash);
@@ -177,14 +188,14 @@ impl Pbkdf2 {
     }
 }
 
-/// `rounds$salt$hash`, both in base64 without padding and with `.` for `+`.
+/// Parses `rounds$salt$hash` of passlib, both in base64 without padding and with `.` for `+`.
 fn passlib(text: &str) -> Option<Pbkdf2> {
     let decode = |text: &str| STANDARD_NO_PAD.decode(text.replace('.', "+")).ok();
     let (rounds, salt, hash) = parts(text)?;
     Some(Pbkdf2 { rounds, salt: decode(salt)?, hash: decode(hash)? })
 }
 
-/// `rounds$salt$hash`: the salt is text, the hash is in padded base64.
+/// Parses `rounds$salt$hash` of Django: the salt is text, the hash is in padded base64.
 fn django(text: &str) -> Option<Pbkdf2> {
     let (rounds, salt, hash) = parts(text)?;
     Some(Pbkdf2 { rounds, salt: salt.as_bytes().to_vec(), hash: STANDARD.decode(hash).ok()? })
@@ -200,7 +211,7 @@ fn parts(text: &str) -> Option<(u32, &str, &str)> {
 mod tests {
     use super::{Argon2id, hash_blocking};
 
-    /// With memory in which another password was hashed before.
+    /// Verifies with a pool in which another password was hashed before.
     fn verify(password: &str, hash: &str) -> bool {
         let argon2id = Argon2id::default();
         assert!(argon2id.hash("another password").is_ok());
@@ -215,8 +226,8 @@ mod tests {
         assert!(!verify("1234567", &hash));
     }
 
-    /// Made with passlib 1.7.4, Django 5.2.19, bcrypt 4.0 and argon2-cffi 25.1: one as this server makes them, one that
-    /// needs less memory, one that needs more, and Argon2i.
+    /// Hashes of passlib 1.7.4, Django 5.2.19, bcrypt 4.0 and argon2-cffi 25.1: one as this server makes them, one that needs
+    /// less memory, one that needs more, and Argon2i.
     const KNOWN: [(&str, &str); 9] = [
         ("123456", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$mZQ6v3FNQ+tg1Y+fmacrCaGhWlVBAbQihJUXRZBET7c"),
         ("123456", "$argon2id$v=19$m=1024,t=3,p=4$c2FsdHNhbHRzYWx0$r7/McqSVbZiTS91RK7CYvQ"),

@@ -1,3 +1,5 @@
+//! Sessions: a write-behind cache over the sessions in the store. Last use and cursor are flushed every few seconds.
+
 use std::{
     sync::{
         Arc,
@@ -18,15 +20,15 @@ use crate::{
     weighed::{self, Weighed, WeighedCache},
 };
 
-/// About how many sessions a node remembers, and in how many bytes.
+/// Capacity of the session cache: about so many entries, and at most so many bytes.
 const REMEMBERED: usize = 100_000;
 const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
-/// A new cookie is given when this part of the life of the former one is used.
+/// Fraction of a cookie's life after which it is renewed: a seventh.
 const COOKIE_PARTS: i32 = 7;
-/// How often "last used" is brought to the store.
+/// Period in which last use and cursors are flushed to the store.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// The secret that a cookie carries. Its `Debug` shows nothing.
+/// Session id: the secret in a cookie. Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId(String);
 
@@ -35,12 +37,12 @@ impl SessionId {
         Self(super::secret())
     }
 
-    /// What a client sent, if it could be a session id at all.
+    /// Parses a session id as a client sends it.
     pub fn parse(text: &str) -> Option<Self> {
         (text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(text.to_ascii_lowercase()))
     }
 
-    /// For the cookie, and nothing else.
+    /// The secret, for the cookie only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -61,18 +63,18 @@ impl std::fmt::Debug for SessionId {
 pub struct Login {
     caller: Caller,
     key: SessionKey,
-    /// When it began; of a token's, when this node read it, since it ends with the token alone.
+    /// Begin of the session; for a token, the time at which this node read it: it ends with the token only.
     created_at: Timestamp,
     /// Microseconds since 1970.
     last_used: AtomicI64,
-    /// When the client was given the cookie that it has, as far as this node knows; microseconds since 1970.
+    /// Time at which the client got its current cookie, as far as this node knows; microseconds since 1970.
     cookie_at: AtomicI64,
     by_token: bool,
-    /// Whether the store has it.
+    /// True if the store has it.
     kept: AtomicBool,
-    /// A position of the log; -1 for none.
+    /// Cursor of polled updates: a position of the event log; -1 for none.
     told: AtomicI64,
-    /// Whether the store is still to learn of the two above.
+    /// True while last use or cursor must be flushed.
     dirty: AtomicBool,
 }
 
@@ -91,24 +93,24 @@ impl Login {
         }
     }
 
-    /// Of a session that begins.
+    /// Login of a new session.
     pub(super) fn begun(caller: Caller, key: SessionKey, now: Timestamp) -> Self {
         Self::new(caller, key, now, now, None)
     }
 
-    /// Of a session as the store has it.
+    /// Login of a stored session.
     pub(super) fn stored(caller: Caller, session: &Session) -> Self {
         let caller = Caller { expires_at: session.token.map(|token| token.expires_at), ..caller };
         Self::new(caller, session.key, session.created_at, session.last_used_at, session.told)
     }
 
-    /// Of a token. `told` is what its session in the store has been told, if there is one.
+    /// Login of a token. `told` is the cursor of its session in the store; the outer `None` if there is no session.
     pub(super) fn by_token(caller: Caller, key: SessionKey, now: Timestamp, told: Option<Option<Position>>) -> Self {
         let kept = AtomicBool::new(told.is_some());
         Self { by_token: true, kept, ..Self::new(caller, key, now, now, told.flatten()) }
     }
 
-    /// Whether its caller comes with a token, not with a cookie.
+    /// True if the caller comes with a token, not with a cookie.
     pub fn is_by_token(&self) -> bool {
         self.by_token
     }
@@ -126,7 +128,7 @@ impl Login {
         self.key
     }
 
-    /// The same as it goes on from another one of the same session, of which the store may not know everything yet.
+    /// Merges the last use and the cursor of `former`, a cached login of the same session that may be ahead of the store.
     pub(super) fn after(self, former: Option<&Self>) -> Self {
         if let Some(former) = former {
             self.was_used(former.last_used());
@@ -136,7 +138,7 @@ impl Login {
         self
     }
 
-    /// Up to where `poll/updates` has told this session; `None` before its first poll.
+    /// Cursor of `poll/updates`; `None` before the first poll.
     pub fn told(&self) -> Option<Position> {
         Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
     }
@@ -145,7 +147,7 @@ impl Login {
         DateTime::from_timestamp_micros(self.last_used.load(Ordering::Acquire)).expect("it was made from a timestamp")
     }
 
-    /// Another node may know of a later use.
+    /// Raises the last use; another node may know of a later one.
     pub(super) fn was_used(&self, at: Timestamp) {
         self.last_used.fetch_max(at.timestamp_micros(), Ordering::AcqRel);
     }
@@ -163,13 +165,12 @@ impl std::ops::Deref for Login {
     }
 }
 
-/// The sessions that a node remembers, so that a request costs no query for its session.
+/// Session cache of one node: a request costs no query for its session.
 pub(super) struct Sessions {
-    /// Those that have ended, too, until they are asked for.
+    /// Cache of logins. An ended one stays until it is looked up or evicted.
     remembered: WeighedCache<SessionKey, Arc<Login>>,
     dirty: Mutex<Vec<Arc<Login>>>,
-    /// Held by whoever brings to the store what is dirty. Who waits for it finds everything brought, or brings it for all
-    /// who wait.
+    /// Lock of the flush. A task that waits for it finds everything flushed, or flushes for all that wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
     longest: TimeDelta,
@@ -177,14 +178,14 @@ pub(super) struct Sessions {
     pub(super) most: usize,
 }
 
-/// The lifetime and the number of sessions.
+/// Lifetime and number of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRules {
-    /// How long a session lives after its last use.
+    /// Idle lifetime: from the last use.
     pub lifetime: Duration,
-    /// How long a session lives at most, however much it is used.
+    /// Maximum lifetime, however much the session is used.
     pub longest: Duration,
-    /// Sessions of a user; with one more the longest unused ends. 0 for no limit.
+    /// Sessions of a user; with one more, the least recently used ends. 0 for no limit.
     pub most: usize,
 }
 
@@ -214,19 +215,19 @@ impl Sessions {
         Some(login)
     }
 
-    /// Until when a session lives that is not used again.
+    /// End of a session without further use.
     pub(super) fn lasts_until(&self, login: &Login) -> Timestamp {
         self.end(login.created_at, login.last_used(), login.expires_at)
     }
 
-    /// The same by its times; `expires_at` is of the token that it was begun with.
+    /// End of a session by its times; `expires_at` is that of the token that it was begun with.
     pub(super) fn end(&self, created_at: Timestamp, last_used: Timestamp, expires_at: Option<Timestamp>) -> Timestamp {
         let after = |from: Timestamp, time| from.checked_add_signed(time).unwrap_or(Timestamp::MAX_UTC);
         let end = after(last_used, self.lifetime).min(after(created_at, self.longest));
         expires_at.map_or(end, |expires_at| end.min(expires_at))
     }
 
-    /// Whether the client is due a new cookie, and notes that it gets one: of several requests at once only one does.
+    /// True if the client is due a new cookie, which is noted: of several parallel requests only one renews it.
     pub(super) fn renews_cookie(&self, login: &Login, now: Timestamp) -> bool {
         let (given, now) = (login.cookie_at.load(Ordering::Acquire), now.timestamp_micros());
         let part = (self.lifetime / COOKIE_PARTS).num_microseconds().unwrap_or(i64::MAX);
@@ -250,8 +251,7 @@ impl Sessions {
         }
     }
 
-    /// Brings to the store what it is still to learn. What it does not learn, by an error or by being cancelled, stays
-    /// for the next time.
+    /// Flushes last use and cursors to the store. After an error, or if cancelled, they stay for the next flush.
     pub(super) async fn flush(&self, storage: &dyn Storage) -> storage::Result<()> {
         let _turn = self.flushing.lock().await;
         let mut taken = Taken { sessions: self, logins: std::mem::take(&mut *self.dirty.lock()) };
@@ -267,7 +267,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// As [`Sessions::flush`]; that it fails matters to nobody now.
+    /// Flushes as [`Sessions::flush`] does, and logs an error instead of returning it.
     pub(super) async fn bring(&self, storage: &dyn Storage) {
         if let Err(error) = self.flush(storage).await {
             telemetry::put_off("when sessions were last used could not be stored", &error, error.passes());
@@ -275,7 +275,7 @@ impl Sessions {
     }
 }
 
-/// Logins of which the store is learning.
+/// Logins in the current flush; marked dirty again when this is dropped early.
 struct Taken<'a> {
     sessions: &'a Sessions,
     logins: Vec<Arc<Login>>,
@@ -287,7 +287,7 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// Starts the task that brings what is remembered to the store.
+/// Starts the task that flushes periodically and at the stop.
 pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
     let stop = lifecycle.clone();
     lifecycle.spawn(async move {

@@ -1,4 +1,4 @@
-//! Signing in, with a password or a token, and out.
+//! Log-in with a password or a token, and log-out.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{chat::LOGIN_BYTES, clock};
 
-/// A session that is to begin.
+/// A session before it is stored, already registered for revocation.
 struct Beginning {
     id: SessionId,
     life: Arc<Life>,
@@ -23,10 +23,15 @@ struct Beginning {
 }
 
 impl Auth {
-    /// Logs in and begins a session. Sessions presented with the request end; if the login fails they stay.
+    /// Logs in and begins a session. Sessions presented with the request end; if the log-in fails, they stay.
     ///
     /// # Errors
-    /// [`Error::Denied`] after a wrong password, for an unknown login, and for a deactivated user, each after the same time.
+    /// [`Error::Denied`] after a wrong password, for an unknown login, and for a deactivated user, each after the same time;
+    /// [`Error::TooManyAttempts`], [`Error::TooManyWaiting`].
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit, no session begins; dropped after it, the session exists, and its id is lost. An attempt that is
+    /// dropped before its password check has failed does not count.
     pub async fn log_in(
         &self,
         login: &str,
@@ -38,10 +43,13 @@ impl Auth {
         self.begin_session(self.beginning(user.id, None), &user, from, presented, Error::Denied).await
     }
 
-    /// Begins a session for whoever came with a token. It ends with the token: when that runs out, or its family ends.
+    /// Begins a session for the holder of a token. The session ends when the token expires, or its family is revoked.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the token does not count any more, or no token was brought.
+    /// [`Error::Refused`] if the token is no longer valid, or the caller has none.
+    ///
+    /// # Cancel safety
+    /// As with [`Auth::log_in`].
     pub async fn session_by_token(
         &self,
         caller: &Caller,
@@ -50,12 +58,12 @@ impl Auth {
     ) -> Result<(SessionId, Arc<Login>)> {
         let (Some(life), Some(expires_at)) = (&caller.life, caller.expires_at) else { return Err(Refused::Missing.into()) };
         let beginning = self.beginning(caller.user, Some(SessionToken { expires_at, family: life.grant().family() }));
-        // Read again: a new password, or a revocation, may have ended it at another node.
+        // Read again: another node may have revoked the token, or changed the password.
         let user = self.stored_holder(life.grant()).await?;
         self.begin_session(beginning, &user, from, presented, Refused::Revoked.into()).await
     }
 
-    /// A session that is to begin. From now on it ends with the user's next change, and with the family of its token.
+    /// Prepares a session. From now on the user's next change, and the revocation of its token's family, end it.
     fn beginning(&self, user: UserId, token: Option<SessionToken>) -> Beginning {
         let id = SessionId::random();
         let (life, epoch) = (self.0.lives.begin(&Grant::Session(id.key())), self.0.lives.epoch());
@@ -63,8 +71,8 @@ impl Auth {
         Beginning { id, life, epoch, token }
     }
 
-    /// Begins a session for a user who has shown, with its password as it was read, who it is: one that has changed since then gets
-    /// `changed`.
+    /// Begins a session for an authenticated user. Fails with `changed` if the password differs from the one in `user`, or the
+    /// user is no longer active.
     async fn begin_session(
         &self,
         Beginning { id, life, epoch, token }: Beginning,
@@ -79,7 +87,7 @@ impl Auth {
         let presented = keys(presented);
         let entry = audit::entry(Actor::User(user_id), Some(from), Action::SignIn, Some("session".into()), audit::OK);
         self.transaction(|mut tx| async {
-            // Checking the password took its time, in which the user may have got another one, or been deactivated.
+            // The password check took time; the password may have changed meanwhile, or the user been deactivated.
             let unchanged = |now: &User| now.active && now.password == user.password;
             if !tx.lock_user(user_id).await?.as_ref().is_some_and(unchanged) {
                 return Err(changed.clone());
@@ -99,7 +107,7 @@ impl Auth {
         })
         .await?;
         audit::log(&entry);
-        // A login is a sign of life, and ends what the user had set itself to.
+        // A log-in counts as a heartbeat, and resets a presence that the user has set.
         self.0.storage.set_presence(partner, None, now).await?;
         let expires_at = token.map(|token| token.expires_at);
         let caller = Caller { expires_at, ..Caller::living(user.clone(), life, epoch) };
@@ -112,6 +120,9 @@ impl Auth {
     ///
     /// # Errors
     /// As [`Auth::log_in`].
+    ///
+    /// # Cancel safety
+    /// An attempt that is dropped before its password check has failed does not count.
     pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
         let user = self.known(login, password, from).await?;
         let entry = audit::entry(Actor::User(user.id), Some(from), Action::SignIn, Some("password".into()), audit::OK);
@@ -119,20 +130,23 @@ impl Auth {
         Ok(user)
     }
 
-    /// The same for a caller who names itself by uid, with each call: only refusals are audited.
+    /// The user with this uid and password, for callers that authenticate each call: only refusals are audited.
     ///
     /// # Errors
     /// As [`Auth::log_in`].
+    ///
+    /// # Cancel safety
+    /// An attempt that is dropped before its password check has failed does not count.
     pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
         let (place, arrival) = self.arrival(from).await?;
         let user = self.0.storage.user(id).await?;
         self.checked(user, &format!("#{id}"), password, from, arrival, place).await
     }
 
-    /// The user with this login and password, whose sign-in is yet to be audited.
+    /// The user with this login and password; the caller has yet to audit the sign-in.
     pub(super) async fn known(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
         let (place, arrival) = self.arrival(from).await?;
-        // No account has such a login, and PostgreSQL refuses to look for a NUL.
+        // No account has such a login, and PostgreSQL refuses to search for a NUL.
         let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
         let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
         self.checked(user, login, password, from, arrival, place).await
@@ -146,8 +160,8 @@ impl Auth {
         }
     }
 
-    /// The error of a refused attempt; `at` is what it called the user, and who that is. The first one of a counter within its minute
-    /// is audited, and no other: there is no end to them.
+    /// Error of a refused attempt; `at` is the name that the client sent, and its user if known. Audits only the first refusal of
+    /// a counter within its period, since their number has no bound.
     async fn locked_out(
         &self,
         LockedOut { retry_after, is_first }: LockedOut,
@@ -164,7 +178,7 @@ impl Auth {
         Error::TooManyAttempts { retry_after }
     }
 
-    /// Checks the password of a user who was called `name`, if there is one.
+    /// Checks the password of a user whom the client called `name`, if there is one.
     async fn checked(
         &self,
         user: Option<User>,
@@ -193,7 +207,7 @@ impl Auth {
         let verdict = self.0.passwords.verify(&turn, password, hash).await?;
         let Some(mut user) = user.filter(|_| verdict.right) else {
             attempt.failed();
-            // Others have the turn meanwhile.
+            // Dropped, so that another check runs during the sleep.
             drop(turn);
             let actor = self.0.trail.stranger(name).await;
             self.0.trail.write(audit::entry(actor, Some(from), Action::SignIn, named.map(audit::user), why)).await;
@@ -204,7 +218,7 @@ impl Auth {
             let renewed = self.0.passwords.hash(&turn, password).await?;
             drop(turn);
             let is_renewed = self.transaction(|mut tx| async {
-                // Not if somebody has set another one meanwhile.
+                // Not if the password has changed meanwhile.
                 if tx.lock_user(user.id).await?.is_none_or(|now| now.password != user.password) {
                     return Ok(false);
                 }
@@ -220,8 +234,12 @@ impl Auth {
         Ok(user)
     }
 
-    /// Logs out of all that a request presents, on all nodes: its sessions, and all tokens of the log-in that its token comes from. What
-    /// has ended stays so. A token of another service is that service's to end: [`Revocation::NotOurs`] if there was nothing else.
+    /// Logs out of all credentials that a request presents, on all nodes: its sessions, and all tokens of the log-in that its
+    /// token comes from. Idempotent. Only its own service can revoke a foreign token: [`Revocation::NotOurs`] if the request
+    /// presents nothing else.
+    ///
+    /// # Cancel safety
+    /// The family and the sessions end in two transactions; dropped in between, the sessions stay.
     pub async fn log_out(&self, login: &Login, presented: &[SessionId], from: IpAddr) -> Result<Revocation> {
         let sign_out = |user, object: &str, outcome| {
             audit::entry(Actor::User(user), Some(from), Action::SignOut, Some(object.into()), outcome)

@@ -1,4 +1,4 @@
-//! Callers who come once and stay connected, whose session has to live meanwhile as if they came again and again.
+//! Session keep-alive: activity on an open connection extends its session as a request would.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use storage::Timestamp;
 use super::{Auth, Caller, Login, Result};
 use crate::clock;
 
-/// Whose session it is, and who keeps it.
+/// The login to extend, and the service that stores it.
 #[derive(Clone)]
 pub(super) struct Stay {
     login: Arc<Login>,
@@ -21,26 +21,27 @@ impl std::fmt::Debug for Stay {
 }
 
 impl Auth {
-    /// Whoever is logged in, for as long as it stays connected.
+    /// A caller that keeps its session alive while it stays connected.
     pub fn staying(&self, login: &Arc<Login>) -> Caller {
         Caller { stay: Some(Stay { login: Arc::clone(login), auth: self.clone() }), ..Caller::clone(login) }
     }
 }
 
 impl Caller {
-    /// The same on a socket.
+    /// The caller with back-pressure in place of rate-limit refusals.
     pub fn on_socket(self) -> Self {
         Self { is_held_back: true, ..self }
     }
 
-    /// Notes that whoever stays connected has done something, which is a use of its session.
+    /// Notes activity of a connection as a use of its session.
     pub fn goes_on(&self) {
         if let Some(Stay { login, auth }) = &self.stay {
             auth.0.sessions.use_now(login, clock::now());
         }
     }
 
-    /// Until when the caller may stay connected if it does nothing more; `None` if nothing ends it.
+    /// End of the caller's session or token without further activity; `None` if it has no end. Reads the store only after the
+    /// time that this node knows of, since the session may be in use at another node.
     pub async fn may_stay_until(&self) -> Result<Option<Timestamp>> {
         let Some(Stay { login, auth }) = &self.stay else { return Ok(self.expires_at) };
         let sessions = &auth.0.sessions;
@@ -48,7 +49,7 @@ impl Caller {
         if until > clock::now() {
             return Ok(Some(until));
         }
-        // It may have been used at another node.
+        // Another node may have recorded a later use.
         if let Some((session, _)) = auth.0.storage.session(login.key()).await? {
             login.was_used(session.last_used_at);
         }

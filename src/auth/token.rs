@@ -1,4 +1,4 @@
-//! Bearer tokens: JSON Web Tokens made here, or by somebody else's authentication service.
+//! Bearer tokens: JSON Web Tokens that this server or another authentication service has issued.
 
 mod claims;
 mod issue;
@@ -27,41 +27,41 @@ use crate::{
 use claims::Claims;
 use keys::{Header, Keys};
 
-/// How many callers a node remembers, so that a request costs no query for its token.
+/// Capacity of the cache of callers by token: a request costs no query for its token.
 const REMEMBERED: usize = 100_000;
-/// The same in bytes.
+/// Capacity of the same cache in bytes.
 const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
-/// How far clocks may differ.
+/// Allowed clock skew.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
-/// How tokens are verified and made. A text that is empty is a setting that is not set.
+/// Settings for verifying and issuing tokens. An empty text is a setting that is not set.
 #[derive(Clone)]
 pub struct TokenRules {
-    /// HS256, for verifying and for making tokens.
+    /// HS256 secret for verifying and issuing tokens.
     pub secret: String,
-    /// RS256 or ES256: PEM, or the name of a file that holds it.
+    /// Key for RS256 or ES256: PEM, or the name of a file that holds it.
     pub public_key: String,
-    /// RS256 and ES256: a JWKS, by the name of its file or by its URL.
+    /// JWKS for RS256 and ES256: a file name or a URL.
     pub jwks: String,
-    /// How long it is not loaded again.
+    /// Minimum time between two loads of the JWKS.
     pub jwks_pause: Duration,
     pub issuer: String,
     pub audience: String,
-    /// The claim that names the user, and what of the user it names.
+    /// Claim that names the user.
     pub user_claim: String,
     pub names: Names,
-    /// The claim that tells access tokens from others, and what it holds in them.
+    /// Claim that marks access tokens.
     pub type_claim: String,
     pub type_value: String,
     pub access_lifetime: Duration,
     pub refresh_lifetime: Duration,
-    /// How long after its first use a refresh token gives new tokens, for a client that has lost the answer.
+    /// Grace period after the first use of a refresh token, for a client that has lost the response.
     pub refresh_grace: Duration,
-    /// Families of one user; with one more the longest unrenewed ends. 0 for no limit.
+    /// Token families of one user; with one more, the least recently renewed ends. 0 for no limit.
     pub families: usize,
 }
 
-/// Why a token is refused: for the log, since all that its holder learns is that it is.
+/// Reason for refusing a token: for the log only; the holder learns no more than the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("there is none")]
@@ -100,11 +100,11 @@ pub enum Refused {
     Revoked,
 }
 
-/// What verifies tokens and makes them.
+/// Verifier and issuer of tokens.
 pub struct Tokens {
     rules: TokenRules,
     keys: Keys,
-    /// By what the token names, in a digest: that may be a text of any length.
+    /// Cache of callers, by digest of the credential, which may be of any length.
     remembered: WeighedCache<[u8; 32], Caller>,
 }
 
@@ -115,12 +115,12 @@ impl Tokens {
         Ok(Self { rules, keys, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES) })
     }
 
-    /// Whether any token at all can be verified.
+    /// True if a key is set, so that tokens can be verified.
     pub fn is_configured(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// What our own secret says of the family of a token, whether or not that lets in any more.
+    /// Family of a token that this server's secret has signed, be the token expired or not.
     async fn family(&self, token: &str) -> Result<Option<Uuid>> {
         let header = Header::of(token)?;
         let claims = self.keys.verify(token, &header).await?;
@@ -135,12 +135,16 @@ impl Tokens {
 }
 
 impl Auth {
-    /// Whether tokens can be verified; if not, everybody who brings one gets [`Error::NotConfigured`].
+    /// True if tokens can be verified; otherwise every token fails with [`Error::NotConfigured`].
     pub fn takes_tokens(&self) -> bool {
         self.0.tokens.is_configured()
     }
 
-    /// Whom a token stands for. What is wrong with one goes to the log, a line for each refusal.
+    /// The caller of a token. Logs the reason for each refusal.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an invalid token, [`Error::NotConfigured`] without any key, [`Error::Unavailable`] also while the
+    /// JWKS could never be loaded.
     pub async fn bearer(&self, token: &str) -> Result<Caller> {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));
@@ -159,7 +163,7 @@ impl Auth {
         outcome
     }
 
-    /// As [`Auth::bearer`]. `named` becomes what the token stands for, as soon as that is verified.
+    /// As [`Auth::bearer`]. Sets `named` to the token's credential once it is verified.
     async fn holder(&self, token: &str, named: &mut Option<Grant>) -> Result<Caller> {
         let tokens = &self.0.tokens;
         let Claims { grant, expires_at } = tokens.verify(token, clock::now()).await?;
@@ -176,7 +180,7 @@ impl Auth {
         Ok(with(caller))
     }
 
-    /// The user whom a token stands for, as the store has it now.
+    /// The user of a credential as the store has it now.
     pub(super) async fn stored_holder(&self, grant: &Grant) -> Result<User> {
         let storage: &dyn Storage = self.0.storage.as_ref();
         let user = match grant {

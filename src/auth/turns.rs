@@ -12,17 +12,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, Result};
 
-/// Advice to a client that finds no place: a second has room for dozens of checks.
+/// Retry delay for a refused client: within a second, dozens of places become free.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// At most as many checks run at a time as there are cores, and one network leaves a core to others where there are several.
-/// Within a network, and between networks, first come, first served. Clones share the queue.
+/// Fair queue. Runs at most one check per core; on several cores, one network leaves a core to the others. First come, first
+/// served, within a network and between networks. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Turns(Arc<Parts>);
 
 struct Parts {
     cores: Arc<Semaphore>,
-    /// Permits of one network. It has no more requests waiting for `cores`, so that these come to networks in turn.
+    /// Checks of one network at a time. No more of its requests wait for `cores`, so that networks get these in turn.
     of_network: usize,
     most_places: usize,
     places: Mutex<Places>,
@@ -39,14 +39,14 @@ struct Network {
     turns: Arc<Semaphore>,
 }
 
-/// A place among those who wait for a check, or have it made. Dropping it gives it back.
+/// A place in the queue, kept during the check. Dropping it frees the place.
 pub(super) struct Place {
     parts: Arc<Parts>,
     network: IpAddr,
     turns: Arc<Semaphore>,
 }
 
-/// The right to make checks, one after the other. Clones are the same turn, which ends with the last of them.
+/// A turn: the right to run checks one after the other. Clones share the turn, which ends with the last of them.
 #[derive(Clone)]
 pub(super) struct Turn(#[expect(dead_code, reason = "they only have to live")] Arc<(Place, [OwnedSemaphorePermit; 2])>);
 
@@ -61,8 +61,10 @@ impl Turns {
         Self(Arc::new(Parts { cores: Arc::new(Semaphore::new(cores)), of_network, most_places, places: Mutex::default() }))
     }
 
+    /// Joins the queue.
+    ///
     /// # Errors
-    /// [`Error::TooManyWaiting`] if all places are taken, or half of them by the network of this address.
+    /// [`Error::TooManyWaiting`] if the queue is full, or half of it belongs to the network of this address.
     pub(super) fn place(&self, from: IpAddr) -> Result<Place> {
         let (parts, network) = (&self.0, network(from));
         let mut places = parts.places.lock();
@@ -82,7 +84,7 @@ impl Place {
     /// Waits for a turn.
     ///
     /// # Cancel safety
-    /// Cancelling gives the place back.
+    /// Cancelling frees the place.
     pub(super) async fn turn(self) -> Turn {
         const OPEN: &str = "the semaphore is never closed";
         let own = Arc::clone(&self.turns).acquire_owned().await.expect(OPEN);
@@ -103,7 +105,7 @@ impl Drop for Place {
     }
 }
 
-/// The network of an address as providers give them out: /24 of IPv4, /48 of IPv6.
+/// Network of an address as providers assign it: /24 of IPv4, /48 of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() >> 8 << 8).into(),
@@ -125,7 +127,7 @@ mod tests {
         turns.place(from(address)).expect("there is a place")
     }
 
-    /// A turn that need not be waited for.
+    /// Takes a turn that is free.
     fn turn(turns: &Turns, address: &str) -> Turn {
         place(turns, address).turn().now_or_never().expect("it is free")
     }

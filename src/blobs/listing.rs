@@ -1,4 +1,5 @@
-//! The inventory of a place: names of objects and of parts of uploads, and their deletion.
+//! Inventory of the object store for the orphan sweep: lists the names of objects and of parts of unfinished uploads, and deletes
+//! them.
 
 use std::{
     io::ErrorKind,
@@ -20,19 +21,19 @@ use crate::{
     telemetry,
 };
 
-/// The most names in a chunk.
+/// Chunk size: the most names in a chunk.
 const CHUNK: usize = 1_000;
 
-/// A chunk of the inventory. Names that are not of our making are not in it.
+/// A chunk of the inventory, without names that this server does not make.
 #[derive(Default)]
 pub struct Listed {
-    /// The number of objects and parts, young and old.
+    /// Number of objects and parts, young and old.
     pub all: usize,
-    /// The names of those that were last written before the time asked for.
+    /// Names of those last written before the given time.
     pub old: Vec<String>,
 }
 
-/// Folders beside that of attachments, and the form of the names in them.
+/// Folders besides that of attachments, and the form of the names in them.
 #[derive(Clone)]
 pub struct Folders {
     pub names: Vec<String>,
@@ -40,12 +41,12 @@ pub struct Folders {
 }
 
 impl Blobs {
-    /// The inventory of `folders` and of that of attachments, chunk by chunk. A bucket's parts are not in it: they are no
-    /// objects, and only the bucket's own lifecycle rule can delete them.
+    /// Lists `folders` and the folder of attachments, chunk by chunk. Parts in a bucket are not listed: they are no objects, and
+    /// only the bucket's own lifecycle rule can delete them.
     pub fn list(&self, folders: Folders, before: Timestamp) -> BoxStream<'_, Result<Listed>> {
         match &self.place {
             Place::Memory => stream::empty().boxed(),
-            // Clients cannot put files there by themselves, so the other folders are empty.
+            // Clients cannot upload to a directory directly, so the other folders are empty.
             Place::Directory(root) => list_directory(root.join(FOLDER), before).boxed(),
             Place::Bucket(_) => self.list_bucket(folders, before).boxed(),
         }
@@ -69,10 +70,10 @@ impl Blobs {
         })
     }
 
-    /// Deletes objects and parts of the inventory, and gives the number deleted. A failure is logged, and costs only room.
+    /// Deletes objects and parts, and returns the number deleted. A failure is logged; it costs only disk space.
     pub async fn delete_listed(&self, names: Vec<String>) -> usize {
         let outcomes = match &self.place {
-            // Past the object store, which refuses names of parts.
+            // Not through the object store, which refuses names of parts.
             Place::Directory(root) => stream::iter(names).then(|name| remove(root.join(name))).boxed(),
             Place::Memory | Place::Bucket(_) => {
                 let paths = stream::iter(names.into_iter().map(|name| Ok(Path::from(name)))).boxed();
@@ -110,7 +111,7 @@ impl Listed {
     }
 }
 
-/// Lists a directory past the object store, which leaves parts out and fails at a name that is not UTF-8.
+/// Lists a directory without the object store, which omits parts and fails at a name that is not UTF-8.
 fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = Result<Listed>> {
     stream::try_unfold(None, move |entries| {
         let directory = directory.clone();
@@ -124,7 +125,7 @@ fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = R
     })
 }
 
-/// Reads the next chunk of a directory, the first one if `entries` is none.
+/// Reads the next chunk of a directory; the first one if `entries` is `None`.
 fn look(
     directory: &Directory,
     entries: Option<std::fs::ReadDir>,
@@ -133,7 +134,7 @@ fn look(
     let mut entries = match entries {
         Some(entries) => entries,
         None => match std::fs::read_dir(directory) {
-            // Nobody has put anything yet.
+            // Without an upload, there is no directory yet.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             entries => entries?,
         },
@@ -146,7 +147,7 @@ fn look(
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| is_object(name) || is_part(name)) else { continue };
         let metadata = match entry.metadata() {
-            // Gone meanwhile.
+            // Deleted meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             metadata => metadata?,
         };
@@ -157,12 +158,12 @@ fn look(
     Ok((looked > 0).then_some((listed, Some(entries))))
 }
 
-/// Whether a file in the folder of attachments has an object's name.
+/// True if a file in the folder of attachments has the name of an object.
 fn is_object(file: &str) -> bool {
     Uuid::try_parse(file).is_ok_and(|uuid| uuid.simple().to_string() == file)
 }
 
-/// Whether it has the name of a staging file: the object store writes to it until all bytes are there, and a killed process
+/// True if it has the name of a staging file: the object store writes to it until all bytes are there, and a killed process
 /// leaves it behind.
 fn is_part(file: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! The marker: an object that names the workspace whose files a place holds. No other workspace keeps its files there, or its
-//! sweep would delete these.
+//! Owner marker: an object that names the workspace whose files the store holds. No other workspace may keep files there, or its
+//! orphan sweep would delete these.
 
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use uuid::Uuid;
@@ -7,30 +7,30 @@ use uuid::Uuid;
 use super::{Blobs, failed, is_unreachable};
 use crate::chat::Result;
 
-/// The marker's name. It lies beside the folders, where no file of anybody is called so.
+/// Name of the marker, which lies beside the folders.
 pub const MARKER: &str = "dragoman-workspace";
-/// A uuid with a line break is shorter.
+/// Upper limit of its size: a uuid with a line break is shorter.
 const MARKER_BYTES: u64 = 64;
 
 impl Blobs {
-    /// The workspace that owns the place; `None` if the marker names none. A place without a marker becomes `workspace`'s, also
-    /// one that holds files: releases before the marker left none, so they are this store's as far as anybody can tell. Of two
-    /// who claim a place at once, both are told the same owner.
+    /// Claims the store for `workspace`, and returns its owner; `None` if the marker names no workspace. A store without a marker
+    /// becomes `workspace`'s, even one with files: earlier releases wrote no marker. Of two concurrent claims, both get the same
+    /// owner.
     pub async fn claim(&self, workspace: Uuid) -> Result<Option<Uuid>> {
         let text = match self.marker().await? {
             Some(text) if !text.is_empty() => text,
             found => {
-                // A power cut can leave it empty.
+                // A power failure can leave it empty.
                 let mode = if found.is_none() { PutMode::Create } else { PutMode::Overwrite };
                 self.mark(workspace, mode).await?;
-                // Read back: another may have been first, or the store knows no conditions.
+                // Read back: another claim may have been first, or the store lacks conditional writes.
                 self.marker().await?.unwrap_or_default()
             }
         };
         Ok(text.parse().ok())
     }
 
-    /// The marker's text; of anything too long to be one, nothing that names a workspace.
+    /// Text of the marker; a text that names no workspace if the object is too long.
     async fn marker(&self) -> Result<Option<String>> {
         let found = match self.store.get(&Path::from(MARKER)).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -51,7 +51,7 @@ impl Blobs {
         match put(mode).await {
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
             Err(error) if is_unreachable(&error) => Err(failed(error)),
-            // Some buckets know no conditions, and some file systems no hard links.
+            // Some buckets lack conditional writes, and some file systems lack hard links.
             Err(_) => put(PutMode::Overwrite).await.map(drop).map_err(failed),
         }
     }

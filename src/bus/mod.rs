@@ -1,5 +1,8 @@
-//! How nodes tell each other that there is news. Whatever is told here may be lost: the log is the truth, this is its
-//! bell, and a node that hears nothing looks by itself within a second.
+//! Bus between nodes: notifications of new events, and signals beside the event log.
+//! Delivery is at most once: the event log is the truth, and a node that misses a notification reads it within a second.
+//!
+//! # Cancel safety
+//! A dropped [`Bus::send`] may or may not have sent its batch.
 
 mod nats;
 mod postgres;
@@ -23,65 +26,75 @@ pub use postgres::Postgres;
 
 use crate::{lifecycle::Lifecycle, metrics::Metrics, telemetry};
 
-/// How many words wait to be told before more are dropped.
+/// Capacity of the outbox; further notifications are dropped.
 const OUTBOX: usize = 4_096;
-/// How many words one letter carries at most.
+/// Maximum number of notifications in a batch.
 const GATHERED: usize = 256;
-/// Within which a letter must be on its way.
+/// Send time-out of a batch.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection on which nothing comes for so long, though it was asked for, is given up.
+/// Receive time-out: a connection without a message for this long, despite a heartbeat, is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Why a letter could not be sent.
+/// Error of sending or of the configuration.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What carries letters to all other nodes, at most once each.
+/// A notifier: carries batches of notifications to all other nodes, at most once each.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// The word by which the settings name it.
+    /// Name in the settings.
     fn kind(&self) -> &'static str;
-    /// The largest letter that it carries.
+    /// Size limit of a batch in bytes.
     fn most_bytes(&self) -> usize;
-    /// Sends a letter, or fails without trying again.
+    /// Sends a batch without a retry.
+    ///
+    /// # Errors
+    /// Any failure of the connection.
     async fn send(&self, letter: String) -> Result<(), Error>;
-    /// Hands over what comes, and connects again whenever that is needed. Ends only by being dropped.
+    /// Passes what arrives to `inbox`, and reconnects as needed. Never returns while the process runs.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the subscription.
+    ///
+    /// # Ordering
+    /// Batches arrive in the order in which their sender sent them, except across a reconnect.
     async fn listen(&self, inbox: &Inbox<'_>);
 }
 
-/// Where a bus hands over what comes.
+/// Callback for what arrives.
 pub type Inbox<'b> = dyn for<'a> Fn(Incoming<'a>) + Send + Sync + 'b;
 
-/// What comes from a bus.
+/// Input from a bus.
 pub enum Incoming<'a> {
-    /// From here on letters arrive; what was sent before may have been missed.
+    /// Batches arrive from here on; earlier ones may be lost.
     Connected,
-    /// Letters may be missed from here on.
+    /// Batches may be lost from here on.
     Disconnected,
-    /// May be one's own.
+    /// A batch, perhaps the node's own.
     Letter(&'a [u8]),
 }
 
-/// What one node has to tell the others. `S` is what they signal beside the log.
+/// A notification to the other nodes. `S`: the type of signals, which are not in the event log.
 #[derive(Clone, Debug)]
 pub enum Word<S> {
-    /// The log has grown up to here.
+    /// The event log has grown up to this position.
     LogGrew(Position),
     Signal(S),
 }
 
-/// What one node hears of the others.
+/// Input from the other nodes.
 #[derive(Debug)]
 pub enum Heard<S> {
     Word(Word<S>),
-    /// Whatever was told meanwhile was not heard.
+    /// Notifications may have been lost.
     Gap,
 }
 
+/// A batch of notifications, as JSON on the bus.
 #[derive(Serialize, Deserialize)]
 struct Letter<S> {
     from: Uuid,
-    /// Several may share a bus without knowing. Older versions do not say which they are of.
+    /// Name of the workspace, since several may share a bus. Absent in batches of older versions.
     workspace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Position>,
@@ -89,7 +102,7 @@ struct Letter<S> {
     signals: Vec<S>,
 }
 
-/// This node's end of the bus. Clones share it.
+/// Sending end of the bus on this node. Clones share it.
 pub struct Link<S> {
     outbox: Option<mpsc::Sender<Word<S>>>,
     connected: Arc<AtomicBool>,
@@ -101,7 +114,7 @@ impl<S> Clone for Link<S> {
     }
 }
 
-/// What waits to be told until [`Outbox::run`] begins.
+/// Queue of notifications until [`Outbox::run`] begins.
 pub struct Outbox<S> {
     bus: Arc<dyn Bus>,
     words: mpsc::Receiver<Word<S>>,
@@ -111,40 +124,40 @@ pub struct Outbox<S> {
 }
 
 impl<S> Link<S> {
-    /// For a node that is alone, with nobody to tell.
+    /// The end of a single node, which sends nothing.
     pub fn alone() -> Self {
         Self { outbox: None, connected: Arc::new(AtomicBool::new(true)) }
     }
 
-    /// The end of a node that serves `workspace`, which hears no other.
+    /// The end of a node that serves `workspace`, and ignores batches of other workspaces.
     pub fn new(bus: Arc<dyn Bus>, workspace: String, metrics: Metrics) -> (Self, Outbox<S>) {
         let (sender, words) = mpsc::channel(OUTBOX);
         let connected = Arc::new(AtomicBool::new(false));
         (Self { outbox: Some(sender), connected: Arc::clone(&connected) }, Outbox { bus, words, workspace, connected, metrics })
     }
 
-    /// Whether there is nobody to tell.
+    /// True for a single node.
     pub fn is_alone(&self) -> bool {
         self.outbox.is_none()
     }
 
-    /// Tells the other nodes, soon and at most once. Never waits; while too much waits to be told, it is not told.
+    /// Queues a notification, to be sent at most once. Never waits; drops it while the queue is full.
     pub fn say(&self, word: Word<S>) {
         if let Some(outbox) = &self.outbox {
-            // A bell that does not ring is heard a second later.
+            // The receiver reads the event log within a second anyway.
             let _ = outbox.try_send(word);
         }
     }
 
-    /// Whether the other nodes can be heard.
+    /// True while other nodes can be received.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
     }
 }
 
 impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
-    /// Tells what waits, and gives what is heard to `hear`, until the stop. What comes while a letter is under way shares
-    /// the next one; nobody waits for a timer.
+    /// Sends queued notifications, and passes received ones to `hear`, until the stop. Notifications that are queued during a
+    /// send share the next batch; there is no timer.
     pub fn run(self, lifecycle: &Lifecycle, hear: impl Fn(Heard<S>) + Send + Sync + 'static) {
         let Self { bus, mut words, workspace, connected, metrics } = self;
         let own = Uuid::new_v4();
@@ -217,13 +230,13 @@ fn receive<S: DeserializeOwned>(
                 let head = letter.head.map(Word::LogGrew);
                 head.into_iter().chain(letter.signals.into_iter().map(Word::Signal)).map(Heard::Word).for_each(hear);
             }
-            // A node of another version may know more words.
+            // A node of another version may have other signals.
             Err(error) => tracing::debug!(%error, "a letter could not be read"),
         },
     }
 }
 
-/// Packs words into as few letters as they fit in; of several positions only the last one counts.
+/// Packs notifications into the fewest batches that fit; only the greatest position counts.
 fn letters<S: Serialize>(from: Uuid, workspace: &str, words: impl Iterator<Item = Word<S>>, most_bytes: usize) -> Vec<String> {
     let (mut head, mut signals) = (None, Vec::new());
     for word in words {
@@ -257,7 +270,7 @@ fn pack<S: Serialize>(letter: &Letter<S>, most_bytes: usize, letters: &mut Vec<S
             let (first, second) = signals.split_at(signals.len() / 2);
             parts.extend([(None, second), (head, first)]);
         } else if head.is_some() {
-            // One signal that no letter can carry is not told; that the log has grown is.
+            // A signal that exceeds the size limit is dropped; the position is not.
             parts.push((head, &[]));
         }
     }

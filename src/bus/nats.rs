@@ -1,3 +1,5 @@
+//! Bus over NATS: one subject per workspace, with reconnects by the client library.
+
 use std::{path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -9,29 +11,29 @@ use tokio::sync::{Mutex, mpsc};
 use super::{Bus, Error, Inbox, Incoming};
 use crate::telemetry;
 
-/// What servers take unless they are told otherwise is 1 MiB.
+/// Size limit of a batch; the default limit of servers is 1 MiB.
 const MOST_BYTES: usize = 512 * 1024;
-/// Before another subscription is tried.
+/// Delay before a new subscription.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How many changes of the connection may wait to be noticed; they come one at a time.
+/// Capacity of the queue of connection events, which come one at a time.
 const EVENTS: usize = 64;
-/// The client asks the server whether it is there so often, and gives it up with the third question that is not answered.
+/// Ping interval; the client closes the connection when the third ping is unanswered.
 const PING: Duration = Duration::from_secs(3);
 
-/// How to reach NATS.
+/// Connection options of NATS.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
-    /// `nats://user:password@host:port` or `tls://...`; several with commas between.
+    /// `nats://user:password@host:port` or `tls://...`; commas separate several.
     pub url: String,
-    /// Under which all nodes of one workspace tell each other.
+    /// Subject of the workspace.
     pub subject: String,
-    /// A file with a user's JWT and key.
+    /// File with a user's JWT and key.
     pub credentials: Option<PathBuf>,
-    /// A file with certificates of authorities to trust beside the well-known ones.
+    /// File with certificates of authorities to trust besides the well-known ones.
     pub authorities: Option<PathBuf>,
 }
 
-/// One subject of a NATS server, for as many nodes as there are.
+/// Bus over one subject of a NATS server, for any number of nodes.
 pub struct Nats {
     client: Client,
     subject: String,
@@ -40,13 +42,18 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Prepares the connection, which is made, and made again whenever it is lost, in the background. Fails for options
-    /// that cannot be meant.
+    /// Prepares the connection, which is established, and re-established after a loss, in the background.
+    ///
+    /// # Errors
+    /// Invalid options, or unreadable files.
+    ///
+    /// # Cancel safety
+    /// Nothing stays behind.
     pub async fn open(options: &NatsOptions) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel(EVENTS);
         let mut connect =
             ConnectOptions::new().name("dragoman").ping_interval(PING).retry_on_initial_connect().event_callback(move |event| {
-                // If so many wait, one that is no longer noticed is not the first.
+                // A full queue holds earlier events of the same kind.
                 let _ = sender.try_send(event);
                 async {}
             });
@@ -56,10 +63,10 @@ impl Nats {
         if let Some(file) = &options.authorities {
             connect = connect.add_root_certificates(file.clone());
         }
-        // The provider is one for the whole process; that it is there already is fine.
+        // The provider is process-wide; an error means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let servers = options.url.split(',').map(|server| server.trim().parse()).collect::<Result<Vec<ServerAddr>, _>>()?;
-        // The client does not read these by itself. Servers of one cluster know the same users.
+        // The client does not read credentials from the address. Servers of one cluster know the same users.
         if let Some(server) = servers.iter().find(|server| server.has_user_pass()) {
             let user = decoded(server.username())?;
             connect = match decoded(server.password())? {
@@ -72,7 +79,7 @@ impl Nats {
     }
 }
 
-/// A part of an address as it was meant.
+/// Percent-decodes a part of an address.
 fn decoded(part: Option<&str>) -> Result<Option<String>, Error> {
     let decode = |part| percent_decode_str(part).decode_utf8().map(String::from);
     Ok(part.map(decode).transpose()?)
@@ -99,7 +106,7 @@ impl Bus for Nats {
 
     async fn listen(&self, inbox: &Inbox<'_>) {
         let mut events = self.events.lock().await;
-        // Tries follow one another quickly, mostly with the same outcome.
+        // Attempts repeat quickly, mostly with the same error, which is logged once.
         let (mut said, mut refused) = (None, None);
         loop {
             match self.client.subscribe(self.subject.clone()).await {
@@ -114,13 +121,13 @@ impl Bus for Nats {
                                 None => break,
                             },
                             event = events.recv() => match event {
-                                // The subscription is made again by the client itself.
+                                // The client renews the subscription by itself.
                                 Some(Event::Connected | Event::SlowConsumer(_)) => {
                                     (said, refused) = (None, None);
                                     inbox(Incoming::Connected);
                                 }
                                 Some(Event::Disconnected | Event::Closed) => inbox(Incoming::Disconnected),
-                                // At every letter, if it is that.
+                                // A missing permission causes one per batch.
                                 Some(Event::ServerError(error)) => {
                                     let error = Some(error.to_string());
                                     if refused != error {

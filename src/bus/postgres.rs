@@ -1,3 +1,5 @@
+//! Bus over PostgreSQL's `LISTEN` and `NOTIFY`, with a heartbeat that detects dead connections.
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,18 +16,18 @@ use tokio::{
 use super::{Bus, Error, Inbox, Incoming, PATIENCE, SILENCE};
 use crate::{metrics::Metrics, telemetry};
 
-/// `NOTIFY` reaches the database that it is sent in, so one name does for every workspace.
+/// Channel name. `NOTIFY` stays within its database, so one name serves every workspace.
 const CHANNEL: &str = "dragoman";
-/// PostgreSQL takes less than 8000 bytes.
+/// Size limit of a batch; PostgreSQL's is 8000 bytes.
 const MOST_BYTES: usize = 7_900;
-/// Before another connection is tried.
+/// Delay before a reconnect.
 const PAUSE: Duration = Duration::from_millis(500);
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
-/// What is sent to hear whether anything comes. All nodes hear it, and take it for a sign of life.
+/// Payload of a heartbeat. Every node receives it, and counts it as activity of its own connection.
 const SIGN_OF_LIFE: &str = "";
 
-/// `LISTEN` and `NOTIFY` on connections of their own: a transaction that notifies holds up every other one that does, so
-/// none that writes anything may.
+/// Bus over `LISTEN` and `NOTIFY` on connections of its own: transactions that notify wait for one another, so a transaction that
+/// writes anything else must not notify.
 pub struct Postgres {
     url: String,
     pins: Pins,
@@ -35,12 +37,11 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn new(url: String, metrics: Metrics) -> Self {
-        // Not even a limit for statements: who sends and who listens have their own, and an idle listener stays.
+        // Without a statement time-out: sending and listening have their own, and an idle listener stays.
         Self { url, pins: Pins::new(TimeOuts::default(), None), metrics, sender: Mutex::new(None) }
     }
 
-    /// Counts a statement, with the connection that it may have to make. One that is dropped, at the end of a time-out, has
-    /// failed.
+    /// Counts a statement in the metrics, including a connect. A statement that is dropped by a time-out counts as failed.
     async fn counted<T>(&self, operation: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         let mut counted = Counted { metrics: &self.metrics, operation, begun: Instant::now(), failed: true };
         let done = statement.await;
@@ -49,7 +50,7 @@ impl Postgres {
     }
 }
 
-/// A statement under way, which counts when this is dropped.
+/// A statement under way; counted when this is dropped.
 struct Counted<'a> {
     metrics: &'a Metrics,
     operation: &'a str,
@@ -75,7 +76,7 @@ impl Bus for Postgres {
 
     async fn send(&self, letter: String) -> Result<(), Error> {
         let mut sender = self.sender.lock().await;
-        // Taken out, so that a connection on which sending failed, or was given up, is not used again.
+        // Taken out, so that a connection on which sending failed or timed out is not reused.
         let kept = sender.take();
         let notify = async {
             let mut connection = match kept {
@@ -100,7 +101,7 @@ impl Bus for Postgres {
                 ended = self.hear(inbox, &heard) => if let Err(error) = ended {
                     tracing::debug!(error = %telemetry::chain(&error), "the listener of the bus ended");
                 },
-                // The listener goes with its connection, so that it does not matter what it forgets.
+                // The listener is dropped with its connection, so its lost state does not matter.
                 () = self.silence(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),
             }
             inbox(Incoming::Disconnected);
@@ -112,7 +113,7 @@ impl Bus for Postgres {
 impl Postgres {
     async fn hear(&self, inbox: &Inbox<'_>, heard: &Notify) -> sqlx::Result<()> {
         let pins = self.pins.clone();
-        // As the listener would make itself, but that it pins settings.
+        // The pool that the listener would make by itself, plus pinned settings.
         let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let pool = pool.after_connect(move |connection, _| {
             let pins = pins.clone();
@@ -126,28 +127,28 @@ impl Postgres {
         let mut listener = self.counted("listen", listen).await?;
         heard.notify_one();
         inbox(Incoming::Connected);
-        // Cancelled only for ever: the listener would forget that it had lost its connection.
+        // Never cancelled and resumed: the listener would forget that it had lost its connection.
         loop {
             let notification = listener.try_recv().await?;
             heard.notify_one();
             match notification {
                 Some(notification) if notification.payload() == SIGN_OF_LIFE => {}
                 Some(notification) => inbox(Incoming::Letter(notification.payload().as_bytes())),
-                // It has lost its connection, and has another one.
+                // The listener has reconnected.
                 None => inbox(Incoming::Connected),
             }
         }
     }
 
-    /// Ends when nothing was heard for too long. A connection of which the other end is gone without a word looks like one on
-    /// which there is no news; so where there is none, some is made.
+    /// Ends when the connection has been silent for [`SILENCE`]. A connection whose peer vanished looks like one without news, so
+    /// a heartbeat is sent after half that time.
     async fn silence(&self, heard: &Notify) {
         loop {
             if timeout(SILENCE / 2, heard.notified()).await.is_ok() {
                 continue;
             }
             let answered = timeout(SILENCE / 2, async {
-                // That it cannot be sent is not what matters; as long as nothing comes, it is the same.
+                // A failed send needs no handling: the heartbeat does not arrive either.
                 let _ = timeout(PATIENCE, self.send(SIGN_OF_LIFE.to_owned())).await;
                 heard.notified().await;
             });

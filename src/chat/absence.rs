@@ -1,5 +1,5 @@
-//! Who comes and goes is told by the node at which it does. Of whoever vanishes with its node the others know until when
-//! its signs of life last: each of them looks for whose have ended, and tells those who listen at it.
+//! Presence expiry. The node of a partner publishes its presence changes. Heartbeats that end with a dead node are detected by
+//! every other node: each scans the store for expired presences, and publishes them to its own subscribers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,22 +17,22 @@ use super::{
 };
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
-/// How long after somebody's signs of life have ended it counts as vanished. Until then the node at which it is, if it is
-/// at any, has told the store of another one, or the others that it has gone.
+/// Grace period after the end of a partner's heartbeats, until the partner counts as vanished. Within it, a node where the
+/// partner is present stores a new heartbeat or publishes the change.
 pub(super) const GRACE: Duration = Duration::from_secs(7);
-/// Of how many partners one look, and one question about their acquaintances, is.
+/// Page size of scans for expired presences and of lookups of their audiences, in partners.
 pub(super) const PAGE: usize = 100;
-/// Between two pages, so that thousands who vanish together take no more than some of the store's time.
+/// Pause between two pages, which bounds the load of the store when thousands vanish together.
 const PAUSE: Duration = Duration::from_millis(100);
-/// For how long it is remembered who came or went: until it must have been looked for.
+/// Retention time of presence news: longer than the scans for expired presences may lag behind.
 const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
 
-/// Of whom those who listen at this node were last told that it has come or gone, and when.
+/// Deduplication of presence changes: the time at which each partner was last published on this node.
 #[derive(Default)]
 pub(super) struct News(Mutex<HashMap<PartnerId, Timestamp>>);
 
 impl News {
-    /// Whether there was any of the partner since its signs of life ended.
+    /// True if the presence of the partner was published since its heartbeats ended.
     fn has(&self, partner: PartnerId, end: Timestamp) -> bool {
         self.0.lock().get(&partner).is_some_and(|told| *told >= end)
     }
@@ -42,15 +42,15 @@ impl News {
     }
 }
 
-/// Up to where a node has looked.
+/// Progress of the scan for expired presences.
 struct Look {
     after: (Timestamp, PartnerId),
-    /// From when on what the store says counts: while it was away nobody could tell it anything, the living neither.
+    /// Time from which the store is trusted: after an outage, heartbeats of present partners may be missing in it.
     trusted: Option<Timestamp>,
 }
 
 impl Chat {
-    /// Starts the task that looks for who has vanished.
+    /// Starts the task that scans for expired presences.
     pub(super) fn watch_absence(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -74,7 +74,7 @@ impl Chat {
         });
     }
 
-    /// Tells of a page of those who have vanished; gives whether there may be more.
+    /// Publishes a page of expired presences; returns true if there may be more.
     async fn look_for_absent(&self, look: &mut Look) -> Result<bool> {
         let now = clock::now();
         let until = now - GRACE;
@@ -82,7 +82,7 @@ impl Chat {
         if now < *look.trusted.get_or_insert(now + GRACE) {
             return Ok(false);
         }
-        // Of those who are at this node, and of those of whom another node has said more since, it is told already.
+        // Partners at this node, and those with newer presence news, are not published.
         let is_absent = |partner, end| !self.0.news.has(partner, end) && !self.doubt_presence(partner, Status::Online);
         let absent: HashMap<_, _> = ended.iter().filter(|(partner, end)| is_absent(*partner, *end)).copied().collect();
         let partners: Vec<_> = absent.keys().copied().collect();
@@ -98,7 +98,7 @@ impl Chat {
         Ok(is_whole)
     }
 
-    /// Shows those who listen at this node how partners are: all in one go, so that whoever polls is answered once for them.
+    /// Publishes presences to the subscribers of this node, all at once, so that a poll receives them together.
     pub(super) fn show_presences(&self, of: Vec<(PartnerId, Status, Acquainted)>) {
         let now = clock::now();
         self.0.news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
@@ -106,8 +106,8 @@ impl Chat {
         self.0.hub.signal_together(of.into_iter().map(signal));
     }
 
-    /// Who is told whether these partners are there, in rising order: each itself, everybody who shares a conversation with
-    /// it, and everybody in whose address book it is.
+    /// The audience of presence changes of these partners, by rising partner: each partner itself, everybody who shares a
+    /// conversation with it, and everybody with it in their address book.
     pub(super) async fn acquainted_with(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Acquainted)>> {
         if partners.is_empty() {
             return Ok(Vec::new());

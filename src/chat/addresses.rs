@@ -1,3 +1,5 @@
+//! Caches of identifiers: uuids of conversations, and ids of messages by conversation and `seq`.
+
 use std::sync::Arc;
 
 use storage::{Conversation, ConversationId, MessageId, Participant};
@@ -6,12 +8,12 @@ use uuid::Uuid;
 use super::{Chat, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
-/// Capacity of each cache, in conversations.
+/// Capacity of each conversation cache, in entries.
 const REMEMBERED: usize = 50_000;
-/// The same in messages.
+/// Capacity of the message cache, in entries.
 const REMEMBERED_MESSAGES: usize = 10_000;
 
-/// Caches of what goes by which name: none of these ever changes, unless the store as a whole does.
+/// Caches of identifiers. Entries never change, and are invalidated only when the store as a whole changes.
 pub(super) struct Addresses {
     ids: Remembered<Uuid, ConversationId>,
     uuids: Remembered<ConversationId, Uuid>,
@@ -42,13 +44,19 @@ impl Addresses {
 }
 
 impl Chat {
-    /// The conversation with this uuid, if the caller is in it, and the caller's place there.
+    /// Finds the conversation of the caller with this uuid, with the caller as its participant.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Forbidden` unless the caller is a participant.
     pub async fn conversation_by_uuid(&self, caller: &Caller, uuid: Uuid) -> Result<(Conversation, Participant)> {
         let id = self.conversation_id(uuid).await?;
         self.conversation(caller, id).await
     }
 
-    /// Which conversation has this uuid, whoever asks.
+    /// Finds the id of the conversation with this uuid, without a check of access.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
     pub(super) async fn conversation_id(&self, uuid: Uuid) -> Result<ConversationId> {
         let Addresses { ids, uuids, .. } = &*self.0.addresses;
         let read = async {
@@ -62,7 +70,10 @@ impl Chat {
         ids.get(uuid, read).await?.ok_or(Error::NotFound(Thing::Conversation))
     }
 
-    /// The uuid of a conversation of which the caller has heard, and so may know it.
+    /// Finds the uuid of a conversation. Does not check access: the caller must know the conversation.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
     pub async fn conversation_uuid(&self, id: ConversationId) -> Result<Uuid> {
         let Addresses { ids, uuids, .. } = &*self.0.addresses;
         let read = async {
@@ -76,7 +87,11 @@ impl Chat {
         uuids.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
     }
 
-    /// The id of the message with this `seq` in a conversation of which the caller has heard.
+    /// Finds the id of the message with this `seq` in a conversation. Does not check access: the caller must know the
+    /// conversation.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
     pub async fn message_id_at(&self, of: ConversationId, seq: i64) -> Result<MessageId> {
         let read = async { Ok(self.messages_at(&[(of, seq)]).await?.pop().map(|message| message.id)) };
         self.0.addresses.messages.get((of, seq), read).await?.ok_or(Error::NotFound(Thing::Message))

@@ -1,3 +1,7 @@
+//! Attachments: upload, read access, signed tokens for their URLs, and deletion.
+//! The object store holds the bytes, the database the rows. A row is committed after its bytes are stored, and deleted before
+//! them.
+
 use std::{
     borrow::Cow,
     ops::Range,
@@ -15,14 +19,14 @@ use storage::{
 use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support, uploads};
 use crate::{auth::Caller, blobs, clock, shares::Charge};
 
-/// The bytes of a file in pieces, as they come.
+/// Stream of the bytes of a file.
 pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
-/// Digits of the signature in a token.
+/// Hexadecimal digits of the signature in a token.
 const SIGNATURE_DIGITS: usize = 64;
 
-/// File name: the last part of a path, without control characters and those that turn the reading direction round, and not longer
-/// than [`NAME_CHARACTERS`].
+/// File name: the last part of a path, without control characters and bidirectional controls, of at most
+/// [`NAME_CHARACTERS`] characters.
 pub struct FileName(String);
 
 impl FileName {
@@ -32,7 +36,8 @@ impl FileName {
     }
 }
 
-/// A file whose bytes are in the object store, and of which nobody knows yet. Unless it is kept, its bytes go away.
+/// A received file: its bytes are in the object store, and no row refers to them yet. Dropping it deletes the bytes, unless they
+/// were committed.
 pub struct Received {
     stored: blobs::Stored,
     blobs: blobs::Blobs,
@@ -53,14 +58,14 @@ impl Drop for Received {
     }
 }
 
-/// The token in an address of an attachment that is given to `reader`. It lets in whoever has it, as far as the reader may
-/// read the attachment at that moment.
+/// Creates the signed token in the URL of an attachment for `reader`. It gives its bearer the access that the reader has at the
+/// time of use.
 pub fn attachment_token(file: &Attachment, reader: PartnerId) -> String {
     format!("{reader}-{}", hex::encode(mac(file, reader).finalize().into_bytes()))
 }
 
-/// The text of a message as it is shown to `reader`. Clients put into it what they were given: in a text beside files, the tokens of
-/// others give way to the reader's own, or go if they are for files that the message does not hold.
+/// The text of a message as shown to `reader`. Clients copy URLs with tokens into texts. Beside files, the tokens of other
+/// readers are replaced by the reader's own, or removed if they belong to no file of the message.
 pub fn text_for(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     let (text, files) = (message.body.as_str(), message.attachments.as_slice());
     if files.is_empty() {
@@ -90,9 +95,9 @@ pub fn text_for(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     text
 }
 
-/// The partner for whom a token was made; `None` for one that was not made here.
+/// The partner that a token was issued to; `None` if the signature is invalid.
 fn reader_of(token: &str, file: &Attachment) -> Option<PartnerId> {
-    // Nothing can be derived from an empty secret, as another system may leave it.
+    // Imported attachments may have an empty secret, which makes no token valid.
     if file.access_token.is_empty() {
         return None;
     }
@@ -111,8 +116,16 @@ fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
 }
 
 impl Chat {
-    /// Takes in the bytes of a file of the caller's, piece by piece; fails as soon as they are too many. `declared` is the type
-    /// that the sender says it has, which counts for documents of office programs. `charge` is for what of it is in memory.
+    /// Receives an upload of the caller: stores its bytes piece by piece, and fails as soon as they exceed the size limit.
+    /// `declared` is the media type that the sender states; it counts for office documents. `charge` accounts for the bytes in
+    /// memory.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond the size limit; `TooFast` beyond the rate limit, the upload quota, or the share of memory for bodies;
+    /// `Invalid` if the stream breaks off.
+    ///
+    /// # Cancel safety
+    /// The bytes stored so far are deleted soon.
     pub async fn receive(
         &self,
         caller: &Caller,
@@ -124,7 +137,7 @@ impl Chat {
         self.receive_within(caller.user, declared, bytes, (self.0.rules.upload_bytes, charge)).await
     }
 
-    /// The same for a user, and another limit.
+    /// Receives an upload of a user with another size limit, as [`Chat::receive`], without the rate limit.
     pub(super) async fn receive_within(
         &self,
         user: UserId,
@@ -139,8 +152,11 @@ impl Chat {
         Ok(Received { stored, blobs: self.0.blobs.clone(), kept: AtomicBool::new(false) })
     }
 
-    /// Commits what refers to a received file. Its bytes go away only if certainly nothing refers to them: a caller who
-    /// is cancelled meanwhile, or does not learn the outcome, leaves them.
+    /// Commits a transaction that refers to a received file.
+    ///
+    /// # Cancel safety
+    /// The bytes are deleted only if the transaction is certainly undone. Cancellation during the commit, or an unknown outcome,
+    /// leaves them.
     pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &Received) -> Result<()> {
         received.kept.store(true, Ordering::Relaxed);
         match tx.commit().await {
@@ -153,7 +169,13 @@ impl Chat {
         Ok(())
     }
 
-    /// Makes a received file an attachment of the caller's. A conversation, if named, must be one of the caller's.
+    /// Stores a received file as an attachment of the caller. A given conversation must be one of the caller's.
+    ///
+    /// # Errors
+    /// `NotFound` or `Forbidden` for the conversation.
+    ///
+    /// # Cancel safety
+    /// Before the commit, the bytes are deleted. During it, they stay; the orphan sweep deletes them if nothing refers to them.
     pub async fn keep(
         &self,
         caller: &Caller,
@@ -188,8 +210,8 @@ impl Chat {
         .await
     }
 
-    /// An attachment that the caller may read, or the reader for whom a token was made (see [`attachment_token`]). Until it
-    /// is sent that is its owner alone, afterwards those who may read a message that holds it.
+    /// Finds an attachment that the caller may read, or the reader of the token (see [`attachment_token`]). Until it is sent,
+    /// only its owner may read it, afterwards the readers of any message that holds it.
     ///
     /// # Errors
     /// `NotFound` if there is no such attachment, `Forbidden` if neither of the two may read it now.
@@ -219,7 +241,7 @@ impl Chat {
         }
     }
 
-    /// Those of these attachments that are the caller's own.
+    /// The caller's own attachments among these.
     pub async fn own_attachments(&self, caller: &Caller, ids: &[AttachmentId]) -> Result<Vec<AttachmentId>> {
         let mut own = Vec::new();
         for id in ids {
@@ -229,12 +251,21 @@ impl Chat {
         Ok(own)
     }
 
-    /// The bytes of an attachment that the caller may read: all, or a part that is in it and not empty.
+    /// Opens the bytes of an attachment that the caller may read: all, or a range that lies within it and is not empty.
+    ///
+    /// # Errors
+    /// `NotFound` if the object store does not have them.
     pub async fn attachment_bytes(&self, attachment: &Attachment, part: Option<Range<u64>>) -> Result<FileBytes> {
         self.0.blobs.get(&attachment.object, part).await
     }
 
-    /// Deletes an attachment of the caller's from every message and from the object store.
+    /// Deletes an attachment of the caller from every message, and its bytes from the object store.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such attachment, `Forbidden` for anyone but its owner, `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// After the commit, the bytes may stay until the orphan sweep.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
@@ -254,7 +285,7 @@ impl Chat {
     }
 }
 
-/// Whether a character only turns the reading direction round, or ends a line: with it a name shows another extension than it has
+/// True if a character only changes the reading direction, or ends a line: with it, a name shows another extension than it has
 /// (Unicode Standard Annex 9, "Explicit Directional Formatting").
 pub fn is_bidi_control(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -345,7 +376,7 @@ mod tests {
             assert_eq!(safe_name(&format!("photo_{control}gpj.exe")), "photo_gpj.exe", "{control:?}");
             assert_eq!(safe_name(&control.to_string()), "file", "{control:?}");
         }
-        // Joiners are letters' own affair.
+        // Joiners stay: they belong to words.
         assert_eq!(safe_name("\u{1f468}\u{200d}\u{1f469} نمونه.txt"), "\u{1f468}\u{200d}\u{1f469} نمونه.txt");
     }
 

@@ -1,4 +1,6 @@
-//! Messages that are held back until their sender shows them, and who is there to do so.
+//! Held messages: stored at once, shown to others when their sender says so.
+//! A lease of the sender holds them: it has a socket on a node whose own lease is valid. Without one, a background task shows
+//! them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,33 +11,33 @@ use tokio::sync::Notify;
 use super::{Chat, Error, Result, Thing};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
 
-/// How many messages of one sender are held back at most. Any further one is shown at once.
+/// Limit of held messages per sender. Any further one is shown at once.
 const MOST_HELD: usize = 100;
-/// How many messages are looked for at a time that nobody is left to show.
+/// Batch size of the search for held messages without a lease.
 const STEP: usize = 100;
 
-/// Who is at this node to show what is held back.
+/// The held-message leases of this node.
 #[derive(Default)]
 pub(super) struct Attendances {
     here: Mutex<Here>,
-    /// Held by whoever brings to the store who is here, so that it learns one thing after the other.
+    /// Serialises writes of leases to the store.
     saying: tokio::sync::Mutex<()>,
-    /// Rung when the store is to be told something.
+    /// Notified when leases have to be stored.
     news: Notify,
 }
 
 #[derive(Default)]
 struct Here {
-    /// How many sockets each has for that.
+    /// Number of sockets of each partner that hold its lease.
     sockets: HashMap<PartnerId, usize>,
-    /// Who has come or gone since the store was told.
+    /// Partners whose leases began or ended since the last write to the store.
     unsaid: HashSet<PartnerId>,
-    /// How often it was attempted to tell the store.
+    /// Number of attempts to write to the store.
     attempts: u64,
 }
 
 impl Attendances {
-    /// The store may have lost who is here: it is told again.
+    /// Stores all leases of this node again, since the store may have lost them.
     pub(super) fn doubt_store(&self) {
         let Here { sockets, unsaid, .. } = &mut *self.here.lock();
         unsaid.extend(sockets.keys());
@@ -43,7 +45,7 @@ impl Attendances {
     }
 }
 
-/// A socket at which its user can show what it holds back, which is there as long as this is.
+/// Held-message lease of a socket, until it is dropped.
 pub struct Attending {
     chat: Chat,
     partner: PartnerId,
@@ -67,8 +69,11 @@ impl Drop for Attending {
 }
 
 impl Chat {
-    /// Notes that the caller has a socket at which it can show what it holds back, until the result is dropped. With the last
-    /// one nobody is left to show it, and it is shown.
+    /// Takes a held-message lease for a socket of the caller, until the result is dropped. Once the last one is dropped, the held
+    /// messages are shown. Failures of the store are logged, and the next renewal tries again.
+    ///
+    /// # Cancel safety
+    /// The lease ends again.
     pub async fn attends(&self, caller: &Caller) -> Attending {
         let said_before = {
             let mut here = self.0.attendances.here.lock();
@@ -87,19 +92,19 @@ impl Chat {
         attending
     }
 
-    /// Whether a message of the caller's may be held back: somebody must be there to show it, and not too many wait already.
+    /// True if a message of the caller may be held: the caller has a lease, and fewer held messages than the limit.
     pub(super) async fn may_hold(&self, caller: &Caller) -> Result<bool> {
         let held = self.0.storage.held_by(caller.partner, MOST_HELD).await?;
         Ok(held.len() < MOST_HELD && self.is_attending(caller.partner).await?)
     }
 
-    /// A message that was just stored and is held back. If whoever could have shown it has gone meanwhile, it is shown.
+    /// Checks a held message that was just stored: shows it if the lease of its sender has ended meanwhile.
     pub(super) async fn held_or_shown(&self, message: Message) -> Message {
         let shown =
             async { if self.is_attending(message.author.partner).await? { Ok(None) } else { self.show_held(message.id).await } };
         match shown.await {
             Ok(shown) => shown.unwrap_or(message),
-            // It is stored all the same, must not be sent again, and is shown in a while.
+            // The message is stored, must not be sent again, and is shown by the background task.
             Err(error) => {
                 unshown(&error);
                 message
@@ -114,7 +119,7 @@ impl Chat {
         Ok(self.0.storage.is_attending(partner, self.store_time()).await?)
     }
 
-    /// Shows a message, unless it was shown or deleted meanwhile.
+    /// Shows a held message, unless it was shown or deleted meanwhile.
     async fn show_held(&self, id: MessageId) -> Result<Option<Message>> {
         let found = self.0.storage.locate_messages(&[id]).await?;
         let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
@@ -132,8 +137,8 @@ impl Chat {
         .await
     }
 
-    /// Starts the task that keeps this node's lease, tells the store who is here, and shows what nobody is left to show:
-    /// because its sender has gone, or a node has died.
+    /// Starts the task that renews this node's lease, stores its held-message leases, and shows held messages without a lease:
+    /// their sender is gone, or its node is dead.
     pub(super) fn watch_attendances(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -166,7 +171,7 @@ impl Chat {
             let Attendances { here, saying, .. } = &self.0.attendances;
             let _saying = saying.lock().await;
             let is_empty = here.lock().sockets.is_empty();
-            // In case the store has forgotten who is here.
+            // The store may have lost the leases of this node.
             if is_empty { Ok(()) } else { self.attend(&[]).await }
         };
         if let Err(error) = kept.await {
@@ -187,8 +192,8 @@ impl Chat {
         }
     }
 
-    /// Tells the store who has come and gone, unless that was attempted since there were so many attempts: many who come at
-    /// once are told of together, and while the store is away nobody waits for the attempts of all who came before.
+    /// Writes new and ended leases to the store, unless another call has tried so since the attempt of that number. Concurrent
+    /// calls share one write, and while the store is unavailable, no call waits for the attempts of earlier ones.
     async fn say_attendances(&self, attempts: u64) {
         let Attendances { here, saying, .. } = &self.0.attendances;
         let _saying = saying.lock().await;
@@ -209,7 +214,7 @@ impl Chat {
         };
         if let Err(error) = said.await {
             tracing::warn!(error = %telemetry::chain(&error), "who is here could not be stored");
-            // The next round tries again.
+            // The next renewal tries again.
             here.lock().unsaid.extend(come.into_iter().chain(gone));
         }
     }
@@ -224,7 +229,7 @@ impl Chat {
     }
 }
 
-/// It stays held back, and is shown later.
+/// Logs that a message stays held; a later round shows it.
 fn unshown(error: &Error) {
     telemetry::put_off("what was held back could not be shown", error, error.is_unavailable());
 }

@@ -1,3 +1,6 @@
+//! Cache of conversation members, as of the events that were delivered, so that fan-out costs no query.
+//! It follows the event log, whose membership changes invalidate it.
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -5,16 +8,16 @@ use storage::{ConversationId, Member, PartnerId, Position, Storage};
 
 use crate::weighed::{self, Weighed, WeighedCache};
 
-/// Capacity of the cache: about so many conversations, in so many bytes.
+/// Capacity of the cache, in conversations (approximately) and in bytes.
 const REMEMBERED: usize = 50_000;
 const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The members of a conversation.
 #[derive(Clone, Debug)]
 pub(super) struct Members {
-    /// In rising order.
+    /// Sorted by rising id.
     pub(super) partners: Arc<[PartnerId]>,
-    /// Those of them from whom older messages are hidden.
+    /// Members from whom older messages are hidden.
     newcomers: Arc<[Member]>,
 }
 
@@ -33,7 +36,7 @@ impl Members {
         self.newcomers.iter().find(|member| member.partner == partner).map_or(0, |member| member.visible_from_seq)
     }
 
-    /// Those whom a fact concerns that is about the message with this `seq`, or about none; in rising order.
+    /// The audience of a fact about the message with this `seq`, or about none; sorted by rising id.
     pub(super) fn concerned(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
         let Some(seq) = seq else { return Arc::clone(&self.partners) };
         let hidden: Vec<_> = self.newcomers.iter().filter(|member| seq <= member.visible_from_seq).collect();
@@ -47,22 +50,25 @@ impl Members {
     }
 }
 
-/// A cache of the members of conversations as far as subscribers have been told, so that delivery costs no query. It
-/// follows the event log, and so says of every event what the log itself says of it.
+/// Cache of the members of conversations. It follows the event log, and so gives each event the same audience as the event log
+/// itself.
 pub(super) struct Audiences {
     storage: Arc<dyn Storage>,
     remembered: WeighedCache<ConversationId, Members>,
-    /// The newest event by which anybody came or went. Cache entries are as of then; a read from before is not cached.
+    /// Position of the newest membership change. Cache entries are as of that position; an older read is not cached.
     changed: Mutex<Position>,
 }
 
 impl Audiences {
-    /// Begins where subscribers have been told everything up to `head`.
+    /// Creates a cache that is up to date with the event at `head`.
     pub(super) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
         Self { storage, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES), changed: Mutex::new(head) }
     }
 
-    /// The members of a conversation.
+    /// Finds the members of a conversation, in the cache or else in the store.
+    ///
+    /// # Errors
+    /// Those of the store.
     pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<Members> {
         if let Some(members) = self.remembered.get(&conversation) {
             return Ok(members.value);
@@ -76,15 +82,14 @@ impl Audiences {
         Ok(members)
     }
 
-    /// Invalidates the whole cache: subscribers were told no more than up to `head`, or the store was changed without
-    /// facts.
+    /// Invalidates the whole cache: events after `head` are not delivered yet, or the store was changed without facts.
     pub(super) fn start_over(&self, head: Position) {
         let mut changed = self.changed.lock();
         *changed = head;
         self.remembered.clear();
     }
 
-    /// Must be called for every event by which anybody comes or goes, before anybody is told of it.
+    /// Invalidates a conversation. Must be called for every membership change, before its event is delivered.
     pub(super) fn change(&self, conversation: ConversationId, at: Position) {
         let mut changed = self.changed.lock();
         *changed = at;

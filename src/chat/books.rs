@@ -1,3 +1,5 @@
+//! Address books of users, and the acquaintances of a user: its address book and everybody in its conversations.
+
 use std::collections::{BTreeMap, HashMap};
 
 use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
@@ -5,16 +7,16 @@ use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
 use super::{Chat, Deactivated, Result, rates::Act};
 use crate::auth::Caller;
 
-/// Somebody whom the caller knows.
+/// Another user that the caller knows.
 #[derive(Clone, Debug)]
 pub struct Acquaintance {
     pub user: User,
-    /// The newest message between the two, or else the newest that this person wrote where the caller could read it.
+    /// The newest message between the two, or else the newest message of this user that the caller may read.
     pub last_message: Option<Message>,
 }
 
 impl Chat {
-    /// The active users in the caller's address book, by rising uid.
+    /// Lists the active users in the caller's address book, by rising id.
     pub async fn book(&self, caller: &Caller) -> Result<Vec<User>> {
         let ids = self.0.storage.book(caller.user).await?;
         let mut users = self.0.storage.users_by_id(&ids).await?;
@@ -23,7 +25,10 @@ impl Chat {
         Ok(users)
     }
 
-    /// Everybody active who is not in the caller's address book, without the caller, by rising uid.
+    /// Lists the active users that are not in the caller's address book, without the caller, by rising id.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit of searches.
     pub async fn not_in_book(&self, caller: &Caller) -> Result<Vec<User>> {
         let book = self.0.storage.book(caller.user).await?;
         let mut others = Vec::new();
@@ -33,8 +38,11 @@ impl Chat {
         Ok(others)
     }
 
-    /// Puts users into an address book, for its owner or an administrator. Unknown and deactivated ones, and the owner,
-    /// are left out; gives how many were not.
+    /// Adds users to an address book. Ignores unknown and deactivated users, and the owner; returns the number of the others.
+    /// Does not check access: the caller must be the owner or an administrator.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit.
     pub async fn add_to_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
         self.charge(caller, Act::Write)?;
         let known = self.0.storage.users_by_id(users).await?;
@@ -50,7 +58,10 @@ impl Chat {
         Ok(known.len())
     }
 
-    /// Takes users out of the caller's address book.
+    /// Removes users from the caller's address book. Idempotent.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit.
     pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
@@ -61,7 +72,7 @@ impl Chat {
         .await
     }
 
-    /// Everybody active in the caller's address book, or with whom it shares a conversation, by rising uid.
+    /// Lists the active users in the caller's address book, or in a conversation with the caller, by rising id.
     pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
         let mut ids = self.0.storage.book(caller.user).await?;
         let inbox = self.0.storage.inbox(caller.partner, InboxFilter::default()).await?;

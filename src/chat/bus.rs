@@ -1,19 +1,22 @@
+//! Subscription of a polling client to everything that concerns its user: events and signals.
+
 use storage::{Scope, Timestamp};
 use tokio::time::Instant;
 
 use super::{Batch, Chat, Feed, Place, Result, SignalMark, hub::Start};
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
-/// From where on somebody listens.
+/// Start of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub enum Since {
-    /// What follows this; what is beyond the newest counts as the newest.
+    /// After this mark; a mark beyond the newest counts as the newest.
     Seen(SignalMark),
-    /// What happened after this time.
+    /// After this time.
     Time(Timestamp),
 }
 
-/// All that concerns one person, in the order of the log, with signals. Holds one of its places for waiting.
+/// Subscription to the events and signals that concern one user, in the order of the event log. Holds one of the user's slots for
+/// waiting polls.
 pub struct Bus {
     feed: Feed,
     caller: Caller,
@@ -22,7 +25,14 @@ pub struct Bus {
 }
 
 impl Chat {
-    /// Begins to listen to everything that concerns the caller.
+    /// Subscribes to everything that concerns the caller.
+    ///
+    /// # Errors
+    /// `Unavailable` if this node does not catch up in time with a position from another node; `TooFast` beyond the limit of
+    /// waiting polls.
+    ///
+    /// # Cancel safety
+    /// The subscription ends.
     pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
         let from = match since {
             Since::Seen(mark) => {
@@ -33,15 +43,20 @@ impl Chat {
         };
         let own = Scope::Partner(caller.partner);
         let feed = self.follow_hearing(&[own], from, &[own]).read_by(caller);
-        // Whoever is seen to wait listens already.
+        // The subscription precedes the slot: a poll that is counted as waiting misses nothing.
         let place = self.take_place(caller)?;
         Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }
 
 impl Bus {
-    /// What there is, as soon as there is something; `None` at the deadline or when the server stops. Fails once the
-    /// listener's session has ended.
+    /// Waits for the next batch; `None` at the deadline, when the server stops, or once the event log was restarted.
+    ///
+    /// # Errors
+    /// `Ended` once the session of the caller has ended, `Unavailable` if the event log cannot be read.
+    ///
+    /// # Cancel safety
+    /// No event is lost.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Batch>> {
         self.feed.next_for(&self.caller, &self.requests, deadline).await
     }

@@ -1,3 +1,6 @@
+//! Conversations: list, creation, participants, and membership changes.
+//! Every membership change is under the lock of its conversation, and in the event log in the same transaction.
+
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
@@ -9,25 +12,25 @@ use uuid::Uuid;
 use super::{Chat, Error, Result, Thing, rates::Act, support, texts};
 use crate::{auth::Caller, clock};
 
-/// A conversation to be begun.
+/// A conversation to create.
 #[derive(Clone, Debug)]
 pub struct NewThread {
     pub name: String,
     pub thread_type: ThreadType,
-    /// Beside the caller, who is always in.
+    /// Participants beside the caller, who always is one.
     pub participants: Vec<PartnerId>,
 }
 
-/// One line of the caller's list of conversations.
+/// A conversation in the caller's list.
 #[derive(Clone, Debug)]
 pub struct InboxLine {
     pub entry: InboxEntry,
-    /// In the order in which they joined.
+    /// Participants in the order in which they joined.
     pub people: Vec<Arc<Person>>,
 }
 
 impl Chat {
-    /// The caller's conversations, most recent message first, then, among those without one, newest first.
+    /// Lists the caller's conversations: by newest message, the most recent first, then those without messages, newest first.
     pub async fn inbox(&self, caller: &Caller, thread_type: Option<ThreadType>) -> Result<Vec<InboxLine>> {
         let entries = self.0.storage.inbox(caller.partner, InboxFilter { thread_type, ..InboxFilter::default() }).await?;
         let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
@@ -41,12 +44,15 @@ impl Chat {
             .collect())
     }
 
-    /// Those of the caller's conversations that hold unread messages, most recent first.
+    /// Lists the conversations of the caller that hold unread messages, most recent first.
     pub async fn unread(&self, caller: &Caller) -> Result<Vec<InboxEntry>> {
         Ok(self.0.storage.inbox(caller.partner, InboxFilter { unread: true, ..InboxFilter::default() }).await?)
     }
 
-    /// Begins a conversation. Two people in a chat, or one alone, make it a direct one.
+    /// Creates a conversation. It is a direct one if its type is not group and it has at most two participants.
+    ///
+    /// # Errors
+    /// `Invalid` for the name, `TooFast` beyond the rate limit of new conversations.
     pub async fn create_conversation(&self, caller: &Caller, new: NewThread) -> Result<Conversation> {
         texts::name("name", &new.name)?;
         self.charge(caller, Act::Conversation)?;
@@ -81,7 +87,10 @@ impl Chat {
         .await
     }
 
-    /// A conversation that the caller is in, and the caller's place there.
+    /// Finds a conversation of the caller, with the caller as its participant.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Forbidden` unless the caller is a participant.
     pub async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Participant)> {
         match self.0.storage.conversation_seen_by(id, caller.partner).await? {
             None => Err(Error::NotFound(Thing::Conversation)),
@@ -90,14 +99,20 @@ impl Chat {
         }
     }
 
-    /// Who is in a conversation of the caller, in the order in which they joined.
+    /// Lists the participants of a conversation of the caller, in the order in which they joined.
+    ///
+    /// # Errors
+    /// As [`Chat::conversation`].
     pub async fn participants(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Vec<Participant>)> {
         let (conversation, _) = self.conversation(caller, id).await?;
         Ok((conversation, self.0.storage.participants(id).await?))
     }
 
-    /// Brings a person into a conversation of the caller; one who is in already stays. With a third, a direct
-    /// conversation becomes a group.
+    /// Adds a person to a conversation of the caller. Idempotent. The third participant turns a direct conversation into a group.
+    ///
+    /// # Errors
+    /// `NotFound` for the conversation, `Forbidden` unless the caller is a participant, `Conflict` for a closed conversation or a
+    /// support session, `TooFast` beyond the rate limit.
     pub async fn add_participant(&self, caller: &Caller, id: ConversationId, person: &Person) -> Result<()> {
         self.charge(caller, Act::Write)?;
         let now = clock::now();
@@ -114,7 +129,7 @@ impl Chat {
             }
             if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
                 tx.set_kind(conversation, ConversationKind::Group).await?;
-                // It is no longer the one between two.
+                // It is no longer the unique conversation of the pair.
                 tx.set_key(id, None).await?;
                 let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
                 tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
@@ -126,7 +141,10 @@ impl Chat {
     }
 }
 
-/// Nothing is added to a conversation that is closed.
+/// Checks that a conversation is not closed.
+///
+/// # Errors
+/// `Conflict` if it is.
 pub(super) fn must_be_open(conversation: &Conversation) -> Result<()> {
     match conversation.closed_at {
         None => Ok(()),
@@ -134,8 +152,8 @@ pub(super) fn must_be_open(conversation: &Conversation) -> Result<()> {
     }
 }
 
-/// Adds partners to a conversation, with the facts that say so; gives whether any of them was not in before. Newcomers to a
-/// conversation that began as direct see only what is said from now on.
+/// Adds participants to a conversation, with their facts; returns true if any of them is new. New participants of a conversation
+/// that began as direct see only messages from now on.
 pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partners: &[PartnerId], now: Timestamp) -> Result<bool> {
     let visible_from_seq = if to.began_direct { to.last_seq } else { 0 };
     let joined = tx.insert_participants(to, partners, visible_from_seq, now).await?;
@@ -146,7 +164,7 @@ pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partner
     Ok(!joined.is_empty())
 }
 
-/// Removes a partner from a conversation, with the facts that say so; gives whether it was in.
+/// Removes a participant from a conversation, with the facts; returns true if the partner was one.
 pub(super) async fn take_out(tx: &mut dyn Tx, of: &Locked<Conversation>, partner: PartnerId, now: Timestamp) -> Result<bool> {
     let was_in = tx.delete_participant(of, partner).await?;
     if was_in {

@@ -1,5 +1,5 @@
-//! How much everybody has not read, remembered as long as nothing happens that concerns them. Clients ask for it all the
-//! time, and to add it up costs the store a look at each of a partner's conversations.
+//! Cache of unread counts per partner, invalidated by every event that concerns the partner.
+//! Clients poll the counts, and the store computes them from all conversations of a partner.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use storage::{Fact, PartnerId, UnreadTotals};
 use super::{Chat, Result, tail::Observer};
 use crate::auth::Caller;
 
-/// Of how many partners it is remembered.
+/// Capacity, in partners. A full cache is cleared.
 const REMEMBERED: usize = 100_000;
 
 #[derive(Default)]
@@ -18,24 +18,24 @@ pub(super) struct Counts(Mutex<Remembered>);
 #[derive(Default)]
 struct Remembered {
     totals: HashMap<PartnerId, Totals>,
-    /// How many reads were begun.
+    /// Number of reads begun so far.
     reads: u64,
 }
 
 enum Totals {
-    /// By the read of this number. Only the last one that was begun is remembered: what it reads is not older than what the
-    /// others do.
+    /// The read of this number is under way. Only the last read that began is cached: its result is at least as new as that of
+    /// the others.
     BeingRead(u64),
     Known(UnreadTotals),
 }
 
 impl Counts {
-    /// Forgets, of everybody whom an event concerns, before anybody is told of it: also of who has just been answered.
+    /// Cache invalidation: removes the counts of everybody whom an event concerns, before the event is delivered.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let counts = Arc::clone(self);
         Box::new(move |event, audience| {
             let totals = &mut counts.0.lock().totals;
-            // An erasure takes messages away from others, too.
+            // An erasure removes messages from others, too.
             if event.fact.is_about_the_store() || matches!(event.fact, Fact::UserErased { .. }) {
                 return totals.clear();
             }
@@ -59,7 +59,7 @@ impl Counts {
             *reads
         };
         let read = read.await?;
-        // Unless something has happened meanwhile that it may have missed.
+        // Not cached if an event came meanwhile, which the read may have missed.
         if let Some(totals) = self.0.lock().totals.get_mut(&partner)
             && matches!(totals, Totals::BeingRead(last) if *last == number)
         {
@@ -70,10 +70,11 @@ impl Counts {
 }
 
 impl Chat {
-    /// How many messages the caller has not read, by thread type.
+    /// Counts the unread messages of the caller, by thread type. Cached on a single node.
     pub async fn unread_totals(&self, caller: &Caller) -> Result<UnreadTotals> {
         let read = async { Ok(self.0.storage.unread_totals(caller.partner).await?) };
-        // Another node may have answered somebody before this one hears of it; so may this one, while it cannot read the log.
+        // No cache here: another node may have answered a client before this node learns of the event. So may this node, while it
+        // cannot read the event log.
         let may_have_missed = !self.0.link.is_alone() || self.0.announce.is_ahead_of(self.0.hub.head());
         if may_have_missed { read.await } else { self.0.counts.get(caller.partner, read).await }
     }

@@ -1,3 +1,6 @@
+//! Cache of support sessions, and the queue of changed accounts that may no longer answer them.
+//! An observer of the event log invalidates it before events are delivered.
+
 use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
@@ -6,16 +9,16 @@ use tokio::sync::Notify;
 
 use super::{Observer, remembered::Remembered};
 
-/// How many conversations are remembered.
+/// Capacity of the cache, in conversations.
 const REMEMBERED: usize = 50_000;
 
-/// What this node knows of support sessions, and of those who answer.
+/// Cached state of support sessions and of their agents.
 pub(super) struct Desk {
-    /// A cache of the conversations that are support sessions, and of whom, so that telling a message costs no query.
+    /// Cache of support sessions by conversation, `None` for other conversations, so that delivery of a message costs no query.
     pub(super) sessions: Remembered<ConversationId, Option<Arc<SupportSession>>>,
-    /// Accounts that have changed since they were last looked at: one of them may no longer answer.
+    /// Accounts that have changed since the last check: an agent among them may have lost its role.
     pub(super) changed: Mutex<HashSet<UserId>>,
-    /// Rung for each of them.
+    /// Notified of each changed account.
     pub(super) news: Notify,
 }
 
@@ -26,7 +29,7 @@ impl Default for Desk {
 }
 
 impl Desk {
-    /// Forgets what has changed, before anybody is told of it.
+    /// Cache invalidation, before an event is delivered.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let desk = Arc::clone(self);
         Box::new(move |event, _| match &event.fact {

@@ -1,4 +1,4 @@
-//! Devices, each of which has one connection at a time.
+//! Devices of users. Each has one connection at a time, which expires without use.
 
 use std::time::Duration;
 
@@ -8,11 +8,15 @@ use storage::{Connecting, Device, Fact, Timestamp, Topic};
 use super::{Chat, Error, Result, storable};
 use crate::{auth::Caller, clock};
 
-/// How long a device's name may be. It is part of a key, which a store can only find while it is short.
+/// Size limit of the name of a device, in bytes. It is part of a key, and index keys of stores are limited.
 const LONGEST_NAME: usize = 256;
 
 impl Chat {
-    /// Gives the caller's device a new connection. Whoever holds the one it had learns it from its feed.
+    /// Connects a device of the caller. Its new connection replaces the one before, whose holder receives an event of it. Beyond
+    /// the limit of devices per user, the least recently used ones are deleted.
+    ///
+    /// # Errors
+    /// `Invalid` for the name.
     pub async fn connect_device(&self, caller: &Caller, name: &str) -> Result<Device> {
         storable("device", name)?;
         if name.is_empty() || name.len() > LONGEST_NAME {
@@ -34,7 +38,7 @@ impl Chat {
         .await
     }
 
-    /// Notes that a connection is used, from when on it lasts anew. Gives whether it still did.
+    /// Extends a connection that is used; returns false if it has expired.
     pub fn use_device(&self, device: &mut Device) -> bool {
         let now = clock::now();
         let lasts = now < device.expires_at;
@@ -44,12 +48,12 @@ impl Chat {
         lasts
     }
 
-    /// Whether a connection was not used for too long.
+    /// True if a connection has expired without use.
     pub fn is_device_over(&self, device: &Device) -> bool {
         clock::now() >= device.expires_at
     }
 
-    /// Brings to the store when a connection was used.
+    /// Stores the last use of a connection. Idempotent.
     pub async fn keep_device(&self, device: &Device) -> Result<()> {
         let Device { user, name, connection, updated_at, expires_at, .. } = device;
         let used = Connecting { user: *user, device: name, connection, at: *updated_at, expires_at: *expires_at };
@@ -61,7 +65,7 @@ impl Chat {
     }
 }
 
-/// Drawn at random, in the form that API Gateway gives them.
+/// Draws a random connection id, in the format of API Gateway.
 fn connection_name() -> String {
     let mut bytes = [0; 11];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");

@@ -1,21 +1,29 @@
-//! What happens to a message after it was sent.
+//! Edits, deletions and late showing of messages.
+//! Each is under the lock of its conversation, and in the event log in the same transaction.
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
 use super::{Chat, Draft, Error, Result, Thing, conversations::must_be_open, rates::Act, support, uploads::named_in};
 use crate::{auth::Caller, clock};
 
-/// The right by which a message is changed.
+/// Permission by which a message is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// Of an author, to its own messages in its own conversations.
+    /// An author's permission, for own messages in own conversations.
     Author,
-    /// The same, and of moderators to anybody's in any conversation.
+    /// That permission, and a moderator's, for any message in any conversation.
     Moderator,
 }
 
 impl Chat {
-    /// Changes the text of a message.
+    /// Changes the text of a message. The same text again changes nothing.
+    ///
+    /// # Errors
+    /// `TooLong` or `Invalid` for the text; `NotFound` for the conversation or message; `Forbidden` without the permission;
+    /// `Conflict` in a closed conversation, or for a deleted message; `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// After the commit, the bytes of uploads that the text no longer mentions may stay until the orphan sweep.
     pub async fn edit_message(
         &self,
         caller: &Caller,
@@ -56,7 +64,13 @@ impl Chat {
         .await
     }
 
-    /// Deletes the content of a message. It keeps its place, and doing it again changes nothing.
+    /// Deletes the content of a message, which leaves a tombstone at its position. Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound` for the conversation or message, `Forbidden` without the permission, `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// After the commit, the bytes of its files may stay until the orphan sweep.
     pub async fn delete_message(&self, caller: &Caller, right: Right, of: ConversationId, id: MessageId) -> Result<Message> {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
@@ -79,8 +93,11 @@ impl Chat {
         .await
     }
 
-    /// Shows a file of the caller's that was held; gives its message, and whether it was held until now. A message
-    /// without a file counts as none: it was never held.
+    /// Shows a held message of the caller; returns it, and true if it was held until now. Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound` for the message, also if it has no file; `Forbidden` for anyone but its author, or once the author has left;
+    /// `Conflict` if it is deleted; `TooFast` beyond the rate limit.
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
         self.charge(caller, Act::Write)?;
         let found = self.0.storage.locate_messages(&[id]).await?;
@@ -105,8 +122,8 @@ impl Chat {
     }
 }
 
-/// Stores the hash of what a message with a client key says before it says something else: the first release stored none, and
-/// without it other content with the same key would pass for a retry.
+/// Stores the content hash of a message with a client key before its first change. The first release stored none, and without it,
+/// other content with the same key would count as a retry.
 async fn keep_content_hash(tx: &mut dyn Tx, message: &Message) -> Result<()> {
     if message.client_key.is_some() && message.edited_at.is_none() {
         tx.keep_content_hash(message.id, &Draft::of(message).content_hash()).await?;
@@ -114,7 +131,7 @@ async fn keep_content_hash(tx: &mut dyn Tx, message: &Message) -> Result<()> {
     Ok(())
 }
 
-/// A message that the caller may change, with the lock under which it can be.
+/// Locks the conversation of a message, and returns both if the caller may change the message.
 async fn changeable_message(
     tx: &mut dyn Tx,
     caller: &Caller,

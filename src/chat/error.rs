@@ -1,8 +1,10 @@
+//! Errors of the chat service. Each dialect translates all of them in its own `error.rs`.
+
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::transaction::{Undone, is_contention};
 
-/// What was named and is not there.
+/// Kind of resource that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thing {
     Conversation,
@@ -12,56 +14,55 @@ pub enum Thing {
     Message,
 }
 
-/// The vocabulary of failure. Each dialect translates all of it, in its `error.rs`.
+/// Error of the chat service.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("no such {0:?}")]
     NotFound(Thing),
-    /// The session that the caller came with has ended meanwhile.
+    /// The caller's session has ended meanwhile.
     #[error("no longer logged in")]
     Ended,
-    /// It is there, but not for this caller.
+    /// The resource exists, and the caller has no access to it.
     #[error("access denied")]
     Forbidden,
     /// `reason` completes the sentence "`field` ...", for example "must not be empty".
     #[error("{field} {reason}")]
     Invalid { field: &'static str, reason: Cow<'static, str> },
-    /// It is not in a state in which that could be done; says which it is in, as a clause: "the message was deleted".
+    /// The state of the resource forbids the operation. A clause that names the state: "the message was deleted".
     #[error("{0}")]
     Conflict(&'static str),
-    /// A file.
+    /// A file beyond its size limit.
     #[error("larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
-    /// A text.
+    /// A text beyond its size limit.
     #[error("{field} is longer than {limit_bytes} bytes")]
     TooLong { field: &'static str, limit_bytes: usize },
-    /// The bytes are said to be of another type than was announced.
+    /// The media type is not the announced one.
     #[error("not of the type {expected}")]
     WrongType { expected: String },
-    /// The time for it is over; names what that was, for example "the time to upload this file".
+    /// The deadline has passed. Names the time, for example "the time to upload this file".
     #[error("{0} is over")]
     TooLate(&'static str),
-    /// The caller has too much under way; names what.
+    /// The caller exceeds a limit of concurrent resources, which it names.
     #[error("too many {0}")]
     TooMany(&'static str),
-    /// The caller has done too much of something of late; names what.
+    /// The caller exceeds a rate limit or quota; `what` names it.
     #[error("too many {what}, please wait")]
     TooFast { what: &'static str, retry_after: Duration },
-    /// The store cannot be reached, or the server is stopping.
+    /// The store cannot be reached, or the server is stopping. A retry may succeed.
     #[error("not available now")]
     Unavailable(#[source] Cause),
     #[error("internal error")]
     Internal(#[source] Cause),
 }
 
-/// What lies behind a failure, for the log alone.
+/// Source of an error, for log lines alone.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// What every verb of the service returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Seconds until it may be tried again, where that is known.
+    /// Seconds until a retry may succeed, where known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooFast { retry_after, .. } => Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),
@@ -73,7 +74,7 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// A failure that is nobody's input.
+    /// Wraps a failure that no input has caused.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(Arc::from(cause.into()))
     }

@@ -1,3 +1,7 @@
+//! Feeds: subscriptions to the event log and to signals, read batch by batch at a cursor.
+//! A feed reads recent events from the ring of the hub, and older ones from the event log. It has no queue, so a slow reader
+//! never overflows.
+
 use std::sync::Arc;
 
 use storage::{Participant, PartnerId, Position, Scope, Storage};
@@ -12,32 +16,34 @@ use super::{
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
-/// How many events one read of the log brings at most.
+/// Limit of events in one read of the event log.
 const LOG_PAGE: usize = 500;
 
-/// A cursor with a bell: everything in its scopes, in the order of the log, from where it was begun. There is nothing to
-/// overflow; whoever is slow is only further behind. Waiting costs neither query nor timer.
+/// A subscription with a cursor: every event in its scopes, from its start on. A slow reader only falls behind: there is no queue
+/// to overflow. Waiting costs neither query nor timer.
 ///
-/// Whoever wants history and what follows begins the feed first and reads the history second; what is in both must be
-/// harmless, which ids make it.
+/// For history and the events after it, begin the feed first and read the history second. Deduplicate by id what is in both.
+///
+/// # Ordering
+/// Events come in the order of the event log; none is left out, except those beyond retention.
 pub struct Feed {
     hub: Arc<Hub>,
     storage: Arc<dyn Storage>,
     scopes: Box<[Scope]>,
     listener: Arc<Listener>,
-    /// Everything up to here was given.
+    /// Everything up to here was delivered.
     cursor: Cursor,
-    /// From where there is something to read; kept until it is read, so that being cancelled loses nothing.
+    /// Position where the next read starts, kept until that read has succeeded: cancellation loses nothing.
     unread: Option<Position>,
-    /// To whom all this is handed.
+    /// The partner to which events are delivered.
     reader: Option<PartnerId>,
     /// Facts about messages up to this `seq` are hidden from the reader.
     visible_from_seq: i64,
     is_over: bool,
 }
 
-/// A part of a feed, bounded in bytes: events in the order of the log, and signals as they came. No event of a later
-/// batch was told before a signal of this one.
+/// A batch of a feed, bounded in bytes: events in the order of the event log, and signals in the order of publication. No event
+/// of a later batch was published before a signal of this one.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub events: Vec<Arc<Told>>,
@@ -60,36 +66,41 @@ impl Feed {
         }
     }
 
-    /// True once the log was restarted since the feed began, which fails from then on: the reader may know what is lost.
+    /// True once the event log was restarted during the feed, which fails from then on: the reader may know events that are lost.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Whoever has written a message learns that this reader was handed it.
+    /// Sets the reader, so that authors receive delivery signals.
     pub(super) fn read_by(mut self, caller: &Caller) -> Self {
         self.reader = Some(caller.partner);
         self
     }
 
-    /// Passes over what is hidden from a participant. Only feeds of one conversation need it: in those of a partner the log
-    /// itself leaves it out.
+    /// Filters out facts that are hidden from a participant. Only feeds of one conversation need it: the event log itself filters
+    /// those of a partner.
     pub(super) fn visible_from(mut self, participant: &Participant) -> Self {
         self.visible_from_seq = participant.standing.visible_from_seq;
         self
     }
 
-    /// Everything in the scopes up to here was given, or was there when the feed began.
+    /// Position of the cursor: everything in the scopes up to here was delivered, or preceded the feed.
     pub fn position(&self) -> Position {
         self.cursor.position
     }
 
-    /// True once everything in the scopes up to there was given.
+    /// True once everything in the scopes up to that position was delivered.
     pub fn has_reached(&self, position: Position) -> bool {
         self.cursor.position >= position || (self.unread.is_none() && !self.listener.is_rung())
     }
 
-    /// Waits until there is something, then gives it, part by part. Safe to cancel: no event is lost. After an error the next
-    /// call tries the same again.
+    /// Waits for the next batch.
+    ///
+    /// # Errors
+    /// `Unavailable` if the event log cannot be read. A repeat continues at the same cursor, unless [`Feed::is_over`].
+    ///
+    /// # Cancel safety
+    /// No event is lost.
     pub async fn next(&mut self) -> Result<Batch> {
         loop {
             if self.unread.is_none() {
@@ -101,8 +112,13 @@ impl Feed {
         }
     }
 
-    /// What there is by now, part by part until there is nothing: it waits for the log where that has to be read, and for
-    /// nothing to happen. Safe to cancel, and to be called again after an error, as [`Feed::next`] is.
+    /// Reads the next batch without waiting for new events; `None` if there is none. It may wait for a read of the event log.
+    ///
+    /// # Errors
+    /// As [`Feed::next`].
+    ///
+    /// # Cancel safety
+    /// No event is lost.
     pub async fn by_now(&mut self) -> Result<Option<Batch>> {
         while self.unread.is_some() || self.listener.is_rung() {
             if let Some(batch) = self.look().await? {
@@ -121,7 +137,7 @@ impl Feed {
             }
             Recent::Older(from) => {
                 self.unread = Some(from);
-                // Rarely; who waits need not have the room for it.
+                // Boxed because it is rare: a waiting feed saves its memory.
                 Box::pin(self.older(from)).await?
             }
             Recent::Restarted => {
@@ -140,8 +156,14 @@ impl Feed {
         Ok(Some(batch))
     }
 
-    /// As [`Feed::next`], but gives nothing at the deadline, when `requests` stop, or once the log was restarted, and fails once
-    /// the caller's session has ended: nobody goes on listening after that.
+    /// Waits for the next batch, as [`Feed::next`]; `None` at the deadline, when `requests` stop, or once the event log was
+    /// restarted.
+    ///
+    /// # Errors
+    /// `Ended` once the session of the caller has ended; as [`Feed::next`] else.
+    ///
+    /// # Cancel safety
+    /// No event is lost.
     pub(super) async fn next_for(&mut self, caller: &Caller, requests: &Lifecycle, deadline: Instant) -> Result<Option<Batch>> {
         tokio::select! {
             biased;
@@ -165,12 +187,12 @@ impl Feed {
             }
             events.extend(page.events);
         }
-        // What this node has not told yet rings when it does, and what follows a page is in the next one.
+        // Events beyond `upto` come later: those after the head wake the feed, those after a page are in the next one.
         events.retain(|event| event.position <= upto);
         events.sort_unstable_by_key(|event| event.position);
         events.dedup_by_key(|event| event.position);
         let mut events: Vec<_> = events.into_iter().map(Told::from_log).collect();
-        // Those of several scopes may be more than a batch.
+        // Pages of several scopes may exceed a batch together.
         if let Some(many) = too_many(&events) {
             upto = Position(events[many].event.position.0 - 1);
             events.truncate(many);
@@ -183,7 +205,7 @@ impl Feed {
     }
 }
 
-/// The number of events that make a batch, if they are too many for one.
+/// The number of events that fit into one batch, if there are more.
 fn too_many(events: &[Told]) -> Option<usize> {
     let mut bytes = 0;
     let beyond = events.iter().position(|told| {
@@ -234,7 +256,7 @@ mod tests {
         hub.append(vec![(event(id, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
     }
 
-    /// No batch is larger, nothing is lost, and no signal comes before what was told before it.
+    /// Batches are bounded, no event is lost, and no signal precedes the events published before it.
     #[tokio::test]
     async fn a_batch_is_bounded_in_bytes() {
         let hub = hub();

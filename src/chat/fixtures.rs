@@ -1,4 +1,4 @@
-//! Events and people for the tests of caches.
+//! Fixtures for tests of caches: events, messages and users.
 
 use chrono::DateTime;
 use storage::{
@@ -11,7 +11,7 @@ pub(super) const ANN: (UserId, PartnerId) = (UserId(4), PartnerId(5));
 pub(super) const BEN: (UserId, PartnerId) = (UserId(6), PartnerId(7));
 pub(super) const ROOM: ConversationId = ConversationId(1);
 
-/// Facts after which nothing that was read counts any longer.
+/// Events that invalidate everything that was read from the store.
 pub(super) fn of_the_store() -> [Event; 2] {
     let restarted = Fact::LogRestarted { epoch: 1, from: Position(2), to: Position(9) };
     [Fact::StoreChanged, restarted].map(|fact| event(1, Topic::Partner(NOBODY), fact))

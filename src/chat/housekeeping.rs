@@ -1,5 +1,5 @@
-//! Housekeeping: retention deletes what has had its day, and what earlier versions have left undone is done: in small steps, beside
-//! everything else.
+//! Retention: deletes expired data, and completes data of earlier versions.
+//! Each job runs in small batches beside all other work; where several nodes run it, one works at a time.
 
 use std::time::Duration;
 
@@ -10,41 +10,41 @@ use storage::{Storage, Timestamp};
 use super::{Chat, Result, uploads::object_of};
 use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
 
-/// How long things are kept of which nobody says when they are to go.
+/// Retention times of data without an expiry of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Events of the log. Whoever comes back later with an older position gets what is left.
+    /// Events of the event log. A client that reconnects later with an older position receives the remaining ones.
     pub log: Duration,
-    /// Files that were uploaded and never sent.
+    /// Attachments that were never sent.
     pub unsent_attachments: Duration,
-    /// Uploads that no message names, after the time for them is over.
+    /// Uploads that no message mentions, after their deadline.
     pub unnamed_uploads: Duration,
     /// Sessions, after their last use.
     pub sessions: Duration,
     /// Entries of the audit trail.
     pub audit: Duration,
-    /// How often it is looked for what is old enough.
+    /// Period of the retention jobs.
     pub every: Duration,
-    /// Objects that nothing in the store names, after they were written.
+    /// Objects that no row refers to, after they were written.
     pub orphans: Duration,
-    /// The period of the sweep that deletes these; `None` where nothing outlives the program.
+    /// Period of the orphan sweep, which deletes these; `None` where objects do not outlive the program.
     pub sweep_every: Option<Duration>,
 }
 
-/// How many things of a kind one step takes away.
+/// Batch size of one step.
 const STEP: usize = 1_000;
 
-/// A kind of things that go away.
+/// A retention job.
 struct Job {
     what: &'static str,
-    /// How long such things are kept.
+    /// Retention time.
     kept: fn(&Retention) -> Duration,
-    /// Takes away at most that many things from before that time, and says how many they were. One node does so at a time;
-    /// another that is about it finds nothing to do.
+    /// Deletes at most that many entries from before that time, and returns how many. A second node that runs it meanwhile finds
+    /// nothing to do.
     step: for<'a> fn(&'a dyn Storage, &'a Blobs, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
 }
 
-/// In this order: what is kept for the sake of something goes after it.
+/// The jobs, in this order: dependent data follows what it depends on.
 const JOBS: &[Job] = &[
     Job {
         what: "forget_events",
@@ -53,7 +53,7 @@ const JOBS: &[Job] = &[
     },
     Job {
         what: "forget_memberships",
-        // They go with the events that they are kept for.
+        // They expire with their events.
         kept: |_| Duration::ZERO,
         step: |storage, _, _, most| storage.forget_memberships(most),
     },
@@ -69,7 +69,7 @@ const JOBS: &[Job] = &[
             Box::pin(async move {
                 let objects = storage.forget_unsent(before, most).await?;
                 let gone = objects.len() as u64;
-                // The rows are gone first: bytes without a row cost room, a row without its bytes is a file that is broken.
+                // Rows go first: bytes without a row cost only space, a row without its bytes is a broken file.
                 objects.into_iter().for_each(|object| blobs.delete_later(object));
                 Ok(gone)
             })
@@ -91,7 +91,7 @@ const JOBS: &[Job] = &[
     },
     Job {
         what: "forget_nodes",
-        // A node that is only cut off for a while should not have to tell everything again.
+        // A node that is disconnected for a while keeps its state in the store.
         kept: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_nodes(before, most),
     },
@@ -102,21 +102,21 @@ const JOBS: &[Job] = &[
     },
     Job {
         what: "expire_refresh_tokens",
-        // They say by themselves until when they are good.
+        // They carry their own expiry.
         kept: |_| Duration::ZERO,
         step: |storage, _, before, most| storage.expire_refresh_tokens(before, most),
     },
     Job { what: "fold_people", kept: |_| Duration::ZERO, step: |storage, _, _, most| storage.fold_people(most) },
     Job {
         what: "forget_devices",
-        // The store learns a little late how long those last that are in use.
+        // The store learns of uses of a device with a delay.
         kept: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_devices(before, most),
     },
 ];
 
 impl Chat {
-    /// Starts the task that takes away what has had its day: once at the start, and then again and again.
+    /// Starts the task that runs the retention jobs, at the start and then periodically.
     pub(super) fn keep_house(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -137,10 +137,10 @@ impl Chat {
         });
     }
 
-    /// Takes steps as long as they find enough to do.
+    /// Runs a job until a step finds less than a full batch.
     async fn clear(&self, job: &Job, stop: &Lifecycle) -> Result<()> {
         let kept = TimeDelta::from_std((job.kept)(&self.0.rules.retention)).unwrap_or(TimeDelta::MAX);
-        // Not by the own clock: were that wrong, what others are using would be gone.
+        // By the store's clock: a wrong local clock would delete data in use.
         let now = self.0.storage.now(clock::now()).await?;
         let before = now.checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
         while !stop.is_stopping() {

@@ -1,3 +1,7 @@
+//! Publish-subscribe hub of a node: its subscribers, and ring buffers of recent events and signals that serve them.
+//! Events are appended in the order of the event log and wake only the subscribers that they concern. The tail keeps the hub at
+//! the head of the event log.
+
 use std::{
     collections::HashMap,
     sync::{
@@ -21,11 +25,11 @@ use crate::{
     clock,
 };
 
-/// Who listens on this node, and the rings of recent events and signals from which listeners read. The hub is as far as the log when
-/// nothing is under way; the tail keeps it there.
+/// The subscribers of this node, and the rings of recent events and signals that they read. An idle hub is at the head of the
+/// event log.
 pub struct Hub {
     inner: Mutex<Inner>,
-    /// Of which messages it was signalled that they were delivered.
+    /// Deduplication cache: messages whose delivery was signalled.
     delivered: Cache<MessageId, ()>,
     link: Link<Signal>,
 }
@@ -33,28 +37,28 @@ pub struct Hub {
 struct Inner {
     ring: Ring,
     head: Position,
-    /// When the newest event happened.
+    /// Time of the newest event.
     head_at: Timestamp,
-    /// How often the log was restarted on this node's watch.
+    /// Number of event log restarts that this node has seen.
     restarts: u64,
     signals: Recently,
     listeners: HashMap<Scope, Vec<Arc<Listener>>>,
-    /// Those of the listeners whom signals concern.
+    /// The subscribers to signals, by scope of the signals.
     hearers: HashMap<Scope, Vec<Arc<Listener>>>,
 }
 
-/// Of how many messages it is remembered that they were delivered.
+/// Capacity of the deduplication cache of delivery signals, in messages.
 const DELIVERED: usize = 10_000;
 
-/// One who waits. `since` is the first event that concerned it since it last looked; 0 if there was none.
+/// A subscriber. `since`: position of the first relevant event since its last read; 0 if none.
 pub(super) struct Listener {
     since: AtomicI64,
-    /// Whether there may be signals since it last looked.
+    /// True if there may be signals since its last read.
     signalled: AtomicBool,
     bell: Notify,
-    /// Whence it has signals.
+    /// Scopes of its signals.
     hears: Box<[Scope]>,
-    /// How often the log had been restarted when it began.
+    /// Number of event log restarts when the subscription began.
     restarts: u64,
 }
 
@@ -70,51 +74,54 @@ impl Listener {
         self.bell.notify_one();
     }
 
-    /// Waits until there is something to look for. A ring before the call is not lost, nor is one by being cancelled.
+    /// Waits until there is something to read.
+    ///
+    /// # Cancel safety
+    /// No notification is lost, neither by cancellation nor before the call.
     pub(super) async fn rung(&self) {
         while !self.is_rung() {
             self.bell.notified().await;
         }
     }
 
-    /// Whether there is something to look for.
+    /// True if there is something to read.
     pub(super) fn is_rung(&self) -> bool {
         self.since.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
     }
 }
 
-/// Up to where a listener was given everything.
+/// The cursor of a subscription: everything up to here was delivered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
     pub(super) position: Position,
     pub(super) signals: SignalMark,
 }
 
-/// From where on somebody listens.
+/// Start of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
     Now,
-    /// From after this on, events and signals alike.
+    /// After this mark, events and signals alike.
     Seen(SignalMark),
-    /// What happened after `time`, of events what follows `position`.
+    /// Signals after `time`, and events after `position`.
     Time {
         time: Timestamp,
         position: Position,
     },
 }
 
-/// What there is for a listener since it last looked.
+/// Result of a read from the rings.
 pub(super) enum Recent {
-    /// Everything up to this cursor. What follows begins at `rest`, if there is more.
+    /// Everything up to `cursor`. `rest`: position of the next event, if the batch is full.
     Batch { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor, rest: Option<Position> },
-    /// The ring begins later than the events do: read the log from here on.
+    /// The ring begins after the next event: read the event log from this position.
     Older(Position),
-    /// The log was restarted since the listener began: it may have been told what is lost.
+    /// The event log was restarted during the subscription: the subscriber may have received events that are lost.
     Restarted,
 }
 
 impl Hub {
-    /// A hub that starts at `head`, the position of an event of that time.
+    /// Creates a hub at `head`, the position of an event of that time.
     pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: Link<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
         let signals = Recently::default();
@@ -122,7 +129,7 @@ impl Hub {
         Self { inner: Mutex::new(inner), delivered: Cache::new(DELIVERED), link }
     }
 
-    /// The newest event that listeners were told of.
+    /// Position of the newest event that subscribers can read.
     pub fn head(&self) -> Position {
         self.inner.lock().head
     }
@@ -132,15 +139,15 @@ impl Hub {
         self.inner.lock().ring.bytes()
     }
 
-    /// How many listeners wait.
+    /// Number of subscriptions.
     pub fn listening(&self) -> usize {
         let inner = self.inner.lock();
-        // Those who listen to the desk listen to what is their own, too.
+        // A subscriber to the support desk has its own scope, too, and counts once.
         let own = inner.listeners.iter().filter(|(scope, _)| **scope != Scope::Partner(DESK));
         own.map(|(_, there)| there.len()).sum()
     }
 
-    /// Appends events, which must begin right after the head, and rings those whom they concern, nobody else.
+    /// Appends events, which must begin right after the head, and wakes the subscribers that they concern.
     pub(super) fn append(&self, events: Vec<(Event, Arc<[PartnerId]>)>) {
         let mut inner = self.inner.lock();
         for (event, audience) in events {
@@ -184,8 +191,8 @@ impl Hub {
         }
     }
 
-    /// Registers a listener, and gives from where it reads on. What is beyond the newest event, or beyond any signal that
-    /// there can be by now, counts as that: the log it came from is gone, or the node that told the signal is.
+    /// Registers a subscriber, and returns its start cursor. A position beyond the head counts as the head: the event log that it
+    /// came from is gone. A signal mark beyond any possible one counts as the newest: the node that published it is gone.
     pub(super) fn listen(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
         let inner = &mut *self.inner.lock();
         let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
@@ -216,7 +223,7 @@ impl Hub {
         (listener, cursor)
     }
 
-    /// Notes that the reader is handed an event.
+    /// Records the delivery of an event to a reader.
     pub(super) fn handed_told(&self, told: &Told, reader: PartnerId) {
         if let Fact::MessagePosted(message) = &told.event.fact
             && message.author.partner != reader
@@ -226,7 +233,8 @@ impl Hub {
         }
     }
 
-    /// Notes that the reader is handed a message, and signals it where somebody cares, once.
+    /// Records the delivery of a message to a reader, and publishes the first one as a signal, if the author may have a
+    /// subscriber.
     pub(super) fn handed(&self, message: &Message, reader: PartnerId) {
         let (conversation, author) = (message.conversation, message.author.partner);
         if author == reader
@@ -240,7 +248,7 @@ impl Hub {
         self.signal(signal, Audience::of_author(author));
     }
 
-    /// Whether this is the first that this node hears of the message being delivered.
+    /// True for the first delivery of the message that this node learns of. Records it in the deduplication cache.
     pub(super) fn is_news(&self, delivered: MessageId) -> bool {
         self.delivered.get(&delivered).is_none() && {
             self.delivered.insert(delivered, ());
@@ -248,12 +256,12 @@ impl Hub {
         }
     }
 
-    /// Tells a signal to those whom it concerns and who care for signals, and remembers it for those who come back.
+    /// Publishes a signal to the subscribers that it concerns, and stores it in the ring for clients that reconnect.
     pub(super) fn signal(&self, signal: Signal, audience: Audience) {
         self.signal_together([(signal, audience)]);
     }
 
-    /// The same for many: whoever is woken by one of them finds the others with it.
+    /// Publishes several signals at once: a subscriber that one of them wakes reads the others with it.
     pub(super) fn signal_together(&self, signals: impl IntoIterator<Item = (Signal, Audience)>) {
         let inner = &mut *self.inner.lock();
         for (signal, audience) in signals {
@@ -274,19 +282,18 @@ impl Hub {
         }
     }
 
-    /// The next batch for a listener that has read up to `cursor`. `unread` is from where it was to read last time, if it has
-    /// not.
+    /// Reads the next batch for a subscriber at `cursor`. `unread`: position where its last read stopped, if it left events.
     pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
         let inner = self.inner.lock();
         if listener.restarts != inner.restarts {
             return Recent::Restarted;
         }
         let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
-        // If nothing rang, nothing concerned it up to the head, since events ring under the same lock.
+        // Without a notification, no event up to the head concerned it: events notify under the same lock.
         let Batch { events, rest } = match unread.or(rung) {
             None => Batch::default(),
             Some(first) => {
-                // What lies between the cursor and the bell concerned others.
+                // Events between the cursor and the notification concern others.
                 let from = first.max(Position(cursor.position.0 + 1));
                 let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
                 let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
@@ -297,7 +304,7 @@ impl Hub {
         let upto = rest.map_or(inner.head, |next| Position(next.0 - 1));
         let signals = inner.signals.after(cursor.signals, upto, &listener.hears);
         let newest = match (rest, signals.last()) {
-            // Another node may have told it more.
+            // The cursor may be ahead: another node may have delivered more signals.
             (None, _) => inner.signals.newest_at(inner.head).max(cursor.signals),
             (Some(_), Some(last)) => last.mark,
             (Some(_), None) => cursor.signals,
@@ -305,7 +312,7 @@ impl Hub {
         Recent::Batch { events, signals, cursor: Cursor { position: upto, signals: newest }, rest }
     }
 
-    /// The signals that were told before any event after the cursor, and the cursor behind them.
+    /// Reads the signals published before any event after the cursor, with the cursor behind them.
     pub(super) fn recent_signals(&self, listener: &Listener, cursor: Cursor) -> (Vec<Arc<Signalled>>, Cursor) {
         let inner = self.inner.lock();
         let signals = inner.signals.after(cursor.signals, cursor.position, &listener.hears);
@@ -357,7 +364,7 @@ mod tests {
         hub.append(vec![(event(next, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
     }
 
-    /// What the ring tells from a position on; `None` if the log is to be read.
+    /// Reads events from the ring from a position on; `None` if the event log has to be read.
     fn told_from(hub: &Hub, position: i64) -> Option<Vec<Arc<Told>>> {
         let scope = Scope::Conversation(ROOM);
         let seen = Start::Seen(SignalMark { position: Position(position - 1), count: 0 });

@@ -1,4 +1,5 @@
-//! The lease by which other nodes, and migrations, know that this node serves the store.
+//! Lease of this node in the store: by it, other nodes and migrations know that the node is alive.
+//! It ends by the clock of the store, and is renewed several times within its length.
 
 use std::{
     collections::HashMap,
@@ -14,29 +15,29 @@ use uuid::Uuid;
 use super::{Chat, Error};
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
-/// Length of a lease, unless signs of life end sooner.
+/// Length of a lease; shorter if heartbeats end sooner.
 const LENGTH: Duration = Duration::from_secs(30);
-/// How many renewals are due within a lease: one may fail.
+/// Renewals per lease: one may fail.
 const ROUNDS: u32 = 3;
-/// Pause after the event log could not be read.
+/// Pause before a retry after the event log could not be read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// This node as others know it.
+/// Lease of this node.
 pub(super) struct Lease {
-    /// The node's one id, from its start to its end.
+    /// Id of the node, from its start to its end.
     pub(super) node: Uuid,
     bus: &'static str,
     started_at: Timestamp,
-    /// By how many microseconds the store's clock is ahead of this node's, as it was last measured.
+    /// Clock offset at the last measurement: microseconds by which the store's clock is ahead of this node's.
     ahead: AtomicI64,
-    /// The other nodes of the last look that this one does not hear.
+    /// Other nodes at the last renewal that share no bus with this one.
     unheard: Mutex<HashMap<Uuid, Unheard>>,
 }
 
-/// Another node that serves the store, and by another bus.
+/// Another node of the store that shares no bus with this one.
 struct Unheard {
     until: Timestamp,
-    /// True once it was warned of.
+    /// True once its warning was logged.
     is_told: bool,
 }
 
@@ -48,7 +49,7 @@ impl Lease {
         Ok(Self { node: Uuid::new_v4(), bus, started_at, ahead, unheard: Mutex::default() })
     }
 
-    /// Warns of nodes that this one does not hear, once until they are gone.
+    /// Logs a warning of each node that shares no bus with this one, once until it is gone.
     fn meet(&self, nodes: &[Node]) {
         let mut unheard = self.unheard.lock();
         let before = std::mem::take(&mut *unheard);
@@ -57,7 +58,7 @@ impl Lease {
                 continue;
             };
             let known = before.get(id);
-            // The lease of one that was killed lasts for a while, and is not renewed.
+            // A killed node keeps its lease for a while, without renewal.
             let is_told = known.is_some_and(|known| known.is_told || known.until < *until);
             if is_told && known.is_some_and(|known| !known.is_told) {
                 tracing::warn!(
@@ -77,13 +78,13 @@ fn difference(there: Timestamp, here: Timestamp) -> i64 {
 }
 
 impl Chat {
-    /// The time by the store's clock, by which leases end, without asking for it.
+    /// Current time by the store's clock, computed without a query. Leases end by it.
     pub(super) fn store_time(&self) -> Timestamp {
         let ahead = TimeDelta::microseconds(self.0.lease.ahead.load(Ordering::Relaxed));
         clock::now().checked_add_signed(ahead).unwrap_or(Timestamp::MAX_UTC)
     }
 
-    /// The end of a lease that is renewed now.
+    /// End of a lease that is renewed now.
     pub(super) fn lease_end(&self) -> Timestamp {
         self.store_time() + self.lease_length()
     }
@@ -94,11 +95,14 @@ impl Chat {
     }
 
     fn lease_length(&self) -> Duration {
-        // Nobody at a node that is dead counts as there for longer than signs of life do.
+        // Presence at a dead node must not outlast heartbeats.
         LENGTH.min(self.0.rules.presence.poll)
     }
 
-    /// Stores the node's lease anew.
+    /// Renews the lease of this node in the store, and measures the clock offset.
+    ///
+    /// # Errors
+    /// Those of the store.
     pub(super) async fn renew_lease(&self) -> storage::Result<()> {
         let (lease, storage) = (&self.0.lease, &self.0.storage);
         let here = clock::now();
@@ -117,14 +121,14 @@ impl Chat {
         Ok(())
     }
 
-    /// Ends the lease of this node, which stops, and with it all that the store knows of who is at it.
+    /// Ends the lease of this node, which stops, and with it the held-message leases of the node. Logs a failure.
     pub(super) async fn end_lease(&self) {
         if let Err(error) = self.0.storage.end_lease(self.0.lease.node).await.map_err(Error::from) {
             telemetry::put_off("the lease of this node could not be ended", &error, error.is_unavailable());
         }
     }
 
-    /// Starts the task that tells the store again what this node has told it, when the store may have lost that.
+    /// Starts the task that writes the state of this node to the store again after the store may have lost it.
     pub(super) fn watch_store(&self, lifecycle: &Lifecycle) {
         let begin = |chat: &Self| chat.follow(Scope::Partner(NOBODY), None);
         let (mut feed, chat, stop) = (begin(self), self.clone(), lifecycle.clone());
@@ -141,7 +145,7 @@ impl Chat {
                         feed = begin(&chat);
                         chat.tell_store_again();
                     }
-                    // The tail says why.
+                    // The tail logs the error.
                     Err(_) => tokio::select! {
                         () = tokio::time::sleep(PAUSE) => {}
                         () = stop.stopping() => return,

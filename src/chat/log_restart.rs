@@ -1,22 +1,24 @@
-//! Restarts of the event log. A database that was failed over without its newest commits, or restored from a backup, has lost events
-//! that clients were told of. The log then goes on after a gap, above all ids and positions that anybody may know.
+//! Restarts of the event log. A database that was failed over without its newest commits, or restored from a backup, has lost
+//! events that clients have received.
+//! The event log then continues after a gap, above all ids and positions that any client may know.
 
 use chrono::TimeDelta;
 use storage::{Fact, Lane, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
 
 use crate::{clock, transaction::transaction};
 
-/// Width of the gap. Other nodes, and nodes that are gone, may have known so much more than the one that restarts the log.
+/// Width of the gap, in positions. Other nodes, dead ones included, may know so much more than the one that restarts the event
+/// log.
 const MARGIN: i64 = 1_000_000;
 
-/// Pause of the orphan sweep after a restart: rows that name them may still be brought back.
+/// Pause of the orphan sweep after a restart: rows that refer to the objects may still be restored.
 const NO_SWEEP: TimeDelta = TimeDelta::days(7);
 
-/// Line of an operator's log for a restart.
+/// Log line for the operator: the event log was restarted.
 pub(super) const LOST: &str = "the event log was restarted after a gap: the database was failed over or restored, \
     and may have lost what it had confirmed last";
 
-/// The log as this node knows it.
+/// The event log as this node knows it.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     epoch: i64,
@@ -24,31 +26,33 @@ pub(super) struct Known {
     newest: Option<LogMark>,
 }
 
-/// Evidence that the log has lost events.
+/// Evidence that the event log has lost events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The database server has taken over from another one, or was restored.
+    /// The database server was replaced by another one, or restored.
     Timeline,
-    /// The log ends before what this node knows.
+    /// The event log ends before the newest event that this node knows.
     Behind,
-    /// Another event is where this node knows one.
+    /// Another event is at a position that this node knows.
     Replaced,
 }
 
-/// Restarts the event log if the database was failed over or restored since it was looked at last: before anything is written.
+/// Restarts the event log if the database was failed over or restored since the last check. Call it before any write.
 ///
 /// # Errors
-///
 /// Those of the store.
+///
+/// # Cancel safety
+/// The restart is committed or not. Idempotent.
 pub async fn settle_log(storage: &dyn Storage) -> Result<()> {
     Known::begin(storage.lane(Lane::Log).as_ref()).await.map(drop)
 }
 
 impl Known {
-    /// Looks at the log at the start, and restarts it if the database is on another timeline than when it was looked at last.
+    /// Reads the state of the event log at the start, and restarts it if the database is on another timeline than at the last
+    /// check.
     ///
     /// # Errors
-    ///
     /// Those of the store.
     pub(super) async fn begin(storage: &dyn Storage) -> Result<Self> {
         let Workspace { epoch, timeline, .. } = storage.workspace().await?;
@@ -70,8 +74,8 @@ impl Known {
         self.newest.map_or(Position(0), |newest| newest.position)
     }
 
-    /// Compares the log with what is known of it, where everything up to `head` was told. Of a log that has lost nothing the
-    /// newest mark is known from now on.
+    /// Compares the event log with the known state, where everything up to `head` was delivered. Without a loss, the newest mark
+    /// becomes the known one.
     pub(super) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
         let is_replaced = |known: LogMark| state.asked.is_some_and(|there| there != known);
         let loss = match self.newest {
@@ -86,10 +90,9 @@ impl Known {
         loss
     }
 
-    /// Restarts the log above everything that is known of it, unless another node has done so already.
+    /// Restarts the event log above everything that is known of it, unless another node has done so already.
     ///
     /// # Errors
-    ///
     /// Those of the store; then nothing has changed.
     pub(super) async fn restart(&mut self, storage: &dyn Storage, state: &LogState, loss: Loss, head: Position) -> Result<()> {
         self.settle(storage, state, Some(loss), head).await?;
@@ -125,7 +128,7 @@ impl Known {
         Ok(())
     }
 
-    /// Notes that the log goes on after a gap.
+    /// Records a restart of the event log.
     pub(super) fn restarted(&mut self, epoch: i64) {
         (self.epoch, self.newest) = (epoch, None);
     }
@@ -146,7 +149,7 @@ mod tests {
         LogMark { position: Position(position), mark: Some(Uuid::from_u128(mark)) }
     }
 
-    /// Knows event 10, which has the mark 1, on timeline 3.
+    /// Known state: event 10 with mark 1, on timeline 3.
     fn known() -> Known {
         Known { epoch: 4, timeline: Some(3), newest: Some(mark(10, 1)) }
     }
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!(known().compare(head, &state(12, Some(mark(10, 1)), Some(4))), Some(Loss::Timeline));
     }
 
-    /// Of several nodes that see the same loss, one restarts the log.
+    /// One of several nodes that detect the same loss restarts the event log.
     #[tokio::test]
     async fn a_log_is_restarted_once() {
         let store = Memory::new();

@@ -1,4 +1,5 @@
-//! The conversation that there should be one of: between two people, or of a group, and about one document or none.
+//! Find-or-create of the unique conversation between two people, or of a group, about one document or none.
+//! A unique key in the store makes concurrent calls return the same conversation.
 
 use std::fmt::Write;
 
@@ -10,10 +11,10 @@ use uuid::Uuid;
 use super::{Chat, Error, Result, Thing, conversations, rates::Act, texts::short};
 use crate::{auth::Caller, clock};
 
-/// How long the name of a document's model may be. It is part of a key, which a store can only find while it is short.
+/// Size limit of the name of a document model, in bytes. It is part of a key, and index keys of stores are limited.
 const LONGEST_MODEL: usize = 256;
 
-/// What makes a conversation the one.
+/// Identity of a unique conversation.
 struct Meeting<'a> {
     who: Who,
     about: Option<&'a Document>,
@@ -26,7 +27,7 @@ enum Who {
 }
 
 impl Meeting<'_> {
-    /// In the store, no two conversations have the same.
+    /// The unique key in the store.
     fn key(&self) -> String {
         let mut key = match self.who {
             Who::Pair(low, high) => format!("direct {low} {high}"),
@@ -40,8 +41,15 @@ impl Meeting<'_> {
 }
 
 impl Chat {
-    /// The caller's conversation with a user, about that document alone or about none: the oldest, whichever dialect it was
-    /// begun in, or else a new one. Whoever asks at the same time gets the same.
+    /// Finds or creates the direct conversation of the caller with a user, about exactly that document or none. Returns the
+    /// oldest, whichever dialect created it; concurrent calls return the same one.
+    ///
+    /// # Errors
+    /// `NotFound` for the user, also if deactivated; `Invalid` for the document; `TooFast` beyond the rate limit of new
+    /// conversations.
+    ///
+    /// # Cancel safety
+    /// The conversation may be created; a repeat finds it.
     pub async fn meet(&self, caller: &Caller, with: UserId, about: Option<&Document>) -> Result<ConversationId> {
         let user = self.user(with).await?.filter(|user| user.active).ok_or(Error::NotFound(Thing::Partner))?;
         let other = &user.partner;
@@ -57,8 +65,15 @@ impl Chat {
         self.find_or_begin(caller, new, &Meeting { who: Who::Pair(low, high), about }).await
     }
 
-    /// The conversation of a group that the caller belongs to, about that document alone or about none, with every
-    /// active member of the group in it: those who became members since it began are brought in.
+    /// Finds or creates the conversation of a group of the caller, about exactly that document or none. Adds all active members
+    /// of the group that are no participants yet.
+    ///
+    /// # Errors
+    /// `NotFound` for the group; `Forbidden` unless the caller is a member; `Invalid` for the document; `TooFast` beyond the rate
+    /// limit of new conversations.
+    ///
+    /// # Cancel safety
+    /// The conversation may be created, without new members added; a repeat completes it.
     pub async fn meet_group(&self, caller: &Caller, group: GroupId, about: Option<&Document>) -> Result<ConversationId> {
         let group = self.0.storage.group(group).await?.ok_or(Error::NotFound(Thing::Group))?;
         self.about_something_storable(about)?;
@@ -80,7 +95,7 @@ impl Chat {
         Ok(id)
     }
 
-    /// All groups, by rising id.
+    /// Lists all groups, by rising id.
     pub async fn groups(&self) -> Result<Vec<Group>> {
         Ok(self.0.storage.groups().await?)
     }
@@ -95,7 +110,7 @@ impl Chat {
             let conversation = tx.insert_conversation(new.clone()).await?;
             match tx.set_key(conversation.id, Some(&meeting.key())).await {
                 Ok(()) => {}
-                // Somebody was quicker by a moment.
+                // A concurrent call has created it.
                 Err(storage::Error::Conflict("conversations_key")) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
@@ -135,7 +150,7 @@ impl Chat {
         .await
     }
 
-    /// Those of the users who are active, by rising uid.
+    /// Filters out unknown and deactivated users; sorts by rising id.
     pub async fn active_users(&self, ids: &[UserId]) -> Result<Vec<User>> {
         let mut users = self.0.storage.users_by_id(ids).await?;
         users.retain(|user| user.active);

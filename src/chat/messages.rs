@@ -1,3 +1,6 @@
+//! Messages: sending, history, polling, and read positions.
+//! Sends and read marks go through group commits. A client key makes a send idempotent.
+
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
@@ -19,56 +22,57 @@ use super::{
 };
 use crate::{auth::Caller, clock};
 
-/// How deep metadata may be nested. Parsers have their limits, and in the log it stands inside of more.
+/// Depth limit of metadata. JSON parsers have limits, and the event log nests it further.
 const DEEPEST: usize = 64;
-/// The longest metadata, in bytes of JSON.
+/// Size limit of metadata, in bytes of JSON.
 const METADATA_BYTES: usize = 16 * 1024;
-/// How many messages that a reader has named others are told of at a time, and how many at most.
+/// Limit of message ids in one read event, and in all read events of one mark in a conversation.
 const NAMED: usize = 100;
 pub(super) const MOST_NAMED: usize = 1_000;
-/// How many messages are read at a time of which nothing is wanted but where they are.
+/// Batch size of lookups of message locations.
 const LOCATED: usize = 1_000;
-/// How long a client key may be; a store can only find what is short.
+/// Size limit of a client key, in bytes. Stores index it, and index keys are limited.
 const LONGEST_KEY: usize = 256;
-/// The most attachments of one message.
+/// Limit of attachments per message.
 pub const ATTACHMENTS: usize = 50;
-/// How many messages one answer of a waiting poll carries at most.
+/// Page size of a poll.
 const POLL_PAGE: usize = 100;
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub message_type: MessageType,
     pub body: String,
-    /// Kept and given back as it is.
+    /// Stored and returned unchanged.
     pub metadata: Option<Metadata>,
-    /// The sender's own uploads, in the order in which they are shown; each counts once.
+    /// The sender's own uploads, in the order of display; duplicates count once.
     pub attachments: Vec<AttachmentId>,
-    /// The idempotency key: with it, a retry of the same content stores nothing new and gives the first answer.
+    /// The idempotency key: a retry with the same content stores nothing and returns the first message.
     pub client_key: Option<String>,
-    /// The message of the same conversation that this one answers.
+    /// The message of the same conversation that this one replies to.
     pub reply_to: Option<MessageId>,
-    /// In the history at once, and shown to those who are there when the sender says so, if the sender is there to do so.
+    /// Held message: in the history at once, shown to present users when the sender says so. Ignored unless the sender has a
+    /// socket to do so.
     pub held: bool,
 }
 
 impl Draft {
-    /// A text and nothing else.
+    /// Creates a draft of a text alone.
     pub fn new(message_type: MessageType, body: String) -> Self {
         Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, reply_to: None, held: false }
     }
 
-    /// The content of a stored message.
+    /// Creates a draft with the type, text and attachments of a stored message.
     pub(super) fn of(message: &Message) -> Self {
         let attachments = message.attachments.iter().map(|attachment| attachment.id).collect();
         Self { attachments, ..Self::new(message.message_type, message.body.clone()) }
     }
 
-    /// SHA-256 of the content, by which a retry is told from another message with the same client key.
+    /// SHA-256 of type, text and attachments. It distinguishes a retry from another message with the same client key.
     pub(super) fn content_hash(&self) -> ContentHash {
         let mut hash = Sha256::new();
         hash.update(self.message_type.as_str());
-        // A length before each part: no two contents make the same bytes.
+        // Length prefix: different contents never give the same bytes.
         hash.update((self.body.len() as u64).to_be_bytes());
         hash.update(&self.body);
         for attachment in &self.attachments {
@@ -77,13 +81,13 @@ impl Draft {
         hash.finalize().into()
     }
 
-    /// Whether a stored message has this content.
+    /// True if a stored message has the same type, text and attachments.
     pub(super) fn says(&self, message: &Message) -> bool {
         let attachments = message.attachments.iter().map(|attachment| attachment.id);
         self.message_type == message.message_type && self.body == message.body && attachments.eq(self.attachments.iter().copied())
     }
 
-    /// Refuses what goes with the text, if it cannot be stored.
+    /// Checks metadata and client key.
     fn check_rest(&self) -> Result<()> {
         if let Some(metadata) = &self.metadata {
             if metadata.json().len() > METADATA_BYTES {
@@ -98,26 +102,40 @@ impl Draft {
     }
 }
 
-/// The conversation of a message, its `seq` there, and its id.
+/// Location of a message: its conversation, its `seq` there, and its id.
 pub(super) type Location = (ConversationId, i64, MessageId);
 
-/// What became of a send.
+/// Result of a send.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub message: Message,
-    /// It was stored before, by a send with the same client key and content: there is no new event of it.
+    /// True for an idempotent retry: an earlier group commit has stored the message, with the same client key and content, and
+    /// there is no new event. False for both of two such sends in one group commit.
     pub again: bool,
 }
 
 impl Chat {
-    /// Refuses a draft that cannot be stored, wherever it is sent to: for those who have to make room for it first.
+    /// Checks that a draft can be stored in any conversation, for a caller that creates the conversation first.
+    ///
+    /// # Errors
+    /// `TooLong` or `Invalid`.
     pub fn check_draft(&self, draft: &Draft) -> Result<()> {
         self.check_body(&draft.body)?;
         draft.check_rest()
     }
 
-    /// Sends a message, and gives it once it is stored durably. A body of white space counts as none, and none is
-    /// enough only beside an attachment. If the caller is cancelled the message may be sent or not.
+    /// Sends a message, and returns it once it is stored durably. White space alone counts as no text; a message without text
+    /// needs an attachment.
+    ///
+    /// # Errors
+    /// `TooLong` or `Invalid` for the draft; `NotFound` for the conversation or the message replied to; `Forbidden` unless the
+    /// caller is a participant and owns the attachments; `Conflict` in a closed conversation; `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// The message may be stored or not. With a client key, a retry is idempotent.
+    ///
+    /// # Ordering
+    /// Messages of one conversation become visible in rising order of `seq` and id.
     pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Sent> {
         self.check_draft(&draft)?;
         let mut named = HashSet::new();
@@ -146,16 +164,27 @@ impl Chat {
         Ok(sent)
     }
 
-    /// A page of a conversation of the caller.
+    /// Reads a page of a conversation of the caller.
+    ///
+    /// # Errors
+    /// `NotFound` for the conversation, `Forbidden` unless the caller is a participant.
     pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
         let (conversation, _) = self.conversation(caller, of).await?;
         let messages = self.0.storage.messages(of, caller.partner, page).await?;
         Ok((conversation, messages))
     }
 
-    /// Messages with a larger id than `after`, oldest first: at once if there are any, else as soon as one comes, else
-    /// none at the deadline or when the server stops. Without `after`, what comes from now on. An `after` beyond the
-    /// newest message counts as the newest. `waits` is called once nothing more is asked of the store until then.
+    /// Polls for messages with a larger id than `after`, oldest first. Returns at once if there are any, else as soon as one
+    /// arrives, else none at the deadline or when the server stops. Without `after`, polls for new messages. An `after` beyond
+    /// the newest message counts as the newest. `waits` is called when the poll begins to wait. From then on, the poll makes no
+    /// query until a message arrives.
+    ///
+    /// # Errors
+    /// `NotFound` for the conversation; `Forbidden` unless the caller is, and stays, a participant; `Ended` once its session has
+    /// ended; `TooFast` beyond the limit of waiting polls.
+    ///
+    /// # Cancel safety
+    /// No message is lost: a repeat with the same `after` returns it.
     pub async fn wait_for_messages(
         &self,
         caller: &Caller,
@@ -173,7 +202,7 @@ impl Chat {
             let page = Page::After { id: after, limit: POLL_PAGE };
             let messages = self.0.storage.messages(of, caller.partner, page).await?;
             messages.iter().for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
-            // None if all of them are hidden from the caller.
+            // Empty if all of them are hidden from the caller.
             if !messages.is_empty() {
                 return Ok(messages);
             }
@@ -195,7 +224,7 @@ impl Chat {
                 .take(POLL_PAGE)
                 .map(|message| Seen { message: message.clone(), is_read: false, reactions: Vec::new() })
                 .collect();
-            // Some are reacted to before they are told.
+            // A message may have reactions before it is delivered.
             let has_reactions = |id| {
                 let reacts = |told: &Arc<Told>| matches!(told.event.fact, Fact::MessageReacted { message, .. } if message == id);
                 events.iter().any(reacts)
@@ -209,20 +238,27 @@ impl Chat {
         }
     }
 
-    /// The messages at these places, without their texts; each is a conversation of which the caller has heard and a `seq`.
+    /// Locates messages by conversation and `seq`, without their texts. Does not check access: the caller must know each
+    /// conversation.
     pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
         Ok(self.0.storage.messages_at(places).await?)
     }
 
-    /// Marks messages, and with each one all before it in its conversation, as read by the caller. Gives how many
-    /// messages of others became read; messages of conversations that the caller is not in do not count.
+    /// Marks messages, and all earlier ones of their conversations, as read by the caller. Returns how many messages of others
+    /// became read. Ignores conversations that the caller is not in.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// The mark may be stored or not; a repeat is idempotent.
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
         self.charge(caller, Act::Write)?;
         let located = self.locate(messages).await?;
         Ok(self.mark(caller, &located).await?.unread)
     }
 
-    /// Where messages are, in rising order; unknown ones are absent.
+    /// Locates messages, sorted by conversation and `seq`; unknown ones are absent.
     pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
         let mut located = BTreeSet::new();
         for messages in messages.chunks(LOCATED) {
@@ -232,7 +268,7 @@ impl Chat {
         Ok(located.into_iter().collect())
     }
 
-    /// As [`Chat::mark_read`], with whether anything came of it that others are told.
+    /// Marks messages as read, as [`Chat::mark_read`], and also returns whether others receive an event of it.
     pub(super) async fn mark(&self, caller: &Caller, located: &[Location]) -> Result<Advanced> {
         if located.is_empty() {
             return Ok(Advanced::default());
@@ -250,15 +286,26 @@ impl Chat {
         self.0.marks.store(Mark { reader: caller.partner, upto }).await
     }
 
-    /// Marks what a conversation of the caller held up to `seq` as read; gives how many messages of others became read.
+    /// Marks a conversation of the caller as read up to `seq`; returns how many messages of others became read.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// As [`Chat::mark_read`].
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
         self.charge(caller, Act::Write)?;
         let upto = vec![Upto { conversation: of, seq, told: vec![(seq, Vec::new())] }];
         Ok(self.0.marks.store(Mark { reader: caller.partner, upto }).await?.unread)
     }
 
-    /// Marks everything in one conversation of the caller, or in all of them, as read; gives how many messages of
-    /// others became read.
+    /// Marks one conversation of the caller, or all of them, as read; returns how many messages of others became read.
+    ///
+    /// # Errors
+    /// `NotFound` or `Forbidden` for the conversation, `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// As [`Chat::mark_read`].
     pub async fn mark_all_read(&self, caller: &Caller, of: Option<ConversationId>) -> Result<i64> {
         if let Some(id) = of {
             let (conversation, _) = self.conversation(caller, id).await?;

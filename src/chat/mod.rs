@@ -1,4 +1,4 @@
-//! The domain: every rule of the chat, once, whichever dialect asks and whichever backend stores.
+//! Domain rules of the chat, shared by all dialects and all storage backends. [`Chat`] is the entry point.
 
 mod absence;
 mod addresses;
@@ -98,17 +98,17 @@ use hub::Start;
 use texts::storable;
 use writer::{Mark, Send, Writer};
 
-/// The time after which one of a user's places for waiting may be free.
+/// Time for which a poll beyond the limit of waiting polls is asked to wait.
 const WAITING_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the service may be told to do differently.
+/// Settings of the chat service.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// How many polls of one user may wait at a time on this node.
+    /// Limit of waiting polls per user on this node.
     pub waiting_per_user: usize,
-    /// How many sockets one user may have open at a time on this node.
+    /// Limit of open sockets per user on this node.
     pub sockets_per_user: usize,
-    /// The largest file taken.
+    /// Size limit of a file, in bytes.
     pub upload_bytes: u64,
     pub uploads: UploadRules,
     pub upload_quota: UploadQuota,
@@ -116,49 +116,64 @@ pub struct Rules {
     pub retention: Retention,
     pub support: SupportRules,
     pub rates: RateRules,
-    /// Devices of one user; with one more the longest unused is forgotten. 0 for no limit.
+    /// Limit of devices per user; beyond it, the longest unused one is deleted. 0 for no limit.
     pub devices: usize,
-    /// How long a repeat with the same client key and content is a retry.
+    /// Idempotency window: a repeat with the same client key and content within this time is a retry.
     pub retry: TimeDelta,
-    /// The longest text of a message, in bytes.
+    /// Size limit of the text of a message, in bytes.
     pub message_bytes: usize,
-    /// How many recent events are remembered for those who listen.
+    /// Capacity of the ring of recent events, in events.
     pub recent_events: usize,
-    /// The bytes that they may take, with what is memoised of them.
+    /// Capacity of that ring in bytes, memoised encodings included.
     pub ring_bytes: usize,
 }
 
-/// What the service stands on.
+/// Dependencies of the chat service.
 pub struct Ground {
     pub storage: Arc<dyn Storage>,
     pub blobs: Blobs,
-    /// `None` for a node that is alone.
+    /// `None` for a single node.
     pub bus: Option<Arc<dyn Bell>>,
-    /// They see every event of the log from now on.
+    /// Observers of every event of the event log from now on.
     pub observers: Vec<Observer>,
-    /// What others than the service itself commit.
+    /// Receiver of commits made outside of the service.
     pub announced: Commits,
     pub metrics: Metrics,
-    /// To which the service's tasks belong.
+    /// Lifecycle of the background tasks.
     pub services: Lifecycle,
-    /// Polls end when they stop.
+    /// Lifecycle of requests: polls end when it stops.
     pub requests: Lifecycle,
 }
 
 /// The limits of support sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SupportRules {
-    /// For how long nothing may be heard from the initiator of a session until it is closed.
+    /// Time-out of a session whose initiator is inactive; then it is closed.
     pub silence: Duration,
-    /// For how long nothing may be heard on a connection of a device.
+    /// Time-out of an inactive device connection.
     pub connection: Duration,
-    /// For how long an agent may be gone until its sessions wait again.
+    /// Time-out of an absent agent, after which the sessions of the agent wait for another one.
     pub absence: Duration,
-    /// How many sessions of one initiator may be open at a time; 0 for as many as it likes.
+    /// Limit of open sessions per initiator; 0 for no limit.
     pub open_sessions: usize,
 }
 
-/// The service. Clones are handles to the same one.
+/// The chat service. Clones are handles to the same service.
+///
+/// The async methods share the following; each documents only its differences.
+///
+/// # Errors
+/// [`Error::Unavailable`] if the store cannot be reached, or contention outlasts the retries; [`Error::Internal`] for corrupt
+/// data. `TooFast`, where a method names it, is for requests: a socket is held back instead (back-pressure), and the call
+/// succeeds.
+///
+/// # Cancel safety
+/// A dropped read leaves nothing behind. A change that is dropped before its commit stores nothing; during the commit, all of it
+/// is stored or nothing.
+///
+/// # Ordering
+/// The caches and subscriptions of this node have the event of a change before its method returns, unless the tail is behind: the
+/// event log is unreadable, or the queue of commits is full.
 #[derive(Clone)]
 pub struct Chat(Arc<Parts>);
 
@@ -190,6 +205,14 @@ struct Parts {
 }
 
 impl Chat {
+    /// Starts the service: restarts the event log if the database was failed over or restored, then starts the tail, the group
+    /// commits and the background tasks.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Tasks that have been started run until `ground.services` stops.
     pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
         let Ground { storage, blobs, bus, observers, announced, metrics, services, requests } = ground;
         let services = &services;
@@ -197,10 +220,10 @@ impl Chat {
         let known = log_restart::Known::begin(log.as_ref()).await?;
         let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
-        // Of a log that is empty, time does not count.
+        // An empty event log has no time.
         let newest = storage.events(Position(head.0 - 1), Scope::Everything, 1).await?.pop();
         let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
-        // No secret, but made like one: once, by whichever node is the first.
+        // Not a secret, but drawn in the same way: once, by the first node.
         let workspace = secret(storage.as_ref(), "workspace").await?;
         let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
         let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
@@ -211,7 +234,7 @@ impl Chat {
         let pairs = Arc::<pairs::Pairs>::default();
         let desk = Arc::<desk::Desk>::default();
         let (addresses, counts) = (Arc::<addresses::Addresses>::default(), Arc::<counts::Counts>::default());
-        // What is remembered is forgotten before anybody acts upon the change.
+        // Caches come first: they drop stale entries before any other observer acts upon the event.
         let lives = Arc::<presence::Lives>::default();
         let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];
         let observers = caches.into_iter().chain(observers).collect();
@@ -246,7 +269,7 @@ impl Chat {
             metrics,
             requests,
         }));
-        // Before anything is done that a migration must not meet.
+        // The lease comes first: a migration must not meet the tasks below.
         chat.renew_lease().await?;
         if let Some(outbox) = outbox {
             chat.hear_others(outbox, services);
@@ -262,74 +285,76 @@ impl Chat {
         Ok(chat)
     }
 
-    /// Events in `scope` from after `after` on, or from now on. Whether the caller may listen there is checked by the
-    /// verbs that use it.
+    /// Subscribes to the events in `scope`, from after `after` or from now on. Does not check access; the callers do.
     fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
         let from = after.map_or(Start::Now, |position| Start::Seen(SignalMark { position, count: 0 }));
         self.follow_hearing(&[scope], from, &[])
     }
 
-    /// As [`Chat::follow`] in several scopes, with the signals to these.
+    /// Subscribes to events in several scopes, and to signals in the scopes of `hears`.
     fn follow_hearing(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> Feed {
         Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scopes, from, hears)
     }
 
-    /// The newest event that this node has told.
+    /// Position of the newest event that this node has delivered.
     pub fn position(&self) -> Position {
         self.0.hub.head()
     }
 
-    /// Whether other nodes can be heard, if there may be any.
+    /// True if the bus to other nodes is connected, or the node has none.
     pub fn hears_others(&self) -> bool {
         self.0.link.is_connected()
     }
 
-    /// For how long the log cannot be read, and so nobody is told anything, if that is so.
+    /// Time for which the event log has been unreadable, and delivery has stopped; `None` while it is readable.
     pub fn log_unread_for(&self) -> Option<Duration> {
         self.0.announce.unread_for()
     }
 
-    /// True while the event log has lost events and was not restarted yet.
+    /// True while the event log has lost events and is not restarted yet.
     pub fn is_log_restarting(&self) -> bool {
         self.0.announce.is_restarting()
     }
 
-    /// How often the event log was restarted, because it had lost events.
+    /// Epoch of the event log: the number of its restarts after a loss of events.
     pub fn log_epoch(&self) -> i64 {
         self.0.announce.epoch()
     }
 
-    /// How many sends wait for the next commit.
+    /// Number of sends that wait for the next group commit.
     pub fn sends_waiting(&self) -> usize {
         self.0.sends.waiting()
     }
 
-    /// How many marks as read wait for the next commit.
+    /// Number of read marks that wait for the next group commit.
     pub fn marks_waiting(&self) -> usize {
         self.0.marks.waiting()
     }
 
-    /// Bytes of recent events that this node remembers, with what is memoised of them.
+    /// Bytes in the ring of recent events, memoised encodings included.
     pub fn ring_bytes(&self) -> usize {
         self.0.hub.ring_bytes()
     }
 
-    /// How many listen to the log on this node, polls included.
+    /// Number of subscriptions on this node, polls included.
     pub fn listening(&self) -> usize {
         self.0.hub.listening()
     }
 
-    /// How many polls wait on this node.
+    /// Number of waiting polls on this node.
     pub fn polls_waiting(&self) -> usize {
         self.0.waiting.taken()
     }
 
-    /// Runs a transaction, which commits itself; see [`transaction`].
+    /// Runs a transaction, which commits itself, with retry on contention; see [`transaction`].
     async fn transaction<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Box<dyn Tx>) -> F) -> Result<T> {
         transaction(self.0.storage.as_ref(), work).await
     }
 
-    /// Takes a place for whoever is going to wait, and tells `waits` so; an answer at once needs none.
+    /// Takes a slot for a waiting poll and calls `waits`; a poll whose deadline has passed needs none.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the limit of waiting polls.
     fn take_place_until(&self, caller: &Caller, deadline: Instant, waits: impl FnOnce()) -> Result<Option<Place>> {
         if deadline <= Instant::now() {
             return Ok(None);
@@ -339,14 +364,20 @@ impl Chat {
         Ok(Some(place))
     }
 
-    /// Takes one of the caller's places for waiting, until the result is dropped.
+    /// Takes one of the caller's slots for waiting polls, until the result is dropped.
     fn take_place(&self, caller: &Caller) -> Result<Place> {
         let place = self.0.waiting.take(caller.user, self.0.rules.waiting_per_user);
         place.ok_or(Error::TooFast { what: "waiting requests", retry_after: WAITING_PAUSE })
     }
 }
 
-/// The workspace's uuid, drawn if the store has none yet. Nodes that start at once agree on one.
+/// The uuid of the workspace, drawn if the store has none. Nodes that start at once agree on one.
+///
+/// # Errors
+/// Those of the store.
+///
+/// # Cancel safety
+/// Idempotent: a repeat returns the uuid that was stored.
 pub async fn workspace_uuid(storage: &dyn Storage) -> storage::Result<Uuid> {
     if let Some(uuid) = storage.workspace().await?.uuid {
         return Ok(uuid);
@@ -361,7 +392,7 @@ pub async fn workspace_uuid(storage: &dyn Storage) -> storage::Result<Uuid> {
     .await
 }
 
-/// A secret that all nodes share; the first who asks for it makes it.
+/// A secret that all nodes share, drawn by the first caller.
 async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
     transaction(storage, |mut tx| async {
         let secret = tx.secret(name, &crate::auth::secret()).await?;
@@ -371,5 +402,5 @@ async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
     .await
 }
 
-/// One waiting poll of one user.
+/// Slot of a waiting poll of one user.
 type Place = Taken<UserId>;

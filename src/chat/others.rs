@@ -1,3 +1,6 @@
+//! Signals from peers: the other nodes of the workspace.
+//! Notifications of a grown event log wake the tail; signals go through a bounded queue to the subscribers of this node.
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -14,20 +17,20 @@ use crate::{
     telemetry,
 };
 
-/// How many signals of other nodes may wait to be passed on before more are lost.
+/// Capacity of the queue of signals from other nodes; more are dropped.
 const WAITING: usize = 4_096;
-/// For how long a caller who comes from a node that is ahead waits for this one.
+/// Time-out of waiting for a position that another node has delivered.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Chat {
-    /// Starts to hear the other nodes, and to tell them.
+    /// Starts the exchange of notifications and signals with the other nodes.
     pub(super) fn hear_others(&self, outbox: Outbox<Signal>, lifecycle: &Lifecycle) {
         let (sender, mut signals) = mpsc::channel(WAITING);
         let (hub, announce) = (Arc::clone(&self.0.hub), self.0.announce.clone());
         outbox.run(lifecycle, move |heard| match heard {
             Heard::Word(Word::LogGrew(position)) if position <= hub.head() => {}
             Heard::Word(Word::LogGrew(_)) | Heard::Gap => announce.look(),
-            // What is too much is lost, as signals may be.
+            // Signals beyond the capacity are dropped, as signals may be.
             Heard::Word(Word::Signal(signal)) => drop(sender.try_send(signal)),
         });
         let (chat, stop) = (self.clone(), lifecycle.clone());
@@ -46,9 +49,12 @@ impl Chat {
         });
     }
 
-    /// Waits until this node has told everything up to `position`, which somebody has been told by another node: to be
-    /// told it again, under the same number or a smaller one, is what must not happen. What is beyond the end of the log
-    /// is not waited for, since the log that it came from is gone.
+    /// Waits until this node has delivered everything up to `position`, which the client knows from another node: it must not
+    /// receive the same event twice, under the same position or a smaller one. Does not wait for a position beyond the end of the
+    /// event log, since the event log that it came from is gone.
+    ///
+    /// # Errors
+    /// `Unavailable` if this node stays behind beyond the time-out.
     pub(super) async fn reach(&self, position: Position) -> Result<()> {
         if position <= self.0.hub.head() {
             return Ok(());
@@ -69,7 +75,7 @@ impl Chat {
         reached.unwrap_or_else(|late| Err(Error::Unavailable(Arc::new(late))))
     }
 
-    /// In the order in which they came. Of many who come and go together it is asked together whom that concerns.
+    /// Delivers signals in their order. Consecutive presence changes share one lookup of their audiences.
     async fn pass_on(&self, signals: impl Iterator<Item = Signal>) {
         let mut presences = Vec::new();
         for signal in signals {

@@ -1,4 +1,12 @@
-//! What passes between two people, and to whom a message goes.
+//! Directory cache: users, partners, and the participants of direct conversations, so that the delivery of an event costs no
+//! query. Also the recipient of a message, and histories between two users. Observers of the event log invalidate the cache
+//! before any listener receives the event.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! All async methods only read: a dropped future leaves nothing behind.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -10,22 +18,23 @@ use uuid::Uuid;
 use super::{Chat, Contact, Error, Observer, Result, Thing, remembered::Remembered};
 use crate::auth::Caller;
 
-/// How many conversations, and how many users' uuids, are remembered.
+/// Capacity of the caches of conversations and of users' uuids, in entries.
 const REMEMBERED: usize = 50_000;
 /// Capacities of the caches of users and of partners, in entries and in bytes.
 const REMEMBERED_USERS: usize = 10_000;
 const USERS_BYTES: u64 = 16 * 1024 * 1024;
 
-/// To whom a message goes.
+/// The recipient of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addressee {
-    /// Who else is in a direct conversation, or its author if nobody is; `None` if that is no user.
+    /// The other participant of a direct conversation, or the author if there is no other; `None` if that partner has no
+    /// account.
     User(Option<Uuid>),
-    /// Everybody in a conversation that is not between two: its uuid.
+    /// All participants of a group or support conversation, by its uuid.
     Everybody(Uuid),
 }
 
-/// Who talks in a conversation.
+/// The participants of a conversation, as far as the cache needs them.
 #[derive(Clone)]
 enum Company {
     Two(Arc<[(PartnerId, Option<UserId>)]>),
@@ -49,15 +58,15 @@ impl Company {
     }
 }
 
-/// What is remembered of conversations and users, so that telling of a message costs no query, nor does finding out where
-/// to send it.
+/// The directory cache. It answers without a query to whom an event is delivered and where a message goes.
 pub(super) struct Pairs {
     companies: Remembered<ConversationId, Company>,
-    /// The conversation between two, the smaller id first, that is about nothing: if it still is between those two.
+    /// The direct conversation of a pair, the smaller id first, without documents. The hit is checked against `companies`: a
+    /// third participant may have joined.
     meetings: Remembered<(PartnerId, PartnerId), ConversationId>,
     users: Remembered<UserId, Arc<User>>,
     contacts: Remembered<PartnerId, Arc<Contact>>,
-    /// They never change, unless the store does.
+    /// Immutable, except when the store is replaced.
     uuids: Remembered<UserId, Uuid>,
     ids: Remembered<Uuid, UserId>,
 }
@@ -92,7 +101,7 @@ fn contact_bytes(contact: &Contact) -> usize {
 }
 
 impl Pairs {
-    /// Forgets what the log says has changed, before anybody is told of it.
+    /// Observer of the event log that invalidates changed entries. It runs before any listener receives the event.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let pairs = Arc::clone(self);
         Box::new(move |event, audience| match (&event.fact, event.topic) {
@@ -101,7 +110,7 @@ impl Pairs {
                 Topic::Conversation(id),
             ) => {
                 pairs.companies.forget(&id);
-                // Whoever was alone in it may now be one of two.
+                // A change of membership may make this the pair's oldest conversation, in place of the cached one.
                 if let (Some(low), Some(high), 1..=2) = (audience.first(), audience.last(), audience.len()) {
                     pairs.meetings.forget(&(*low, *high));
                 }
@@ -134,7 +143,10 @@ impl Pairs {
 }
 
 impl Chat {
-    /// To whom a message goes of which the caller has heard.
+    /// The recipient of a message. Access is not checked: the caller has received the message.
+    ///
+    /// # Errors
+    /// `NotFound` if the conversation is gone.
     pub async fn addressee(&self, of: &Message) -> Result<Addressee> {
         let people = match self.company(of.conversation).await? {
             Company::Any(uuid) => return Ok(Addressee::Everybody(uuid)),
@@ -145,20 +157,23 @@ impl Chat {
         Ok(Addressee::User(self.uuid_of(user).await?))
     }
 
-    /// The uuid of a user of whom the caller has heard; none of nobody.
+    /// The uuid of a user, or `None` without a user. Access is not checked.
     pub async fn uuid_of(&self, user: Option<UserId>) -> Result<Option<Uuid>> {
         let Some(user) = user else { return Ok(None) };
         let read = async { Ok(self.user(user).await?.map(|user| user.uuid)) };
         self.0.pairs.uuids.get(user, read).await
     }
 
-    /// A partner of whom the caller has heard, with all that is known of it.
+    /// A partner with its account and settings. Access is not checked.
     pub async fn contact(&self, id: PartnerId) -> Result<Option<Arc<Contact>>> {
         let read = async { Ok(self.contacts_by_id(&[id]).await?.pop().map(Arc::new)) };
         self.0.pairs.contacts.get(id, read).await
     }
 
-    /// The user with this uuid, who may be deactivated.
+    /// Finds a user by uuid; deactivated users are included.
+    ///
+    /// # Errors
+    /// `NotFound` if no user has the uuid.
     pub async fn user_by_uuid(&self, uuid: Uuid) -> Result<Arc<User>> {
         let read = async {
             let users = &self.0.pairs.users;
@@ -174,7 +189,7 @@ impl Chat {
         self.user(id).await?.ok_or(Error::NotFound(Thing::Partner))
     }
 
-    /// The user with this id, who may be deactivated.
+    /// Finds a user by id; deactivated users are included.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<Arc<User>>> {
         let read = async {
             let mut found = self.0.storage.users_by_id(&[id]).await?;
@@ -183,20 +198,20 @@ impl Chat {
         self.0.pairs.users.get(id, read).await
     }
 
-    /// The conversation between two, the smaller id first, that is about nothing, if it was begun: the oldest.
+    /// Finds the oldest direct conversation of a pair, the smaller id first, without documents.
     pub(super) async fn meeting_of(&self, pair: (PartnerId, PartnerId)) -> Result<Option<ConversationId>> {
         let find = async || Ok(self.0.storage.direct_conversation(pair, None).await?);
         let Some(id) = self.0.pairs.meetings.get(pair, find()).await? else { return Ok(None) };
         if self.company(id).await?.is_between(pair) {
             return Ok(Some(id));
         }
-        // A third has come since.
+        // A third participant has joined since.
         self.0.pairs.meetings.forget(&pair);
         find().await
     }
 
-    /// What the caller and one other person have said to each other alone, in whichever conversations: newest first, with a
-    /// smaller id than `before`, if that is given.
+    /// A page of the messages that the caller and one other partner have exchanged in all their direct conversations: newest
+    /// first, keyset pagination by `before`, a message id.
     pub async fn history_between(
         &self,
         caller: &Caller,
@@ -210,7 +225,7 @@ impl Chat {
         for id in storage.direct_conversations((caller.partner, other)).await? {
             let seen = storage.messages(id, caller.partner, page).await?;
             messages.extend(seen.into_iter().map(|seen| seen.message));
-            // Messages beyond the end of the page cannot come back: others only push them further.
+            // Truncation is final: later messages only push these further beyond the end of the page.
             messages.sort_unstable_by_key(|message: &Message| Reverse(message.id));
             messages.truncate(limit);
             messages.truncate(fitting(messages.iter().map(|message| message.body.len())));
@@ -218,8 +233,11 @@ impl Chat {
         Ok(messages)
     }
 
-    /// The messages with attachments of a conversation of the caller: newest first, with a smaller id than `before`, if that
-    /// is given.
+    /// A page of the messages with attachments in a conversation of the caller: newest first, keyset pagination by `before`, a
+    /// message id.
+    ///
+    /// # Errors
+    /// `NotFound` or `Forbidden` as for [`Chat::conversation`].
     pub async fn files(
         &self,
         caller: &Caller,
@@ -280,7 +298,7 @@ mod tests {
         cache.get(key, async { Ok(None) }).await.expect("nothing can fail").is_some()
     }
 
-    /// What is known after an event: of Ann and of Ben what may change and what does not, and which of the conversations.
+    /// The cache hits after an event: for Ann and for Ben the mutable and the immutable entries, then the two conversations.
     async fn known_after(event: &Event) -> ([[bool; 2]; 2], [bool; 2]) {
         let pairs = pairs();
         pairs.observer()(event, &[]);

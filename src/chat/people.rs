@@ -1,3 +1,12 @@
+//! Users and partners: look-up by id, walks over all of them, and search.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached. Walks and searches: `TooFast` beyond the caller's rate
+//! limit of searches.
+//!
+//! # Cancel safety
+//! All async methods only read: a dropped future leaves nothing behind but the token that it took from the rate limit.
+
 use std::collections::{HashMap, HashSet};
 
 use storage::{Partner, PartnerId, Person, User, UserId};
@@ -9,37 +18,37 @@ use super::{
 };
 use crate::auth::Caller;
 
-/// What a number means first if it is both a user's id and another partner's.
+/// Interpretation of an id that belongs both to a user and to another partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreferredId {
     User,
     Partner,
 }
 
-/// A partner with all that is known of it: its account, if it has one, and the account's settings.
+/// A partner with its account, if there is one, and the account's settings.
 #[derive(Clone, Debug)]
 pub struct Contact {
     pub partner: Partner,
     pub user: Option<User>,
 }
 
-/// Whether a walk passes by deactivated users, and their partners.
+/// Visibility of deactivated users, and of their partners, in a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deactivated {
     Hidden,
     Shown,
 }
 
-/// How many are read from the store at a time by a walk over everybody.
+/// Batch size of a walk: rows read from the store at a time.
 const WALK_STEP: usize = 500;
 
 impl Contact {
-    /// A partner is active unless its account was deactivated.
+    /// True if the partner has no account, or its account is active.
     pub fn is_active(&self) -> bool {
         self.user.as_ref().is_none_or(|user| user.active)
     }
 
-    /// As others see it in a conversation.
+    /// The participant's view of the contact, without settings.
     pub fn person(&self) -> Person {
         Person { partner: self.partner.clone(), user: self.user.as_ref().map(|user| user.id) }
     }
@@ -54,18 +63,18 @@ impl Contact {
 }
 
 impl Chat {
-    /// These users, deactivated ones included, in no particular order; unknown ids are absent.
+    /// Reads users by id, deactivated ones included, in no particular order; unknown ids are absent.
     pub async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Contact>> {
         Ok(self.0.storage.users_by_id(ids).await?.into_iter().map(Contact::of_user).collect())
     }
 
-    /// These partners, those of deactivated users included, in no particular order; unknown ids are absent.
+    /// Reads partners by id, those of deactivated users included, in no particular order; unknown ids are absent.
     pub async fn contacts_by_id(&self, ids: &[PartnerId]) -> Result<Vec<Contact>> {
         let people = self.0.storage.people(ids).await?;
         self.contacts(people).await
     }
 
-    /// Shows everybody who has an account to `visit`, by rising uid, without holding more than a few of them.
+    /// Walks over all users by rising uid and passes each to `visit`. Keyset pagination bounds the memory to one batch.
     pub async fn walk_users(
         &self,
         caller: &Caller,
@@ -82,7 +91,7 @@ impl Chat {
         }
     }
 
-    /// Shows every partner to `visit`, by rising id, without holding more than a few of them.
+    /// Walks over all partners by rising id and passes each to `visit`. Keyset pagination bounds the memory to one batch.
     pub async fn walk_contacts(
         &self,
         caller: &Caller,
@@ -108,8 +117,7 @@ impl Chat {
         Ok(people.into_iter().map(with_user).collect())
     }
 
-    /// The people that these ids, each a user's or a partner's, stand for: in the order asked, everybody once, unknown
-    /// ids left out.
+    /// Resolves ids, each of a user or of a partner, to people: in the order given, without duplicates; unknown ids are absent.
     pub async fn people_by_id(&self, ids: &[i64], preferred: PreferredId) -> Result<Vec<Person>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -133,7 +141,10 @@ impl Chat {
             .collect())
     }
 
-    /// People whose name, email or phone contains `query`, whatever the case, by name.
+    /// Searches people whose name, email or phone contains `query`, case-insensitively; by name.
+    ///
+    /// # Errors
+    /// `Invalid` for a query that is too long.
     pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
         short("query", query, QUERY_BYTES)?;
         self.charge(caller, Act::Search)?;

@@ -1,3 +1,14 @@
+//! Per-user conversation settings: the state of the window and the folder. Also the inbox with these settings, and leaving a
+//! conversation. A change is an event to its user alone.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached. Those on one conversation: `NotFound` or `Forbidden` as for
+//! [`Chat::conversation`]. Those that change something, except [`Chat::fold`]: `TooFast` beyond the caller's rate limit.
+//!
+//! # Cancel safety
+//! A future dropped before its commit changes nothing. One dropped during its commit changes all or nothing, and the tail
+//! publishes the change.
+
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
@@ -5,13 +16,13 @@ use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Messa
 use super::{Chat, Error, Result, Thing, conversations::take_out, rates::Act, support};
 use crate::{auth::Caller, clock};
 
-/// A conversation as one participant keeps it.
+/// A conversation with one participant's settings for it.
 #[derive(Clone, Debug)]
 pub struct KeptConversation {
     pub entry: InboxEntry,
-    /// In the order in which they joined.
+    /// Ordered by time of joining.
     pub people: Vec<Arc<Person>>,
-    /// The newest message of each of them that wrote one.
+    /// The newest message of each participant that wrote one.
     pub last_messages: Vec<Message>,
 }
 
@@ -26,7 +37,7 @@ impl KeptConversation {
 }
 
 impl Chat {
-    /// Sets how the caller keeps a conversation of its own; `None` leaves it as it is.
+    /// Sets the caller's window and folder of a conversation; `None` keeps a setting.
     pub async fn set_place(
         &self,
         caller: &Caller,
@@ -38,8 +49,8 @@ impl Chat {
         self.change_place(caller, of, window, shelf).await
     }
 
-    /// Folds the window of a conversation of the caller's that it is about to be shown. Part of starting, and no act of the
-    /// caller's.
+    /// Folds the window of a conversation before it is first shown to the caller. Part of a session's start: no rate limit
+    /// applies.
     pub async fn fold(&self, caller: &Caller, of: ConversationId) -> Result<()> {
         self.change_place(caller, of, Some(Window::Folded), None).await
     }
@@ -64,7 +75,10 @@ impl Chat {
         .await
     }
 
-    /// Takes the caller out of a conversation in which at least two others stay. What it wrote stays.
+    /// Removes the caller from a conversation in which at least two others stay. The caller's messages stay.
+    ///
+    /// # Errors
+    /// `Conflict` for a support session, and if fewer than two others would stay.
     pub async fn leave(&self, caller: &Caller, of: ConversationId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
@@ -78,7 +92,7 @@ impl Chat {
                 return Err(Error::Conflict("nobody would be left to talk to"));
             }
             if conversation.group.is_none() {
-                // It is no longer the one between those two.
+                // The conversation is no longer the direct one of a pair.
                 tx.set_key(of, None).await?;
             }
             self.0.announce.committed(tx.commit().await?).await;
@@ -88,7 +102,7 @@ impl Chat {
         .await
     }
 
-    /// The caller's conversations with all that a list of them shows: most recent message first.
+    /// The caller's inbox with all that a list shows, most recent message first; `only` restricts it to these conversations.
     pub async fn places(&self, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Vec<KeptConversation>> {
         let filter = InboxFilter { only, ..InboxFilter::default() };
         let entries = self.0.storage.inbox(caller.partner, filter).await?;

@@ -1,3 +1,7 @@
+//! Presence: online, away or offline, from heartbeats (requests, polls, open sockets) and from the status that a user sets.
+//! Each node tracks its own heartbeats in memory, writes their lease expiry to the store in batches, and publishes changes of
+//! status as signals. Heartbeats that a killed node had not yet written are lost.
+
 mod life;
 
 use std::{
@@ -19,18 +23,18 @@ use super::{
 };
 use crate::{auth::Caller, bus::Word, clock, lifecycle::Lifecycle, telemetry};
 
-/// How often signs of life are brought to the store, and whoever has gone is noticed.
+/// Interval between two flushes of heartbeats to the store, and between two looks for expired presences.
 pub(super) const TICK: Duration = Duration::from_secs(5);
-/// How many partners one statement tells the store of.
+/// Batch size: partners per statement.
 const FLUSHED: usize = 1_000;
-/// A client may say anything.
+/// Upper bound of the idle time that a client may claim.
 const LONGEST_IDLE: Duration = Duration::from_secs(7 * 86_400);
-/// At most so often are others told who has come, so that many who come at once are told of together.
+/// Debounce: the pause between two publications, so that many arrivals at once share one query.
 const GATHER: Duration = Duration::from_millis(250);
-/// Others may take somebody for vanished whose sign of life the store was told only so long after the one before had ended.
+/// Lateness of a heartbeat in the store after which other nodes may have published the partner as offline.
 const LATE: Duration = GRACE.saturating_sub(Duration::from_secs(1));
 
-/// Whether a partner can be expected to answer.
+/// Presence status of a partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -39,36 +43,36 @@ pub enum Status {
     Offline,
 }
 
-/// A person and whether it is there.
+/// A person with its presence.
 #[derive(Clone, Debug)]
 pub struct PersonPresence {
     pub person: Person,
     pub status: Status,
-    /// `None` if never.
+    /// Time of the last heartbeat; `None` if there was none.
     pub last_seen: Option<Timestamp>,
 }
 
-/// For how long a sign of life counts.
+/// Lease durations of heartbeats, by kind.
 #[derive(Clone, Copy, Debug)]
 pub struct PresenceRules {
-    /// A request.
+    /// Lease of a request.
     pub request: Duration,
-    /// A poll of the bus, which comes again and again as long as somebody is there; also a socket that was lost.
+    /// Lease of a poll of the bus, which a present client repeats; also of a socket that was lost.
     pub poll: Duration,
-    /// A socket that its client has closed, if it was the last.
+    /// Lease after a clean close of the partner's last socket.
     pub clean_close: Duration,
-    /// Without doing anything for longer, whoever is there is away.
+    /// Inactivity after which a present partner is away.
     pub active: Duration,
 }
 
 impl PresenceRules {
-    /// How long the store may not know of a sign of life, as long as it can be reached.
+    /// Longest delay of a heartbeat on its way to the store, provided that the store can be reached.
     pub(super) fn lag(&self) -> Duration {
         self.poll / 2 + 2 * TICK
     }
 }
 
-/// An open socket of a partner, which is there as long as this is.
+/// An open socket of a partner: a continuous heartbeat until it is dropped.
 pub struct PresentSocket {
     chat: Chat,
     partner: PartnerId,
@@ -76,7 +80,8 @@ pub struct PresentSocket {
 }
 
 impl PresentSocket {
-    /// Ends what the socket gives: its client has closed it, or may not come back. One that is dropped otherwise was lost.
+    /// Ends the socket's heartbeat cleanly: its client has closed it, or may not reconnect. A socket that is dropped otherwise
+    /// counts as lost.
     pub fn close(mut self) {
         self.is_closed = true;
     }
@@ -93,7 +98,7 @@ impl Drop for PresentSocket {
 }
 
 impl Chat {
-    /// Starts the task that tells others who has come and gone, and the store when partners were last seen.
+    /// Starts the presence task: it publishes changes of status and flushes heartbeats to the store.
     pub(super) fn watch_presence(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -110,7 +115,7 @@ impl Chat {
                     tracing::debug!(error = %telemetry::chain(&error), "who is deactivated could not be looked up");
                 }
                 chat.shorten_presence().await;
-                // The store first: were this node killed between the two, somebody would be online for ever.
+                // Store before publication: a node killed between the two would otherwise leave the partner online for ever.
                 chat.flush_presence(stopping).await;
                 if stopping {
                     return;
@@ -121,36 +126,39 @@ impl Chat {
         });
     }
 
-    /// Notes a sign of life.
+    /// Records a heartbeat.
     fn lives<T>(&self, partner: PartnerId, now: Timestamp, change: impl FnOnce(&mut Life) -> T) -> T {
         self.0.lives.change(partner, &self.0.rules.presence, now, change)
     }
 
-    /// Notes that the caller has made a request.
+    /// Records a request of the caller.
     pub fn seen(&self, caller: &Caller) {
         let now = clock::now();
         self.lives(caller.partner, now, |life| life.request = Some(now));
     }
 
-    /// Notes that the caller polls the bus. `idle` is for how long its person has done nothing, where the client says so.
+    /// Records a poll of the bus. `idle`: inactivity of the user, as the client reports it.
     pub fn polls(&self, caller: &Caller, idle: Option<Duration>) {
         let now = clock::now();
         self.lives(caller.partner, now, |life| {
             life.poll = Some(now);
             if let Some(idle) = idle {
-                // Beyond what makes a partner away, longer is the same.
+                // Longer inactivity than [`LONGEST_IDLE`] changes no status.
                 life.active = Some(now - delta(idle.min(LONGEST_IDLE)));
             }
         });
     }
 
-    /// Notes that the caller itself does something, whatever the clients of its that have polled say of it.
+    /// Records activity of the caller itself. It overrides the idle time that the caller's clients have reported.
     pub(super) fn acts(&self, caller: &Caller) {
         let now = clock::now();
         self.lives(caller.partner, now, |life| life.active = life.active.map(|_| now));
     }
 
-    /// Notes that the caller has a socket open, until the result is dropped; only so many at a time.
+    /// Records an open socket of the caller, until the result is dropped.
+    ///
+    /// # Errors
+    /// `TooMany` beyond the sockets of one user on this node.
     pub fn connects(&self, caller: &Caller) -> Result<PresentSocket> {
         let most = self.0.rules.sockets_per_user;
         let has_room = self.lives(caller.partner, clock::now(), |life| {
@@ -164,7 +172,14 @@ impl Chat {
         }
     }
 
-    /// Sets what others see of the caller. `Online` means: as its activity says.
+    /// Sets the caller's visible status. `Online` clears it: the status follows the heartbeats again.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the caller's rate limit, `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have stored the status without publishing it here; the next change of the caller's presence
+    /// publishes it.
     pub async fn set_status(&self, caller: &Caller, status: Status) -> Result<()> {
         self.charge(caller, Act::Write)?;
         let set = match status {
@@ -177,7 +192,13 @@ impl Chat {
         Ok(())
     }
 
-    /// Whether these people are there, in the order given.
+    /// Reads the presence of people, in the order given.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
     pub async fn presence(&self, people: Vec<Person>) -> Result<Vec<PersonPresence>> {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
         let stored = self.0.storage.presences(&ids).await?;
@@ -192,7 +213,7 @@ impl Chat {
         Ok(people.into_iter().map(presence).collect())
     }
 
-    /// Those of the partners who were seen last, at most so many, in no particular order.
+    /// Selects the `most` partners with the latest heartbeats, in no particular order.
     pub(super) async fn seen_last(&self, mut partners: Vec<PartnerId>, most: usize) -> Result<Vec<PartnerId>> {
         if partners.len() <= most {
             return Ok(partners);
@@ -210,7 +231,8 @@ impl Chat {
         Ok(partners)
     }
 
-    /// The rule: what somebody has set itself to, else what the signs of life say, here or as other nodes stored them.
+    /// Derives a status: the one that the user has set, else the one of heartbeats on this node, else the one of other nodes'
+    /// heartbeats in the store.
     fn status(&self, stored: Option<&Presence>, life: Option<&Life>, now: Timestamp) -> (Status, Option<Timestamp>) {
         let rules = &self.0.rules.presence;
         let here = life.map_or(Status::Offline, |life| life.status(rules, now));
@@ -243,7 +265,7 @@ impl Chat {
         };
         for changed in changed.chunks(PAGE) {
             if let Err(error) = self.tell_presence_of(changed, now).await {
-                // The next tick tries again.
+                // The next tick retries.
                 let mut lives = self.0.lives.lives.lock();
                 for partner in changed {
                     lives.entry(*partner).and_modify(|life| life.doubtful = true);
@@ -289,8 +311,9 @@ impl Chat {
         Ok(())
     }
 
-    /// Another node says how a partner is. If it is here as well, this node looks for itself, and tells the store anew: the
-    /// other may have brought the end forward that both had told it.
+    /// Handles a status that another node has published. If the partner has heartbeats here, this node derives the status anew
+    /// and stores its heartbeats again: the other node may have shortened the shared lease. Returns false if the partner has
+    /// none here.
     pub(super) fn doubt_presence(&self, partner: PartnerId, said: Status) -> bool {
         let mut lives = self.0.lives.lives.lock();
         let Some(life) = lives.get_mut(&partner) else { return false };
@@ -303,10 +326,10 @@ impl Chat {
         true
     }
 
-    /// Takes note of those whose accounts were deactivated, or activated again.
+    /// Bars the heartbeats of deactivated accounts, and admits those of reactivated ones.
     async fn bar_deactivated(&self) -> Result<()> {
         let changed: Vec<_> = {
-            // Taken out before the store is asked: a change that comes meanwhile is put in again, and looked at the next time.
+            // Removed before the query: an account that changes meanwhile is inserted again, and the next round reads it.
             let mut waiting = self.0.lives.changed.lock();
             let changed: Vec<_> = waiting.iter().copied().take(FLUSHED).collect();
             waiting.retain(|partner| !changed.contains(partner));
@@ -339,8 +362,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Brings the end forward that the store was told of those who have closed their last socket. Other nodes at which they
-    /// are tell it anew once they hear of it.
+    /// Shortens the stored leases of partners that have closed their last socket here. Other nodes with heartbeats of the
+    /// partner renew the lease when they receive the signal.
     async fn shorten_presence(&self) {
         let (now, rules) = (clock::now(), &self.0.rules.presence);
         let ends: Vec<_> = {
@@ -370,7 +393,7 @@ impl Chat {
         }
     }
 
-    /// Brings signs of life to the store: those that it is time for, or all.
+    /// Flushes heartbeats to the store: those that are due, or all.
     async fn flush_presence(&self, all: bool) {
         let (now, rules) = (clock::now(), &self.0.rules.presence);
         let (signs, known): (Vec<_>, Vec<_>) = {

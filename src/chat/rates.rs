@@ -1,5 +1,6 @@
-//! Rate limits of one user, over HTTP and sockets together. A request beyond the rate is refused. A socket's verb is done, and
-//! the socket is read no further until the user has paid for it: back-pressure, which loses nothing.
+//! Rate limits of one user, over HTTP and sockets together, as token buckets on this node. A request beyond the rate is
+//! refused. A socket's action is executed, and the server reads no further from the socket until the debt is paid:
+//! back-pressure, which loses nothing.
 
 use std::time::Duration;
 
@@ -14,37 +15,36 @@ use crate::{
     token_bucket::{Rate, TokenBucket},
 };
 
-/// The rates of one user; `None` for no limit.
+/// The rate limits of one user; `None` for no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct RateRules {
-    /// Sends, edits, marks, typing, and everything else that changes something.
+    /// Sends, edits, read marks, typing, and all other changes.
     pub writes: Option<Rate>,
-    /// New conversations.
     pub conversations: Option<Rate>,
     pub searches: Option<Rate>,
 }
 
-/// A kind of act that has a rate of its own.
+/// An action with a rate limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Act {
     Write,
     Conversation,
     Search,
-    /// Opening a socket, unless nothing that changes something has a limit.
+    /// Opening of a socket; unlimited if writes are.
     Opening,
 }
 
-/// The rate at which sockets of one user are opened.
+/// Rate limit of socket openings.
 const OPENINGS: Rate = Rate { burst: 60.0, per_second: 20.0 };
 
-/// The longest that a socket waits to be opened.
+/// Longest delay of a socket opening.
 const PACE: Duration = Duration::from_secs(3);
 
 impl Act {
-    /// Those for which a user's sockets are held back.
+    /// Actions whose debt holds a user's sockets back.
     const HELD_BACK: [Self; 3] = [Self::Write, Self::Conversation, Self::Search];
 
-    /// The setting, as metrics name it, and the words for refusals.
+    /// The setting, as the label of the metric, and the noun for the error message.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Write => ("user.writes_per_second", "changes"),
@@ -55,9 +55,8 @@ impl Act {
     }
 }
 
-/// The token buckets of those who have done something of late. A full bucket is as good as a new one; the owners of all others
-/// have done something within the time that a bucket takes to fill, so that they are bounded by what the server does in that
-/// time.
+/// The token buckets of recently active users. Full buckets are evicted, since a new one is equal; so the activity within the
+/// time that a bucket takes to refill bounds their number.
 pub(super) struct Rates {
     rules: RateRules,
     buckets: Mutex<Pruned<(UserId, Act), TokenBucket>>,
@@ -77,17 +76,17 @@ impl Rates {
         }
     }
 
-    /// Takes a token, or says in what time there is one.
+    /// Takes a token; the error is the time until there is one.
     fn take(&self, user: UserId, act: Act, now: Instant) -> Result<(), Duration> {
         self.with(user, act, now, |bucket, rate| bucket.take(rate, now)).unwrap_or(Ok(()))
     }
 
-    /// Takes a token that may not be there yet.
+    /// Takes a token, into debt if there is none.
     fn owe(&self, user: UserId, act: Act, now: Instant) {
         self.with(user, act, now, |bucket, rate| bucket.charge(rate, 1.0, now));
     }
 
-    /// Takes a token that may not be there yet, and says in what time it is.
+    /// Takes a token, into debt if there is none, and gives the time until the debt is paid.
     fn pace(&self, user: UserId, act: Act, now: Instant) -> Duration {
         self.with(user, act, now, |bucket, rate| bucket.pace(rate, PACE, now)).unwrap_or_default()
     }
@@ -108,11 +107,10 @@ impl Rates {
 }
 
 impl Chat {
-    /// Counts something that the caller does.
+    /// Charges an action to the caller's rate limit.
     ///
     /// # Errors
-    ///
-    /// [`Error::TooFast`] beyond the caller's rate, unless it is one who is held back instead.
+    /// [`Error::TooFast`] beyond the rate. A caller on a socket goes into debt instead.
     pub(super) fn charge(&self, caller: &Caller, act: Act) -> Result<()> {
         if caller.is_held_back {
             self.0.rates.owe(caller.user, act, Instant::now());
@@ -121,11 +119,10 @@ impl Chat {
         self.take(caller.user, act).map_err(|retry_after| Error::TooFast { what: act.names().1, retry_after })
     }
 
-    /// Counts tokens or a session that a user is given without a password as something that the user does.
+    /// Charges the issue of tokens or a session without a password to the user's rate limit of writes.
     ///
     /// # Errors
-    ///
-    /// [`auth::Error::TooFast`] beyond the user's rate.
+    /// [`auth::Error::TooFast`] beyond the rate.
     pub fn charge_issuing(&self, user: UserId) -> auth::Result<()> {
         self.take(user, Act::Write).map_err(|retry_after| auth::Error::TooFast { retry_after })
     }
@@ -138,13 +135,15 @@ impl Chat {
         taken
     }
 
-    /// Waits until it is the caller's turn to open a socket. Whoever opens and closes them all the time takes no more of the
-    /// server than its share.
+    /// Waits for the caller's rate limit of socket openings, for 3 s at most.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken its token.
     pub async fn pace_opening(&self, caller: &Caller) {
         tokio::time::sleep(self.0.rates.pace(caller.user, Act::Opening, Instant::now())).await;
     }
 
-    /// The time for which a socket of the caller's is to be held back.
+    /// The time for which the caller's sockets are held back, until the debt is paid.
     pub fn owes(&self, caller: &Caller) -> Duration {
         self.0.rates.debt(caller.user, Instant::now())
     }
@@ -204,7 +203,7 @@ mod tests {
             let later = now + Duration::from_secs(user as u64 / 1_000);
             rates.owe(UserId(user), Act::Write, later);
         }
-        // In two seconds a bucket is full again.
+        // A bucket refills within two seconds.
         assert!(rates.buckets.lock().len() <= 20_000);
     }
 }

@@ -1,4 +1,5 @@
-//! Reactions to messages.
+//! Reactions to messages: one of each content per user and message. Idempotent: a repeat changes nothing and publishes no
+//! event.
 
 use storage::{ConversationId, Fact, MessageId, ReactionCount, Topic};
 
@@ -10,42 +11,49 @@ const CONTENT_BYTES: usize = 64;
 /// The most different contents of the reactions to one message.
 const KINDS: usize = 20;
 
-/// The change that a caller asks for.
+/// The requested change of a reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reacting {
-    /// Adds the reaction, or removes it if it is there.
+    /// Adds the reaction, or removes an existing one.
     Toggle,
     Add,
     Remove,
 }
 
-/// The state after a reaction.
+/// The state after a request.
 #[derive(Clone, Debug)]
 pub struct Reacted {
-    /// Whether the caller's reaction is there now.
+    /// True if the caller's reaction exists now.
     pub is_there: bool,
-    /// Whether it was not so before: else nobody is told.
+    /// True if the request changed something. Without a change no event is published.
     pub changed: bool,
-    /// All reactions to the message, as the caller sees them.
+    /// All reactions to the message, from the caller's view.
     pub reactions: Vec<ReactionCount>,
 }
 
 impl Chat {
-    /// The conversation of a message that the caller has heard of by its id alone.
+    /// Finds the conversation of a message by the message's id. Access is not checked: the action that follows does that.
     ///
     /// # Errors
-    /// `NotFound` if there is no such message. Access is checked by the verb that is to follow.
+    /// `NotFound` if there is no such message, `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
     pub async fn conversation_of(&self, message: MessageId) -> Result<ConversationId> {
         let found = self.0.storage.locate_messages(&[message]).await?;
         Ok(found.first().ok_or(Error::NotFound(Thing::Message))?.conversation)
     }
 
-    /// Adds a reaction of the caller's to a message of a conversation of its own, or removes it. Doing it again changes
-    /// nothing and tells nobody.
+    /// Adds or removes a reaction of the caller to a message.
     ///
     /// # Errors
-    /// `NotFound` for a message that is hidden from the caller, `Conflict` for one that was deleted or whose conversation is
-    /// closed, `TooMany` beyond 20 different contents.
+    /// `NotFound` for a message that is hidden from the caller, `Forbidden` for a conversation of others, `Conflict` for a
+    /// deleted message or a closed conversation, `Invalid` for a bad content, `TooMany` beyond 20 different contents, `TooFast`
+    /// beyond the rate limit, `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A future dropped before its commit changes nothing. A later drop keeps the change, and the tail publishes it. The retry
+    /// is idempotent, except for `Toggle`.
     pub async fn react(
         &self,
         caller: &Caller,

@@ -1,3 +1,12 @@
+//! Read state of conversations: ranges that others have read, conversations that others have not read to the end, and read
+//! marks.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! Methods that read leave nothing behind when dropped; [`Chat::mark_read_in`] differs.
+
 use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
@@ -5,7 +14,7 @@ use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
 use super::{Chat, Error, Result, Thing, Told, messages::MOST_NAMED, rates::Act, told::Encoding};
 use crate::auth::Caller;
 
-/// The memo of an event by which a newcomer has read: the `seq` up to which messages were hidden from it.
+/// Name of the memoised `seq` up to which messages were hidden from the reader of a `ReadUpTo` event.
 const HIDDEN: &str = "hidden from the reader";
 
 #[derive(Clone, Copy)]
@@ -18,24 +27,24 @@ impl Encoding for Hidden {
 }
 
 impl Chat {
-    /// The parts of a conversation of the caller's that anybody else has read.
+    /// The ranges of a conversation that others than the caller have read. Access is not checked.
     pub async fn read_by_others(&self, caller: &Caller, of: ConversationId) -> Result<Vec<ReadRange>> {
         Ok(self.0.storage.read_by_others(of, caller.partner).await?)
     }
 
-    /// The caller's conversations in which its newest message is not read by all others; at most so many, the newest.
+    /// The caller's conversations whose newest message of the caller's is unread by some other participant: the `most` newest.
     pub async fn unread_by_others(&self, caller: &Caller, most: usize) -> Result<Vec<UnreadByOthers>> {
         Ok(self.0.storage.unread_by_others(caller.partner, most).await?)
     }
 
-    /// The `seq` up to which messages of a conversation were hidden from a reader when an event told that it has read, and so
-    /// were read by it neither; 0 if none were. All who are told of the event find it out together.
+    /// The `seq` up to which messages were hidden from a reader at the time of its `ReadUpTo` event, and so were not read; 0 if
+    /// none were. All listeners of the event share one query.
     pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId, told: &Told) -> Result<i64> {
         let members = self.0.audiences.of(of).await?;
         if members.partners.binary_search(&partner).is_ok() && members.hidden_from(partner) == 0 {
             return Ok(0);
         }
-        // A newcomer, who may have gone since, or have come back.
+        // A new participant; it may have left since, or have joined again.
         let read = async {
             let members = self.0.storage.members_at(of, told.event.position).await?;
             let member = members.iter().find(|member| member.partner == partner);
@@ -44,9 +53,16 @@ impl Chat {
         told.shared_read(HIDDEN, read).await.map(|Hidden(seq)| seq)
     }
 
-    /// Marks messages of one conversation of the caller, and all before them, as read; what is elsewhere is not there. Gives
-    /// the newest of those that are, by rising id, and whether the caller had not read all of others' before: else nobody
-    /// is told.
+    /// Marks messages of one conversation, and all before them, as read. Messages of other conversations are ignored. Gives the
+    /// newest marked ids, by rising id, and true if the caller had unread messages of others among them. Only then an event is
+    /// published.
+    ///
+    /// # Errors
+    /// `NotFound` if none of the messages is visible to the caller in the conversation, `Forbidden` for a conversation of
+    /// others, `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// A future dropped after the job was submitted to group commit may have stored the mark. The retry is idempotent.
     pub async fn mark_read_in(
         &self,
         caller: &Caller,

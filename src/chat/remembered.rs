@@ -1,3 +1,6 @@
+//! Read-through cache of rows of the store, with eviction by size and invalidation by the event log. A generation counter keeps
+//! a read that an invalidation has overtaken out of the cache.
+
 use std::{
     hash::Hash,
     sync::atomic::{AtomicU64, Ordering},
@@ -6,32 +9,38 @@ use std::{
 use super::Result;
 use crate::weighed::{self, Weighed, WeighedCache};
 
-/// How far a cache had forgotten when a read began.
+/// The number of invalidations before a read began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Generation(u64);
 
-/// What was read from the store and holds until the log says that it has changed, so that asking again costs no query.
+/// A read-through cache. An entry is valid until the event log invalidates it.
 pub(super) struct Remembered<K, V> {
     entries: WeighedCache<K, V>,
-    /// Bytes that a value holds elsewhere in memory.
+    /// Heap bytes of a value, beside the value itself.
     beside: fn(&V) -> usize,
-    /// Counts what was forgotten, so that a read that was overtaken by it is not remembered.
+    /// Counts invalidations, so that an overtaken read is not cached.
     generation: AtomicU64,
 }
 
 impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
-    /// A cache of so many values that hold nothing beside themselves.
+    /// A cache with this capacity in entries, for values without heap memory.
     pub(super) fn new(capacity: usize) -> Self {
         let bytes = capacity * Weighed::<V>::size_of_plain();
         Self::weighed(capacity, bytes as u64, |_| 0)
     }
 
-    /// A cache of so many bytes, in about so many values that hold what `beside` says elsewhere in memory.
+    /// A cache with this capacity in bytes, for about `values` values whose heap bytes `beside` gives.
     pub(super) fn weighed(values: usize, bytes: u64, beside: fn(&V) -> usize) -> Self {
         Self { entries: weighed::cache(values, bytes), beside, generation: AtomicU64::new(0) }
     }
 
-    /// What is remembered, or else what is read now. That there is nothing is not remembered.
+    /// Gives the cached value, or else reads and caches it. Absence is not cached.
+    ///
+    /// # Errors
+    /// Those of `read`; nothing is cached then.
+    ///
+    /// # Cancel safety
+    /// A dropped future caches nothing.
     pub(super) async fn get(&self, key: K, read: impl Future<Output = Result<Option<V>>>) -> Result<Option<V>> {
         if let Some(value) = self.entries.get(&key) {
             return Ok(Some(value.value));
@@ -42,12 +51,12 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
         Ok(Some(value))
     }
 
-    /// The generation of what is read from now on, for [`Remembered::put`].
+    /// The generation to pass to [`Remembered::put`] after the read that begins now.
     pub(super) fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Caches what was read since then, unless something was forgotten meanwhile.
+    /// Caches a value, unless an invalidation came after the generation `read`.
     pub(super) fn put(&self, key: K, value: V, read: Generation) {
         let beside = (self.beside)(&value);
         self.entries.insert(key, Weighed::new(value, beside));
@@ -56,19 +65,19 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
         }
     }
 
-    /// To be called for what has changed, before anybody is told that it has.
+    /// Invalidates an entry. To be called before any listener receives the event of the change.
     pub(super) fn forget(&self, key: &K) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.remove(key);
     }
 
-    /// As [`Remembered::forget`], for all entries for which `is_stale` holds.
+    /// Invalidates all entries for which `is_stale` holds; see [`Remembered::forget`].
     pub(super) fn forget_where(&self, is_stale: impl Fn(&K, &V) -> bool) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.retain(|key, value| !is_stale(key, &value.value));
     }
 
-    /// As [`Remembered::forget`], for everything.
+    /// Invalidates all entries; see [`Remembered::forget`].
     pub(super) fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.clear();

@@ -1,4 +1,4 @@
-//! The ring of recent events, bounded in number and in bytes.
+//! Ring buffer of recent events, bounded in number and in bytes. Listeners read from it instead of the event log.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,33 +12,33 @@ use storage::{AttachmentId, Event, Fact, Message, PartnerId, Position, Scope};
 
 use super::told::{Meter, Told};
 
-/// Size of a batch in bytes: whoever waits for one holds no more than this, or one event.
+/// Size of a batch in bytes, exceeded only by a batch of one event. It bounds the memory of a listener.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
-/// The share of the ring's bytes that appending leaves free, for encodings of the newest events.
+/// Divisor of the ring's bytes that an append keeps free for encodings of the newest events.
 const ROOM: usize = 8;
 
-/// The limits of a ring.
+/// Capacity of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     pub(super) events: usize,
-    /// Of events, their audiences, and their memoised encodings.
+    /// Bytes of events, their audiences, and their memoised encodings.
     pub(super) bytes: usize,
 }
 
-/// Events without a gap, up to the newest one that was told.
+/// The ring: events without a gap, up to the newest one delivered on this node.
 pub(super) struct Ring {
     events: VecDeque<Arc<Told>>,
     capacity: Capacity,
     meter: Arc<Meter>,
-    /// The number of events that share each audience, by its address in memory. Its bytes count once.
+    /// Reference count of each audience, by its address in memory: shared audiences count once.
     audiences: HashMap<usize, usize>,
 }
 
-/// Events of the ring in their order.
+/// A batch of events, in order of position.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) events: Vec<Arc<Told>>,
-    /// Position of the first event that belongs to them and does not fit.
+    /// Position of the first matching event that does not fit.
     pub(super) rest: Option<Position>,
 }
 
@@ -52,12 +52,11 @@ impl Ring {
         self.events.len()
     }
 
-    /// Bytes that the ring holds.
     pub(super) fn bytes(&self) -> usize {
         self.meter.held.load(Ordering::Relaxed)
     }
 
-    /// Appends an event, in place of the oldest ones if there is no room for it.
+    /// Appends an event, with eviction of the oldest ones.
     pub(super) fn push(&mut self, event: Event, audience: Arc<[PartnerId]>) {
         let told = Arc::new(Told::new(event, audience));
         self.count(&told);
@@ -79,7 +78,7 @@ impl Ring {
         oldest.into_iter().for_each(|told| self.discount(&told));
     }
 
-    /// The events in these scopes, after passing over so many, as much as one batch takes.
+    /// A batch of the events in these scopes, without the oldest `passed` of the ring.
     pub(super) fn batch(&self, passed: usize, scopes: &[Scope]) -> Batch {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for told in self.events.range(passed.min(self.len())..).filter(|told| told.concerns(scopes)) {
@@ -93,14 +92,15 @@ impl Ring {
         batch
     }
 
-    /// Rewrites the copies of a message, as the log does: later readers read what it says now, also in memoised encodings.
-    /// Searches from the newest event back, no further than the message itself or one before it in its conversation.
+    /// Rewrites the copies of a message to its present content, as the store does in the event log, and drops their memoised
+    /// encodings. The search goes from the newest event back, and ends at the message's own post or an earlier one of its
+    /// conversation.
     pub(super) fn rewrite_copies(&mut self, now: &Message) {
         for place in (0..self.len()).rev() {
             let Some(copy) = self.events[place].event.fact.message() else { continue };
             if copy.id == now.id {
                 self.rewrite(place, |copy| copy.clone_from(now));
-                // A message that was edited often has many copies, which all grow with it.
+                // A message with many edits has many copies, which grow together.
                 if self.bytes() > self.capacity.bytes {
                     return (0..place).for_each(|_| self.forget_oldest());
                 }
@@ -113,7 +113,7 @@ impl Ring {
         }
     }
 
-    /// Takes an attachment out of all copies of messages.
+    /// Removes an attachment from all copies of messages.
     pub(super) fn remove_attachment(&mut self, attachment: AttachmentId) {
         for place in 0..self.len() {
             let message = self.events[place].event.fact.message();
@@ -169,7 +169,7 @@ mod tests {
 
     const KIB: usize = 1024;
 
-    /// An encoding of so many bytes.
+    /// An encoding of this size in bytes.
     #[derive(Clone)]
     struct Encoded(usize);
 
@@ -203,7 +203,7 @@ mod tests {
             push(&mut ring, position, posted(position, 4 * KIB), &audience);
             assert!(ring.bytes() <= 56 * KIB, "{}", ring.bytes());
         }
-        // Their audience counts once.
+        // The shared audience counts once.
         assert!((9..=12).contains(&ring.len()), "{}", ring.len());
         push(&mut ring, 101, posted(101, 100 * KIB), &audience);
         assert_eq!((ring.len(), ring.bytes()), (0, 0), "what is larger than all is read from the log");
@@ -247,7 +247,7 @@ mod tests {
     fn copies_are_sought_no_further_than_the_message() {
         let mut ring = ring(64 * KIB);
         let audience = Arc::from([ANN.1]);
-        // As no log has it, so that it shows how far the search goes.
+        // Out of order, unlike any event log, to show where the search ends.
         for (position, (id, bytes)) in (1..).zip([(2, 1), (1, 2), (2, 3), (3, 4)]) {
             push(&mut ring, position, posted(id, bytes), &audience);
         }

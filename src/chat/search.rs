@@ -1,4 +1,4 @@
-//! Search in messages.
+//! Substring search in messages: a merge of conversations by keyset pagination, newest first, within a budget per search.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -11,51 +11,51 @@ use super::{
 };
 use crate::auth::Caller;
 
-/// The shortest query, in characters. What is shorter is in every other message.
+/// Minimum length of a query, in characters: shorter ones match every other message.
 const SHORTEST: usize = 3;
-/// How many messages one search looks at.
+/// Budget of one search: messages that it reads.
 const BUDGET: usize = 50_000;
-/// How many messages of a conversation are looked at a time.
+/// Batch size: messages of one conversation per read.
 const STRETCH: usize = 250;
-/// Budget of one search: bytes of texts that it looks at, and stretches.
+/// Budget of one search: bytes of message bodies, and batches.
 const BYTES: usize = 64 * 1024 * 1024;
 const STRETCHES: usize = 2_000;
 
-/// What to search for, and where.
+/// A search query.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// A message contains it, whatever the case.
+    /// The text that a message must contain, case-insensitively.
     pub text: String,
-    /// One of the caller's conversations; all of them if none is given.
+    /// One of the caller's conversations; `None` for all of them.
     pub of: Option<ConversationId>,
-    /// Only messages with a smaller id.
+    /// Keyset cursor: only messages with a smaller id.
     pub before: Option<MessageId>,
-    /// The most messages to find.
+    /// Page size.
     pub limit: usize,
 }
 
-/// A page of what a search has found.
+/// A page of search results.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Newest first. A page is never short of a match that is newer than its last.
+    /// Newest first. The page contains every match that is newer than its last one.
     pub messages: Vec<Seen>,
-    /// Whether the search went as far as it had to: to the end of the page, or of the conversations.
+    /// True if the search reached the end of the page or of the conversations within its budget.
     pub complete: bool,
 }
 
 impl Chat {
-    /// A page of the caller's messages that contain a text, newest first. Looks at the newest 50,000 messages, of very long
-    /// ones, or of very many conversations, at fewer.
+    /// Finds a page of the caller's messages that contain a text, newest first. The budget is 50,000 messages, 64 MiB of bodies
+    /// and 2,000 batches; a search that exceeds it gives an incomplete page.
     ///
-    /// The conversations are merged by their newest message that was not looked at: only the one with the newest is
-    /// walked, stretch by stretch, so that no more is read than one stretch of each beyond what there is to look at.
+    /// The conversations are merged in a heap by their newest unread message. Each step reads one batch of the first, so at
+    /// most one batch of each conversation is read beyond the page.
     ///
     /// # Errors
-    /// `Invalid` for a text that is too short or too long; `NotFound` and `Forbidden` for a conversation that is not the
-    /// caller's.
+    /// `Invalid` for a query that is too short or too long; `NotFound` and `Forbidden` for a conversation that is not the
+    /// caller's; `TooFast` beyond the rate limit of searches; `Unavailable` if the store cannot be reached.
     ///
     /// # Cancel safety
-    /// Nothing is left behind.
+    /// A dropped future leaves nothing behind but the token that it took from the rate limit.
     pub async fn search_messages(&self, caller: &Caller, query: Query) -> Result<Found> {
         short("query", &query.text, QUERY_BYTES)?;
         if query.text.chars().nth(SHORTEST - 1).is_none() {
@@ -83,7 +83,7 @@ impl Chat {
             stretches += 1;
             page.merge(walked.matches);
             unread.extend(walked.next);
-            // A store in memory never waits: without this, others would, and who has gone away would be searched for.
+            // A store in memory never yields: without this, other tasks would starve, and a cancelled search would run on.
             tokio::task::yield_now().await;
         }
         Ok(Found { messages: page.messages, complete: true })
@@ -103,12 +103,12 @@ impl Page {
         Self { messages: Vec::new(), limit, is_full: false }
     }
 
-    /// Whether nothing belongs to it that is not newer than this message.
+    /// True if the page is full and all its messages are newer than this one.
     fn ends_before(&self, next: MessageId) -> bool {
         self.is_full && self.messages.last().is_none_or(|last| last.message.id > next)
     }
 
-    /// Takes up matches. What they push beyond the end cannot come back: others only push it further.
+    /// Merges matches. Truncation is final: later matches only push these further beyond the end.
     fn merge(&mut self, matches: Vec<Seen>) {
         self.messages.extend(matches);
         self.messages.sort_unstable_by_key(|seen| Reverse(seen.message.id));

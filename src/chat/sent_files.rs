@@ -1,4 +1,5 @@
-//! Descriptions of the files that messages hold, for clients that show a file before they fetch it.
+//! Descriptions of files in messages, for clients that show a file before they fetch it. The source is the attachment, the
+//! upload, or the name in the URL.
 
 use std::collections::HashMap;
 
@@ -11,14 +12,14 @@ use super::{
     uploads::{mimetype_by_name, named_in},
 };
 
-/// A file as a message would describe it.
+/// The description of a file in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentFile {
     pub name: String,
     pub mimetype: String,
-    /// 0 where it is unknown: a bucket takes files without telling.
+    /// Size in bytes; 0 if unknown, as for a file that a client put straight into the bucket.
     pub size_bytes: i64,
-    /// Width and height of a picture whose header says them, in pixels.
+    /// Width and height of a picture in pixels, if its header has them.
     pub dimensions: Option<(i32, i32)>,
 }
 
@@ -42,7 +43,7 @@ impl SentFile {
         }
     }
 
-    /// A file at another system's address, of which nothing else is known.
+    /// A file at a URL of another system: the name and the media type come from the URL alone.
     fn at(address: &str) -> Self {
         let path = address.split(['?', '#']).next().unwrap_or_default();
         let name = match last_part(path.trim()) {
@@ -58,11 +59,14 @@ fn last_part(path: &str) -> &str {
 }
 
 impl Chat {
-    /// The file of each of these messages that holds one without saying anything of it: the first attachment, or what is at the
-    /// address that is the text of a file's message. Deleted messages hold none.
+    /// Describes the file of each message that has one and no metadata: the first attachment, or the file at the URL in the
+    /// body of a message of type file, image or video. Deleted messages have none.
     ///
     /// # Errors
-    /// `Unavailable` if the store cannot be read.
+    /// `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
     pub async fn sent_files(&self, messages: impl IntoIterator<Item = &Message>) -> Result<HashMap<MessageId, SentFile>> {
         let mut files = HashMap::new();
         let mut uploads: HashMap<String, Vec<MessageId>> = HashMap::new();
@@ -87,10 +91,13 @@ impl Chat {
         Ok(files)
     }
 
-    /// The same of one message.
+    /// Describes the file of one message, as [`Chat::sent_files`].
     ///
     /// # Errors
-    /// As [`Chat::sent_files`].
+    /// `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
     pub async fn sent_file(&self, message: &Message) -> Result<Option<SentFile>> {
         Ok(self.sent_files([message]).await?.remove(&message.id))
     }

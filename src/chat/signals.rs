@@ -1,3 +1,6 @@
+//! Signals: ephemeral events (typing, delivery, presence) that are not in the event log. Delivery is best effort: a signal may
+//! be lost, and a ring keeps the recent ones for listeners that poll. Marks order the signals of one node among its events.
+
 use std::{collections::VecDeque, sync::Arc};
 
 use chrono::TimeDelta;
@@ -7,79 +10,79 @@ use storage::{ConversationId, MessageId, PartnerId, Position, Scope, Timestamp};
 use super::{Chat, Result, Status};
 use crate::{bus::Word, clock, telemetry};
 
-/// Something worth knowing now and not later. It may be lost, and is in no log.
+/// A signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// Somebody began or ceased to type.
+    /// A participant started or stopped typing.
     Typing {
         conversation: ConversationId,
         partner: PartnerId,
         typing: bool,
-        /// What im_chat's clients post to say so.
+        /// The text that an im_chat client sends along.
         post: Option<TypingPost>,
     },
-    /// A message has reached the first of those whom it was for.
+    /// A message has reached its first recipient.
     Delivered {
         conversation: ConversationId,
         message: MessageId,
-        /// The message's place; 0 if a node that is older than this says nothing of it.
+        /// Place of the message in its conversation; 0 from nodes of older versions.
         #[serde(default)]
         seq: i64,
         author: PartnerId,
         at: Timestamp,
     },
-    /// Somebody came, went, or turned away.
+    /// A partner's presence has changed.
     Presence { partner: PartnerId, status: Status },
 }
 
-/// A message that says no more than that its author is typing: it is told, and kept nowhere.
+/// An ephemeral message of an im_chat client that says only that its author is typing. It is delivered, and stored nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypingPost {
-    /// Like a message's, and no message's.
+    /// An id from the sequence of messages, of no stored message.
     pub id: MessageId,
     pub body: String,
     pub at: Timestamp,
 }
 
-/// Between which signals somebody is: all up to this one are known to it.
+/// Cursor of the signals: a listener has received all signals up to this mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SignalMark {
-    /// The newest event when it was told.
+    /// Position of the newest event at the time of the signal.
     pub position: Position,
-    /// Rises with the signals after that event, and by itself with the time since then, so that it goes on from where it
-    /// was on another node and after a start; 0 is the event itself.
+    /// Counter of the signals after that event; 0 is the event itself. It also rises with the time since the event, so that
+    /// marks stay monotonic across nodes and restarts.
     pub count: i64,
 }
 
-/// What the time since an event counts: hundreds a second at first, so that signals seldom count more, and fewer and fewer,
-/// up to half a day. After that the signals alone count.
+/// The part of the counter that the time since an event contributes: hundreds a second at first, to stay above the count of
+/// signals, then fewer and fewer, up to half a day. After that only signals count.
 fn steps(since: TimeDelta) -> i64 {
     const MOST: i64 = 1 << 18;
     since.num_milliseconds().max(0).saturating_mul(1_600).isqrt().min(MOST)
 }
 
-/// A signal as this node remembers it: when it was told, and to whom.
+/// A signal in the ring, with its time and audience.
 #[derive(Debug)]
 pub struct Signalled {
     pub signal: Signal,
-    /// The same for everybody who hears of it from this node, and larger than that of any signal before.
+    /// The cursor of the signal: the same for all listeners on this node, and larger than that of any earlier signal.
     pub mark: SignalMark,
     at: Timestamp,
     audience: Audience,
 }
 
-/// Whom a signal concerns.
+/// The audience of a signal.
 #[derive(Debug)]
 pub(super) struct Audience {
     pub(super) conversation: Option<ConversationId>,
     /// In rising order.
     pub(super) partners: Arc<[PartnerId]>,
-    /// Those of them who share no conversation with whom the signal is about: it is in their address books. In rising order.
+    /// Partners that have the signal's subject in their address books, and share no conversation with it. In rising order.
     pub(super) strangers: Arc<[PartnerId]>,
 }
 
-/// Whom the presence of a partner concerns.
+/// The audience of a partner's presence.
 #[derive(Clone, Debug)]
 pub(super) struct Acquainted {
     /// In rising order.
@@ -89,12 +92,12 @@ pub(super) struct Acquainted {
 }
 
 impl Audience {
-    /// That its message was delivered is news to nobody else.
+    /// The audience of a delivery: the author of the message alone.
     pub(super) fn of_author(author: PartnerId) -> Self {
         Self { conversation: None, partners: Arc::from([author]), strangers: Arc::from([]) }
     }
 
-    /// Those who are told who comes and goes.
+    /// The audience of a presence.
     pub(super) fn of_acquainted(Acquainted { partners, strangers }: Acquainted) -> Self {
         Self { conversation: None, partners, strangers }
     }
@@ -104,7 +107,7 @@ impl Audience {
         self.conversation.map(Scope::Conversation).into_iter().chain(partners)
     }
 
-    /// How many names it holds.
+    /// The number of partner ids that the audience holds.
     fn names(&self) -> usize {
         self.partners.len() + self.strangers.len()
     }
@@ -119,33 +122,34 @@ impl Audience {
 }
 
 impl Signalled {
-    /// Whether the signal concerns the partner for a conversation that it shares with whom the signal is about, and not for
-    /// its address book alone.
+    /// True if the partner shares a conversation with the signal's subject; false if it only has the subject in its address
+    /// book.
     pub fn is_for_company(&self, partner: PartnerId) -> bool {
         self.audience.strangers.binary_search(&partner).is_err()
     }
 }
 
-/// How many signals are remembered, and for how long: long enough for somebody who was not listening between two polls.
+/// Capacity of the ring in signals.
 const REMEMBERED: usize = 16_384;
-/// How many names the audiences of those may have together. Whoever is in a conversation with thousands comes and goes
-/// before thousands.
+/// Capacity of the ring in partner ids of all audiences: the presence of a participant of a large conversation concerns
+/// thousands.
 const NAMED: usize = 4_000_000;
+/// TTL of a signal in the ring: it covers the gap between two polls.
 const KEPT: TimeDelta = TimeDelta::seconds(60);
-/// By how much the clock of another node may be ahead.
+/// Largest clock skew between two nodes.
 const AHEAD: TimeDelta = TimeDelta::seconds(1);
 
-/// The ring of recent signals.
+/// The ring of recent signals, bounded by count, size and TTL.
 #[derive(Default)]
 pub(super) struct Recently {
     ring: VecDeque<Arc<Signalled>>,
-    /// How many names all their audiences have.
+    /// Partner ids in all audiences of the ring.
     named: usize,
     newest: SignalMark,
 }
 
 impl Recently {
-    /// Takes in a signal that is told while the event at `head`, which happened at `since`, is the newest one.
+    /// Appends a signal, with eviction of the oldest ones. `head` and `since`: position and time of the newest event.
     pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
         self.named += audience.names();
         while let Some(oldest) = self.ring.front()
@@ -159,7 +163,7 @@ impl Recently {
         self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
     }
 
-    /// Forgets what tells of a partner, or was told to it.
+    /// Removes all signals of a partner as subject; for a delivery, as the author.
     pub(super) fn forget(&mut self, partner: PartnerId) {
         let names = |signalled: &Signalled| match &signalled.signal {
             Signal::Typing { partner: typist, .. } => *typist == partner,
@@ -170,30 +174,29 @@ impl Recently {
         self.named = self.ring.iter().map(|signalled| signalled.audience.names()).sum();
     }
 
-    /// Forgets all signals. Those to come are still larger than those before.
+    /// Removes all signals. The counter does not restart.
     pub(super) fn clear(&mut self) {
         self.ring.clear();
         self.named = 0;
     }
 
-    /// Behind all that was told, with `head` the newest event.
+    /// The cursor behind all signals so far, with `head` as the newest event.
     pub(super) fn newest_at(&self, head: Position) -> SignalMark {
         self.newest.max(SignalMark { position: head, count: 0 })
     }
 
-    /// Behind all that may have been told by any node while this is the newest event, if that is not further than what
-    /// this one has told.
+    /// The cursor behind all signals that any node may have published since the newest event, within [`AHEAD`].
     pub(super) fn newest_anywhere(&self, (head, since): (Position, Timestamp), now: Timestamp) -> SignalMark {
         self.newest_at(head).max(SignalMark { position: head, count: steps(now + AHEAD - since) })
     }
 
-    /// Behind all that was told until `time`.
+    /// The cursor behind all signals up to `time`.
     pub(super) fn newest_until(&self, time: Timestamp) -> SignalMark {
         let told = self.ring.partition_point(|signalled| signalled.at <= time);
         told.checked_sub(1).map(|newest| self.ring[newest].mark).unwrap_or_default()
     }
 
-    /// What was told after `mark`, and before any event after `upto`, that concerns any of the scopes and is not too old.
+    /// The signals after `mark`, in the scopes and within their TTL, up to the first one after an event behind `upto`.
     pub(super) fn after(&self, mark: SignalMark, upto: Position, scopes: &[Scope]) -> Vec<Arc<Signalled>> {
         if scopes.is_empty() {
             return Vec::new();
@@ -207,13 +210,16 @@ impl Recently {
 }
 
 impl Chat {
-    /// Tells a signal to those whom it concerns, on this node and on the others. It is worth no error to anybody.
+    /// Publishes a signal on all nodes. Best effort: failures are only logged.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may have reached the other nodes and not the listeners on this one.
     pub(super) async fn signal(&self, signal: Signal) {
         self.0.link.say(Word::Signal(signal.clone()));
         self.signal_here(signal).await;
     }
 
-    /// Tells a signal to those whom it concerns on this node.
+    /// Publishes a signal to the listeners on this node. Best effort: failures are only logged.
     pub(super) async fn signal_here(&self, signal: Signal) {
         match self.audience(&signal).await {
             Ok(audience) => self.0.hub.signal(signal, audience),

@@ -1,31 +1,40 @@
+//! Subscriptions of connections: feeds of events and signals, by caller, by conversation, or for support agents. Also the
+//! delivery receipts of connections, and catch-up after a reconnect.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! All async methods only read: a dropped future leaves nothing behind.
+
 use storage::{ChangePlace, Conversation, ConversationId, DESK, Message, MessageId, PAGE_BYTES, Page, PartnerId, Scope, Seen};
 
 use super::{Chat, Feed, PersonPresence, Result, hub::Start, support};
 use crate::auth::Caller;
 
-/// Changed messages that are looked at for one page of those that are told, and the most on a page.
+/// Batch size of a read of changes, and the page size of changed messages.
 const CHANGES_SOUGHT: usize = 1_000;
 const CHANGES_TOLD: usize = 100;
 
 /// A page of changed messages.
 pub struct Changed {
-    /// In the order in which they last were changed.
+    /// Ordered by their last change.
     pub messages: Vec<Message>,
-    /// The place where it goes on; `None` if there are no messages that could have changed.
+    /// Keyset cursor of the next page; `None` if the caller can have no changed messages.
     pub place: Option<ChangePlace>,
-    /// True if nothing follows yet.
+    /// True if no change follows yet.
     pub is_all: bool,
 }
 
 impl Chat {
-    /// Everything that concerns the caller from now on, with signals. Whoever listens says what of it was handed over:
+    /// Subscribes to the caller's events and signals from now on. The connection reports each delivered message itself, by
     /// [`Chat::hands_over`].
     pub fn hear_all(&self, caller: &Caller) -> Feed {
         let own = Scope::Partner(caller.partner);
         self.follow_hearing(&[own], Start::Now, &[own])
     }
 
-    /// The same, and what all are told who answer support sessions, if the caller is one of them.
+    /// Subscribes as [`Chat::hear_all`] and, for support agents, to the events of all support sessions.
     pub fn hear_desk(&self, caller: &Caller) -> Feed {
         let (own, desk) = (Scope::Partner(caller.partner), Scope::Partner(DESK));
         let scopes = [own, desk];
@@ -33,18 +42,23 @@ impl Chat {
         self.follow_hearing(scopes, Start::Now, &[own])
     }
 
-    /// The same for whoever is handed all of it.
+    /// Subscribes as [`Chat::hear_all`]; every event that the feed gives counts as delivered.
     pub fn hear_conversations(&self, caller: &Caller) -> Feed {
         self.hear_all(caller).read_by(caller)
     }
 
-    /// Notes that the caller was handed a message that was told.
+    /// Records the delivery of a message from a feed to the caller.
     pub fn hands_over(&self, caller: &Caller, message: &Message) {
         self.0.hub.handed(message, caller.partner);
     }
 
-    /// Everything that happens from now on in a conversation of the caller, with signals to it, and those to the caller:
-    /// who comes and goes. Whoever reads its history afterwards misses nothing.
+    /// Subscribes to a conversation of the caller: its events and signals, and the presence signals for the caller.
+    ///
+    /// # Errors
+    /// `NotFound` or `Forbidden` as for [`Chat::conversation`].
+    ///
+    /// # Ordering
+    /// The subscription begins before the conversation is read: a caller that reads the history afterwards misses no event.
     pub async fn hear_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
         let scope = Scope::Conversation(id);
         let hears = [scope, Scope::Partner(caller.partner)];
@@ -53,24 +67,29 @@ impl Chat {
         Ok((feed.visible_from(&participant), conversation))
     }
 
-    /// Waits until this node has told everything that the log holds by now: whoever reads its feed afterwards finds there
-    /// what any node has confirmed.
+    /// Waits until this node has delivered all events that are in the event log now.
+    ///
+    /// # Errors
+    /// `Unavailable` if the tail does not get there in time.
+    ///
+    /// # Ordering
+    /// A feed that is read afterwards contains every event that any node has confirmed before the call.
     pub async fn catch_up(&self) -> Result<()> {
         let end = self.0.storage.position().await?;
         self.reach(end).await
     }
 
-    /// Notes that the caller was handed messages of the history: those that it has not read may have reached nobody yet.
+    /// Records the delivery of messages of the history to the caller. Only unread ones count: read ones were delivered before.
     pub fn hands(&self, caller: &Caller, messages: &[Seen]) {
         let unread = messages.iter().filter(|seen| !seen.is_read);
         unread.for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
     }
 
-    /// A page of the messages of a conversation of the caller, up to `upto`, that were edited or deleted since that one was
-    /// posted, or after a place among them: at most 100 messages, and not much more than 1 MiB. A page may be empty.
+    /// A page of the messages of a conversation, up to the id `upto`, that were edited or deleted after `upto` was posted or
+    /// after a cursor: at most 100 messages, and hardly more than 1 MiB. A page may be empty.
     ///
     /// # Errors
-    /// As [`Chat::conversation`].
+    /// `NotFound` or `Forbidden` as for [`Chat::conversation`].
     pub async fn changed_since(
         &self,
         caller: &Caller,
@@ -83,7 +102,7 @@ impl Chat {
         let mut place = match after {
             Some(place) => place,
             None => {
-                // A client may name a message of somewhere else: then the newest from before that is what it knows.
+                // A client may name a message of another conversation: the newest one here before that id takes its place.
                 let newest = Page::Before { id: MessageId(upto.0.saturating_add(1)), limit: 1 };
                 let Some(known) = storage.messages(of, caller.partner, newest).await?.pop() else {
                     return Ok(Changed { messages: Vec::new(), place: None, is_all: true });
@@ -110,13 +129,13 @@ impl Chat {
         Ok(Changed { messages, place: Some(place), is_all })
     }
 
-    /// Whether somebody is in a conversation.
+    /// True if the partner is a participant of the conversation.
     pub async fn is_in(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
         Ok(self.0.audiences.of(id).await?.partners.binary_search(&partner).is_ok())
     }
 
-    /// Whether the caller is there, and whoever shares a conversation with it: the caller first, then by rising id, and at
-    /// most so many, those who were seen last.
+    /// The presence of the caller and of the partners that share a conversation with it: the caller first, then by rising id.
+    /// `most` limits the count to the latest heartbeats.
     pub async fn presence_around(&self, caller: &Caller, most: usize) -> Result<Vec<PersonPresence>> {
         let contacts = self.0.storage.contacts(&[caller.partner]).await?;
         let others = contacts.into_iter().next().map(|(_, others)| others).unwrap_or_default();

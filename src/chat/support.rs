@@ -1,5 +1,15 @@
-//! Support sessions: somebody asks, and one of those who answer joins. The conversation is like any other; the rules here
-//! say who may begin, join, leave and end it, and for which side somebody writes there.
+//! Support sessions: an initiator begins one, and an agent joins. The conversation itself is an ordinary one; these rules
+//! decide who may begin, join, leave and end a session, and for which side a participant writes. Agents are users with the role
+//! agent or admin.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached. Those with a uuid: `NotFound` for an unknown session or, as
+//! initiator, another user's; `Forbidden` for the agent's side without the role, and for an action of an agent that has not
+//! joined. Those that change something: `TooFast` beyond the caller's rate limit.
+//!
+//! # Cancel safety
+//! A future dropped before its commit changes nothing but the rate limit. One dropped during its commit changes all or nothing,
+//! and the tail publishes the change.
 
 mod watch;
 
@@ -21,22 +31,22 @@ use uuid::Uuid;
 use super::{Chat, Error, Result, SentFile, Thing, conversations, rates::Act};
 use crate::{auth::Caller, clock};
 
-/// Who answers.
+/// Roles of agents.
 const ANSWERING: [Role; 2] = [Role::Agent, Role::Admin];
-/// For how long a session in which nothing was said yet is the answer to whoever wants another one: a retry, for example.
+/// Deduplication window of [`Chat::begin_support`]: a retry gets the same empty session.
 const RETRY: TimeDelta = TimeDelta::seconds(10);
 
-/// Messages that are told to have been seen with one read mark.
+/// Limit of messages that one read mark reports as newly seen.
 const NEWLY_SEEN: i64 = 50;
 
 const CLOSED: Error = Error::Conflict("the session is closed");
 
-/// As whom somebody asks for a session.
+/// The caller's side in a support session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// As the one who began it.
+    /// The user that began the session.
     Initiator,
-    /// As one of those who answer.
+    /// A user that answers sessions.
     Agent,
 }
 
@@ -44,18 +54,18 @@ pub enum Side {
 #[derive(Clone, Debug)]
 pub struct SupportMessage {
     pub message: Message,
-    /// When the side that did not write it first saw it.
+    /// Time at which the other side first saw the message.
     pub seen_at: Option<Timestamp>,
-    /// The file that it holds, where it says nothing of it itself.
+    /// The file of the message, if its metadata does not describe it.
     pub file: Option<SentFile>,
 }
 
-/// Membership among those who answer, who may read all support sessions.
+/// True for the roles of agents, which may read all support sessions.
 pub(super) fn answers(role: Role) -> bool {
     ANSWERING.contains(&role)
 }
 
-/// Who is in a support session is changed by the verbs of support sessions alone: all others ask this first.
+/// Guards the membership of support sessions: only [`Chat::join_support`], [`Chat::leave_support`] and the like change it.
 ///
 /// # Errors
 /// `Conflict` for a support session.
@@ -66,10 +76,10 @@ pub fn may_change_members(of: &Conversation) -> Result<()> {
     }
 }
 
-/// The side for which somebody writes in a session.
+/// The side for which a partner writes in a session.
 ///
 /// # Errors
-/// `Forbidden` for whoever is of neither side, participant or not: nobody else writes there.
+/// `Forbidden` for a partner of neither side, even for a participant.
 pub(super) fn side_of(session: &SupportSession, partner: PartnerId) -> Result<MessageSide> {
     match session.joiner {
         _ if session.initiator.partner == partner => Ok(MessageSide::Initiator),
@@ -78,8 +88,8 @@ pub(super) fn side_of(session: &SupportSession, partner: PartnerId) -> Result<Me
     }
 }
 
-/// The side that wrote a message of a session. The first release did not store it: there the initiator's own are the
-/// initiator's, and all others the agents'.
+/// The side that wrote a message of a session. Rows of the first release have none: there the author decides, the initiator or
+/// else an agent.
 pub fn side_of_message(session: &SupportSession, message: &Message) -> MessageSide {
     message.support_side.unwrap_or(match message.author.partner == session.initiator.partner {
         true => MessageSide::Initiator,
@@ -88,7 +98,7 @@ pub fn side_of_message(session: &SupportSession, message: &Message) -> MessageSi
 }
 
 impl Side {
-    /// The side for which whoever asks so writes.
+    /// The side whose messages a caller of this side writes.
     fn writes(self) -> MessageSide {
         match self {
             Self::Initiator => MessageSide::Initiator,
@@ -96,7 +106,7 @@ impl Side {
         }
     }
 
-    /// Only those who answer may ask as such, whatever they ask for.
+    /// Checks the role: only agents may act as `Agent`.
     fn admit(self, caller: &Caller) -> Result<()> {
         match self {
             Self::Agent if !answers(caller.role) => Err(Error::Forbidden),
@@ -104,7 +114,7 @@ impl Side {
         }
     }
 
-    /// Others' sessions are not there for those who began none; those who answer may look at all.
+    /// Checks read access: an initiator sees its own sessions, an agent all.
     fn sees(self, caller: &Caller, session: &SupportSession) -> Result<()> {
         match self {
             Self::Initiator if session.initiator.partner != caller.partner => Err(Error::NotFound(Thing::Conversation)),
@@ -112,7 +122,7 @@ impl Side {
         }
     }
 
-    /// To do something in it, those who answer must have joined.
+    /// Checks write access: an agent must have joined the session.
     fn takes_part(self, caller: &Caller, session: &SupportSession) -> Result<()> {
         self.sees(caller, session)?;
         match self {
@@ -123,16 +133,16 @@ impl Side {
 }
 
 impl Chat {
-    /// Begins a session of the caller, of which everybody is told who answers. The newest one, if it was begun within
-    /// `RETRY` and nothing was said there yet, is given instead, also to those who ask at the same time.
+    /// Begins a session of the caller and notifies all agents. Idempotent within `RETRY`: the newest session, if it is that
+    /// young and empty, is returned again, also to concurrent requests.
     ///
     /// # Errors
-    /// `TooMany` beyond the sessions that may be open.
+    /// `TooMany` beyond the limit of open sessions, `Ended` for a deactivated account.
     pub async fn begin_support(&self, caller: &Caller) -> Result<SupportSession> {
         let most = self.0.rules.support.open_sessions;
         let is_charged = AtomicBool::new(false);
         self.transaction(|mut tx| async {
-            // Of several requests, at whichever nodes, one goes after the other.
+            // The row lock serializes concurrent requests on all nodes.
             tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
             let now = clock::now();
             let open = tx.open_support(caller.partner, most.max(1)).await?;
@@ -142,7 +152,7 @@ impl Chat {
             if most > 0 && open.len() >= most {
                 return Err(Error::TooMany("open sessions"));
             }
-            // Not again when the transaction is.
+            // A retry of the transaction is not charged again.
             if !is_charged.swap(true, Ordering::Relaxed) {
                 self.charge(caller, Act::Conversation)?;
             }
@@ -170,7 +180,8 @@ impl Chat {
         .await
     }
 
-    /// A session that the caller may look at. If it is open, and the caller one of its two sides, this is a ping.
+    /// Reads a session that the caller may see. As a heartbeat, it updates the time of the caller's last request, if the
+    /// session is open and the caller on one of its sides.
     pub async fn support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
         side.admit(caller)?;
         let id = self.conversation_id(uuid).await?;
@@ -184,20 +195,23 @@ impl Chat {
         Ok(session)
     }
 
-    /// A session that the caller is one of the two sides of.
+    /// Reads a session in which the caller takes part; see [`Chat::support`].
     pub async fn own_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
         let session = self.support(caller, side, uuid).await?;
         side.takes_part(caller, &session)?;
         Ok(session)
     }
 
-    /// The same if it is open.
+    /// Reads an open session in which the caller takes part.
+    ///
+    /// # Errors
+    /// `Conflict` if the session is closed.
     pub async fn open_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
         let session = self.own_support(caller, side, uuid).await?;
         if session.closed_at.is_some() { Err(CLOSED) } else { Ok(session) }
     }
 
-    /// All sessions of one status, or of any, newest first, for those who answer.
+    /// Lists the sessions of one status, or all, newest first, for agents.
     pub async fn support_sessions(
         &self,
         caller: &Caller,
@@ -209,7 +223,11 @@ impl Chat {
         Ok(self.0.storage.support_sessions(status, offset, limit).await?)
     }
 
-    /// Makes the caller the one who answers; in place of another only if it takes over. Says whether that is new.
+    /// Joins the caller as the agent of a session, in place of another only with `take_over`. The result is true if the caller
+    /// had not joined before.
+    ///
+    /// # Errors
+    /// `Conflict` if the session is closed, is the caller's own, or has another agent.
     pub async fn join_support(&self, caller: &Caller, uuid: Uuid, take_over: bool) -> Result<(SupportSession, bool)> {
         Side::Agent.admit(caller)?;
         self.charge(caller, Act::Write)?;
@@ -243,10 +261,13 @@ impl Chat {
         .await
     }
 
-    /// Gives a session back that the caller has joined: it waits again.
+    /// Returns a session that the caller has joined to the queue of waiting sessions.
     ///
     /// # Errors
-    /// `Forbidden` for whoever has not joined, `Conflict` if the session is closed.
+    /// `Conflict` if the session is closed.
+    ///
+    /// # Cancel safety
+    /// As for all; the end of the caller's typing may be missing.
     pub async fn leave_support(&self, caller: &Caller, uuid: Uuid) -> Result<SupportSession> {
         Side::Agent.admit(caller)?;
         self.charge(caller, Act::Write)?;
@@ -266,7 +287,7 @@ impl Chat {
         .await
     }
 
-    /// Closes a session of the caller. Gives it, and whether it was open until now.
+    /// Closes a session of the caller. Idempotent: the result is true if the session was open.
     pub async fn end_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<(SupportSession, bool)> {
         self.charge(caller, Act::Write)?;
         let session = self.own_support(caller, side, uuid).await?;
@@ -287,7 +308,7 @@ impl Chat {
         .await
     }
 
-    /// A page of a session that the caller may look at, in the page's own order.
+    /// A page of the messages of a session that the caller may see, in the order of the page.
     pub async fn support_history(
         &self,
         caller: &Caller,
@@ -310,7 +331,10 @@ impl Chat {
         Ok((session, messages.into_iter().map(message).collect()))
     }
 
-    /// Marks a message of the other side, and all before it, as seen.
+    /// Marks a message of the other side, and all before it, as seen. Idempotent: only a change publishes an event.
+    ///
+    /// # Errors
+    /// `NotFound` for a message of another conversation, `Invalid` for one of the caller's own side.
     pub async fn see_support(
         &self,
         caller: &Caller,
@@ -342,11 +366,8 @@ impl Chat {
         Ok((session, SupportMessage { message, seen_at, file }))
     }
 
-    /// The messages of the other side that became seen when the reader's read mark moved to `seq` at that time: oldest first, and
-    /// at most 50, the newest. None if the reader is of neither side.
-    ///
-    /// # Errors
-    /// `Unavailable` if the store cannot be read.
+    /// The messages of the other side that became seen when the reader's read mark moved to `seq` at the time `at`: oldest
+    /// first, the newest 50 at most. Empty if the reader is on neither side.
     pub async fn newly_seen(
         &self,
         session: &SupportSession,
@@ -369,19 +390,20 @@ impl Chat {
         Ok(messages.into_iter().map(seen).collect())
     }
 
-    /// When the side that did not write a message of the session first saw it.
+    /// The time at which the other side first saw a message of the session.
     pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
         let place = (message.seq, side_of_message(session, message));
         let seen = self.0.storage.seen_at(session.conversation, &[place]).await?;
         Ok(seen.get(&message.seq).copied())
     }
 
-    /// How many messages the caller has not read in sessions that it began.
+    /// The number of messages that the caller has not read in sessions that it began.
     pub async fn support_unread(&self, caller: &Caller) -> Result<i64> {
         Ok(self.0.storage.support_unread(caller.partner).await?)
     }
 
-    /// The session of a conversation of which the caller has heard, if it is one. Its pings may be older than they are.
+    /// The support session of a conversation, if it is one, from the cache. Access is not checked. The times of last requests
+    /// may be stale.
     pub async fn support_of(&self, id: storage::ConversationId) -> Result<Option<Arc<SupportSession>>> {
         let read = async {
             let session = self.0.storage.support_session(id).await?;
@@ -397,7 +419,7 @@ async fn locked(tx: &mut dyn Tx, id: storage::ConversationId) -> Result<(Locked<
     Ok((of, session))
 }
 
-/// Closes an open session. Nobody says anything more in it.
+/// Closes an open session: no message follows.
 async fn close(
     tx: &mut dyn Tx,
     of: &Locked<Conversation>,
@@ -413,7 +435,7 @@ async fn close(
     Ok(session)
 }
 
-/// Lets an open session wait again for somebody who answers.
+/// Returns an open session to the queue of waiting sessions, without an agent.
 async fn give_back(
     tx: &mut dyn Tx,
     of: &Locked<Conversation>,
@@ -432,22 +454,23 @@ async fn give_back(
     Ok(session)
 }
 
-/// Records a change of a session for those who are in it, and for all who answer: they were told that it waits.
+/// Records a change of a session for its participants and for all agents.
 fn record_change(tx: &mut dyn Tx, session: SupportSession, by: Option<UserId>, former: Option<PartnerId>, now: Timestamp) {
     let changed = Fact::SupportChanged { session, by };
     tx.record(Topic::Conversation(session.conversation), changed.clone(), now);
     tx.record(Topic::Partner(DESK), changed.clone(), now);
-    // As in `record_waiting`.
+    // The former agent is no longer a participant; a node of the first release delivers only its own topic, as in
+    // `record_waiting`.
     if let Some(former) = former {
         tx.record(Topic::Partner(former), changed, now);
     }
 }
 
-/// Records that a session waits, for all who answer.
+/// Records for all agents that a session waits.
 async fn record_waiting(tx: &mut dyn Tx, session: SupportSession, now: Timestamp) -> Result<()> {
     tx.record(Topic::Partner(DESK), Fact::SupportWaits(session), now);
-    // Nodes of the first release, one of which may still run during an upgrade, tell an agent only of its own topic. The copies
-    // cost what they always did, and go with the next release. Readers of this one pass over a copy.
+    // Compatibility: nodes of the first release, which may still run during an upgrade, deliver to an agent only its own topic.
+    // The copies go with the next release. Readers of this release skip them.
     for partner in tx.partners_with_role(&ANSWERING).await? {
         if partner != session.initiator.partner {
             tx.record(Topic::Partner(partner), Fact::SupportWaits(session), now);

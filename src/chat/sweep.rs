@@ -1,5 +1,6 @@
-//! The orphan sweep deletes objects, and parts of uploads, that no row of the store names. Processes that are killed leave them,
-//! and so do those that never learn whether a commit succeeded.
+//! Orphan sweep: deletes objects, and parts of multipart uploads, that no row of the store names. They are left by killed
+//! processes, and by commits with an unknown outcome. A lease in the store lets one node sweep at a time; the sweep refuses to
+//! delete when there are too many orphans.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -12,30 +13,29 @@ use uuid::Uuid;
 use super::{Chat, Result, uploads};
 use crate::{blobs::Folders, clock, lifecycle::Lifecycle, telemetry, transaction::transaction};
 
-/// The most orphans that a sweep deletes. More are a sign that the store and the files do not belong together, or that the
-/// store has lost rows.
+/// Limit of orphans per sweep. More of them indicate a mismatch of store and files, or lost rows.
 const MOST: usize = 1_000;
-/// Killed processes leave fewer than these. If there are as many, one in [`RARE`] of all objects may be an orphan.
+/// Limit of orphans without regard to the number of objects. From here on, at most one in [`RARE`] objects may be an orphan.
 const FEW: usize = 50;
 const RARE: usize = 20;
 
-/// How a sweep ended.
+/// The outcome of a sweep.
 enum Outcome {
-    /// It is too early, or another node has begun one.
+    /// Not due, or another node has the lease.
     NotNow,
     Done,
     Refused,
 }
 
 impl Chat {
-    /// Starts the task that sweeps: never at the start, when a wrong setting may not have been noticed yet. Where nothing
-    /// outlives the program there is nothing to sweep.
+    /// Starts the sweep task, if there is an interval. The first sweep waits for one interval, so that an operator can notice
+    /// wrong settings.
     pub(super) fn sweep_files(&self, lifecycle: &Lifecycle) {
         let retention = self.0.rules.retention;
         let Some(every) = retention.sweep_every else { return };
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
-            // It asks more often than a sweep is due: the first node that asks after that time sweeps.
+            // Rounds are more frequent than sweeps: the first node with a round after the due time takes the lease.
             let mut rounds = interval_at(Instant::now() + every, every.min(retention.every));
             rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -62,9 +62,9 @@ impl Chat {
 
     async fn sweep(&self, every: Duration, kept: Duration) -> Result<Outcome> {
         let storage = &self.0.storage;
-        // By the store's clock, as everything that is cleared away.
+        // The store's clock, as for all retention.
         let now = storage.now(clock::now()).await?;
-        // The lease of this sweep ends with the earliest time of the next one, at whichever node.
+        // The lease of this sweep ends when the next one is due, on any node.
         let next = now.checked_add_signed(delta(every)).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let Some(workspace) = self.begin_sweep(now, next).await? else { return Ok(Outcome::NotNow) };
         let owner = self.0.blobs.claim(workspace).await?;
@@ -93,7 +93,7 @@ impl Chat {
             );
             return Ok(Outcome::Refused);
         }
-        // A listing takes long: ask again right before the deletion, and check that nobody has put sweeps off meanwhile.
+        // A listing takes long: repeat the query right before the deletion, and check that the lease is still the same.
         let orphans = self.unused(orphans).await?;
         if storage.workspace().await?.sweep_not_before != Some(next) {
             return Ok(Outcome::NotNow);
@@ -107,8 +107,8 @@ impl Chat {
         Ok(Outcome::Done)
     }
 
-    /// Takes the lease of a sweep until `next`, and gives the workspace's uuid; `None` while it is too early. Of several nodes
-    /// that ask at once one gets it.
+    /// Acquires the lease of a sweep until `next`, and gives the workspace's uuid; `None` if no sweep is due. One of several
+    /// concurrent nodes gets it.
     async fn begin_sweep(&self, now: Timestamp, next: Timestamp) -> storage::Result<Option<Uuid>> {
         transaction(self.0.storage.as_ref(), |mut tx| async {
             let mut workspace = tx.lock_workspace().await?;
@@ -123,7 +123,7 @@ impl Chat {
         .await
     }
 
-    /// The names that no row of the store has.
+    /// Filters names: keeps those that no row of the store has.
     async fn unused(&self, mut names: Vec<String>) -> Result<Vec<String>> {
         if !names.is_empty() {
             let used = self.0.storage.objects_in_use(&names).await?;
@@ -138,7 +138,7 @@ fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
-/// Whether so many orphans of so many objects are more than killed processes leave.
+/// True if there are more orphans than killed processes leave.
 fn are_too_many(orphans: usize, objects: usize) -> bool {
     orphans > MOST || (orphans >= FEW && orphans * RARE > objects)
 }

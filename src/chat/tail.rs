@@ -1,5 +1,6 @@
-//! Follows the log and keeps the hub up to it. What this node commits comes straight from the commit; what it finds
-//! missing in between, and what other nodes commit, it reads.
+//! Tail of the event log: follows it in order of position, calls the observers, and appends to the hub. Events that this node
+//! commits come straight from the commit; events of other nodes, and missing ones, are read from the log. Polling each second
+//! covers lost notifications.
 
 use std::{
     sync::{
@@ -28,51 +29,52 @@ use crate::{
     telemetry,
 };
 
-/// How long an event of another node can go unnoticed if its announcement is lost.
+/// Polling interval: the longest delay of an event of another node whose notification is lost.
 const SAFETY_NET: Duration = Duration::from_secs(1);
-/// How many events one read of the log brings at most.
+/// Page size of a read of the event log, in events.
 const LOG_PAGE: usize = 1_000;
-/// The size of such a read, in bytes of facts.
+/// Page size of a read of the event log, in bytes of facts.
 const LOG_BYTES: usize = 4 * 1024 * 1024;
 
-/// Called with every event of the log and whom it concerns, in rising order: once, in order, on this node. Must be quick.
+/// Observer of the event log: called with every event and its audience, in rising order of partner ids. Calls are in order of
+/// position, once per event on this node, and must return quickly.
 pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
 
-/// Where commits are announced to this node's tail.
+/// Publisher: hands committed events to this node's tail. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Announce {
     commits: mpsc::Sender<Commit>,
     look: Arc<Notify>,
-    /// The newest event that this node has committed.
+    /// Position of the newest event that this node has committed.
     newest: Arc<AtomicI64>,
     health: Arc<Health>,
 }
 
-/// How the log is.
+/// Health of the event log, as the tail sees it.
 #[derive(Default)]
 struct Health {
-    /// Since when it cannot be read; `None` while it can.
+    /// Begin of the current read failure; `None` if reads succeed.
     unread_since: Mutex<Option<Instant>>,
-    /// True from when it was seen to have lost events until listeners were told that it was restarted.
+    /// True from the detection of lost events until listeners have received the restart.
     restarting: AtomicBool,
-    /// How often it was restarted.
+    /// Number of restarts of the event log.
     epoch: AtomicI64,
 }
 
-/// What was announced and waits for the tail.
+/// The receiving end of the publisher, for the tail.
 pub struct Commits {
     commits: mpsc::Receiver<Commit>,
     announce: Announce,
 }
 
-/// What a transaction of this node has added to the log.
+/// The events of one transaction of this node.
 struct Commit {
     events: Vec<Event>,
-    /// Dropped once this node's listeners have been told.
+    /// Dropped once this node's listeners have received the events.
     _untold: oneshot::Sender<()>,
 }
 
-/// For whoever commits, and for the service that then tells of it.
+/// Creates a publisher and its receiver.
 pub fn announcing() -> (Announce, Commits) {
     let (sender, commits) = mpsc::channel(1_024);
     let announce = Announce { commits: sender, look: Arc::default(), newest: Arc::default(), health: Arc::default() };
@@ -80,48 +82,54 @@ pub fn announcing() -> (Announce, Commits) {
 }
 
 impl Announce {
-    /// For how long the log cannot be read, if it cannot.
+    /// Duration of the current read failure of the event log, if there is one.
     pub(super) fn unread_for(&self) -> Option<Duration> {
         self.health.unread_since.lock().map(|since| since.elapsed())
     }
 
-    /// True while the log has lost events and was not restarted yet.
+    /// True while the event log has lost events and is not restarted yet.
     pub(super) fn is_restarting(&self) -> bool {
         self.health.restarting.load(Ordering::Relaxed)
     }
 
-    /// How often the log was restarted.
+    /// The number of restarts of the event log.
     pub(super) fn epoch(&self) -> i64 {
         self.health.epoch.load(Ordering::Relaxed)
     }
 
-    /// Whether this node has committed events that nobody on it was told of yet. Whoever was answered already, because the
-    /// log cannot be read, is to find what it did all the same.
+    /// True if this node has committed events that the hub does not have yet. A read must then not rely on the caches, so that
+    /// a caller with a confirmed change sees it.
     pub(super) fn is_ahead_of(&self, head: Position) -> bool {
         self.newest.load(Ordering::Acquire) > head.0
     }
 
-    /// Has the tail look for what other nodes have added to the log.
+    /// Makes the tail read the event log for events of other nodes.
     pub(super) fn look(&self) {
         self.look.notify_one();
     }
 
-    /// Tells the tail what a transaction of this node has added to the log, and returns once whoever listens or asks on
-    /// this node finds it there: a caller that is answered after this sees its own work. If the log cannot be read
-    /// meanwhile, it returns as well; the tail catches up later.
+    /// Publishes the events of a committed transaction on this node, and waits until the tail has delivered them. If the event
+    /// log cannot be read, or the channel is full, it returns earlier; the tail catches up later.
+    ///
+    /// # Cancel safety
+    /// The events are submitted at the first poll; a dropped future only stops waiting.
+    ///
+    /// # Ordering
+    /// After it returns, listeners and caches of this node have the events, except in the two cases above: a caller reads its
+    /// own writes.
     pub async fn committed(&self, events: Vec<Event>) {
         let Some(newest) = events.last() else { return };
         self.newest.fetch_max(newest.position.0, Ordering::AcqRel);
         let (untold, told) = oneshot::channel();
         match self.commits.try_send(Commit { events, _untold: untold }) {
-            // It never answers, it only lets go.
+            // The sender is only ever dropped: that is the acknowledgement.
             Ok(()) => drop(told.await),
             Err(_) => self.look.notify_one(),
         }
     }
 }
 
-/// Starts the tail of `storage` behind `hub`. It runs until the stop.
+/// Starts the tail of `storage` in front of `hub`. It runs until the lifecycle stops.
 pub(super) fn start(
     announced: Commits,
     (storage, known): (Arc<dyn Storage>, Known),
@@ -149,7 +157,7 @@ struct Tail {
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
     health: Arc<Health>,
-    /// Whether it was said that the log holds what is unknown here.
+    /// True once the warning about unknown facts was logged.
     puzzled: bool,
 }
 
@@ -163,7 +171,7 @@ impl Tail {
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,
-                // Also while there is much to follow: what is followed does not show what was lost.
+                // Also under load: commits of this node do not show lost events.
                 () = tokio::time::sleep_until(looks_at) => {
                     let found = self.find().await;
                     looks_at = Instant::now() + SAFETY_NET;
@@ -213,8 +221,8 @@ impl Tail {
         }
     }
 
-    /// Looks for what nobody has rung for, and whether the log has lost events. The other nodes are told, who would look for
-    /// it only later.
+    /// Polls the event log for events without a notification, and for lost events. Notifies the other nodes of growth, which
+    /// would find it only at their next poll.
     async fn find(&mut self) -> storage::Result<()> {
         let before = self.hub.head();
         let state = self.storage.log_state(self.known.asked()).await?;
@@ -279,8 +287,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Whom an event concerns, in rising order: those who find it in the log. Somebody who joins is concerned by having
-    /// joined; who has left, by an event of its own.
+    /// The audience of an event in rising order: the partners that find it in the event log. A new participant receives its own
+    /// join; a former one receives a separate event on its own topic.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
         if event.fact.is_about_the_store() {
             self.audiences.start_over(event.position);
@@ -297,7 +305,7 @@ impl Tail {
     }
 }
 
-/// Whether somebody comes or goes by this, or may.
+/// True if the fact changes a membership, or may do so.
 fn brings_or_takes(fact: &Fact) -> bool {
     matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown)
 }

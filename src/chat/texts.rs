@@ -1,21 +1,21 @@
-//! Bounds of texts. Texts are kept exactly as sent; what is too long, or what no store can hold, is refused.
+//! Validation of texts: length limits and forbidden characters. A valid text is stored exactly as sent; any other is refused.
 
 use std::fmt;
 
 use super::{Chat, Error, Result};
 
-/// The longest name of a thread, a group or a file, in characters.
+/// Maximum length of the name of a thread, a group or a file, in characters.
 pub const NAME_CHARACTERS: usize = 255;
-/// The longest login, in bytes.
+/// Maximum length of a login, in bytes.
 pub const LOGIN_BYTES: usize = 256;
-/// The longest e-mail address, in bytes.
+/// Maximum length of an e-mail address, in bytes.
 const EMAIL_BYTES: usize = 254;
-/// The longest id of another system, in bytes.
+/// Maximum length of an external id, in bytes.
 const EXTERNAL_ID_BYTES: usize = 255;
-/// The longest text that is searched for, in bytes.
+/// Maximum length of a search query, in bytes.
 pub(super) const QUERY_BYTES: usize = 256;
 
-/// Refuses a text that no store can hold.
+/// Refuses a text with a NUL character, which PostgreSQL cannot store.
 pub(super) fn storable(field: &'static str, text: &str) -> Result<()> {
     if text.contains('\0') {
         return Err(Error::Invalid { field, reason: "must not contain the NUL character".into() });
@@ -23,7 +23,7 @@ pub(super) fn storable(field: &'static str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a text that is longer than `limit_bytes`, or that no store can hold.
+/// Refuses a text that is longer than `limit_bytes`, or has a NUL character.
 pub(super) fn short(field: &'static str, text: &str, limit_bytes: usize) -> Result<()> {
     if text.len() > limit_bytes {
         return Err(Error::Invalid { field, reason: format!("must not be longer than {limit_bytes} bytes").into() });
@@ -31,7 +31,7 @@ pub(super) fn short(field: &'static str, text: &str, limit_bytes: usize) -> Resu
     storable(field, text)
 }
 
-/// Refuses a name that is longer than [`NAME_CHARACTERS`], or that no store can hold.
+/// Refuses a name that is longer than [`NAME_CHARACTERS`], or has a NUL character.
 pub(super) fn name(field: &'static str, text: &str) -> Result<()> {
     if is_longer(text, NAME_CHARACTERS) {
         return Err(Error::Invalid { field, reason: format!("must not be longer than {NAME_CHARACTERS} characters").into() });
@@ -39,41 +39,39 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<()> {
     storable(field, text)
 }
 
-/// Checks the login of an account to be made: it is at most [`LOGIN_BYTES`] long, in one line, and has no white space
-/// around it.
+/// Checks the login of a new account: at most [`LOGIN_BYTES`] long, on one line, without surrounding white space.
 ///
 /// # Errors
-/// [`Error::Invalid`], of `login`.
+/// [`Error::Invalid`] for `login`.
 pub fn check_login(login: &str) -> Result<()> {
     short("login", login, LOGIN_BYTES)?;
     plain("login", login)
 }
 
-/// Checks the name of an account or a group to be made: it is at most [`NAME_CHARACTERS`] long, in one line, and has no
-/// white space around it.
+/// Checks the name of a new account or group: at most [`NAME_CHARACTERS`] long, on one line, without surrounding white space.
 ///
 /// # Errors
-/// [`Error::Invalid`], of `name`.
+/// [`Error::Invalid`] for `name`.
 pub fn check_name(text: &str) -> Result<()> {
     name("name", text)?;
     plain("name", text)
 }
 
-/// Checks the e-mail address of an account to be made: it is at most 254 bytes long, in one line, and has no white space
-/// around it. Nothing is sent there, so no more is asked of it.
+/// Checks the e-mail address of a new account: at most 254 bytes long, on one line, without surrounding white space. The server
+/// sends no mail, so the syntax is not checked.
 ///
 /// # Errors
-/// [`Error::Invalid`], of `email`.
+/// [`Error::Invalid`] for `email`.
 pub fn check_email(email: &str) -> Result<()> {
     short("email", email, EMAIL_BYTES)?;
     plain("email", email)
 }
 
-/// Checks an id of the host application: it has 1 to 255 bytes, no control characters, and does not begin with `@`, which is how
-/// own ids are told apart from it. Otherwise it may be anything, since it is compared byte by byte.
+/// Checks an id of the host application: 1 to 255 bytes, no control characters, no leading `@`, which marks the server's own
+/// ids. Comparison is byte by byte, so nothing else is restricted.
 ///
 /// # Errors
-/// [`Error::Invalid`], of `external_id`.
+/// [`Error::Invalid`] for `external_id`.
 pub fn check_external_id(id: &str) -> Result<()> {
     let field = "external_id";
     short(field, id, EXTERNAL_ID_BYTES)?;
@@ -89,8 +87,8 @@ pub fn check_external_id(id: &str) -> Result<()> {
     Err(Error::Invalid { field, reason: reason.into() })
 }
 
-/// Refuses a text that is empty, has white space around it, or control characters in it: two such texts may look alike, and a
-/// list of them may lie.
+/// Refuses a text that is empty, has surrounding white space, or control characters: two such texts may look alike, and forge
+/// lines of a list.
 fn plain(field: &'static str, text: &str) -> Result<()> {
     let reason = if text.is_empty() {
         "must not be empty"
@@ -104,8 +102,8 @@ fn plain(field: &'static str, text: &str) -> Result<()> {
     Err(Error::Invalid { field, reason: reason.into() })
 }
 
-/// True for characters that change what stands around them, or are not seen: control characters, separators of lines, marks of
-/// the direction of writing (bidi), and what has no width. Not for joiners, which some scripts need within words.
+/// True for invisible characters and those that change their surroundings: control characters, line separators, bidi controls,
+/// and zero-width characters, except joiners, which some scripts need within words.
 fn is_control(character: char) -> bool {
     let is_format = matches!(
         character,
@@ -123,7 +121,8 @@ fn is_control(character: char) -> bool {
     character.is_control() || is_format
 }
 
-/// A text in one line, for a list or a terminal: control characters and backslashes as Rust writes them, as in `\u{1b}` and `\t`.
+/// Escapes a text for one line of a list or a terminal: control characters and backslashes as Rust writes them, such as
+/// `\u{1b}` and `\t`.
 pub fn escaped(text: &str) -> impl fmt::Display + '_ {
     struct Escaped<'a>(&'a str);
 
@@ -141,13 +140,13 @@ pub fn escaped(text: &str) -> impl fmt::Display + '_ {
     Escaped(text)
 }
 
-/// True if a text has more characters than that. Reads no more of it than that.
+/// True if a text has more characters than `characters`. Reads no further than that.
 fn is_longer(text: &str, characters: usize) -> bool {
     text.chars().nth(characters).is_some()
 }
 
 impl Chat {
-    /// Refuses the text of a message that is longer than the rules allow, or that no store can hold.
+    /// Refuses the body of a message that is longer than the limit, or has a NUL character.
     pub(super) fn check_body(&self, body: &str) -> Result<()> {
         let limit_bytes = self.0.rules.message_bytes;
         if body.len() > limit_bytes {

@@ -1,4 +1,4 @@
-//! Events as a node keeps them for those who are told of them.
+//! Delivered events: an event with its audience and its memoised encodings, shared by all listeners of a node.
 
 use std::{
     any::Any,
@@ -12,33 +12,33 @@ use parking_lot::Mutex;
 use storage::{Conversation, Document, Event, Fact, Message, PartnerId, Scope, Topic};
 use tokio::sync::OnceCell;
 
-/// An event as this node remembers it: with whom it concerns.
+/// A delivered event, with its audience.
 #[derive(Debug)]
 pub struct Told {
     pub event: Event,
     /// In rising order.
     pub(super) audience: Arc<[PartnerId]>,
-    /// Set once anybody but its author was handed it.
+    /// True once a reader other than the author has received the event.
     handed: AtomicBool,
     encodings: Mutex<Encodings>,
 }
 
-/// Memoised encodings, each by its name.
+/// Memoised encodings, by name.
 #[derive(Debug, Default)]
 struct Encodings {
     made: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
     bytes: usize,
-    /// Counts them while the ring holds the event.
+    /// The meter of the ring, while the ring holds the event.
     meter: Option<Arc<Meter>>,
 }
 
 /// An encoding that is memoised for all readers of an event.
 pub trait Encoding: Clone + Send + Sync + 'static {
-    /// The memory that it takes, in bytes.
+    /// Memory size in bytes.
     fn bytes(&self) -> usize;
 }
 
-/// Bytes that a ring holds, encodings of its events included. When it is full, encodings are made for each reader anew.
+/// Byte count of a ring, with the encodings of its events. Above its capacity, encodings are not memoised.
 #[derive(Debug)]
 pub(super) struct Meter {
     pub(super) held: AtomicUsize,
@@ -69,7 +69,7 @@ impl Encodings {
 }
 
 impl Told {
-    /// For one who asked the log itself, and so knows that the event concerns it.
+    /// A delivered event for a reader of the event log itself: it needs no audience.
     pub(super) fn from_log(event: Event) -> Self {
         Self::new(event, Arc::from([]))
     }
@@ -78,8 +78,8 @@ impl Told {
         Self { event, audience, handed: AtomicBool::new(false), encodings: Mutex::default() }
     }
 
-    /// The memoised encoding of the event, which all readers share: the first makes it. Of a message with files each reader
-    /// has its own, because the addresses of files hold a token of the reader's.
+    /// The memoised encoding of this name, made by its first reader. A message with files is encoded for each reader, because
+    /// the URLs of files hold a token of the reader.
     pub fn shared<T: Encoding>(&self, encoding: &'static str, make: impl FnOnce() -> T) -> T {
         if self.is_of_each_reader() {
             return make();
@@ -96,7 +96,13 @@ impl Told {
         made
     }
 
-    /// As [`Told::shared`] for what takes a query to make; others wait for the first.
+    /// As [`Told::shared`], for an encoding that takes a query. Concurrent readers share one query.
+    ///
+    /// # Errors
+    /// Those of `read`; nothing is memoised then.
+    ///
+    /// # Cancel safety
+    /// A dropped reader leaves the query to the next one.
     pub async fn shared_read<T: Encoding, E>(
         &self,
         encoding: &'static str,
@@ -117,7 +123,7 @@ impl Told {
         };
         let reading = async {
             let made = read.await?;
-            // Counted also for a cell that only its readers hold, which the event outlives.
+            // Counted even if the encodings do not hold the cell: its readers do, and the event outlives them.
             self.encodings.lock().grow(made.bytes());
             Ok(made)
         };
@@ -128,7 +134,7 @@ impl Told {
         self.event.fact.message().is_some_and(|message| !message.attachments.is_empty())
     }
 
-    /// Notes that somebody other than its author is handed the event; gives whether that is the first.
+    /// Records a delivery to a reader other than the author; true for the first one.
     pub(super) fn is_first_handed(&self) -> bool {
         !self.handed.swap(true, Ordering::AcqRel)
     }
@@ -141,15 +147,15 @@ impl Told {
         })
     }
 
-    /// The memory that the event takes without its audience and its encodings, in bytes.
+    /// Memory size of the event without its audience and encodings, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        /// The counts of an `Arc`, and its place in the ring.
+        /// The counters of an `Arc`, and the slot in the ring.
         const AROUND: usize = 3 * size_of::<usize>();
 
         AROUND + size_of::<Self>() + fact_bytes(&self.event.fact)
     }
 
-    /// Has a meter count the encodings from now on, or none if there is none.
+    /// Sets the meter that counts the encodings; `None` for no meter.
     pub(super) fn count_by(&self, meter: Option<Arc<Meter>>) {
         let mut encodings = self.encodings.lock();
         let bytes = encodings.bytes;
@@ -162,7 +168,7 @@ impl Told {
     }
 }
 
-/// Bytes that a fact holds elsewhere in memory.
+/// Heap bytes of a fact.
 fn fact_bytes(fact: &Fact) -> usize {
     match fact {
         Fact::MessagePosted(message)

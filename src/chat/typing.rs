@@ -1,3 +1,12 @@
+//! Typing indicators: kept in memory on each node, published as signals, and ended by a TTL. They are not in the event log.
+//!
+//! # Errors
+//! All async methods on a conversation: `Unavailable` if the store cannot be reached, `NotFound` or `Forbidden` as for
+//! [`Chat::conversation`]. Starting, posting and stopping: `TooFast` beyond the caller's rate limit.
+//!
+//! # Cancel safety
+//! A dropped future may have changed the indicator without publishing it; the TTL ends it on every node.
+
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
@@ -7,29 +16,29 @@ use tokio::time::Instant;
 use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Act, support, texts::short};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
-/// Typing runs out by itself after this long.
+/// TTL of a typing indicator.
 const RUNS_OUT: Duration = Duration::from_secs(10);
-/// After how long it is told again of somebody who goes on: clients show nobody as typing who was not heard of for a few
-/// seconds, and other nodes let it run out.
+/// Debounce: the least interval between two signals of one typist. It is shorter than the few seconds after which clients and
+/// other nodes drop an indicator.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long the text may be that a client sends along. It is remembered for a while, and crosses to other nodes.
+/// Maximum length of the text of [`TypingPost`], in bytes: the ring keeps it for a while, and the bus carries it.
 const LONGEST_POST: usize = 1_024;
-/// How often it is looked for who has not gone on.
+/// Interval between two looks for expired indicators.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Who is typing where, as far as this node knows.
+/// The typing indicators that this node knows.
 #[derive(Default)]
 pub(super) struct Typing(Mutex<HashMap<ConversationId, Vec<Typist>>>);
 
 struct Typist {
     partner: PartnerId,
     until: Instant,
-    /// When others were last told.
+    /// Time of the last signal.
     told: Instant,
 }
 
 impl Typing {
-    /// Whether others are to be told: they were not, or not for long.
+    /// Starts or renews an indicator. True if a signal is due: the first, or one after the debounce interval.
     fn start(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let now = Instant::now();
         let mut typing = self.0.lock();
@@ -40,7 +49,7 @@ impl Typing {
         told.is_none()
     }
 
-    /// Whether the partner typed there before.
+    /// Ends an indicator. True if there was one.
     fn stop(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let mut typing = self.0.lock();
         let Some(typists) = typing.get_mut(&conversation) else { return false };
@@ -60,7 +69,7 @@ impl Typing {
         typists.filter(|typist| typist.until > now).map(|typist| typist.partner).collect()
     }
 
-    /// Everybody who types, with where.
+    /// All live indicators.
     fn everywhere(&self) -> Vec<(ConversationId, PartnerId)> {
         let now = Instant::now();
         let typing = self.0.lock();
@@ -68,7 +77,7 @@ impl Typing {
         typists.filter(|(_, typist)| typist.until > now).map(|(conversation, typist)| (conversation, typist.partner)).collect()
     }
 
-    /// Takes out, and gives, whose typing has run out.
+    /// Removes expired indicators, and gives them.
     fn ran_out(&self) -> Vec<(ConversationId, PartnerId)> {
         let now = Instant::now();
         let mut gone = Vec::new();
@@ -87,7 +96,7 @@ impl Typing {
 }
 
 impl Chat {
-    /// Starts the task that notices who has not gone on typing.
+    /// Starts the task that ends expired indicators.
     pub(super) fn watch_typing(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -97,7 +106,7 @@ impl Chat {
                     () = stop.stopping() => return,
                 }
                 for (conversation, partner) in chat.0.typing.ran_out() {
-                    // Every node notices by itself.
+                    // Every node has its own expiry, so the signal is local.
                     chat.signal_here(ended(conversation, partner)).await;
                 }
             }
@@ -105,6 +114,9 @@ impl Chat {
     }
 
     /// Shows the caller as typing in a conversation of its own, until it stops, sends, or 10 s have passed.
+    ///
+    /// # Errors
+    /// `Conflict` for a closed conversation, `Forbidden` for a support session in which the caller cannot write.
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
@@ -115,7 +127,10 @@ impl Chat {
         Ok(())
     }
 
-    /// The same, told each time with the text that the caller's client has sent along. Gives an id that no message has.
+    /// Starts typing with a text of the client, which every call publishes. Gives an id that no message has.
+    ///
+    /// # Errors
+    /// As [`Chat::start_typing`], and `Invalid` for a text that is too long.
     pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
         short("body", &body, LONGEST_POST)?;
         self.charge(caller, Act::Write)?;
@@ -128,7 +143,7 @@ impl Chat {
         Ok(id)
     }
 
-    /// Whoever could say nothing types nothing.
+    /// Checks that the caller may write in the conversation.
     async fn may_type(&self, caller: &Caller, id: ConversationId) -> Result<()> {
         let (conversation, _) = self.conversation(caller, id).await?;
         must_be_open(&conversation)?;
@@ -140,7 +155,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Shows the caller as not typing.
+    /// Ends the caller's typing indicator.
     pub async fn stop_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.conversation(caller, conversation).await?;
@@ -148,14 +163,14 @@ impl Chat {
         Ok(())
     }
 
-    /// Shows somebody who may have typed as not typing.
+    /// Ends the typing indicator of a partner, if there is one.
     pub(super) async fn typing_stopped(&self, conversation: ConversationId, partner: PartnerId) {
         if self.0.typing.stop(conversation, partner) {
             self.signal(ended(conversation, partner)).await;
         }
     }
 
-    /// Another node says who types, or does no longer.
+    /// Applies a typing signal of another node.
     pub(super) fn typing_elsewhere(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
         if typing {
             self.0.typing.start(conversation, partner);
@@ -164,13 +179,13 @@ impl Chat {
         }
     }
 
-    /// Who else is typing in a conversation of the caller, by the time at which they last said so.
+    /// Lists the other participants that are typing in a conversation of the caller, by the time of their last renewal.
     pub async fn typing(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
         self.conversation(caller, conversation).await?;
         self.typists(caller, conversation).await
     }
 
-    /// The same of a conversation that the caller is known to be in.
+    /// Lists them without a check of the caller's membership.
     pub async fn typists(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
         let typists: Vec<_> = self.0.typing.now(conversation).into_iter().filter(|partner| *partner != caller.partner).collect();
         if typists.is_empty() {
@@ -182,11 +197,11 @@ impl Chat {
 }
 
 impl Chat {
-    /// Who else is typing, and where, in all conversations of the caller.
+    /// Lists the other typing participants in all conversations of the caller.
     pub async fn typists_around(&self, caller: &Caller) -> Result<Vec<(ConversationId, PartnerId)>> {
         let mut around = Vec::new();
         for (conversation, partner) in self.0.typing.everywhere() {
-            // Cached: whoever was told of the typing was looked up there.
+            // A cache hit: publishing the typing has loaded the members.
             if partner != caller.partner && self.is_in(caller.partner, conversation).await? {
                 around.push((conversation, partner));
             }

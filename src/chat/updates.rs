@@ -1,3 +1,5 @@
+//! Long polling for the caller's unread messages.
+
 use std::collections::BTreeSet;
 
 use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
@@ -6,21 +8,31 @@ use tokio::time::Instant;
 use super::{Chat, Result, Told};
 use crate::auth::Caller;
 
-/// What has changed of the caller's unread messages.
+/// A change of the caller's unread messages.
 #[derive(Clone, Debug)]
 pub struct Updates {
-    /// The conversations in which somebody else has posted or deleted, or in which the caller has read, most recent
-    /// first; empty if nothing has changed.
+    /// The conversations with new or deleted messages of others, or with a read mark of the caller, most recent first; empty
+    /// without a change.
     pub changed: Vec<InboxEntry>,
     pub unread: UnreadTotals,
-    /// From here the next call goes on.
+    /// Cursor of the next call.
     pub position: Position,
 }
 
 impl Chat {
-    /// Waits until the caller's unread messages are others than they were at `after`, or than now; gives an empty
-    /// change at the deadline or when the server stops. With `since`, what others have posted after that time is a
-    /// change. `waits` is called once nothing more is asked of the store until then.
+    /// Waits for a change of the caller's unread messages after the cursor `after`, by default from now on. Returns an empty
+    /// change at the deadline, when the server stops, or after a restart of the event log. With `since`, messages of others
+    /// after that time are a change. `waits` is called when the wait begins.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached, `TooFast` beyond the caller's waiting polls on this node, `Ended` once the
+    /// caller's session ends.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
+    ///
+    /// # Ordering
+    /// The subscription begins before the store is read: no change between two calls is lost.
     pub async fn updates(
         &self,
         caller: &Caller,
@@ -54,7 +66,7 @@ impl Chat {
     }
 }
 
-/// The conversation whose unread messages an event changes for the caller.
+/// The conversation whose unread count an event changes for the caller.
 fn changes(caller: &Caller, told: &Told) -> Option<ConversationId> {
     let Topic::Conversation(conversation) = told.event.topic else { return None };
     match &told.event.fact {

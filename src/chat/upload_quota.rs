@@ -1,8 +1,7 @@
-//! The quota of one user's uploads: so many files at a time, and so many bytes within a day.
+//! Upload quota of a user: concurrent uploads, and bytes per day.
 //!
-//! Each node counts in memory what arrives at it, whether or not it is stored in the end: what a flood costs is bytes on their
-//! way. The store knows only what was kept, and would have to add it up before every upload. A restart forgets the count, and
-//! several nodes count apart.
+//! Each node counts arriving bytes in memory, whether the file is stored or not: they are the cost of a flood. The store knows
+//! only complete uploads, and would need a sum before each one. The count is lost at a restart, and separate on each node.
 
 use std::{
     io,
@@ -22,11 +21,11 @@ use tokio::time::Instant;
 use super::{Chat, Error, Result};
 use crate::pruned::Pruned;
 
-/// Begins with the first upload.
+/// Quota window; it begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The time after which there may be a place for one more upload.
+/// Retry interval after the limit of concurrent uploads.
 const SOON: Duration = Duration::from_secs(1);
-/// The limits of one user; 0 for none.
+/// The limits of one user; 0 for no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadQuota {
     pub bytes_per_day: u64,
@@ -54,14 +53,14 @@ impl Used {
     }
 }
 
-/// The part of the quota that is used up.
+/// The exhausted part of the quota.
 #[derive(Debug)]
 enum Full {
     AtOnce,
     Day,
 }
 
-/// A place for one upload, until it is dropped.
+/// Permit for one upload, released when it is dropped.
 pub(super) struct Place {
     uploading: Uploading,
     user: UserId,
@@ -90,7 +89,7 @@ impl Uploading {
         Ok(Place { uploading: self.clone(), user, is_exhausted: Arc::default() })
     }
 
-    /// Counts bytes that have arrived; false if they are too many.
+    /// Counts arrived bytes; false beyond the quota of the day.
     fn arrived(&self, user: UserId, bytes: u64) -> bool {
         let mut users = self.0.users.lock();
         let Some(used) = users.get_mut(&user) else { return true };
@@ -106,7 +105,7 @@ impl Uploading {
 }
 
 impl Place {
-    /// The same bytes, counted as they come; they end with an error where the day's are used up.
+    /// Counts a stream of bytes. The result fails beyond the quota of the day.
     pub(super) fn counted<S: Stream<Item = io::Result<Bytes>> + Send + Unpin>(
         &self,
         bytes: S,
@@ -132,16 +131,15 @@ impl Drop for Place {
 }
 
 impl Chat {
-    /// Takes a place for an upload of the user's, until it is dropped.
+    /// Acquires the permit for an upload of the user.
     ///
     /// # Errors
-    ///
-    /// [`Error::TooFast`] where the user has too many uploads under way, or has used up those of the day.
+    /// [`Error::TooFast`] beyond the limit of concurrent uploads, or the quota of the day.
     pub(super) fn upload_place(&self, user: UserId) -> Result<Place> {
         self.0.uploading.begin(user, Instant::now()).map_err(|full| self.refused_upload(user, full))
     }
 
-    /// Replaces the failure of an upload that was ended because the day's are used up.
+    /// Replaces the error of an upload that the quota of the day has ended.
     pub(super) fn within_quota<T>(&self, place: &Place, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, Full::Day)),

@@ -1,4 +1,11 @@
-//! Files that are put at an address signed for them, and that anybody may read who knows where.
+//! Uploads: a client puts a file at a signed URL, and any client that knows its name may read it. The grant names the target:
+//! this server, or the bucket directly.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store or the bucket cannot be reached.
+//!
+//! # Cancel safety
+//! Methods that read leave nothing behind when dropped; the others differ.
 
 mod media_types;
 mod names;
@@ -22,18 +29,18 @@ use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
 use crate::{auth::Caller, blobs::Addresses, clock, shares::Charge};
 use names::{essence, extension, is_harmless, is_mimetype, is_safe, known};
 
-/// What the service may be told to do differently.
+/// Limits of uploads.
 #[derive(Clone, Debug)]
 pub struct UploadRules {
-    /// What uploads are for; the files of each have a folder of their own.
+    /// Kinds of uploads; each has a folder of its own.
     pub kinds: Vec<String>,
-    /// The largest file.
+    /// Maximum size of a file.
     pub bytes: u64,
-    /// For how long a file may be put.
+    /// Lifetime of a signed URL.
     pub lifetime: Duration,
 }
 
-/// What somebody wants to upload, as announced.
+/// The client's announcement of an upload.
 #[derive(Debug)]
 pub struct Announced {
     pub kind: String,
@@ -41,34 +48,42 @@ pub struct Announced {
     pub mimetype: String,
 }
 
-/// Leave to put one file. Whoever has it may use it, so nothing prints it.
+/// An upload grant. It is a bearer credential, so it has no `Debug`.
 pub struct Leave {
-    /// A folder and a new name in it, with the extension of the announced type and nothing of the given file name.
+    /// Folder and new file name, with the extension of the announced type; the client's file name is not part of it.
     pub name: String,
     pub door: Door,
 }
 
-/// Where the file is put.
+/// The target of an upload.
 pub enum Door {
-    /// Here, with this permit.
+    /// This server, with a signed URL.
     Ours(Permit),
-    /// In the object store, which takes it without us.
+    /// The bucket, with signed URLs; the bytes bypass this server.
     Theirs(Addresses),
 }
 
-/// A file that was put, without its bytes.
+/// An uploaded file, without its bytes.
 pub struct Shown {
     pub mimetype: String,
     pub size_bytes: u64,
-    /// Whether a browser may show it. Anything else it is to save: it could be a page that acts as one of ours.
+    /// True if a browser may display the file. Any other must be downloaded: it could be a page that runs with the origin of
+    /// this server.
     pub inline: bool,
     pub put_at: Timestamp,
-    /// The object's name in the object store, at which there is never anything else. It is nobody's to know.
+    /// The immutable object's name in the object store. Not for clients.
     pub object: String,
 }
 
 impl Chat {
-    /// Lets the caller put one file of this type, not larger than the rules allow, within their time.
+    /// Grants the caller the upload of one file of the announced type, within the limits of size and time.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown kind, a bad file name, or a media type that is malformed or, for a bucket, could run in a
+    /// browser; `TooFast` beyond the rate limit.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave an unused grant, which expires.
     pub async fn begin_upload(&self, caller: &Caller, announced: Announced) -> Result<Leave> {
         let rules = &self.0.rules.uploads;
         let Announced { kind, filename, mimetype } = announced;
@@ -83,7 +98,7 @@ impl Chat {
         if !is_mimetype(&mimetype) {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
         }
-        // Here what a file holds decides how it is given away; a bucket believes what it is told.
+        // This server derives the media type from the file itself; a bucket trusts the client.
         if self.0.blobs.is_open() && !is_safe(&mimetype) {
             let reason = "must be one of which no browser makes a page or a program, such as application/octet-stream".into();
             return Err(Error::Invalid { field: "mimeType", reason });
@@ -93,7 +108,7 @@ impl Chat {
             Some(extension) => format!("{kind}/{}.{extension}", Uuid::new_v4()),
             None => format!("{kind}/{}", Uuid::new_v4()),
         };
-        // In whole seconds, as addresses have it, and rather later than earlier.
+        // URLs have whole seconds: round up.
         let expires = (clock::now() + rules.lifetime).timestamp() + 1;
         let upload = NewUpload {
             name: name.clone(),
@@ -115,9 +130,16 @@ impl Chat {
         Ok(Leave { name, door })
     }
 
-    /// Takes the one file that a permit is for. `mimetype` and `size_bytes` are what the sender says of it, as far as it
-    /// says anything. Of two who put at the same time one comes too late; a file that does not arrive whole can be put
-    /// again.
+    /// Receives the file of a signed URL. `mimetype` and `size_bytes`: the headers of the request. The first complete upload
+    /// wins; after an incomplete one the client may retry.
+    ///
+    /// # Errors
+    /// `Forbidden` for a wrong signature or an inactive owner, `TooLate` after expiry, `WrongType` for another media type than
+    /// announced, `Conflict` for a second upload, `TooLarge` beyond the size limit, `TooFast` beyond the owner's quota,
+    /// `NotFound` if the grant is gone, `Invalid` for an incomplete body.
+    ///
+    /// # Cancel safety
+    /// A dropped future stores the file or not. The orphan sweep deletes what it may leave in the object store.
     pub async fn take_upload(
         &self,
         permit: &Permit,
@@ -167,7 +189,10 @@ impl Chat {
         .await
     }
 
-    /// A file that was put, for anybody.
+    /// Finds an uploaded file by name. Access is not checked.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file.
     pub async fn uploaded(&self, name: &str) -> Result<Shown> {
         let upload = self.upload(name).await?;
         let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
@@ -175,7 +200,10 @@ impl Chat {
         Ok(Shown { mimetype: file.mimetype, size_bytes, inline, put_at: file.put_at, object: file.object })
     }
 
-    /// Its bytes: all, or a part that is in it and not empty.
+    /// Reads the bytes of a file: all, or a range that is within it and not empty.
+    ///
+    /// # Errors
+    /// `NotFound` if the object is missing.
     pub async fn uploaded_bytes(&self, shown: &Shown, part: Option<Range<u64>>) -> Result<FileBytes> {
         self.0.blobs.get(&shown.object, part).await
     }
@@ -187,14 +215,13 @@ impl Chat {
         Ok(self.0.storage.upload(name).await?)
     }
 
-    /// Deletes the bytes of uploads that are gone, soon.
+    /// Schedules the deletion of the objects of removed uploads.
     pub(super) fn discard(&self, uploads: Vec<Upload>) {
         uploads.into_iter().for_each(|upload| self.0.blobs.delete_later(object_of(upload)));
     }
 }
 
-/// What an upload's bytes are called in the object store. What was put without us, if anything was, is called as the
-/// upload is.
+/// The object name of an upload. A file that a client put into the bucket has the name of the upload.
 pub(super) fn object_of(upload: Upload) -> String {
     upload.file.map_or(upload.name, |file| file.object)
 }

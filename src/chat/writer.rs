@@ -1,4 +1,5 @@
-//! What waits at the same time to be stored shares one commit, and while that is under way the next one is prepared.
+//! Group commit: jobs that wait at the same time share one transaction. A worker prepares the next batch while the previous one
+//! commits; commits themselves are sequential. Locks of other transactions delay only the jobs that need them.
 
 mod admission;
 mod aside;
@@ -36,51 +37,57 @@ use crate::{
     transaction::{Undone, again},
 };
 
-/// How many jobs one commit carries at most.
+/// Maximum number of jobs in a batch.
 const BATCH: usize = 256;
-/// How many jobs wait at most in either of two places: where they are handed in, and where the writer has them.
+/// Capacity of the submission channel and, again, of the worker's own queue.
 const WAITING: usize = 4 * BATCH;
-/// For how long a commit holds up the next one. Most take milliseconds; one of which it is not known whether the store
-/// has done it goes on beside the others until that is known. Less than a transaction may wait for.
+/// Time for which a commit delays the next one. Most commits take milliseconds; one with an unknown outcome continues beside
+/// later ones. Less than the deadline of a transaction.
 const HELD_UP: Duration = Duration::from_secs(2);
 
-/// Something that somebody waits for to be stored.
+/// A job of a group commit: one write whose caller waits for durability.
 pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
     type Outcome: std::marker::Send + 'static;
     type Lock: Copy + Eq + Hash + std::marker::Send + Sync + 'static;
 
-    /// What its transaction has locked until it is committed.
+    /// The locks that the job's transaction holds until its commit.
     fn locks(&self) -> impl Iterator<Item = Self::Lock>;
 
-    /// Does everything for a batch but the commit.
+    /// Writes a batch within the transaction, without the commit.
+    ///
+    /// # Errors
+    /// An error fails the whole batch; the error of one job belongs in its outcome.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind but the open transaction.
     fn write(
         tx: &mut dyn Tx,
         batch: &[Self],
         locking: Locking,
     ) -> impl Future<Output = Result<Written<Self::Outcome>>> + std::marker::Send;
 
-    /// Counts what a commit has stored.
+    /// Counts the changes of a commit in the metrics.
     fn count(metrics: &Metrics, changes: usize);
 }
 
-/// Manner in which a batch takes its locks.
+/// Lock policy of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Locking {
-    /// Waits for whoever has them.
+    /// Waits for locks that other transactions hold.
     Wait,
-    /// Leaves alone what somebody else has locked.
+    /// Skips jobs whose locks other transactions hold (`SKIP LOCKED`).
     Skip,
 }
 
-/// What became of a batch.
+/// The result of a batch before its commit.
 pub(super) struct Written<T> {
-    /// In the order of the batch. One that breaks a rule fails alone; `None` for one that was left alone.
+    /// Outcomes in the order of the batch. A job that breaks a rule fails alone; `None` for a skipped one.
     outcomes: Vec<Option<Result<T>>>,
-    /// How much there is to commit.
+    /// Number of changes; 0 if there is nothing to commit.
     changes: usize,
 }
 
-/// Where jobs of one kind are handed in.
+/// Submission handle for jobs of one kind.
 pub(super) struct Writer<J: Job> {
     jobs: mpsc::Sender<Waiting<J>>,
     queued: Arc<AtomicUsize>,
@@ -92,10 +99,10 @@ struct Waiting<J: Job> {
 }
 
 impl<J: Job> Writer<J> {
-    /// Starts the writer of this node. Nobody waits for a timer: an idle node commits a lone job at once, and what
-    /// arrives during a commit shares the next one.
+    /// Starts the worker of this node. No timer delays a batch: an idle node commits a single job at once, and jobs that arrive
+    /// during a commit share the next one.
     ///
-    /// `storage` is for batches; what waits for locks of others uses `patient`, so that batches need not wait for it.
+    /// `storage` serves batches. `patient` serves lock waits; it may be another lane, to leave the connections to batches.
     pub(super) fn start(
         storage: Arc<dyn Storage>,
         patient: Arc<dyn Storage>,
@@ -110,7 +117,16 @@ impl<J: Job> Writer<J> {
         Self { jobs, queued }
     }
 
-    /// Stores something, and gives what became of it once that is durable. If the caller is cancelled it may be stored or not.
+    /// Submits a job, and waits for its outcome, which is durable then. A full queue delays the submission: back-pressure.
+    ///
+    /// # Errors
+    /// Those of the job; `Internal` after the worker has stopped.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the job stored or not.
+    ///
+    /// # Ordering
+    /// Jobs with a common lock are stored in the order of their submission, unless a commit takes longer than `HELD_UP`.
     pub(super) async fn store(&self, job: J) -> Result<J::Outcome> {
         let (answer, answered) = oneshot::channel();
         let gone = || Error::internal("the writer has stopped");
@@ -118,22 +134,22 @@ impl<J: Job> Writer<J> {
         answered.await.map_err(|_| gone())?
     }
 
-    /// How many jobs wait for the next commit.
+    /// The number of jobs that wait for the next commit.
     pub(super) fn waiting(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity() + self.queued.load(Ordering::Relaxed)
     }
 }
 
-/// A commit that may be under way.
+/// The commit in progress, if there is one.
 struct UnderWay<L> {
-    /// Locked until it is done. Who waited for them in the store would hold up everybody else in its batch.
+    /// Locks of the commit in progress. A batch that waited for one in the store would delay all its jobs.
     locks: HashSet<L>,
-    /// How many it carries. A batch as large is worth preparing meanwhile; a smaller one waits for the end, and for others to
-    /// join it, since what a batch costs hardly depends on its size.
+    /// Jobs of the commit in progress. A batch of at least this size is prepared meanwhile. A smaller one waits for more jobs
+    /// until the commit ends, since the cost of a batch hardly depends on its size.
     jobs: usize,
-    /// Dropped when it is done.
+    /// Closed when the commit is done.
     done: Option<oneshot::Receiver<()>>,
-    /// When others go on without it.
+    /// Deadline after which later batches proceed.
     until: Instant,
 }
 
@@ -142,7 +158,7 @@ impl<L> UnderWay<L> {
         Self { locks: HashSet::new(), jobs: 0, done: None, until: Instant::now() }
     }
 
-    /// Waits until others may go on. Safe to cancel.
+    /// Waits until the next batch may proceed. Cancel safe.
     async fn passes(&mut self) {
         if let Some(done) = &mut self.done {
             let _ = tokio::time::timeout_at(self.until, done).await;
@@ -150,7 +166,7 @@ impl<L> UnderWay<L> {
         }
     }
 
-    /// Waits until others may go on, and goes on with a batch; what it gives is dropped when that is done.
+    /// Waits until the next batch may proceed, and registers it. The caller drops the result when that batch is done.
     async fn follow<J: Job<Lock = L>>(&mut self, batch: &[J]) -> oneshot::Sender<()>
     where
         L: Eq + Hash,
@@ -163,7 +179,7 @@ impl<L> UnderWay<L> {
     }
 }
 
-/// What a writer works with.
+/// The dependencies of the worker.
 #[derive(Clone)]
 struct Bench {
     storage: Arc<dyn Storage>,
@@ -172,16 +188,16 @@ struct Bench {
     metrics: Metrics,
 }
 
-/// A batch in its transaction.
+/// A batch in its open transaction.
 struct Prepared<T> {
     tx: Box<dyn Tx>,
     written: Written<T>,
 }
 
 impl Bench {
-    /// One batch is prepared while the one before it is committed, if enough wait for it. Commits themselves go one after
-    /// the other, in the store too: that is what the order of the log takes. Jobs whose locks somebody else has are put
-    /// aside, and those that follow them with the same lock stay behind them.
+    /// The worker's loop. It prepares a batch while the previous one commits, if enough jobs wait. Commits are sequential, as
+    /// the order of positions in the event log requires. Jobs whose locks are held elsewhere are set aside, and later jobs with
+    /// the same lock stay behind them.
     async fn work<J: Job>(self, mut handed_in: mpsc::Receiver<Waiting<J>>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
         let mut queue = Vec::new();
         let mut under_way = UnderWay::nothing();
@@ -207,7 +223,7 @@ impl Bench {
                     () = under_way.passes(), if under_way.done.is_some() => {}
                     () = aside.changes(now) => {}
                     received = handed_in.recv_many(&mut queue, BATCH), if queue.len() < WAITING => if received == 0 { return },
-                    // Nobody hands anything in any more, and what was handed in is stored or being committed.
+                    // Submission has ended, and all submitted jobs are stored or in a commit.
                     () = lifecycle.stopping(), if queue.is_empty() => return,
                 }
                 continue;
@@ -258,8 +274,8 @@ impl Bench {
         Ok(Prepared { tx, written })
     }
 
-    /// Commits, and tells those who listen on this node, so that whoever has its answer finds there what it stored.
-    /// `committed` is taken once that is done; what has failed keeps it, so that it is tried again before what follows.
+    /// Commits, and publishes the events on this node, so that a caller reads its own write. Takes `committed` after success;
+    /// after a failure the caller keeps it, so that the retry precedes later batches.
     async fn commit<J: Job>(&self, tx: Box<dyn Tx>, changes: usize, committed: &mut Option<oneshot::Sender<()>>) -> Result<()> {
         if changes > 0 {
             let events = tx.commit().await?;
@@ -270,7 +286,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Does everything for a batch, however long others have its locks, and again if the store has undone it for their sake.
+    /// Stores a batch with [`Locking::Wait`], and retries after contention.
     async fn store<J: Job>(&self, batch: &[J]) -> Result<Vec<Result<J::Outcome>>> {
         again(|| async {
             let Prepared { tx, written } = self.prepare(batch, Locking::Wait).await?;
@@ -280,7 +296,7 @@ impl Bench {
         .await
     }
 
-    /// If the store refuses a batch, its jobs are tried one by one; what it has undone for the sake of others is done again.
+    /// Handles a failed batch: retries after contention, and otherwise stores the jobs one by one, to isolate the failing one.
     async fn refused<J: Job>(&self, batch: &[J], mut error: Error) -> Vec<Result<J::Outcome>> {
         if error.is_contention() {
             match self.store(batch).await {
@@ -304,7 +320,7 @@ impl Bench {
     }
 }
 
-/// A batch without the jobs that were left alone.
+/// A batch without its skipped jobs.
 struct Sorted<J: Job> {
     batch: Vec<J>,
     answers: Vec<oneshot::Sender<Result<J::Outcome>>>,
@@ -333,7 +349,7 @@ fn sort<J: Job>(
 
 fn answer<T>(answers: Vec<oneshot::Sender<Result<T>>>, outcomes: Vec<Result<T>>) {
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
-        // Whoever has gone away needs no answer.
+        // The caller may have been cancelled.
         let _ = answer.send(outcome);
     }
 }

@@ -1,9 +1,9 @@
-//! Bounds of all settings that are numbers, checked before anything is done with them: a duration that overflows, or memory that
-//! no machine has, would end a request or the server later.
+//! Bounds of all numeric settings, checked before their use: a duration that overflows, or more memory than any machine has,
+//! would otherwise end a request or the server later.
 
 use super::Sources;
 
-/// Least and largest value of a setting.
+/// Least and greatest value of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     pub name: &'static str,
@@ -11,27 +11,27 @@ pub struct Bound {
     pub most: u64,
 }
 
-/// Seconds of a day, which is the longest time-out.
+/// Seconds of a day, the longest time-out.
 pub(super) const DAY: u64 = 24 * 60 * 60;
-/// The longest time for which anything is kept, in days.
+/// Longest retention, in days.
 const CENTURY_DAYS: u64 = 36_525;
 const CENTURY: u64 = CENTURY_DAYS * DAY;
-/// The longest life of an address that is signed, as S3 has it.
+/// Longest lifetime of a signed URL, the limit of S3.
 const WEEK: u64 = 7 * DAY;
-/// The largest number of anything, and the highest rate.
+/// Greatest number of anything, and highest rate.
 const MANY: u64 = 10_000_000;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const TIB: u64 = 1024 * GIB;
-/// The largest number that is exact in JavaScript.
+/// Greatest number that is exact in JavaScript.
 const EXACT: u64 = (1 << 53) - 1;
 
 const fn bound(name: &'static str, least: u64, most: u64) -> Bound {
     Bound { name, least, most }
 }
 
-/// Bounds of every setting that is a number; 0 as the least value where it means none, or no limit.
+/// Bounds of every numeric setting; a least value of 0 where 0 means none, or no limit.
 pub const BOUNDS: [Bound; 68] = [
     bound("session.lifetime_seconds", 1, CENTURY),
     bound("session.longest_seconds", 1, CENTURY),
@@ -53,7 +53,7 @@ pub const BOUNDS: [Bound; 68] = [
     bound("presence.clean_close_seconds", 0, DAY),
     bound("presence.poll_seconds", 1, CENTURY),
     bound("presence.away_seconds", 1, CENTURY),
-    // What a client may have missed is never forgotten before.
+    // At least a day, so that clients can catch up.
     bound("retention.log_seconds", DAY, CENTURY),
     bound("retention.unsent_attachments_seconds", 1, CENTURY),
     bound("retention.audit_days", 1, CENTURY_DAYS),
@@ -71,7 +71,7 @@ pub const BOUNDS: [Bound; 68] = [
     bound("limits.waiting_polls_per_user", 1, MANY),
     bound("limits.header_seconds", 1, DAY),
     bound("limits.write_seconds", 1, DAY),
-    // Not 0, which would let nobody in.
+    // Not 0, which would refuse every log-in.
     bound("limits.failed_logins_per_login", 1, MANY),
     bound("limits.failed_logins_per_address", 1, MANY),
     bound("limits.password_checks_waiting", 1, MANY),
@@ -100,7 +100,7 @@ pub const BOUNDS: [Bound; 68] = [
     bound("sockets.queued_bytes", 1, GIB),
     bound("sockets.read_buffer_bytes", 1, MIB),
     bound("sockets.drain_seconds", 0, DAY),
-    // PostgreSQL's own bound is 262,143, for all clients together.
+    // PostgreSQL's own limit is 262,143, for all clients together.
     bound("postgres.max_connections", 1, 10_000),
     bound("postgres.acquire_milliseconds", 1, 1_000 * DAY),
     bound("postgres.statement_milliseconds", 1, 1_000 * DAY),
@@ -116,16 +116,15 @@ impl Bound {
     }
 }
 
-/// Looks whether every number is one, and within its bounds. The error is one line that names the setting, its value, and the
-/// bounds.
+/// Checks that every numeric setting is a number within its bounds. The error is one line that names the setting, its value, and
+/// the bounds.
 pub(super) fn check(settings: &Sources) -> Result<(), String> {
-    // What is missing has no value, or is found to be missing when all are read.
+    // A missing setting has no value here, and fails when all are read.
     let mut given = BOUNDS.iter().filter_map(|bound| Some((bound, settings.get_string(bound.name).ok()?)));
     given.try_for_each(|(bound, value)| bound.check(&value))
 }
 
-/// The error of a file with a number that is beyond the integers of TOML, which have 64 bits: its parser does not say where it
-/// stands.
+/// Error of a file with a number beyond TOML's 64-bit integers, whose position the parser does not report.
 pub(super) fn overflow(file: &str) -> Option<String> {
     let mut table = String::new();
     for line in file.lines().map(str::trim) {
@@ -152,7 +151,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, DEFAULTS, Flags};
 
-    /// Settings as they come from the environment.
+    /// Checks settings as they come from the environment.
     fn check_with(name: &str, value: impl ToString) -> Result<(), String> {
         let sources = Sources::builder().set_override(name, value.to_string()).expect("it is a key");
         check(&sources.build().expect("there is nothing to read"))
@@ -171,7 +170,7 @@ mod tests {
         }
     }
 
-    /// Names of the fields that are numbers, as the sources of the settings have them.
+    /// Collects the names of numeric fields, as the settings' sources spell them.
     fn fields(path: &Path, found: &mut Vec<String>) {
         const NUMBERS: [&str; 12] = ["i8", "i16", "i32", "i64", "isize", "u8", "u16", "u32", "u64", "usize", "f32", "f64"];
         if path.is_dir() {
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(bounds, found);
         check(&defaults).expect("the defaults are within them");
 
-        // A field without a default, too.
+        // Includes fields without a default.
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
         let mut fields_found = Vec::new();
         fields(&source, &mut fields_found);

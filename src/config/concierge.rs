@@ -5,28 +5,28 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concierge {
-    /// Where its sockets are to be found besides `/concierge`.
+    /// Paths of its sockets besides `/concierge`.
     pub paths: Vec<String>,
-    /// The number of the workspace.
+    /// Number of the workspace.
     pub org_id: i64,
-    /// The form of ids and times in pushed events.
+    /// Form of ids and times in pushed events.
     pub numbers_in_events: NumbersInEvents,
-    /// For how long a connection lasts after its last request.
+    /// Lifetime of a connection after its last request.
     pub connection_seconds: u64,
-    /// For how long a session stays open after its initiator's last request.
+    /// Time for which a session stays open after its initiator's last request.
     pub silence_seconds: u64,
-    /// How many sessions of one tenant may be open at a time; 0 for as many as it likes.
+    /// Limit of open sessions of one tenant; 0 for no limit.
     pub open_sessions_per_tenant: usize,
 }
 
-/// Form of ids and times in pushed events. In answers they are texts.
+/// Form of ids and times in pushed events. In responses they are texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumbersInEvents {
     /// `true`: numbers.
     All,
     /// `false`: texts.
     None,
-    /// `app`: texts, but for the `messageId` of `chat-message-delete`, as the published app reads them.
+    /// `app`: texts, except for the `messageId` of `chat-message-delete`, as the published app expects.
     App,
 }
 
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for NumbersInEvents {
             Flag(bool),
             Word(String),
         }
-        // The environment has words only.
+        // The environment has texts only.
         let word = match Given::deserialize(deserializer) {
             Ok(Given::Flag(flag)) => flag.to_string(),
             Ok(Given::Word(word)) => word,

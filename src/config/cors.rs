@@ -1,16 +1,18 @@
+//! Settings of CORS: allowed origins, exact or with a wildcard for one label.
+
 use serde::Deserialize;
 use url::Url;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
-    /// Origins, such as `https://app.example`, whose pages may call with the user's cookie; `https://*.app.example` for one
-    /// label in place of the star.
+    /// Origins, such as `https://app.example`, whose pages may call with the user's cookie; `https://*.app.example` for one label
+    /// in place of the star.
     pub origins: Vec<String>,
 }
 
 impl Cors {
-    /// Whether pages of this origin, as the header `Origin` has it, may call with the user's cookie.
+    /// True if pages of this origin, as in the header `Origin`, may call with the user's cookie.
     pub fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|allowed| match allowed.split_once(WILDCARD) {
             Some((scheme, domain)) => label(origin, scheme, domain).is_some_and(is_label),
@@ -29,10 +31,10 @@ impl Cors {
     }
 }
 
-/// Stands between the scheme and the domain, of which it has one label more.
+/// Separator between the scheme and the domain of a wildcard origin.
 const WILDCARD: &str = "://*.";
 
-/// What stands in an origin in place of the wildcard.
+/// Text in place of the wildcard.
 fn label<'a>(origin: &'a str, scheme: &str, domain: &str) -> Option<&'a str> {
     origin.strip_prefix(scheme)?.strip_prefix("://")?.strip_suffix(domain)?.strip_suffix('.')
 }
@@ -41,8 +43,8 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// Whether it is an origin as browsers write it (RFC 6454, section 6.2), or one with a wildcard. A wildcard directly below a
-/// top-level domain would let strangers in.
+/// True for an origin as browsers write it (RFC 6454, section 6.2), or one with a wildcard. A wildcard directly below a top-level
+/// domain would allow strangers, and is refused.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     if !["http", "https"].contains(&scheme) {
@@ -59,13 +61,13 @@ fn is_origin(text: &str) -> bool {
     }
 }
 
-/// RFC 3986, section 3.1, in the lower case in which browsers write it.
+/// True for a scheme (RFC 3986, section 3.1) in lower case, as browsers write it.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
 }
 
-/// The host of a scheme that URLs give no meaning to, as of an app's own pages. Pages of files have none.
+/// True for the host of a non-HTTP scheme, such as that of an app's own pages. Pages of files have none.
 fn is_opaque_host(scheme: &str, host: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     (!host.is_empty() || scheme == "file") && host.bytes().all(is_plain)

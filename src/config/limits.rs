@@ -1,3 +1,5 @@
+//! Settings of limits: rates, quotas, sizes and time-outs.
+
 use serde::Deserialize;
 
 use crate::{
@@ -6,44 +8,44 @@ use crate::{
     token_bucket::Rate,
 };
 
-/// Limits on what clients may send, hold and ask for. Bounds in bytes are for the whole process unless they say otherwise.
+/// Limits on requests, connections and memory. Sizes in bytes are for the whole process unless they say otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open connections; more wait to be accepted. A twentieth of them serves only `/healthz`, `/readyz` and the proxies.
     pub connections: usize,
-    /// Open connections of one address, an IPv6 address by its /64; three quarters of `connections` if it is not set, and
-    /// no limit if it is 0.
+    /// Open connections of one address, an IPv6 address by its /64; three quarters of `connections` if it is not set, and no
+    /// limit if it is 0.
     pub connections_per_address: Option<usize>,
-    /// The largest body of a JSON request.
+    /// Size limit of a JSON request's body.
     pub body_bytes: usize,
-    /// Within which the body of a JSON request must be there, and each next piece of a file.
+    /// Read time-out of a request: for the whole body of a JSON request, and for each next piece of a file.
     pub body_seconds: u64,
-    /// Bytes of request bodies in memory; one user or address may have an eighth of it.
+    /// Memory budget for request bodies in bytes; one user or address may have an eighth of it.
     pub bodies_bytes: u64,
-    /// Bytes of answers in memory until they are written; one user or address may have an eighth of it.
+    /// Memory budget for responses until they are written, in bytes; one user or address may have an eighth of it.
     pub answers_bytes: u64,
-    /// The longest text of a message, in bytes of UTF-8.
+    /// Size limit of a message's text, in bytes of UTF-8.
     pub message_bytes: usize,
-    /// The largest file.
+    /// Size limit of a file.
     pub upload_bytes: u64,
     /// Waiting polls of one user on one node.
     pub waiting_polls_per_user: usize,
-    /// Within which a request's header must be there; also how long an idle connection is kept.
+    /// Header time-out of a request; also the keep-alive of an idle connection.
     pub header_seconds: u64,
-    /// Within which a client takes the next of what is written to it, of answers and on sockets.
+    /// Write time-out: a connection whose client accepts no bytes for this long is closed, HTTP or socket.
     pub write_seconds: u64,
-    /// Failed logins in a minute with one login from one address.
+    /// Failed log-ins within a minute with one login from one address.
     pub failed_logins_per_login: u32,
-    /// Failed logins in a minute from one address.
+    /// Failed log-ins within a minute from one address.
     pub failed_logins_per_address: u32,
-    /// Log-ins that wait for their password to be checked; half of it for one network (/24, IPv6 /48).
+    /// Log-ins that wait for a password check; half of them for one network (/24, IPv6 /48).
     pub password_checks_waiting: usize,
-    /// Recent events remembered for those who listen.
+    /// Recent events kept in memory for subscribers.
     pub recent_events: usize,
-    /// Bytes of recent events remembered for those who listen.
+    /// Bytes of recent events kept in memory for subscribers.
     pub ring_bytes: usize,
-    /// For how long requests in flight may finish at the stop.
+    /// Deadline for requests in flight at the stop.
     pub stop_seconds: u64,
     pub user: UserLimits,
     pub address: AddressLimits,
@@ -53,27 +55,27 @@ pub struct Limits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserLimits {
-    /// The rate of sends, edits, marks and typing.
+    /// Rate limit of sends, edits, marks as read and typing.
     pub writes_per_second: u32,
-    /// Writes at once, before the rate counts.
+    /// Burst of writes.
     pub writes_burst: u32,
-    /// The rate at which conversations are begun.
+    /// Rate limit of new conversations.
     pub conversations_per_second: u32,
-    /// Conversations begun at once, before the rate counts.
+    /// Burst of new conversations.
     pub conversations_burst: u32,
-    /// The rate of searches, of people and of messages.
+    /// Rate limit of searches, for people and for messages.
     pub searches_per_second: u32,
-    /// Requests in the store at a time; others of the user queue. Waiting polls and sockets do not count.
+    /// Concurrent requests in the store; the user's others queue. Waiting polls and sockets do not count.
     pub requests_at_once: usize,
-    /// Bytes of files within a day.
+    /// Upload quota: bytes of files within a day.
     pub upload_bytes_per_day: u64,
-    /// Uploads under way.
+    /// Concurrent uploads.
     pub uploads_at_once: usize,
-    /// Sessions; with one more the oldest ends.
+    /// Sessions; with one more, the least recently used ends.
     pub sessions: usize,
-    /// Refresh tokens' families; with one more the oldest ends.
+    /// Refresh token families; with one more, the least recently renewed ends.
     pub token_families: usize,
-    /// Devices; with one more the oldest goes.
+    /// Devices; with one more, the least recently registered is removed.
     pub devices: usize,
 }
 
@@ -93,16 +95,16 @@ impl UserLimits {
     }
 }
 
-/// Limits of one address whose requests name no user yet. 0 means no limit.
+/// Limits of one address whose requests have no user yet. 0 means no limit.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressLimits {
-    /// Requests in the store at a time; others from the address queue.
+    /// Concurrent requests in the store; the address's others queue.
     pub requests_at_once: usize,
 }
 
 impl Limits {
-    /// Sizes of everybody's shares.
+    /// Sizes of the memory budgets and concurrency limits.
     pub fn shares(&self) -> Sizes {
         Sizes {
             bodies_bytes: usize::try_from(self.bodies_bytes).unwrap_or(usize::MAX),
@@ -112,7 +114,7 @@ impl Limits {
         }
     }
 
-    /// Most connections of one address; 0 for no limit.
+    /// Connection limit of one address; 0 for no limit.
     pub fn of_one_address(&self) -> usize {
         self.connections_per_address.unwrap_or((self.connections * 3 / 4).max(1))
     }

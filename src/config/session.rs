@@ -1,3 +1,5 @@
+//! Settings of sessions and their cookies.
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -5,36 +7,36 @@ use url::Url;
 
 use crate::auth::SessionRules;
 
-/// Sessions, and the cookies that stand for them.
+/// Sessions and their cookies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
-    /// For how long a session lives after its last use.
+    /// Idle lifetime of a session: from its last use.
     pub lifetime_seconds: u64,
-    /// For how long a session lives at most, however much it is used.
+    /// Maximum lifetime of a session, however much it is used.
     pub longest_seconds: u64,
-    /// From which pages browsers send the cookie.
+    /// `SameSite` attribute of the cookie.
     pub same_site: SameSite,
 }
 
-/// `SameSite` of the cookie (RFC 6265bis): from pages of which sites browsers send it.
+/// `SameSite` of the cookie (RFC 6265bis): the sites from whose pages browsers send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SameSite {
-    /// Of our own site, and when somebody follows a link from another.
+    /// The server's own site, and links that a user follows from another.
     Lax,
-    /// Of every site.
+    /// Every site.
     None,
 }
 
 impl Session {
-    /// With so many sessions of one user.
+    /// Session rules with at most `most` sessions per user.
     pub fn rules(&self, most: usize) -> SessionRules {
         let lifetime = Duration::from_secs(self.lifetime_seconds);
         SessionRules { lifetime, longest: Duration::from_secs(self.longest_seconds), most }
     }
 
-    /// The error is one line that names the setting.
+    /// Checks the combination with `base_url`. The error is one line that names the setting.
     pub(super) fn check(&self, base_url: &str) -> Result<(), String> {
         if self.same_site == SameSite::None && !base_url.starts_with("https:") {
             return Err("session.same_site can be none only if base_url is https: browsers drop such a cookie otherwise".into());
@@ -43,8 +45,8 @@ impl Session {
     }
 }
 
-/// Whether browsers take a page of `origin` for one of the site of `base_url`, as far as that can be known without the list of public
-/// suffixes: two hosts are of one site if they share their last two labels, or three where the last two look like `co.uk`.
+/// True if browsers take pages of `origin` for the site of `base_url`, without the public suffix list: two hosts are same-site if
+/// they share their last two labels, or three if the last two look like `co.uk`.
 pub fn is_same_site(origin: &str, base_url: &str) -> bool {
     let Ok(ours) = Url::parse(base_url) else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false };

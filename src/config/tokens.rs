@@ -1,3 +1,5 @@
+//! Settings of bearer tokens.
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,31 +10,31 @@ use crate::auth::{Names, TokenRules};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
-    /// For HS256, in which this server makes its own tokens.
+    /// HS256 secret, for verifying and issuing tokens.
     pub secret: Secret,
-    /// For RS256 or ES256: PEM, or a file that holds it.
+    /// Key for RS256 or ES256: PEM, or the name of a file that holds it.
     pub public_key: String,
-    /// For RS256 and ES256: a JWKS, by the name of its file or by its URL.
+    /// JWKS for RS256 and ES256: a file name or a URL.
     pub jwks: String,
-    /// For how long it is not loaded again, whatever keys are asked for.
+    /// Minimum time between two loads of the JWKS.
     pub jwks_pause_seconds: u64,
-    /// Who must have made a token; empty if it does not matter.
+    /// Expected issuer (`iss`); empty to accept any.
     pub issuer: String,
-    /// For whom a token must be; empty if it does not matter.
+    /// Expected audience (`aud`); empty to accept any.
     pub audience: String,
-    /// The claim that names the user.
+    /// Claim that names the user.
     pub user_claim: String,
-    /// What of the user that claim names; the external id if it is not set.
+    /// Kind of identifier in that claim; the external id if it is not set.
     pub user_claim_names: Option<UserName>,
-    /// The claim that tells access tokens from others; empty if none does.
+    /// Claim that marks access tokens; empty for none.
     pub type_claim: String,
-    /// What that claim holds in an access token.
+    /// Value of that claim in an access token.
     pub type_value: String,
-    /// For how long a token made here lets in.
+    /// Lifetime of an access token that this server issues.
     pub access_lifetime_seconds: u64,
-    /// For how long after a login, or after its last renewal, tokens can be renewed.
+    /// Lifetime of a refresh token, from the log-in or the last renewal.
     pub refresh_lifetime_seconds: u64,
-    /// For how long after its first use a refresh token gives new tokens, a few times, to who has lost the answer.
+    /// Grace period after the first use of a refresh token, for a client that has lost the response.
     pub refresh_grace_seconds: u64,
 }
 
@@ -46,7 +48,7 @@ pub enum UserName {
 }
 
 impl Tokens {
-    /// With so many families of one user.
+    /// Token rules with at most `families` families per user.
     pub fn rules(&self, families: usize) -> TokenRules {
         let Self { secret, public_key, jwks, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
         TokenRules {
@@ -72,7 +74,7 @@ impl Tokens {
         }
     }
 
-    /// The error is one line that names the setting.
+    /// Checks the combination. The error is one line that names the setting.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.user_claim.is_empty() {
             return Err("tokens.user_claim must not be empty".into());

@@ -1,3 +1,5 @@
+//! Settings of direct uploads by signed URL.
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,15 +10,15 @@ use crate::chat::UploadRules;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Uploads {
-    /// What files may be uploaded for; each is a folder of its own.
+    /// Upload types; each has a folder of its own.
     pub types: Vec<String>,
-    /// The largest file.
+    /// Size limit of a file.
     pub bytes: u64,
-    /// For how long an upload's address is good.
+    /// Lifetime of a signed upload URL.
     pub lifetime_seconds: u64,
-    /// For how long after that a file stays which no message names.
+    /// Time after its expiry for which a file without a message is kept.
     pub unnamed_seconds: u64,
-    /// Where everybody reaches the folders; empty means the bucket's own address, or this server's `/files`.
+    /// Public URL of the folders; empty means the bucket's own URL, or this server's `/files`.
     pub public_url: String,
 }
 
@@ -26,7 +28,7 @@ impl Uploads {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        /// Where attachments are.
+        /// Folder of attachments.
         const TAKEN: &str = "attachments";
 
         let is_plain = |kind: &String| {

@@ -1,28 +1,28 @@
-//! How a dialect's sockets are described: AsyncAPI 3.0, its schemas made from the types that are read and written.
+//! AsyncAPI 3.0 documents for a dialect's WebSocket, with schemas generated from the types that are deserialized and serialized.
 //!
-//! A document is the server's own: what it receives is what clients say, what it sends is what they hear.
+//! A document takes the server's side: `receive` operations are the clients' messages, `send` operations the server's.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{session::COOKIE, socket::Close};
 
-/// What there is to know before anything is said.
+/// Metadata of a dialect's WebSocket.
 pub struct About {
     pub dialect: &'static str,
     pub title: &'static str,
     pub description: &'static str,
-    /// With `{...}` where something is to be put in.
+    /// URL path of the channel, with parameters as `{...}`.
     pub address: &'static str,
-    /// What that is.
+    /// Name and description of each parameter in `address`.
     pub parameters: &'static [(&'static str, &'static str)],
-    /// The names in the query with what they mean; the first is the token's.
+    /// Name and description of each query parameter. The first is the access token.
     pub query: &'static [(&'static str, &'static str)],
-    /// How sockets end besides the ways in which all do, and when.
+    /// The dialect's own close codes, each with its cause. Those in [`CLOSES`] apply to all dialects.
     pub closes: &'static [(&'static Close, &'static str)],
 }
 
-/// How every socket may end.
+/// Close codes of every dialect, each with its cause.
 const CLOSES: &[(&Close, &str)] = &[
     (&Close::GOING_AWAY, "the server stops; come back"),
     (&Close::LOG_RESTARTED, "the database was failed over or restored, and may have lost what was told last; come back"),
@@ -38,10 +38,10 @@ const CLOSES: &[(&Close, &str)] = &[
     (&Close::TOO_MANY, "the user has too many sockets"),
 ];
 
-/// A document in the making.
+/// Builder of an AsyncAPI document.
 pub struct Document {
     about: About,
-    /// Of what is read, and of what is written.
+    /// Schema generators of client messages (deserialized) and of server messages (serialized).
     asked: SchemaGenerator,
     said: SchemaGenerator,
     messages: Map<String, Value>,
@@ -60,25 +60,25 @@ impl Document {
         }
     }
 
-    /// Describes each variant of an enum, tagged with `tag`, as a message of clients. Each is called as its tag says, and has
-    /// those of the examples that bear it.
+    /// Describes each variant of an enum, tagged with `tag`, as a client message. The tag's value is the message's title and
+    /// selects its examples.
     pub fn asked<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
         let schema = self.asked_schema::<T>();
         self.variants("asked", &schema, tag, examples);
     }
 
-    /// The same for messages of the server.
+    /// Describes each variant of an enum as a server message, as [`Self::asked`] does for client messages.
     pub fn said<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
         let schema = self.said_schema::<T>();
         self.variants("said", &schema, tag, examples);
     }
 
-    /// The schema of something that is read.
+    /// JSON Schema of a deserialized type.
     pub fn asked_schema<T: JsonSchema>(&mut self) -> Value {
         bare(self.asked.root_schema_for::<T>())
     }
 
-    /// The schema of something that is written.
+    /// JSON Schema of a serialized type.
     pub fn said_schema<T: JsonSchema>(&mut self) -> Value {
         bare(self.said.root_schema_for::<T>())
     }
@@ -91,7 +91,7 @@ impl Document {
         }
     }
 
-    /// Describes one message.
+    /// Adds one message. The schema's description becomes the message's summary.
     pub fn message(&mut self, key: &str, title: &str, payload: Value, examples: &[Value]) {
         let summary = payload["description"].as_str().map(paragraph);
         let mut message = json!({"name": key, "title": title, "payload": payload});
@@ -105,7 +105,7 @@ impl Document {
         assert!(before.is_none(), "two messages are called {key}");
     }
 
-    /// Says that clients may ask this, and with what it is answered.
+    /// Adds a `receive` operation for a client message, with its possible replies.
     pub fn hears(&mut self, asked: &str, answers: &[&str]) {
         let asked = format!("asked.{asked}");
         let mut operation = self.operation("receive", [asked.clone()]);
@@ -116,7 +116,7 @@ impl Document {
         self.operations.insert(asked, operation);
     }
 
-    /// Says that the server says these by itself, too.
+    /// Adds a `send` operation for messages that the server sends unasked.
     pub fn tells(&mut self, name: &str, said: &[&str]) {
         let operation = self.operation("send", said.iter().map(|said| format!("said.{said}")));
         self.operations.insert(name.to_owned(), operation);
@@ -138,7 +138,7 @@ impl Document {
         messages.into_iter().map(reference).collect()
     }
 
-    /// The whole document.
+    /// Builds the document.
     pub fn finish(mut self) -> Value {
         let named: Map<_, _> =
             self.messages.keys().map(|name| (name.clone(), json!({"$ref": format!("#/components/messages/{name}")}))).collect();
@@ -189,7 +189,7 @@ fn server(protocol: &str, host: &str) -> Value {
     })
 }
 
-/// Any one of them is enough.
+/// Security schemes for the access token and the session cookie. Any one of them is enough.
 fn security(token: &str) -> Value {
     json!({
         "query": {"type": "httpApiKey", "in": "query", "name": token, "description": "The access token, in the address"},
@@ -209,7 +209,7 @@ fn security(token: &str) -> Value {
     })
 }
 
-/// Lines of Markdown.
+/// Markdown list of all close codes, in the order of their numbers.
 fn ways_to_end(own: &[(&Close, &str)]) -> String {
     let mut closes: Vec<_> = own.iter().chain(CLOSES).collect();
     closes.sort_by_key(|(close, _)| close.code);
@@ -225,7 +225,7 @@ fn members(named: &[(&str, &str)], member: fn(&str) -> Value) -> Map<String, Val
     named.iter().map(|(name, meaning)| ((*name).to_owned(), member(meaning))).collect()
 }
 
-/// A schema without what makes it a document of its own.
+/// Strips `$schema`, `title` and `components`, so that a schema can stand inside another document.
 fn bare(schema: Schema) -> Value {
     let mut schema = schema.to_value();
     if let Some(members) = schema.as_object_mut() {
@@ -236,7 +236,7 @@ fn bare(schema: Schema) -> Value {
     schema
 }
 
-/// A comment as it reads without the ends of its lines.
+/// Joins the lines of a doc comment into one paragraph.
 fn paragraph(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

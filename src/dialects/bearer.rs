@@ -1,4 +1,5 @@
-//! Bearer tokens as the rooms take them from a request, and the cookie session where it stands in for one.
+//! Bearer token authentication of requests and WebSocket handshakes, with the cookie session as the fallback and the origin check
+//! (CSRF protection) that the cookie needs.
 
 use std::{future::Future, sync::Arc};
 
@@ -27,29 +28,29 @@ use crate::{
 };
 
 pub(super) const SCHEME: &str = "bearer";
-/// What `WWW-Authenticate` says to whoever is not let in.
+/// Value of `WWW-Authenticate` in a 401 response.
 pub const CHALLENGE: &str = "Bearer";
-/// The subprotocol of a socket in whose place a token follows, since browsers cannot set a socket's headers.
+/// WebSocket subprotocol that announces a token as the next list entry. Browsers cannot set other headers of a handshake.
 const SUBPROTOCOL: &str = "bearer";
 
-/// The credentials of a request, looked at before anything else of it. Whether they count is up to its route.
+/// Credentials of a request, examined before the rest of it. Each route decides if they are sufficient.
 #[derive(Clone)]
 pub enum Presented {
     Nothing,
     Token(Caller),
-    /// A token that does not count, and the session beside it.
+    /// An invalid token, and the session beside it.
     BadToken(auth::Error, Option<Session>),
     Session(Session),
 }
 
 impl Presented {
-    /// Looks at the credentials; under a turn where anybody could have the store asked.
+    /// Examines the credentials. `turn` is taken first if an unauthenticated client could cause a query.
     ///
     /// # Errors
     ///
-    /// [`NoShare::Requests`] if no turn can be had.
+    /// [`NoShare::Requests`] if no turn is free.
     pub async fn of(request: &Request, turn: impl Future<Output = Result<Turn, NoShare>>) -> Result<Self, NoShare> {
-        // The signature of a token is checked before the store is asked.
+        // The token's signature is verified before any query.
         if let Some(token) = authorization(request.headers()) {
             return Ok(match auth_of(request).bearer(token).await {
                 Ok(caller) => Self::Token(caller),
@@ -59,7 +60,7 @@ impl Presented {
         Ok(Session::presented(request, turn).await?.map_or(Self::Nothing, Self::Session))
     }
 
-    /// The user, if the credentials are good.
+    /// The authenticated user, if the credentials are valid.
     pub fn user(&self) -> Option<UserId> {
         match self {
             Self::Token(caller) => Some(caller.user),
@@ -69,21 +70,23 @@ impl Presented {
     }
 }
 
-/// Caller by `Authorization: Bearer`, or else by the session from a page that may use its cookie: one of our own or of
-/// `cors.origins`, or whatever says that its body is JSON, which no form of a foreign page can say. What is only read needs no page
-/// to say so, unless it is a foreign one.
+/// Caller by `Authorization: Bearer`, else by the session. The session's cookie counts only if the request passes the CSRF check
+/// of [`may_get_by_session`]: a GET or HEAD that no foreign page sends, a body declared as JSON, or an origin that is ours or in
+/// `cors.origins`.
 pub struct Bearer(pub Result<Caller, auth::Error>);
 
-/// Caller by `Authorization: Bearer` alone. The cookie does not count.
+/// Caller by `Authorization: Bearer` alone. The session cookie is ignored.
 pub struct BearerAlone(pub Result<Caller, auth::Error>);
 
-/// Caller by `Authorization: Bearer`, or else by the session.
+/// Caller by `Authorization: Bearer`, else by the session, without an origin check.
 pub struct BearerOrSession(pub Result<Caller, auth::Error>);
 
-/// Caller who opens a socket: by the token in the query, if the room takes one there and one is given; else by the one that follows
-/// `bearer` among the subprotocols, else by that of `Authorization: Bearer`, else by the session, whose cookie only pages of our own
-/// origin or of `cors.origins` may use. Beside it the subprotocol to answer with, whoever it is: a browser gives up a socket whose
-/// answer lacks it.
+/// Authenticates a WebSocket handshake. Order of precedence: the token in the query (if the dialect has one there), the token
+/// after `bearer` in `Sec-WebSocket-Protocol`, `Authorization: Bearer`, the session. The session's cookie counts only from our
+/// own origin or from `cors.origins`.
+///
+/// Also returns the subprotocol for the response, even if authentication fails: a browser drops a connection whose response lacks
+/// it.
 pub async fn socket_caller(
     request: &Request,
     query_token: Option<&str>,
@@ -93,7 +96,7 @@ pub async fn socket_caller(
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
     let token = [query_token, offered.flatten()].into_iter().flatten().map(bare).find(|token| !token.is_empty());
     let caller = match token {
-        // No proxy has put it there: whoever brings it wants to be let in by it and by nothing else.
+        // A token in the query or the subprotocol comes from the client itself and never from a proxy, so there is no fallback.
         Some(token) => house.auth.bearer(token).await,
         None => {
             let may_use_session = session::is_by_header(request) || is_from_our_page(request.headers(), &house.config);
@@ -107,7 +110,7 @@ pub async fn socket_caller(
     (caller, subprotocol)
 }
 
-/// How a failure of the doorkeeper is told where there are statuses. The log has the cause, if it is one of ours.
+/// HTTP status and message for an authentication error. Logs the cause of a server-side failure.
 pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
     match error {
         auth::Error::Denied => (StatusCode::UNAUTHORIZED, "Wrong login or password."),
@@ -134,8 +137,7 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// A token without white space around it and without `Bearer` before it: some clients put the whole value of `Authorization`
-/// where the token alone belongs.
+/// Removes white space and a leading `Bearer` from a token. Some clients send the whole value of `Authorization` in its place.
 fn bare(given: &str) -> &str {
     let given = given.trim();
     match given.split_once(char::is_whitespace) {
@@ -145,7 +147,7 @@ fn bare(given: &str) -> &str {
     }
 }
 
-/// `Some` if `bearer` is among the subprotocols, and what follows it.
+/// `Some` if `bearer` is among the offered subprotocols, with the entry that follows it.
 fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
     let mut offered = lists.flat_map(|list| list.split(',')).map(str::trim);
@@ -153,13 +155,14 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
     Some(offered.next())
 }
 
-/// True if the session of a request counts: browsers send its cookie along whatever page asks them to. A foreign page can set
-/// neither the header of a session nor the type of JSON.
+/// True if the session of a request counts (CSRF check). Browsers send its cookie with requests of foreign pages too, but a
+/// foreign page can set neither the session header nor the content type of JSON.
 pub(super) fn may_use_session(request: &Request, config: &Config) -> bool {
     is_json(request) || session::is_by_header(request) || is_from_our_page(request.headers(), config)
 }
 
-/// As [`may_use_session`], where it is enough that no foreign page asks: it sees no answer, and the address line says nothing.
+/// Like [`may_use_session`], but a GET or HEAD also passes, unless `Origin` or `Sec-Fetch-Site` shows that a page sends it from
+/// elsewhere: that page cannot read the response, and a navigation from the address bar has no origin.
 pub(super) fn may_get_by_session(request: &Request, config: &Config) -> bool {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_of_page = request.headers().contains_key(header::ORIGIN)
@@ -167,7 +170,8 @@ pub(super) fn may_get_by_session(request: &Request, config: &Config) -> bool {
     (is_read && !is_of_page) || may_use_session(request, config)
 }
 
-/// Browsers always say from which page a socket is opened, and a form posted, and no page can make them say another.
+/// True if `Origin` is our own origin or in `cors.origins`. Browsers set it on every WebSocket handshake and every form post, and
+/// a page cannot change it.
 fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return false };
@@ -175,7 +179,7 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
         return true;
     }
     match config.base_url.as_str() {
-        // Whether there is TLS before us is not known here.
+        // A proxy may terminate TLS, so the scheme of our origin is unknown here.
         "" => ["http://", "https://"]
             .into_iter()
             .filter_map(|scheme| origin.strip_prefix(scheme))
@@ -184,8 +188,8 @@ fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
     }
 }
 
-/// Caller by `Authorization: Bearer`, or else by the session, if that may be used. A token that does not count takes nothing from
-/// the session: proxies have tokens of their own, which their clients send along with the cookie.
+/// Caller by `Authorization: Bearer`, else by the session if `may_use_session`. An invalid token does not disable the session:
+/// proxies have tokens of their own, which their clients send along with the cookie.
 async fn by_token_or_session(
     request: &Request,
     may_use_session: bool,

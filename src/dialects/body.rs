@@ -1,4 +1,5 @@
-//! Bodies of requests that are read whole: bounded, and charged to the caller's share of memory as they arrive.
+//! Request bodies read as a whole: bounded in size and time, and charged to the caller's memory quota as they arrive. Also JSON
+//! parsing with a bound on the parsed tree.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,16 +10,17 @@ use serde_json::{Number, Value, value::RawValue};
 use super::file_names::texts;
 use crate::shares::{Account, Charge, NoShare};
 
-/// Largest tree of JSON that is made of a body.
+/// Maximum estimated size of a JSON tree parsed from a body, in bytes.
 const TREE_BYTES: usize = 16 * 1024 * 1024;
-/// Cost of an object or a list with a few members, in bytes.
+/// Estimated memory of an object or array with a few members, in bytes.
 const BRANCH_BYTES: usize = 656;
-/// Cost of a member beside its text, in bytes.
+/// Estimated memory of a member besides its text, in bytes.
 const LEAF_BYTES: usize = 200;
-/// Put in front of a text by .NET. RFC 8259, section 8.1, lets readers pass over it; Odoo's envelope of JSON-RPC does not.
+/// Byte order mark, which .NET puts before JSON. RFC 8259, section 8.1, lets readers ignore it; Odoo's JSON-RPC envelope does
+/// not.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Limits of a body: its size, and the time in which it must be there; put into every request's extensions.
+/// Limits of a request body, in the extensions of every request: its size, and the deadline for its arrival.
 #[derive(Clone, Copy)]
 pub struct BodyLimit {
     pub bytes: usize,
@@ -31,29 +33,29 @@ impl BodyLimit {
     }
 }
 
-/// The account of a request, put into its extensions.
+/// The account of a request, from its extensions.
 pub fn account(request: &Request) -> &Account {
     request.data().expect("the server puts it into every request")
 }
 
-/// A body with the charge for it, or what was made of it.
+/// A body with its memory charge, which also covers what is parsed from it.
 pub struct Whole {
     pub bytes: Vec<u8>,
     pub charge: Charge,
 }
 
-/// Reason why a body was not read.
+/// Reason for which a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     TooLarge,
-    /// It ended too soon, or is no body at all.
+    /// The body ended early, or could not be read at all.
     Broken,
-    /// It did not arrive in time, or too slowly.
+    /// The body did not arrive before the deadline, or came too slowly.
     Late,
     NoShare(NoShare),
 }
 
-/// Reads the body of a request; one that is too large is refused as soon as that is known.
+/// Reads the body of a request. Refuses a body that is too large as soon as its size is known.
 pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, Unread> {
     let limit = BodyLimit::of(request);
     let announced = announced(request);
@@ -65,7 +67,7 @@ pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, U
     read(body, most, limit.time, account(request).body()).await
 }
 
-/// Reads at most `most` bytes within `time`, charging the memory for them before it is taken.
+/// Reads at most `most` bytes before the deadline `time`. Memory is charged before it is allocated.
 pub async fn read(body: Body, most: usize, time: Duration, mut charge: Charge) -> Result<Whole, Unread> {
     let reading = async {
         let mut pieces = body.into_bytes_stream();
@@ -85,7 +87,7 @@ pub async fn read(body: Body, most: usize, time: Duration, mut charge: Charge) -
         }
         Ok(Whole { bytes, charge })
     };
-    // Boxed, since it is large, and would keep its place in the request's future for as long as that waits.
+    // Boxed because it is large: the request's future keeps only a pointer while the body arrives.
     tokio::time::timeout(time, Box::pin(reading)).await.unwrap_or(Err(Unread::Late))
 }
 
@@ -93,23 +95,23 @@ fn is_late(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::TimedOut
 }
 
-/// Length of the body as the header says.
+/// Value of `Content-Length`.
 fn announced(request: &Request) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reason why no tree was made of a text.
+/// Reason for which no tree was parsed from a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTree {
-    /// It is no JSON, or holds what no text can: a lone surrogate.
+    /// The text is not JSON, or contains a lone surrogate.
     NotJson,
-    /// It holds too many values.
+    /// The text contains too many values.
     TooLarge,
     NoShare(NoShare),
 }
 
-/// Parses JSON. A tree can be a hundred times as large as its text, so its size is estimated and charged first, beside what
-/// the charge stands for already.
+/// Parses JSON. A tree can be a hundred times as large as its text, so its estimated size is charged first, in addition to the
+/// present charge.
 pub fn tree(text: &str, charge: &mut Charge) -> Result<Value, NoTree> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let cost = cost(text.as_bytes());
@@ -120,13 +122,14 @@ pub fn tree(text: &str, charge: &mut Charge) -> Result<Value, NoTree> {
     value(text).ok_or(NoTree::NotJson)
 }
 
-/// A value of JSON, in which a number that would lose digits is the text that it is written as: so it is read where a text is
-/// wanted, and where a number is, nobody can mean it. `None` for what is no JSON, or holds what no text can.
+/// Parses JSON without loss of precision: a number that would lose digits becomes a string of its source text. It stays readable
+/// where a text is expected; no field that expects a number has a valid value of that size. `None` if the text is not JSON or
+/// contains a lone surrogate.
 pub fn value(json: &str) -> Option<Value> {
     serde_json::from_str(&with_all_digits(json)).ok()
 }
 
-/// The same JSON with quotes around the numbers that would lose digits.
+/// Puts quotes around the numbers that would lose digits.
 fn with_all_digits(json: &str) -> Cow<'_, str> {
     let is_of_number = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
     let (mut quoted, mut copied, mut at) = (String::new(), 0, 0);
@@ -141,7 +144,7 @@ fn with_all_digits(json: &str) -> Cow<'_, str> {
         }
         at = text.end;
     }
-    // Elsewhere than in JSON, a quote might make sense of what has none.
+    // In anything but JSON, the added quotes could make invalid text valid.
     if copied == 0 || serde_json::from_str::<&RawValue>(json).is_err() {
         return json.into();
     }
@@ -149,12 +152,12 @@ fn with_all_digits(json: &str) -> Cow<'_, str> {
     quoted.into()
 }
 
-/// Whether something that stands in JSON outside of texts is a number, and would be another, or none, for whoever calculates
-/// with it. A short whole one that is written otherwise than here, as `1e3`, stays what it is.
+/// True if a token outside of JSON strings is a number whose parsed value differs from its source text, or that is out of range.
+/// A short integer in another notation, such as `1e3`, keeps its value.
 fn loses_digits(word: &str) -> bool {
-    /// What is shorter has no more digits than can be kept.
+    /// Numbers with fewer characters have no more digits than an `f64` keeps.
     const SHORT: usize = 16;
-    /// Up to here, all whole numbers can be kept, however they are written.
+    /// 2^53: an `f64` represents every integer below exactly, in any notation.
     const WHOLE: f64 = 9_007_199_254_740_992.0;
 
     let is_number = word.starts_with(|first: char| first == '-' || first.is_ascii_digit());
@@ -167,12 +170,12 @@ fn loses_digits(word: &str) -> bool {
             let is_whole = number.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() < WHOLE);
             !(is_short && is_whole) && number.to_string() != word
         }
-        // No number at all, or one beyond all that can be kept.
+        // No number at all, or one out of range. Only the latter is valid as raw JSON.
         Err(_) => serde_json::from_str::<&RawValue>(word).is_ok(),
     }
 }
 
-/// An upper bound for the size of the tree, from its text alone.
+/// Upper bound of the tree's size, computed from its text.
 fn cost(text: &[u8]) -> usize {
     let (mut branches, mut members) = (0, 0);
     let (mut is_inside, mut is_escaped) = (false, false);
@@ -243,12 +246,12 @@ mod tests {
         assert_eq!(cost(b"[1,2]"), 5 + BRANCH_BYTES + 2 * LEAF_BYTES);
     }
 
-    /// The estimate is above what the allocator gives for the worst that is known.
+    /// The estimate exceeds the allocation of the worst case known: a map with one member.
     #[test]
     fn the_estimate_covers_a_map_of_one_member() {
         let node = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
         assert!(BRANCH_BYTES + LEAF_BYTES > node + size_of::<Value>() * 2, "{node}");
-        // Nodes are at least half full, but for a root.
+        // Every node of a B-tree but the root is at least half full.
         assert!(LEAF_BYTES > node / 5, "{node}");
     }
 

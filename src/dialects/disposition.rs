@@ -1,21 +1,22 @@
-//! `Content-Disposition` of a part of a form, as clients really write it (RFC 7578, section 4.2).
+//! Parser of `Content-Disposition` in multipart forms (RFC 7578, section 4.2), tolerant of the encodings that clients use in
+//! practice.
 
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode;
 
-/// What the header of a part says.
+/// Parameters of a part's `Content-Disposition`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Disposition {
-    /// The name of the field.
+    /// Name of the form field.
     pub name: Option<String>,
-    /// The name of the file; `None` for what is none.
+    /// File name; `None` if the part is no file.
     pub filename: Option<String>,
 }
 
 impl Disposition {
-    /// Reads the value of the header; what cannot be read is passed over.
+    /// Parses a header value. Ignores unreadable parameters.
     pub fn parse(value: &[u8]) -> Self {
         let (mut name, mut plain, mut extended) = (None, None, None);
         let mut rest = after(value, b';');
@@ -39,7 +40,7 @@ impl Disposition {
     }
 }
 
-/// Text in UTF-8, or, if it is not, in Latin-1, as curl writes it on Windows and old Java everywhere.
+/// Decodes text as UTF-8, else as Latin-1, which curl on Windows and old Java versions write.
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
@@ -56,7 +57,7 @@ fn after(bytes: &[u8], end: u8) -> Option<&[u8]> {
     Some(&bytes[at + 1..])
 }
 
-/// A parameter's name in lower case, its value, and what follows it.
+/// Splits off the first parameter: its name in lower case, its value, and the remaining bytes.
 fn next(bytes: &[u8]) -> (String, Vec<u8>, Option<&[u8]>) {
     let end = bytes.iter().position(|byte| b"=;".contains(byte)).unwrap_or(bytes.len());
     let key = text(bytes[..end].trim_ascii()).to_ascii_lowercase();
@@ -69,8 +70,8 @@ fn next(bytes: &[u8]) -> (String, Vec<u8>, Option<&[u8]>) {
     (key, value.trim_ascii_end().to_vec(), after(&bytes[end..], b';'))
 }
 
-/// The rest of a quoted value without its quotes, and what follows. A backslash before anything but a quote or another one is part
-/// of a path of Windows.
+/// Decodes a quoted value after its opening quote, and returns the bytes after the closing one. A backslash escapes only a quote
+/// or a backslash; any other belongs to a Windows path.
 fn unquoted(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let (mut value, mut at) = (Vec::new(), 0);
     while let Some(byte) = bytes.get(at) {
@@ -87,7 +88,7 @@ fn unquoted(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     (value, &[])
 }
 
-/// A value as RFC 8187 has it: `UTF-8'en'na%C3%AFve.txt`.
+/// Decodes an extended value (RFC 8187), such as `UTF-8'en'na%C3%AFve.txt`.
 fn extended_value(value: &[u8]) -> Option<String> {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (charset, _, encoded) = (parts.next()?, parts.next()?, parts.next()?);
@@ -101,8 +102,8 @@ fn decoded(charset: &[u8], bytes: &[u8]) -> Option<String> {
     charset.eq_ignore_ascii_case(b"iso-8859-1").then(|| latin_1(bytes))
 }
 
-/// The name that a client means by `filename` without a star. RFC 7578 has it as it is; .NET writes encoded words, aiohttp
-/// percent-encodes it, and browsers do so with a quote and the ends of lines.
+/// Decodes the plain `filename` parameter. RFC 7578 sends it unencoded; .NET writes encoded words, aiohttp percent-encodes it,
+/// and browsers percent-encode only quotes and line ends.
 fn plain_name(name: &str) -> String {
     const ESCAPES: [(&str, &str); 3] = [("%22", "\""), ("%0D", "\r"), ("%0A", "\n")];
 
@@ -110,7 +111,7 @@ fn plain_name(name: &str) -> String {
     encoded_words(name).or_else(|| wholly_encoded(name)).unwrap_or_else(unescaped)
 }
 
-/// A name in encoded words (RFC 2047), in base64 or mostly as it is: `=?utf-8?B?5paw5bu6LnR4dA==?=`, `=?utf-8?Q?na=C3=AFve.txt?=`.
+/// Decodes encoded words (RFC 2047) in base64 or coding Q: `=?utf-8?B?5paw5bu6LnR4dA==?=`, `=?utf-8?Q?na=C3=AFve.txt?=`.
 fn encoded_words(name: &str) -> Option<String> {
     let word = |word: &str| {
         let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
@@ -126,7 +127,7 @@ fn encoded_words(name: &str) -> Option<String> {
     Some(words).filter(|words| !words.is_empty())
 }
 
-/// The bytes of a word of the coding Q (RFC 2047, section 4.2).
+/// Decodes an encoded word in coding Q (RFC 2047, section 4.2).
 fn unquoted_printable(text: &str) -> Option<Vec<u8>> {
     let mut parts = text.split('=');
     let mut bytes = parts.next()?.replace('_', " ").into_bytes();
@@ -137,7 +138,7 @@ fn unquoted_printable(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A name in which everything is percent-encoded that could be, as no other client than aiohttp writes it.
+/// Decodes a fully percent-encoded name. Only aiohttp encodes every reserved character.
 fn wholly_encoded(name: &str) -> Option<String> {
     let mut codes = name.split('%').skip(1).peekable();
     codes.peek()?;
@@ -175,7 +176,7 @@ mod tests {
             ),
             ("form-data; name=file; filename=\"=?utf-8?B?5paw5bu6LnR4dA==?=\"", "新建.txt"),
             ("form-data; name=file; filename=a.txt; filename*=utf-8''a.txt", "a.txt"),
-            // Programs that make forms as they make mail.
+            // Programs that encode forms like e-mail.
             ("form-data; name=\"file\"; filename=\"=?UTF-8?Q?na=C3=AFve_caf=c3=a9.txt?=\"", "naïve café.txt"),
             ("form-data; name=\"file\"; filename=\"=?iso-8859-1?q?=A3.txt?=\"", "£.txt"),
             ("form-data; name=\"file\"; filename=\"=?utf-8?Q?a=3?=\"", "=?utf-8?Q?a=3?="),
@@ -191,11 +192,11 @@ mod tests {
             ("form-data; name=\"file\"; filename=\"EUR.txt\"; filename*=UTF-8'en'%e2%82%ac%20rates.txt", "€ rates.txt"),
             ("form-data; name=\"file\"; filename*=iso-8859-1''%A3.txt; filename=\"x\"", "£.txt"),
             ("FORM-DATA ; NAME = \"file\" ; FileName* = \"utf-8''a.txt\"", "a.txt"),
-            // An extended name that cannot be read leaves the other.
+            // An unreadable extended name falls back to the plain one.
             ("form-data; name=\"file\"; filename=\"a.txt\"; filename*=utf-8''%FF.txt", "a.txt"),
             ("form-data; name=\"file\"; filename=\"a.txt\"; filename*=x-unknown''b.txt", "a.txt"),
             ("form-data; name=\"file\"; filename=\"a.txt\"; filename*=b.txt", "a.txt"),
-            // Names that only look encoded.
+            // Unencoded names that resemble encoded ones.
             ("form-data; name=\"file\"; filename=\"100% sure.txt\"", "100% sure.txt"),
             ("form-data; name=\"file\"; filename=\"100%.txt\"", "100%.txt"),
             ("form-data; name=\"file\"; filename=\"%FF.txt\"", "%FF.txt"),

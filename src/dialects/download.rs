@@ -1,4 +1,4 @@
-//! A file on its way out: whole, in part, or not at all if the client has it already (RFC 9110, sections 13 and 14).
+//! File downloads: complete, as a byte range, or as 304 by a conditional request (RFC 9110, sections 13 and 14).
 
 use std::{fmt::Write, ops::Range};
 
@@ -18,15 +18,15 @@ use sha2::{Digest, Sha256};
 
 use crate::chat::is_bidi_control;
 
-/// Who may keep a file, and which pages may show it.
+/// Audience of a file. It determines caching (`Cache-Control`) and embedding by other origins (`Cross-Origin-Resource-Policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever knows the address, which nobody can guess and at which there is never anything else. What is deleted lives on in
-    /// caches for a day.
+    /// Every client that knows the address, which cannot be guessed and never gets other content. Caches keep a deleted file for
+    /// up to a day.
     Everybody,
-    /// Whoever was given the address, as long as that counts.
+    /// Every client with a valid signed address.
     Bearer,
-    /// Whoever is logged in and may read it.
+    /// Logged-in users with the right to read the file.
     Reader,
 }
 
@@ -47,43 +47,43 @@ impl Audience {
     }
 }
 
-/// What is known of a file without its bytes.
+/// Metadata of a file, from which its response headers are built.
 #[derive(Clone, Debug)]
 pub struct Described {
-    /// Strong, and in quotes.
+    /// Strong entity tag, in quotes.
     etag: String,
-    /// `None` where that is not known.
+    /// Time of the last modification; `None` if unknown.
     modified: Option<DateTime<Utc>>,
     size_bytes: u64,
     mimetype: String,
-    /// `None` for a file that a browser may show; else what it is called when it is saved, if it has a name.
+    /// `None` for a file that a browser may display; `Some` for a download, with its file name if it has one.
     saved_as: Option<Option<String>>,
     audience: Audience,
 }
 
 impl Described {
-    /// A file that a browser may show, of whose content `content` is a name of its own: a hash, or what is called so but once.
+    /// A file that a browser may display. `content` identifies the content uniquely: its hash, or an id that is never reused.
     pub fn shown(content: impl AsRef<[u8]>, size_bytes: u64, mimetype: impl Into<String>, audience: Audience) -> Self {
         let etag = hex::encode(&Sha256::digest(content)[..16]);
         Self { etag: format!("\"{etag}\""), modified: None, size_bytes, mimetype: mimetype.into(), saved_as: None, audience }
     }
 
-    /// The same, to be saved and not shown, whatever it holds.
+    /// Makes the file a download, which browsers never display.
     #[must_use]
     pub fn saved(self, name: Option<String>) -> Self {
         Self { saved_as: Some(name), ..self }
     }
 
-    /// The same with the time since which it is what it is.
+    /// Sets the time of the last modification.
     #[must_use]
     pub fn since(self, modified: DateTime<Utc>) -> Self {
-        // Of other years HTTP has no dates.
+        // HTTP dates do not cover other years.
         let modified = Some(modified).filter(|modified| (1970..10_000).contains(&modified.year()));
         Self { modified, ..self }
     }
 
-    /// Tells a client what it needs to ask whether the file is still the same, and whether it may keep it. Also who may embed it:
-    /// what an answer without the file (304) says replaces what was kept with it (RFC 9111, section 3.2).
+    /// Sets the headers for validation, caching and embedding. A 304 response has them too: its headers replace the cached ones
+    /// (RFC 9111, section 3.2).
     fn validators(&self, headers: &mut HeaderMap) {
         headers.typed_insert(self.etag());
         if let Some(modified) = self.modified {
@@ -91,8 +91,8 @@ impl Described {
         }
         headers.insert(header::CACHE_CONTROL, self.audience.cache_control());
         headers.insert("cross-origin-resource-policy", self.audience.resource_policy());
-        // No browser is to take it for a page of ours, whatever it holds. The PDF viewers of Chrome and Safari do not run in a
-        // sandbox; they run no script of a document with the server's rights.
+        // No browser must render a file as a page of our origin. The PDF viewers of Chrome and Safari do not run in a sandbox;
+        // they run no script of a document with the rights of our origin.
         let is_shown_pdf = self.saved_as.is_none() && self.mimetype == "application/pdf";
         let policy = if is_shown_pdf { "frame-ancestors *" } else { "sandbox" };
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -103,7 +103,7 @@ impl Described {
     }
 }
 
-/// Which part of a file a client asks for, and under which conditions.
+/// Byte range and conditions of a request for a file.
 pub struct Wish {
     range: Option<String>,
     if_range: Option<Option<IfRange>>,
@@ -116,7 +116,7 @@ impl<'a> FromRequest<'a> for Wish {
         let headers = request.headers();
         Ok(Self {
             range: headers.get(header::RANGE).and_then(|range| Some(range.to_str().ok()?.to_owned())),
-            // A condition that cannot be read does not hold.
+            // An unreadable condition fails.
             if_range: headers.contains_key(IfRange::name()).then(|| headers.typed_get()),
             if_none_match: headers.typed_get(),
             if_modified_since: headers.typed_get(),
@@ -124,20 +124,20 @@ impl<'a> FromRequest<'a> for Wish {
     }
 }
 
-/// What a client is to get.
+/// Kind of response to a request for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Due {
     Whole,
-    /// These bytes, which are not none.
+    /// A byte range, never empty.
     Part(Range<u64>),
-    /// Nothing: it has the file.
+    /// No content: the client has the current version.
     NotModified,
-    /// Nothing: there is no such part.
+    /// No content: the range begins beyond the end of the file.
     Beyond,
 }
 
 impl Wish {
-    /// What the client is to get of this file.
+    /// Evaluates the conditions and the range against a file.
     pub fn of(&self, file: &Described) -> Due {
         if self.is_known(file) {
             return Due::NotModified;
@@ -148,7 +148,8 @@ impl Wish {
         }
     }
 
-    /// RFC 9110, section 13.2.2: of the two conditions only the first counts.
+    /// True if the client's cached version is current. `If-None-Match` takes precedence over `If-Modified-Since` (RFC 9110,
+    /// section 13.2.2).
     fn is_known(&self, file: &Described) -> bool {
         match (&self.if_none_match, &self.if_modified_since, file.modified) {
             (Some(tags), ..) => !tags.precondition_passes(&file.etag()),
@@ -157,7 +158,7 @@ impl Wish {
         }
     }
 
-    /// Whether a part is of use to the client, which has others already.
+    /// True if the range applies: there is no `If-Range`, or its condition holds.
     fn wants_part(&self, file: &Described) -> bool {
         match &self.if_range {
             None => true,
@@ -167,8 +168,8 @@ impl Wish {
     }
 }
 
-/// What of so many bytes is asked for. Whoever asks for several parts, or for something that is none, gets the whole, as
-/// RFC 9110 has it.
+/// Parses a `Range` header for a file of `size` bytes. Several ranges, and invalid ones, select the whole file, as RFC 9110
+/// allows.
 fn part(range: &str, size: u64) -> Due {
     match range.trim().split_once('=') {
         Some((unit, part)) if unit.eq_ignore_ascii_case("bytes") => match bounds(part, size) {
@@ -180,7 +181,7 @@ fn part(range: &str, size: u64) -> Due {
     }
 }
 
-/// `first-last`, `first-`, or `-count` for the last ones.
+/// Parses one byte range: `first-last`, `first-`, or `-count` for the last `count` bytes.
 fn bounds(part: &str, size: u64) -> Option<Range<u64>> {
     let number = |digits: &str| {
         let are_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -196,40 +197,40 @@ fn bounds(part: &str, size: u64) -> Option<Range<u64>> {
     (first <= last).then(|| first..last.saturating_add(1).min(size))
 }
 
-/// The header for a time since 1970.
+/// `Last-Modified` for a time from 1970 on.
 fn last_modified(time: DateTime<Utc>) -> LastModified {
     let value = HeaderValue::try_from(time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).expect("a date is ASCII");
     LastModified::decode(&mut [&value].into_iter()).expect("it is a date as RFC 9110 has it")
 }
 
-/// The part of a file that was asked for is beyond its end.
+/// Error for a range beyond the end of a file (416).
 #[derive(Clone, Copy, Debug)]
 pub struct Beyond {
     pub size_bytes: u64,
 }
 
 impl Beyond {
-    /// What `Content-Range` says of it.
+    /// Value of `Content-Range` for the 416 response.
     pub fn content_range(self) -> String {
         format!("bytes */{}", self.size_bytes)
     }
 }
 
-/// A file as a client gets it.
+/// Response to a download.
 pub struct FileReply {
     file: Described,
-    /// `None` for all of it.
+    /// `None` for the whole file.
     part: Option<Range<u64>>,
-    /// `None` for a client that has it.
+    /// `None` for a 304 response.
     bytes: Option<Body>,
 }
 
 impl FileReply {
-    /// Has the bytes read that are due, if any are.
+    /// Evaluates the request and calls `read` for the bytes that are due, if any.
     ///
     /// # Errors
     ///
-    /// [`Beyond`], and those of `read`.
+    /// [`Beyond`], and the errors of `read`.
     pub async fn read<E: From<Beyond>>(
         file: Described,
         wish: &Wish,
@@ -325,11 +326,11 @@ impl ApiResponse for FileReply {
     fn register(_: &mut Registry) {}
 }
 
-/// As RFC 6266 has it: the name in ASCII, and, where that is not the whole truth, in UTF-8 for those who know better.
+/// `Content-Disposition` as RFC 6266 defines it: the name in ASCII, and also in UTF-8 (`filename*`) if they differ.
 fn disposition(name: Option<&str>) -> String {
     let Some(name) = name else { return "attachment".into() };
     let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !['"', '\\', '%'].contains(&c);
-    // Names from before they were left out.
+    // Names stored before uploads stripped these characters.
     let name: String = name.chars().filter(|c| !is_bidi_control(*c)).collect();
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let mut disposition = format!("attachment; filename=\"{plain}\"");

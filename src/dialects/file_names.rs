@@ -1,19 +1,20 @@
-//! Names of files in JSON of clients' own making, which is kept to the letter otherwise.
+//! Removal of bidirectional control characters from file names in client-defined JSON, which otherwise stays byte for byte the
+//! same.
 
 use std::{borrow::Cow, ops::Range};
 
 use crate::chat::is_bidi_control;
 
-/// Members that hold the name of a file, as clients call them, but for case and lines between words.
+/// Members that hold a file name in the JSON of common clients, compared without case, `_` and `-`.
 const MEMBERS: [&str; 5] = ["filename", "name", "originalfilename", "originalname", "displayname"];
 
-/// The same JSON without the characters in names of files that turn the reading direction round.
+/// Removes the characters from file names that reverse the reading direction.
 pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
     if !json.contains("\\u") && !json.contains(is_bidi_control) {
         return json.into();
     }
     let mut clean = String::new();
-    // How far it is copied, and where the name of a member ends that holds the name of a file.
+    // `copied`: end of the copied part. `member`: end of the last key, if its value is a file name.
     let (mut copied, mut member) = (0, None);
     for place in texts(json) {
         let Range { start, end } = place;
@@ -42,7 +43,7 @@ fn is_member(name: &str) -> bool {
     MEMBERS.iter().any(|member| letters().map(|letter| letter.to_ascii_lowercase()).eq(member.chars()))
 }
 
-/// The places of all texts in JSON, quotes included.
+/// Byte ranges of all strings in JSON, quotes included.
 pub(super) fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! Addresses of attachments, and how files are shown by dialects whose messages have no other place for them.
+//! Addresses of attachments, and the text form of attachments in dialects whose messages have no field for files.
 
 use std::borrow::Cow;
 
@@ -11,27 +11,27 @@ use storage::{Attachment, PartnerId};
 
 use crate::chat::attachment_token;
 
-/// The most files that a text names, each with its address: it says only how many more there are.
+/// Maximum number of files that a text names, each with its address. Further files are only counted.
 pub const NAMED: usize = 10;
-/// Length of the name at the end of an address, as it is written there, and of an extension in it.
+/// Maximum length of the percent-encoded name at the end of an address, and of the extension in it.
 const NAME_BYTES: usize = 128;
 const EXTENSION_BYTES: usize = 16;
-/// Where the attachments are.
+/// Path prefix of attachments.
 const PLACE: &str = "/api/messaging/attachment/";
-/// Characters that are written otherwise in a part of a path: all but the unreserved ones of RFC 3986, section 2.3.
+/// Characters percent-encoded in a path segment: all but the unreserved ones of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The address of a file's bytes, as it is given to `reader`, with the file's name at its end: programs tell by that what a file
-/// is, and call it so when they save it. It does not count: the file is there by any other name as well. Without a `base_url`, the
+/// Signed address of a file for `reader`, ending with the file's name, from which programs derive a file type and a name for
+/// saving. The server ignores that name: the file is available under any other as well. Without a `base_url`, the address is the
 /// path on this server.
 pub fn address(file: &Attachment, reader: PartnerId, base_url: &str) -> String {
     format!("{base_url}{PLACE}{}/{}/{}", file.id, attachment_token(file, reader), last_part(&file.name))
 }
 
-/// A name as the end of an address: of a long one the beginning, and the extension.
+/// Percent-encodes a file name as the last path segment. A long name is cut before its extension.
 fn last_part(name: &str) -> String {
     let name = match name {
-        // A browser would take these for steps in the path.
+        // Browsers resolve these as relative path segments.
         "" | "." | ".." => "file",
         name => name,
     };
@@ -60,7 +60,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// Takes the name from the end of an address that is asked for, if it is no text: the router takes no such path.
+/// Removes a file name that is not valid UTF-8 from the request's path, which the router would reject.
 pub fn pass_over_unreadable_name(request: &mut Request) {
     let uri = request.uri();
     let Some((place, name)) = uri.path().strip_prefix(PLACE).and_then(|rest| rest.rsplit_once('/')) else { return };
@@ -73,7 +73,7 @@ pub fn pass_over_unreadable_name(request: &mut Request) {
     }
 }
 
-/// A path as it may be logged: of the address of a file, what lets in is left out.
+/// A path for the program's log, without the token in the address of an attachment.
 pub fn without_token(path: &str) -> Cow<'_, str> {
     let rest = path.strip_prefix(PLACE).and_then(|rest| rest.split_once('/'));
     match rest {
@@ -82,7 +82,7 @@ pub fn without_token(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text if there is any, and each file in a line of its own with its address; of many the first [`NAMED`].
+/// The text, if any, followed by one line per file with its name and address, for the first [`NAMED`] files.
 pub fn listed(text: &str, files: &[Attachment], reader: PartnerId, base_url: &str) -> String {
     let text = Some(text.to_owned()).filter(|text| !text.is_empty());
     let named = files.iter().take(NAMED).map(|file| format!("{} {}", file.name, address(file, reader, base_url)));
@@ -90,7 +90,7 @@ pub fn listed(text: &str, files: &[Attachment], reader: PartnerId, base_url: &st
     text.into_iter().chain(named).chain(more).collect::<Vec<_>>().join("\n")
 }
 
-/// How many of these files a text does not name, if there are any.
+/// Number of files beyond [`NAMED`], if any.
 pub fn more(files: &[Attachment]) -> Option<usize> {
     files.len().checked_sub(NAMED).filter(|more| *more > 0)
 }

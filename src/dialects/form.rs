@@ -1,4 +1,5 @@
-//! Bodies that may be a form or JSON, of routes that no cookie opens: there it does not matter which page has sent them.
+//! Request bodies that may be a form or JSON, for routes without cookie authentication: these need no CSRF check of the content
+//! type.
 
 use std::marker::PhantomData;
 
@@ -17,16 +18,16 @@ use super::{
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Most fields of a form that are read: each takes more memory than text.
+/// Maximum number of form fields that are read. Each takes more memory than its text.
 const FIELDS: usize = 32;
 
-/// How a room words that it cannot use a body.
+/// A dialect's error response for an unusable body.
 pub trait Words {
     fn unusable(why: Unusable) -> Response;
 }
 
-/// The body of a request: JSON, or a form, and said to be. Of a name that a form has twice the last value counts, as in JSON. Whatever
-/// it is not is answered in the room's own `W`ords.
+/// Request body of content type JSON or form. The last value of a repeated form field counts, as in JSON. Unusable bodies are
+/// refused with the dialect's error response `W`.
 pub struct PostedOrForm<P, W>(pub P, PhantomData<fn() -> W>);
 
 impl<'a, P: ParseFromJSON + Type, W: Words> ApiExtractor<'a> for PostedOrForm<P, W> {

@@ -1,4 +1,4 @@
-//! Plain JSON over HTTP, for routes without an envelope: a body as it comes in, and one sentence where it cannot be used.
+//! Plain JSON over HTTP, for routes without an envelope: the request body, and errors with one sentence.
 
 use poem::{
     Request, RequestBody, Response,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::shares::NoShare;
 
-/// Why something was not done.
+/// Error message of a request that failed.
 #[derive(Debug, Clone, Object, Serialize)]
 pub struct Said {
     /// One clear sentence.
@@ -29,20 +29,20 @@ impl Said {
         Self { message: message.into() }
     }
 
-    /// The whole answer to who has no share left.
+    /// Error response to a caller whose quota is used up.
     pub fn refused(why: NoShare) -> Response {
         let Unusable { status, message } = why.into();
         Self::response(message, status)
     }
 
-    /// The whole answer.
+    /// Error response.
     pub fn response(message: &str, status: StatusCode) -> Response {
         let body = serde_json::to_vec(&Self::new(message)).expect("a text can be written as JSON");
         Response::builder().status(status).header(header::CONTENT_TYPE, JSON).body(body)
     }
 }
 
-/// Why a body cannot be used.
+/// Reason for which a body cannot be used.
 #[derive(Clone, Copy, Debug)]
 pub struct Unusable {
     pub status: StatusCode,
@@ -73,7 +73,7 @@ impl From<Unusable> for poem::Error {
     }
 }
 
-/// The body of a request: JSON, and said to be, which no form of a foreign page can say. Whatever it is not is answered
+/// Request body of content type JSON, which a form of a foreign page cannot declare (CSRF protection). Any other body is refused
 /// with a status and [`Said`].
 pub struct Posted<P>(pub P);
 
@@ -103,7 +103,7 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
     }
 }
 
-/// As [`Posted`], where the whole body may be missing.
+/// Like [`Posted`], but an empty body is allowed.
 pub struct PostedIfAny<P>(pub Option<P>);
 
 impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
@@ -136,7 +136,7 @@ fn no_json() -> Unusable {
     Unusable::new(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
 }
 
-/// Reads the body, and waits for a turn to use it.
+/// Reads the body, then waits for a turn.
 pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<Whole, Unusable> {
     let whole = body::whole(request, body).await.map_err(|why| match why {
         Unread::TooLarge => Unusable::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
@@ -156,6 +156,6 @@ pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> Re
         NoTree::TooLarge => bad("The body holds too many values."),
         NoTree::NoShare(why) => why.into(),
     })?;
-    // poem-openapi's own words name types of ours and repeat what was sent.
+    // The error texts of poem-openapi name our types and repeat the input.
     P::parse_from_json(Some(value)).map_err(|_| bad("The body lacks a member, or has one of the wrong type."))
 }

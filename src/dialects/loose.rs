@@ -1,5 +1,5 @@
-//! Parameters as Odoo's Python takes them: numbers as numbers or as words, one for a list, and what is empty for what is
-//! missing. Reading one never fails; the handler asks for what it needs.
+//! Lenient parameters, as Odoo's Python code accepts them: numbers as numbers or strings, a single value for a list, empty values
+//! for missing ones. Parsing never fails; the handler checks the parameters that it needs.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 
 use super::jsonrpc::Failure;
 
-/// A parameter that may be missing, or not what it should be.
+/// A lenient parameter: missing, valid, or of a wrong type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Loose<T> {
     #[default]
     Missing,
     Given(T),
-    /// What it should have been completes the sentence "`name` must be ...".
+    /// The expected type, as the end of the sentence "`name` must be ...".
     Wrong(&'static str),
 }
 
 impl<T> Loose<T> {
-    /// The value if there is one; a refusal if it is not what it should be.
+    /// The value, if any; an error if it has a wrong type.
     pub fn optional(self, name: &str) -> Result<Option<T>, Failure> {
         match self {
             Self::Missing => Ok(None),
@@ -36,32 +36,32 @@ impl<T> Loose<T> {
         }
     }
 
-    /// The value; a refusal in the dialect's own words if it is missing.
+    /// The value; an error with the text `missing` if there is none.
     pub fn required(self, name: &str, missing: &'static str) -> Result<T, Failure> {
         self.optional(name)?.ok_or(Failure::refusal(missing))
     }
 }
 
-/// A whole number, as a number or as a word. Python's `False` and `""` count as missing.
+/// An integer, as a number or a string. `null`, `false` and `""` count as missing.
 pub type Int = Loose<i64>;
-/// A text; a number is taken as the text it is written as. `""` and `False` count as missing.
+/// A string; a number is converted to one. `null`, `false` and `""` count as missing.
 pub type Text = Loose<String>;
-/// Whole numbers, or one alone. Members that are none are kept apart.
+/// A list of integers, or a single one. Other members are only flagged.
 pub type Ints = Loose<IntList>;
 
 impl Int {
-    /// The value, or `default` if there is none; a refusal if it is negative.
+    /// The value, or `default` if it is missing; an error if it is negative.
     pub fn natural(self, name: &str, default: u64) -> Result<u64, Failure> {
         let Some(value) = self.optional(name)? else { return Ok(default) };
         u64::try_from(value).map_err(|_| Failure::refusal(format!("{name} must not be negative")))
     }
 }
 
-/// What a list of numbers held.
+/// Contents of a list of integers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IntList {
     pub numbers: Vec<i64>,
-    /// Whether it held something else as well.
+    /// True if the list contains anything but integers.
     pub others: bool,
 }
 
@@ -73,7 +73,7 @@ fn int(value: &Value) -> Loose<i64> {
         Value::Null | Value::Bool(false) => Loose::Missing,
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(number), _) => Loose::Given(number),
-            // Beyond 64 bits there is nothing that could be meant, and the cast ends at the last number in that direction.
+            // No valid value lies beyond 64 bits. The cast saturates.
             (None, Some(number)) if number.fract() == 0.0 => Loose::Given(number as i64),
             _ => Loose::Wrong(WHOLE),
         },
@@ -100,7 +100,7 @@ trait Shape: Sized + Send + Sync {
     fn read(value: Value) -> Loose<Self>;
     fn write(&self) -> Value;
     fn schema() -> MetaSchema;
-    /// The same as JSON Schema has it, but for what counts as missing.
+    /// JSON Schema of the type, without the values that count as missing.
     fn described() -> Value;
 }
 
@@ -195,7 +195,7 @@ impl Shape for IntList {
 }
 
 impl IntList {
-    /// All of it; a refusal if it held something that is no number.
+    /// All integers; an error if the list contains anything else.
     pub fn all(self, name: &str) -> Result<Vec<i64>, Failure> {
         if self.others {
             return Err(Failure::refusal(format!("{name} must be {WHOLES}")));
@@ -241,7 +241,7 @@ impl<T: Shape> ParseFromJSON for Loose<T> {
     }
 }
 
-/// What is missing needs no `default`, which would make documents say that it may be missing.
+/// Uses no serde `default` for a missing field, because the generated schema would mention it.
 impl<'de, T: Shape> Deserialize<'de> for Loose<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Given(Value);
@@ -256,8 +256,8 @@ impl<'de, T: Shape> Deserialize<'de> for Loose<T> {
     }
 }
 
-/// Reads a value without what is nested in it, or in its members: no shape needs more, and a whole tree can be a hundred times
-/// as large as its text.
+/// Deserializes a value without its deeper levels: lists keep scalar members, objects stay empty. No shape needs more, and a
+/// whole tree can be a hundred times as large as its text.
 struct Flat {
     is_nested: bool,
 }
@@ -346,7 +346,7 @@ impl<T: Shape> ToJSON for Loose<T> {
     }
 }
 
-/// A number in a path. One that does not fit 64 bits names nothing, like any other unknown one; a word is no such route.
+/// An integer path parameter. A number beyond 64 bits saturates and matches no id; any other text does not match the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathInt(pub i64);
 
@@ -386,7 +386,7 @@ impl ParseFromParameter for PathInt {
 mod tests {
     use super::*;
 
-    /// Frames of sockets are read as bodies of HTTP are, without a tree.
+    /// WebSocket frames and HTTP bodies give the same values, though frames are read without a tree.
     #[test]
     fn values_read_the_same_from_a_text_and_from_a_tree() {
         for text in [

@@ -1,4 +1,4 @@
-//! The rooms: each speaks one dialect, and only translates.
+//! The dialects: each translates one API to and from the chat, and contains no rule of its own.
 
 pub mod asyncapi;
 pub mod bearer;
@@ -42,7 +42,7 @@ use crate::{
 use json::Said;
 use socket::Sockets;
 
-/// What every room works with. Clones share it.
+/// Dependencies that every dialect works with. Clones share them.
 #[derive(Clone)]
 pub struct House {
     pub auth: Auth,
@@ -50,25 +50,25 @@ pub struct House {
     pub config: Arc<Config>,
     pub sockets: Sockets,
     pub shares: Shares,
-    /// How clients reach this server, without a slash at the end.
+    /// Public URL of this server, without a slash at the end.
     pub base_url: Arc<str>,
 }
 
 impl House {
-    /// Memory that a page of so many messages takes at most while it is made: as it comes from the store, and as text.
+    /// Maximum memory of a page of messages while it is built: the rows from the database and the text of the response.
     pub fn page_bytes(&self, messages: usize) -> usize {
         let message = self.config.limits.message_bytes.saturating_add(ATTACHMENTS * FILE_BYTES);
         messages.saturating_mul(2).saturating_mul(message)
     }
 
-    /// Whether cookies must not travel in the clear.
+    /// True if cookies need the `Secure` attribute.
     pub fn is_secure(&self) -> bool {
         self.base_url.starts_with("https:")
     }
 }
 
-/// The answer of the dialect whose route `path` is to a request that has no share left. `call` has the id of a JSON-RPC call, if it
-/// is one.
+/// Response to a request that exceeds its quota, in the format of the dialect at `path`. `call` is `Some` for a JSON-RPC call,
+/// and holds its id.
 pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Response {
     let is_below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     match call {
@@ -80,7 +80,7 @@ pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Res
     }
 }
 
-/// The answer of the dialect whose route is asked for to a body in a coding (`Content-Encoding`) that is not known here.
+/// Response to a body with a `Content-Encoding`, in the format of the requested dialect. No coding is supported.
 pub fn unknown_coding(request: &Request) -> Response {
     const WORDS: &str = "The body must come without Content-Encoding: none is known here.";
     let path = request.uri().path();
@@ -100,12 +100,12 @@ pub fn unknown_coding(request: &Request) -> Response {
     response
 }
 
-/// A time as Odoo writes it: UTC, to the second, without saying so.
+/// Formats a time as Odoo does: UTC, in seconds, without a time zone.
 pub fn odoo_time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A clause as a sentence begins.
+/// Capitalizes a clause.
 pub fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()

@@ -1,5 +1,5 @@
-//! What Odoo's clients call by the name of a table. Each room brings its own models, and the one with the doors to them is
-//! given them all.
+//! Odoo models: tables whose methods clients call by name. Each dialect provides its own models, and the dialect `odoo` with the
+//! routes of such calls receives all of them.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -7,19 +7,19 @@ use serde_json::Value;
 use super::{House, jsonrpc::Fault, python::Arguments};
 use crate::auth::Caller;
 
-/// A model, or some methods of one that another room keeps.
+/// An Odoo model, or some methods of a model that another dialect owns.
 #[async_trait]
 pub trait Model: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Whether a method is to be looked for here. Of several models with one name, the first that has it is called.
+    /// True if the method is implemented here. Of several models with one name, the first that has the method is called.
     fn has(&self, method: &str) -> bool;
 
-    /// Calls a public method; what the model does not have fails with [`no_such_method`].
+    /// Calls a public method. Fails with [`no_such_method`] for any other.
     async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault>;
 }
 
-/// The failure of a call to what a model does not have.
+/// Error for a call of a method that a model does not have.
 pub fn no_such_method(model: &dyn Model, method: &str) -> Fault {
     let message = format!("The method '{method}' does not exist on the model '{}'", model.name());
     Fault::new("builtins.AttributeError", message)

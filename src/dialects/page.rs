@@ -1,12 +1,11 @@
-//! Pages that go on by id, as long as what is really written of them.
+//! Keyset pagination by id, with pages bounded by the length of their JSON.
 
 use std::io;
 
 use serde::Serialize;
 use storage::PAGE_BYTES;
 
-/// As many of the items as one answer holds in `copies` of each: it ends before the one that would go beyond [`PAGE_BYTES`],
-/// unless that is its first.
+/// Truncates a page so that `copies` of each item fit in [`PAGE_BYTES`] of JSON. The first item always stays.
 pub fn fitting<T: Serialize>(mut items: Vec<T>, copies: usize) -> Vec<T> {
     let mut bytes = 0;
     let goes_beyond = |item: &T| {
@@ -19,7 +18,7 @@ pub fn fitting<T: Serialize>(mut items: Vec<T>, copies: usize) -> Vec<T> {
     items
 }
 
-/// The length of a value as JSON.
+/// Length of a value as JSON, in bytes.
 pub fn written(value: &impl Serialize) -> usize {
     struct Length(usize);
 
@@ -46,7 +45,7 @@ mod tests {
     #[test]
     fn a_page_holds_what_is_written_of_it() {
         assert_eq!(written(&["a\n", "\u{1}"]), r#"["a\n","\u0001"]"#.len());
-        // Of a control character six bytes are written.
+        // JSON escapes a control character as six bytes.
         let text = "\u{1}".repeat(100_000);
         assert_eq!(fitting(vec![&text; 3], 1).len(), 1);
         assert_eq!(fitting(vec!["x"; 3], 1).len(), 3);

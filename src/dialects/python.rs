@@ -1,10 +1,10 @@
-//! Calls as Python makes them: arguments by position and by name.
+//! Python calling conventions: positional and keyword arguments.
 
 use serde_json::{Map, Value};
 
 use super::jsonrpc::Fault;
 
-/// The arguments of one call.
+/// Arguments of one call.
 #[derive(Default)]
 pub struct Arguments {
     positional: Vec<Value>,
@@ -12,11 +12,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Arguments by position, and by name as an object; `null` and `false` stand for no names at all.
+    /// Combines positional arguments with keyword arguments, which are an object. `null` and `false` mean no keyword arguments.
     pub fn new(positional: Vec<Value>, named: Value) -> Result<Self, Fault> {
         match named {
             Value::Object(mut named) => {
-                // It changes language and time zone of the answer, which here are everybody's own.
+                // `context` selects language and time zone in Odoo. Here both belong to the user.
                 named.remove("context");
                 Ok(Self { positional, named })
             }
@@ -27,7 +27,7 @@ impl Arguments {
         }
     }
 
-    /// Binds the arguments to a function's parameters, of which the first `required` must be given.
+    /// Binds the arguments to a function's parameters. The first `required` parameters are mandatory.
     pub fn bind<const N: usize>(
         mut self,
         function: &str,

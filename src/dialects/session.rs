@@ -1,4 +1,4 @@
-//! The cookie session as the Odoo-like rooms take it from a request.
+//! Cookie sessions of the Odoo-compatible dialects: authentication by cookie or header, and renewal of the cookie.
 
 use std::{
     future::Future,
@@ -33,8 +33,8 @@ use crate::{
 pub const COOKIE: &str = "session_id";
 const SCHEME: &str = "session";
 
-/// The session that a request presents: known by its cookie, or, if none holds an id, by `X-Openerp-Session-Id`. Whoever comes with a
-/// token has one as well, without an id.
+/// Session of a request: by its cookie, or, if no cookie holds an id, by `X-Openerp-Session-Id`. A caller with a bearer token
+/// also has one, without an id.
 #[derive(Clone)]
 pub struct Session {
     id: Option<SessionId>,
@@ -42,22 +42,22 @@ pub struct Session {
 }
 
 impl Session {
-    /// Who is logged in.
+    /// The log-in, or the error for the JSON-RPC envelope.
     pub fn login(&self) -> Result<Arc<Login>, Fault> {
         self.login.clone().map_err(|error| fault(&error))
     }
 
-    /// Who is logged in, for routes that answer outside the envelope.
+    /// The log-in, or its error, for routes without the envelope.
     pub fn outcome(&self) -> Result<&Arc<Login>, &auth::Error> {
         self.login.as_ref()
     }
 
-    /// Who is logged in, if anybody is.
+    /// The log-in, if there is a valid one.
     pub fn known(&self) -> Option<&Arc<Login>> {
         self.login.as_ref().ok()
     }
 
-    /// What the request presents, alive or not.
+    /// Id of the presented session, valid or not.
     pub fn id(&self) -> Option<&SessionId> {
         self.id.as_ref()
     }
@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// Of several sessions the first that is alive.
+    /// Loads the first valid session of those presented.
     async fn look(request: &Request, given: Given) -> Self {
         match auth_of(request).session(&given.ids).await {
             Ok((id, login)) => Self::found(request, &given, id, login),
@@ -89,13 +89,13 @@ impl Session {
             && given.is_cookie
             && let Some(life) = auth_of(request).renews_cookie(&login)
         {
-            // A request has one session.
+            // Fails only if it is set already. A request has one session.
             let _ = slot.0.set((id.clone(), life));
         }
         Self { id: Some(id.clone()), login: Ok(login) }
     }
 
-    /// The session that a request presents, looked at under a turn if the store has to be asked.
+    /// Session of a request. `turn` is taken first if the session is not cached and needs a query.
     pub async fn presented(
         request: &Request,
         turn: impl Future<Output = Result<Turn, NoShare>>,
@@ -110,7 +110,7 @@ impl Session {
         Ok(Some(Self::look(request, given).await))
     }
 
-    /// Notes that whoever is logged in was seen.
+    /// Records the caller's activity.
     fn seen(self, request: &Request) -> Self {
         if let (Ok(login), Some(chat)) = (&self.login, request.data::<Chat>()) {
             chat.seen(login);
@@ -119,14 +119,14 @@ impl Session {
     }
 }
 
-/// How a failure of the doorkeeper reads in the envelope.
+/// JSON-RPC fault for an authentication error.
 pub fn fault(error: &auth::Error) -> Fault {
     use poem::http::StatusCode;
     match error {
         auth::Error::Denied => Fault::access_denied(),
-        // Without keys no token counts.
+        // Without verification keys, every token is invalid.
         auth::Error::Expired | auth::Error::Refused(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
-        // Status 200, as Odoo has it: published clients cannot read another one.
+        // Status 200, as in Odoo: published clients cannot read the body of any other.
         auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
             let text = "Too many login failures, please wait a bit before trying again.";
             Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
@@ -139,18 +139,18 @@ pub fn fault(error: &auth::Error) -> Fault {
     }
 }
 
-/// Ids of sessions that a request presents, in their order; at least one.
+/// Session ids of a request, in their order; at least one.
 pub(super) struct Given {
     ids: Vec<SessionId>,
     is_cookie: bool,
 }
 
-/// The same for what ends all of them: a log-out, or a session that begins.
+/// Session ids of a request, for operations that end all of its sessions: a log-out, or the start of a new session.
 pub fn presented_ids(request: &Request) -> Vec<SessionId> {
     presented(request).map(|given| given.ids).unwrap_or_default()
 }
 
-/// The sessions that a request presents, alive or not: as many as its header has room for.
+/// Session ids of a request, valid or not. The size limit of its headers bounds their number.
 pub(super) fn presented(request: &Request) -> Option<Given> {
     let ids: Vec<_> = cookies(request.headers()).filter_map(|id| SessionId::parse(&id)).collect();
     let is_cookie = !ids.is_empty();
@@ -158,7 +158,7 @@ pub(super) fn presented(request: &Request) -> Option<Given> {
     (!ids.is_empty()).then_some(Given { ids, is_cookie })
 }
 
-/// Whether a request presents a session in a header of its own, which no foreign page can set.
+/// True if the request has a session header, which a foreign page cannot set (CSRF protection).
 pub(super) fn is_by_header(request: &Request) -> bool {
     by_header(request).is_some()
 }
@@ -167,9 +167,9 @@ fn by_header(request: &Request) -> Option<SessionId> {
     SessionId::parse(request.header("X-Openerp-Session-Id")?)
 }
 
-/// Values of the session's cookie. Each cookie is read by itself, from bytes (RFC 6265, section 5.4): other applications on the
-/// same host write into theirs what they like. Quotes do not belong to a value. Some clients send a whole `Set-Cookie` line back,
-/// or end in `;`; an empty value is none.
+/// Values of the session cookie. Each cookie is parsed separately, from bytes (RFC 6265, section 5.4), because other applications
+/// on the same host set arbitrary ones. Quotes do not belong to a value. Some clients send a whole `Set-Cookie` line back, or end
+/// in `;`; an empty value is ignored.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = String> {
     let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let cookies = pairs.filter_map(|pair| Cookie::parse(str::from_utf8(pair).ok()?).ok());
@@ -181,12 +181,12 @@ fn auth_of(request: &Request) -> &Auth {
     request.data().expect("the server puts it into every request")
 }
 
-/// Slot for the cookie that a client is due, whatever it asks for; put into every request's extensions.
+/// Slot for a renewed session cookie, in the extensions of every request. Any response can deliver it.
 #[derive(Clone, Default)]
 pub struct CookieSlot(Arc<OnceLock<(SessionId, Duration)>>);
 
 impl CookieSlot {
-    /// Puts the cookie into the answer, unless the answer is about the session itself, or may be kept for others.
+    /// Adds the cookie to a response, unless the response sets the session cookie itself, or shared caches may store it.
     pub fn renew(&self, response: &mut Response, house: &House) {
         let Some((id, life)) = self.0.get() else { return };
         let headers = response.headers_mut();
@@ -205,18 +205,18 @@ impl CookieSlot {
     }
 }
 
-/// The `Set-Cookie` of a new session, or of one that is given again. The order of its parts is Odoo's.
+/// `Set-Cookie` of a new or renewed session. The order of its attributes is Odoo's.
 pub fn cookie(id: &SessionId, life: Duration, house: &House) -> String {
     bake(id.expose(), life, house)
 }
 
-/// The `Set-Cookie` that makes a client forget its session.
+/// `Set-Cookie` that deletes the client's session cookie.
 pub fn no_cookie(house: &House) -> String {
     bake("", Duration::ZERO, house)
 }
 
 fn bake(value: &str, life: Duration, house: &House) -> String {
-    // Rounded: what is left of a life that has just begun is a little less.
+    // Rounded, because the remaining lifetime of a new session is slightly below its full length.
     let life = (life.as_secs_f64()).round();
     let expires = (clock::now() + Duration::from_secs_f64(life)).format("%a, %d %b %Y %H:%M:%S GMT");
     let same_site = match house.config.session.same_site {
@@ -262,7 +262,7 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 }
 
-/// The session for the one route that says by itself what sign of life its caller gives: a poll of the bus.
+/// Session for the polling route of the bus, which records its caller's activity itself.
 pub struct PollingSession(pub Session);
 
 impl<'a> ApiExtractor<'a> for PollingSession {
@@ -284,7 +284,7 @@ impl<'a> ApiExtractor<'a> for PollingSession {
     }
 }
 
-/// The session for routes that answer also those who have none.
+/// Session for routes that also accept unauthenticated requests.
 pub struct OptionalSession(pub Session);
 
 impl<'a> ApiExtractor<'a> for OptionalSession {
@@ -310,12 +310,12 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     }
 }
 
-/// Where a request comes from, behind proxies that are trusted.
+/// Client address of a request, as seen behind trusted proxies.
 #[derive(Clone, Copy, Debug)]
 pub struct From(pub IpAddr);
 
 impl From {
-    /// What the server found out; loopback where there is no socket.
+    /// The address that the server has determined; loopback for a request without a connection.
     pub fn of(request: &Request) -> IpAddr {
         request.data::<Self>().map_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), |from| from.0)
     }

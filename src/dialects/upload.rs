@@ -1,4 +1,4 @@
-//! Forms with a file on their way in: multipart, read as they come.
+//! Multipart file uploads, parsed as a stream and charged to the caller's memory quota.
 
 use std::sync::Arc;
 
@@ -19,44 +19,44 @@ use crate::{
     shares::{Charge, NoShare},
 };
 
-/// How much of a form may be something else than its file.
+/// Maximum size of a form without its file, in bytes.
 const SPARE_BYTES: usize = 1024 * 1024;
 
-/// A form of which nothing was read yet, or no form at all, which is one without parts.
+/// A multipart form before its first part is read. A body of another type is a form without parts.
 pub struct Form {
     form: Option<Multipart<'static>>,
     spare: Spare,
 }
 
-/// One part of a form.
+/// One part of a multipart form.
 pub struct Part {
     field: Field<'static>,
     disposition: Disposition,
     spare: Spare,
 }
 
-/// Reason why the rest of a form is not read.
+/// Reason for which the rest of a form is not read.
 #[derive(Clone, Copy, Debug)]
 pub enum Broken {
-    /// It is not whole, or holds too much beside the file.
+    /// The form is incomplete, or contains too much besides the file.
     Form,
-    /// It has several parts of this name, of which one could be kept.
+    /// Several parts have this name, which is allowed once.
     Repeated(&'static str),
     NoShare(NoShare),
 }
 
 impl Broken {
-    /// Words for a form that is broken.
+    /// Message for a broken form.
     pub const WORDS: &'static str = "The multipart form is broken, or holds too much beside the file";
 
-    /// Words for a form with several parts of one name.
+    /// Message for a repeated part.
     pub fn repeated(name: &str) -> String {
         format!("{name} must be given once")
     }
 }
 
-/// Bytes that have arrived and were not handed on. They are bounded and charged: all that is kept of a form in memory, whatever it
-/// looks like.
+/// Buffered bytes: received from the client and not yet passed on. Their number is bounded and charged, so it is the form's whole
+/// memory, whatever its structure.
 #[derive(Clone)]
 struct Spare(Arc<Mutex<Kept>>);
 
@@ -82,14 +82,14 @@ impl Spare {
         let _ = charge.set(charge.bytes().saturating_sub(bytes));
     }
 
-    /// The reason for which reading has failed.
+    /// Reason of a read error.
     fn broken(&self) -> Broken {
         self.0.lock().refused.map_or(Broken::Form, Broken::NoShare)
     }
 }
 
 impl Form {
-    /// The form that a request brings.
+    /// The form in the body of a request.
     pub async fn of(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         let spare = Spare(Arc::new(Mutex::new(Kept { charge: account(request).body(), refused: None })));
         let limit = BodyLimit::of(request);
@@ -105,7 +105,7 @@ impl Form {
         Ok(Self { form: boundary.map(|boundary| Multipart::new(Box::pin(pieces), boundary)), spare })
     }
 
-    /// The next part, in whatever order they come.
+    /// The next part. Parts may come in any order.
     pub async fn next(&mut self) -> Result<Option<Part>, Broken> {
         let Some(form) = &mut self.form else { return Ok(None) };
         let Some(field) = form.next_field().await.map_err(|_| self.spare.broken())? else { return Ok(None) };
@@ -115,7 +115,7 @@ impl Form {
     }
 }
 
-/// What stands between the parts of a form; `None` if it is none. Some clients write it without the quotes that it needs.
+/// Boundary between the parts; `None` for any other content type. Some clients omit the quotes that it needs.
 fn boundary(content_type: &str) -> Option<String> {
     let quoted = multer::parse_boundary(content_type).ok().filter(|boundary| !boundary.is_empty());
     quoted.or_else(|| {
@@ -132,12 +132,12 @@ impl Part {
         self.disposition.name.as_deref()
     }
 
-    /// What the client calls the file; `None` for what is none.
+    /// File name given by the client; `None` if the part is no file.
     pub fn filename(&self) -> Option<String> {
         self.disposition.filename.clone()
     }
 
-    /// The text of a part: in the charset that it names, else as [`disposition::text`] has it.
+    /// Text of a part, in its declared charset, else decoded by [`disposition::text`].
     pub async fn text(self) -> Result<String, Broken> {
         let Self { field, spare, .. } = self;
         let names_charset = field.content_type().is_some_and(|kind| kind.get_param("charset").is_some());
@@ -148,7 +148,7 @@ impl Part {
         Ok(disposition::text(&bytes).into_owned())
     }
 
-    /// Puts the text of a part in its place, unless there is one: who sends two of a name means both.
+    /// Stores the text of a part in `place`. Refuses a second part of the same name, since the client may mean either.
     pub async fn keep_in(self, place: &mut Option<String>, name: &'static str) -> Result<(), Broken> {
         if place.is_some() {
             return Err(Broken::Repeated(name));
@@ -157,7 +157,7 @@ impl Part {
         Ok(())
     }
 
-    /// Takes in a file, piece by piece.
+    /// Stores a file as its pieces arrive.
     pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
         let Self { field, spare, .. } = self;
         let (charge, kept) = (spare.0.lock().charge.another(), Arc::clone(&spare.0));
@@ -168,12 +168,12 @@ impl Part {
             Ok(piece)
         });
         let received = chat.receive(caller, declared.as_deref(), Box::pin(pieces), charge).await;
-        // Not broken, but refused.
+        // The form is intact; the memory quota is exhausted.
         received.map_err(|error| if kept.lock().refused.is_some() { NO_MEMORY } else { error })
     }
 }
 
-/// Describes a form: its members, each with what it is for, of which some must be there.
+/// Describes a form for OpenAPI: its fields, each with a description, and the names of the required ones.
 pub fn described(members: Vec<(&'static str, MetaSchema, &'static str)>, required: Vec<&'static str>) -> MetaRequest {
     let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
     let member = |(name, schema, description)| (name, inline(MetaSchema { description: Some(description), ..schema }));

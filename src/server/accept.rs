@@ -1,5 +1,5 @@
-//! Our own accept loop over poem's endpoint. poem's has no time limit for headers, spins when file descriptors run out,
-//! and does not wait for upgraded connections.
+//! Accept loop over poem's endpoint. poem's own has no header time-out, spins when file descriptors run out, and does not wait
+//! for upgraded connections.
 
 use std::{
     future::Future,
@@ -44,47 +44,46 @@ use crate::{
     telemetry::Trouble,
 };
 
-/// How long to wait when nothing can be accepted, mostly for want of file descriptors.
+/// Delay after a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long after the stop a trusted proxy may still ask on a connection that it keeps. It learns from the answers, and by
-/// finding the door shut, that we have gone; on a connection closed at once, what it sends meanwhile would be lost, and
-/// most requests are of a kind that it must not repeat.
+/// Keep-alive of a trusted proxy's connection after the stop. The proxy learns of the stop from responses and from refused
+/// connections. If its connection was closed at once, requests in flight would be lost, and most must not be retried.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Header time-out of a connection that is for the server's health alone.
+/// Header time-out of a limited connection, which serves only health checks.
 const LIMITED: Duration = Duration::from_secs(5);
-/// The receive buffer (`SO_RCVBUF`) of a WebSocket. The kernel's own choice grows to megabytes while the server reads slowly.
+/// Receive buffer (`SO_RCVBUF`) of a WebSocket. The kernel's default grows to megabytes while the server reads slowly.
 const SOCKET_BYTES: usize = 64 * 1024;
-/// Read buffer of a connection, which also bounds the header of a request. The default grows to 400 KiB.
+/// Read buffer of a connection, and so the size limit of a request's header. The default grows to 400 KiB.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// Send buffer of a connection. With a larger one a slow reader takes its bytes in steps that are longer apart than the write
+/// Send buffer of a connection. A larger one lets a slow reader accept bytes in steps that are longer apart than the write
 /// time-out.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Between two looks whether anything is under way at the stop.
+/// Polling interval for requests in flight at the stop.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the accept loop works with.
+/// The accept loop's listener, limits and time-outs.
 pub(super) struct Accepting {
     pub(super) listener: TcpListener,
-    /// How many connections are served at a time; more wait to be accepted.
+    /// Limit of concurrent connections; more wait to be accepted.
     pub(super) connections: usize,
-    /// Most connections of one address; more are refused. 0 for no limit.
+    /// Connection limit of one address; more are refused. 0 for no limit.
     pub(super) connections_per_address: usize,
-    /// Within which a request's header must be there; also how long an idle connection is kept.
+    /// Header time-out of a request; also the keep-alive of an idle connection.
     pub(super) header_timeout: Duration,
-    /// Within which the next of a request's body must be there.
+    /// Read time-out between pieces of a request's body.
     pub(super) body_timeout: Duration,
-    /// Within which a client takes the next of what is written to it, be it upgraded or not.
+    /// Write time-out of HTTP connections and sockets.
     pub(super) write_timeout: Duration,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Trusted proxies, whose `X-Forwarded-For` counts.
     pub(super) proxies: Networks,
     pub(super) metrics: Metrics,
 }
 
 impl Accepting {
-    /// Accepts until `stop` resolves, and then all who have knocked before. Connections go on, and finish what they are at
-    /// once `requests` stop.
+    /// Accepts until `stop` resolves, and then the kernel's backlog. Connections live on, and finish their current request once
+    /// `requests` stop.
     pub(super) async fn run(
         self,
         endpoint: impl Endpoint<Output = Response> + 'static,
@@ -95,7 +94,7 @@ impl Accepting {
         let forwarded = Arc::new(Forwarded::new(self.proxies));
         let places = Places::new(self.connections, self.connections_per_address, &self.metrics);
         let serve = |any: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr| {
-            // A listener on `[::]` sees addresses of IPv4 mapped into IPv6.
+            // A listener on `[::]` reports IPv4 addresses mapped into IPv6.
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let Some(place) = places.of(any, peer.ip(), forwarded.is_proxy(peer.ip())) else { return turn_away(stream) };
             let is_limited = place.is_limited();
@@ -137,7 +136,7 @@ impl Accepting {
                 }
             }
         }
-        // For the kernel they are connected already, and may have sent their requests.
+        // Drains the backlog: these clients are connected already, and may have sent requests.
         let knocked = self.listener.into_std().expect("it was made by the runtime");
         while let Some(place) = places.any_now()
             && let Ok((stream, peer)) = knocked.accept()
@@ -153,18 +152,18 @@ struct Connection<E> {
     endpoint: Arc<E>,
     peer: SocketAddr,
     forwarded: Arc<Forwarded>,
-    /// Only the server's health is told on it.
+    /// True for a connection that serves only health checks.
     is_limited: bool,
     header_timeout: Duration,
     body_timeout: Duration,
     write_timeout: Duration,
-    /// Its place among the connections, which outlives it if it becomes a socket.
+    /// Connection permit and gauge, which outlive this if the connection becomes a socket.
     held: Held,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     async fn serve(self, stream: TcpStream, requests: Lifecycle) {
-        // Answers are written whole; waiting to fill a packet only delays them. That it fails means that the peer has gone.
+        // Responses are written whole; Nagle's algorithm would only delay them. An error means that the peer has gone.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
         let Ok(local) = stream.local_addr() else { return };
@@ -173,13 +172,13 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let stream = Patient::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), narrow);
         let linger = if self.forwarded.is_proxy(self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
-        // Held by each request that is being answered.
+        // One clone per request in flight.
         let answering = Arc::new(());
         let held = Arc::clone(&answering);
         let is_limited = self.is_limited;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let endpoint = Arc::clone(&self.endpoint);
-            // Who waits to be told to go on sends nothing before the answer, and need not be listened to.
+            // A client that waits for `100 Continue` sends no body before the response, so there is nothing to drain.
             let waits = request.headers().contains_key(header::EXPECT);
             let has_body = !request.body().is_end_stream();
             let mut request = self.request(request, local);
@@ -210,13 +209,13 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(BUFFER_BYTES)
-            // Some clients know headers only as everybody else writes them, such as Java's HttpURLConnection `Set-Cookie`.
+            // Some clients know header names only in the usual spelling, such as Java's HttpURLConnection `Set-Cookie`.
             .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);
-        // How a connection ends is the client's affair, and happens all the time.
-        // The connection first: a request that has arrived when the time is over is answered, not lost with its connection.
+        // The connection is polled first: a request that has arrived at the deadline is answered, not lost. The result is only
+        // traced; clients end connections in any way.
         let ended = tokio::select! {
             biased;
             ended = &mut connection => ended,
@@ -247,7 +246,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     }
 }
 
-/// The answer of a connection that is for the server's health alone.
+/// The 503 response of a limited connection.
 fn busy() -> Response {
     let mut page =
         jsonrpc::page(StatusCode::SERVICE_UNAVAILABLE, "The server has too many connections. Please try again shortly.");
@@ -255,37 +254,37 @@ fn busy() -> Response {
     page
 }
 
-/// Makes the receive buffer of a WebSocket small.
+/// Shrinks the receive buffer of a WebSocket.
 fn narrow(stream: &TcpStream) {
     // An error means that the peer has gone.
     let _ = SockRef::from(stream).set_recv_buffer_size(SOCKET_BYTES);
 }
 
-/// Refuses a connection; as far as that goes without waiting, with a reason.
+/// Refuses a connection, with a 503 if that can be written without waiting.
 fn turn_away(stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    // A peer that has gone already needs no reason.
+    // An error means that the peer has gone.
     let _ = stream.into_std().and_then(|mut stream| stream.write(ANSWER));
 }
 
-/// Resolves when nothing has been under way on a connection for a while. Whoever is still sending the header of a request
-/// then is not waited for; whoever is reading the end of an answer has it, but for what the network holds back.
+/// Resolves when no request has been in flight on a connection for a while. Does not wait for a client that is still sending a
+/// header, nor for the network to deliver a response that is written.
 async fn unanswered(answering: &Arc<()>) {
     let mut quiet = Duration::ZERO;
     while quiet < LINGER {
         tokio::time::sleep(LOOK).await;
-        // The connection's own, and its service's.
+        // Two references belong to the connection and its service.
         quiet = if Arc::strong_count(answering) > 2 { Duration::ZERO } else { quiet + LOOK };
     }
 }
 
-/// Resolves when a connection that is idle is to be closed.
+/// Resolves when an idle connection must close.
 async fn stopped(requests: &Lifecycle, linger: Duration) {
     requests.stopping().await;
     tokio::time::sleep(linger).await;
 }
 
-/// A body that is still to be sent while it is there.
+/// Response body that counts as in flight until it is dropped.
 struct Sent<B> {
     body: B,
     _answering: Arc<()>,
@@ -310,8 +309,8 @@ impl<B: Body + Unpin> Body for Sent<B> {
 
 type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;
 
-/// Copies what the header says out of what it was read into. As long as anything refers to that, hyper reads into another
-/// 8 KiB beside it, and a request may wait for minutes.
+/// Copies the header out of hyper's read buffer. While anything refers to the buffer, hyper allocates another 8 KiB, and a
+/// request may wait for minutes.
 fn let_go_of_the_buffer<B>(request: &mut hyper::Request<B>) {
     let mut copy = BytesMut::with_capacity(request.headers().values().map(HeaderValue::len).sum());
     request.headers().values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
@@ -324,8 +323,7 @@ fn let_go_of_the_buffer<B>(request: &mut hyper::Request<B>) {
     }
 }
 
-/// The address with single slashes and none at the end; `None` if it is so already. Clients of Odoo rely on either
-/// making no difference.
+/// Normalised path: single slashes, none at the end; `None` if it is normalised already. Clients of Odoo rely on both.
 fn plain_path(uri: &hyper::Uri) -> Option<hyper::Uri> {
     let path = uri.path();
     if !path.contains("//") && (path.len() <= 1 || !path.ends_with('/')) {

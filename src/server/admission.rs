@@ -1,4 +1,4 @@
-//! Admission of a request: who calls, whose shares it uses, and its turn in the store.
+//! Admission control of requests: authentication, the account of the user or address, and a turn in the store.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,21 +18,21 @@ use crate::{
     shares::{Account, NoShare, Party, Shares},
 };
 
-/// Routes that answer however many connections there are.
+/// Routes that every connection serves, a limited one too.
 pub(super) const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Answers up to this size are not charged: the kernel takes them at once.
+/// Size up to which a response is not charged: the kernel takes it at once.
 const SMALL_BYTES: u64 = 4096;
 
-/// Looks at the credentials of a request and opens its account, which is put into its extensions. A request without a body
-/// takes its turn here; others do once their body is there.
+/// Authenticates a request and opens its account, which is put into its extensions. A request without a body takes its turn here;
+/// others do so once their body has arrived.
 pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[String]) -> (Account, Result<(), NoShare>) {
     let address = Party::at(From::of(request));
     if is_for_operators(request.uri().path()) {
         return (open(shares, address, request), Ok(()));
     }
     if opens_socket(request, sockets) {
-        // The dialect looks at tokens, which may be elsewhere; a socket keeps no turn.
+        // The dialect verifies tokens, which may be in the first message; a socket keeps no turn.
         let session = Session::presented(request, shares.turns.take(address)).await;
         let account = open(shares, address, request);
         let admitted = session.map(|session| {
@@ -55,8 +55,8 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[Str
     (account, turn)
 }
 
-/// Whether a request opens a socket: what else is asked for with the headers of one takes its turn like all others. `sockets` are
-/// paths beside those that are always there.
+/// True for a WebSocket upgrade on a socket's path; upgrades elsewhere take a turn like other requests. `sockets`: paths from the
+/// settings.
 fn opens_socket(request: &Request, sockets: &[String]) -> bool {
     let path = request.uri().path().trim_end_matches('/');
     let is_below = |own: &&str| path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -65,7 +65,7 @@ fn opens_socket(request: &Request, sockets: &[String]) -> bool {
             || sockets.iter().any(|other| other.trim_end_matches('/') == path))
 }
 
-/// Routes that need no share, so that they can be asked when there is none.
+/// True for routes without a share, which answer when none is free.
 pub(super) fn is_for_operators(path: &str) -> bool {
     path == "/metrics" || ALWAYS.contains(&path)
 }
@@ -76,11 +76,11 @@ fn open(shares: &Shares, party: Party, request: &mut Request) -> Account {
     account
 }
 
-/// Charges an answer whose text is there until it is written. A file, which is read as it is written, costs nothing.
+/// Charges a response's body until it is written. A file, which is read while it is written, is not charged.
 ///
 /// # Errors
 ///
-/// [`NoShare::Memory`] if there is none for it.
+/// [`NoShare::Memory`] if the budget is used up.
 pub(super) async fn charge(account: &Account, path: &str, mut response: Response) -> Result<Response, NoShare> {
     let body: Bytewise = response.take_body().into();
     if is_for_operators(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {
@@ -89,7 +89,7 @@ pub(super) async fn charge(account: &Account, path: &str, mut response: Response
     }
     match body.collect().await {
         Ok(text) => response.set_body(account.charged(text.to_bytes())?),
-        // A text that is there can be read.
+        // A body in memory cannot fail.
         Err(error) => response.set_body(Body::from_bytes_stream(stream::once(async { Err::<Bytes, _>(error) }))),
     }
     Ok(response)

@@ -1,4 +1,4 @@
-//! The sockets' AsyncAPI documents: for programs as they are, for people as pages.
+//! AsyncAPI documents of the sockets, as JSON and as HTML pages.
 
 mod page;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::dialects::{concierge, conversations, room};
 
-/// Every dialect that has sockets, with the document that describes them.
+/// Dialects with sockets, and their documents.
 pub(super) fn documents() -> [(&'static str, Value); 3] {
     [("room", room::asyncapi()), ("conversations", conversations::asyncapi()), ("concierge", concierge::asyncapi())]
 }
 
-/// Puts each document at `/asyncapi/<dialect>.json`, and its page beside it.
+/// Routes each document at `/asyncapi/<dialect>.json`, and its page at `/asyncapi/<dialect>`.
 pub(super) fn at(route: Route) -> Route {
     documents().into_iter().fold(route, |route, (dialect, document)| {
         let page = page::of(dialect, &document);

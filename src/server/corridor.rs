@@ -1,4 +1,4 @@
-//! What every request passes on its way in and out, whichever room it is for.
+//! Middleware around all routes: CORS, admission, panics, error responses, security headers and metrics.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
     telemetry,
 };
 
-/// Everything a request passes. Clones share it.
+/// The middleware. Clones share it.
 #[derive(Clone)]
 pub(super) struct Corridor(Arc<Parts>);
 
@@ -36,9 +36,9 @@ struct Parts {
     house: House,
     metrics: Metrics,
     body_limit: BodyLimit,
-    /// Where the settings want the concierge's sockets.
+    /// Socket paths of the concierge in the settings.
     sockets: Arc<[String]>,
-    /// For each path of the OpenAPI document, in the router's spelling, what its `Allow` header says.
+    /// `Allow` header of each path of the OpenAPI document, in the router's spelling.
     allowed: HashMap<String, HeaderValue>,
 }
 
@@ -51,7 +51,7 @@ impl Corridor {
         Self(Arc::new(Parts { house, metrics, body_limit, sockets, allowed: allowed(document) }))
     }
 
-    /// Lets `endpoint` answer, and turns whatever comes of it, a panic included, into one response.
+    /// Calls `endpoint`, and turns every outcome, a panic included, into one response.
     pub(super) async fn pass(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
         let begun = Instant::now();
         let parts = &self.0;
@@ -63,7 +63,7 @@ impl Corridor {
             parts.metrics.request("none", outcome(&answered), begun);
             return answered;
         }
-        // Ranges are of GET alone, and the router makes a GET of it.
+        // A range is meaningful for GET only, and the router turns HEAD into GET.
         if request.method() == Method::HEAD {
             request.headers_mut().remove(header::RANGE);
         }
@@ -78,7 +78,7 @@ impl Corridor {
         let (method, path) = (request.method().clone(), files::without_token(request.uri().path()).into_owned());
         let rest = request.data::<Rest>().cloned();
         let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
-        // Boxed with the request, which would have a place here as well for as long as it waits.
+        // Boxed with the request, which would otherwise occupy this future as well while it waits.
         let shares = parts.house.shares.clone();
         let sockets = Arc::clone(&parts.sockets);
         let answering = Box::pin(async move {
@@ -117,7 +117,7 @@ impl Corridor {
         if is_refused && let Some(account) = account {
             Box::pin(account.pace_refusal()).await;
         }
-        // A path that is no route of ours is somebody's invention, and would fill the metrics.
+        // "none" for unknown paths: clients invent them, and each would add a time series.
         let route = route.as_ref().map_or("none", |pattern| pattern.0.as_ref());
         let outcome = outcome(&response);
         parts.metrics.request(route, outcome, begun);
@@ -126,14 +126,14 @@ impl Corridor {
         response
     }
 
-    /// Adds the headers that all answers have.
+    /// Adds the headers of all responses.
     fn dress(&self, response: &mut Response, origin: Option<HeaderValue>) {
         let house = &self.0.house;
         security::protect(response, house.is_secure());
         cors::expose(&house.config.cors, origin, response.headers_mut());
     }
 
-    /// One response of whatever has become of a request, charged to its account, and the route that it was for.
+    /// Builds the response of a request, charges it to the account, and returns it with its route.
     async fn charged(
         &self,
         answered: Result<poem::Result<Response>, NoShare>,
@@ -143,7 +143,7 @@ impl Corridor {
         rest: Option<&Rest>,
         id: &IdSlot,
     ) -> (Response, Option<PathPattern>) {
-        // The id of the call comes back even if no handler has read it.
+        // The response carries the id of the call even if no handler has read the body.
         let is_unread = match &answered {
             Ok(Ok(_)) => false,
             Ok(Err(error)) => is_unknown(error),
@@ -170,7 +170,7 @@ impl Corridor {
         (charged.unwrap_or_else(|why| dialects::refused(path, why, asked.json.then(|| id.get()))), route)
     }
 
-    /// Takes the id of a call from a body that nobody has read.
+    /// Reads the JSON-RPC id from a body that no handler has read.
     async fn read_id(&self, rest: Option<&Rest>, account: &Account, id: &IdSlot) {
         let Some(rest) = rest else { return };
         if let Some(whole) = rest.bytes(self.0.body_limit, account.body()).await {
@@ -178,7 +178,7 @@ impl Corridor {
         }
     }
 
-    /// How what no room has answered is answered.
+    /// Response to an error that no dialect has handled.
     fn failed(&self, error: Error, route: Option<&PathPattern>, asked: &Asked, id: &IdSlot) -> Response {
         if error.is_from_response() {
             return error.into_response();
@@ -204,17 +204,17 @@ impl Corridor {
     }
 }
 
-/// Whether there is no such route. A path of the wrong form is none either, which poem-openapi words as a bad request.
+/// True if no route matches. A path with an invalid parameter counts too, which poem-openapi reports as a bad request.
 fn is_unknown(error: &Error) -> bool {
     error.is::<ParsePathError>()
         || error.is::<poem_openapi::error::ParsePathError>()
         || (error.status() == StatusCode::NOT_FOUND && !error.is_from_response())
 }
 
-/// What the client seems to expect.
+/// Response format that the client expects.
 struct Asked {
     json: bool,
-    /// Which methods there are.
+    /// An OPTIONS request, for the allowed methods.
     options: bool,
 }
 
@@ -245,7 +245,7 @@ fn outcome(response: &Response) -> &'static str {
     }
 }
 
-/// `Allow` for each path of the document; what is not in it cannot be asked for with any method.
+/// `Allow` headers by path; a path outside the document has no methods.
 fn allowed(document: &str) -> HashMap<String, HeaderValue> {
     let document: serde_json::Value = serde_json::from_str(document).expect("the generated document is JSON");
     let paths = document["paths"].as_object().into_iter().flatten();
@@ -263,7 +263,7 @@ fn allowed(document: &str) -> HashMap<String, HeaderValue> {
     paths.map(|(path, methods)| (pattern(path), allow(methods))).collect()
 }
 
-/// A path of the document as the router has it, whose variables have no names.
+/// Path of the document in the router's spelling, which numbers variables.
 fn pattern(path: &str) -> String {
     let mut variables = 0;
     let mut part = |part: &str| {

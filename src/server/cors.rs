@@ -1,4 +1,4 @@
-//! Calls from pages of other origins (the CORS protocol of the Fetch standard).
+//! Cross-origin resource sharing (CORS, Fetch standard): requests from pages of other origins.
 
 use poem::{
     Request, Response,
@@ -7,25 +7,25 @@ use poem::{
 
 use crate::config;
 
-/// Headers that a preflight allows which asks for none by name.
+/// Headers that a preflight without a list allows.
 const USUAL_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, X-Openerp-Session-Id, X-Requested-With");
-/// Headers of an answer that a page may read beside those that it always may.
+/// Response headers that a page may read besides the safelisted ones.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After, WWW-Authenticate");
 
-/// The origin of the page that a request comes from, if the settings allow it.
+/// Origin of the page that sends a request, if the settings allow it.
 pub(super) fn allowed(cors: &config::Cors, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
     origin.to_str().is_ok_and(|text| cors.allows(text)).then(|| origin.clone())
 }
 
-/// Whether a browser asks for leave before a request of its page.
+/// True for a CORS preflight.
 pub(super) fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Leave for a page of an allowed origin, with whatever headers it asks for: which ones count is up to the routes.
+/// Response to a preflight from an allowed origin. Allows any headers; the routes decide which ones count.
 pub(super) fn preflight(asked: &HeaderMap) -> Response {
     let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|wanted| !wanted.is_empty());
     Response::builder()
@@ -37,8 +37,8 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response {
         .finish()
 }
 
-/// Lets a page of `origin` read an answer. `Vary` stands in answers to others as well, since a browser that has kept one would
-/// give it to the page.
+/// Lets a page of `origin` read a response. All responses have `Vary: Origin`, or a browser would reuse a cached one for another
+/// origin.
 pub(super) fn expose(cors: &config::Cors, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -1,4 +1,4 @@
-//! The page of the OpenAPI document, with a policy that lets its own scripts run and no others.
+//! Swagger UI page of the OpenAPI document, with a content security policy that allows only its own scripts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use poem::{
@@ -12,7 +12,7 @@ use crate::dialects::jsonrpc::HTML;
 
 /// Serves the page.
 pub(super) fn page(html: String) -> impl Endpoint {
-    // A browser hashes a script as it has read it: with these ends of lines.
+    // Line ends as browsers normalise them before they hash a script.
     let html = html.replace("\r\n", "\n");
     let policy = HeaderValue::try_from(policy(&html)).expect("hashes in base64 are plain ASCII");
     make_sync(move |_| {
@@ -32,7 +32,7 @@ fn policy(html: &str) -> String {
     )
 }
 
-/// The scripts that stand in a page.
+/// Inline scripts of a page.
 fn scripts(html: &str) -> impl Iterator<Item = &str> {
     let mut rest = html;
     std::iter::from_fn(move || {
@@ -52,7 +52,7 @@ mod tests {
     fn each_script_is_allowed_by_its_hash() {
         let page = "<script charset=\"UTF-8\">alert('<script')</script ><p>alert()</p><script>\nlet a;\n</script>";
         assert_eq!(scripts(page).collect::<Vec<_>>(), ["alert('<script')", "\nlet a;\n"]);
-        // As `openssl dgst -sha256 -binary | base64` has it.
+        // Hash from `openssl dgst -sha256 -binary | base64`.
         let policy = policy("<script>doSomething();</script>");
         assert!(policy.contains("script-src 'sha256-RFWPLDbv2BY+rCkDzsE+0fr8ylGr2R2faWMhq4lfEQc=';"), "{policy}");
     }

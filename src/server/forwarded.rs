@@ -1,4 +1,4 @@
-//! The client's address behind reverse proxies: `X-Forwarded-For`.
+//! Client address behind reverse proxies (`X-Forwarded-For`).
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,10 +14,10 @@ const HEADER: &str = "x-forwarded-for";
 /// Length of an unreadable hop in the log.
 const LOGGED_CHARACTERS: usize = 64;
 
-/// Trusted proxies, and what they say of those who come through them.
+/// Trusted proxies, and the client addresses that they report.
 pub(super) struct Forwarded {
     proxies: Networks,
-    /// Keyed, so that nobody outside can find two texts with one stand-in.
+    /// Keyed, so that clients cannot find two texts with the same stand-in.
     hasher: RandomState,
     has_warned: AtomicBool,
 }
@@ -27,16 +27,16 @@ impl Forwarded {
         Self { proxies, hasher: RandomState::new(), has_warned: AtomicBool::new(false) }
     }
 
-    /// True if the header is believed of this peer.
+    /// True if this peer is a trusted proxy.
     pub(super) fn is_proxy(&self, peer: IpAddr) -> bool {
         self.proxies.contains(peer)
     }
 
     /// Address of the client: the last hop that is not a trusted proxy, or the first one if all are. Hops to the left of it are
-    /// the client's own words. Empty elements are no hops.
+    /// the client's own claim. Empty elements are no hops.
     ///
-    /// An unreadable hop (`unknown`, a host's name) is a client as well. It gets a stand-in made of its text, which no host has:
-    /// with the proxy's own address all such clients would share one, and the failed log-ins of one would lock out the others.
+    /// An unreadable hop (`unknown`, a host name) is a client as well. It gets a stand-in address derived from its text, which no
+    /// host has: with the proxy's address, all such clients would share one, and failed log-ins of one would lock out the others.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lines = headers.get_all(HEADER).iter().rev().map(|line| line.as_bytes());
         let mut hops = lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(plain).filter(|hop| !hop.is_empty());
@@ -55,8 +55,8 @@ impl Forwarded {
         client
     }
 
-    /// An address from `100::/8`, which is reserved and routed nowhere. Stand-ins differ in the bits by which shares and networks
-    /// are told apart (/48).
+    /// Stand-in address from `100::/8`, which is reserved and not routed. Stand-ins differ within the first 48 bits, which shares
+    /// and networks go by.
     fn stand_in(&self, hop: &[u8]) -> IpAddr {
         const RESERVED: u128 = 0x01 << 120;
         /// 40 of the first 48 bits.
@@ -66,7 +66,7 @@ impl Forwarded {
         Ipv6Addr::from_bits(RESERVED | u128::from(hash) << 80).into()
     }
 
-    /// Warns of an unreadable hop once in the process's life: whoever can write one could fill the log.
+    /// Warns of an unreadable hop once per process, since a client could flood the log.
     fn warn_once(&self, proxy: IpAddr, hop: &[u8]) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             let hop: String = String::from_utf8_lossy(hop).chars().take(LOGGED_CHARACTERS).collect();
@@ -79,14 +79,14 @@ impl Forwarded {
     }
 }
 
-/// A hop without the white space and the quotes around it.
+/// Trims white space and quotes.
 fn plain(hop: &[u8]) -> &[u8] {
     let hop = hop.trim_ascii();
     let unquoted = hop.strip_prefix(b"\"").and_then(|hop| hop.strip_suffix(b"\""));
     unquoted.map_or(hop, <[u8]>::trim_ascii)
 }
 
-/// Reads `ip`, `ip:port`, `[v6]`, `[v6]:port` and, where nothing else can be meant, `v6:port`. A zone is passed over.
+/// Parses `ip`, `ip:port`, `[v6]`, `[v6]:port` and, if it is unambiguous, `v6:port`. Ignores a zone.
 fn address(hop: &[u8]) -> Option<IpAddr> {
     let hop = str::from_utf8(hop).ok()?;
     if let Some(rest) = hop.strip_prefix('[') {
@@ -96,7 +96,7 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
     unzoned(hop).or_else(|| unzoned(hop.rsplit_once(':')?.0))
 }
 
-/// An address without its zone, such as `%eth0`, which only IPv6 has.
+/// Parses an address, and ignores a zone such as `%eth0`, which only IPv6 has.
 fn unzoned(text: &str) -> Option<IpAddr> {
     let address = match text.split_once('%') {
         Some((address, _)) => address.parse::<Ipv6Addr>().ok()?.into(),
@@ -105,7 +105,7 @@ fn unzoned(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// An unreadable hop without its port: one client's connections share a stand-in.
+/// Strips the port of an unreadable hop: the connections of one client share a stand-in.
 fn without_port(hop: &[u8]) -> &[u8] {
     match hop.iter().rposition(|byte| *byte == b':') {
         Some(colon) if hop[colon + 1..].iter().all(u8::is_ascii_digit) => &hop[..colon],
@@ -131,7 +131,7 @@ mod tests {
         text.parse().expect("it is an address")
     }
 
-    /// The client behind a peer with these lines of the header.
+    /// Client behind a peer with these header lines.
     fn client(forwarded: &Forwarded, peer: &str, lines: &[&[u8]]) -> IpAddr {
         let mut headers = HeaderMap::new();
         for line in lines {

@@ -1,4 +1,4 @@
-//! Least rate of peers: what a client asks for and does not take, or announces and does not bring, is memory that it holds.
+//! Least rate of a peer: slow readers and slow senders (slowloris) hold memory, and are cut off.
 
 use std::{
     future::Future,
@@ -12,18 +12,18 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Least rate in bytes per second.
 const LEAST: f64 = 10_000.0;
-/// Time of waiting over which the rate is averaged.
+/// Waiting time over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Watches one direction of a connection. Only the time counts in which its peer is waited for: who has little to take or to
-/// bring is not too slow. A slow peer is judged when it moves something, since kernels let bytes pass in large steps.
+/// Rate watch for one direction of a connection. Counts only the time in which the server waits for the peer: little traffic is
+/// not slow. Judges at each movement of bytes, since kernels pass bytes in large steps.
 pub(super) struct LeastRate {
-    /// Longest time without a byte.
+    /// Longest silence.
     patience: Duration,
-    /// Time of waiting, and bytes, since the rate was last judged.
+    /// Waiting time and bytes since the last judgement.
     waited: Duration,
     bytes: usize,
-    /// While the peer is waited for. Most never need it.
+    /// Current wait; allocated only if there is one, which is rare.
     wait: Option<Box<Wait>>,
 }
 
@@ -33,16 +33,16 @@ struct Wait {
 }
 
 impl LeastRate {
-    /// A peer that may also be silent for `patience` at most.
+    /// `patience`: longest silence of the peer.
     pub(super) fn new(patience: Duration) -> Self {
         Self { patience, waited: Duration::ZERO, bytes: 0, wait: None }
     }
 
-    /// Notes bytes that the peer has taken or brought.
+    /// Notes bytes that the peer has accepted or sent.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`] if these are too few for the time in which it was waited for.
+    /// [`io::ErrorKind::TimedOut`] if the rate falls below the least rate.
     pub(super) fn moved(&mut self, bytes: usize) -> io::Result<()> {
         if let Some(wait) = self.wait.take() {
             self.waited += wait.since.elapsed();
@@ -56,7 +56,7 @@ impl LeastRate {
         if is_too_slow { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
-    /// Resolves once the peer, which has to be waited for now, was silent for too long.
+    /// Resolves when the peer has been silent for too long; call it while waiting for the peer.
     pub(super) fn poll_silent(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let patience = self.patience;
         let wait = self.wait.get_or_insert_with(|| Box::new(Wait { since: Instant::now(), end: Box::pin(sleep(patience)) }));
@@ -74,7 +74,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Lets a peer move so many bytes whenever it was waited for so long; gives for how long that went well.
+    /// Moves so many bytes after each wait; returns the time until the failure.
     async fn lasts(bytes: usize, every: Duration) -> Option<Duration> {
         let mut rate = LeastRate::new(PATIENCE);
         let begun = Instant::now();
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(lasts(1 << 30, Duration::from_secs(25)).await, Some(PATIENCE), "it is silent for too long");
     }
 
-    /// Only a peer that is waited for is watched.
+    /// Counts only waiting time.
     #[tokio::test(start_paused = true)]
     async fn who_has_little_to_move_is_not_too_slow() {
         let mut rate = LeastRate::new(PATIENCE);

@@ -1,4 +1,4 @@
-//! Routes for whoever runs the server.
+//! Routes for operators: health, readiness and metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,14 +16,14 @@ use crate::{
     telemetry,
 };
 
-/// For how long the store may take to show that it is there.
+/// Time-out of the readiness check for the store.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long the log may not be readable.
+/// Time without a successful read of the event log after which the node is not ready.
 const UNREAD: Duration = Duration::from_secs(5);
 
 #[derive(Tags)]
 enum Tag {
-    /// For whoever runs the server.
+    /// For operators of the server.
     Operation,
 }
 
@@ -34,15 +34,15 @@ pub(super) struct Operation {
     pub(super) requests: Lifecycle,
 }
 
-/// How the server is.
+/// Health of the server.
 #[derive(Object)]
 struct Health {
     /// `pass`, or `fail` with a reason.
     status: String,
-    /// What is missing.
+    /// Reason of the failure.
     #[oai(skip_serializing_if_is_none)]
     reason: Option<String>,
-    /// How often the event log was restarted, because the store had lost events.
+    /// Number of restarts of the event log, after the store had lost events.
     #[oai(skip_serializing_if_is_none)]
     epoch: Option<i64>,
 }
@@ -56,10 +56,10 @@ impl Health {
 
 #[derive(ApiResponse)]
 enum Readiness {
-    /// Requests can be answered.
+    /// The server can answer requests.
     #[oai(status = 200)]
     Ready(Json<Health>),
-    /// Something that requests need cannot be reached.
+    /// The server lacks a service that requests need.
     #[oai(status = 503)]
     NotReady(Json<Health>),
 }
@@ -72,19 +72,19 @@ enum FrontDoor {
 
 #[OpenApi(tag = "Tag::Operation")]
 impl Operation {
-    /// Shows whoever comes without a wish what there is
+    /// Redirects to the documentation
     #[oai(path = "/", method = "get", operation_id = "front_door", hidden = true)]
     async fn front_door(&self) -> FrontDoor {
         FrontDoor::SeeOther("/docs".into())
     }
 
-    /// Whether requests are served at all
+    /// Liveness: the server accepts requests
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Json<Health> {
         Health::new(None, None)
     }
 
-    /// Whether the store can be reached and written to, and the bus be reached
+    /// Readiness: the store is reachable and writable, the event log is readable, and the bus is reachable
     #[oai(path = "/readyz", method = "get", operation_id = "readyz")]
     async fn readyz(&self) -> Readiness {
         let reason = if self.requests.is_stopping() {
@@ -109,7 +109,7 @@ impl Operation {
         if reason.is_none() { Readiness::Ready(health) } else { Readiness::NotReady(health) }
     }
 
-    /// Counters in Prometheus's text format
+    /// Metrics in Prometheus's text format
     #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
     async fn metrics(&self) -> PlainText<String> {
         let chat = &self.house.chat;
@@ -135,7 +135,7 @@ impl Operation {
     }
 }
 
-/// The OpenAPI document, made once.
+/// Serves the OpenAPI document.
 pub(super) fn document(json: String) -> impl Endpoint {
     make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
 }

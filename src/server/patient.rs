@@ -1,4 +1,4 @@
-//! The bytes of a connection, whose peer must take what is written.
+//! Write time-out of a connection, HTTP or WebSocket.
 
 use std::{
     io::{self, IoSlice},
@@ -15,16 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::least_rate::LeastRate;
 
-/// Write time-out: a connection whose peer takes nothing for so long, or less than the least rate. Writing fails with
-/// [`io::ErrorKind::TimedOut`] then.
+/// Stream with a write time-out: writing fails with [`io::ErrorKind::TimedOut`] if the peer accepts no bytes for that long, or
+/// fewer than the least rate.
 pub(super) struct Patient<S> {
     stream: S,
     rate: LeastRate,
     upgrade: Option<Upgrade<S>>,
 }
 
-/// A change of the stream once its connection has become a WebSocket. Only the stream itself can be told, and hyper has it by
-/// then.
+/// Change of the stream after an upgrade to a WebSocket. It is applied from within, since hyper owns the stream by then.
 struct Upgrade<S> {
     is_done: Arc<AtomicBool>,
     change: fn(&S),
@@ -35,7 +34,7 @@ impl<S> Patient<S> {
         Self { stream, rate: LeastRate::new(patience), upgrade: None }
     }
 
-    /// Has `change` called, once, with the first read after `is_done` was set.
+    /// Calls `change` once, at the first read after `is_done` was set.
     pub(super) fn once_upgraded(self, is_done: Arc<AtomicBool>, change: fn(&S)) -> Self {
         Self { upgrade: Some(Upgrade { is_done, change }), ..self }
     }
@@ -101,7 +100,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// The outcome of writing a million bytes to a peer that takes so many each second.
+    /// Outcome of writing a million bytes to a peer that accepts so many per second.
     async fn written_to(bytes_per_second: usize) -> io::Result<()> {
         let (ours, mut theirs) = duplex(1_000);
         let mut patient = Patient::new(ours, PATIENCE);

@@ -1,4 +1,4 @@
-//! Places for connections: bounded for all, and for each address, with some that strangers cannot take.
+//! Connection permits: a limit for all, and one per address, with a reserve that strangers cannot exhaust.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,22 +10,22 @@ use crate::{
     tally::{Taken, Tally},
 };
 
-/// One place of so many is reserved: for proxies, and for others to ask whether the server is well.
+/// Divisor of the reserve: a twentieth of the permits is for proxies, and for health checks of others.
 const RESERVED: usize = 20;
 
-/// The places of a server. Clones are handles to the same.
+/// Permits of a server. Clones are handles to the same.
 #[derive(Clone)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
-    /// Those that are not reserved.
+    /// Permits outside the reserve.
     open: Arc<Semaphore>,
     addresses: Tally<IpAddr>,
-    /// Most connections of one address; 0 for no limit.
+    /// Connection limit of one address; 0 for no limit.
     per_address: usize,
     metrics: Metrics,
 }
 
-/// One place, until it is dropped.
+/// A permit for one connection, released when it is dropped.
 pub(super) struct Place {
     _any: OwnedSemaphorePermit,
     open: Option<OwnedSemaphorePermit>,
@@ -34,14 +34,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// True for a reserved place that a stranger has.
+    /// True for a permit from the reserve whose peer is no proxy.
     pub(super) fn is_limited(&self) -> bool {
         self.open.is_none() && !self.is_proxy
     }
 }
 
 impl Places {
-    /// So many places, and so many for each address; 0 for no limit of these.
+    /// `places`: limit for all; `per_address`: limit of one address, 0 for no limit.
     pub(super) fn new(places: usize, per_address: usize, metrics: &Metrics) -> Self {
         Self {
             all: Arc::new(Semaphore::new(places)),
@@ -52,17 +52,17 @@ impl Places {
         }
     }
 
-    /// Waits until there is any place.
+    /// Waits for a permit.
     pub(super) async fn any(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.all).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Any place, if there is one now.
+    /// Takes a permit if one is free.
     pub(super) fn any_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.all).try_acquire_owned().ok()
     }
 
-    /// Makes `any` the place of a peer; `None` if its address has too many.
+    /// Assigns the permit `any` to a peer; `None` if its address has reached the limit.
     pub(super) fn of(&self, any: OwnedSemaphorePermit, peer: IpAddr, is_proxy: bool) -> Option<Place> {
         let address = if is_proxy || self.per_address == 0 {
             None

@@ -1,7 +1,7 @@
-//! What an answer did not need of its request.
+//! Unread-body drain: reads the rest of a request's body before the response is sent, within limits.
 //!
-//! A connection that is closed while something unread has arrived loses the answer as well, and a client that sends its
-//! next request at that moment gets none. So the rest is read before the answer is sent, within limits.
+//! Closing a connection with unread input resets it, which loses the response; a client that pipelines its next request would get
+//! none.
 
 use std::{
     pin::Pin,
@@ -21,31 +21,31 @@ use crate::{
     shares::Charge,
 };
 
-/// How much of a rest is read. Beyond it the connection is closed.
+/// Size limit of the drain; beyond it the connection is closed.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// For how long.
+/// Time-out of the drain.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) type Bytewise = BoxBody<Bytes, std::io::Error>;
 
-/// Where a body comes back to whose reader has had enough.
+/// Slot for the unread rest of a request's body. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Rest(Arc<Mutex<Option<Bytewise>>>);
 
 impl Rest {
-    /// The same body, which has to come at the least rate and without longer pauses than `patience`; what is left of it when
-    /// it is dropped comes back here.
+    /// Wraps a body: enforces the least rate and the read time-out `patience`, and puts the unread rest into the slot when it is
+    /// dropped.
     pub(super) fn of(&self, body: Bytewise, patience: Duration) -> Bytewise {
         BoxBody::new(Lent { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
     }
 
-    /// What has come back, if it is all there within `limit`.
+    /// Reads the unread rest as a whole; `None` if it fails or exceeds `limit`.
     pub(super) async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<Whole> {
         let body = self.0.lock().take()?;
         body::read(body.into(), limit.bytes, limit.time, charge).await.ok()
     }
 
-    /// Reads what has come back, unless the client `waits` to be told to send it; says whether nothing is left.
+    /// Drains the unread rest, unless the client `waits` for `100 Continue`. Returns true if nothing is left.
     pub(super) async fn is_read(&self, waits: bool) -> bool {
         let Some(mut body) = self.0.lock().take() else { return true };
         if waits {
@@ -69,7 +69,7 @@ impl Rest {
 }
 
 struct Lent {
-    /// `None` once it was read to its end, or cannot be read.
+    /// `None` once it was read to its end, or has failed.
     body: Option<Bytewise>,
     rate: LeastRate,
     rest: Rest,
@@ -83,7 +83,7 @@ impl Body for Lent {
         let Self { body: lent, rate, .. } = &mut *self;
         let Some(body) = lent else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
-            // It stays, for what comes of it must not be taken for another request.
+            // The body stays in place, since its remaining bytes must not be parsed as a request.
             return rate.poll_silent(context).map(|error| Some(Err(error)));
         };
         Poll::Ready(match frame {
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// The outcome of reading a body of which so many bytes come each second.
+    /// Outcome of reading a body that arrives with so many bytes per second.
     async fn read_of(bytes_per_second: usize) -> Result<usize, std::io::ErrorKind> {
         let pieces = stream::iter(0..200).then(move |_| async move {
             sleep(Duration::from_secs(1)).await;

@@ -1,21 +1,21 @@
-//! Headers that tell browsers and caches what an answer is not: no page of others, no frame, nothing to be kept. Routes that
-//! know better say so themselves, such as those of files.
+//! Security headers for browsers and caches: no foreign content, no framing, no caching. Routes set their own where they need
+//! others, such as those of files.
 
 use poem::{
     Response,
     http::{HeaderName, HeaderValue, StatusCode, header},
 };
 
-/// Of every answer that says nothing else: it loads nothing, sends no form, and stands in no frame.
+/// Default content security policy: loads nothing, submits no form, and allows no framing.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-/// How long browsers come over TLS alone, once they have: a year.
+/// HTTP Strict Transport Security (HSTS): a year.
 const TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// `Cross-Origin-Resource-Policy` (Fetch standard).
 pub(super) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Adds what is missing. `is_secure` if clients come over TLS.
+/// Adds missing headers. `is_secure`: clients use TLS.
 pub(super) fn protect(response: &mut Response, is_secure: bool) {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return;
@@ -29,7 +29,7 @@ pub(super) fn protect(response: &mut Response, is_secure: bool) {
     headers.entry(RESOURCE_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(kept);
     if headers.contains_key(header::SET_COOKIE) {
-        // A cache that many share would hand it out.
+        // A shared cache would serve the cookie to others.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if is_secure {

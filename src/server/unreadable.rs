@@ -1,4 +1,4 @@
-//! Requests that are refused before anything of them is read.
+//! Early refusal of malformed requests, before their body is read: a missing or ambiguous host, or an unknown content coding.
 
 use poem::{
     Request, Response,
@@ -7,7 +7,7 @@ use poem::{
 
 use crate::dialects::{self, jsonrpc};
 
-/// The answer to a request that does not say for which host it is, and in one way, or whose body is in a coding that is not known here.
+/// The refusal of a request without exactly one valid Host header, or with a body in an unknown content coding.
 pub(super) fn refusal(request: &Request) -> Option<Response> {
     if !names_host(request) {
         let text = "The request must have one Host header, which names a host.";
@@ -22,7 +22,8 @@ pub(super) fn refusal(request: &Request) -> Option<Response> {
     })
 }
 
-/// RFC 9112, section 3.2. What came before HTTP/1.1 knows no such header. An empty one stands for a target without a host.
+/// True if the Host header is valid (RFC 9112, section 3.2). HTTP/1.0 may lack it. An empty one stands for a target without a
+/// host.
 fn names_host(request: &Request) -> bool {
     let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
     match hosts[..] {
@@ -32,7 +33,7 @@ fn names_host(request: &Request) -> bool {
     }
 }
 
-/// Whether these bytes are a host, perhaps with a port (RFC 3986, section 3.2.2).
+/// True for a host with an optional port (RFC 3986, section 3.2.2).
 fn is_host(bytes: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(bytes) else { return false };
     let port = authority.as_str().strip_prefix(authority.host());
@@ -41,7 +42,7 @@ fn is_host(bytes: &[u8]) -> bool {
     !authority.host().is_empty() && port.is_some_and(is_port)
 }
 
-/// Whether a body is in no coding.
+/// True if the body has no content coding.
 fn is_plain(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings

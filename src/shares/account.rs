@@ -1,3 +1,5 @@
+//! Account of one request: its turn in the store, and its charges to the memory budgets.
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -5,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{Charge, NoShare, Party, Shares, Turn};
 
-/// The account of one request: its turn and its charges. Clones are handles to the same.
+/// The account of one request. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Account(Arc<Parts>);
 
@@ -21,12 +23,12 @@ impl Account {
         Self(Arc::new(Parts { shares, party, turn: Mutex::default(), reserved: Mutex::default() }))
     }
 
-    /// A charge for the request's body, of no bytes yet.
+    /// Opens an empty charge for the request's body.
     pub fn body(&self) -> Charge {
         self.0.shares.bodies.open(self.0.party)
     }
 
-    /// Waits for a turn in the store, which is kept until it is given back or the request is answered.
+    /// Waits for a turn in the store, which lasts until it is given back or the request is answered.
     ///
     /// # Errors
     ///
@@ -37,17 +39,17 @@ impl Account {
         Ok(())
     }
 
-    /// Gives the turn back: the request is answered, or waits for something else than the store.
+    /// Releases the turn: the request is answered, or waits for something else than the store.
     pub fn give_turn_back(&self) {
         drop(self.0.turn.lock().take());
     }
 
-    /// Waits before a refusal is answered, as [`Refusals`](super::Refusals) has it.
+    /// Delays a refusal, as [`Refusals`](super::Refusals) has it.
     pub async fn pace_refusal(&self) {
         self.0.shares.refusals.pace(self.0.party).await;
     }
 
-    /// Waits for memory for an answer of up to `bytes` that is about to be made.
+    /// Reserves memory for a response of up to `bytes`, and waits for it.
     ///
     /// # Errors
     ///
@@ -58,12 +60,12 @@ impl Account {
         Ok(())
     }
 
-    /// Charges the text of an answer until it is written, in place of what was reserved for it. Only one for which something was
-    /// reserved may be larger than a whole share, and counts as one.
+    /// Charges a response's body until it is written, in place of its reservation. Only a body with a reservation may exceed a
+    /// share, and counts as a whole share.
     ///
     /// # Errors
     ///
-    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn charged(&self, answer: Bytes) -> Result<Bytes, NoShare> {
         let charge = match self.0.reserved.lock().take() {
             Some(reserved) => reserved,

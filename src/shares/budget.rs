@@ -1,3 +1,5 @@
+//! Memory budget: bytes in use, with a limit for all parties and a share for each.
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ const SHARES: usize = 8;
 /// Longest wait for a share.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Memory budget: bytes in use, bounded for all parties together and for each. Clones are handles to the same.
+/// Memory budget. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Budget(Arc<Pool>);
 
@@ -33,14 +35,14 @@ struct Used {
 }
 
 impl Budget {
-    /// A budget of `most` bytes, of which 0 means no limit. `limit` names it in the metrics.
+    /// A budget of `most` bytes; 0 for no limit. `limit` is its name in the metrics.
     pub(super) fn new(limit: &'static str, most: usize, metrics: &Metrics) -> Self {
         let most = if most == 0 { usize::MAX } else { most };
         let (per_party, metrics) = (most / SHARES, metrics.clone());
         Self(Arc::new(Pool { limit, most, per_party, used: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
-    /// A charge of no bytes yet.
+    /// Opens an empty charge.
     pub fn open(&self, party: Party) -> Charge {
         Charge { pool: Arc::clone(&self.0), party, bytes: 0 }
     }
@@ -49,29 +51,29 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn charge(&self, party: Party, bytes: usize) -> Result<Charge, NoShare> {
         let mut charge = self.open(party);
         charge.set(bytes)?;
         Ok(charge)
     }
 
-    /// Charges `bytes` as soon as there is room. More than a whole share counts as a whole share: it waits until the party
-    /// uses nothing else.
+    /// Charges `bytes`, and waits until they fit. More than a whole share counts as a whole share: the party must use nothing
+    /// else then.
     ///
     /// # Errors
     ///
-    /// [`NoShare::Memory`] if there is none for 10 seconds.
+    /// [`NoShare::Memory`] after a wait of 10 seconds.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is charged if it is dropped.
+    /// Dropped, it charges nothing.
     pub async fn reserve(&self, party: Party, bytes: usize) -> Result<Charge, NoShare> {
         let bytes = bytes.min(self.0.per_party);
         let mut charge = self.open(party);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Registered before the look, so that what is freed in between is noticed.
+            // Registered before the check, so that memory freed in between is noticed.
             let freed = self.0.freed.notified();
             if charge.grows_to(bytes) {
                 return Ok(charge);
@@ -82,7 +84,7 @@ impl Budget {
         }
     }
 
-    /// Bytes in use by all.
+    /// Bytes in use by all parties.
     pub fn used(&self) -> usize {
         self.0.used.lock().all
     }
@@ -95,7 +97,7 @@ impl Pool {
     }
 }
 
-/// Bytes in use, given back when it is dropped.
+/// Bytes in use; released when this is dropped.
 pub struct Charge {
     pool: Arc<Pool>,
     party: Party,
@@ -103,11 +105,11 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Makes it `bytes`, be that more or less than before. It stays as it was if that is refused.
+    /// Changes the charge to `bytes`, up or down. A refusal leaves it unchanged.
     ///
     /// # Errors
     ///
-    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn set(&mut self, bytes: usize) -> Result<(), NoShare> {
         if bytes <= self.bytes {
             self.shrink(bytes);
@@ -116,17 +118,17 @@ impl Charge {
         if self.grows_to(bytes) { Ok(()) } else { Err(self.pool.refuse()) }
     }
 
-    /// Another charge of the same party, of no bytes yet.
+    /// Opens another empty charge of the same party.
     pub fn another(&self) -> Self {
         Self { pool: Arc::clone(&self.pool), party: self.party, bytes: 0 }
     }
 
-    /// The text for which it is from now on, until nobody holds that any more. One larger than a whole share counts as a
-    /// whole share.
+    /// Attaches the charge to `text`, until the last clone of the text is dropped. A text larger than a share counts as a whole
+    /// share.
     ///
     /// # Errors
     ///
-    /// [`NoShare::Memory`] if the party or all together would use more than they may.
+    /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn on(mut self, text: Bytes) -> Result<Bytes, NoShare> {
         self.set(text.len().min(self.pool.per_party))?;
         Ok(Bytes::from_owner(Charged { text, _charge: self }))
@@ -173,7 +175,7 @@ impl Charge {
     }
 }
 
-/// Text that is charged for as long as anybody holds it.
+/// Text with its charge, which lasts as long as the text.
 struct Charged {
     text: Bytes,
     _charge: Charge,

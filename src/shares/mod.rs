@@ -1,5 +1,5 @@
-//! Fair shares of the server: memory for requests and answers under way, and turns in the store, each bounded for the process
-//! and for every party.
+//! Fair shares of the server: memory budgets for requests and responses, concurrency limits of the store, and delays of refusals,
+//! for the process and for each party.
 
 mod account;
 mod budget;
@@ -17,7 +17,7 @@ pub use turns::{Turn, Turns};
 
 use crate::metrics::Metrics;
 
-/// Seconds after which to try again what a share was too small for.
+/// `Retry-After` of a refusal for want of a share.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Owner of a share: the user, or, before one is known, the network address.
@@ -28,13 +28,13 @@ pub enum Party {
 }
 
 impl Party {
-    /// The party of a request by nobody known.
+    /// Party of an unauthenticated request.
     pub fn at(address: IpAddr) -> Self {
         Self::Address(share_of(address))
     }
 }
 
-/// The address by which shares are counted: of IPv6 the /64, which one subscriber has whole.
+/// Address by which shares are counted: an IPv6 address by its /64, which one subscriber has as a whole.
 pub fn share_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -45,15 +45,15 @@ pub fn share_of(address: IpAddr) -> IpAddr {
 /// Refusal for want of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoShare {
-    /// The party has too much under way.
+    /// The party has too many concurrent requests.
     #[error("too many requests at once")]
     Requests,
-    /// The memory for requests or answers under way is used up.
+    /// The memory budget for requests or responses is used up.
     #[error("no memory to spare")]
     Memory,
 }
 
-/// Sizes of the shares; 0 stands for no limit.
+/// Sizes of the shares; 0 for no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub bodies_bytes: usize,

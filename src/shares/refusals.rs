@@ -1,3 +1,5 @@
+//! Delay of refusals by a token bucket for each party.
+
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
@@ -9,22 +11,22 @@ use crate::{
     token_bucket::{Rate, TokenBucket},
 };
 
-/// The rate at which refusals of one party are answered.
+/// Rate of refusals for one party.
 const RATE: Rate = Rate { burst: 20.0, per_second: 1_000.0 };
-/// The longest that a refusal waits for its answer.
+/// Longest delay of a refusal.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Pace of refusals: who is refused and comes again at once, on many connections, would take as much of the processor as if it
-/// was served. Clones are handles to the same.
+/// Rate limit of refusals: a client that retries at once, on many connections, would otherwise take as much processor time as a
+/// served one. Clones are handles to the same.
 #[derive(Clone, Default)]
 pub struct Refusals(Arc<Mutex<Pruned<Party, TokenBucket>>>);
 
 impl Refusals {
-    /// Waits until it is the turn of a refusal of this party.
+    /// Waits until the party's token bucket admits a refusal.
     ///
     /// # Cancel safety
     ///
-    /// A refusal that is dropped has had its turn.
+    /// Dropped, its token stays taken.
     pub async fn pace(&self, party: Party) {
         let wait = self.wait(party, Instant::now());
         if !wait.is_zero() {

@@ -1,3 +1,5 @@
+//! Concurrency limit of requests in the store, per user or address, with a queue.
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
@@ -6,32 +8,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{NoShare, Party};
 use crate::metrics::Metrics;
 
-/// Requests of one party that wait for a turn; more are refused.
+/// Capacity of a party's queue; more requests are refused.
 const QUEUE: usize = 128;
 /// Longest wait for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Concurrency limit: each party has so many requests in the store at once, and others wait in a queue. Clones are handles to
-/// the same.
+/// Concurrency limit: each party has so many requests in the store at once; its others queue. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Turns(Arc<Lines>);
 
 struct Lines {
     per_user: usize,
     per_address: usize,
-    /// Only parties that have a turn or wait for one.
+    /// Only parties with a turn or in the queue.
     lines: Mutex<HashMap<Party, Line>>,
     metrics: Metrics,
 }
 
 struct Line {
     turns: Arc<Semaphore>,
-    /// Requests that have a turn or wait for one.
+    /// Requests with a turn or in the queue.
     members: usize,
 }
 
 impl Turns {
-    /// Limits of which 0 means none.
+    /// Limits of concurrent requests; 0 for no limit.
     pub(super) fn new(per_user: usize, per_address: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Lines { per_user, per_address, lines: Mutex::default(), metrics: metrics.clone() }))
     }
@@ -40,11 +41,11 @@ impl Turns {
     ///
     /// # Errors
     ///
-    /// [`NoShare::Requests`] if too many of the party wait already, or it takes more than 10 seconds.
+    /// [`NoShare::Requests`] if the queue is full, or after a wait of 10 seconds.
     ///
     /// # Cancel safety
     ///
-    /// A request that is dropped waits no longer.
+    /// Dropped, it leaves the queue.
     pub async fn take(&self, party: Party) -> Result<Turn, NoShare> {
         let (at_once, limit) = self.limit(party);
         if at_once == 0 {
@@ -61,12 +62,12 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn of the party, however many wait: for sockets, of which a user has so many at most, and which ask one thing
-    /// at a time.
+    /// Waits for a turn of the party, without limits of queue and time: for sockets, whose number is limited, and which send one
+    /// request at a time.
     ///
     /// # Cancel safety
     ///
-    /// A socket that is dropped waits no longer.
+    /// Dropped, it leaves the queue.
     pub async fn wait(&self, party: Party) -> Turn {
         let (at_once, _) = self.limit(party);
         if at_once == 0 {
@@ -76,7 +77,7 @@ impl Turns {
         Turn(Some((turns.acquire_owned().await.expect("the semaphore is never closed"), member)))
     }
 
-    /// How many turns the party has at once, and the setting that says so.
+    /// Limit of concurrent requests of the party, and its setting.
     fn limit(&self, party: Party) -> (usize, &'static str) {
         match party {
             Party::User(_) => (self.0.per_user, "user.requests_at_once"),
@@ -95,10 +96,10 @@ impl Turns {
     }
 }
 
-/// One request in the store, until it is dropped. `None` where there is no limit.
+/// A turn: one request in the store, until it is dropped. `None` without a limit.
 pub struct Turn(#[expect(dead_code, reason = "it only has to live")] Option<(OwnedSemaphorePermit, Member)>);
 
-/// One who has a turn or waits for one.
+/// Membership in a party's line: with a turn, or in the queue.
 struct Member {
     lines: Arc<Lines>,
     party: Party,
@@ -136,7 +137,7 @@ mod tests {
         let _other = turns.take(Party::User(UserId(2))).await.expect("another party has turns of its own");
         drop(first);
         let third = waiting.remove(0).await.expect("it was the first to wait");
-        // Nobody gives a turn back any more.
+        // No turn is released any more.
         assert_eq!(waiting.remove(0).await.err(), Some(NoShare::Requests));
         drop((waiting, third));
         turns.take(ONE).await.expect("it is free again");

@@ -1,18 +1,20 @@
+//! Attachments: metadata of files in the object store, and the access to them that messages give.
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{AttachmentId, ConversationId, PartnerId, Result, Timestamp};
 
-/// A file in the object store; here is all but its bytes.
+/// Metadata of a file in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub id: AttachmentId,
-    /// The object's name in the object store: plain ASCII, unguessable, never the given file name.
+    /// Name of the object in the object store: plain ASCII, unguessable, never the given file name.
     pub object: String,
     pub name: String,
     pub mimetype: String,
     pub size_bytes: i64,
-    /// Whoever has it may read the bytes.
+    /// Bearer secret: any client that presents it may read the bytes.
     pub access_token: String,
     pub owner: PartnerId,
     pub created_at: Timestamp,
@@ -20,24 +22,24 @@ pub struct Attachment {
     pub media: Media,
 }
 
-/// A file's content, as far as it is known.
+/// Properties of a file's content, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Media {
-    /// In hexadecimal.
+    /// SHA-256 in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Of pictures and films, in pixels.
+    /// Width of a picture or film, in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<i32>,
-    /// Of sounds and films.
+    /// Duration of a sound or film.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_milliseconds: Option<i64>,
 }
 
-/// An attachment to be stored; its bytes are in the object store already.
+/// Attachment to be stored; its bytes are in the object store already.
 #[derive(Clone, Debug)]
 pub struct NewAttachment {
     pub object: String,
@@ -50,45 +52,48 @@ pub struct NewAttachment {
     pub media: Media,
 }
 
-/// A partner's right to an attachment, as far as messages give one.
+/// Access of a partner to an attachment through messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// No message ever had it.
     Unsent,
-    /// The partner may read a message that has it.
+    /// The partner may read a message with it.
     Reader,
-    /// The partner may not, but a support session has such a message: whoever answers support sessions may read it.
+    /// The partner may not, but a support session has such a message: support agents may read it.
     Support,
     NoReader,
 }
 
-/// An attachment that was deleted, and the conversations whose messages had it.
+/// Deleted attachment, and the conversations whose messages had it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedAttachment {
     pub attachment: Attachment,
-    /// By rising id.
+    /// Sorted by rising id.
     pub conversations: Vec<ConversationId>,
 }
 
+/// Queries and expiry of attachments. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Attachments {
     async fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>>;
-    /// The right of the partner that comes from the messages with this attachment, of which those count that are in its
-    /// conversations and not hidden from it; `None` if there is no such attachment.
+    /// Access of the partner to an attachment, from the messages with it in the partner's conversations that are not hidden from
+    /// it; `None` if there is no such attachment.
     async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>>;
-    /// Deletes at most `limit` attachments that were created before `before` and that no message ever had, and gives the
-    /// names of their objects, whose bytes stay. One that is being sent at this moment is left alone. Does nothing while
-    /// another process does the same.
+    /// Deletes at most `limit` attachments created before `before` that no message ever had. Returns the names of their objects,
+    /// whose bytes stay. Skips attachments in a concurrent send. Does nothing while another process does the same.
     async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;
-    /// Those of these objects that an attachment or an upload names, in any order. An upload names its own name, too: so is
-    /// called what was put without anybody telling the store.
+    /// Finds those of these objects that an attachment or an upload references, in any order. The name of an upload counts too:
+    /// direct uploads to the object store are stored under it without notice.
     async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>>;
 }
 
+/// Writes of attachments. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteAttachments {
+    /// # Errors
+    /// `Conflict("attachments_object")` if another attachment has the object.
     async fn insert_attachment(&mut self, new: NewAttachment) -> Result<Attachment>;
-    /// Takes the attachment out of all messages, here and in the log, and deletes it; `None` if there was none. Its bytes
-    /// stay.
+    /// Removes the attachment from all messages, in the rows and in the event log, and deletes it; `None` if there was none. Its
+    /// bytes stay.
     async fn delete_attachment(&mut self, id: AttachmentId) -> Result<Option<DeletedAttachment>>;
 }

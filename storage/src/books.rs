@@ -1,20 +1,24 @@
+//! Address books of users.
+
 use async_trait::async_trait;
 
 use crate::{PartnerId, Result, UserId};
 
+/// Queries of address books. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Books {
-    /// The users in a user's address book, deactivated ones included, by rising uid.
+    /// Users in a user's address book, deactivated ones included, by rising uid.
     async fn book(&self, owner: UserId) -> Result<Vec<UserId>>;
-    /// For each of the partners whose user is in any address book: the partners of these books' owners, by rising id. In no
-    /// particular order.
+    /// Owners of the address books with each partner's user: their partners, by rising id. Partners in no address book are
+    /// absent. In no particular order.
     async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>>;
 }
 
+/// Writes of address books. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteBooks {
-    /// Adds users, who must exist, as must the owner; those that are in already stay.
+    /// Adds users to an address book. They and the owner must exist. Idempotent.
     async fn insert_into_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()>;
-    /// Takes users out; those that are not in do not matter.
+    /// Removes users from an address book. Idempotent.
     async fn delete_from_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()>;
 }

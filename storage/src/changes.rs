@@ -1,35 +1,38 @@
+//! Edits and deletions of messages, in the order of their changes, for clients that synchronise by polling.
+
 use async_trait::async_trait;
 
 use crate::{ConversationId, MessageId, Result, Timestamp};
 
-/// A message that was edited or deleted.
+/// Edited or deleted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     pub place: ChangePlace,
-    /// As [`crate::Message::bytes`] has it.
+    /// Size, as [`crate::Message::bytes`] counts it.
     pub bytes: usize,
 }
 
-/// The place of a changed message among those of its conversation, by its last change.
+/// Sort key of a changed message within its conversation, by its last change. Serves as keyset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangePlace {
-    /// The newest message at that time.
+    /// Newest message of the conversation at the time of the change.
     pub after: MessageId,
-    /// By the clock of the node that made it.
+    /// Time of the change, by the clock of the node that made it.
     pub at: Timestamp,
     pub message: MessageId,
 }
 
 impl ChangePlace {
-    /// The place before the changes since a message was posted.
+    /// Key before all changes made since a message was posted.
     pub fn since(message: MessageId) -> Self {
         Self { after: message, at: Timestamp::UNIX_EPOCH, message: MessageId(0) }
     }
 }
 
+/// Query of changes. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Changes {
-    /// The messages of a conversation that were edited or deleted, in the order of their places: those after one, at most `limit`.
-    /// They are known as long as the messages are, whatever the log has forgotten.
+    /// Keyset page of edited or deleted messages of a conversation, in the order of their keys, after `after`. They are known as
+    /// long as the messages are, whatever the event log has forgotten.
     async fn changes(&self, of: ConversationId, after: ChangePlace, limit: usize) -> Result<Vec<Change>>;
 }

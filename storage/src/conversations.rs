@@ -1,3 +1,6 @@
+//! Conversations, their participants, per-user conversation settings, and read positions. Counting unread messages reads no
+//! messages: `seq` has no gaps.
+
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
@@ -6,18 +9,18 @@ use uuid::Uuid;
 
 use crate::{ConversationId, GroupId, Locked, Message, MessageId, PartnerId, Person, Result, Timestamp};
 
-/// Who is meant to be in a conversation.
+/// Intended membership of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationKind {
-    /// Two people, or one with itself.
+    /// Two people, or one person alone.
     Direct,
     Group,
-    /// A tenant and whoever answers.
+    /// A tenant and the support agents.
     Support,
 }
 
-/// The kind of thread as the messaging dialect counts it.
+/// Type of thread in the messaging dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThreadType {
@@ -26,7 +29,7 @@ pub enum ThreadType {
     Sms,
 }
 
-/// How a participant's window shows a conversation.
+/// Window state of a conversation for one participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
@@ -36,7 +39,7 @@ pub enum Window {
     Closed,
 }
 
-/// Where a participant keeps a conversation.
+/// Folder of a conversation for one participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shelf {
@@ -49,12 +52,12 @@ pub enum Shelf {
 macro_rules! words {
     ($type:ident { $($variant:ident = $word:literal),+ }) => {
         impl $type {
-            /// The word in the database and on the wires.
+            /// Text form in the database and on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
-            /// The reverse of `as_str`.
+            /// Parses the result of `as_str`.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
@@ -64,7 +67,7 @@ macro_rules! words {
 
 pub(crate) use words;
 
-/// What a participant is in a conversation.
+/// Role of a participant in a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParticipantRole {
@@ -79,7 +82,7 @@ words!(ThreadType { Chat = "chat", Group = "group", Sms = "sms" });
 words!(Window { Open = "open", Folded = "folded", Closed = "closed" });
 words!(Shelf { Active = "active", Favorite = "favorite", Archive = "archive" });
 
-/// A record of another system that a conversation is about.
+/// Record of another system that a conversation is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Document {
     /// For example `sale.order`.
@@ -96,19 +99,19 @@ pub struct Conversation {
     pub name: String,
     pub created_at: Timestamp,
     pub group: Option<GroupId>,
-    /// By rising model, then id.
+    /// Sorted by model, then id.
     pub documents: Vec<Document>,
-    /// The `seq` of the newest message; 0 if there is none. Also how many messages were ever posted.
+    /// The `seq` of the newest message; 0 if there is none. Equal to the number of messages ever posted.
     pub last_seq: i64,
     pub last_message: Option<MessageId>,
     pub last_message_at: Option<Timestamp>,
-    /// Since when nothing more can be said.
+    /// Time of closing. A closed conversation takes no messages.
     #[serde(default)]
     pub closed_at: Option<Timestamp>,
     /// The id in the host application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// Whether it is, or was, between two: newcomers do not see what was said before.
+    /// True if the conversation is, or was, direct. Newcomers do not see its earlier messages.
     #[serde(default)]
     pub began_direct: bool,
 }
@@ -116,7 +119,7 @@ pub struct Conversation {
 /// A conversation to be stored, with its first participants.
 #[derive(Clone, Debug)]
 pub struct NewConversation {
-    /// Only for fixed data; the sequence continues above it.
+    /// Set only for fixed data; the sequence continues above it.
     pub id: Option<ConversationId>,
     pub uuid: Uuid,
     pub kind: ConversationKind,
@@ -126,28 +129,28 @@ pub struct NewConversation {
     pub group: Option<GroupId>,
     pub documents: Vec<Document>,
     pub external_id: Option<String>,
-    /// Must exist; duplicates count once.
+    /// The partners must exist; duplicates count once.
     pub participants: Vec<PartnerId>,
     /// One of the participants.
     pub owner: Option<PartnerId>,
 }
 
-/// A partner in a conversation.
+/// Participant of a conversation: a partner with its settings and read position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participant {
     pub conversation: ConversationId,
     pub person: Person,
     pub window: Window,
     pub shelf: Shelf,
-    /// The `seq` up to which this participant has read; never goes back.
+    /// Read position: the `seq` up to which this participant has read. Never goes back.
     pub read_seq: i64,
-    /// How many messages of others have a `seq` above [`Participant::read_seq`].
+    /// Number of messages by others above [`Participant::read_seq`], without deleted ones.
     pub unread: i64,
     pub joined_at: Timestamp,
     pub standing: Standing,
 }
 
-/// The rules' view of a participant.
+/// Role, visibility and mute of a participant, as the chat rules need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub role: ParticipantRole,
@@ -156,39 +159,38 @@ pub struct Standing {
     pub muted_until: Option<Timestamp>,
 }
 
-/// What has become of how far a participant has read.
+/// Effect of a move of a read position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Advanced {
-    /// How many messages of others were unread before and are read now.
+    /// Number of messages by others that have turned from unread to read.
     pub unread: i64,
-    /// Whether there are messages of others that the participant had not read itself before: those, and what was there
-    /// already when it joined, which is never unread.
+    /// True if the move covers messages by others that the participant had not read itself before. Messages older than its
+    /// membership count too, though they are never unread.
     pub has_seen: bool,
 }
 
-/// Which of a partner's conversations to list.
+/// Filter of a partner's list of conversations.
 #[derive(Clone, Debug, Default)]
 pub struct InboxFilter<'a> {
     pub thread_type: Option<ThreadType>,
-    /// Only these conversations; those the partner is not in are absent.
+    /// Limits the list to these conversations; those without the partner are absent.
     pub only: Option<&'a [ConversationId]>,
-    /// Only those with unread messages.
+    /// Limits the list to conversations with unread messages.
     pub unread: bool,
 }
 
-/// One line of a partner's list of conversations.
+/// Entry of a partner's list of conversations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InboxEntry {
     pub conversation: Conversation,
     pub window: Window,
     pub shelf: Shelf,
     pub unread: i64,
-    /// An excerpt of the newest message ([`crate::EXCERPT_BYTES`]), whoever wrote it; `None`, too, if it is hidden from the
-    /// partner.
+    /// Excerpt of the newest message ([`crate::EXCERPT_BYTES`]) of any author; `None` also if it is hidden from the partner.
     pub last_message: Option<Message>,
 }
 
-/// Unread messages of a partner, by thread type.
+/// Numbers of unread messages of a partner, by thread type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnreadTotals {
     pub chat: i64,
@@ -196,52 +198,58 @@ pub struct UnreadTotals {
     pub sms: i64,
 }
 
+/// Queries of conversations and participants. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Conversations {
     async fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>>;
-    /// The conversation, and the partner's place in it if it has one.
+    /// Reads the conversation, and the partner's participation if it has one.
     async fn conversation_seen_by(
         &self,
         id: ConversationId,
         partner: PartnerId,
     ) -> Result<Option<(Conversation, Option<Participant>)>>;
-    /// By rising time of joining, then partner id.
+    /// Participants by rising time of joining, then partner id.
     async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>>;
-    /// The people in several conversations, by conversation, then as [`Conversations::participants`] orders them. Whoever is in
-    /// several of them is read once, and shared.
+    /// People in several conversations, by conversation, then as [`Conversations::participants`] orders them. A person in several
+    /// of them is read once, and shared.
     async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>>;
-    /// Only the ids, in rising order: who is concerned by what happens there.
+    /// Partner ids of the participants, in rising order: the recipients of the conversation's events.
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>>;
-    /// For each of the partners that is in any conversation with others: all these others, by rising id. In no particular
-    /// order.
+    /// Contacts of each partner that shares a conversation with others: all these others, by rising id. The partners are in no
+    /// particular order.
     async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>>;
-    /// The partner's conversations: most recent message (or else creation) first, then by falling id.
+    /// Lists the partner's conversations: most recent message (or else creation) first, then by falling id.
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>>;
-    /// Costs one index range over the partner's conversations, whatever their history holds.
+    /// Sums unread messages. Costs one index range over the partner's conversations, whatever the size of their history.
     async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals>;
 }
 
+/// Writes of conversations, participants and read positions. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteConversations: Send {
-    /// Participants have read everything up to now, which is nothing. Fails with `Conflict("conversations_uuid")` if the
-    /// uuid is taken, `Conflict("conversations_external_id")` if the external id is.
+    /// Stores a conversation. Its participants start with a read position of 0.
+    ///
+    /// # Errors
+    /// `Conflict("conversations_uuid")` if the uuid is taken, `Conflict("conversations_external_id")` if the external id is.
     async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation>;
-    /// Locks the conversations until the transaction ends, by rising id whatever the order asked, so that
-    /// transactions that lock several cannot deadlock. Unknown ids are absent, duplicates count once.
+    /// Locks the conversations until the transaction ends. Unknown ids are absent, duplicates count once.
+    ///
+    /// # Ordering
+    /// By rising id, whatever the order of `ids`, so that transactions that lock several cannot deadlock.
     async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>>;
-    /// As [`WriteConversations::lock_conversations`] without waiting for anybody: beside those that it has locked, it gives the
-    /// ids of those that others have, by rising id.
+    /// Locks conversations as [`WriteConversations::lock_conversations`] does, but skips locked ones without waiting. Also
+    /// returns the ids of those that other transactions have locked, by rising id.
     async fn lock_free_conversations(
         &mut self,
         ids: &[ConversationId],
     ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)>;
-    /// Which of these pairs are participants; the others are absent.
+    /// Finds the participants among these pairs; the others are absent.
     async fn participating(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],
     ) -> Result<HashMap<(ConversationId, PartnerId), Standing>>;
-    /// Adds partners, who must exist, as members who have read what is there already, and from whom messages up to
-    /// `visible_from_seq` are hidden. Gives those that were not in before.
+    /// Adds existing partners as members. They count as having read all earlier messages, and messages up to `visible_from_seq`
+    /// are hidden from them. Returns the partners that were no participants before.
     async fn insert_participants(
         &mut self,
         to: &Locked<Conversation>,
@@ -252,7 +260,7 @@ pub trait WriteConversations: Send {
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64>;
     async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()>;
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()>;
-    /// Sets how the partner keeps the conversation; `None` leaves it as it is. Gives whether anything changed.
+    /// Sets the partner's settings of the conversation; `None` leaves one as it is. Returns true if anything changed.
     async fn set_place(
         &mut self,
         of: ConversationId,
@@ -260,18 +268,17 @@ pub trait WriteConversations: Send {
         window: Option<Window>,
         shelf: Option<Shelf>,
     ) -> Result<bool>;
-    /// Takes the partner out; its messages stay. Gives whether it was in.
+    /// Removes the participant; its messages stay. Returns true if it was one.
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
-    /// Moves the read positions of participants to a `seq`, or to the newest message if that is beyond it; never back.
-    /// Names no participant twice. Gives, in the order asked, what that has changed; `None` if nothing, as for a partner that
-    /// is no participant.
+    /// Moves read positions of participants to a `seq`, at most to the newest message; never back. `to` names no participant
+    /// twice. Returns the effects, in the order of `to`; `None` where nothing changed, as for a partner that is no participant.
     async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>>;
-    /// The same for one.
+    /// Moves one read position as [`WriteConversations::advance_reads`] does.
     async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
         Ok(self.advance_reads(&[(of, partner, seq)]).await?.pop().flatten().unwrap_or_default())
     }
-    /// Moves the read position of the partner to the newest message of every conversation it is in. Gives, for those
-    /// whose position moved, be it over its own messages alone, how many messages were unread and the new position; by
-    /// rising conversation.
+    /// Moves the partner's read position to the newest message in each of its conversations. Returns, for each position that
+    /// moved, even if only over the partner's own messages, the number of unread messages before and the new position; by rising
+    /// conversation.
     async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>>;
 }

@@ -1,25 +1,27 @@
+//! Devices of users, each with its newest connection and that connection's expiry.
+
 use async_trait::async_trait;
 
 use crate::{Result, Timestamp, UserId};
 
-/// What a user connects with, and its newest connection.
+/// Device of a user, with its newest connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Stays when the device connects again, unless it was forgotten meanwhile.
+    /// Stable across reconnects, unless the device was forgotten meanwhile.
     pub id: i64,
     pub user: UserId,
-    /// What the device calls itself; one user's devices have different names.
+    /// Name given by the device, unique among the user's devices.
     pub name: String,
-    /// Names the newest connection, and no other.
+    /// Id of the newest connection. Earlier connections of the device are no longer valid.
     pub connection: String,
     pub created_at: Timestamp,
-    /// When the newest connection was last used.
+    /// Time of the last use of the newest connection.
     pub updated_at: Timestamp,
-    /// Until when it lasts if it is not used.
+    /// Expiry of the newest connection, unless it is used before (TTL).
     pub expires_at: Timestamp,
 }
 
-/// A connection, and for how long it is to last.
+/// Connection of a device, with its time and expiry.
 #[derive(Clone, Copy, Debug)]
 pub struct Connecting<'a> {
     pub user: UserId,
@@ -29,20 +31,22 @@ pub struct Connecting<'a> {
     pub expires_at: Timestamp,
 }
 
+/// Expiry of devices. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Devices {
-    /// Notes that a connection was used, unless it is no longer the newest of its device.
+    /// Records the use of a connection, unless it is no longer the newest of its device. Neither time moves back.
     async fn touch_device(&self, used: Connecting<'_>) -> Result<()>;
-    /// Forgets at most `limit` devices whose connection has lasted until before `before`, and says how many. Does nothing
-    /// while another process does the same.
+    /// Forgets at most `limit` devices whose connection expired before `before`. Returns the number of forgotten devices. Does
+    /// nothing while another process does the same.
     async fn forget_devices(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }
 
+/// Writes of devices. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteDevices {
-    /// Gives a device of the user, who must exist, a new connection in place of the one it had. A device is made when it
-    /// connects first.
+    /// Connects a device of an existing user: the new connection replaces the one before. Creates the device at its first
+    /// connection.
     async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device>;
-    /// Forgets the devices of a user that were not used for longest, all but so many, and says how many.
+    /// Evicts the least recently used devices of a user, all but `most`. Returns the number of forgotten devices.
     async fn forget_devices_beyond(&mut self, most: usize, user: UserId) -> Result<u64>;
 }

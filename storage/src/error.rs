@@ -1,30 +1,32 @@
-/// What a backend can fail with. Missing rows are `None`, never an error.
+//! The error of all storage backends.
+
+/// Failure of a storage backend. A missing row is `None`, never an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A uniqueness rule of the schema refused the write; names the rule, for example `users_login`.
+    /// A uniqueness constraint refused the write. Holds the constraint's name, for example `users_login`.
     #[error("conflict with {0}")]
     Conflict(&'static str),
-    /// The store cannot be reached, or did not answer in time. Trying again later may help.
+    /// The store cannot be reached, or did not answer in time. A later retry may succeed.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Deadlock or serialization failure: other transactions were in the way, and the store has undone this one. The same,
-    /// begun anew, may succeed at once.
+    /// Deadlock or serialization failure: the store has rolled this transaction back for the sake of others. An immediate retry
+    /// of the whole transaction may succeed.
     #[error("the store has undone the transaction for the sake of others")]
     Contention(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What is stored cannot be understood.
+    /// A stored value cannot be decoded.
     #[error("the store holds what cannot be understood: {0}")]
     Corrupt(String),
-    /// Anything else; a defect here or in the store.
+    /// Any other failure: a defect here or in the store.
     #[error("the store failed")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// True for a failure that passes by itself: the same may succeed later.
+    /// True for a transient failure: a later retry may succeed.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Contention(_))
     }
 }
 
-/// What every method of the storage traits returns.
+/// Result of the methods of the storage traits.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,3 +1,6 @@
+//! The event log: facts in one total order by position, without gaps. Nodes read it to deliver events and to invalidate caches.
+//! Copies of messages in it are always equal to the stored messages.
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -6,44 +9,44 @@ use crate::{
     Window,
 };
 
-/// The topic of facts that nodes act upon and nobody is told: no partner has this id.
+/// Topic of facts for the nodes themselves, delivered to no client. No partner has this id.
 pub const NOBODY: PartnerId = PartnerId(0);
-/// The topic of facts that all who answer support sessions are told: no partner has this id.
+/// Topic of facts for all support agents. No partner has this id.
 pub const DESK: PartnerId = PartnerId(-1);
 
-/// A place in the log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
+/// Position in the event log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub i64);
 
-/// What an event is about, and so whom it concerns.
+/// Subject of an event, which determines its recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// All its participants.
+    /// Recipients: all participants of the conversation.
     Conversation(ConversationId),
-    /// That partner alone.
+    /// Recipient: that partner alone.
     Partner(PartnerId),
 }
 
-/// Something that happened and must not be lost.
+/// Durable content of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact", content = "of")]
 pub enum Fact {
     MessagePosted(Message),
-    /// With its new text.
+    /// Holds the message with its new text.
     MessageEdited(Message),
-    /// An edit before another one of the same message, which tells all that there is to tell: nobody is told of it. Edits
-    /// would otherwise cost as much as all that went before, since each rewrites what the log says of the message.
+    /// An edit before a later edit of the same message, which says everything; delivered to no client. Without it, edits would
+    /// cost as much as all earlier ones together, since each rewrites the message's copies in the event log.
     EditSuperseded,
-    /// Without what it said.
+    /// Holds the message as a tombstone, without its content.
     MessageDeleted(Message),
-    /// A message that was held is held no longer.
+    /// A held message was released.
     MessageShown(Message),
-    /// A participant has read up to `seq`.
+    /// A participant's read position has moved to `seq`.
     ReadUpTo {
         partner: PartnerId,
         seq: i64,
-        /// Those that the reader named; none if it named none, or too many.
+        /// The messages named by the reader; empty if it named none, or too many.
         #[serde(default)]
         messages: Vec<MessageId>,
     },
@@ -55,83 +58,85 @@ pub enum Fact {
         #[serde(default)]
         visible_from_seq: i64,
     },
-    /// Recorded twice: for those who stay, under the conversation, and for who is gone and no longer among them, under
-    /// the partner.
+    /// A participant has left. Recorded twice: under the conversation for the remaining participants, and under the partner for
+    /// the one that has left and no longer is a recipient there.
     ParticipantLeft {
         conversation: ConversationId,
         partner: PartnerId,
     },
-    /// The partner keeps a conversation in another way; nobody else's business.
+    /// A partner's own settings of a conversation have changed: window state and folder. Delivered to that partner alone.
     PlaceChanged {
         conversation: ConversationId,
         window: Window,
         shelf: Shelf,
     },
-    /// The attachment's messages in the conversation no longer have it.
+    /// An attachment was deleted from its messages in the conversation.
     AttachmentDeleted {
         attachment: AttachmentId,
     },
-    /// A login has ended: SHA-256 of the session's id in hexadecimal.
+    /// A session has ended. Holds SHA-256 of the session's id in hexadecimal.
     SessionEnded {
         session: String,
     },
-    /// A login's tokens count no longer: neither those that let in nor those that renew them.
+    /// A token family was revoked: its access tokens and refresh tokens are no longer valid.
     TokensRevoked {
         family: uuid::Uuid,
     },
-    /// The account was changed or deactivated; what is remembered of it is stale.
+    /// The account was changed or deactivated; cached copies of it are stale.
     UserChanged {
         user: UserId,
     },
-    /// A support session waits for one of those who answer. Topic: [`DESK`].
+    /// A support session waits for an agent. Topic: [`DESK`].
     SupportWaits(SupportSession),
-    /// A support session was joined, given back, or closed. Recorded twice: for those who are in it, and under [`DESK`].
+    /// A support session was joined, given back, or closed. Recorded twice: under the conversation for its participants, and
+    /// under [`DESK`].
     SupportChanged {
         session: SupportSession,
-        /// `None` if nobody did.
+        /// The acting user; `None` if no user caused the change.
         by: Option<UserId>,
     },
-    /// A device of the partner's has a new connection, and so no other.
+    /// A device of the partner's has a new connection, which replaces the one before.
     DeviceConnected {
         device: String,
         connection: String,
     },
-    /// A participant has added a reaction to a message, or removed one.
+    /// A participant has added or removed a reaction to a message.
     MessageReacted {
         message: MessageId,
-        /// The message's.
+        /// `seq` of the message.
         seq: i64,
         partner: PartnerId,
         content: String,
         removed: bool,
     },
-    /// A message has arrived for somebody who is offline; recorded once until it is read.
+    /// A message has arrived for an offline user. Recorded once until the user has read it.
     MemberUnread {
         user: UserId,
         conversation: ConversationId,
         message: MessageId,
     },
-    /// A person was erased: caches drop whatever names it.
+    /// A person was erased: caches drop every entry that names it.
     UserErased {
         user: UserId,
         partner: PartnerId,
     },
     /// The store was changed without facts that say how, for example by an import: all caches are stale. Topic: [`NOBODY`].
     StoreChanged,
-    /// The log has lost its newest events and goes on after a gap: from `from` to `to` there are none. Topic: [`NOBODY`].
+    /// The event log has lost its newest events and goes on after a gap: positions `from` to `to` have no events. Topic:
+    /// [`NOBODY`].
     LogRestarted {
         epoch: i64,
         from: Position,
         to: Position,
     },
-    /// What a newer version has recorded and this one does not know: it has its place in the log, and nobody is told of
-    /// it. Cannot be recorded.
+    /// A fact recorded by a newer version and unknown to this one. It keeps its position, is delivered to no client, and cannot
+    /// be recorded.
     #[serde(skip)]
     Unknown,
 }
 
 impl Fact {
-    /// The message of which the fact holds a copy, which is redacted with the message.
+    /// Returns the fact's copy of a message, which is redacted together with the message.
     pub fn message(&self) -> Option<&Message> {
         match self {
             Self::MessagePosted(message)
@@ -142,7 +147,7 @@ impl Fact {
         }
     }
 
-    /// As [`Fact::message`].
+    /// Mutable form of [`Fact::message`].
     pub fn message_mut(&mut self) -> Option<&mut Message> {
         match self {
             Self::MessagePosted(message)
@@ -153,12 +158,12 @@ impl Fact {
         }
     }
 
-    /// Whether it is a fact about the store as a whole: it does not say what has changed, so all caches are stale.
+    /// True for a fact about the store as a whole. It does not say what has changed, so all caches are stale.
     pub fn is_about_the_store(&self) -> bool {
         matches!(self, Self::StoreChanged | Self::LogRestarted { .. })
     }
 
-    /// The `seq` of the message that the fact is about. Those from whom that message is hidden are not told the fact.
+    /// Returns the `seq` of the fact's message. Partners from whom that message is hidden do not receive the fact.
     pub fn seq(&self) -> Option<i64> {
         match self {
             Self::MessageReacted { seq, .. } | Self::ReadUpTo { seq, .. } => Some(*seq),
@@ -167,11 +172,11 @@ impl Fact {
     }
 }
 
-/// A partner in a conversation at some position of the log.
+/// Member of a conversation at one position of the event log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     pub partner: PartnerId,
-    /// Facts about messages up to this `seq` do not concern the partner.
+    /// Facts about messages up to this `seq` are not delivered to the partner.
     pub visible_from_seq: i64,
 }
 
@@ -183,75 +188,79 @@ pub struct Event {
     pub at: Timestamp,
 }
 
-/// Which events to read.
+/// Selection of events to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     Everything,
     Conversation(ConversationId),
-    /// What concerns one partner: its own topic, and those of conversations as long as it was in them. Having joined and
-    /// the beginning of a conversation belong to it, having left does not, nor do facts about
-    /// messages that are hidden from the partner.
+    /// Events for one partner: its own topic, and those of conversations during its memberships. The event of joining and the
+    /// creation of a conversation are included. The event of leaving and facts about messages hidden from the partner are not.
     Partner(PartnerId),
 }
 
-/// A part of the log.
+/// Page of the event log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogPage {
     pub events: Vec<Event>,
-    /// True if there may be more after them.
+    /// True if more events may follow.
     pub more: bool,
 }
 
-/// The log as the store has it now, by which a node sees whether it has lost events that the node knows.
+/// Current state of the event log in the store, by which a node detects the loss of events known to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// The newest event's position.
+    /// Position of the newest event.
     pub head: Position,
-    /// The mark of the event that was asked about: [`Event`]s have one only if they are the first of their transaction.
-    /// `None` if the log has no such event, because it was forgotten, or because it was lost.
+    /// Mark of the requested event. Only the first event of a transaction has one. `None` if the event log has no such event: it
+    /// was forgotten, or lost.
     pub asked: Option<LogMark>,
-    /// The newest event that has a mark.
+    /// Newest recent event with a mark.
     pub newest: Option<LogMark>,
-    /// The timeline of the database server; `None` where there is none, or where it may not be asked for.
+    /// Timeline of the database server; `None` if the backend has none, or does not allow to read it.
     pub timeline: Option<i64>,
 }
 
-/// An event by its position, and by what was drawn at random for its transaction: where a log has lost events, others have
-/// their positions.
+/// Identity of an event: its position, and a random mark of its transaction. After a loss, other events have the same positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogMark {
     pub position: Position,
     pub mark: Option<uuid::Uuid>,
 }
 
-/// The log: what happened, in one order for everybody. A fact that holds a copy of a message holds it as it is stored now:
-/// whatever changes a message rewrites its copies in the same transaction.
+/// The event log: facts in one order for all readers. A fact's copy of a message is equal to the stored message: each change of a
+/// message rewrites its copies in the same transaction. [`Storage`](crate::Storage) states errors and cancel safety.
+///
+/// # Ordering
+/// Events become visible in the order of their positions.
 #[async_trait]
 pub trait EventLog {
-    /// Events after `after`, in log order, complete enough to be told without another read. An event once visible is
-    /// never followed by an earlier one becoming visible. The event whose fact reaches so many `bytes` is the last.
+    /// Reads events after `after`, complete enough to be delivered without another read. The event whose fact reaches `bytes` is
+    /// the last.
+    ///
+    /// # Ordering
+    /// By rising position. After an event is visible, no earlier one becomes visible.
     async fn log(&self, after: Position, scope: Scope, limit: usize, bytes: usize) -> Result<LogPage>;
-    /// As [`EventLog::log`], whatever the size of the events.
+    /// Reads events as [`EventLog::log`] does, without a limit of bytes.
     async fn events(&self, after: Position, scope: Scope, limit: usize) -> Result<Vec<Event>> {
         Ok(self.log(after, scope, limit, usize::MAX).await?.events)
     }
-    /// Whom an event of the conversation at that position concerns, by rising id: the same as find it in their
-    /// [`Scope::Partner`]. What facts say counts: a [`Fact::ConversationCreated`] brings in those with whom its transaction
-    /// has stored the conversation, a [`Fact::ParticipantJoined`] one, and a [`Fact::ParticipantLeft`] takes one out.
+    /// Returns the members of a conversation at that position, by rising id: the recipients whose [`Scope::Partner`] has an event
+    /// there. Only facts count: a [`Fact::ConversationCreated`] brings in the participants stored with the conversation by its
+    /// transaction, a [`Fact::ParticipantJoined`] adds one, and a [`Fact::ParticipantLeft`] removes one.
     async fn members_at(&self, conversation: ConversationId, position: Position) -> Result<Vec<Member>>;
-    /// The newest event's position. Does not go back when old events are forgotten; only a store that has lost what it had
-    /// confirmed goes back, which [`EventLog::log_state`] shows.
+    /// Position of the newest event. Forgetting old events does not move it back. It moves back only if the store has lost
+    /// confirmed events, which [`EventLog::log_state`] shows.
     async fn position(&self) -> Result<Position>;
-    /// The log's head, marks and timeline, with the mark of the event at `asked`.
+    /// Reads the head, marks and timeline of the event log, with the mark of the event at `asked`.
     async fn log_state(&self, asked: Position) -> Result<LogState>;
-    /// The newest position whose event happened at `time` or before; the one before the oldest event if there is none.
-    /// Where times run against the order of the log, it is off by no more than they are.
+    /// Finds the newest position whose event happened at `time` or before; the one before the oldest event if there is none.
+    /// Where times run against the order of positions, the result is off by no more than they are.
     async fn position_at(&self, time: Timestamp) -> Result<Position>;
-    /// Forgets the oldest events, at most `limit`, up to the first that happened at `before` or later, or that a transaction
-    /// under way has rewritten; gives how many.
-    /// Nobody who writes waits for it. Does nothing while another process does the same.
+    /// Forgets the oldest events, at most `limit`, up to the first that happened at `before` or later, or that an open
+    /// transaction has rewritten. Returns the number of forgotten events. Writers do not wait for it. Does nothing while another
+    /// process does the same.
     async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<u64>;
-    /// Forgets, of at most `limit` who have left a conversation, that they ever were in it, once the log holds nothing
-    /// from that time; gives of how many. Does nothing while another process does the same.
+    /// Forgets at most `limit` ended memberships once the event log holds no event of their time. Returns the number of forgotten
+    /// ones. Does nothing while another process does the same.
     async fn forget_memberships(&self, limit: usize) -> Result<u64>;
 }

@@ -1,14 +1,14 @@
-//! Case folding, the same on every backend.
+//! Unicode case folding for search, the same on every backend.
 
 use caseless::default_case_fold_str;
 use unicode_normalization::UnicodeNormalization;
 
-/// COMBINING DOT ABOVE: what is left of a folded İ beside its i.
+/// COMBINING DOT ABOVE, the remainder of a folded İ next to its i.
 const DOT_ABOVE: char = '\u{307}';
-/// Stands between texts that are searched together. Nobody types it.
+/// Separator of texts that are searched together. No keyboard produces it.
 const SEPARATOR: &str = "\u{1e}";
 
-/// A text as searches compare it: whatever its case, and however its characters are composed; with every i of Turkish as one.
+/// Folds a text for comparison: ignores case and composition (NFKC), and treats all forms of the Turkish i as one.
 pub fn fold(text: &str) -> String {
     let composed: String = text.nfkc().collect();
     let folded = default_case_fold_str(&composed);
@@ -19,7 +19,7 @@ pub fn fold(text: &str) -> String {
         .collect()
 }
 
-/// The texts by which a person is found, folded.
+/// Folds the searchable texts of a person into one.
 pub(crate) fn fold_person(name: &str, email: Option<&str>, phone: Option<&str>) -> String {
     let texts: Vec<_> = std::iter::once(name).chain(email).chain(phone).map(fold).collect();
     texts.join(SEPARATOR)

@@ -68,7 +68,7 @@ pub use uploads::{Mention, NewUpload, Upload, UploadedFile, Uploads, WriteUpload
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 pub use workspace::{ImportMarks, Workspace, Workspaces, WriteWorkspace};
 
-/// UTC, kept to the microsecond, which is what PostgreSQL keeps.
+/// UTC time with microsecond resolution, which is PostgreSQL's.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
 macro_rules! id {
@@ -87,11 +87,11 @@ macro_rules! id {
 }
 
 id! {
-    /// A user's `uid`. Drawn from the same sequence as [`PartnerId`].
+    /// A user's `uid`, drawn from the same sequence as [`PartnerId`].
     UserId
 }
 id! {
-    /// A partner's id. Drawn from the same sequence as [`UserId`].
+    /// A partner's id, drawn from the same sequence as [`UserId`].
     PartnerId
 }
 id! {
@@ -99,7 +99,7 @@ id! {
     ConversationId
 }
 id! {
-    /// Grows, within a conversation, in the order in which messages become visible.
+    /// A message's id. Within a conversation, ids become visible in increasing order.
     MessageId
 }
 id! {
@@ -111,29 +111,41 @@ id! {
     GroupId
 }
 
-/// Kind of work that has store connections of its own.
+/// Kind of work. Each has its own budget of store connections (a bulkhead), except [`Lane::Log`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Storing messages.
     Sends,
     /// Log-ins, sessions and tokens.
     Sessions,
-    /// Looking at the event log, and restarting it. Alone goes on while the server's timeline is not accepted.
+    /// Reads of the event log, and its restart. Shares the connections of all other work, but goes on while the server's timeline
+    /// is not accepted.
     Log,
 }
 
-/// Whether a store takes writes.
+/// Readiness of the store for writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writability {
     Writable,
-    /// It has no room, or is one that only reads.
+    /// The disk is full, or the store is read-only.
     Refused,
-    /// It confirms no commits: they wait for a standby, and nothing new is begun meanwhile.
+    /// Commits wait for a synchronous standby and are not confirmed; the store begins no new ones meanwhile.
     Unconfirmed,
 }
 
-/// Everything that can be read, and the few single writes that need no transaction because losing one does no harm
-/// (what was touched last). Each method is one consistent read.
+/// All queries, and the single writes that need no transaction because losing one does no harm (for example the time of last
+/// use). Each method is one consistent read. The rules below hold for the methods of all supertraits.
+///
+/// # Errors
+/// - [`Error::Unavailable`]: the store cannot be reached, does not answer in time, or was closed.
+/// - [`Error::Contention`]: the store rolled a write back for the sake of other transactions.
+/// - [`Error::Corrupt`]: a stored value cannot be decoded.
+/// - [`Error::Internal`]: any other failure.
+///
+/// # Cancel safety
+/// A dropped read leaves nothing behind. A dropped single write is applied completely or not at all, and the caller cannot know
+/// which (`forget_events` and `fold_people` take several such steps). Its connection returns to the pool once the server answers,
+/// and is closed otherwise.
 #[async_trait]
 pub trait Storage:
     Users
@@ -163,39 +175,54 @@ pub trait Storage:
     + Sync
     + 'static
 {
-    /// Opens a transaction. At most one is open per task, and nothing but storage is awaited while it is.
+    /// Opens a transaction. A task has at most one open, and awaits nothing but storage while it is open.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves no open transaction.
     async fn begin(&self) -> Result<Box<dyn Tx>>;
 
-    /// Whether the store takes writes, as far as that is known without one. Fails if it cannot be reached now. Costs one
-    /// round trip.
+    /// Returns the readiness for writes, as far as it is known without a write. Costs one round trip.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached now.
     async fn writability(&self) -> Result<Writability>;
 
-    /// What time it is by the clock that everybody has in common who uses the store; `here`, the caller's, if it has none.
+    /// Reads the shared clock of all nodes that use the store; `here`, the caller's own time, if the store has no clock.
     async fn now(&self, here: Timestamp) -> Result<Timestamp>;
 
-    /// Whether anybody is in the store yet; the demo data goes only into an empty one.
+    /// True if the store has no partner yet. Demo data goes only into an empty store.
     async fn is_empty(&self) -> Result<bool>;
 
-    /// Whether the store was started with the demo data at some time.
+    /// True if the store was ever started with the demo data.
     async fn is_demo(&self) -> Result<bool>;
 
-    /// The same store by connections that are kept for this: others, however many they are, do not keep it waiting.
+    /// Returns the same store with the connection budget of this lane.
     fn lane(&self, lane: Lane) -> Arc<dyn Storage>;
 
-    /// Accepts a timeline of the database server. From the first call on, whatever would use another one waits, except in
-    /// [`Lane::Log`]: a server that has lost events takes no new ones before the log was restarted.
+    /// Accepts a timeline of the database server. From the first call on, work on another timeline waits, except in
+    /// [`Lane::Log`]: after a failover that lost events, the server takes no new ones before the event log was restarted.
     fn accept_timeline(&self, timeline: Option<i64>);
 
-    /// Lets go of connections, within a few seconds. Calls after it fail with [`Error::Unavailable`].
+    /// Closes the connections, within a few seconds. Later calls fail with [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave connections open.
     async fn close(&self);
 }
 
-/// One transaction. Dropping it leaves no trace, and after a method has failed that is all there is to do with it.
+/// One transaction. Dropping it rolls it back. After a method has failed, dropping it is the only use left.
 ///
-/// Locks are taken in one order everywhere, so that transactions cannot deadlock: the workspace, users, refresh tokens,
-/// conversations by rising id, then attachments by id, then participants by rising (conversation, partner), then messages by
-/// id, then uploads by name, then the head of the log, which [`Tx::commit`] takes. Events follow their message: whoever has
-/// the message alone rewrites them, and whatever forgets them waits for nobody.
+/// All transactions take locks in one order, so that they cannot deadlock: the workspace, users, refresh tokens, conversations by
+/// rising id, attachments by id, participants by rising (conversation, partner), messages by id, uploads by name, and last the
+/// head of the event log, which [`Tx::commit`] takes. Events follow their message: the lock on a message covers its copies in the
+/// event log, and statements that forget events wait for no lock. The rules below hold for the methods of all supertraits.
+///
+/// # Errors
+/// Those of [`Storage`], and [`Error::Conflict`] where a method names it. After [`Error::Contention`] the same work, begun anew,
+/// may succeed at once.
+///
+/// # Cancel safety
+/// After a dropped method the state of the transaction is unknown. Drop the transaction, which rolls it back.
 #[async_trait]
 pub trait Tx:
     WriteUsers
@@ -216,30 +243,38 @@ pub trait Tx:
     + WriteWorkspace
     + Send
 {
-    /// Queues a fact for the log; it gets its position when the transaction commits.
+    /// Queues a fact for the event log. The fact gets its position when the transaction commits.
     fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp);
 
-    /// Marks the store as one that holds the demo data; says whether it was not one before. Waits for another transaction
-    /// that is about it.
+    /// Marks the store as one that holds the demo data. Returns true if it did not before. Waits for a concurrent transaction
+    /// that sets the same mark.
     async fn mark_demo(&mut self) -> Result<bool>;
 
-    /// The store's secret of this name. If it has none yet, `fresh` becomes it, once and for all.
+    /// Returns the store's secret of this name. Stores `fresh` first if there is none; a stored secret never changes.
     async fn secret(&mut self, name: &str, fresh: &str) -> Result<String>;
 
-    /// Moves the head of the log, and all sequences from which ids are drawn, up to `by` above their own highest and, for
-    /// the head, above `known`. Gives the positions that no event will have, the first and the last of them, which a
-    /// [`Fact::LogRestarted`] of the same transaction is to account for.
+    /// Advances all id sequences to `by` above their highest value, and the head of the event log to `by` above the higher of its
+    /// own value and `known`. Returns the first and the last position without an event; a [`Fact::LogRestarted`] of the same
+    /// transaction accounts for them.
     async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)>;
 
-    /// Makes all writes and all recorded facts visible at once, durably, and gives the facts as events of the log,
-    /// in order. Positions have no gaps but those that a [`Fact::LogRestarted`] accounts for: whoever has seen everything up
-    /// to the one before the first of these events has missed nothing. After an error nothing was written; to say so, a store that goes away in the middle is waited
-    /// for, however long that takes. The one exception is a store that is there and has not decided yet, because its
-    /// commits wait for a standby: then the error is [`Error::Unavailable`], and the transaction may be committed later.
+    /// Commits: makes all writes and all recorded facts visible at once, durably. Returns the facts as events, in order.
+    ///
+    /// # Errors
+    /// After an error nothing was written. To be sure of that, a store whose connection breaks during the commit is asked again
+    /// for as long as it takes. One exception: [`Error::Unavailable`] from a reachable store that has not decided, because
+    /// commits wait for a standby, or for longer than a statement may take. Then the transaction may still be committed later.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have committed or not.
+    ///
+    /// # Ordering
+    /// Positions have no gaps except those of a [`Fact::LogRestarted`]: a reader that has seen every event before the first of
+    /// these has missed none.
     async fn commit(self: Box<Self>) -> Result<Vec<Event>>;
 }
 
-/// Proof that this transaction holds the row's lock until it ends; only `lock_…` makes one.
+/// Proof that this transaction holds the row's lock until it ends. Only the `lock_…` methods create one.
 #[derive(Debug)]
 pub struct Locked<T>(T);
 

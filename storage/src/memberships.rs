@@ -1,26 +1,26 @@
-//! Who was in which conversation, as the log counts.
+//! Membership intervals: the times of partners in conversations, as positions of the event log.
 
 use std::collections::HashMap;
 
 use crate::{ConversationId, Fact, PartnerId, Timestamp, Topic};
 
-/// Who a transaction that begins a conversation puts into it.
+/// Initial participants of the conversations that one transaction creates.
 pub(crate) type Founders = HashMap<ConversationId, Vec<PartnerId>>;
 
-/// What a transaction changes of one partner's being in one conversation. The ends are the places of facts among those
-/// that the transaction records, from 0 on.
+/// Membership interval: the change of one partner's membership in one conversation by a transaction. Both ends are indices, from
+/// 0, of facts among those that the transaction records.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stay {
     pub conversation: ConversationId,
     pub partner: PartnerId,
-    /// `None`: it was in before.
+    /// Start; `None`: the partner was a member before.
     pub from: Option<usize>,
-    /// `None`: it stays.
+    /// End; `None`: the partner stays a member.
     pub until: Option<usize>,
     pub visible_from_seq: i64,
 }
 
-/// What recorded facts say of who comes and goes.
+/// Derives the membership changes from recorded facts.
 pub(crate) fn stays(facts: &[(Topic, Fact, Timestamp)], founders: &Founders) -> Vec<Stay> {
     let mut stays: Vec<Stay> = Vec::new();
     for (place, (topic, fact, _)) in facts.iter().enumerate() {

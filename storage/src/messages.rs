@@ -1,3 +1,6 @@
+//! Messages: rows, pages by offset or by keyset (id), excerpts for lists, and idempotency keys (client keys). Within a
+//! conversation, ids and `seq` rise together and become visible in that order.
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
@@ -8,7 +11,7 @@ use crate::{
     Result, Timestamp, UserId,
 };
 
-/// What a message is, whichever dialect it came from.
+/// Type of a message, common to all dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageType {
@@ -16,14 +19,14 @@ pub enum MessageType {
     File,
     Image,
     Video,
-    /// Says what happened to the conversation, for example that somebody joined.
+    /// A notice about the conversation, for example that a participant has joined.
     Notice,
-    /// Shows another user's profile.
+    /// A reference to another user's profile.
     Profile,
 }
 
 impl MessageType {
-    /// The word in the database and in the messaging dialect.
+    /// Text form in the database and in the messaging dialect.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -35,7 +38,7 @@ impl MessageType {
         }
     }
 
-    /// The reverse of [`MessageType::as_str`].
+    /// Parses the result of [`MessageType::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Text, Self::File, Self::Image, Self::Video, Self::Notice, Self::Profile]
             .into_iter()
@@ -43,7 +46,7 @@ impl MessageType {
     }
 }
 
-/// Who wrote a message, complete enough to be shown without another read.
+/// Author of a message, complete enough to be shown without another read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {
     pub partner: PartnerId,
@@ -54,13 +57,13 @@ pub struct Author {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub id: MessageId,
-    /// 1, 2, 3, ... without a gap within the conversation, in the order of the ids.
+    /// Number of the message within its conversation: 1, 2, 3, ... without a gap, in the order of the ids.
     pub seq: i64,
     pub conversation: ConversationId,
     pub author: Author,
     pub message_type: MessageType,
     pub body: String,
-    /// What the sender's dialect wants to have back, as it was sent.
+    /// Data of the sender's dialect, returned as sent.
     pub metadata: Option<Metadata>,
     /// In the order in which the sender named them.
     pub attachments: Vec<Attachment>,
@@ -68,29 +71,30 @@ pub struct Message {
     /// The id in the host application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// The message of the same conversation that this one answers.
+    /// The answered message, in the same conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// In a support session, the author's side when it wrote. `None` for messages of the first release.
+    /// In a support session, the author's side at the time of writing. `None` for messages of the first release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support_side: Option<MessageSide>,
-    /// Its sender has not shown it yet to those who are there. In dialects without that step nobody waits for it.
+    /// True while the sender has not released the message to participants that are connected. Dialects without that step ignore
+    /// it.
     #[serde(default)]
     pub held: bool,
     pub created_at: Timestamp,
     pub edited_at: Option<Timestamp>,
-    /// The partner who edited it last; `None` if the first release did.
+    /// The partner of the last edit; `None` if the first release made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited_by: Option<PartnerId>,
-    /// Its body, metadata and attachments are gone since then.
+    /// Time of deletion. The message is a tombstone: body, metadata and attachments are gone.
     pub deleted_at: Option<Timestamp>,
-    /// As [`Message::edited_by`].
+    /// The partner that deleted it; `None` as in [`Message::edited_by`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_by: Option<PartnerId>,
 }
 
 impl Message {
-    /// Size of a message in a page: of its text, and [`FILE_BYTES`] for each of its files.
+    /// Size of the message within a page: its text, and [`FILE_BYTES`] for each file.
     pub fn bytes(&self) -> usize {
         self.body.len() + FILE_BYTES * self.attachments.len()
     }
@@ -104,11 +108,11 @@ pub struct NewMessage {
     pub message_type: MessageType,
     pub body: String,
     pub metadata: Option<Metadata>,
-    /// Must exist.
+    /// The attachments must exist.
     pub attachments: Vec<Attachment>,
     pub client_key: Option<NewClientKey>,
     pub external_id: Option<String>,
-    /// Must be a message of the conversation.
+    /// Must be a message of the same conversation.
     pub reply_to: Option<MessageId>,
     pub support_side: Option<MessageSide>,
     pub held: bool,
@@ -118,15 +122,15 @@ pub struct NewMessage {
 /// SHA-256 of a message's content as first sent.
 pub type ContentHash = [u8; 32];
 
-/// The idempotency key of a new message. A second message of the same author in the same conversation with the same key
-/// and hash is refused by the schema.
+/// Idempotency key of a new message. The schema refuses a second message of the same author in the same conversation with the
+/// same key and hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewClientKey {
     pub key: String,
     pub hash: ContentHash,
 }
 
-/// The idempotency key of a send, with all that it is unique in.
+/// Idempotency key of a send, with the conversation and author within which it is unique.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey {
     pub conversation: ConversationId,
@@ -135,29 +139,28 @@ pub struct ClientKey {
     pub hash: ContentHash,
 }
 
-/// A message that was sent with a client key.
+/// Message that was sent with a client key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyedMessage {
     pub message: Message,
-    /// `None` for messages of the first release, which kept the key alone.
+    /// Content hash; `None` for messages of the first release, which stored the key alone.
     pub hash: Option<ContentHash>,
 }
 
-/// A message that was deleted, and the attachments that no message holds any longer: their rows are gone, their bytes stay.
+/// Deleted message, and the attachments that no message holds any longer: their rows are gone, their bytes stay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeletedMessage {
     pub message: Message,
     pub files: Vec<Attachment>,
 }
 
-/// The size of a page that goes on by id, in bytes as [`Message::bytes`] has them. The message that reaches it is the last,
-/// also where `limit` would allow more.
+/// Size limit of a page with keyset pagination (by id), in bytes as [`Message::bytes`] counts them. The message that reaches it
+/// is the last, even if `limit` allows more.
 pub const PAGE_BYTES: usize = 1024 * 1024;
-/// Size of a file of a message in a page, in bytes: about what an answer says of one with a long name.
+/// Size of one file within a page, in bytes: about the JSON of a file with a long name.
 pub const FILE_BYTES: usize = 1024;
 
-/// The length of a page that goes on by id, of items of these sizes in its order: the one that reaches [`PAGE_BYTES`] is the
-/// last.
+/// Length of a page with keyset pagination, for items of these sizes: the item that reaches [`PAGE_BYTES`] is the last.
 pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     let mut held = 0;
     let fits = |size: &usize| {
@@ -168,13 +171,13 @@ pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     sizes.take_while(fits).count()
 }
 
-/// The most that is read of the text of a last message in a list, of its metadata, and of its files, in bytes. The first file is
-/// always read.
+/// Limit of an excerpt of a last message in a list, in bytes, for the text, the metadata and the files each. The first file is
+/// always included.
 pub const EXCERPT_BYTES: usize = 1024;
-/// What a list says of a file beside its name, in bytes: about its address, token and type.
+/// Size of a file in a list without its name, in bytes: about its address, token and type.
 const LISTED_BYTES: usize = 200;
 
-/// The files of a last message that lists show.
+/// Selects the files of a last message that lists show.
 pub(crate) fn listed(files: &[Attachment]) -> &[Attachment] {
     let mut bytes = 0;
     let fits = |file: &&Attachment| {
@@ -185,25 +188,25 @@ pub(crate) fn listed(files: &[Attachment]) -> &[Attachment] {
     &files[..fitting.max(1).min(files.len())]
 }
 
-/// Which messages of a conversation to read. A page never costs more than what it returns.
+/// Page of a conversation's messages. The cost of a page depends only on its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Newest first, after passing over the `offset` newest. Holds as many as there are, up to `limit`.
+    /// Offset pagination: newest first, after skipping the `offset` newest. Ends only at `limit`.
     Newest { offset: u64, limit: usize },
-    /// Those with a smaller id, newest first. Ends at [`PAGE_BYTES`].
+    /// Keyset pagination: smaller ids, newest first. Ends at [`PAGE_BYTES`].
     Before { id: MessageId, limit: usize },
-    /// Those with a larger id, oldest first. Ends at [`PAGE_BYTES`].
+    /// Keyset pagination: larger ids, oldest first. Ends at [`PAGE_BYTES`].
     After { id: MessageId, limit: usize },
 }
 
 impl Page {
-    /// The newest messages, as a page that goes on by id.
+    /// Newest messages, as the first page of keyset pagination.
     pub fn latest(limit: usize) -> Self {
         Self::Before { id: MessageId(i64::MAX), limit }
     }
 }
 
-/// A message without what it says.
+/// Location of a message: ids and author, without content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Located {
     pub conversation: ConversationId,
@@ -212,39 +215,39 @@ pub struct Located {
     pub author: PartnerId,
 }
 
-/// The beginning of a text, as far as lists show it: whole characters.
+/// Cuts a text to its excerpt for lists, at a character boundary.
 pub(crate) fn excerpt(body: &str) -> &str {
     &body[..body.floor_char_boundary(EXCERPT_BYTES)]
 }
 
-/// A message as one reader sees it.
+/// Message as one reader sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub message: Message,
-    /// Of the reader's own messages, whether anybody else has read it; of others', whether the reader has.
+    /// True if another participant has read the reader's own message, or if the reader has read a message of another author.
     pub is_read: bool,
     pub reactions: Vec<ReactionCount>,
 }
 
+/// Queries of messages. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Messages {
-    /// The messages with these ids in any conversation, in no particular order; unknown ids are absent.
+    /// Messages with these ids in any conversation, in no particular order; unknown ids are absent.
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
-    /// Places of the messages with these ids; as [`Messages::messages_by_id`], but reads no texts.
+    /// Locations of the messages with these ids, as [`Messages::messages_by_id`] selects them. Reads no texts.
     async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>>;
-    /// The messages at these places, each a conversation and a `seq`, in no particular order; unknown ones are absent. Reads
-    /// no texts.
+    /// Locations of messages by conversation and `seq`, in no particular order; unknown ones are absent. Reads no texts.
     async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>>;
-    /// The newest message of each participant in these conversations, in no particular order; those that are hidden from
-    /// `reader` are absent. Reads no others, and of these an excerpt ([`EXCERPT_BYTES`]).
+    /// Newest message of each participant in these conversations, in no particular order; messages hidden from `reader` are
+    /// absent. Reads no other messages, and of these an excerpt ([`EXCERPT_BYTES`]).
     async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>>;
-    /// An id that no message has nor will have, drawn from the same sequence.
+    /// Draws an id from the sequence of message ids. No message has or will have it.
     async fn draw_message_id(&self) -> Result<MessageId>;
-    /// A page of a conversation, in the page's own order, as `reader` sees it: without what is hidden from it. From who is no
-    /// participant nothing is hidden.
+    /// Page of a conversation, in the page's own order, without messages hidden from `reader`. Nothing is hidden from a reader
+    /// that is no participant.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
-    /// The messages of a conversation that hold attachments, newest first: those with an id smaller than `before`, or all,
-    /// without what is hidden from `reader`. Ends at [`PAGE_BYTES`].
+    /// Messages of a conversation with attachments, newest first: those with an id smaller than `before`, or all, without
+    /// messages hidden from `reader`. Ends at [`PAGE_BYTES`].
     async fn messages_with_files(
         &self,
         of: ConversationId,
@@ -252,28 +255,36 @@ pub trait Messages {
         before: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<Message>>;
-    /// Which of the partner's conversations hold a message of somebody else created after `since`; by rising id.
+    /// Finds the partner's conversations with a message by another author created after `since`; by rising id.
     async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>>;
 }
 
+/// Writes of messages. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteMessages {
-    /// Stores the messages with `seq` and id rising in the order given; each one's conversation must be among
-    /// `to`, so ids of one conversation become visible in increasing order, whoever writes. The `last_…` fields of
-    /// the conversations follow, so those of `to` are true no longer: who inserts again locks again. Fails with `Conflict("messages_client_key")` if a client key is taken.
+    /// Stores messages. Each message's conversation must be in `to`. The `last_…` fields of the stored conversations follow, so
+    /// `to` is consumed: lock again before the next insert.
+    ///
+    /// # Errors
+    /// `Conflict("messages_client_key")` if a client key is taken: the send is a duplicate. `Conflict("messages_external_id")` if
+    /// an external id is taken.
+    ///
+    /// # Ordering
+    /// `seq` and id rise in the order of `new`. Ids of one conversation become visible in increasing order, whatever the writer.
     async fn insert_messages(&mut self, to: Vec<Locked<Conversation>>, new: Vec<NewMessage>) -> Result<Vec<Message>>;
-    /// The messages stored with these client keys, those without a hash whatever the hash asked for; unknown ones are absent.
+    /// Finds messages by their client keys, for deduplication. Messages without a hash match any hash; unknown keys are absent.
     async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>>;
-    /// Gives a message that has a client key without a hash, as the first release stored it, the hash of its content. Changes
-    /// nothing in others.
+    /// Stores the content hash of a message whose client key has none, as in the first release. Changes nothing in other
+    /// messages.
     async fn keep_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()>;
-    /// Takes the client keys from these messages, here and in the log, so that new ones can have them.
+    /// Frees the client keys of these messages, in the rows and in the event log, for new messages.
     async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()>;
-    /// Those of these messages that are in that conversation, each with its `seq`.
+    /// Finds the `seq` of each of these messages that is in the given conversation.
     async fn seqs_of(&mut self, messages: &[(ConversationId, MessageId)]) -> Result<HashMap<(ConversationId, MessageId), i64>>;
-    /// A message of that conversation, which nobody else can change while it is locked.
+    /// Reads a message of the locked conversation. The lock keeps others from changing it.
     async fn message_of(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
-    /// Changes a message's text, here and in the log; `None` if there is none in that conversation, as with the next two.
+    /// Changes a message's text, in the row and in the event log; `None` if the conversation has no such message, as with the
+    /// next two.
     async fn edit_message(
         &mut self,
         of: &Locked<Conversation>,
@@ -282,8 +293,8 @@ pub trait WriteMessages {
         by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<Message>>;
-    /// Takes body, metadata, attachments and reactions out of a message, here and in the log. It keeps its place, and is
-    /// unread for nobody any more. Attachments that no other message holds are deleted.
+    /// Turns a message into a tombstone: removes body, metadata, attachments and reactions, from the rows and from the event log.
+    /// It keeps its `seq` and no longer counts as unread. Attachments that no other message holds are deleted.
     async fn delete_message(
         &mut self,
         of: &Locked<Conversation>,
@@ -291,8 +302,8 @@ pub trait WriteMessages {
         by: PartnerId,
         at: Timestamp,
     ) -> Result<Option<DeletedMessage>>;
-    /// Lets go of a message that was held, here and in the log.
+    /// Releases a held message, in the row and in the event log.
     async fn show_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>>;
-    /// The attachments with these ids; unknown ones are absent.
+    /// Attachments with these ids, locked for a send; unknown ones are absent.
     async fn attachments_to_send(&mut self, ids: &[AttachmentId]) -> Result<Vec<Attachment>>;
 }

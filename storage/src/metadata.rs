@@ -1,30 +1,32 @@
+//! Message metadata: JSON of a dialect, stored and returned byte for byte.
+
 use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
-/// What belongs to a message beside its text: any JSON, kept to the letter, with the order of its keys and all digits of
-/// its numbers. No code but a dialect's looks into it.
+/// Metadata of a message: any JSON, kept byte for byte, with the order of its keys and all digits of its numbers. Only dialects
+/// interpret it.
 ///
-/// It goes through serde_json alone, and only directly: not through a [`Value`], nor through one of serde's own buffers
-/// (untagged and flattened types), which know no letters.
+/// Serialize it with serde_json alone, and directly. A [`Value`], and serde's own buffers for untagged and flattened types, lose
+/// the original text.
 #[derive(Clone, Debug)]
 pub struct Metadata(Arc<RawValue>);
 
 impl Metadata {
-    /// `None` if a text in it stands for no characters, as half of a surrogate pair does: most of those who are told it
-    /// could not read it.
+    /// Accepts JSON whose strings all decode. `None` if one does not, as half of a surrogate pair: most clients could not read
+    /// it.
     pub fn of(json: &RawValue) -> Option<Self> {
         let mut texts = Tokens(json.get()).filter(|token| token.contains('\\'));
         texts.all(|text| serde_json::from_str::<String>(text).is_ok()).then(|| Self(json.to_owned().into()))
     }
 
-    /// As it was written.
+    /// Returns the JSON as it was written.
     pub fn json(&self) -> &str {
         self.0.get()
     }
 
-    /// How many lists and objects there are within each other; 0 if it is neither.
+    /// Nesting depth of lists and objects; 0 if it is neither.
     pub fn depth(&self) -> usize {
         let (mut depth, mut deepest) = (0, 0);
         for token in Tokens(self.json()) {
@@ -38,13 +40,13 @@ impl Metadata {
         deepest
     }
 
-    /// All texts in it, the names of members included.
+    /// All strings in it, the names of members included.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         let texts = Tokens(self.json()).filter(|token| token.starts_with('"'));
         texts.filter_map(|text| serde_json::from_str(text).ok())
     }
 
-    /// The member of an object. Of several with the same name it is the last, as everybody reads them.
+    /// Finds the member of an object; the last one if several have the same name, as JSON parsers usually do.
     pub fn member(&self, name: &str) -> Option<&RawValue> {
         serde_json::from_str::<HashMap<String, &RawValue>>(self.json()).ok()?.remove(name)
     }
@@ -74,7 +76,7 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-/// The brackets, braces and texts, with their quotes, of what is valid JSON.
+/// Iterator over the brackets, braces and strings (with their quotes) of valid JSON.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Iterator for Tokens<'a> {
@@ -89,7 +91,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// How long the text is that begins here, with both quotes.
+/// Length in bytes of the string at the beginning of `json`, both quotes included.
 fn text_length(json: &str) -> usize {
     let mut escaped = false;
     let end = json.bytes().skip(1).position(|byte| match byte {

@@ -1,33 +1,34 @@
-//! The nodes that serve the store, each with a lease.
+//! Leases of the nodes that serve the store.
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{Position, Result, Timestamp};
 
-/// The lease of a node: it counts as there until the end.
+/// Lease of a node: the node counts as alive until `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub id: Uuid,
-    /// The program's version; `None` for nodes of the first release, as with the rest.
+    /// The program's version; `None`, as for the other options, for nodes of the first release.
     pub version: Option<String>,
-    /// The kind of the bus by which it hears other nodes, for example `local`.
+    /// Kind of the bus between nodes, for example `local`.
     pub bus: Option<String>,
     pub started_at: Option<Timestamp>,
-    /// The position up to which it has followed the event log.
+    /// Position of the event log up to which the node has followed it.
     pub position: Option<Position>,
     pub until: Timestamp,
 }
 
+/// Queries and writes of node leases. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Nodes {
-    /// Stores the lease of a node, or renews it. Neither its end nor its position ever goes back.
+    /// Stores or renews the lease of a node. Neither its end nor its position moves back.
     async fn renew_lease(&self, node: &Node) -> Result<()>;
     /// Ends the lease of a node that stops.
     async fn end_lease(&self, node: Uuid) -> Result<()>;
-    /// The nodes whose leases have not ended at that time, by rising id.
+    /// Nodes whose leases have not ended at that time, by rising id.
     async fn nodes(&self, at: Timestamp) -> Result<Vec<Node>>;
-    /// Forgets at most `limit` nodes whose leases have ended before that time. Does nothing while another process does the
-    /// same.
+    /// Forgets at most `limit` nodes whose leases ended before that time. Returns the number of forgotten nodes. Does nothing
+    /// while another process does the same.
     async fn forget_nodes(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }

@@ -1,22 +1,26 @@
+//! Profile pictures of users.
+
 use async_trait::async_trait;
 
 use crate::{Result, Timestamp, UserId};
 
-/// What a user looks like.
+/// Profile picture of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// The bytes of a PNG.
+    /// Bytes of a PNG file.
     pub png: Vec<u8>,
     pub set_at: Timestamp,
 }
 
+/// Query of pictures. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Pictures {
     async fn picture(&self, user: UserId) -> Result<Option<Picture>>;
 }
 
+/// Writes of pictures. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WritePictures {
-    /// Gives a user, who must exist, a picture in place of the one it had.
+    /// Sets the picture of an existing user, in place of its earlier one.
     async fn set_picture(&mut self, user: UserId, png: &[u8], at: Timestamp) -> Result<()>;
 }

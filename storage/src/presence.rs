@@ -1,8 +1,11 @@
+//! Presence of partners: heartbeats with a lease, idle times, and statuses set by users. Written outside transactions: the loss
+//! of a node costs a few seconds of "last seen".
+
 use async_trait::async_trait;
 
 use crate::{PartnerId, Result, Timestamp};
 
-/// What a partner has set itself to.
+/// Status that a user has chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SetStatus {
     Away,
@@ -10,7 +13,7 @@ pub enum SetStatus {
 }
 
 impl SetStatus {
-    /// The word in the database.
+    /// Text form in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Away => "away",
@@ -18,26 +21,26 @@ impl SetStatus {
         }
     }
 
-    /// The reverse of [`SetStatus::as_str`].
+    /// Parses the result of [`SetStatus::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Away, Self::Offline].into_iter().find(|status| status.as_str() == word)
     }
 }
 
-/// What is known of a partner's presence.
+/// Presence of a partner, as the store knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
     pub partner: PartnerId,
-    /// `None`: as its activity says.
+    /// Chosen status; `None`: activity decides.
     pub set: Option<SetStatus>,
     pub last_seen: Timestamp,
-    /// Until when its signs of life last, wherever they were given; `None` if there were none.
+    /// Lease expiry: the end of the newest heartbeat on any node; `None` if there was none.
     pub there_until: Option<Timestamp>,
-    /// From when on it has been doing nothing for so long that it is away; `None` if nobody can tell.
+    /// Time from which the partner counts as idle (away), for lack of activity; `None` if unknown.
     pub idle_from: Option<Timestamp>,
 }
 
-/// What one node knows of a partner's signs of life.
+/// Heartbeat of a partner, from one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sign {
     pub partner: PartnerId,
@@ -46,33 +49,34 @@ pub struct Sign {
     pub idle_from: Option<Timestamp>,
 }
 
-/// The end of a partner's signs of life, brought forward.
+/// Early end of a partner's heartbeat lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortened {
     pub partner: PartnerId,
-    /// The end as the store was last told; another one, which somebody else has told, stays. `None`: whatever it is.
+    /// Expected lease expiry (compare and set): a different one, written by another node, stays. `None` matches any.
     pub known: Option<Timestamp>,
     pub there_until: Timestamp,
 }
 
-/// Presence is written outside transactions: what is lost with a node is a few seconds of "last seen".
+/// Queries and writes of presence. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Presences {
-    /// Those of the partners that were ever seen, in no particular order.
+    /// Presences of those of the partners that were ever seen, in no particular order.
     async fn presences(&self, partners: &[PartnerId]) -> Result<Vec<Presence>>;
-    /// Whose signs of life ended after the first and until the second time, and when, by rising time, then partner id; of
-    /// those whose ended at the first time only partners with larger ids than the one given. Left out is who has set
-    /// something, which does not end.
+    /// Keyset page of expired heartbeat leases: partners whose lease ended after the first time and until `until`, with that
+    /// time, by rising time, then partner id. At exactly the first time, only partners with larger ids than the given one.
+    /// Partners with a chosen status are absent, since it does not expire.
     async fn ended_presences(
         &self,
         after: (Timestamp, PartnerId),
         until: Timestamp,
         most: usize,
     ) -> Result<Vec<(PartnerId, Timestamp)>>;
-    /// Notes signs of life of partners, who must exist; no time goes back, and what they set stays.
+    /// Records heartbeats of existing partners. No time moves back, and chosen statuses stay.
     async fn touch_presences(&self, signs: &[Sign]) -> Result<()>;
-    /// Brings the end of signs of life forward; one that is earlier stays.
+    /// Shortens heartbeat leases; earlier ends stay.
     async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()>;
-    /// Notes what a partner, who must exist, has set, and that it was seen at that time, which never goes back.
+    /// Sets or clears the chosen status of an existing partner, and records that it was seen at that time. The time of last seen
+    /// never moves back.
     async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()>;
 }

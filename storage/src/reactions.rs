@@ -5,27 +5,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Conversation, Locked, MessageId, PartnerId, Result, Timestamp};
 
-/// How often a message got the same reaction.
+/// Number of equal reactions to one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionCount {
     pub content: String,
     pub count: i64,
-    /// Whether the reader is among those who reacted so.
+    /// True if the reader is one of those users.
     pub by_reader: bool,
 }
 
+/// Query of reactions. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Reactions {
-    /// The reactions to a message, in the order in which each was first given.
+    /// Reactions to a message, in the order of each content's first use.
     async fn reactions(&self, of: MessageId, reader: PartnerId) -> Result<Vec<ReactionCount>>;
 }
 
+/// Writes of reactions. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteReactions {
-    /// The different contents of the reactions to a message of the conversation, in no particular order.
+    /// Distinct contents of the reactions to a message of the conversation, in no particular order.
     async fn reaction_contents(&mut self, of: &Locked<Conversation>, message: MessageId) -> Result<Vec<String>>;
-    /// Adds a reaction to a message of the conversation; gives whether there was such a message to which the partner had not
-    /// reacted so before.
+    /// Adds a reaction to a message of the conversation. Returns false if there is no such message, or the partner has the same
+    /// reaction to it already.
     async fn insert_reaction(
         &mut self,
         of: &Locked<Conversation>,
@@ -34,7 +36,7 @@ pub trait WriteReactions {
         content: &str,
         at: Timestamp,
     ) -> Result<bool>;
-    /// Removes a reaction; gives whether there was one.
+    /// Removes a reaction. Returns false if there was none.
     async fn delete_reaction(
         &mut self,
         of: &Locked<Conversation>,

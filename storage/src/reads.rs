@@ -1,8 +1,10 @@
+//! Read receipts: the `seq` ranges of a conversation that others have read.
+
 use async_trait::async_trait;
 
 use crate::{ConversationId, PartnerId, Result};
 
-/// A part of a conversation that somebody has read: the places after one `seq`, up to and including another.
+/// Range of a conversation that a participant has read: the `seq` numbers after one, up to and including another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadRange {
     pub after: i64,
@@ -10,35 +12,35 @@ pub struct ReadRange {
 }
 
 impl ReadRange {
-    /// True if the place is in it.
+    /// True if the range contains this `seq`.
     pub fn contains(&self, seq: i64) -> bool {
         self.after < seq && seq <= self.upto
     }
 }
 
-/// A conversation in which nobody else has read its author's newest message.
+/// Conversation in which no other partner with full history has read the author's newest message. Newcomers may have read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadByOthers {
     pub conversation: ConversationId,
-    /// As [`Reads::read_by_others`] has them.
+    /// Ranges read by others, as [`Reads::read_by_others`] returns them.
     pub read: Vec<ReadRange>,
     /// The `seq` of the author's newest message.
     pub own_seq: i64,
 }
 
-/// How far people have read. Whoever joins has read nothing of what was there, and never reads what is hidden from it.
+/// Queries of read receipts. A newcomer counts as having read none of the earlier messages, and never reads messages hidden from
+/// it. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Reads {
-    /// The parts of a conversation that anybody but `reader` has read itself, be it somebody who has left: by rising place, apart
-    /// from each other. There are several only where newcomers, from whom older messages are hidden, have read on, and others
-    /// have not.
+    /// Ranges of a conversation that any partner but `reader` has read, former participants included: disjoint, by rising `seq`.
+    /// There are several only if newcomers, from whom older messages are hidden, have read further than the others.
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<Vec<ReadRange>>;
-    /// The author's conversations in which its newest message is not read by all of those from whom nothing is hidden: the
-    /// `limit` with the newest such messages, in no particular order.
+    /// The author's conversations in which no other partner with full history has read its newest message: the `limit` with the
+    /// newest such messages, in no particular order.
     async fn unread_by_others(&self, author: PartnerId, limit: usize) -> Result<Vec<UnreadByOthers>>;
 }
 
-/// Joins ranges that overlap or touch, in rising order; empty ones go.
+/// Merges ranges that overlap or touch, in rising order; drops empty ones.
 pub(crate) fn joined(mut ranges: Vec<ReadRange>) -> Vec<ReadRange> {
     ranges.retain(|range| range.after < range.upto);
     ranges.sort_unstable();

@@ -1,10 +1,10 @@
-//! Search in the messages of a partner's conversations, by walks from newer ones to older ones.
+//! Substring search in the messages of a partner's conversations, as bounded scans from newer to older messages.
 
 use async_trait::async_trait;
 
 use crate::{ConversationId, MessageId, PartnerId, Result, Seen};
 
-/// The message with which a walk begins. The greater one is the newer one.
+/// Cursor of a search: the message at which a scan begins. The greater cursor is the newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchPoint {
     pub message: MessageId,
@@ -12,42 +12,44 @@ pub struct SearchPoint {
     pub seq: i64,
 }
 
-/// A walk towards older messages of one conversation, and what is sought there.
+/// Bounds and query of a scan towards older messages of one conversation.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'a> {
-    /// How many messages to look at.
+    /// Maximum number of messages to scan.
     pub messages: usize,
-    /// A match contains it, whatever the case. Not empty, so that deleted messages match nothing.
+    /// Text that a match contains, compared without case. Not empty, so that tombstones match nothing.
     pub query: &'a str,
-    /// The most matches to give.
+    /// Maximum number of matches.
     pub limit: usize,
-    /// No match is given after those that have so many bytes together, as [`crate::Message::bytes`] has it.
+    /// Byte budget of the matches, as [`crate::Message::bytes`] counts; the match that reaches it is the last.
     pub bytes: usize,
 }
 
-/// The outcome of a walk.
+/// Result of a scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Walked {
-    /// Newest first; none is left out between two of them.
+    /// Matches, newest first, without a gap between them.
     pub matches: Vec<Seen>,
-    /// How many messages were looked at.
+    /// Number of scanned messages.
     pub messages: usize,
-    /// The size of their texts.
+    /// Size of the scanned texts, in bytes.
     pub bytes: usize,
-    /// The next message, with which another walk goes on.
+    /// Cursor of the next scan; `None` at the end of the conversation.
     pub next: Option<SearchPoint>,
 }
 
+/// Search queries. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Search {
-    /// The newest message of each of the partner's conversations, or of `only` that one: with an id smaller than `before`, if
-    /// that is given. Conversations without one, or with none that the partner may see, are absent. In no particular order.
+    /// Cursors at the newest message of each of the partner's conversations, or of `only` that one; with an id smaller than
+    /// `before`, if given. Conversations without a message that the partner may see are absent. In no particular order.
     async fn newest_messages(
         &self,
         partner: PartnerId,
         only: Option<ConversationId>,
         before: Option<MessageId>,
     ) -> Result<Vec<SearchPoint>>;
-    /// Searches messages of a conversation, without what is hidden from `reader`. For who is no participant there are none.
+    /// Scans messages of a conversation, without messages hidden from `reader`. Finds nothing for a reader that is no
+    /// participant.
     async fn search_messages(&self, from: SearchPoint, reader: PartnerId, walk: Walk<'_>) -> Result<Walked>;
 }

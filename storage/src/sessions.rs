@@ -1,9 +1,11 @@
+//! Log-in sessions with a cookie, and polling cursors of clients with a token. Only hashes of session ids are stored.
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{Position, Result, Timestamp, User, UserId};
 
-/// SHA-256 of a session's id. The id itself is stored nowhere.
+/// SHA-256 of a session's id. The id itself is not stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub [u8; 32]);
 
@@ -13,28 +15,28 @@ impl std::fmt::Debug for SessionKey {
     }
 }
 
-/// The token that a session was begun with, and without which it ends.
+/// Token with which a session was begun. The session ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionToken {
     pub expires_at: Timestamp,
-    /// The family of one of our own.
+    /// Token family, if the token is one of this server's own.
     pub family: Option<Uuid>,
 }
 
-/// One login with a cookie, or the cursor of a client that comes with a token.
+/// Log-in session with a cookie, or polling cursor of a client with a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     pub key: SessionKey,
     pub user: UserId,
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
-    /// Up to which position of the log `poll/updates` has told this session; `None` before its first poll.
+    /// Position of the event log up to which `poll/updates` has delivered to this session; `None` before its first poll.
     pub told: Option<Position>,
     pub token: Option<SessionToken>,
     pub is_cursor: bool,
 }
 
-/// A session to be stored.
+/// Session to be stored.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub key: SessionKey,
@@ -44,7 +46,7 @@ pub struct NewSession {
     pub is_cursor: bool,
 }
 
-/// That a session was used. Neither time nor position ever goes back.
+/// Use of a session. Neither time nor position moves back.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionTouch {
     pub key: SessionKey,
@@ -52,31 +54,35 @@ pub struct SessionTouch {
     pub told: Option<Position>,
 }
 
+/// Queries and expiry of sessions. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Sessions: Sync {
-    /// Those of these sessions that there are, in any order, each with its user, deactivated or not, in one read. One that was begun
-    /// with a token of a family that has ended is not there.
+    /// Finds sessions by key, in any order, each with its user, deactivated or not, in one read. Unknown keys are absent, as are
+    /// sessions whose token family was revoked.
     async fn sessions(&self, keys: &[SessionKey]) -> Result<Vec<(Session, User)>>;
-    /// One session in the same way.
+    /// Finds one session as [`Sessions::sessions`] does.
     async fn session(&self, key: SessionKey) -> Result<Option<(Session, User)>> {
         Ok(self.sessions(&[key]).await?.pop())
     }
-    /// Notes that sessions were used; those that have ended meanwhile are passed over.
+    /// Records uses of sessions, in a batch; skips sessions that have ended meanwhile.
     async fn touch_sessions(&self, touches: &[SessionTouch]) -> Result<()>;
-    /// Deletes at most `limit` sessions last used before `before`, and says how many. Does nothing while another process
-    /// does the same.
+    /// Deletes at most `limit` sessions last used before `before`. Returns the number of deleted sessions. Does nothing while
+    /// another process does the same.
     async fn expire_sessions(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }
 
+/// Writes of sessions. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteSessions {
+    /// # Errors
+    /// `Conflict("sessions_pkey")` if the key is taken.
     async fn insert_session(&mut self, new: NewSession) -> Result<()>;
-    /// Ends those of these sessions that there are, and gives them with their users.
+    /// Deletes sessions and returns the deleted ones with their users; unknown keys are absent.
     async fn delete_sessions(&mut self, keys: &[SessionKey]) -> Result<Vec<(SessionKey, UserId)>>;
-    /// Ends the sessions of a user, or its cursors, that were not used for longest, all but so many, and gives their keys.
+    /// Evicts the least recently used sessions of a user, or its polling cursors, all but `most`. Returns the deleted keys.
     async fn delete_sessions_beyond(&mut self, most: usize, user: UserId, is_cursor: bool) -> Result<Vec<SessionKey>>;
-    /// The least position that those cursors of a user were told which were used since then.
+    /// Smallest delivered position of the user's polling cursors that were used since then.
     async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>>;
-    /// Ends all sessions of a user and gives their keys.
+    /// Deletes all sessions of a user. Returns the deleted keys.
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>>;
 }

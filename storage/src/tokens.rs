@@ -1,9 +1,11 @@
+//! Refresh tokens: single-use, rotated within a token family, with a grace window for retries.
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{Result, Timestamp, User, UserId};
 
-/// SHA-256 of a refresh token. The token itself is stored nowhere.
+/// SHA-256 of a refresh token. The token itself is not stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenKey(pub [u8; 32]);
 
@@ -13,20 +15,20 @@ impl std::fmt::Debug for TokenKey {
     }
 }
 
-/// What renews the tokens of a login, once.
+/// Refresh token of a login: exchanged once for new tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
     pub key: TokenKey,
-    /// All that descend from one login.
+    /// Token family: all tokens that descend from one login.
     pub family: Uuid,
     pub user: UserId,
     pub expires_at: Timestamp,
     pub used_at: Option<Timestamp>,
-    /// Beginning of the grace window in which it was given for a token that had been used; `None` if it was not.
+    /// Beginning of the grace window, if this token was issued in exchange for a used one; `None` otherwise.
     pub grace_from: Option<Timestamp>,
 }
 
-/// A refresh token to be stored.
+/// Refresh token to be stored.
 #[derive(Clone, Debug)]
 pub struct NewRefreshToken {
     pub key: TokenKey,
@@ -36,30 +38,35 @@ pub struct NewRefreshToken {
     pub grace_from: Option<Timestamp>,
 }
 
+/// Queries and expiry of refresh tokens. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Tokens {
-    /// The token, used or not, expired or not.
+    /// Finds a token, used or not, expired or not.
     async fn refresh_token(&self, key: TokenKey) -> Result<Option<RefreshToken>>;
-    /// The user of a family, deactivated or not; `None` if the family has no token, used or not, that was not deleted.
+    /// Finds the user of a family, deactivated or not; `None` if no token of the family, used or not, is left.
     async fn user_of_family(&self, family: Uuid) -> Result<Option<User>>;
-    /// Deletes at most `limit` tokens that expired before `before`, and says how many.
+    /// Deletes at most `limit` tokens that expired before `before`. Returns the number of deleted tokens. Does nothing while
+    /// another process does the same.
     async fn expire_refresh_tokens(&self, before: Timestamp, limit: usize) -> Result<u64>;
 }
 
+/// Writes of refresh tokens. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteTokens {
+    /// # Errors
+    /// `Conflict("refresh_tokens_pkey")` if the key is taken.
     async fn insert_refresh_token(&mut self, new: NewRefreshToken) -> Result<()>;
-    /// Marks a token as used, unless it was, and gives it as it was before; of several who do so at once, one finds it
-    /// unused. `None` if there is none.
+    /// Marks a token as used, unless it was before, and returns its state from before; `None` if there is none. Of several
+    /// concurrent calls, one finds it unused.
     async fn use_refresh_token(&mut self, key: TokenKey, at: Timestamp) -> Result<Option<RefreshToken>>;
-    /// Counts the tokens of a family that were given in the grace window which began at `from`.
+    /// Counts the tokens of a family that were issued in the grace window beginning at `from`.
     async fn count_grace_tokens(&mut self, family: Uuid, from: Timestamp) -> Result<u64>;
     /// Counts the tokens of a family, used or not.
     async fn count_tokens(&mut self, family: Uuid) -> Result<u64>;
-    /// Deletes all tokens of a family.
+    /// Revokes a token family: deletes all its tokens.
     async fn delete_family(&mut self, family: Uuid) -> Result<()>;
-    /// Deletes the families of a user that were not renewed for longest, all but so many, and gives them.
+    /// Evicts the least recently renewed families of a user, all but `most`. Returns the deleted families.
     async fn delete_families_beyond(&mut self, most: usize, user: UserId) -> Result<Vec<Uuid>>;
-    /// Deletes all tokens of a user.
+    /// Deletes all refresh tokens of a user.
     async fn delete_refresh_tokens_of(&mut self, user: UserId) -> Result<()>;
 }

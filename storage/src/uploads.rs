@@ -1,21 +1,23 @@
+//! Upload grants: permission to upload one file once, before a deadline; and the uploads that messages reference.
+
 use async_trait::async_trait;
 
 use crate::{MessageId, PartnerId, Result, Timestamp};
 
-/// Leave to put one file, once, until a certain time.
+/// Upload grant to be stored: permission to upload one file, once, until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUpload {
-    /// What the file is asked for by: plain ASCII, unguessable, never the given file name.
+    /// Name under which clients request the file: plain ASCII, unguessable, never the given file name.
     pub name: String,
-    /// Must have an account.
+    /// Owner; must have an account.
     pub owner: PartnerId,
-    /// As announced by whoever is going to put it.
+    /// MIME type declared by the client before the upload.
     pub mimetype: String,
     pub limit_bytes: i64,
     pub expires_at: Timestamp,
 }
 
-/// Leave that was given, and what has come of it.
+/// Upload grant, with the uploaded file if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
     pub name: String,
@@ -23,55 +25,56 @@ pub struct Upload {
     pub mimetype: String,
     pub limit_bytes: i64,
     pub expires_at: Timestamp,
-    /// `None` before a file was put, and where the object store takes files without telling.
+    /// `None` before the upload, and with an object store that takes files directly from clients.
     pub file: Option<UploadedFile>,
 }
 
-/// A file that was put; its bytes are in the object store.
+/// Uploaded file; its bytes are in the object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedFile {
-    /// The object's name in the object store.
+    /// Name of the object in the object store.
     pub object: String,
-    /// As the content says, whatever was announced.
+    /// MIME type detected from the content, whatever the client declared.
     pub mimetype: String,
     pub size_bytes: i64,
-    /// Of a picture, in pixels; `None` for what is none, and where nobody looked.
+    /// Width of a picture in pixels; `None` if the file is no picture, or was not inspected.
     pub width: Option<i32>,
     pub height: Option<i32>,
     pub put_at: Timestamp,
 }
 
-/// That a message names an upload.
+/// Reference of a message to an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
     pub message: MessageId,
-    /// The message's.
+    /// Author of the message.
     pub author: PartnerId,
-    /// The upload's.
+    /// Name of the upload.
     pub name: String,
 }
 
+/// Queries and expiry of uploads. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Uploads {
     async fn upload(&self, name: &str) -> Result<Option<Upload>>;
-    /// Those of these uploads that are there, in no particular order.
+    /// Uploads with these names, in no particular order; unknown ones are absent.
     async fn uploads(&self, names: &[String]) -> Result<Vec<Upload>>;
-    /// Deletes at most `limit` uploads that expired before `before` and that no message names, file or no file, and gives
-    /// them. Their bytes stay.
+    /// Deletes and returns at most `limit` uploads that expired before `before` and that no message references, with or without a
+    /// file. Their bytes stay.
     async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<Upload>>;
 }
 
+/// Writes of uploads. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteUploads {
     async fn insert_upload(&mut self, new: NewUpload) -> Result<()>;
-    /// Notes what was put. Says no, and notes nothing, if something was put before or there is no such upload; of two who
-    /// put at the same time one is told no.
+    /// Records the uploaded file. Returns false, and records nothing, if there is no such upload or it has a file already. Of two
+    /// concurrent calls, one returns false.
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool>;
-    /// Notes what new messages of these authors name, and so keeps it from expiring; uploads that are not there, or not the
-    /// author's, are passed over.
+    /// Records references of new messages to uploads, which keep these from expiring. Skips uploads that do not exist or belong
+    /// to another author.
     async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()>;
-    /// Notes that a message of this author names these now, and nothing else any more. Gives the uploads that no message
-    /// names any longer: they are gone, but for their bytes. Those without a file, for which one may still come, expire
-    /// again.
+    /// Replaces the references of a message by this author. Returns the uploads that no message references any longer. Those with
+    /// a file are deleted, but for their bytes; those without one expire again, since a file may still come.
     async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>>;
 }

@@ -1,9 +1,11 @@
+//! Users (accounts) and partners (people and companies), with search by folded text.
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{PartnerId, Result, Timestamp, UserId};
 
-/// A person or company one can talk to. May have a user account.
+/// Person or company that can take part in conversations. May have a user account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partner {
     pub id: PartnerId,
@@ -13,25 +15,25 @@ pub struct Partner {
     pub mobile: Option<String>,
 }
 
-/// A partner, and the account of that partner if there is one.
+/// Partner with its account, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     pub partner: Partner,
     pub user: Option<UserId>,
 }
 
-/// What a user may do beyond talking.
+/// Role of a user in the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     User,
-    /// Answers support conversations.
+    /// Support agent: answers support conversations.
     Agent,
-    /// Administers the workspace.
+    /// Administrator of the workspace.
     Admin,
 }
 
 impl Role {
-    /// The word in the database and on the command line.
+    /// Text form in the database and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -40,19 +42,19 @@ impl Role {
         }
     }
 
-    /// The reverse of [`Role::as_str`].
+    /// Parses the result of [`Role::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         [Self::User, Self::Agent, Self::Admin].into_iter().find(|role| role.as_str() == word)
     }
 }
 
-/// A password's hash in any of the formats that can be verified. Its `Debug` shows nothing.
+/// Password hash in any supported format. Its `Debug` output hides the value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(pub String);
 
 impl PasswordHash {
-    /// The algorithm with its parameters: all but the salt and the hash, which stand behind the last two `$`, and in bcrypt's
-    /// (`$2b$12$...`) behind the last one. `None` for what is no hash.
+    /// Returns the algorithm with its parameters: all but the salt and the hash, which follow the last two `$`, or in bcrypt
+    /// (`$2b$12$...`) the last one. `None` if the text is no hash.
     pub fn kind(&self) -> Option<&str> {
         let (rest, _) = self.0.rsplit_once('$')?;
         if rest.starts_with("$2") { Some(rest) } else { Some(rest.rsplit_once('$')?.0) }
@@ -65,33 +67,33 @@ impl std::fmt::Debug for PasswordHash {
     }
 }
 
-/// A login.
+/// User account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
     pub id: UserId,
     pub uuid: Uuid,
-    /// `None` for who signs in with tokens alone.
+    /// Login name; `None` for accounts that sign in with tokens alone.
     pub login: Option<String>,
     pub password: Option<PasswordHash>,
     pub partner: Partner,
     pub role: Role,
     pub active: bool,
-    /// As Odoo writes it, for example `en_US`.
+    /// Language in Odoo's form, for example `en_US`.
     pub language: String,
-    /// A name of the IANA database, for example `Asia/Bangkok`.
+    /// Name in the IANA time zone database, for example `Asia/Bangkok`.
     pub time_zone: String,
-    /// Fields of single dialects, which no code here interprets.
+    /// Fields of single dialects. No code here interprets them.
     pub profile: serde_json::Value,
     pub created_at: Timestamp,
-    /// The id in the host application.
+    /// The user's id in the host application.
     pub external_id: Option<String>,
-    /// Whether it may change and delete others' messages without being an admin.
+    /// True if the user may change and delete messages of others without being an admin.
     pub can_moderate: bool,
-    /// A text for clients; never fetched.
+    /// URL for clients; the server never fetches it.
     pub picture_url: Option<String>,
-    /// Claims of tokens that were issued earlier change nothing.
+    /// Time of the newest applied token claims. Claims of tokens issued earlier change nothing.
     pub claims_as_of: Option<Timestamp>,
-    /// Tokens that were issued earlier are revoked.
+    /// Revocation time: tokens issued earlier are revoked.
     pub tokens_not_before: Option<Timestamp>,
     pub banned_until: Option<Timestamp>,
     pub muted_until: Option<Timestamp>,
@@ -99,18 +101,18 @@ pub struct User {
 }
 
 impl User {
-    /// The login as clients are shown it: empty for who has none.
+    /// Login as shown to clients: empty if there is none.
     pub fn login_text(&self) -> &str {
         self.login.as_deref().unwrap_or_default()
     }
 
-    /// This user as others see it in a conversation.
+    /// Converts to the form that other participants see.
     pub fn person(&self) -> Person {
         Person { partner: self.partner.clone(), user: Some(self.id) }
     }
 }
 
-/// A partner to be stored. Without an id it gets the next of the sequence; with one, the sequence continues above it.
+/// Partner to be stored. Without an id it gets the next of the sequence; with one, the sequence continues above it.
 #[derive(Clone, Debug)]
 pub struct NewPartner {
     pub id: Option<PartnerId>,
@@ -120,7 +122,7 @@ pub struct NewPartner {
     pub mobile: Option<String>,
 }
 
-/// A user to be stored together with its partner. The uid is drawn before the partner's id.
+/// User to be stored together with its partner. The uid is drawn before the partner's id.
 #[derive(Clone, Debug)]
 pub struct NewUser {
     pub id: Option<UserId>,
@@ -136,55 +138,63 @@ pub struct NewUser {
     pub created_at: Timestamp,
 }
 
-/// What to change of a user; `None` leaves a field as it is.
+/// Changes of a user; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
     pub password: Option<PasswordHash>,
     pub active: Option<bool>,
-    /// `Some(None)` takes it away.
+    /// `Some(None)` removes the id.
     pub external_id: Option<Option<String>>,
     pub can_moderate: Option<bool>,
 }
 
+/// Queries of users and partners. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Users {
     async fn user(&self, id: UserId) -> Result<Option<User>>;
-    /// Logins are compared exactly, as Odoo compares them.
+    /// Finds a user by login, compared exactly as Odoo compares it.
     async fn user_by_login(&self, login: &str) -> Result<Option<User>>;
     async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>>;
-    /// External ids are compared byte by byte.
+    /// Finds a user by its id in the host application, compared byte by byte.
     async fn user_by_external_id(&self, id: &str) -> Result<Option<User>>;
-    /// Whether any user has an external id.
+    /// True if any user has an external id.
     async fn has_external_ids(&self) -> Result<bool>;
-    /// At most `limit` kinds of hashes that active users have, each once: [`PasswordHash::kind`].
+    /// Distinct hash kinds of active users ([`PasswordHash::kind`]), at most `limit`.
     async fn password_kinds(&self, limit: usize) -> Result<Vec<String>>;
-    /// All users, deactivated ones included, by rising uid, after `after`.
+    /// Keyset page of all users, deactivated ones included, by rising uid, after `after`.
     async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
-    /// The users with these ids, deactivated ones included, in no particular order; unknown ids are absent.
+    /// Users with these ids, deactivated ones included, in no particular order; unknown ids are absent.
     async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>>;
-    /// All partners, those of deactivated users included, by rising id, after `after`.
+    /// Keyset page of all partners, those of deactivated users included, by rising id, after `after`.
     async fn people_after(&self, after: Option<PartnerId>, limit: usize) -> Result<Vec<Person>>;
-    /// The partners with these ids, in no particular order; unknown ids are absent.
+    /// Partners with these ids, in no particular order; unknown ids are absent.
     async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>>;
-    /// The partners of these users, in no particular order; unknown ids are absent.
+    /// Partners of these users, in no particular order; unknown ids are absent.
     async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>>;
-    /// Partners whose name, email or phone contains `query`, as [`crate::fold()`] reads both, by rising name (its bytes, not a
-    /// language's order), then id. Partners of deactivated users are absent. Those of whom a store does not know yet how they
-    /// fold are searched as it did before.
+    /// Searches partners whose name, email or phone contains `query`, compared with case folding ([`crate::fold()`]), by rising
+    /// name (bytes, not a language's order), then id. Partners of deactivated users are absent. Rows of an earlier version
+    /// without folded text are compared in lower case.
     async fn search_people(&self, query: &str, limit: usize) -> Result<Vec<Person>>;
-    /// Folds the texts of at most `limit` people whom an earlier version has stored; gives of how many.
+    /// Backfills the folded text of at most `limit` partners stored by an earlier version. Returns the number of rows tried; 0
+    /// once all are folded.
     async fn fold_people(&self, limit: usize) -> Result<u64>;
 }
 
+/// Writes of users and partners. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteUsers {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner>;
-    /// Fails with `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is,
-    /// `Conflict("users_external_id")` if the external id is.
+    /// Stores a user with its partner.
+    ///
+    /// # Errors
+    /// `Conflict("users_login")` if the login is taken, `Conflict("users_uuid")` if the uuid is, `Conflict("users_external_id")`
+    /// if the external id is.
     async fn insert_user(&mut self, new: NewUser) -> Result<User>;
-    /// The user as it stays until the transaction ends: whoever wants to change it waits. Before any other lock.
+    /// Locks a user until the transaction ends; concurrent changes wait. Comes before all locks but the workspace's.
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>>;
-    /// Gives the user as it is afterwards; `None` if there is none. Fails with `Conflict("users_external_id")` if another has
-    /// the external id.
+    /// Changes a user and returns its new state; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Conflict("users_external_id")` if another user has the external id.
     async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>>;
 }

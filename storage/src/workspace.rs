@@ -1,4 +1,4 @@
-//! The facts about the store as a whole. One store is one workspace.
+//! The workspace: properties of the store as a whole. One store is one workspace.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -6,47 +6,49 @@ use uuid::Uuid;
 
 use crate::{PartnerId, Result, Timestamp};
 
-/// The store as a whole.
+/// Workspace properties, stored as one JSON row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Workspace {
-    /// Drawn when it was first asked for; `None` before.
+    /// Drawn at first use; `None` before.
     pub uuid: Option<Uuid>,
-    /// Rises each time that the event log has lost its newest events.
+    /// Epoch of the event log: rises with each restart after a loss of its newest events.
     pub epoch: i64,
-    /// The database server's timeline when that was looked at last.
+    /// Timeline of the database server at the last check.
     pub timeline: Option<i64>,
-    /// The author of system messages.
+    /// Author of system messages.
     pub system_partner: Option<PartnerId>,
     pub import: Option<ImportMarks>,
-    /// The address of the store that has taken this one's place.
+    /// Address of the store that has replaced this one.
     pub moved_to: Option<String>,
-    /// Orphaned objects are not swept before this time.
+    /// Start time of orphan collection: orphaned objects are not deleted before it.
     pub sweep_not_before: Option<Timestamp>,
 }
 
-/// What an import has settled for good.
+/// Permanent results of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportMarks {
-    /// The settings `messaging.author_id` and `messaging.preferred_id` that fit the ids which were kept.
+    /// Values of the settings `messaging.author_id` and `messaging.preferred_id` that fit the imported ids.
     pub author_id: Option<String>,
     pub preferred_id: Option<String>,
-    /// Whether the ids of the source were kept.
+    /// True if the import kept the ids of the source.
     pub kept_ids: bool,
-    /// The uuid and the name of the Odoo database.
+    /// Uuid and name of the Odoo database.
     pub odoo_uuid: Option<String>,
     pub odoo_database: Option<String>,
 }
 
+/// Query of the workspace. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Workspaces {
     async fn workspace(&self) -> Result<Workspace>;
 }
 
+/// Writes of the workspace. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteWorkspace {
-    /// The workspace, locked until the transaction ends.
+    /// Locks and returns the workspace, until the transaction ends.
     async fn lock_workspace(&mut self) -> Result<Workspace>;
-    /// Changes the workspace, which the transaction must have locked.
+    /// Replaces the workspace, which the transaction must have locked.
     async fn set_workspace(&mut self, workspace: &Workspace) -> Result<()>;
 }

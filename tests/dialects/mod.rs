@@ -1,4 +1,4 @@
-//! What each room promises to its clients.
+//! Tests of the dialects, one module each.
 
 mod concierge;
 mod conversations;

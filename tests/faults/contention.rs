@@ -1,13 +1,12 @@
-//! Deadlocks and serialization failures that somebody beside the server brings about: what the database has undone is done
-//! again, once.
+//! Tests of deadlocks and serialization failures caused outside of the server: an undone transaction is retried, and takes
+//! effect once.
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{ADMIN, Backend, Client, JANE, JOHN, Server, until};
 
-/// Fails writes, with either code, until the sequence has come to 3. What a sequence has given out is not taken back with the
-/// transaction.
+/// Trigger that fails writes, with either code, until the sequence reaches 3. A rollback does not reset a sequence.
 const UNDOES: &str = "CREATE SEQUENCE undone MINVALUE -1000000;
     CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE number bigint := nextval('undone'); BEGIN
         IF number < 3 AND number % 2 = 0 THEN
@@ -22,7 +21,7 @@ async fn send(client: &Client, body: &str) -> Value {
     client.messaging("message/send", json!({"thread_id": 1, "body": body})).await
 }
 
-/// Has the commits of writes to `table` fail, so many of them.
+/// Makes the next commits of writes to `table` fail.
 async fn undo(database: &mut PgConnection, table: &str, times: i64) {
     let trigger = format!(
         "CREATE CONSTRAINT TRIGGER undo AFTER INSERT OR UPDATE OR DELETE ON {table} DEFERRABLE INITIALLY DEFERRED
@@ -38,7 +37,7 @@ async fn undone(database: &mut PgConnection, table: &str) {
     assert!(number >= 3, "{table}: all tries but the last have failed: {number}");
 }
 
-/// At the commit, where everything is behind it already, verb by verb.
+/// Failure at the commit, after every statement has succeeded, for each verb.
 #[tokio::test]
 async fn whatever_is_undone_is_done_again() {
     let backend = Backend::postgres().await;
@@ -90,7 +89,7 @@ async fn whatever_is_undone_is_done_again() {
     server.stop().await;
 }
 
-/// For as long as it lasts it is not the client's fault, and not a defect.
+/// Retries exhausted: unavailable, neither a client error nor an internal one.
 #[tokio::test]
 async fn what_is_undone_again_and_again_is_unavailable() {
     let backend = Backend::postgres().await;
@@ -108,7 +107,8 @@ async fn what_is_undone_again_and_again_is_unavailable() {
     server.stop().await;
 }
 
-/// A real one: somebody has the log's head and wants the conversation, which the server has, who wants the log's head.
+/// Real deadlock: another transaction locks the event log's head and then the conversation; the server locks them in reverse
+/// order.
 #[tokio::test]
 async fn a_deadlock_is_survived() {
     let backend = Backend::postgres().await;
@@ -127,7 +127,7 @@ async fn a_deadlock_is_survived() {
     for (verb, params) in verbs {
         let mut other = PgConnection::connect(backend.url()).await.unwrap();
         let mut watcher = PgConnection::connect(backend.url()).await.unwrap();
-        // The server's transaction is the one that notices, and is undone.
+        // Victim: the server's transaction, by its shorter `deadlock_timeout`.
         other.execute("SET deadlock_timeout = '1h'").await.unwrap();
         other.execute("BEGIN").await.unwrap();
         other.execute("SELECT FROM log_head FOR UPDATE").await.unwrap();

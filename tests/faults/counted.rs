@@ -1,4 +1,4 @@
-//! Every statement is counted, whatever it does, and so is its failure.
+//! Tests of statement metrics: every statement is counted, and so is its failure.
 
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
@@ -36,7 +36,7 @@ async fn a_failure_is_counted_whatever_fails() {
         assert_eq!(failed(&server, operation).await, 0.0, "{operation}");
     }
 
-    // A table that is missing: reads and writes of it.
+    // Missing table: failing reads and writes.
     database.execute("ALTER TABLE users RENAME TO users_away").await.unwrap();
     server.client().call("/web/session/authenticate", json!({"db": "odoo2", "login": JOHN, "password": "123456"})).await;
     assert!(failed(&server, "select users").await >= 1.0);
@@ -47,14 +47,14 @@ async fn a_failure_is_counted_whatever_fails() {
     assert!(failed(&server, "delete reactions").await + failed(&server, "select reactions").await >= 1.0);
     database.execute("ALTER TABLE reactions_away RENAME TO reactions").await.unwrap();
 
-    // A lock: the write that waits for it.
+    // Lock time-out: failing write.
     let mut holder = database.begin().await.unwrap();
     holder.execute("SELECT FROM log_head FOR UPDATE").await.unwrap();
     assert!(send("waits").await);
     holder.rollback().await.unwrap();
     assert!(failed(&server, "insert events").await >= 1.0);
 
-    // A commit that is refused.
+    // Refused commit.
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
         CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION refuse()";
@@ -63,7 +63,7 @@ async fn a_failure_is_counted_whatever_fails() {
     assert!(failed(&server, "commit").await >= 1.0);
     database.execute("DROP TRIGGER refuse ON messages").await.unwrap();
 
-    // No database: nothing can be said at all.
+    // Database outage: failing connection.
     let before = failed(&server, "connect").await;
     proxy.set(Road::Cut);
     assert!(send("lost").await);
@@ -72,7 +72,7 @@ async fn a_failure_is_counted_whatever_fails() {
     proxy.set(Road::Open);
     server.ready().await;
     assert!(!send("after").await);
-    // One series for each thing that is done to a table, whoever asks.
+    // Cardinality: one series for each operation on a table, whatever the caller.
     let metrics = server.get("/metrics").await.text().await.unwrap();
     let operations = metrics.lines().filter(|line| line.starts_with("dragoman_store_seconds_count")).count();
     assert!(operations < 100, "{operations}");

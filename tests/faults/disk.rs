@@ -1,5 +1,5 @@
-//! The disk that holds files is full: a small file system that the server alone sees. Where this machine allows none, a
-//! limit to the size of files stands in for it, beyond which writing fails in the middle as well, though with another error.
+//! Tests of a full disk for files: a small file system that the server alone sees. Where the machine allows none, a limit of
+//! the file size stands in for it, which fails a write in the middle as well, though with another error.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use crate::{
     with_every_backend,
 };
 
-/// As much as fits twice on the disk.
+/// Size of a file that fits twice on the disk.
 const FITS: usize = 512 * 1024;
-/// What the server logs has to fit as well, if it is a limit to the size of any file.
+/// Limit of the file size, which must allow for the server's own log.
 const LIMIT: u64 = 1024 * 1024 + 64 * 1024;
 
 async fn upload(client: &Client, bytes: usize) -> Answer {
@@ -25,7 +25,7 @@ async fn send(client: &Client, body: &str, files: &[&Value]) -> Value {
 }
 
 with_every_backend! {
-    /// What does not fit is refused and leaves nothing behind; what is there stays, and everything else goes on.
+    /// Write beyond the space: refused without a remnant; stored files and all other requests are unaffected.
     async fn what_does_not_fit_is_refused_and_nothing_else_is_lost(backend) {
         let files = tempfile::tempdir().unwrap();
         let server = Server::builder(backend).set("FILES", format!("file:{}", files.path().display()));
@@ -56,7 +56,7 @@ with_every_backend! {
         assert_eq!(bodies, ["after", "meanwhile", "meanwhile", "meanwhile", "before"]);
         assert_eq!(files_below(&kept_files).len(), 2);
         assert!(!is_disk || files_below(files.path()).is_empty(), "nobody else sees that disk");
-        // What was tried is in the log, not in the answer.
+        // Cause of the failure: in the log, not in the answer.
         let reason = if is_disk { "No space left on device" } else { "File too large" };
         assert!(server.log().contains(reason), "{}", server.log());
         server.stop().await;

@@ -1,5 +1,5 @@
-//! The database loses what it has confirmed last: an asynchronous standby takes over, or a backup is restored while nodes run.
-//! What is left is told once and in order; ids and positions only grow.
+//! Tests of lost commits: an asynchronous standby takes over, or a backup is restored while nodes run. The remaining events are
+//! delivered once and in order; ids and positions only grow.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use crate::{
     support::{BOB, Backend, Bus, Cluster, Node, Proxy, Road, Server, Socket, token, until},
 };
 
-/// How often the standby takes over, if the environment does not say.
+/// Default number of failovers.
 const FAILOVERS: usize = 1;
-/// How many messages are acknowledged between two steps.
+/// Messages acknowledged between two steps.
 const BETWEEN: usize = 60;
-/// Of those, how many the standby never gets.
+/// Messages of these that the standby lacks.
 const LOST: usize = 20;
 /// Bob's id.
 const BOB_UID: i64 = 8;
 
-/// Two nodes, and proxies on their ways to the database and to the clients.
+/// Two nodes, with proxies to the database and to the clients.
 struct Stage {
     nodes: [Server; 2],
     to_database: [Proxy; 2],
@@ -39,7 +39,7 @@ impl Stage {
         Self { nodes, to_database, to_nodes }
     }
 
-    /// Waits until both nodes serve what the log is in that epoch.
+    /// Waits until both nodes serve the event log of that epoch.
     async fn serves(&self, epoch: i64) {
         for node in &self.nodes {
             until("the new epoch", async || {
@@ -54,7 +54,7 @@ impl Stage {
         self.to_database.iter().for_each(|proxy| proxy.set(road));
     }
 
-    /// Ends everything, and sees that nothing is wrong but what the database has lost.
+    /// Ends everything, and asserts that nothing is missing except the commits that the database has lost.
     async fn ends(&mut self, load: Load, restarted: usize) {
         let outcome = load.end_of_lossy().await;
         eprintln!("{}", outcome.summary());
@@ -68,12 +68,12 @@ impl Stage {
     }
 }
 
-/// The lines of a log that tell of a restart of the event log.
+/// Counts restarts of the event log in a node's log.
 fn restarts(node: &Server) -> usize {
     node.log().lines().filter(|line| line.contains("ERROR") && line.contains("the event log was restarted")).count()
 }
 
-/// Waits until somebody is out everywhere who is deactivated; gives how long that takes.
+/// Waits until a deactivated user is out at every node; returns the time that this takes.
 async fn deactivated_is_out(stage: &Stage) -> Duration {
     let [here, there] = &stage.nodes;
     let client = here.log_in(BOB).await;
@@ -89,7 +89,7 @@ async fn deactivated_is_out(stage: &Stage) -> Duration {
     begun.elapsed()
 }
 
-/// Kills the primary as a power cut would and promotes its asynchronous standby, which lacks what was acknowledged last.
+/// Power failure of the primary, and promotion of its asynchronous standby, which lacks the latest commits.
 #[tokio::test]
 async fn what_an_asynchronous_standby_has_is_told_once_and_in_order() {
     let failovers = std::env::var("DRAGOMAN_TEST_FAILOVERS").ok();
@@ -105,7 +105,7 @@ async fn what_an_asynchronous_standby_has_is_told_once_and_in_order() {
         replication.set(Road::Cut);
         load.goes_on(LOST).await;
         primary.crash().await;
-        // Nodes meet the standby before it takes writes.
+        // Standby before the promotion: nodes connect to it while it is read-only.
         for proxy in &stage.to_database {
             proxy.lead_to(standby.backend().address());
         }
@@ -119,8 +119,8 @@ async fn what_an_asynchronous_standby_has_is_told_once_and_in_order() {
     stage.ends(load, failovers).await;
 }
 
-/// The address leads to a standby that lags behind, and then to the primary again: nothing was lost, and no connection to the
-/// standby is used any more.
+/// Address of a lagging standby for a while, then of the primary again: nothing is lost, and no connection to the standby is
+/// used any more.
 #[tokio::test]
 async fn a_standby_met_for_a_while_is_left_again() {
     let primary = Cluster::start().await;
@@ -150,7 +150,7 @@ async fn a_standby_met_for_a_while_is_left_again() {
     }
 }
 
-/// Puts the copy of a database in its place while two nodes serve it, which the guide forbids.
+/// Backup restored while two nodes run, which the guide forbids.
 #[tokio::test]
 async fn a_backup_restored_beneath_running_nodes_is_told_on_from() {
     let backend = Backend::postgres().await;
@@ -182,7 +182,7 @@ impl Database {
         Self { cluster: format!("{server}/postgres"), name: name.to_owned() }
     }
 
-    /// Says this to the cluster while nobody uses the database.
+    /// Executes statements on the cluster after it has ended all connections to the database.
     async fn alone(&self, statements: &[&str]) {
         let mut connection = PgConnection::connect(&self.cluster).await.expect("the throwaway PostgreSQL is up");
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{original}'";

@@ -1,4 +1,4 @@
-//! The rows are there and the bytes of their files are not: a restore without the files, or another working directory.
+//! Tests of rows without their files: a restore without the files, or another working directory.
 
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE, multipart};
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
 };
 
 with_every_backend! {
-    /// Not found, in each dialect's words, and the log names the object once.
+    /// Missing file: not found, in each dialect's format, and one log line for the object.
     async fn a_file_without_its_bytes_is_not_found(backend) {
         let files = tempfile::tempdir().unwrap();
         let server = Server::builder(backend).set("FILES", format!("file:{}", files.path().display()));

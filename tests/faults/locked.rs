@@ -1,4 +1,4 @@
-//! Somebody's open transaction has the row of a conversation locked, for as long as it likes.
+//! Tests of a row lock on a conversation, held by another transaction for any time.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use crate::support::{ADMIN, Backend, Client, JOHN, Server, until};
 
-/// Of a statement. A lock is waited for somewhat less.
+/// Statement time-out. The lock time-out is somewhat shorter.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Far beyond what the answers take.
+/// Time limit of the test, far beyond the expected one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn send(client: &Client, thread: i64, key: &str) -> Value {

@@ -1,4 +1,4 @@
-//! PgBouncer between the server and its database: in session mode all is as without it, in transaction mode nothing begins.
+//! Tests of PgBouncer: session mode works like a direct connection; in transaction mode the start is refused.
 
 use std::{
     fs,
@@ -28,12 +28,12 @@ impl PgBouncer {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let installed = std::env::var("DRAGOMAN_TEST_PGBOUNCER").expect("run the tests with .ci/test, which installs PgBouncer");
-        // It does not run as root, and others may not find it where it is.
+        // Copy of the program: it refuses to run as root, and the installed one may not be readable for other users.
         let program = directory.path().join("pgbouncer");
         fs::copy(installed, &program).unwrap();
         for _ in 0..5 {
             let port = 20_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap();
-            // As GUIDE.md has it, but for who may log in.
+            // Configuration of GUIDE.md, except for the users.
             let configuration = format!(
                 "[databases]\n* = host=127.0.0.1 port={} user=postgres\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
@@ -72,7 +72,7 @@ async fn all_is_well_behind_a_pooler_in_session_mode() {
     let backend = Backend::postgres().await;
     let (database, name) = backend.url().rsplit_once('/').unwrap();
     let mut admin = PgConnection::connect(&format!("{database}/postgres")).await.unwrap();
-    // What is pinned is pinned there as well.
+    // Hostile setting of the database: the server's own session settings take precedence through the pooler as well.
     let set = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
     admin.execute(AssertSqlSafe(set)).await.unwrap();
     let pooler = PgBouncer::before(&backend, "session").await;

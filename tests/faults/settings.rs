@@ -1,11 +1,11 @@
-//! Settings of server, database and role are turned underneath a server that runs.
+//! Tests of server, database and role settings that change while a server runs.
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{ADMIN, BOB, Backend, Bus, Client, JANE, JOHN, Node, Proxy, Server, until};
 
-/// What nobody should set, and somebody has.
+/// Hostile settings.
 const HOSTILE: [&str; 14] = [
     "default_transaction_isolation = 'serializable'",
     "default_transaction_deferrable = on",
@@ -27,7 +27,7 @@ async fn send(client: &Client, thread: i64, body: &str) -> serde_json::Value {
     client.messaging("message/send", json!({"thread_id": thread, "body": body})).await
 }
 
-/// Many send and mark at once in the same conversations, which serializable transactions would refuse.
+/// Load generator: concurrent sends and read marks in the same conversations, which serializable transactions would refuse.
 async fn crowd(server: &Server) {
     let mut at_work = Vec::new();
     for (number, login) in [ADMIN, JOHN, JANE, BOB].into_iter().cycle().take(8).enumerate() {
@@ -44,7 +44,7 @@ async fn crowd(server: &Server) {
     }
 }
 
-/// All connections are made anew, and mean what they meant: the pool's, and those of the bus.
+/// New connections under hostile settings, of the pool and of the bus: same behaviour.
 #[tokio::test]
 async fn settings_that_change_underneath_change_nothing() {
     let backend = Backend::postgres().await;
@@ -63,7 +63,7 @@ async fn settings_that_change_underneath_change_nothing() {
     let said = send(&john, 1, "é😀").await;
     let page = john.messaging("messages", json!({"thread_id": 1})).await;
     assert_eq!((&page["messages"][0]["id"], &page["messages"][0]["body"]), (&said["message_id"], &json!("é😀")));
-    // Longer than an idle connection would live.
+    // Pause longer than the life of an idle connection.
     let [sent, lost] = ["sent", "lost"].map(|what| format!("dragoman_bus_letters_total{{what=\"{what}\"}}"));
     let (sent_before, lost_before) = (server.metric(&sent).await, server.metric(&lost).await);
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
@@ -73,7 +73,7 @@ async fn settings_that_change_underneath_change_nothing() {
     server.stop().await;
 }
 
-/// The tables stay where a setting of the role's has put them, and another one's do not take their place.
+/// Search path of the role: the tables stay where it has put them; those of another schema do not replace them.
 #[tokio::test]
 async fn tables_are_where_the_role_has_put_them() {
     let backend = Backend::empty_postgres().await;
@@ -86,7 +86,7 @@ async fn tables_are_where_the_role_has_put_them() {
     let mut server = Server::demo(backend.clone()).await;
     send(&server.log_in(JOHN).await, 1, "there").await;
     server.stop().await;
-    // A schema that comes first and is empty, such as one of the user's name.
+    // Empty schema first in the path, such as one of the user's name.
     database.execute("CREATE SCHEMA another").await.unwrap();
     database.execute(path("another, \"the \"\"chat\"\"\", public")).await.unwrap();
     let mut server = Server::demo(backend.clone()).await;

@@ -1,4 +1,4 @@
-//! The synchronous standby is gone: commits are not confirmed, and are neither lost nor doubled when it is back.
+//! Tests of a lost synchronous standby: unconfirmed commits are neither lost nor duplicated after its return.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::support::{ADMIN, BOB, Client, Cluster, JANE, JOHN, PASSWORD, Server, run, until};
 
 const UNCONFIRMED: &str = "commits are not confirmed";
-/// Within which everybody is answered. Far beyond what it takes.
+/// Time limit of any answer, far beyond the expected one.
 const LIMIT: Duration = Duration::from_secs(10);
 
 struct Stage {
@@ -41,7 +41,7 @@ impl Stage {
         .await;
     }
 
-    /// How many commits wait for the standby.
+    /// Returns the number of commits that wait for the standby.
     async fn waiting(&mut self) -> i64 {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         sqlx::query_scalar(waiting).fetch_one(&mut self.database).await.unwrap()
@@ -78,7 +78,7 @@ async fn commits_that_nobody_confirms_are_neither_lost_nor_doubled() {
     stage.server.not_ready(UNCONFIRMED).await;
     assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
 
-    // From now on nothing is begun that would have to be committed; whatever else there is goes on.
+    // Circuit breaker open: no new writes; everything else goes on.
     let abandoned = stage.waiting().await;
     assert!(abandoned > 0);
     for round in 0..20 {
@@ -94,7 +94,7 @@ async fn commits_that_nobody_confirms_are_neither_lost_nor_doubled() {
     let log = stage.server.log();
     assert_eq!(log.lines().filter(|line| line.contains("WARN") && line.contains("SyncRep")).count(), 1, "{log}");
 
-    // What was given up was committed after all: the log shows it, it is told, and a retry finds it.
+    // Abandoned writes: committed after all. The history has them, they are delivered, and a retry finds them.
     let poll = {
         let jane = jane.clone();
         tokio::spawn(async move { jane.messaging("poll/messages", json!({"thread_id": 2, "timeout": 60})).await })
@@ -113,7 +113,7 @@ async fn commits_that_nobody_confirms_are_neither_lost_nor_doubled() {
     drop(stage.cluster);
 }
 
-/// Nor does it start and wait for ever, and leave a connection behind each time.
+/// Start without the standby: refused, without a hang and without a leaked connection.
 #[tokio::test]
 async fn a_server_does_not_start_into_it() {
     let mut stage = Stage::set().await;

@@ -1,5 +1,5 @@
-//! A database that cannot be used, or not be reached, stops the start and each command with one line that says which it is,
-//! why, and what to do.
+//! Tests of a database that is unusable or unreachable: the start and each command fail with one line that names it, the cause
+//! and the remedy.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -12,7 +12,7 @@ const COMMANDS: [&[&str]; 4] = [
     &["user", "list"],
 ];
 
-/// What it says, which is one line.
+/// Runs the program, and returns its output, which is one line.
 async fn refusal(backend: &Backend, arguments: &[&str]) -> String {
     let environment = [("DRAGOMAN__STORAGE", backend.url()), ("DRAGOMAN__POSTGRES__ACQUIRE_MILLISECONDS", "500")];
     let output = run(arguments, &environment, "").await;
@@ -82,12 +82,12 @@ async fn where_nobody_is_or_lets_nobody_in_is_said() {
     admin.execute(AssertSqlSafe(format!("ALTER ROLE {role} CONNECTION LIMIT 5"))).await.unwrap();
     let told = refusal(&poor, &["migrate"]).await;
     assert!(told.contains("permission denied for schema public") && told.contains("GRANT"), "{told}");
-    // Nobody has migrated yet.
+    // Database without a migration.
     let told = refusal(&Backend::at(url), &["user", "list"]).await;
     assert!(told.contains("\"users\" does not exist") && told.contains("dragoman migrate"), "{told}");
 }
 
-/// A standby, and a database that only reads, are refused to who writes; who reads may.
+/// Read-only databases, such as a standby: refused for writing commands, allowed for reading ones.
 #[tokio::test]
 async fn what_takes_no_writes_is_refused_to_who_writes() {
     let cluster = Cluster::start().await;
@@ -112,7 +112,7 @@ async fn what_takes_no_writes_is_refused_to_who_writes() {
     assert!(backend.administer(&["user", "list"], "").await.contains("ann@example.com"));
 }
 
-/// It could serve, until the event log has to be restarted after a failover.
+/// Missing privilege on the sequences: refused at the start, since a restart of the event log after a failover would need it.
 #[tokio::test]
 async fn a_user_who_may_not_set_the_sequences_is_refused() {
     let (mut admin, url) = admin().await;
@@ -135,15 +135,14 @@ async fn a_user_who_may_not_set_the_sequences_is_refused() {
     limited.administer(&["user", "add", "ann@example.com", "--name", "Ann"], "a password").await;
 }
 
-/// Somebody uses a table all the time: a migration does not make everybody else wait behind it, says what it waits for, and
-/// comes to its end.
+/// Migration behind a lock of a busy table: it does not block other statements, reports the lock, and completes.
 #[tokio::test]
 async fn a_migration_that_waits_for_a_lock_says_so_and_lets_others_go_on() {
     let backend = Backend::postgres().await;
     backend.administer(&["migrate"], "").await;
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     let mut holder = database.begin().await.unwrap();
-    // As the last migration would need it again.
+    // Lock that the last migration needs.
     holder.execute("LOCK TABLE _sqlx_migrations IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let server = crate::support::Server::builder(backend.clone());
     let starting = tokio::spawn(server.start());

@@ -1,11 +1,11 @@
-//! Whoever is sent away at one node is sent away at the other.
+//! Tests of revocation across nodes: sessions, tokens and memberships.
 
 use serde_json::json;
 
 use super::{ADMIN, JOHN, PAIR, enter, enter_room, on_every_bus, poll};
 use crate::support::{self, Socket};
 
-/// What a poll says to somebody whose session has ended.
+/// Error code of a poll with an expired session.
 const EXPIRED: i64 = 100;
 
 on_every_bus! {
@@ -61,7 +61,7 @@ on_every_bus! {
             socket
         };
         let (socket, stays) = (open(&access).await, open(&other).await);
-        // Who has lost an answer gets three more, wherever it asks.
+        // Grace of a refresh token: three retries at any node.
         for (node, status) in [(&*here, 200), (&*there, 200), (&*here, 200), (&*there, 200), (&*here, 401)] {
             let answer = node.client().post("/auth/token/refresh", &json!({"refresh": refresh})).await;
             assert_eq!(answer.status, status, "{answer:?}");

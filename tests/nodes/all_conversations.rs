@@ -1,11 +1,11 @@
-//! One socket for all of a user's conversations, at another node than those with whom it talks.
+//! Tests of the socket for all conversations, with participants at another node.
 
 use serde_json::{Value, json};
 
 use super::{ADMIN, JANE, JOHN, PAIR, enter, hear, on_every_bus};
 use crate::support::{self, Server, Socket, token};
 
-/// The demo data's conversation of four.
+/// Conversation of four in the demo data.
 const TEAM: i64 = 2;
 
 async fn enter_all(server: &Server, uid: i64) -> Socket {
@@ -48,7 +48,7 @@ on_every_bus! {
         }
     }
 
-    /// Of a message first, and then of its delivery.
+    /// Order of a message and its delivery status.
     async fn a_message_is_delivered_only_after_it_was_told(here, there) {
         let (mut sender, mut reader) = (enter_all(here, ADMIN).await, enter_all(here, JOHN).await);
         let mut device = enter_all(there, ADMIN).await;
@@ -70,8 +70,8 @@ on_every_bus! {
         drop((sender, reader, device));
     }
 
-    /// A client that reconnects at another node sends again what it is not sure of: it is told of it in its turn before it is
-    /// answered, and of none twice that came later.
+    /// Retry after a reconnect at another node: the message comes in its place before the answer, and later messages are not
+    /// repeated.
     async fn a_retry_at_another_node_is_answered_in_order(here, there) {
         let (mut first, mut other) = (enter_all(here, JOHN).await, enter_all(here, ADMIN).await);
         let (mut again, mut one) = (enter_all(there, JOHN).await, enter(there, JOHN, PAIR).await);
@@ -118,7 +118,7 @@ on_every_bus! {
     }
 }
 
-/// It can be spoken in at once, at whichever node.
+/// Sends a message to a new conversation, which works at once at any node.
 async fn john_says(socket: &mut Socket, conversation: i64) {
     socket.say(sending(conversation, "here I am")).await;
     let told = socket.hear_until(|told| told["type"] == "chat_message" || told["type"] == "message.failed").await;

@@ -1,4 +1,4 @@
-//! What is told on the bus, and to whom.
+//! Tests of bus notifications and their receivers.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use super::{JANE, JOHN, on_every_bus};
 use crate::support::{self, Backend, Bus, Client, Server, two_nodes, until};
 
-/// How long somebody may take to ring. Far beyond what it takes.
+/// Time limit of a notification, far beyond the expected one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Hears every letter from now on.
+/// Subscribes to all notifications of the bus.
 async fn eavesdrop(backend: &Backend, bus: &Bus) -> mpsc::Receiver<Value> {
     let (sender, letters) = mpsc::channel(1_000);
     let read = |letter: &[u8]| serde_json::from_slice::<Value>(letter).expect("letters are JSON");
@@ -41,7 +41,7 @@ async fn eavesdrop(backend: &Backend, bus: &Bus) -> mpsc::Receiver<Value> {
     letters
 }
 
-/// Waits until somebody rings for the newest event of this kind, after which nothing else happens.
+/// Waits for a notification of the newest event of this kind, after which nothing else happens.
 async fn is_rung_for(backend: &Backend, letters: &mut mpsc::Receiver<Value>, fact: &str) {
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     let newest = "SELECT max(position) FROM events WHERE fact->>'fact' = $1";
@@ -51,7 +51,7 @@ async fn is_rung_for(backend: &Backend, letters: &mut mpsc::Receiver<Value>, fac
 }
 
 on_every_bus! {
-    /// Though the log would be looked at within a second: whoever is sent away is to go at once.
+    /// Notification of a revocation: faster than polling the event log, which takes up to a second.
     async fn the_end_of_a_session_is_rung_for(here, there, bus) {
         let backend = here.backend().clone();
         let mut letters = eavesdrop(&backend, bus).await;
@@ -66,7 +66,7 @@ on_every_bus! {
         is_rung_for(&backend, &mut letters, "tokens_revoked").await;
     }
 
-    /// The command line has no bus; the first node that finds what it has done tells the others.
+    /// Notification of changes by the command line, which has no bus: the first node that reads them sends it.
     async fn what_is_found_is_rung_for(here, there, bus) {
         let backend = here.backend().clone();
         let mut letters = eavesdrop(&backend, bus).await;
@@ -83,14 +83,14 @@ async fn typing(client: &Client, thread: i64) -> Vec<i64> {
     typing["typing_users"].as_array().unwrap().iter().map(|typist| typist["user_id"].as_i64().unwrap()).collect()
 }
 
-/// Two workspaces that somebody has put on one subject.
+/// Two workspaces on one subject.
 #[tokio::test]
 async fn workspaces_on_one_subject_do_not_hear_each_other() {
     let bus = Bus::nats();
     let [one, other] = [Backend::postgres().await, Backend::postgres().await];
     let (mut ours, mut theirs): ([Server; 2], [Server; 2]) = (two_nodes(&one, &bus).await, two_nodes(&other, &bus).await);
     let [admin, their_admin] = [ours[1].log_in(support::ADMIN).await, theirs[1].log_in(support::ADMIN).await];
-    // Nodes hear letters in the order in which NATS has them: what their own say later is heard after what ours have said.
+    // Order of NATS: a later notification of their own nodes arrives after those of ours.
     let john = ours[0].log_in(support::JOHN).await;
     until("that John types", async || {
         john.messaging("typing/start", json!({"thread_id": 2})).await;

@@ -1,4 +1,4 @@
-//! What a node has cached counts no longer when the store was changed without facts that say how, or somebody was erased.
+//! Tests of cache invalidation: after changes of the store without detailed events, and after the erasure of a user.
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, send};
 use crate::support::{self, Backend, Bus, Server, Socket, two_nodes, until};
 
-/// Changes the store as an import does, and appends a fact as the storage does: the head of the log is locked last.
+/// Changes the store as an import does, and appends an event. The head of the event log is locked last, as the storage does.
 async fn change(backend: &Backend, change: &'static str, fact: Value) {
     const APPEND: &str = "WITH head AS (UPDATE log_head SET position = position + 1 RETURNING position)
         INSERT INTO events (position, partner_id, fact, at, mark)
@@ -18,7 +18,7 @@ async fn change(backend: &Backend, change: &'static str, fact: Value) {
     tx.commit().await.unwrap();
 }
 
-/// What a socket of a conversation tells of who types in it.
+/// Returns the name of a typing user, as a conversation's socket shows it.
 async fn typist(server: &Server, watching: &mut Socket) -> String {
     let john = server.log_in(support::JOHN).await;
     john.messaging("typing/stop", json!({"thread_id": PAIR})).await;
@@ -27,7 +27,7 @@ async fn typist(server: &Server, watching: &mut Socket) -> String {
     told["username"].as_str().unwrap().to_owned()
 }
 
-/// New names are told by both nodes, of those who are logged in, too; nobody is logged out, and no socket is closed.
+/// Changed names: both nodes show them, also of users with a session; sessions and sockets stay.
 #[tokio::test]
 async fn a_store_that_was_changed_is_read_anew() {
     let backend = Backend::postgres().await;
@@ -72,7 +72,7 @@ async fn a_store_that_was_changed_is_read_anew() {
     }
 }
 
-/// Polls of the bus are told what the log says, not what the ring says.
+/// Changed event log: bus polls read it again, not the ring.
 #[tokio::test]
 async fn a_log_that_was_changed_is_read_anew() {
     let backend = Backend::postgres().await;
@@ -88,7 +88,7 @@ async fn a_log_that_was_changed_is_read_anew() {
     server.stop().await;
 }
 
-/// The log goes on after a gap, and so do those who listen.
+/// Gap in the positions after a restart of the event log: nodes and subscribers continue.
 #[tokio::test]
 async fn a_log_that_was_restarted_goes_on_after_the_gap() {
     let backend = Backend::postgres().await;
@@ -114,7 +114,7 @@ async fn a_log_that_was_restarted_goes_on_after_the_gap() {
     }
 }
 
-/// It is sent away by whatever it came in with, as it is read anew.
+/// Erased user: sockets and sessions end at every node once the user is read again.
 #[tokio::test]
 async fn whoever_was_erased_is_sent_away() {
     let backend = Backend::postgres().await;

@@ -1,4 +1,4 @@
-//! A NATS with an operator, which knows accounts and users by what the operator has signed, behind TLS.
+//! Tests of NATS with an operator: accounts and users by signed JWTs, behind TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use super::{
 };
 use crate::support::{self, Backend, Bus, Node, Server, until};
 
-/// What may be done: everything.
+/// Permissions in a JWT: all.
 fn limits() -> Value {
     json!({
         "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
     })
 }
 
-/// What one key says of another, as NATS writes it.
+/// A JWT of one key about another, in the format of NATS.
 fn jwt(signer: &KeyPair, subject: &KeyPair, expires: Option<i64>, nats: &Value) -> String {
     let mut claims = json!({
         "jti": "test", "iat": chrono::Utc::now().timestamp(), "iss": signer.public_key(), "sub": subject.public_key(),
@@ -35,7 +35,7 @@ fn jwt(signer: &KeyPair, subject: &KeyPair, expires: Option<i64>, nats: &Value) 
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A file with a new user of an account.
+/// Writes a credentials file of a new user of an account.
 fn credentials(directory: &Path, name: &str, account: &KeyPair, expires: Option<i64>) -> PathBuf {
     let user = KeyPair::new_user();
     let claims = json!({"pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2});
@@ -55,7 +55,7 @@ async fn openssl(directory: &Path, arguments: &str) {
     assert!(made.status.success(), "openssl {arguments}: {made:?}");
 }
 
-/// An authority nobody knows, and a certificate for NATS that it has signed.
+/// Creates an unknown certificate authority, and a certificate for NATS signed by it.
 async fn certificates(directory: &Path) {
     let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     let authority = "-x509 -days 2 -subj /CN=authority -addext basicConstraints=critical,CA:TRUE";
@@ -66,7 +66,7 @@ async fn certificates(directory: &Path) {
     openssl(directory, &format!("x509 -req -in request.pem {signing} -out certificate.pem")).await;
 }
 
-/// A NATS that knows the account.
+/// Starts a NATS server that knows the account.
 fn with_operator(directory: &Path, account: &KeyPair) -> Child {
     let operator = KeyPair::new_operator();
     std::fs::write(directory.join("operator.jwt"), jwt(&operator, &operator, None, &json!({"type": "operator", "version": 2})))
@@ -83,7 +83,7 @@ fn with_operator(directory: &Path, account: &KeyPair) -> Child {
     )
 }
 
-/// With wrong credentials a node says so, and everything arrives there all the same.
+/// Invalid credentials: the node reports them, and receives everything through the event log.
 #[tokio::test]
 async fn nodes_hear_each_other_with_credentials_over_tls() {
     let directory = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ async fn nodes_hear_each_other_with_credentials_over_tls() {
     for node in [&stranger, &late] {
         let mut socket = enter(node, JOHN, PAIR).await;
         let id = send(&admin, "to whoever is not trusted").await;
-        // It may hear of the one before as well, which it has looked for no sooner.
+        // Earlier message: may come as well, since the node polls the event log at intervals.
         socket.hear_until(|told| told["message"]["id"] == *id.to_string()).await;
         socket.close().await;
     }

@@ -1,4 +1,4 @@
-//! The bus is only a bell: while it is cut everything still arrives, a little later.
+//! Tests of a bus outage: notifications only speed up the event log, so everything still arrives, a little later.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -8,7 +8,7 @@ use crate::support::{self, Backend, Bus, Client, Node, Proxy, Road, Server, two_
 
 const CUT_OFF: &str = "the bus cannot be reached";
 
-/// A message that is sent at one node is heard at the other by all who listen there.
+/// Asserts that a message sent at one node reaches all subscribers at the other.
 async fn is_heard(from: &Client, there: &Server, body: &str) {
     let john = there.log_in(support::JOHN).await;
     let (mut conversation, mut room) = (enter(there, JOHN, PAIR).await, enter_room(there, JOHN).await);
@@ -27,7 +27,7 @@ async fn is_heard(from: &Client, there: &Server, body: &str) {
     room.close().await;
 }
 
-/// A signal, which only the bus carries, comes from one node to the other.
+/// Asserts that a signal, which only the bus carries, reaches the other node.
 async fn rings(here: &Server, there: &Server) {
     let (john, admin) = (here.log_in(support::JOHN).await, there.log_in(support::ADMIN).await);
     until("a signal", async || {
@@ -40,7 +40,7 @@ async fn rings(here: &Server, there: &Server) {
     john.messaging("typing/stop", json!({"thread_id": PAIR})).await;
 }
 
-/// Two nodes, of which the second has NATS by way of a proxy.
+/// Two nodes, the second of which reaches NATS through a proxy.
 async fn with_a_road_to_nats() -> (Server, Server, Proxy) {
     let (backend, bus) = (Backend::postgres().await, Bus::nats());
     let proxy = Proxy::to(bus.server()).await;
@@ -63,7 +63,7 @@ async fn everything_arrives_while_nats_is_away_and_it_heals_by_itself() {
         assert_eq!(there.metric("dragoman_bus_connected").await, 0.0);
         assert_eq!(here.readiness().await, Ok(()), "the other one has nothing to complain of");
         is_heard(&admin, &there, &format!("without a bell {round}")).await;
-        // In the other direction as well.
+        // Other direction.
         is_heard(&there.log_in(support::ADMIN).await, &here, &format!("back {round}")).await;
         proxy.set(Road::Open);
         there.ready().await;
@@ -75,7 +75,7 @@ async fn everything_arrives_while_nats_is_away_and_it_heals_by_itself() {
     there.stop().await;
 }
 
-/// Nobody says that it is gone, and nothing comes through.
+/// Silent outage: connections stay open, and nothing passes.
 #[tokio::test]
 async fn everything_arrives_while_nats_is_silent() {
     let (mut here, mut there, proxy) = with_a_road_to_nats().await;
@@ -96,7 +96,7 @@ async fn everything_arrives_while_nats_is_silent() {
     there.stop().await;
 }
 
-/// The same for the connection on which PostgreSQL notifies, and for no other.
+/// Silent outage of PostgreSQL's notification connection alone.
 #[tokio::test]
 async fn everything_arrives_while_notifications_are_silent() {
     let (backend, bus) = (Backend::postgres().await, Bus::postgres());
@@ -113,7 +113,7 @@ async fn everything_arrives_while_notifications_are_silent() {
         assert_eq!(there.metric("dragoman_bus_connected").await, 0.0);
         assert_eq!(here.readiness().await, Ok(()), "the other one has nothing to complain of");
         is_heard(&admin, &there, &format!("into a silence that is known {round}")).await;
-        // It does not hear, and is heard.
+        // One-way outage: this node receives nothing, and its own notifications arrive.
         rings(&there, &here).await;
         proxy.deafen(false);
         there.ready().await;
@@ -124,7 +124,7 @@ async fn everything_arrives_while_notifications_are_silent() {
     there.stop().await;
 }
 
-/// PostgreSQL ends the connections of the bus again and again, and no others.
+/// Repeated disconnects of PostgreSQL's notification connections alone.
 #[tokio::test]
 async fn everything_arrives_while_notifications_are_cut() {
     let backend = Backend::postgres().await;
@@ -147,8 +147,7 @@ async fn everything_arrives_while_notifications_are_cut() {
     there.stop().await;
 }
 
-/// One node is cut off from the database, and with it from the bus; who waits there hears afterwards what was said
-/// meanwhile.
+/// Database outage of one node, and with it of the bus: its waiting clients receive the messages afterwards.
 #[tokio::test]
 async fn a_node_that_was_cut_off_from_postgres_catches_up() {
     let (backend, bus) = (Backend::postgres().await, Bus::postgres());

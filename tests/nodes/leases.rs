@@ -1,4 +1,4 @@
-//! Every node has a lease in the store, by which others know that it is there.
+//! Tests of node leases in the store.
 
 use sqlx::{Connection, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
@@ -6,14 +6,14 @@ use storage::postgres::{Options, Postgres};
 use super::send;
 use crate::support::{self, Backend, Bus, Server, two_nodes, until};
 
-/// The leases that last: ids, versions, kinds of buses, positions.
+/// Valid leases: ids, versions, kinds of bus, positions.
 async fn leases(database: &mut PgConnection) -> Vec<(String, String, String, i64)> {
     let rows = sqlx::query("SELECT id::text, version, bus, position FROM nodes WHERE until >= now() ORDER BY started_at");
     let rows = rows.fetch_all(database).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
 }
 
-/// As a newer program would look at the store before a migration that needs to be alone.
+/// Lists other nodes, as a newer version does before an exclusive migration.
 async fn other_nodes(backend: &Backend, version: &str) -> Vec<String> {
     let url = backend.url().to_owned();
     let timeout = std::time::Duration::from_secs(10);
@@ -40,7 +40,7 @@ async fn a_node_has_a_lease_from_its_start_to_its_stop() {
     here.stop().await;
     let left = leases(&mut database).await;
     assert_eq!(left.iter().map(|lease| &lease.0).collect::<Vec<_>>(), [&begun[1].0], "that of the node which runs");
-    // One that dies leaves its lease, which runs out by itself.
+    // Dead node: its lease expires.
     there.kill().await;
     assert_eq!(leases(&mut database).await.len(), 1);
     assert_eq!(other_nodes(&backend, "99.0.0").await, [VERSION]);
@@ -48,7 +48,7 @@ async fn a_node_has_a_lease_from_its_start_to_its_stop() {
     assert_eq!(other_nodes(&backend, "99.0.0").await, [""; 0]);
 }
 
-/// It says how far the node has come.
+/// Lease renewal: updates the node's position.
 #[tokio::test]
 async fn a_lease_is_renewed() {
     let backend = Backend::postgres().await;
@@ -70,7 +70,7 @@ async fn a_lease_is_renewed() {
     server.stop().await;
 }
 
-/// Nodes are forgotten a day after their leases ended, not sooner.
+/// Retention of expired leases: a day.
 #[tokio::test]
 async fn nodes_that_died_are_forgotten() {
     let backend = Backend::postgres().await;
@@ -90,8 +90,8 @@ async fn nodes_that_died_are_forgotten() {
     server.stop().await;
 }
 
-/// Two nodes that do not hear each other say so, both, and once; one that was killed and starts again does not take its own
-/// lease for another's.
+/// Nodes on one store without a common bus: both warn, once. A node restarted after a crash does not take its own lease for
+/// another node's.
 #[tokio::test]
 async fn nodes_without_a_bus_on_one_store_are_warned_of() {
     const WARNING: &str = "the two do not hear each other";

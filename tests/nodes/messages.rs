@@ -1,4 +1,4 @@
-//! Messages, and what becomes of them.
+//! Tests of messages and their status across nodes.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{ADMIN, JANE, JOHN, PAIR, enter, enter_room, hear, on_every_bus, poll, send};
 use crate::support::{self, Socket, token, until};
 
-/// How many messages go from one node to the other to see how long it takes.
+/// Number of messages for the latency between nodes.
 const TIMED: usize = 21;
 
 on_every_bus! {
-    /// Whoever waits in whichever dialect at one node hears what is said at the other, in both directions.
+    /// Fan-out across nodes: subscribers of every dialect, in both directions.
     async fn a_message_is_heard_by_all_who_listen_at_the_other_node(one, other) {
         for (number, (here, there)) in [(&*one, &*other), (&*other, &*one)].into_iter().enumerate() {
             let (admin, john) = (here.log_in(support::ADMIN).await, there.log_in(support::JOHN).await);
@@ -42,7 +42,7 @@ on_every_bus! {
         }
     }
 
-    /// Whoever has two devices, each at a node of its own, learns at both of a message first and then of its delivery.
+    /// Order across nodes: a user with two devices gets a message first and then its delivery status on both.
     async fn a_message_is_delivered_only_after_it_was_told(here, there) {
         let (mut sender, mut reader) = (enter(here, ADMIN, PAIR).await, enter(here, JOHN, PAIR).await);
         let mut device = enter(there, ADMIN, PAIR).await;
@@ -63,7 +63,7 @@ on_every_bus! {
         drop((sender, reader, device));
     }
 
-    /// In the support chat as well.
+    /// Support chat across nodes: the tenant at one, the agent at the other.
     async fn a_tenant_and_an_agent_need_not_be_at_the_same_node(here, there) {
         let open = async |server: &crate::support::Server, uid: i64| {
             let mut socket = Socket::open(server.socket_url(&format!("/concierge?Auth={}&deviceId=one", token(uid)))).await;
@@ -93,7 +93,7 @@ on_every_bus! {
         there.polls_waiting(1).await;
         john.messaging("typing/start", json!({"thread_id": PAIR})).await;
         assert_eq!(hear(&mut socket, "typing").await["is_typing"], true);
-        // Presence may come first.
+        // Presence, which may come first.
         let told = waiting.await.unwrap();
         assert!(told.as_array().is_some_and(|told| !told.is_empty()), "{told}");
         let typing = admin.messaging(&format!("typing/status/{PAIR}"), json!({})).await;
@@ -102,7 +102,7 @@ on_every_bus! {
         assert_eq!(hear(&mut socket, "typing").await["is_typing"], false);
         let typing = admin.messaging(&format!("typing/status/{PAIR}"), json!({})).await;
         assert_eq!(typing["typing_users"], json!([]));
-        // A message ends it too.
+        // Message: ends typing.
         john.messaging("typing/start", json!({"thread_id": PAIR})).await;
         assert_eq!(hear(&mut socket, "typing").await["is_typing"], true);
         send(&john, "done").await;
@@ -113,7 +113,7 @@ on_every_bus! {
         .await;
     }
 
-    /// The author is told at its node of what happens at the reader's.
+    /// Delivery and read status across nodes.
     async fn the_author_hears_that_its_message_was_delivered_and_read(here, there) {
         let (mut author, mut reader) = (enter(here, ADMIN, PAIR).await, enter(there, JOHN, PAIR).await);
         author.say(json!({"action": "send_message", "content": "Are you there?", "local_id": "one"})).await;
@@ -129,12 +129,12 @@ on_every_bus! {
         assert_eq!(page["messages"][0]["is_read"], true);
     }
 
-    /// Who joins, who leaves and what is changed is known to both nodes.
+    /// Membership changes and edits across nodes.
     async fn comings_goings_and_edits_are_known_at_the_other_node(here, there) {
         let (admin, john) = (here.log_in(support::ADMIN).await, there.log_in(support::JOHN).await);
         let made = admin.messaging("thread/create", json!({"name": "New", "partner_ids": [JANE], "thread_type": "group"})).await;
         let thread = &made["thread_id"];
-        // The node remembers that he is not in it.
+        // Negative cache: the node remembers that he is no member.
         let refused = john.messaging("messages", json!({"thread_id": thread})).await;
         assert_eq!(refused["error"], "Access denied");
         admin.messaging("thread/add_participant", json!({"thread_id": thread, "partner_id": JOHN})).await;
@@ -150,7 +150,7 @@ on_every_bus! {
         assert_eq!(hear(&mut socket, "message.deleted").await["message_id"], *id);
     }
 
-    /// Not a test of speed, but a figure to be seen.
+    /// Latency between nodes: printed, not asserted.
     async fn how_long_it_takes_from_one_node_to_the_other(here, there) {
         let admin = here.log_in(support::ADMIN).await;
         let mut socket = enter(there, JOHN, PAIR).await;
@@ -168,7 +168,7 @@ on_every_bus! {
     }
 }
 
-/// Makes a request of the support chat that succeeds, and gives the answer's body.
+/// Makes a request of the support chat that succeeds, and returns the body of the answer.
 async fn ask(socket: &mut Socket, route: &str, body: Value) -> Value {
     socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
     let mut answer = socket.hear_until(|told| told["channel"] == route).await;

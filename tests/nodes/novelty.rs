@@ -1,4 +1,4 @@
-//! A newer version beside an older one, which does not know all that the newer one records.
+//! Tests of a rolling upgrade: a newer version writes events that an older one does not know.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -6,13 +6,13 @@ use sqlx::{Connection, PgConnection};
 use super::{JOHN, PAIR, enter, enter_room, hear, on_every_bus, poll, send};
 use crate::support::{self, Backend};
 
-/// What no version has ever recorded, and what one may record otherwise one day.
+/// Events of an unknown kind, and of a known kind with unknown content.
 const NOVELTIES: [&str; 3] =
     [r#"{"fact": "novelty", "of": {"anything": [1, 2]}}"#, r#"{"fact": "novelty"}"#, r#"{"fact": "message_posted", "of": {}}"#];
-/// John, as the log knows him.
+/// Partner id of John in the event log.
 const JOHNS_PARTNER: i64 = 5;
 
-/// Records something, as a node does, and gives its position.
+/// Appends an event, as a node does, and returns its position.
 async fn record(backend: &Backend, conversation: Option<i64>, partner: Option<i64>, fact: &str) -> i64 {
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     let append = "WITH head AS (UPDATE log_head SET position = position + 1 RETURNING position)
@@ -23,7 +23,7 @@ async fn record(backend: &Backend, conversation: Option<i64>, partner: Option<i6
 }
 
 on_every_bus! {
-    /// It is passed over, and what follows it is told.
+    /// Unknown event: skipped, and later events are delivered.
     async fn a_fact_that_is_unknown_stops_nobody(here, there) {
         let (admin, john) = (here.log_in(support::ADMIN).await, there.log_in(support::JOHN).await);
         for fact in NOVELTIES {
@@ -47,7 +47,7 @@ on_every_bus! {
             conversation.close().await;
             room.close().await;
 
-            // Neither does it stop whoever reads the log itself, which a node does that has just begun.
+            // Reads of the event log itself, as after a restart: the same.
             let address = there.kill().await;
             there.start_again(address).await;
             there.ready().await;

@@ -1,11 +1,11 @@
-//! Who is there is known everywhere.
+//! Tests of presence across nodes.
 
 use serde_json::{Value, json};
 
 use super::{ADMIN, JOHN, PAIR, enter, enter_room, hear, on_every_bus, short_lives, with_every_bus};
 use crate::support::{self, Bus, Client, until};
 
-/// Signs of life last so long here; a node brings them to the store every five seconds.
+/// TTL of heartbeats in these tests, in seconds; a node writes them every five.
 pub(super) const SECONDS: u64 = 12;
 
 pub(super) async fn status_of(client: &Client, uid: i64) -> String {
@@ -17,7 +17,7 @@ pub(super) async fn becomes(client: &Client, uid: i64, status: &str) {
     until(status, async || (status_of(client, uid).await == status).then_some(())).await;
 }
 
-/// Whether it is said that John is this now.
+/// True if the event says that John has this status now.
 pub(super) fn is(told: &Value, status: &str) -> bool {
     told["user_id"] == *JOHN.to_string() && told["status"] == status
 }
@@ -32,7 +32,7 @@ on_every_bus! {
         let told = watching.hear_until(|told| is(told, "online")).await;
         assert_eq!(told["type"], "user_status");
         becomes(&admin, JOHN, "online").await;
-        // What somebody says of itself counts everywhere, at once.
+        // Explicit status: effective at every node, at once.
         for status in ["away", "offline", "online"] {
             john.messaging("presence/update", json!({"status": status})).await;
             becomes(&admin, JOHN, status).await;
@@ -47,14 +47,14 @@ async fn a_socket_keeps_its_user_there_until_it_goes(bus: Bus) {
     let socket = enter_room(&here, JOHN).await;
     becomes(&admin, JOHN, "online").await;
     socket.close().await;
-    // The node that it has left tells the others.
+    // Offline event: from the node of the last socket to the others.
     watching.hear_until(|told| is(told, "offline")).await;
     becomes(&admin, JOHN, "offline").await;
     here.stop().await;
     there.stop().await;
 }
 
-/// Somebody who is at both nodes and leaves one is still there.
+/// User at both nodes: offline only after the last socket.
 async fn who_is_at_both_nodes_leaves_when_the_last_socket_goes(bus: Bus) {
     let [mut here, mut there] = short_lives(&bus, SECONDS).await;
     let (one, mut other) = (enter(&here, JOHN, PAIR).await, enter(&there, JOHN, PAIR).await);

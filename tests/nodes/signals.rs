@@ -1,4 +1,4 @@
-//! Whoever goes from node to node, or finds its own started again, is told of signals under ids that go on rising.
+//! Tests of signal ids: they rise for a client that changes nodes, and after a restart.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ async fn poll_bus(client: &Client, last: i64) -> Vec<Value> {
     told.as_array().unwrap_or_else(|| panic!("a poll succeeds: {told}")).clone()
 }
 
-/// Waits at a node for somebody's typing, after the largest id that is known.
+/// Waits at a node for typing after `last`, the largest known id.
 async fn hears_typing(there: &Server, admin: &Client, john: &Client, uuid: &str, last: &mut i64) {
     let admin = there.client().with_session(admin.session());
     let after = *last;

@@ -1,4 +1,4 @@
-//! The start with a bus that cannot be reached, and with one that cannot be meant.
+//! Tests of the start with an unreachable bus, and with an invalid one.
 
 use std::{path::Path, process::Stdio};
 
@@ -8,10 +8,10 @@ use super::{PAIR, send};
 use crate::support::{self, Backend, Bus, Node, Server, until};
 
 pub(super) const CUT_OFF: &str = "the bus cannot be reached";
-/// So that there is nothing else to complain of.
+/// Token secret, so that the start has no other warning.
 const SECRET: (&str, &str) = ("DRAGOMAN__TOKENS__SECRET", "long enough for a secret of tokens");
 
-/// A node works alone as long as it must, and says what is wrong.
+/// Wrong bus password: the node works alone, and reports it.
 #[tokio::test]
 async fn a_wrong_password_does_not_keep_a_node_from_working() {
     let bus = Bus::nats();
@@ -27,7 +27,7 @@ async fn a_wrong_password_does_not_keep_a_node_from_working() {
     server.stop().await;
 }
 
-/// They come to an empty store at the same moment, and one of them loads the demo data.
+/// Simultaneous first start on an empty store: one node loads the demo data.
 #[tokio::test]
 async fn nodes_may_begin_at_once() {
     for _ in 0..3 {
@@ -42,7 +42,7 @@ async fn nodes_may_begin_at_once() {
     }
 }
 
-/// NATS may come after the nodes.
+/// NATS started after the nodes.
 #[tokio::test]
 async fn a_node_finds_a_bus_that_begins_later() {
     let directory = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ async fn a_node_finds_a_bus_that_begins_later() {
     server.stop().await;
 }
 
-/// With a certificate that only these nodes trust.
+/// TLS with a private certificate authority.
 #[tokio::test]
 async fn nodes_hear_each_other_over_tls() {
     let directory = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ async fn a_bus_that_cannot_be_meant_stops_the_start_with_one_line() {
     }
 }
 
-/// A NATS of a test's own, which ends with it.
+/// A NATS server of the test, which ends with it.
 pub(super) fn nats(directory: &Path, settings: &str) -> Child {
     let file = directory.join("server.conf");
     std::fs::write(&file, format!("{settings}\nports_file_dir: \"{}\"\n", directory.display())).unwrap();
@@ -141,7 +141,7 @@ pub(super) fn nats(directory: &Path, settings: &str) -> Child {
     command.spawn().expect("NATS is installed")
 }
 
-/// Where it listens, once it does.
+/// Returns the address of NATS once it listens.
 pub(super) fn port(directory: &Path) -> Option<String> {
     let files = std::fs::read_dir(directory).ok()?;
     let ports = files.filter_map(Result::ok).find(|file| file.path().extension().is_some_and(|ending| ending == "ports"))?;

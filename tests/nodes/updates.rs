@@ -1,11 +1,11 @@
-//! What a session is told of by `poll/updates`, which it may ask of either node.
+//! Tests of `poll/updates` of one session at alternating nodes.
 
 use serde_json::{Value, json};
 
 use super::{PAIR, on_every_bus, send};
 use crate::support::{self, Client};
 
-/// The ids of the threads with updates, after so many seconds at the latest.
+/// Polls for updates, with a time-out in seconds, and returns the thread ids.
 async fn updates(client: &Client, timeout: u64) -> Vec<i64> {
     let answer = client.messaging("poll/updates", json!({"timeout": timeout})).await;
     let threads = answer["threads_with_updates"].as_array().unwrap_or_else(|| panic!("{answer}"));
@@ -13,7 +13,7 @@ async fn updates(client: &Client, timeout: u64) -> Vec<i64> {
 }
 
 on_every_bus! {
-    /// Whether the node of the next poll has met the session before its first poll, or not.
+    /// No gap between polls at two nodes, with and without an earlier request of the session at the second.
     async fn nothing_is_lost_between_two_polls_at_two_nodes(here, there) {
         let admin = here.log_in(support::ADMIN).await;
         for met in [false, true] {
@@ -32,7 +32,7 @@ on_every_bus! {
         }
     }
 
-    /// What one node was told to remember the other knows, though the first is no more.
+    /// Cursor of a session: survives the death of its node.
     async fn nothing_is_lost_with_a_node(here, there) {
         let (admin, john) = (there.log_in(support::ADMIN).await, here.log_in(support::JOHN).await);
         assert_eq!(updates(&john, 0).await, [0; 0]);
@@ -44,7 +44,7 @@ on_every_bus! {
         assert_eq!(updates(&john, 0).await, [0; 0]);
     }
 
-    /// A session that has ended at one node is not told anything more at the other, however soon it asks.
+    /// Revoked session: no further update at the other node, even at once.
     async fn a_session_that_has_ended_is_told_nothing(here, there) {
         for _ in 0..5 {
             let john = here.log_in(support::JOHN).await;

@@ -1,4 +1,4 @@
-//! A file that was uploaded at one node is held back for its sender's socket at the other.
+//! Tests of held messages across nodes: a file uploaded at one node waits for the sender's socket at the other.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use super::{ADMIN, JANE, JOHN, enter_room, on_every_bus, short_lives, with_every
 use crate::support::{Answer, Bus, Server, Socket, token};
 
 const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
-/// After so long a node that says nothing counts as dead.
+/// TTL of a node's lease, in seconds.
 const SECONDS: u64 = 4;
 
-/// Uploads a file of John's for the admin, and gives its message's id.
+/// Uploads a file of John's for the admin, and returns its message id.
 async fn upload(server: &Server, name: &str) -> Value {
     let file = multipart::Part::bytes(b"x".to_vec()).file_name(name.to_owned());
     let form = multipart::Form::new().text("receiver", ADMIN_UUID).text("message", "").part("attached_file", file);
@@ -20,7 +20,7 @@ async fn upload(server: &Server, name: &str) -> Value {
     answer.json()["entity"]["message"]["id"].take()
 }
 
-/// Sees that the admin is told nothing before what Jane says now.
+/// Asserts that the admin receives nothing before a message that Jane sends now.
 async fn tells_nothing(admin: &mut Socket, jane: &mut Socket) {
     jane.say(json!({"action": "text_message", "receiver_id": ADMIN_UUID, "message_body": "meanwhile"})).await;
     assert_eq!(jane.hear().await["action"], "conf_message");
@@ -68,7 +68,7 @@ async fn what_waits_for_a_dead_node_is_shown(bus: Bus) {
     let (_john, mut admin) = (enter_room(&here, JOHN).await, enter_room(&there, ADMIN).await);
     let mut jane = enter_room(&there, JANE).await;
     let first = upload(&there, "a").await;
-    // The node counts all the time that it lives.
+    // Lease renewal: the node counts as alive for as long as it runs.
     tokio::time::sleep(std::time::Duration::from_secs(2 * SECONDS)).await;
     tells_nothing(&mut admin, &mut jane).await;
     here.kill().await;

@@ -1,4 +1,4 @@
-//! Whoever vanishes with its node is missed in time, at the nodes that are left.
+//! Tests of users who vanish with their node: the other nodes report them offline in time.
 
 use std::collections::HashSet;
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::support::{self, Backend, Bus, Client, Node, Proxy, Road, Server};
 
-/// The demo data's conversation of four, among them the admin, John and Jane.
+/// Conversation of four in the demo data, with the admin, John and Jane.
 const TEAM: i64 = 2;
-/// How many vanish together.
+/// Number of users who vanish together.
 const MANY: usize = 2_000;
-/// The first of the ids of their partners.
+/// First of their partner ids.
 const FIRST: i64 = 1_000_000;
 
-/// Polls the bus for who comes and goes, until somebody is this; gives all that was told.
+/// Polls the presence channel until a user has this status; returns all notifications.
 fn is_told(client: &Client, uid: i64, status: &str) -> tokio::task::JoinHandle<Vec<Value>> {
     let (client, wanted) = (client.clone(), json!({"id": uid, "im_status": status}));
     tokio::spawn(async move {
@@ -41,7 +41,7 @@ fn is_told(client: &Client, uid: i64, status: &str) -> tokio::task::JoinHandle<V
     })
 }
 
-/// In every dialect that tells at all. Jane is at the other node as well, and nobody is told that she has gone.
+/// Offline events in every dialect with presence. Jane, who is at the other node as well, stays online.
 async fn who_vanishes_with_a_node_is_missed_in_time(bus: Bus) {
     let [mut here, mut there] = short_lives(&bus, SECONDS).await;
     let admin = there.log_in(support::ADMIN).await;
@@ -76,8 +76,8 @@ with_every_bus! {
     who_vanishes_with_a_node_is_missed_in_time
 }
 
-/// A node that cannot reach the store for longer than signs of life last is as good as dead to the others. It is not, and
-/// says so as soon as it can.
+/// Partition of a node from the store, longer than the TTL of heartbeats: the others report its users offline, and the node
+/// corrects this after the partition.
 #[tokio::test]
 async fn who_was_missed_by_mistake_is_told_to_be_there() {
     let (backend, bus) = (Backend::postgres().await, Bus::nats());
@@ -107,7 +107,7 @@ async fn who_was_missed_by_mistake_is_told_to_be_there() {
     there.stop().await;
 }
 
-/// However many vanish together, each is told of, and the store is asked a few times for each hundred.
+/// Batches of offline events: each user is reported, with a few statements for each hundred.
 #[tokio::test]
 async fn thousands_who_vanish_together_are_missed_without_a_storm() {
     let backend = Backend::postgres().await;
@@ -137,7 +137,7 @@ async fn thousands_who_vanish_together_are_missed_without_a_storm() {
         assert!(gone.insert(told["user_id"].as_str().unwrap().to_owned()), "{told} comes twice");
     }
     let asked = proxy.statements() - before;
-    // Among them those of a poll for each batch: whoever polls is not woken for each who vanishes.
+    // Statements of the poll: one for each batch, not for each user.
     assert!(asked < MANY as u64 / 5, "{asked} statements for {MANY} who vanish");
     let john = enter_room(&server, JOHN).await;
     polling.await.unwrap();

@@ -1,4 +1,4 @@
-//! The protocol's own test suite, Autobahn's, against an echo on the very loop that serves all dialects.
+//! Test of WebSocket conformance: the Autobahn suite against an echo on the socket loop of all dialects.
 
 mod echo;
 
@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use echo::Echo;
 
-/// What is left out, and why.
+/// Excluded cases, with the reason.
 const EXPLAINED: [(&str, &str); 5] = [
     ("1.2.*", "binary messages: no dialect has any, so the loop answers each with its dialect's error"),
     ("9.*", "speed with messages of up to 16 MiB, half of them binary: the server takes 64 KiB, and has its own benchmarks"),
@@ -17,9 +17,9 @@ const EXPLAINED: [(&str, &str); 5] = [
     ("12.*", "compression, which is not offered"),
     ("13.*", "compression, which is not offered"),
 ];
-/// What the suite calls an outcome that is right. "Informational" are those to which the protocol has no rule.
+/// Accepted outcomes. "Informational" are those without a rule in the protocol.
 const RIGHT: [&str; 3] = ["OK", "NON-STRICT", "INFORMATIONAL"];
-/// Within which all cases must be through. Far beyond what it takes; only a hang gets there.
+/// Time limit of all cases, far beyond the expected one; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(170);
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn all_cases_pass() {
     echo.stop().await;
 }
 
-/// The same endpoint says again whatever is said to it.
+/// Echo: the endpoint repeats each message.
 #[tokio::test]
 async fn the_echo_echoes() {
     let echo = Echo::start().await;

@@ -1,4 +1,4 @@
-//! How sockets end.
+//! Tests of the end of sockets: token expiry, heartbeats, close handshakes, server stop.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn at_the_stop_all_are_told_that_the_server_goes_away() {
 #[tokio::test]
 async fn a_token_that_runs_out_ends_its_sockets() {
     let server = start().await;
-    // Servers give half a minute on top.
+    // Leeway of the expiry: half a minute.
     let short = server.socket_url(&format!("/conversations/2/?token={}", token_until(JOHN, -27)));
     let mut socket = Socket::open(short).await;
     is_well(&mut socket).await;
@@ -36,7 +36,7 @@ async fn a_token_that_runs_out_ends_its_sockets() {
     stop(server).await;
 }
 
-/// A connection that is there, but says nothing at all, not even that it is.
+/// Heartbeat: a connection that answers no ping is closed.
 #[tokio::test]
 async fn who_gives_no_sign_of_life_is_given_up() {
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__PING_SECONDS", 1).start().await;
@@ -51,7 +51,7 @@ async fn who_gives_no_sign_of_life_is_given_up() {
     let mut heard = Vec::new();
     let end = tokio::select! {
         (end, ()) = async { tokio::join!(silent.read_to_end(&mut heard), closed_with(&server, 1001)) } => end,
-        // Whoever only answers pings, as every client does by itself, stays.
+        // Connection that only answers pings, as every client does by itself: stays open.
         () = async { loop { alive.hear().await; } } => unreachable!("it goes on"),
     };
     end.expect("the connection is closed, not lost");
@@ -63,7 +63,7 @@ async fn who_gives_no_sign_of_life_is_given_up() {
     stop(server).await;
 }
 
-/// Whoever closes is answered, and whoever only vanishes leaves nothing behind.
+/// Close by the client: answered. Disconnect without a close: no leak.
 #[tokio::test]
 async fn clients_may_go_as_they_like() {
     let server = start().await;
@@ -81,7 +81,7 @@ async fn clients_may_go_as_they_like() {
     stop(server).await;
 }
 
-/// Whatever was said before the stop is heard before the end.
+/// Stop of the server: earlier actions are answered before the close.
 #[tokio::test]
 async fn the_last_words_are_heard() {
     let mut server = start().await;

@@ -1,4 +1,4 @@
-//! Messages that are larger than they may be: they end the socket, in every dialect, and take no room.
+//! Tests of the message size limit: larger ones close the socket, in every dialect, without taking memory.
 
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -16,15 +16,15 @@ use tokio_tungstenite::{
 use super::{ADMIN, BOB, JANE, JOHN, stop};
 use crate::support::{Backend, Server, Socket, token};
 
-/// How large a message each of so many clients sends at the same time.
+/// Bytes of a message that each client sends at the same time.
 const LARGE: usize = 10 * 1024 * 1024;
 const CLIENTS: usize = 48;
-/// How much memory all of it together may take: per client a few times what one message may have.
+/// Memory limit of all clients together: for each a few times the message limit.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// One socket of each dialect.
+/// Opens one socket of each dialect.
 async fn sockets(server: &Server, uid: i64, device: usize) -> Vec<Socket> {
     let token = token(uid);
     let mut sockets = Vec::new();
@@ -40,12 +40,12 @@ fn part(bytes: impl Into<bytes::Bytes>, opcode: Data, is_final: bool) -> Message
     Message::Frame(Frame::message(bytes, OpCode::Data(opcode), is_final))
 }
 
-/// Sends the header of a large frame and as much of its bytes as is taken, past the client's own writer.
+/// Sends the header of a large frame and as many bytes as the server takes, past the client's own writer.
 async fn begin_large(stream: &mut Stream, opcode: u8) {
     let MaybeTlsStream::Plain(connection) = stream.get_mut() else { unreachable!("nothing is encrypted here") };
     let header = [&[0x80 | opcode, 0xff], (LARGE as u64).to_be_bytes().as_slice(), &[0; 4]].concat();
     let bytes = [header, vec![b'x'; LARGE - 1]].concat();
-    // The server may have gone before it is done.
+    // Disconnect by the server before the end: expected.
     let _ = connection.write_all(&bytes).await;
 }
 
@@ -56,7 +56,7 @@ async fn what_is_too_large_ends_the_socket_in_every_dialect() {
         socket.say_text(&"x".repeat(100_001)).await;
         assert_eq!(socket.closed().await, 1009);
     }
-    // The parts of one message count together, with whatever comes between them.
+    // Fragments of one message count together, with control frames in between.
     for mut socket in sockets(&server, JANE, 1).await {
         socket.send(part("x".repeat(60_000), Data::Text, false)).await;
         socket.send(Message::Ping("between".into())).await;
@@ -66,7 +66,7 @@ async fn what_is_too_large_ends_the_socket_in_every_dialect() {
     stop(server).await;
 }
 
-/// Whether in one frame or in parts, which end in the middle of a character.
+/// Large messages in one frame, and in fragments that split a character.
 #[tokio::test]
 async fn however_much_many_send_it_takes_no_room() {
     let server = Server::builder(Backend::memory()).with_tokens().start().await;

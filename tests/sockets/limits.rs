@@ -1,4 +1,4 @@
-//! How much a client may send, and may leave unread.
+//! Tests of input limits and of unread output.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ async fn a_message_may_be_so_large_and_no_larger() {
     is_well(&mut john).await;
     john.say_text(&filled(262_145)).await;
     assert_eq!(john.closed().await, 1009);
-    // Much more is refused before it is read, and the client hears of it nevertheless.
+    // Large frame: refused before it is read, and the client receives the close frame nevertheless.
     let john = enter(&server, JOHN).await;
     let (mut writing, mut reading) = john.into_stream().split();
     let (sent, code) = tokio::join!(writing.send(Message::text("x".repeat(4 * 1024 * 1024))), async {
@@ -39,13 +39,13 @@ async fn a_message_may_be_so_large_and_no_larger() {
             }
         }
     });
-    // It may have been told before it was done.
+    // Send error: possible, since the close may come first.
     drop(sent);
     assert_eq!(u16::from(code), 1009);
     stop(server).await;
 }
 
-/// The frame rate is back-pressure: all is heard, in its order, and nobody is closed or warned for it.
+/// Frame rate limit as back-pressure: every frame is processed in order, without a close or a warning.
 #[tokio::test]
 async fn who_says_too_much_is_heard_more_slowly_and_loses_nothing() {
     const FRAMES: usize = 50;
@@ -69,13 +69,13 @@ async fn who_says_too_much_is_heard_more_slowly_and_loses_nothing() {
     stop(server).await;
 }
 
-/// Whoever is read no further is told everything nevertheless.
+/// Rate-limited client: receives events without a delay.
 #[tokio::test]
 async fn who_is_held_back_is_told_at_once() {
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__FRAMES_BURST", 1);
     let server = server.set("SOCKETS__FRAMES_PER_SECOND", 1).start().await;
     let (mut john, mut jane) = (enter(&server, JOHN).await, enter(&server, JANE).await);
-    // They take a minute.
+    // Frames for a minute at this rate.
     for _ in 0..60 {
         john.say(json!({"action": "dance"})).await;
     }
@@ -91,7 +91,7 @@ async fn who_is_held_back_is_told_at_once() {
     stop(server).await;
 }
 
-/// Frames that are pieces of no message yet are counted nowhere else.
+/// Fragments of an incomplete message: limited by the byte rate, which alone counts them.
 #[tokio::test]
 async fn a_message_in_very_many_pieces_is_read_slowly() {
     const PIECES: usize = 5_000;
@@ -105,13 +105,13 @@ async fn a_message_in_very_many_pieces_is_read_slowly() {
     }
     john.send(piece("whole\"}", Data::Continue, true)).await;
     john.hear_until(|told| told["message"]["content"] == "whole").await;
-    // Of 30,000 bytes and more, 10,000 at once and 10,000 with every second.
+    // More than 30,000 bytes, with a burst of 10,000 and 10,000 a second.
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     is_well(&mut john).await;
     stop(server).await;
 }
 
-/// What is not read stays with the peer.
+/// Back-pressure by TCP: unread frames stay with the peer.
 #[tokio::test]
 async fn little_is_taken_in_for_a_socket_that_is_held_back() {
     const MOST: usize = 1024 * 1024;
@@ -125,7 +125,7 @@ async fn little_is_taken_in_for_a_socket_that_is_held_back() {
     let told = tokio::spawn(async move { while reading.next().await.is_some_and(|told| told.is_ok()) {} });
     let mut taken = 0;
     let mut frame = json!({"action": "dance", "filling": "x".repeat(16 * 1024)}).to_string();
-    // What the kernel does not take at once waits for the server, which reads one a second.
+    // Bytes beyond the kernel's buffers wait for the server, which reads one frame a second.
     while let Ok(sent) = timeout(Duration::from_millis(500), writing.send(Message::text(frame.clone()))).await {
         sent.expect("the socket is open");
         taken += frame.len();
@@ -155,7 +155,7 @@ async fn a_user_has_so_many_sockets_and_no_more() {
     stop(server).await;
 }
 
-/// Whoever is told much at once is not slow for that.
+/// Burst of events to a reading client: not a slow reader.
 #[tokio::test]
 async fn who_takes_what_there_is_is_not_cut_off() {
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__QUEUED_FRAMES", 1).start().await;

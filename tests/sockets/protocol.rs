@@ -1,4 +1,4 @@
-//! What the protocol has besides whole messages of text.
+//! Tests of the protocol besides whole text messages.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ async fn what_asks_for_no_socket_gets_none() {
     stop(server).await;
 }
 
-/// A browser insists on one of the subprotocols that it has offered.
+/// Subprotocol: only an offered and known one is selected, as browsers require.
 #[tokio::test]
 async fn a_subprotocol_is_answered_only_if_it_is_ours() {
     let server = start().await;

@@ -1,4 +1,4 @@
-//! The rates of one user on sockets: whoever does too much is held back, and loses nothing.
+//! Tests of the rate limits of a user on sockets: back-pressure, without losses.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::support::{self, Backend, Client, Server, ServerBuilder, Socket, token
 const DEEPAK: i64 = 34;
 const CONCIERGE: i64 = 32_314;
 const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
-/// How often something is tried for which tokens must not come back meanwhile, as they do twice a second.
+/// Attempts, for steps during which the token bucket must not refill; it gains two tokens a second.
 const TRIES: usize = 100;
 
-/// Two writes a second, and no other limit that counts here.
+/// A server with a write limit of two a second, and no other effective limit.
 fn limited() -> ServerBuilder {
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__FRAMES_BURST", 10_000);
     server.set("LIMITS__USER__WRITES_PER_SECOND", 2).set("LIMITS__USER__WRITES_BURST", 1)
@@ -28,7 +28,7 @@ async fn open(server: &Server, path: &str, uid: i64) -> Socket {
     socket
 }
 
-/// Uses up the user's writes over HTTP.
+/// Exhausts the user's write tokens over HTTP.
 async fn drain(client: &Client) {
     for _ in 0..TRIES {
         let answer = client.post("/api/messaging/typing/stop", &json!({"params": {"thread_id": 1}})).await;
@@ -43,7 +43,7 @@ async fn held_back(server: &Server) -> f64 {
     server.metric("dragoman_socket_held_back_seconds_total").await
 }
 
-/// Sees that whoever says this when nothing is left is held back.
+/// Asserts that this frame is delayed once the tokens are exhausted.
 async fn counts(server: &Server, client: &Client, socket: &mut Socket, frame: &Value) {
     for _ in 0..TRIES {
         drain(client).await;
@@ -57,7 +57,7 @@ async fn counts(server: &Server, client: &Client, socket: &mut Socket, frame: &V
     panic!("{frame} counts to no rate");
 }
 
-/// The actions that a dialect's document has for clients.
+/// Client actions in a dialect's AsyncAPI document.
 async fn actions(server: &Server, dialect: &str) -> Vec<String> {
     let document: Value = server.get(&format!("/asyncapi/{dialect}.json")).await.json().await.expect("it is JSON");
     let operations = document["operations"].as_object().expect("it has some");
@@ -169,7 +169,7 @@ async fn every_verb_of_the_concierge_counts() {
     stop(server).await;
 }
 
-/// What a phone does that was away: all that it could not send, at once.
+/// Burst of a client that was offline: all queued messages at once.
 #[tokio::test]
 async fn who_flushes_hundreds_of_messages_has_all_of_them_confirmed_in_order() {
     const MESSAGES: usize = 500;
@@ -178,7 +178,7 @@ async fn who_flushes_hundreds_of_messages_has_all_of_them_confirmed_in_order() {
     let server = server.set("LIMITS__USER__CONVERSATIONS_PER_SECOND", 1).start().await;
     let mut tenant = open(&server, "/concierge?deviceId=phone&Auth=", DEEPAK).await;
     let session = ask(&mut tenant, "client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take();
-    /// A socket, what it says for each number, and what of a frame confirms one.
+    /// A socket, the frame for a number, and the part of a frame that confirms one.
     type Flushing<'a> = (Socket, &'a dyn Fn(usize) -> Value, fn(&Value) -> &Value);
     let sockets: [Flushing<'_>; 3] = [
         (
@@ -209,7 +209,7 @@ async fn who_flushes_hundreds_of_messages_has_all_of_them_confirmed_in_order() {
             while confirmations.len() < MESSAGES {
                 let Message::Text(told) = reading.next().await.expect("the socket is open").expect("it works") else { continue };
                 let told: Value = serde_json::from_str(&told).expect("frames are JSON");
-                // Whatever else is told has nothing there, and nothing is refused.
+                // Other events have no value there, and no message is refused.
                 confirmations.extend(confirmed(&told).as_str().map(|number| number.parse::<usize>().expect("it is a number")));
             }
             confirmations
@@ -223,14 +223,14 @@ async fn who_flushes_hundreds_of_messages_has_all_of_them_confirmed_in_order() {
     stop(server).await;
 }
 
-/// While nothing is read, nothing can be heard: that is not silence.
+/// Heartbeat of a rate-limited client: unread pongs do not count as silence.
 #[tokio::test]
 async fn who_is_held_back_is_not_taken_for_silent() {
     const SOCKETS: usize = 40;
     let server = limited().set("SOCKETS__PING_SECONDS", 1).start().await;
     let john = server.log_in(support::JOHN).await;
     drain(&john).await;
-    // Neither answers pings. The one has nothing to pay; what the others owe takes 20 s.
+    // Pings: not answered by either. The first socket is not delayed; the delay of the others is 20 s.
     let silent = silent(&server, JANE, false).await;
     let mut held = Vec::new();
     for _ in 0..SOCKETS {
@@ -242,7 +242,7 @@ async fn who_is_held_back_is_not_taken_for_silent() {
     stop(server).await;
 }
 
-/// A connection that becomes a socket, on which something may be said, and then nothing any more.
+/// Opens a socket over a raw connection, optionally sends typing, and then sends nothing more.
 async fn silent(server: &Server, uid: i64, types: bool) -> TcpStream {
     let mut connection = TcpStream::connect(server.address()).await.expect("the server listens");
     let head = format!(

@@ -1,4 +1,4 @@
-//! One who does not read, among a thousand who do, and one who takes nothing at all.
+//! Tests of a slow reader among a thousand readers, and of a client that reads nothing.
 
 use futures_util::{SinkExt, StreamExt, future::join_all, stream};
 use reqwest::{Method, header::COOKIE};
@@ -15,25 +15,25 @@ use crate::support::{self, Backend, Server, Socket, raise_the_limit_of_files, un
 
 const READERS: usize = 999;
 const MESSAGE_BYTES: usize = 16 * 1024;
-/// Bytes that are put into words for a client that does not read.
+/// Byte limit of encoded frames queued for a client that does not read.
 const QUEUED_BYTES: usize = 64 * 1024;
-/// How much more memory the server may take for all messages but the first: much less than one copy for each reader.
+/// Additional memory of the server for all messages but the first: much less than one copy for each reader.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
-/// How many messages are in the history: the slow client asks for them twice, which is about what the kernel takes in for a
-/// client that does not read, so that the messages which all are told soon have to wait.
+/// Messages in the history. The slow client fetches them twice, about as much as the kernel buffers for a client that does not
+/// read, so that later messages have to wait.
 const BEFORE: usize = 96;
-/// Messages that come after that.
+/// Later messages.
 const MESSAGES: usize = 40;
 
-/// The id of a message in the frame that tells it; `None` for other frames. Reading each frame as JSON would take a thousand
-/// readers longer than all the rest.
+/// Returns the message id of a `chat_message` frame; `None` for other frames. Full JSON parsing would take a thousand readers
+/// longer than all other work.
 fn id(frame: &str) -> Option<i64> {
     frame.starts_with(r#"{"type":"chat_message""#).then_some(())?;
     let (_, rest) = frame.split_once(r#""id":""#)?;
     rest.split_once('"')?.0.parse().ok()
 }
 
-/// Reads until the last message; gives the ids of all, and says of each that it was heard.
+/// Reads until the last message; returns all ids, and reports each message.
 async fn read(mut socket: Socket, heard: mpsc::Sender<()>, last: impl Fn(&str) -> bool) -> Vec<i64> {
     let mut ids = Vec::new();
     loop {
@@ -47,13 +47,13 @@ async fn read(mut socket: Socket, heard: mpsc::Sender<()>, last: impl Fn(&str) -
     }
 }
 
-/// It holds up nobody else, and the server takes no more memory than before. Once it reads, it is told everything in order,
-/// though the node remembers far less.
+/// Slow reader: no delay for others, and no additional memory. Once it reads, it receives everything in order, though the
+/// node's ring is far shorter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_is_told_later() {
     raise_the_limit_of_files(READERS);
     let server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__PER_USER", READERS);
-    // However slow the machine is, it is not the slow reader who is to be given up for it.
+    // Time limits off: a slow machine must not close the slow reader.
     let server = server.set("LIMITS__WRITE_SECONDS", 3_600).set("SOCKETS__PING_SECONDS", 3_600);
     let server = server.set("SOCKETS__QUEUED_BYTES", QUEUED_BYTES).set("LIMITS__RECENT_EVENTS", 8).start().await;
     let admin = server.log_in(support::ADMIN).await;
@@ -80,7 +80,7 @@ async fn who_does_not_read_is_told_later() {
     let reading = readers.into_iter().map(|socket| tokio::spawn(read(socket, heard.clone(), |frame| frame.contains("the end"))));
     let reading: Vec<_> = reading.collect();
     let mut sent = Vec::new();
-    // Whoever reads is never behind by more than one message, however slow the machine is.
+    // Lockstep: the readers are never more than one message behind, however slow the machine is.
     let mut post = async |body: &str| {
         sent.push(send(body).await);
         for _ in 0..READERS {
@@ -109,7 +109,8 @@ async fn who_does_not_read_is_told_later() {
     stop(server).await;
 }
 
-/// Asks for more than the kernel takes in for it, and reads nothing of it. Whether it says that it is there makes no difference.
+/// Write time-out: a client that requests more than the kernel buffers and reads nothing is closed, with and without
+/// heartbeats.
 #[tokio::test]
 async fn who_takes_nothing_of_what_it_asks_for_is_cut_off() {
     const MESSAGES: usize = 200;
@@ -150,7 +151,7 @@ async fn who_takes_nothing_of_what_it_asks_for_is_cut_off() {
     let connections = async || server.metric("dragoman_connections").await;
     until("it is there", async || (connections().await > open).then_some(())).await;
     until("it was cut off", async || (connections().await <= open).then_some(())).await;
-    // Who takes something now and then is served to the end.
+    // Client that reads now and then: served to the end.
     let mut asking = connect().await;
     asking.write_all(request.replace("Host", "Connection: close\r\nHost").as_bytes()).await.expect("the server reads");
     let mut answer = Vec::new();

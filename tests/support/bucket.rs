@@ -1,3 +1,5 @@
+//! An S3 server in the test process.
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use hyper::server::conn::http1;
@@ -22,17 +24,17 @@ const NAME: &str = "bucket";
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-/// An S3 server with one bucket. It checks signatures and until when they are good; anybody may read objects.
+/// An S3 server with one bucket. It checks signatures and their expiry; objects are public.
 pub struct Bucket {
     directory: TempDir,
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
-/// A bucket policy as it is usual for files that pages show. A bucket that is not there lets nobody do anything.
+/// The usual bucket policy for public files. A missing bucket grants nothing.
 struct PublicRead {
     bucket: PathBuf,
-    /// Whether it puts an object on the condition that there is none.
+    /// True if conditional puts (`If-None-Match: *`) are supported.
     knows_conditions: bool,
 }
 
@@ -55,7 +57,7 @@ impl Bucket {
         Self::serving(true).await
     }
 
-    /// One that cannot be asked to keep what is there, as some that are not Amazon's.
+    /// A bucket without conditional puts, like some implementations other than Amazon's.
     pub async fn without_conditions() -> Self {
         Self::serving(false).await
     }
@@ -70,12 +72,12 @@ impl Bucket {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it listens");
         let serving = tokio::spawn(async move {
-            // They end with this task.
+            // Connections, which end with this task.
             let mut connections = JoinSet::new();
             loop {
                 let (connection, _) = listener.accept().await.expect("connections can be accepted");
                 let service = service.clone();
-                // How a connection ends is the client's affair.
+                // Connection errors are up to the client.
                 connections.spawn(async move {
                     drop(http1::Builder::new().serve_connection(TokioIo::new(connection), service).await);
                 });
@@ -84,7 +86,7 @@ impl Bucket {
         Self { directory, address, serving }
     }
 
-    /// Lets a server keep its files here, below a prefix.
+    /// Sets this bucket as the file storage of a server, below a prefix.
     pub fn holds_the_files_of(&self, server: ServerBuilder) -> ServerBuilder {
         server
             .set("FILES", format!("s3://{NAME}/some/prefix"))
@@ -94,33 +96,33 @@ impl Bucket {
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
     }
 
-    /// Where the bucket is reached.
+    /// URL of the bucket.
     pub fn url(&self) -> String {
         format!("http://{}/{NAME}", self.address)
     }
 
-    /// The file of an object below the prefix.
+    /// Path of an object below the prefix.
     pub fn file(&self, object: &str) -> PathBuf {
         self.path().join("some/prefix").join(object)
     }
 
-    /// The objects' files, but for the marker's.
+    /// Paths of all objects, except for the marker.
     pub fn objects(&self) -> Vec<PathBuf> {
         super::files_below(&self.path())
     }
 
-    /// What is left of files in parts that were neither completed nor given up.
+    /// Paths of parts of unfinished multipart uploads.
     pub fn unfinished(&self) -> Vec<PathBuf> {
         let is_part = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".upload"));
         super::files_below(self.directory.path()).into_iter().filter(is_part).collect()
     }
 
-    /// Deletes the bucket with all that is in it.
+    /// Deletes the bucket with all objects.
     pub fn vanish(&self) {
         std::fs::remove_dir_all(self.path()).expect("it was there");
     }
 
-    /// No longer answers anybody.
+    /// Stops the server.
     pub async fn stop(&mut self) {
         self.serving.abort();
         assert!((&mut self.serving).await.is_err_and(|ended| ended.is_cancelled()), "it served until now");

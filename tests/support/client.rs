@@ -1,10 +1,12 @@
+//! An HTTP client of the JSON-RPC dialects, with one session cookie.
+
 use reqwest::{
     RequestBuilder, StatusCode,
     header::{CONTENT_TYPE, COOKIE, HeaderMap, SET_COOKIE},
 };
 use serde_json::{Value, json};
 
-/// A client as Odoo's are: it posts JSON-RPC, and keeps one cookie.
+/// A client like Odoo's: it posts JSON-RPC, and keeps one cookie.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -12,7 +14,7 @@ pub struct Client {
     session: Option<String>,
 }
 
-/// What came back, whatever it was.
+/// Any response: status, headers and body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -31,7 +33,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The id in the first `Set-Cookie`, if it sets a session.
+    /// Session id in the first `Set-Cookie`, if there is one.
     pub fn session(&self) -> Option<String> {
         let cookie = self.headers.get(SET_COOKIE)?.to_str().expect("cookies are plain");
         let (name, value) = cookie.split(';').next()?.split_once('=')?;
@@ -61,7 +63,7 @@ impl Client {
         self
     }
 
-    /// A request with the session's cookie, to be given a body.
+    /// A request with the session cookie, and no body yet.
     pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.session {
@@ -70,25 +72,25 @@ impl Client {
         }
     }
 
-    /// Posts any JSON.
+    /// Posts JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(reqwest::Method::POST, path).header(CONTENT_TYPE, "application/json").body(body.to_string()))
             .await
     }
 
-    /// Makes a call and gives the whole answer.
+    /// Makes a call, and returns the whole answer.
     pub async fn call(&self, path: &str, params: Value) -> Value {
         self.post(path, &json!({"jsonrpc": "2.0", "method": "call", "params": params, "id": 1})).await.json()
     }
 
-    /// Makes a call that succeeds and gives its result.
+    /// Makes a call that succeeds, and returns its result.
     pub async fn result(&self, path: &str, params: Value) -> Value {
         let mut answer = self.call(path, params).await;
         assert!(answer.get("error").is_none(), "{path}: {answer}");
         answer["result"].take()
     }
 
-    /// The address of an attachment as it is given to this client, as a path.
+    /// Path of an attachment's download URL for this client.
     pub async fn address_of(&self, attachment: &Value) -> String {
         let info = self.messaging(&format!("attachment/info/{attachment}"), json!({})).await;
         let url = info["url"].as_str().unwrap_or_else(|| panic!("{attachment} is there: {info}"));
@@ -96,15 +98,15 @@ impl Client {
         format!("/api/{path}")
     }
 
-    /// The result of a call to the messaging dialect.
+    /// Makes a call to the messaging dialect that succeeds, and returns its result.
     pub async fn messaging(&self, route: &str, params: Value) -> Value {
         self.result(&format!("/api/messaging/{route}"), params).await
     }
 }
 
-/// What all requests are made with.
+/// A new HTTP client without proxies and redirects.
 pub fn http() -> reqwest::Client {
-    // The program's features leave the choice of a provider open, for reqwest here as well. One a process is enough.
+    // Crypto provider: the program's features do not select one, so that reqwest needs it here. One per process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client can be made")
 }

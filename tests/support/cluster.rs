@@ -1,3 +1,5 @@
+//! A PostgreSQL cluster of a test's own, with standby, promotion, crash and restart.
+
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
@@ -5,10 +7,10 @@ use tokio::process::Command;
 
 use super::{Backend, Proxy, run_to_its_end};
 
-/// What starts and stops the services of all tests.
+/// Script that starts and stops the services of all tests.
 const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/services");
 
-/// A PostgreSQL of a test's own, which it may treat as it likes. Dropping it ends it.
+/// A PostgreSQL cluster of one test. Dropping it stops it.
 pub struct Cluster {
     directory: TempDir,
     url: String,
@@ -17,13 +19,13 @@ pub struct Cluster {
 impl Cluster {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        // PostgreSQL may run as a user of its own.
+        // Permissions for PostgreSQL, which may run as another user.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
         run_to_its_end(Command::new(SERVICES).arg("start").arg(directory.path()).arg("postgres")).await;
         Self::in_directory(directory)
     }
 
-    /// A standby, which follows its primary asynchronously by way of a proxy.
+    /// An asynchronous standby, which replicates through a proxy.
     pub async fn standby(primary: &Self, way: &Proxy) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
@@ -39,12 +41,12 @@ impl Cluster {
         Self { url: url.to_owned(), directory }
     }
 
-    /// Makes a standby the primary.
+    /// Promotes a standby to primary.
     pub async fn promote(&self) {
         run_to_its_end(Command::new(SERVICES).arg("promote").arg(self.directory.path())).await;
     }
 
-    /// Ends it as a power cut would.
+    /// Crashes the cluster, as a power failure does.
     pub async fn crash(&self) {
         run_to_its_end(Command::new(SERVICES).arg("crash").arg(self.directory.path())).await;
     }
@@ -53,7 +55,7 @@ impl Cluster {
         Backend::at(self.url.clone())
     }
 
-    /// Makes a standby of it, of a primary that nobody knows.
+    /// Restarts it as a standby without a primary.
     pub async fn become_standby(&self) {
         let signal = self.directory.path().join("postgres/data/standby.signal");
         std::fs::write(&signal, "").expect("its files are ours");
@@ -61,7 +63,7 @@ impl Cluster {
         self.restart().await;
     }
 
-    /// Ends it as a power cut would, and starts it again on the same port.
+    /// Crashes the cluster, and starts it again on the same port.
     pub async fn restart(&self) {
         run_to_its_end(Command::new(SERVICES).arg("restart").arg(self.directory.path())).await;
     }

@@ -1,8 +1,9 @@
+//! Values of the served metrics.
+
 use super::Server;
 
 impl Server {
-    /// The sum of all figures of a metric, whatever their labels; 0 if there is none. With its labels as they are printed, that
-    /// figure alone.
+    /// Sum of all series of a metric; 0 if there is none. A name with labels, as printed, selects that series alone.
     pub async fn metric(&self, name: &str) -> f64 {
         let metrics = self.get("/metrics").await.text().await.expect("the answer is whole");
         let lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));

@@ -1,4 +1,4 @@
-//! Servers to test, and clients to test them with.
+//! Test support: servers, and clients to test them with.
 
 mod bucket;
 mod client;
@@ -29,19 +29,19 @@ pub use socket::Socket;
 pub use token::{token, token_until, unsigned_token};
 pub use wait::until;
 
-/// Everybody in the demo data has it.
+/// Password of every user in the demo data.
 pub const PASSWORD: &str = "123456";
 pub const ADMIN: &str = "admin@gmail.com";
 pub const JOHN: &str = "john@example.com";
 pub const JANE: &str = "jane@example.com";
 pub const BOB: &str = "bob@example.com";
-/// The tenant of the support chat.
+/// Tenant of the support chat.
 pub const DEEPAK: &str = "deepak@tis.co.th";
 
-/// The object that names the workspace whose files lie beside it.
+/// Marker object, which names the workspace of the files in its directory.
 pub const MARKER: &str = "dragoman-workspace";
 
-/// All files in a directory and in those below it, but for the marker.
+/// All files below a directory, except for the marker.
 pub fn files_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("the directory can be listed").path());

@@ -1,3 +1,5 @@
+//! Several servers as nodes on one store, with a bus between them.
+
 use std::net::SocketAddr;
 
 use reqwest::StatusCode;
@@ -5,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Backend, PASSWORD, Server, server::ServerBuilder, until};
 
-/// How the nodes of a test tell each other that there is news.
+/// Bus between the nodes of a test.
 #[derive(Clone, Debug)]
 pub struct Bus {
     address: String,
@@ -17,7 +19,7 @@ impl Bus {
         Self::at("postgres".into())
     }
 
-    /// The throwaway NATS, on a subject of its own.
+    /// The throwaway NATS server, with a subject for this bus alone.
     pub fn nats() -> Self {
         Self::at(std::env::var("DRAGOMAN_TEST_NATS").expect("run the tests with .ci/test, which starts a NATS"))
     }
@@ -27,13 +29,13 @@ impl Bus {
         Self { address, subject }
     }
 
-    /// The same by way of another address.
+    /// The same bus through a proxy.
     pub fn by_way_of(&self, proxy: SocketAddr) -> Self {
         let address = self.address.replace(&self.server().to_string(), &proxy.to_string());
         Self { address, subject: self.subject.clone() }
     }
 
-    /// Where NATS listens.
+    /// Address of the NATS server.
     pub fn server(&self) -> SocketAddr {
         let (_, address) = self.address.rsplit_once('@').expect("the address names a user");
         address.parse().expect("the address has a host and a port")
@@ -52,7 +54,7 @@ impl Bus {
     }
 }
 
-/// A server that is one of several.
+/// Settings of a server that is one of several nodes.
 pub trait Node {
     fn node(self, bus: &Bus) -> Self;
 }
@@ -63,7 +65,7 @@ impl Node for ServerBuilder {
     }
 }
 
-/// Two servers on one database that hear each other.
+/// Starts two servers on one database, connected by a bus.
 pub async fn two_nodes(backend: &Backend, bus: &Bus) -> [Server; 2] {
     let start = || Server::builder(backend.clone()).node(bus).start();
     let nodes = [start().await, start().await];
@@ -74,7 +76,7 @@ pub async fn two_nodes(backend: &Backend, bus: &Bus) -> [Server; 2] {
 }
 
 impl Server {
-    /// Whether it says that it can do its work, and if not, why.
+    /// Readiness, or the reason against it.
     pub async fn readiness(&self) -> Result<(), String> {
         let answer = self.get("/readyz").await;
         let status = answer.status();
@@ -85,17 +87,17 @@ impl Server {
         }
     }
 
-    /// Waits until it can do its work.
+    /// Waits until the server is ready.
     pub async fn ready(&self) {
         until("a ready server", async || self.readiness().await.ok()).await;
     }
 
-    /// Waits until it says that it cannot do its work, for this reason.
+    /// Waits until the server is not ready, for this reason.
     pub async fn not_ready(&self, reason: &str) {
         until(reason, async || (self.readiness().await.as_ref().err().map(String::as_str) == Some(reason)).then_some(())).await;
     }
 
-    /// An access token and a refresh token of a demo user.
+    /// Logs in, and returns an access token and a refresh token.
     pub async fn tokens(&self, login: &str) -> [String; 2] {
         let answer = self.client().post("/auth/token", &json!({"login": login, "password": PASSWORD})).await.json();
         ["access", "refresh"].map(|kind| answer[kind].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned())

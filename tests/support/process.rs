@@ -1,9 +1,11 @@
+//! Resources of processes: memory in use and the limit of open files.
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Server;
 
 impl Server {
-    /// How much of its memory is in use.
+    /// Resident memory of the server.
     pub fn memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a line for that");
@@ -11,7 +13,8 @@ impl Server {
     }
 }
 
-/// As many open files as the system grants, to this process and those that it starts: enough for so many connections.
+/// Raises the limit of open files, for this process and its children, to the maximum; panics if that is too low for so many
+/// connections.
 pub fn raise_the_limit_of_files(connections: usize) {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be asked for");
     assert!(most > connections as u64 + 500, "{most} file descriptors are too few for {connections} connections");

@@ -1,3 +1,5 @@
+//! Commands of the program, run to their end.
+
 use std::process::{Output, Stdio};
 
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -5,12 +7,12 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use super::Backend;
 
 impl Backend {
-    /// Runs a command of the program on this store, as an administrator does beside a running server.
+    /// Runs a command of the program on this store, beside a running server.
     pub async fn run(&self, arguments: &[&str], input: &str) -> Output {
         run(arguments, &[("DRAGOMAN__STORAGE", self.url())], input).await
     }
 
-    /// Runs a command that succeeds, and gives what it printed.
+    /// Runs a command that succeeds, and returns its output.
     pub async fn administer(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input).await;
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -18,7 +20,7 @@ impl Backend {
     }
 }
 
-/// Runs the program until it ends.
+/// Runs the program to its end.
 pub async fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let mut child = Command::new(env!("CARGO_BIN_EXE_dragoman"))
@@ -32,13 +34,13 @@ pub async fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) 
         .spawn()
         .expect("the program can be started");
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A command that reads nothing may have ended already.
+    // Write error: possible, since the command may have ended without reading.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     child.wait_with_output().await.expect("it can be waited for")
 }
 
-/// Runs a program that succeeds, and gives all that it said.
+/// Runs a program that succeeds, and returns all of its output.
 pub async fn run_to_its_end(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("it can be started");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

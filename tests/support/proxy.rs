@@ -1,3 +1,5 @@
+//! A TCP proxy with fault injection, which counts PostgreSQL statements.
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -16,21 +18,21 @@ use tokio::{
 
 use super::Backend;
 
-/// How the way is.
+/// State of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     Open,
-    /// Whoever is on it or comes to it is turned away at once.
+    /// Connections are reset, new ones at once.
     Cut,
-    /// Everybody is let onto it, and nobody gets anywhere.
+    /// Connections are accepted and stay open, but no byte passes.
     Silent,
 }
 
-/// How the way is for whom.
+/// State of the proxy, by kind of connection.
 #[derive(Clone, Copy)]
 struct Way {
     road: Road,
-    /// Whether connections that listen for notifications hear nothing.
+    /// True if connections that `LISTEN` receive nothing.
     is_deaf: bool,
 }
 
@@ -40,27 +42,27 @@ impl Way {
     }
 }
 
-/// What happens to the next commit.
+/// Fault injected at the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// The connection breaks before the database hears of it.
+    /// Reset before the database receives the commit.
     Commit,
-    /// The connection breaks once the database has done it, before the server hears so.
+    /// Reset after the commit, before the server receives the answer.
     Answer,
-    /// As `Commit`, and from then on the way is silent for everybody.
+    /// The same as `Commit`, and the proxy is silent from then on.
     CommitAndRoad,
-    /// As `Answer`, and from then on the way is silent for everybody.
+    /// The same as `Answer`, and the proxy is silent from then on.
     AnswerAndRoad,
 }
 
-/// Stands between two who talk to each other, and counts the statements that pass if one of them is a database.
+/// A TCP proxy with fault injection. It counts the statements of a PostgreSQL client.
 pub struct Proxy {
     address: SocketAddr,
     destination: Arc<Mutex<SocketAddr>>,
     way: watch::Sender<Way>,
-    /// Counts how often all who were on the road were thrown off it.
+    /// Number of resets of all connections.
     resets: watch::Sender<u64>,
-    /// Counts how often all who were on the road were left standing there for good.
+    /// Number of times that all connections were made silent for good.
     strandings: watch::Sender<u64>,
     arrivals: Arc<AtomicU64>,
     statements: Arc<AtomicU64>,
@@ -106,18 +108,18 @@ impl Proxy {
         Self { address, destination, way, resets, strandings, arrivals, statements, loss, accepting }
     }
 
-    /// Where it listens.
+    /// Address of the proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Leads whoever comes from now on to another place, and throws off whoever is on the road.
+    /// Sets another destination for new connections, and resets existing ones.
     pub fn lead_to(&self, destination: SocketAddr) {
         *self.destination.lock() = destination;
         self.reset();
     }
 
-    /// The same database by way of this proxy.
+    /// The same database through this proxy.
     pub fn backend(&self, behind: &Backend) -> Backend {
         Backend::at(behind.url().replace(&behind.address().to_string(), &self.address.to_string()))
     }
@@ -126,38 +128,37 @@ impl Proxy {
         self.way.send_modify(|way| way.road = road);
     }
 
-    /// Whether those who listen for notifications of a database hear nothing, while all others get through.
+    /// Makes connections that `LISTEN` silent, and no others.
     pub fn deafen(&self, is_deaf: bool) {
         self.way.send_modify(|way| way.is_deaf = is_deaf);
     }
 
-    /// Throws everybody off the road, which stays as it is: who comes again is let onto it.
+    /// Resets all connections. New ones are accepted.
     pub fn reset(&self) {
         self.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// Leaves everybody standing who is on the road: nothing gets through to them any more, nor from them, and nobody tells
-    /// them. Who comes again is let through.
+    /// Makes all connections silent for good, in both directions and without a reset. New ones work.
     pub fn strand(&self) {
         self.strandings.send_modify(|strandings| *strandings += 1);
     }
 
-    /// How many have come.
+    /// Number of connections accepted so far.
     pub fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
 
-    /// Breaks the connection on which the next commit is.
+    /// Injects a fault at the next commit.
     pub fn lose(&self, loss: Loss) {
         *self.loss.lock() = Some(loss);
     }
 
-    /// Whether what was to be lost is lost.
+    /// True if the fault has happened.
     pub fn has_lost(&self) -> bool {
         self.loss.lock().is_none()
     }
 
-    /// How many statements the server has sent.
+    /// Number of statements that the server has sent.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
@@ -170,7 +171,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What is asked of all who pass.
+/// State that all connections share: faults and the statement count.
 #[derive(Clone)]
 struct Toll {
     way: watch::Sender<Way>,
@@ -249,28 +250,28 @@ async fn carry(
         () = &mut carried => return,
         _ = stranded.changed() => {}
     }
-    // Both ends stay open, and nobody reads them.
+    // Silence: both ends stay open, and neither is read.
     cut.await;
 }
 
-/// Reads what a client says in PostgreSQL's protocol.
+/// A parser of a client's messages in PostgreSQL's protocol.
 #[derive(Default)]
 struct Reader {
     unread: Vec<u8>,
-    /// A connection begins with packets that have no kind.
+    /// False during the start-up packets, which have no type byte.
     begun: bool,
 }
 
-/// How the statement begins after which notifications come.
+/// Prefix of the statement that subscribes to notifications.
 const LISTEN: &[u8] = b"LISTEN \"";
-/// How the text of a statement that commits ends.
+/// End of the text of a committing statement.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// Asks whether the connection may be encrypted; after it comes the real beginning.
+/// Code of an `SSLRequest`, which precedes the real start-up packet.
 const SSL_REQUEST: u32 = 80_877_103;
 
 impl Reader {
-    /// How many statements these bytes complete: `Execute` and simple queries.
+    /// Counts the statements that these bytes complete: `Execute` and simple queries.
     fn statements(&mut self, bytes: &[u8]) -> u64 {
         self.unread.extend_from_slice(bytes);
         let (mut at, mut statements) = (0, 0);

@@ -1,3 +1,5 @@
+//! A raw TCP connection for hand-written HTTP requests.
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -5,7 +7,7 @@ use tokio::{
 
 use super::{Client, Server};
 
-/// A connection on which a test writes what it likes.
+/// A raw TCP connection.
 pub struct RawConnection(TcpStream);
 
 impl RawConnection {
@@ -13,7 +15,7 @@ impl RawConnection {
         Self(TcpStream::connect(server.address()).await.expect("the server listens"))
     }
 
-    /// One on which the beginning of an attachment was sent, which is said to be of so many bytes.
+    /// A connection on which the first bytes of an attachment upload were sent, with the length of the whole.
     pub async fn half_an_upload(server: &Server, client: &Client, bytes: usize, half: &str) -> Self {
         let mut connection = Self::to(server).await;
         let session = client.session().expect("the client has logged in");
@@ -31,7 +33,7 @@ impl RawConnection {
         self.0.write_all(text.as_bytes()).await.expect("the server reads");
     }
 
-    /// Reads until `end` was there, or the other side has closed.
+    /// Reads until `end` has arrived, or the peer has closed the connection.
     pub async fn read_until(&mut self, end: &str) -> String {
         let mut read = Vec::new();
         while !read.windows(end.len()).any(|found| found == end.as_bytes()) {

@@ -1,12 +1,14 @@
+//! Routes of the served OpenAPI document.
+
 use serde_json::Value;
 
 use super::Server;
 
-/// A route as the served OpenAPI document has it.
+/// A route of the served OpenAPI document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub method: String,
-    /// With `{...}` where something is to be put in.
+    /// Path template with `{...}` for parameters.
     pub path: String,
 }
 
@@ -15,7 +17,7 @@ impl Route {
         self.path.contains("/poll")
     }
 
-    /// The path with `value` wherever something is to be put in.
+    /// Path with `value` for each parameter.
     pub fn path_with(&self, value: &str) -> String {
         let mut path = String::new();
         for part in self.path.split_inclusive('/') {
@@ -38,7 +40,7 @@ impl std::fmt::Display for Route {
 }
 
 impl Server {
-    /// All routes that the server says it has.
+    /// All routes in the served document.
     pub async fn routes(&self) -> Vec<Route> {
         let document: Value = self.get("/openapi.json").await.json().await.expect("the document is JSON");
         let paths = document["paths"].as_object().expect("it has paths");

@@ -1,3 +1,5 @@
+//! The program under test as a child process, with its settings and its store.
+
 use std::{
     fs::File,
     io::Read,
@@ -20,10 +22,10 @@ use tokio::{
 
 use super::Client;
 
-/// Within which a server must be up, or down. Far beyond what it takes; only a hang gets there.
+/// Time limit of start and stop, far beyond the expected one; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a server under test keeps what it is told.
+/// Store of a server under test.
 #[derive(Clone, Debug)]
 pub struct Backend {
     storage: String,
@@ -39,14 +41,14 @@ impl Backend {
         Self::copy(&std::env::var("DRAGOMAN_TEST_TEMPLATE").expect("run the tests with .ci/test, which makes a template")).await
     }
 
-    /// A new database in the throwaway cluster, which is empty.
+    /// A new, empty database in the throwaway cluster.
     pub async fn empty_postgres() -> Self {
         Self::copy("template1").await
     }
 
     async fn copy(template: &str) -> Self {
         let cluster = std::env::var("DRAGOMAN_TEST_POSTGRES").expect("run the tests with .ci/test, which starts a PostgreSQL");
-        // Not by the number of a process, which another one has soon where many run against one cluster.
+        // Unique name. Process ids repeat too soon where many processes use one cluster.
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let mut connection = PgConnection::connect(&cluster).await.expect("the throwaway PostgreSQL is up");
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
@@ -55,40 +57,40 @@ impl Backend {
         Self { storage: format!("{server}/{name}") }
     }
 
-    /// Whether what is stored outlives the server.
+    /// True if stored data survives the server.
     pub fn is_durable(&self) -> bool {
         self.storage != "memory:"
     }
 
-    /// A database that is there already.
+    /// An existing database.
     pub fn at(url: String) -> Self {
         Self { storage: url }
     }
 
-    /// Where the database listens.
+    /// Address of the database server.
     pub fn address(&self) -> SocketAddr {
         let (_, rest) = self.storage.split_once('@').expect("the address names a user");
         rest.split('/').next().and_then(|address| address.parse().ok()).expect("the address has a host and a port")
     }
 
-    /// The address of the database, for looking at it from beside the server.
+    /// URL of the database, for access beside the server.
     pub fn url(&self) -> &str {
         &self.storage
     }
 }
 
-/// How to start a server.
+/// Settings of a server to start.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     backend: Backend,
     program: PathBuf,
     demo: bool,
     settings: Vec<(String, String)>,
-    /// The most bytes that one file may have.
+    /// Limit of the size of any file, in bytes.
     largest_file: Option<u64>,
-    /// A directory that is a file system of its own, and its size in bytes.
+    /// A directory to mount a separate file system on, and its size in bytes.
     disk: Option<(PathBuf, u64)>,
-    /// The most files, sockets included, that it may have open.
+    /// Limit of open files, sockets included.
     most_files: Option<u64>,
 }
 
@@ -98,56 +100,56 @@ impl ServerBuilder {
         Self { backend, program, demo: true, settings: Vec::new(), largest_file: None, disk: None, most_files: None }
     }
 
-    /// Another program than the one under test: an earlier release.
+    /// Sets another program, such as an earlier release.
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
         self
     }
 
-    /// A setting as the environment spells it, without the prefix: `LIMITS__BODY_BYTES`.
+    /// Adds a setting by its environment name without the prefix: `LIMITS__BODY_BYTES`.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((format!("DRAGOMAN__{key}"), value.to_string()));
         self
     }
 
-    /// A variable of the environment, as it is.
+    /// Adds an environment variable.
     pub fn env(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
-    /// Without the demo data.
+    /// Leaves out the demo data.
     pub fn empty(mut self) -> Self {
         self.demo = false;
         self
     }
 
-    /// Lets no file grow beyond this: what is written there fails, as on a disk that is full.
+    /// Limits the size of any file: writes beyond it fail, as on a full disk.
     pub fn largest_file(mut self, bytes: u64) -> Self {
         self.largest_file = Some(bytes);
         self
     }
 
-    /// Gives it a small disk at a directory. Only where [`Server::may_have_disks`].
+    /// Mounts a small disk on a directory. Needs [`Server::may_have_disks`].
     pub fn disk(mut self, at: &Path, bytes: u64) -> Self {
         self.disk = Some((at.to_owned(), bytes));
         self
     }
 
-    /// Lets it open no more files than this, sockets included.
+    /// Limits the number of open files, sockets included.
     pub fn most_files(mut self, files: u64) -> Self {
         self.most_files = Some(files);
         self
     }
 
-    /// What a server gets so by its environment, for one that does not start.
+    /// Environment of such a server, for one that does not start.
     pub fn environment(mut self) -> Vec<(String, String)> {
         self.settings.push(("DRAGOMAN__STORAGE".into(), self.backend.storage));
         self.settings
     }
 
-    /// Switches off what one user, address and network may do: tests do more with a few accounts. Those of the limits set them.
-    /// An earlier release knows none.
+    /// Rate limits and quotas by user, address and network, switched off: tests use a few accounts heavily. Tests of limits set
+    /// them again. An earlier release has none.
     fn without_limits(&self) -> impl Iterator<Item = (String, &'static str)> {
         const LIMITS: [&str; 8] = [
             "USER__WRITES_PER_SECOND",
@@ -161,9 +163,9 @@ impl ServerBuilder {
         ];
         let is_own = self.program.as_os_str() == env!("CARGO_BIN_EXE_dragoman");
         let of_user = LIMITS.into_iter().map(|limit| (format!("DRAGOMAN__LIMITS__{limit}"), "0"));
-        // All log in from one network.
+        // Password checks: all tests log in from one network.
         let logins = ("DRAGOMAN__LIMITS__PASSWORD_CHECKS_WAITING".to_owned(), "100000");
-        // Tests open many sockets that are refused, all from one address.
+        // Refused sockets: tests open many, all from one address.
         let refused = ("DRAGOMAN__SOCKETS__REFUSED_SECONDS".to_owned(), "0");
         of_user.chain([logins, refused]).filter(move |_| is_own)
     }
@@ -185,7 +187,7 @@ impl ServerBuilder {
                 command.args(["-c", &mount]).arg(at).arg(program);
             }
             (None, Some(bytes), _) => {
-                // Whoever does not care for the signal is told by an error.
+                // Ignored signal: a write beyond the limit returns an error instead.
                 command.args(["-c", "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"", &bytes.to_string()]).arg(program);
             }
         }
@@ -200,8 +202,7 @@ impl ServerBuilder {
     }
 }
 
-/// A shell that sees a file system of its own making. What it mounts goes with it and with the program that it becomes,
-/// however that ends.
+/// A shell with a private mount namespace. Its mounts end with it, and with the program that it becomes, however that ends.
 fn with_own_mounts() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh"]);
@@ -221,7 +222,7 @@ struct Running {
 }
 
 impl Server {
-    /// A server with the demo data.
+    /// Starts a server with the demo data.
     pub async fn demo(backend: Backend) -> Self {
         ServerBuilder::new(backend).start().await
     }
@@ -267,25 +268,25 @@ impl Server {
         &self.builder.backend
     }
 
-    /// The process id, for reading what it uses.
+    /// Process id, for reading its resources.
     pub fn pid(&self) -> u32 {
         self.running().child.id().expect("it was not waited for")
     }
 
-    /// Whether this machine lets servers under test have disks of their own.
+    /// True if this machine allows servers with private mounts.
     pub async fn may_have_disks() -> bool {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let mount = with_own_mounts().args(["-c", "mount -t tmpfs -o size=4096 tmpfs \"$0\""]).arg(directory.path()).output();
         mount.await.is_ok_and(|mounted| mounted.status.success())
     }
 
-    /// A directory as the server sees it, which may have a disk there that nobody else sees.
+    /// Path of a directory in the server's mount namespace, which may have a disk there that no other process sees.
     pub fn sees(&self, directory: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
         root.join(directory.strip_prefix("/").expect("it is named from the root on"))
     }
 
-    /// Everything that it has logged so far.
+    /// The whole log so far.
     pub fn log(&self) -> String {
         let mut log = String::new();
         let path = self.directory.path().join("log");
@@ -309,12 +310,12 @@ impl Server {
         super::client::http().get(self.url(path)).send().await.expect("the server answers")
     }
 
-    /// Asks it to stop, as a service manager does, without waiting.
+    /// Sends the stop signal of a service manager, without waiting.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops the server, and waits for its end.
     pub async fn stop(&mut self) -> ExitStatus {
         self.terminate();
         let status = self.ended().await;
@@ -322,13 +323,13 @@ impl Server {
         status
     }
 
-    /// Waits until it has ended.
+    /// Waits for the end of the server.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("it is running");
         tokio::time::timeout(PATIENCE, running.child.wait()).await.expect("the server ends").expect("it can be waited for")
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the server, as a power failure does; returns its address.
     pub async fn kill(&mut self) -> SocketAddr {
         let address = self.address();
         self.signal(Signal::SIGKILL);
@@ -336,12 +337,12 @@ impl Server {
         address
     }
 
-    /// Starts it again, on the same port and the same store.
+    /// Starts the server again, on the same port and the same store.
     pub async fn start_again(&mut self, address: SocketAddr) {
         self.begin(&address.to_string()).await;
     }
 
-    /// The same as another program, or with other settings.
+    /// The same with another program or other settings.
     pub async fn start_again_as(&mut self, builder: ServerBuilder, address: SocketAddr) {
         self.builder = builder;
         self.start_again(address).await;
@@ -363,7 +364,7 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("the server's log:\n{log}");
         } else {
-            // Whatever a test does: every token begins so, and every cookie is called so.
+            // Secrets in the log of any test: every token begins with `eyJ`, and every cookie has this name.
             let leak = log.lines().find(|line| line.contains("eyJ") || line.contains("session_id="));
             assert_eq!(leak, None, "a token or a cookie is in the log");
         }

@@ -1,3 +1,5 @@
+//! A WebSocket client with a time limit on every read.
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -8,26 +10,26 @@ use tokio_tungstenite::{
     tungstenite::{Bytes, Error, Message, client::IntoClientRequest, handshake::client::Response},
 };
 
-/// Within which a server says what it has to say. Only one that never will gets there.
+/// Time limit of a read; only a missing event reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A WebSocket client.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    /// Opens a socket: an address such as `ws://127.0.0.1:1234/path?token=...`, or a request with headers.
+    /// Opens a socket: a URL such as `ws://127.0.0.1:1234/path?token=...`, or a request with headers.
     pub async fn open(request: impl IntoClientRequest + Unpin) -> Self {
         Self::opened(request).await.0
     }
 
-    /// As [`Socket::open`], with what the server answered.
+    /// The same as [`Socket::open`], with the handshake response.
     pub async fn opened(request: impl IntoClientRequest + Unpin) -> (Self, Response) {
         let connecting = timeout(PATIENCE, connect_async(request)).await.expect("the server answers");
         let (stream, response) = connecting.expect("the server gives a socket");
         (Self(stream), response)
     }
 
-    /// The status and the body of a handshake that is refused.
+    /// Makes a handshake that is refused, and returns the status and the body.
     pub async fn refused(request: impl IntoClientRequest + Unpin) -> (u16, Value) {
         let connecting = timeout(PATIENCE, connect_async(request)).await.expect("the server answers");
         match connecting {
@@ -40,7 +42,7 @@ impl Socket {
         }
     }
 
-    /// The stream itself, for what a client seldom does.
+    /// The underlying stream, for unusual operations.
     pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         self.0
     }
@@ -57,12 +59,12 @@ impl Socket {
         self.0.send(message).await.expect("the socket is open");
     }
 
-    /// The next text frame.
+    /// Reads the next text frame as JSON.
     pub async fn hear(&mut self) -> Value {
         serde_json::from_str(&self.hear_text().await).expect("frames are JSON")
     }
 
-    /// The next text frame to the letter.
+    /// Reads the next text frame.
     pub async fn hear_text(&mut self) -> String {
         match self.next().await {
             Message::Text(text) => text.as_str().to_owned(),
@@ -70,7 +72,7 @@ impl Socket {
         }
     }
 
-    /// The next text frame for which `wanted` holds; others are passed over.
+    /// Reads up to the next text frame that satisfies `wanted`, and skips others.
     pub async fn hear_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let frame = self.hear().await;
@@ -80,7 +82,7 @@ impl Socket {
         }
     }
 
-    /// Everything that the server has said until it has answered what was said so far, without waiting for more.
+    /// Reads all frames up to the pong of a new ping, after which every earlier frame is answered.
     pub async fn heard_so_far(&mut self) -> Vec<Value> {
         let mark = Bytes::from_static(b"so far");
         self.send(Message::Ping(mark.clone())).await;
@@ -96,7 +98,7 @@ impl Socket {
         }
     }
 
-    /// The code with which the server closes, whatever it says before.
+    /// Reads until the server closes the socket, and returns the code.
     pub async fn closed(self) -> u16 {
         self.farewell().await.0
     }
@@ -110,13 +112,13 @@ impl Socket {
         }
     }
 
-    /// Closes from this side, and waits until the server has agreed.
+    /// Closes the socket, and waits for the server's close frame.
     pub async fn close(mut self) {
         self.0.close(None).await.expect("the socket is open");
         while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.0.next()).await {}
     }
 
-    /// The next message but pings and pongs, which the protocol answers by itself.
+    /// Reads the next message, except for pings and pongs, which the library answers.
     async fn next(&mut self) -> Message {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("the server says something");

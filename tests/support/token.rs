@@ -1,3 +1,5 @@
+//! Access tokens of an external authentication service.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -5,22 +7,22 @@ use serde_json::{Value, json};
 
 use super::{Backend, Server, server::ServerBuilder};
 
-/// With which servers under test verify tokens, if they are started so.
+/// Secret of the tokens that servers under test verify.
 const SECRET: &str = "an authentication service's secret, known to this server";
 
-/// A token of an authentication service, as Django's makes them, that lets a user in for a while.
+/// An access token as Django's simplejwt makes it, valid for an hour.
 pub fn token(uid: i64) -> String {
     token_until(uid, 3_600)
 }
 
-/// One that runs out so many seconds from now. Servers give half a minute on top.
+/// A token that expires in so many seconds. Servers add a leeway of half a minute.
 pub fn token_until(uid: i64, seconds: i64) -> String {
     signed(&json!({"token_type": "access", "exp": now() + seconds, "user_id": uid}))
 }
 
-/// One without any signature.
+/// A token without a signature.
 pub fn unsigned_token(uid: i64) -> String {
-    // {"alg":"none","typ":"JWT"}
+    // The header `{"alg":"none","typ":"JWT"}`.
     let signed = token(uid);
     let claims = signed.split('.').nth(1).expect("a token has three parts");
     format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}.")
@@ -36,19 +38,19 @@ fn now() -> i64 {
 }
 
 impl ServerBuilder {
-    /// Verifies the tokens that tests make.
+    /// Sets the secret of the tokens that tests make.
     pub fn with_tokens(self) -> Self {
         self.set("TOKENS__SECRET", SECRET)
     }
 }
 
 impl Server {
-    /// A server with the demo data, which verifies the tokens that tests make.
+    /// Starts a server with the demo data that verifies the tokens that tests make.
     pub async fn with_tokens(backend: Backend) -> Self {
         Self::builder(backend).with_tokens().start().await
     }
 
-    /// The address of a socket.
+    /// URL of a socket.
     pub fn socket_url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address())
     }

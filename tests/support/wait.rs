@@ -1,13 +1,15 @@
+//! Polling of a condition, with a time limit.
+
 use std::time::{Duration, Instant};
 
 use super::Server;
 
-/// How long something may take that a test waits for. Far beyond what it takes; only what never comes gets there.
+/// Time limit of a wait, far beyond the expected one; only a missing event reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Interval between two checks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Looks again and again until there is something to be seen.
+/// Polls `look` until it returns a value.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -20,7 +22,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 impl Server {
-    /// Waits until this many polls wait.
+    /// Waits until this number of polls wait.
     pub async fn polls_waiting(&self, polls: usize) {
         let line = format!("dragoman_polls_waiting {polls}");
         until(&line, async || {

@@ -1,4 +1,4 @@
-//! A token is as good as a cookie, and a cookie as a token, wherever it is not a foreign page that sends it.
+//! Tests of tokens in every dialect: equivalent to a session cookie, except for the origin check of cookies.
 
 use reqwest::{
     Method, RequestBuilder, StatusCode,
@@ -35,7 +35,7 @@ fn with_tokens(backend: Backend) -> crate::support::ServerBuilder {
     Server::builder(backend).set("TOKENS__SECRET", SECRET)
 }
 
-/// Calls as whoever holds the token.
+/// Makes a call with a bearer token.
 async fn call(server: &Server, token: &str, path: &str, params: Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": 1, "params": params});
     Answer::of(server.client().request(Method::POST, path).bearer_auth(token).json(&body)).await.json()
@@ -80,7 +80,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A proxy's own, for example. The cookie is what it was.
+    /// Malformed token, such as a proxy's own: ignored beside a valid cookie.
     async fn a_token_that_is_none_takes_nothing_from_the_cookie(backend) {
         let mut server = with_tokens(backend).start().await;
         let john = server.log_in(JOHN).await;
@@ -98,7 +98,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Each has been told what it has been told, whichever node it asks next, and after a restart.
+    /// Cursor of `poll/updates` by token: the same at every node and after a restart.
     async fn a_poll_of_updates_goes_on_by_token(backend) {
         let mut server = with_tokens(backend.clone()).start().await;
         let admin = server.log_in(crate::support::ADMIN).await;
@@ -125,7 +125,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A phone and a tablet of one user: what one was told the other is told as well.
+    /// Cursor per token: each device of a user gets all updates.
     async fn each_token_of_another_service_has_a_cursor_of_its_own(backend) {
         let mut server = with_tokens(backend.clone()).set("LIMITS__USER__SESSIONS", 3).start().await;
         let (admin, john) = (server.log_in(crate::support::ADMIN).await, server.log_in(JOHN).await);
@@ -154,7 +154,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Its expiry, and its revocation at whatever node.
+    /// Session from a token: ends with the token's expiry, or with its revocation at any node.
     async fn a_session_ends_with_the_token_that_it_was_begun_with(backend) {
         let mut server = with_tokens(backend).start().await;
         let begin = async |token: &str| {
@@ -188,7 +188,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// As log-ins do.
+    /// Exchange of a token for a session cookie, which replaces a presented session, as a login does.
     async fn a_token_is_exchanged_for_a_cookie(backend) {
         let mut server = with_tokens(backend).start().await;
         let former = server.log_in(JOHN).await;
@@ -210,7 +210,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// An access token lets in for an hour.
+    /// Access token of an hour: no exchange for a refresh token.
     async fn an_access_token_is_no_way_to_a_refresh_token(backend) {
         let mut server = with_tokens(backend).start().await;
         for token in [own(&server).await, foreign(4)] {
@@ -221,7 +221,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Sessions beside the token, and beside each other; also where another begins in their place.
+    /// All presented sessions end: beside a token, and beside each other; a new login replaces them as well.
     async fn all_sessions_that_are_presented_end(backend) {
         let mut server = with_tokens(backend.clone()).start().await;
         let is_alive = async |session: &Client| session.call("/web/session/check", json!({})).await.get("error").is_none();
@@ -259,7 +259,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// At every node and in every dialect.
+    /// Logout by token: effective at every node and in every dialect.
     async fn logging_out_by_token_ends_its_login(backend) {
         let mut server = with_tokens(backend).start().await;
         let (token, other) = (own(&server).await, own(&server).await);
@@ -272,7 +272,7 @@ with_every_backend! {
 }
 
 on_every_backend! {
-    /// A page of another origin makes browsers send the cookie, and must get nothing for it.
+    /// Cross-origin request with the cookie: no tokens.
     async fn tokens_for_a_cookie_are_for_our_own_pages(server) {
         let john = server.log_in(JOHN).await;
         let evil = "https://evil.example";
@@ -302,7 +302,7 @@ on_every_backend! {
         }
     }
 
-    /// As on its socket.
+    /// Origin check of the cookie on the HTTP routes of the `room` dialect, as on its socket.
     async fn a_cookie_counts_in_the_room_from_our_own_pages(server) {
         let john = server.log_in(JOHN).await;
         let ours = server.url("");
@@ -339,7 +339,7 @@ on_every_backend! {
         assert_eq!(Answer::of(stranger).await.status, StatusCode::UNAUTHORIZED);
     }
 
-    /// For clients of a Django.
+    /// Paths and fields of simplejwt, for clients of a Django server.
     async fn the_words_of_simplejwt(server) {
         let post = async |path: &str, body: Value| server.client().post(path, &body).await;
         for name in ["username", "email"] {

@@ -1,4 +1,4 @@
-//! Refresh tokens whose answers were lost: within a window, and a few times, they give new tokens again.
+//! Tests of the grace of refresh tokens: within a time window, a few retries after a lost answer get new tokens.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -13,7 +13,7 @@ async fn renew(server: &Server, refresh: &str) -> Answer {
     server.client().post("/auth/token/refresh", &json!({"refresh": refresh})).await
 }
 
-/// The new access token, which counts, and the new refresh token.
+/// Renews a token; returns the new access token, which is valid, and the new refresh token.
 async fn renewed(server: &Server, refresh: &str) -> [String; 2] {
     let answer = renew(server, refresh).await;
     assert_eq!(answer.status, 200, "{answer:?}: {}", server.log());
@@ -36,7 +36,7 @@ async fn assert_refused(server: &Server, refresh: &str) {
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (401, REFUSED));
 }
 
-/// That a refresh token ends its family, and these access tokens with it.
+/// Asserts that a refresh token is refused, which revokes its family and these access tokens.
 async fn assert_ends(server: &Server, refresh: &str, accesses: &[&String]) {
     assert_refused(server, refresh).await;
     assert!(server.log().contains("it was used before"), "{}", server.log());
@@ -46,7 +46,7 @@ async fn assert_ends(server: &Server, refresh: &str, accesses: &[&String]) {
 }
 
 on_every_backend! {
-    /// A phone that goes on with either answer, or two tabs.
+    /// Simultaneous renewals, by a phone with a lost answer or by two tabs: both succeed.
     async fn two_who_renew_at_once_are_both_served(server) {
         for _ in 0..5 {
             let [access, refresh] = log_in(server).await;
@@ -70,7 +70,7 @@ on_every_backend! {
         renewed(server, &first).await;
     }
 
-    /// Whoever has one of them cannot go on for ever.
+    /// Limit of a window: tokens issued by retries share its number of retries, so that their holder cannot renew for ever.
     async fn what_is_given_in_a_window_has_no_other_window(server) {
         let [access, first] = log_in(server).await;
         renewed(server, &first).await;
@@ -84,7 +84,7 @@ on_every_backend! {
     }
 }
 
-/// Lets time pass for all tokens of the store.
+/// Ages all tokens in the store.
 async fn pass(database: &mut PgConnection, seconds: i32) {
     let update = "UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => $1),
         grace_from = grace_from - make_interval(secs => $1)";
@@ -99,7 +99,7 @@ async fn a_window_ends_and_begins_with_the_first_use_of_a_token() {
     renewed(&server, &first).await;
     pass(&mut database, 15).await;
     let [access, second] = renewed(&server, &first).await;
-    // Some seconds more and it is over; that somebody was given something meanwhile does not change it.
+    // End of the first window; the retry within it did not extend it.
     pass(&mut database, 15).await;
     let [_, third] = renewed(&server, &second).await;
     let [_, again] = renewed(&server, &second).await;

@@ -1,4 +1,4 @@
-//! The keys of an authentication service, from a file or from its URL.
+//! Tests of JWKS: the keys of an authentication service, from a file or from its URL.
 
 use std::sync::{
     Arc,
@@ -30,10 +30,10 @@ fn set(keys: &[Value]) -> Value {
     json!({"keys": keys})
 }
 
-/// An authentication service as far as it publishes keys.
+/// An authentication service that only publishes keys.
 struct Service {
     url: String,
-    /// `None` while it is out of order.
+    /// `None` during an outage.
     keys: Arc<Mutex<Option<Value>>>,
     asked: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
@@ -82,7 +82,7 @@ async fn server(jwks: &str, pause_seconds: u64) -> Server {
     server.set("TOKENS__JWKS_PAUSE_SECONDS", pause_seconds).start().await
 }
 
-/// The service changes its keys, and is out of order for a while.
+/// Key rotation, and an outage of the service.
 #[tokio::test]
 async fn keys_are_loaded_when_they_are_needed() {
     let service = Service::with(set(&[Key::Rsa(RSA).published("1")])).await;
@@ -109,7 +109,7 @@ async fn keys_are_loaded_when_they_are_needed() {
     server.stop().await;
 }
 
-/// Without redirects, which may lead to an address of somebody else's choice, and without the environment's proxies.
+/// Direct requests for keys: no redirects, which may lead to a foreign address (SSRF), and no proxies of the environment.
 #[tokio::test]
 async fn the_service_is_asked_directly() {
     let service = Service::with(set(&[Key::Rsa(RSA).published("1")])).await;
@@ -140,7 +140,7 @@ async fn the_service_is_asked_directly() {
     proxied.stop().await;
 }
 
-/// The key of the settings needs no service.
+/// Static public key: independent of the service.
 #[tokio::test]
 async fn a_public_key_counts_while_the_service_is_out_of_order() {
     let service = Service::with(set(&[Key::Ec(EC).published("1")])).await;
@@ -169,7 +169,7 @@ async fn invented_keys_are_asked_for_once() {
     server.stop().await;
 }
 
-/// Without having seen the keys nobody can say that a token is wrong.
+/// Keys not loaded yet: unavailable, since a token cannot be verified.
 #[tokio::test]
 async fn before_the_service_has_answered_once_tokens_are_not_refused() {
     let service = Service::with(json!({})).await;
@@ -196,7 +196,7 @@ async fn a_file_is_read_again_when_it_has_changed() {
     server.stop().await;
 }
 
-/// A symmetric key, one for encryption, one for another algorithm, and what is no key at all.
+/// Ignored keys: a symmetric one, one for encryption, one of another algorithm, and a malformed one.
 #[tokio::test]
 async fn keys_that_are_for_something_else_are_passed_over() {
     let mut for_encryption = Key::Rsa(RSA).published("encryption");
@@ -210,7 +210,7 @@ async fn keys_that_are_for_something_else_are_passed_over() {
     for id in ["encryption", "RS512"] {
         assert_refused(&server, id, &token(Key::Rsa(RSA), Some(id)), UNKNOWN).await;
     }
-    // The demo has a secret of its own, which this is not.
+    // Symmetric key: the demo's secret applies, which is another.
     assert_refused(&server, "symmetric", &token(Key::Secret(SECRET), Some("symmetric")), "its signature is wrong").await;
     assert_refused(&server, "of another", &token(Key::Ec(OTHER_EC), Some("good")), "its signature is wrong").await;
     assert_eq!(uid(&server, &token(Key::Ec(EC), Some("good"))).await, 4);

@@ -1,4 +1,4 @@
-//! An authentication service that is not ours.
+//! Tokens of an external authentication service.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Utc;
@@ -13,7 +13,7 @@ pub const EC: &str = include_str!("keys/ec.pem");
 pub const EC_PUBLIC: &str = include_str!("keys/ec.pub.pem");
 pub const OTHER_EC: &str = include_str!("keys/other-ec.pem");
 
-/// With what a token is signed.
+/// Signing key of a token.
 #[derive(Clone, Copy)]
 pub enum Key {
     Secret(&'static str),
@@ -38,7 +38,7 @@ impl Key {
         }
     }
 
-    /// This key as one of a JWKS.
+    /// This key as a JWK.
     pub fn published(self, id: &str) -> Value {
         let mut jwk = Jwk::from_encoding_key(&self.encoding(), self.algorithm()).unwrap();
         jwk.common.key_id = Some(id.to_owned());
@@ -46,12 +46,12 @@ impl Key {
     }
 }
 
-/// Seconds since 1970, so many from now.
+/// Unix time in so many seconds.
 pub fn in_seconds(seconds: i64) -> i64 {
     Utc::now().timestamp() + seconds
 }
 
-/// An access token of John's as simplejwt makes it, with some claims replaced, or, where they are null, left out.
+/// Claims of an access token for John as simplejwt makes it, with some replaced; null removes one.
 pub fn claims(changes: Value) -> Value {
     let mut claims = json!({
         "token_type": "access", "exp": in_seconds(300), "iat": in_seconds(0), "jti": "61c1dd4bd1c34b3daf2ab85dcd40ba04", "user_id": 4,

@@ -1,4 +1,4 @@
-//! Every token that lets nobody in, and what the log says of it.
+//! Tests of refused tokens, and of their log lines.
 
 use reqwest::{Method, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
-/// To the letter, whatever of it names nobody: an administrator has to see what the service calls its users.
+/// User claim in the log, literally, if it matches no user: an administrator needs the service's ids.
 #[tokio::test]
 async fn the_log_has_the_claim_that_names_nobody() {
     let mut server = Server::builder(Backend::memory()).set("TOKENS__SECRET", SECRET).start().await;
@@ -112,7 +112,7 @@ async fn the_log_has_the_claim_that_names_nobody() {
     server.stop().await;
 }
 
-/// More digits than a number of 64 bits has.
+/// External id with more digits than 64 bits hold.
 #[tokio::test]
 async fn an_external_id_may_be_a_number_of_any_length() {
     const ID: &str = "184467440737095516170000000000000000001";
@@ -129,7 +129,7 @@ async fn an_external_id_may_be_a_number_of_any_length() {
 }
 
 with_every_backend! {
-    /// One answer for all of them, and a line of the log for each.
+    /// Refusals: one answer for all causes, and a log line with the cause.
     async fn what_is_wrong_with_a_token_is_for_the_log_alone(backend) {
         let mut server = strict(backend.clone()).await;
         for (what, token, reason) in refused() {
@@ -154,7 +154,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What is not forbidden is taken: clocks that differ a little, one audience of several, a uid as a text.
+    /// Accepted variants: clock skew, one audience of several, a uid as a string.
     async fn what_is_right_with_a_token_is_enough(backend) {
         let mut server = strict(backend).await;
         for (what, token) in [
@@ -175,7 +175,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// No token, another way to bring one, and the session in its place.
+    /// Session cookie: used without a token, and with another authorization scheme.
     async fn without_a_token_there_is_the_session(backend) {
         let mut server = strict(backend).await;
         let token = secret(json!({}));

@@ -1,4 +1,4 @@
-//! Tokens that are made here: at the login, from a session, and one from another.
+//! Tests of our own tokens: issued at the login, from a session, and by a refresh.
 
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
 
 const REVOKED: &str = "it was revoked, or never made";
 
-/// An access token and a refresh token.
+/// Access token and refresh token in an answer.
 async fn pair(answer: Answer) -> [String; 2] {
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -34,7 +34,7 @@ async fn assert_not_renewed(server: &Server, refresh: &str) {
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::UNAUTHORIZED, REFUSED), "{}", server.log());
 }
 
-/// A server on which a refresh token works once and never again.
+/// Starts a server without grace: a refresh token works once.
 async fn without_grace(backend: Backend) -> Server {
     let server = Server::builder(backend).set("TOKENS__SECRET", SECRET);
     server.set("TOKENS__REFRESH_GRACE_SECONDS", 0).start().await
@@ -62,7 +62,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// One gets new tokens; then another uses the same again, which ends them, too.
+    /// Simultaneous renewals without grace: the second is taken for a replay, and revokes the first's tokens.
     async fn of_two_who_renew_at_once_without_grace_one_is_too_late(backend) {
         let mut server = without_grace(backend).await;
         for _ in 0..5 {
@@ -139,7 +139,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Only what is in a database has a command line beside its server.
+    /// New password: revokes all tokens. Durable stores only: a store in memory has no command line.
     async fn a_new_password_ends_all_tokens(backend) {
         let mut server = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).start().await;
         let [access, refresh] = log_in(&server.client(), JANE).await;
@@ -168,7 +168,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Several servers on one store are one: what one of them revokes, the other refuses, even if it remembers it.
+    /// Revocation across nodes: effective despite the other node's cache.
     async fn what_one_node_revokes_the_other_refuses(backend) {
         if !backend.is_durable() {
             return;
@@ -185,13 +185,13 @@ with_every_backend! {
     }
 }
 
-/// The claims of a token, unverified.
+/// Claims of a token, unverified.
 pub(crate) fn claims(token: &str) -> Value {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
-/// Our own tokens are what the settings ask of others'.
+/// Claims of our own tokens: as the settings require.
 #[tokio::test]
 async fn our_own_tokens_follow_the_settings() {
     let server = Server::builder(crate::support::Backend::memory())

@@ -1,4 +1,4 @@
-//! Giving tokens up (RFC 7009).
+//! Tests of token revocation (RFC 7009).
 
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ async fn counts(server: &Server, access: &str) -> bool {
 }
 
 with_every_backend! {
-    /// By either token, in either form, and all at once.
+    /// Revocation by either token, in either format: ends all tokens of a login.
     async fn all_tokens_of_a_login_end(backend) {
         let mut server = server(backend).await;
         let [stays, _] = log_in(&server).await;
@@ -64,7 +64,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever comes back after an hour to log out.
+    /// Expired access token: still revokes its login.
     async fn an_access_token_that_has_run_out_ends_its_login(backend) {
         let mut server = server(backend).await;
         let [access, refresh] = log_in(&server).await;
@@ -119,7 +119,7 @@ with_every_backend! {
     }
 }
 
-/// At the other node, too.
+/// Revocation at another node.
 #[tokio::test]
 async fn revoked_here_is_revoked_there() {
     let backend = Backend::postgres().await;

@@ -1,4 +1,4 @@
-//! What the settings of tokens do, and which of them are refused.
+//! Tests of the token settings.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::{Answer, Backend, JOHN, PASSWORD, Server, Socket, run};
 
-/// The server starts, and lets nobody in by token; the log says what it lacks.
+/// No key: the server starts, refuses all tokens, and logs the missing setting.
 #[tokio::test]
 async fn without_a_key_tokens_are_for_nobody() {
     let mut server = Server::builder(Backend::memory()).empty().start().await;
@@ -42,7 +42,7 @@ async fn without_a_key_tokens_are_for_nobody() {
     server.stop().await;
 }
 
-/// With keys to verify tokens, and none to make them.
+/// Verification keys without a secret: tokens are verified, but not issued.
 #[tokio::test]
 async fn without_a_secret_tokens_are_verified_and_not_made() {
     let mut server = Server::builder(Backend::memory()).empty().set("TOKENS__PUBLIC_KEY", EC_PUBLIC).start().await;
@@ -93,7 +93,7 @@ async fn a_public_key_may_be_in_a_file_or_in_one_line() {
     }
 }
 
-/// One line that names the setting, and nothing of a secret.
+/// Invalid settings: one line names the setting, without a secret.
 #[tokio::test]
 async fn settings_that_cannot_be_are_refused_at_the_start() {
     for (key, value, says) in [

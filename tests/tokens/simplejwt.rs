@@ -1,4 +1,4 @@
-//! The tokens of Django's own library, unchanged.
+//! Test of tokens made by Django's simplejwt.
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::{Backend, JOHN, PASSWORD, Server, Socket};
 
-/// An access token and a refresh token of Django's user with this id; `simplejwt.py` beside this file makes them.
+/// Makes an access token and a refresh token of a Django user with `simplejwt.py` beside this file.
 async fn made_with(algorithm: &str, key: &str, id: &str) -> [String; 2] {
     let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs simplejwt");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tokens/simplejwt.py");
@@ -35,13 +35,13 @@ async fn tokens_of_simplejwt_let_in_as_they_come() {
     }
 }
 
-/// Two systems count their users from one: who is 17 there is somebody else here, if anybody.
+/// External ids: both systems count users from one, so that an id there is no uid here.
 #[tokio::test]
 async fn djangos_user_17_is_nobody_until_linked_then_himself() {
     let backend = Backend::postgres().await;
     let mut server = Server::builder(backend.clone()).set("TOKENS__SECRET", SECRET).start().await;
     let link = async |login: &str, id: &str| backend.administer(&["user", "edit", login, "--external-id", id], "").await;
-    // The uid of somebody who was never linked.
+    // Uid of a user without an external id.
     let ours = backend.administer(&["user", "add", "anne@example.com", "--name", "Anne"], "a password\n").await;
     let uid_of_anne = ours.split("uid ").nth(1).and_then(|rest| rest.split(',').next()).expect("it prints the uid").to_owned();
 

@@ -1,3 +1,5 @@
+//! Argon2 hashing (RFC 9106) with a pool of memory: fresh memory costs 5,000 page faults per hash.
+
 use std::time::{Duration, Instant};
 
 use argon2::{
@@ -13,10 +15,10 @@ const SALT_BYTES: usize = 16;
 /// Idle time after which the memory of a hash (19 MiB) is freed.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 
-/// Hashes passwords with Argon2 (RFC 9106) in memory that is used again: fresh memory costs 5,000 page faults for each hash.
+/// Argon2 hasher with a pool of memory.
 #[derive(Default)]
 pub(super) struct Argon2id {
-    /// At most one for each hash under way, last used at the end.
+    /// Pool with at most one entry per concurrent hash, the most recently used last.
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -31,7 +33,7 @@ impl Argon2id {
         self.kept.lock().retain(|kept| kept.used.elapsed() < IDLE);
     }
 
-    /// The PHC string of a new password.
+    /// PHC string of a new password.
     pub(super) fn hash(&self, password: &str) -> Result<String> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).expect("the operating system has randomness");
@@ -49,7 +51,7 @@ impl Argon2id {
         Ok(hash.to_string())
     }
 
-    /// Compares in constant time. A text that is no PHC string of Argon2 is nobody's password.
+    /// True if the password matches. Compares in constant time; no password matches a text that is no PHC string of Argon2.
     pub(super) fn is_of(&self, password: &str, hash: &str) -> bool {
         self.derived_again(password, hash).is_some_and(|(derived, stored)| derived == stored)
     }
@@ -68,7 +70,7 @@ impl Argon2id {
 
     fn derive(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], output: &mut [u8]) -> argon2::Result<()> {
         if argon2.params().block_count() > Params::DEFAULT.block_count() {
-            // Imported hashes may need more. Their memory is not kept.
+            // An imported hash may need more memory, which is not pooled.
             return argon2.hash_password_into(password.as_bytes(), salt, output);
         }
         let kept = self.kept.lock().pop();

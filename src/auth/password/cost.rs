@@ -1,5 +1,5 @@
-//! The time that the dearest hash in the store takes to check: a wrong password takes as long for everybody, so that time does not
-//! tell which accounts there are, or were brought along from elsewhere.
+//! Cost of the most expensive password hash in the store. The answer to a wrong password takes as long for every account, so that
+//! timing does not reveal which accounts exist, or were imported.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,11 @@ use sha2::{Sha256, Sha512};
 
 use super::argon2id::Argon2id;
 
-/// The longest time that a wrong password is made to take. A hash with parameters beyond all reason takes longer.
+/// Upper limit of the time that a wrong password takes. A hash with extreme parameters takes longer.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Weight of the newest measurement.
+/// Weight of the newest measurement in the moving average.
 const WEIGHT: f64 = 0.2;
-/// Rounds of PBKDF2, and the cost of bcrypt, with which an algorithm is measured before a hash of its kind was checked: some
-/// milliseconds.
+/// Rounds of PBKDF2, and the cost of bcrypt, for measuring an algorithm of which no hash was checked yet: some milliseconds.
 const ROUNDS: u32 = 10_000;
 const BCRYPT_COST: u32 = 5;
 
@@ -36,7 +35,7 @@ struct Work {
 }
 
 impl Work {
-    /// The work for a kind of hash, as [`storage::PasswordHash::kind`] has it.
+    /// Parses a kind of hash, as [`storage::PasswordHash::kind`] returns it.
     fn of(kind: &str) -> Option<Self> {
         let (rest, parameters) = kind.rsplit_once('$')?;
         let rounds = || parameters.parse::<u32>().ok().map(f64::from);
@@ -53,15 +52,15 @@ impl Work {
         Some(Self { algorithm, units })
     }
 
-    /// The work for a new password, and for nobody's.
+    /// Work for a new password, and for an unknown login.
     fn own() -> Self {
         let units = f64::from(Params::DEFAULT_M_COST) * f64::from(Params::DEFAULT_T_COST);
         Self { algorithm: Algorithm::Argon2, units }
     }
 }
 
-/// What is known of the hashes in the store, and of this machine. It learns from every check, too: hashes come into the store beside
-/// the server.
+/// Costs of the hashes in the store on this machine. Each check updates them as well, since hashes also enter the store by other
+/// ways than the server.
 #[derive(Default)]
 pub(super) struct Costs(Mutex<[Known; ALGORITHMS]>);
 
@@ -69,18 +68,18 @@ pub(super) struct Costs(Mutex<[Known; ALGORITHMS]>);
 struct Known {
     /// Most units of any hash.
     units: f64,
-    /// 0 until it was measured.
+    /// Moving average; 0 until it was measured.
     seconds_per_unit: f64,
 }
 
 impl Costs {
-    /// The time for checking the dearest hash.
+    /// Time to check the most expensive hash.
     pub(super) fn dearest(&self) -> Duration {
         let seconds = self.0.lock().iter().map(|known| known.units * known.seconds_per_unit).fold(0.0, f64::max);
         Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64()))
     }
 
-    /// Learns from the check of a hash of this kind.
+    /// Updates the costs from the check of a hash of this kind.
     pub(super) fn checked(&self, kind: Option<&str>, time: Duration) {
         let Some(Work { algorithm, units }) = kind.and_then(Work::of).filter(|work| work.units > 0.0) else { return };
         let known = &mut self.0.lock()[algorithm as usize];
@@ -90,8 +89,7 @@ impl Costs {
         known.units = known.units.max(units);
     }
 
-    /// Learns of all kinds that are in the store; what was known of it is forgotten. Blocks the thread while it measures algorithms
-    /// that were not used yet.
+    /// Replaces the kinds in the store. Blocks the thread while it measures algorithms that were not used yet.
     pub(super) fn in_store(&self, kinds: &[String], argon2id: &Argon2id) {
         let mut most = [0.0_f64; ALGORITHMS];
         for work in kinds.iter().filter_map(|kind| Work::of(kind)).chain([Work::own()]) {
@@ -111,7 +109,7 @@ impl Costs {
     }
 }
 
-/// Seconds for a unit of work.
+/// Measures the seconds per unit of work.
 fn measure(algorithm: Algorithm, argon2id: &Argon2id) -> f64 {
     let begun = Instant::now();
     let units = match algorithm {

@@ -1,3 +1,5 @@
+//! Claims of a token: validation (RFC 7519) and the credential that they name.
+
 use chrono::DateTime;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use super::{LEEWAY, Refused, TokenRules, keys::Written};
 use crate::{auth::lives::Grant, chat::check_external_id};
 
-/// What of a user a claim names.
+/// Kind of identifier in the user claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     ExternalId,
@@ -16,31 +18,31 @@ pub enum Names {
     Login,
 }
 
-/// Whom a token names.
+/// Subject of a foreign token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::auth) enum Subject {
     ExternalId(String),
     Uid(UserId),
     Uuid(Uuid),
     Login(String),
-    /// Claim that can name no user, as it is written; empty if it is missing.
+    /// A claim that cannot name a user, in its original spelling; empty if it is missing.
     Nobody(String),
 }
 
-/// The claim of our own tokens that says from which login they come.
+/// Claim of this server's tokens for their family.
 pub(super) const FAMILY: &str = "dragoman_family";
 
-/// What a token says that counts, all of it checked.
+/// Validated claims.
 #[derive(Debug)]
 pub(super) struct Claims {
-    /// Whom it names; of our own tokens their family, which alone says whose they are.
+    /// Credential: the subject, or the family for this server's tokens, whose subject does not count.
     pub(super) grant: Grant,
-    /// The leeway included.
+    /// Expiry, with the leeway.
     pub(super) expires_at: Timestamp,
 }
 
 impl Claims {
-    /// Reads the claims of a token with a proper signature, which `with_secret` says is of our own secret.
+    /// Validates the claims of a token with a valid signature; `with_secret` if this server's secret has signed it.
     pub(super) fn read(claims: &Written, with_secret: bool, rules: &TokenRules, now: Timestamp) -> Result<Self, Refused> {
         let text = |name: &str| claims.get(name).and_then(|claim| read::<String>(claim));
         if !rules.type_claim.is_empty() && text(&rules.type_claim).as_ref() != Some(&rules.type_value) {
@@ -75,21 +77,21 @@ impl Claims {
     }
 }
 
-/// The family of a token of our own: one that was made `with_secret`, and has one.
+/// Family of a token: only one that was signed `with_secret` can have it.
 pub(super) fn family(claims: &Written, with_secret: bool) -> Result<Option<Uuid>, Refused> {
     let family = claims.get(FAMILY).filter(|_| with_secret);
     family.map(|claim| read(claim).ok_or(Refused::Malformed)).transpose()
 }
 
-/// The value of a claim, if it is of this type.
+/// Value of a claim, if it has this type.
 fn read<T: DeserializeOwned>(claim: &RawValue) -> Option<T> {
     serde_json::from_str(claim.get()).ok()
 }
 
 impl Subject {
-    /// The beginning of it, for the log.
+    /// Excerpt for the log.
     pub(super) fn excerpt(&self) -> String {
-        /// Far beyond what names anybody.
+        /// More than any identifier of a user has.
         const CHARACTERS: usize = 255;
 
         match self {
@@ -99,8 +101,8 @@ impl Subject {
         }
     }
 
-    /// A uid may be a text, as Django's newer tokens have it; an external id may be a whole number, which is its decimal text to the
-    /// letter.
+    /// Parses the user claim. A uid may be a text, as in Django's newer tokens. An external id may be a whole number, which
+    /// stands for its decimal digits as they are written.
     fn read(claim: &RawValue, names: Names) -> Option<Self> {
         match names {
             Names::ExternalId => {
@@ -111,25 +113,25 @@ impl Subject {
             }
             Names::Uid => read(claim).or_else(|| read::<String>(claim)?.parse().ok()).map(|uid| Self::Uid(UserId(uid))),
             Names::Uuid => Some(Self::Uuid(read::<String>(claim)?.parse().ok()?)),
-            // No account has a NUL in its login, and PostgreSQL refuses to look for one.
+            // No account has a NUL in its login, and PostgreSQL refuses to search for one.
             Names::Login => read(claim).filter(|login: &String| !login.contains('\0')).map(Self::Login),
         }
     }
 }
 
-/// The last second that can be written with four digits for its year, as RFC 3339 has it.
+/// Last second of the year 9999, beyond which RFC 3339 has no notation.
 const LAST: i64 = 253_402_300_799;
 
-/// Seconds since 1970, perhaps with a fraction; what is beyond all times that can be written is the last of them.
+/// Time claim: seconds since 1970, perhaps with a fraction, clamped to the year 9999.
 fn time(claims: &Written, name: &str) -> Result<Option<Timestamp>, Refused> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
     let seconds = read(claim).filter(|seconds: &f64| *seconds >= 0.0).ok_or(Refused::Malformed)?;
-    // Saturates.
+    // The cast saturates.
     let seconds = (seconds as i64).min(LAST - LEEWAY.num_seconds());
     Ok(Some(DateTime::from_timestamp(seconds, 0).expect("years of four digits are times")))
 }
 
-/// One audience, or a list of them.
+/// True if `aud`, one audience or a list, contains `audience`.
 fn is_for(aud: &Value, audience: &str) -> bool {
     match aud {
         Value::String(one) => one == audience,

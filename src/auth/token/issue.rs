@@ -1,3 +1,6 @@
+//! Issuing tokens: pairs of an access token and a refresh token, with rotation of refresh tokens, detection of their reuse, and a
+//! grace period for lost responses.
+
 use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -20,14 +23,14 @@ use crate::{
     transaction::transaction,
 };
 
-/// Most pairs that are given in one grace window.
+/// Maximum number of pairs in one grace period.
 const GRACE_PAIRS: u64 = 3;
 
-/// Most tokens that a family may have in the store, used ones included, unless it takes more to renew them twice as often as they run
-/// out. Used ones are kept until they run out, so that it is seen if somebody else has one.
+/// Maximum number of tokens of one family in the store, used ones included; more if the lifetimes need it for renewals at twice
+/// the rate of expiry. Used tokens are kept until they expire, so that reuse by a thief is detected.
 const FAMILY_TOKENS: u64 = 5_000;
 
-/// Something that lets in whoever holds it. Its `Debug` shows nothing.
+/// A bearer token: grants access to its holder. Its `Debug` shows nothing.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -36,7 +39,7 @@ impl Token {
         Self(text)
     }
 
-    /// For its holder, and nobody else.
+    /// The text of the token, for its holder only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -48,31 +51,30 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// What a login with tokens gives.
+/// A pair of tokens.
 #[derive(Debug)]
 pub struct Issued {
-    /// Lets in.
+    /// Access token.
     pub access: Token,
-    /// Renews both: once, and within its grace window a few times more.
+    /// Refresh token: renews the pair once, and a few more times within the grace period.
     pub refresh: Token,
-    /// For how long `access` lets in.
+    /// Lifetime of `access`.
     pub lifetime: Duration,
 }
 
-/// What a refresh token is known by.
+/// Key of a refresh token in the store: its SHA-256.
 pub(super) fn key(refresh: &Token) -> TokenKey {
     TokenKey(Sha256::digest(refresh.0.as_bytes()).into())
 }
 
 impl Tokens {
-    /// Whether tokens can be made.
+    /// Fails without `tokens.secret`, which issuing needs.
     fn expect_secret(&self) -> Result<()> {
         if self.keys.can_sign() { Ok(()) } else { Err(Error::NotConfigured("tokens.secret")) }
     }
 
-    /// Begins a family of tokens for a user who has shown, with its password as it was read, who it is: one that has
-    /// changed since then gets `changed`.
-    /// `entry` is stored with them. Beside the tokens it gives the events that are to be announced.
+    /// Begins a token family for an authenticated user. Fails with `changed` if the password differs from the one in `user`, or
+    /// the user is no longer active. Stores `entry` with the tokens, and returns the events to publish beside them.
     pub(crate) async fn issue(
         &self,
         storage: &dyn Storage,
@@ -81,7 +83,7 @@ impl Tokens {
         entry: &NewAuditEntry,
     ) -> Result<(Issued, Vec<Event>)> {
         self.expect_secret()?;
-        // Their end is compared with the store's clock.
+        // By the store's clock, since the expiry is compared with it.
         let now = storage.now(clock::now()).await?;
         let named = self.named(storage, now).await?;
         transaction(storage, |mut tx| async {
@@ -117,8 +119,9 @@ impl Tokens {
         Ok(Issued { access, refresh, lifetime: self.rules.access_lifetime })
     }
 
-    /// How our own tokens name users. Nodes of the first release ask for the uid of who has no external id, so tokens have it while
-    /// one of them serves the same store, and no longer: another service with the same secret would take it for a user of its own.
+    /// Subject of this server's tokens. Nodes of the first release expect the uid of a user without an external id, so tokens
+    /// carry it while such a node serves the same store, and no longer: another service with the same secret would take the uid
+    /// for one of its own users.
     async fn named(&self, storage: &dyn Storage, now: Timestamp) -> Result<Named> {
         if self.rules.names != Names::ExternalId {
             return Ok(Named::AsConfigured);
@@ -127,33 +130,33 @@ impl Tokens {
         Ok(if is_beside_first_release { Named::OrByUid } else { Named::AsConfigured })
     }
 
-    /// Most tokens of one family.
+    /// Maximum number of tokens of one family.
     fn most_of_family(&self) -> u64 {
         let needed = self.rules.refresh_lifetime.as_secs() / self.rules.access_lifetime.as_secs().max(1);
         FAMILY_TOKENS.max(2 * needed)
     }
 
-    /// The beginning of the grace window in which a used refresh token is used again; `None` if that is over. A window begins with
-    /// the first use of a token. The use of one that was given in a window, within this window, begins no other.
+    /// Begin of the grace period for a refresh token that is used again; `None` if the period is over. The first use of a token
+    /// begins a period. The use of a token that was issued within a period, within the same period, begins no new one.
     fn grace(&self, token: &RefreshToken, used_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let grace = TimeDelta::from_std(self.rules.refresh_grace).unwrap_or(TimeDelta::MAX);
-        // Of two at once the second may have asked for the time first.
+        // Of two concurrent renewals, the second may have read the clock first.
         let is_within = |from: Timestamp, at: Timestamp| at.signed_duration_since(from).max(TimeDelta::zero()) < grace;
         let from = token.grace_from.filter(|from| is_within(*from, used_at)).unwrap_or(used_at);
         is_within(from, now).then_some(from)
     }
 }
 
-/// How our own tokens name users.
+/// Subject of this server's tokens for a user without the identifier that the settings name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
-    /// Not at all those who lack what the settings say.
+    /// No subject.
     AsConfigured,
-    /// By uid those who have no external id.
+    /// The uid in place of a missing external id.
     OrByUid,
 }
 
-/// Our own tokens are such as the settings take from others, with their family beside.
+/// Claims of a new token: those that the settings expect of other services, and the family.
 fn claims(rules: &TokenRules, user: &User, named: Named, family: Uuid, now: Timestamp) -> Map<String, Value> {
     let TokenRules { issuer, audience, user_claim, names, type_claim, type_value, access_lifetime, .. } = rules;
     let set = |name: &str, value: &str| (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.into()));
@@ -192,21 +195,34 @@ fn after(now: Timestamp, lifetime: Duration) -> Timestamp {
 }
 
 impl Auth {
-    /// Tokens for whoever knows the password.
+    /// Issues tokens for a login and password.
+    ///
+    /// # Errors
+    /// As [`Auth::log_in`]; [`Error::NotConfigured`] without `tokens.secret`.
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit, nothing is stored; dropped after it, the tokens are stored, and lost. An attempt that is
+    /// dropped before its password check has failed does not count.
     pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
         let user = self.known(login, password, from).await?;
         self.issued(&user, from, Error::Denied).await
     }
 
-    /// Tokens for whoever has a session; they live on when it ends. A session that was begun with a token gives none.
+    /// Issues tokens for a session; they outlive it. A session that was begun with a token gets none.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] if the session has ended or was begun with a token; [`Error::NotConfigured`] without `tokens.secret`.
+    ///
+    /// # Cancel safety
+    /// Dropped after the commit, the tokens are stored, and lost.
     pub async fn tokens_by_session(&self, login: &Login, from: IpAddr) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
-        // A token that lets in for an hour is not to become one that can be renewed, nor is what was made of it.
+        // A token that is valid for an hour must not become renewable, nor a session made from it.
         if login.expires_at.is_some() {
             return Err(Error::Expired);
         }
-        // Read again: only now is it known with which password the session began.
+        // Read again, for the password that the session began with.
         let (_, user, _) = self.stored_session(&[login.key()], clock::now()).await?;
         self.issued(&user, from, Error::Expired).await
     }
@@ -221,9 +237,16 @@ impl Auth {
         Ok(issued)
     }
 
-    /// New tokens for a refresh token, which works once: who uses one again has stolen it or been robbed of it, and nobody can tell
-    /// which, so that all that descends from its login ends. Not so within a grace window: there an answer was lost, and a few more are
-    /// given. `charge` counts it as something that the user does.
+    /// Renews a pair of tokens. A refresh token works once: reuse means theft from or by its holder, which cannot be told apart,
+    /// so it revokes the whole family. Within the grace period, reuse means a lost response, and a few more pairs are issued.
+    /// `charge` applies the user's rate limit.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an invalid refresh token, [`Error::TooFast`] if the family has too many tokens,
+    /// [`Error::NotConfigured`] without `tokens.secret`, and the errors of `charge`.
+    ///
+    /// # Cancel safety
+    /// Dropped after the commit, the new pair is lost; the grace period allows a retry.
     pub async fn renew(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
         self.0.tokens.expect_secret()?;
         let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;

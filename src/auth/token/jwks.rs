@@ -1,3 +1,5 @@
+//! JWKS (RFC 7517): the public keys of another authentication service, from a file or a URL.
+
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use jsonwebtoken::{
@@ -18,24 +20,24 @@ use crate::{
     telemetry,
 };
 
-/// Limits of loading a set from its URL. No set of keys is nearly as large.
+/// Limits of a download. No key set is nearly as large.
 const LIMITS: Limits = Limits { time: Duration::from_secs(5), answer_bytes: 1024 * 1024 };
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// The public keys of an authentication service. Clones share them.
+/// Cache of public keys. Clones share it.
 ///
-/// They are loaded when a token comes whose key is not among them, so that the service may change its keys; not more often
-/// than every `pause`, so that tokens with invented keys do not make us a nuisance. If that fails the old ones stay.
+/// A token with an unknown key triggers a load, so that the service can rotate its keys; at most one load per `pause`, so that
+/// tokens with invented keys do not flood the service. If a load fails, the former keys stay.
 #[derive(Clone)]
 pub(super) struct Jwks(Arc<Parts>);
 
 struct Parts {
     source: Source,
     pause: Duration,
-    /// `None` until they were loaded once.
+    /// `None` before the first successful load.
     known: RwLock<Option<Vec<Known>>>,
-    /// Held by whoever loads them; when that was last tried.
+    /// Lock of the load, with the time of the last one.
     turn: Arc<Mutex<Option<Instant>>>,
     lifecycle: Lifecycle,
 }
@@ -52,7 +54,7 @@ struct Known {
 }
 
 impl Jwks {
-    /// Keys from a file are read now, those from a URL when the first token comes.
+    /// Reads keys of a file now; those of a URL are loaded for the first token.
     pub(super) fn open(address: &str, pause: Duration, lifecycle: &Lifecycle) -> Result<Self, Cause> {
         let (source, known) = if address.starts_with("http://") || address.starts_with("https://") {
             let (url, outgoing) = (Url::parse(address)?, Outgoing::new(Reach::Internal, LIMITS)?);
@@ -66,7 +68,7 @@ impl Jwks {
         Ok(Self(Arc::new(Parts { source, pause, known, turn, lifecycle: lifecycle.clone() })))
     }
 
-    /// The keys that a token may be signed with: the one it names, or, if it names none, all of its algorithm.
+    /// Candidate keys for a token: the key with this id, or, without an id, all keys of the algorithm.
     pub(super) async fn candidates(&self, algorithm: Algorithm, id: Option<&str>) -> Result<Vec<DecodingKey>> {
         let found = self.known(algorithm, id);
         if let Some(found) = found.filter(|found| !found.is_empty()) {
@@ -82,8 +84,8 @@ impl Jwks {
         Some(known.as_ref()?.iter().filter(fits).map(|known| known.key.clone()).collect())
     }
 
-    /// Loads the keys unless somebody has done so since this was called, or just before. Goes on if the caller goes away,
-    /// since others wait for the same.
+    /// Loads the keys, unless another caller has done so since this call, or within the last `pause`. The load continues if this
+    /// caller is cancelled, since others wait for it.
     async fn load(&self) {
         let asked = Instant::now();
         let mut turn = Arc::clone(&self.0.turn).lock_owned().await;
@@ -122,7 +124,7 @@ impl Source {
     }
 }
 
-/// The keys of a set that are of use here; others may be in it.
+/// The usable keys of a key set; ignores the others.
 fn keys(text: &[u8]) -> Result<Vec<Known>, Cause> {
     #[derive(Deserialize)]
     struct Set {
@@ -133,7 +135,7 @@ fn keys(text: &[u8]) -> Result<Vec<Known>, Cause> {
 }
 
 impl Known {
-    /// A symmetric key is none of these: whoever publishes one lets everybody sign.
+    /// Parses a key. Symmetric keys are ignored: a published one would let everybody sign.
     fn of(jwk: &Jwk) -> Option<Self> {
         let (algorithm, its_name) = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),

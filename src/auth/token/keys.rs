@@ -1,3 +1,5 @@
+//! Signature verification (JWS, RFC 7515) with HS256, RS256 and ES256; each key serves the algorithms of its own kind only.
+
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -15,16 +17,16 @@ use crate::{
     telemetry,
 };
 
-/// No token is nearly as long.
+/// Maximum length of a token.
 const LONGEST_BYTES: usize = 16 * 1024;
-/// What RFC 7518 asks of a secret for HS256.
+/// Minimum length of an HS256 secret (RFC 7518).
 const SECRET_BYTES: usize = 32;
 const PEM: &str = "-----BEGIN ";
 
-/// The claims of a token, each as it is written: numbers may have more digits than any type of ours.
+/// Claims of a token in their original spelling: numbers may have more digits than any type here.
 pub(super) type Written = HashMap<String, Box<RawValue>>;
 
-/// What is looked at before a token's signature is, and believed in nothing else.
+/// JOSE header: read before the signature is verified, and trusted only for the choice of the key.
 pub(super) struct Header {
     algorithm: Algorithm,
     key_id: Option<String>,
@@ -36,7 +38,7 @@ impl Header {
         struct Parts {
             alg: String,
             kid: Option<String>,
-            /// Extensions that the reader must know. This one knows none.
+            /// Extensions that the reader must understand. This one supports none.
             crit: Option<Value>,
         }
         let (header, _) = token.split_once('.').filter(|_| token.len() <= LONGEST_BYTES).ok_or(Refused::Malformed)?;
@@ -55,14 +57,14 @@ impl Header {
         Ok(Self { algorithm, key_id: kid })
     }
 
-    /// Whether the token says that it was made with the secret.
+    /// True if the header claims HS256, the algorithm of the secret.
     pub(super) fn is_secret(&self) -> bool {
         self.algorithm == Algorithm::HS256
     }
 }
 
-/// The keys of which a token's signature must be one. Each serves the algorithms of its own kind and no other: whoever
-/// knows a public key could else sign with it as if it were the secret.
+/// Keys that may sign a token. Each serves the algorithms of its own kind only: otherwise anybody with a public key could sign
+/// with it as an HS256 secret.
 pub(super) struct Keys {
     secret: Option<(EncodingKey, DecodingKey)>,
     public: Option<DecodingKey>,
@@ -70,7 +72,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The error is one line that names the setting.
+    /// Reads the keys of the settings. The error is one line that names the setting.
     pub(super) fn open(rules: &TokenRules, lifecycle: &Lifecycle) -> Result<Self, String> {
         let secret = match rules.secret.as_str() {
             "" => None,
@@ -104,17 +106,17 @@ impl Keys {
         self.secret.is_some()
     }
 
-    /// A token of our own with these claims.
+    /// Signs a token of this server.
     pub(super) fn sign(&self, claims: &Map<String, Value>) -> Result<Token> {
         let (key, _) = self.secret.as_ref().ok_or(Error::NotConfigured("tokens.secret"))?;
         let header = jsonwebtoken::Header::new(Algorithm::HS256);
         jsonwebtoken::encode(&header, claims, key).map(Token::new).map_err(internal)
     }
 
-    /// The claims of a token, if one of the keys has signed them.
+    /// Verifies the signature with any of the keys, and returns the claims.
     pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Written> {
         let own = self.own(header);
-        // The service that publishes the others may be out of order, which is no reason to refuse what this one has signed.
+        // The configured keys first: a failing JWKS service is no reason to refuse a token that they verify.
         if let Some(claims) = signed_by(own, token, header)? {
             return Ok(claims);
         }
@@ -133,7 +135,7 @@ impl Keys {
         })
     }
 
-    /// The key of the settings with which such a token may be signed.
+    /// The configured key for the algorithm of this header.
     fn own(&self, header: &Header) -> Option<&DecodingKey> {
         match header.is_secret() {
             true => self.secret.as_ref().map(|(_, key)| key),
@@ -142,7 +144,7 @@ impl Keys {
     }
 }
 
-/// The claims of a token, if one of these keys has signed it.
+/// The claims, if one of these keys has signed the token.
 fn signed_by<'a>(
     keys: impl IntoIterator<Item = &'a DecodingKey>,
     token: &str,
@@ -157,7 +159,7 @@ fn signed_by<'a>(
     Ok(None)
 }
 
-/// The signature alone is the library's business: what the claims say is judged by our own clock, in our own words.
+/// Verifies only the signature; `Claims::read` validates the claims by this program's clock.
 fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Written, Refused> {
     let mut signature_only = Validation::new(algorithm);
     signature_only.required_spec_claims = HashSet::new();
@@ -172,7 +174,7 @@ fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Writte
     }
 }
 
-/// From PEM, or from the file that holds it. In an environment's variable its lines may be parted by `\n`.
+/// Parses a public key: PEM, or the name of a file that holds it. In an environment variable, `\n` may stand for a line break.
 fn public_key(given: &str) -> Result<DecodingKey, String> {
     let pem = match given.contains(PEM) {
         true => given.replace("\\n", "\n"),

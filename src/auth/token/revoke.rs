@@ -1,4 +1,4 @@
-//! Revoking tokens (RFC 7009): all that descend from one log-in end together.
+//! Token revocation (RFC 7009): ends all tokens that descend from one log-in.
 
 use std::net::IpAddr;
 
@@ -17,23 +17,23 @@ use crate::{
 /// Outcome of a revocation, or of a log-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// The token lets nobody in, whatever it was before.
+    /// The token is revoked, or was invalid before.
     Done,
-    /// It is of another service, which alone can revoke it.
+    /// Only the other service that issued the token can revoke it.
     NotOurs,
 }
 
 impl Revocation {
-    /// The sentence for [`Revocation::NotOurs`].
+    /// Message for [`Revocation::NotOurs`].
     pub const NOT_OURS: &str = "The token was made by another service, which alone can revoke it.";
 }
 
 impl Auth {
-    /// Ends all tokens of the log-in from which this one comes, a refresh token or an access token: here at once, at other nodes
-    /// as soon as they hear of it.
+    /// Revokes all tokens of the log-in from which this refresh or access token comes: on this node at once, on other nodes
+    /// through the event log. Idempotent.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] without any key, and those of the store.
+    /// [`Error::NotConfigured`] without any key.
     pub async fn revoke(&self, token: &str, from: IpAddr) -> Result<Revocation> {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));
@@ -44,7 +44,7 @@ impl Auth {
             None => match self.0.tokens.family(token).await {
                 Ok(Some(family)) => storage.user_of_family(family).await?.map(|user| (user.id, family)),
                 Ok(None) => return Ok(Revocation::NotOurs),
-                // It lets nobody in.
+                // Invalid already.
                 Err(Error::Refused(_)) => None,
                 Err(error) => return Err(error),
             },
@@ -55,7 +55,7 @@ impl Auth {
         Ok(Revocation::Done)
     }
 
-    /// Ends a family of tokens on all nodes; one that has ended stays so.
+    /// Revokes a token family on all nodes. Idempotent.
     pub(in crate::auth) async fn end_family(&self, user: UserId, family: Uuid, from: IpAddr) -> Result<()> {
         let entry = audit::entry(Actor::User(user), Some(from), Action::SignOut, Some("tokens".into()), audit::OK);
         self.transaction(|mut tx| async {

@@ -1,4 +1,4 @@
-//! What this node knows of whoever is at it.
+//! Presence activity: the heartbeats of partners on this node, with the state last stored and the status last published.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,15 +14,15 @@ use tokio::{sync::Notify, time::Instant};
 use super::{PresenceRules, Status};
 use crate::chat::Observer;
 
-/// The signs of life on this node.
+/// The presence tracker of this node.
 #[derive(Default)]
 pub(in crate::chat) struct Lives {
     pub(super) lives: Mutex<HashMap<PartnerId, Life>>,
-    /// Rung when somebody has come or turned away, or has set its status.
+    /// Notified when a status may differ from the published one.
     pub(super) news: Notify,
-    /// When it is to be looked at those who have closed their last socket properly, by rising time.
+    /// Times at which leases of cleanly closed sockets expire, in rising order.
     closes: Mutex<VecDeque<Instant>>,
-    /// Partners whose accounts have changed since they were last looked at: one of them may be deactivated.
+    /// Partners whose accounts changed since the last check for deactivation.
     pub(super) changed: Mutex<HashSet<PartnerId>>,
 }
 
@@ -31,27 +31,28 @@ pub(super) struct Life {
     pub(super) request: Option<Timestamp>,
     pub(super) poll: Option<Timestamp>,
     pub(super) sockets: usize,
-    /// When a socket was lost: whoever lost its connection is back within the time for which a poll counts.
+    /// Time at which a socket was lost. Its client may reconnect within the lease of a poll.
     lost: Option<Timestamp>,
-    /// When the last socket was closed properly, which nobody comes back from.
+    /// Time of the clean close of the last socket.
     closed: Option<Timestamp>,
-    /// The end of its signs of life may be earlier than the store was told.
+    /// The lease may end earlier than the stored one.
     shortened: bool,
-    /// Its account is deactivated: nothing is a sign of life.
+    /// The account is deactivated: heartbeats do not count.
     pub(super) barred: bool,
-    /// Another node has told that it has gone.
+    /// Another node has published the partner as offline.
     pub(super) denied: bool,
-    /// When the person itself last did something, where its client says so.
+    /// Last activity of the user itself, if a client reports it.
     pub(super) active: Option<Timestamp>,
-    /// There were signs of life since the store was last told.
+    /// There are heartbeats that the store does not have yet.
     pub(super) dirty: bool,
-    /// What the store was last told; `None` if nothing.
+    /// The heartbeat last written to the store; `None` if there is none.
     pub(super) stored: Option<Sign>,
-    /// What others were last told.
+    /// The status last published.
     pub(super) told: Status,
-    /// Whether what was told may be wrong in a way that the signs of life do not show.
+    /// The published status may be wrong although the heartbeats agree with it: the set status, or another node's, may have
+    /// changed.
     pub(super) doubtful: bool,
-    /// Whether others may have been told something else meanwhile, so that they are to be told again.
+    /// Other nodes may have published another status meanwhile, so this one is due again.
     pub(super) unheard: bool,
 }
 
@@ -81,18 +82,18 @@ impl Life {
         if self.sockets > 0 { Some(now) } else { self.request.max(self.poll).max(self.lost).max(self.closed) }
     }
 
-    /// Takes note that a socket has gone.
+    /// Records the end of a socket.
     pub(super) fn socket_gone(&mut self, properly: bool, now: Timestamp) {
         self.sockets -= 1;
         match (properly, self.sockets) {
             (false, _) => self.lost = Some(now),
             (true, 0) => (self.lost, self.closed, self.shortened) = (None, Some(now), true),
-            // The others give what there is.
+            // The remaining sockets continue the heartbeat.
             (true, _) => {}
         }
     }
 
-    /// Until when the signs of life last, if none follows. An open socket is one, again and again.
+    /// Lease expiry, if no heartbeat follows; an open socket renews it continuously.
     fn there_until(&self, rules: &PresenceRules, now: Timestamp) -> Option<Timestamp> {
         if self.barred {
             return None;
@@ -103,7 +104,7 @@ impl Life {
         request.max(poll).max(self.closed.map(|at| at + delta(rules.clean_close)))
     }
 
-    /// What the store is to be told if it knows a later end.
+    /// The shortened lease to store, if the stored one ends later.
     pub(super) fn shortened(&mut self, partner: PartnerId, rules: &PresenceRules, now: Timestamp) -> Option<Shortened> {
         if !std::mem::take(&mut self.shortened) {
             return None;
@@ -117,7 +118,7 @@ impl Life {
         })
     }
 
-    /// Takes note that the store could not be told that.
+    /// Restores the state after a failed write of a shortened lease.
     pub(super) fn keep_shortened(&mut self, end: &Shortened) {
         self.shortened = true;
         if let (Some(stored), Some(known)) = (self.stored.as_mut(), end.known) {
@@ -129,19 +130,19 @@ impl Life {
         self.active.map(|at| at + delta(rules.active))
     }
 
-    /// Whether it says no more than the store does.
+    /// True if all leases here have expired and no socket is open: the entry adds nothing to the store.
     pub(super) fn is_over(&self, rules: &PresenceRules, now: Timestamp) -> bool {
         self.sockets == 0 && self.there_until(rules, now).is_none_or(|until| until < now)
     }
 
-    /// What the store is to be told, if it is time: not at every sign of life, but before what it knows runs out, and when
-    /// there will be no more.
+    /// The heartbeat to store, if a write is due. Writes are debounced: one is due before the stored lease expires, and for the
+    /// last heartbeat.
     pub(super) fn due(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, all: bool) -> Option<Sign> {
         let (there_until, idle_from) = (self.there_until(rules, now)?, self.idle_from(rules));
         let sign = Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from };
         let slack = delta(rules.poll / 2);
         let is_stale = self.stored.is_none_or(|stored| {
-            // The one may be old though the other is not: what was seen last need not be what lasts for longest.
+            // Both are compared: the latest heartbeat need not be the one with the latest expiry.
             sign.there_until - stored.there_until > slack || sign.last_seen - stored.last_seen > slack
         });
         let stored_idle = self.stored.and_then(|stored| stored.idle_from);
@@ -151,7 +152,7 @@ impl Life {
         due.then_some(sign)
     }
 
-    /// What the signs of life say by themselves.
+    /// The status according to the heartbeats alone.
     pub(super) fn status(&self, rules: &PresenceRules, now: Timestamp) -> Status {
         let within = |at: Option<Timestamp>, limit: Duration| at.is_some_and(|at| now - at <= delta(limit));
         let there = self.sockets > 0
@@ -168,7 +169,7 @@ impl Life {
 }
 
 impl Lives {
-    /// Takes note of accounts that have changed.
+    /// Observer of the event log that collects changed accounts.
     pub(in crate::chat) fn observer(self: &Arc<Self>) -> Observer {
         let lives = Arc::clone(self);
         Box::new(move |event, _| {
@@ -179,14 +180,14 @@ impl Lives {
         })
     }
 
-    /// Has it looked at those who are here once a socket that was closed properly counts no more.
+    /// Schedules a look at all presences for the expiry of a cleanly closed socket's lease.
     pub(super) fn look_again_in(&self, pause: Duration) {
-        // Not at the moment itself, at which it still counts.
+        // A millisecond later: at the exact time the lease still counts.
         self.closes.lock().push_back(Instant::now() + pause + Duration::from_millis(1));
         self.news.notify_one();
     }
 
-    /// When it is to be looked at those who are here, beside every so often; what has passed is forgotten.
+    /// The next scheduled look beside the regular ones. Removes times that have passed.
     pub(super) fn next_look(&self) -> Option<Instant> {
         let (mut closes, now) = (self.closes.lock(), Instant::now());
         while closes.front().is_some_and(|at| *at <= now) {
@@ -195,7 +196,7 @@ impl Lives {
         closes.front().copied()
     }
 
-    /// The store may have lost what it was told: it is told again.
+    /// Marks all heartbeats as unsaved, because the store may have lost them.
     pub(in crate::chat) fn doubt_store(&self) {
         for life in self.lives.lock().values_mut() {
             (life.dirty, life.stored) = (true, None);
@@ -203,7 +204,7 @@ impl Lives {
         self.news.notify_one();
     }
 
-    /// Rings for whoever is no longer as others were told, and for nobody else: most are simply online.
+    /// Changes the activity of a partner, and notifies the task only if the status then differs from the published one.
     pub(super) fn change<T>(
         &self,
         partner: PartnerId,

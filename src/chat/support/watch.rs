@@ -1,4 +1,4 @@
-//! Watch over support sessions: those whose initiator is silent are closed, and those whose agent has gone wait again.
+//! Watchdog of support sessions: closes those whose initiator is silent, and returns those whose agent is absent to the queue.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::{
     telemetry,
 };
 
-/// How often, at the least, it is looked for sessions whose initiator is silent or whose agent has gone.
+/// Longest interval between two looks at the sessions.
 const LOOK: Duration = Duration::from_secs(15);
-/// Sessions that one step changes.
+/// Batch size: sessions per transaction.
 const STEP: usize = 100;
 
 impl Chat {
-    /// Starts the task that closes sessions whose initiator is silent, and lets those wait again whose agent has gone.
+    /// Starts the watchdog of support sessions.
     pub(in crate::chat) fn watch_support(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         let (rules, lag) = (self.0.rules.support, self.0.rules.presence.lag());
         let pause = LOOK.min(rules.silence).min(rules.absence);
         lifecycle.spawn(async move {
-            // While there was no node, nobody could come back.
+            // No node ran before the start, so agents could not send heartbeats.
             let mut doubt = (Instant::now(), rules.absence);
             loop {
                 tokio::select! {
@@ -37,16 +37,16 @@ impl Chat {
                 let left = doubt.1.saturating_sub(doubt.0.elapsed());
                 if let Err(error) = chat.look_after_support(left.is_zero()).await {
                     telemetry::put_off("support sessions could not be looked after", &error, error.is_unavailable());
-                    // While the store was away, it learned of nobody's presence.
+                    // Heartbeats did not reach the store during the outage.
                     doubt = (Instant::now(), left.max(lag));
                 }
             }
         });
     }
 
-    /// Does what is due; `trusted` says whether the store knows who is there.
+    /// Closes and returns the sessions that are due. `trusted`: true if the heartbeats in the store are current.
     async fn look_after_support(&self, trusted: bool) -> Result<()> {
-        // An account whose look fails is found by the next look at all sessions.
+        // After a failure the accounts are not looked at again: the next look at all sessions finds them.
         let changed: Vec<_> = self.0.desk.changed.lock().drain().collect();
         if !changed.is_empty() {
             self.dismiss(&changed).await?;
@@ -56,7 +56,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Lets the sessions of those wait again who may no longer answer.
+    /// Returns the sessions of these users to the queue, if they may no longer answer.
     async fn dismiss(&self, users: &[UserId]) -> Result<()> {
         for user in self.0.storage.users_by_id(users).await? {
             if user.active && ANSWERING.contains(&user.role) {
@@ -71,8 +71,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Lets at most [`STEP`] sessions wait again whose agents may no longer answer or, if that can be known, have gone; says
-    /// how many.
+    /// Returns at most [`STEP`] sessions to the queue whose agents may no longer answer or, with `trusted`, are absent. Gives
+    /// the count.
     async fn give_back_support(&self, trusted: bool) -> Result<usize> {
         let absence = self.0.rules.support.absence.saturating_add(self.0.rules.presence.lag());
         let before = if trusted { self.ago(absence).await? } else { Timestamp::UNIX_EPOCH };
@@ -97,14 +97,14 @@ impl Chat {
         Ok(())
     }
 
-    /// A time that has passed, by the store's clock.
+    /// The time `duration` ago, by the store's clock.
     async fn ago(&self, duration: Duration) -> Result<Timestamp> {
         let now = self.0.storage.now(clock::now()).await?;
         let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         Ok(now.checked_sub_signed(duration).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
-    /// Closes at most [`STEP`] sessions, and says how many.
+    /// Closes at most [`STEP`] sessions, and gives the count.
     async fn close_silent_support(&self) -> Result<usize> {
         let before = self.ago(self.0.rules.support.silence).await?;
         let now = clock::now();

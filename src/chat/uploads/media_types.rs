@@ -1,9 +1,9 @@
-//! Types of office documents. They are containers, of which the first bytes show little more than that: what the sender says counts
-//! as far as it fits. None of them acts when a browser opens it.
+//! Media types of office documents. Their first bytes show only the container, so the declared type counts if it fits the
+//! container. A browser opens none of them as active content.
 
 use super::names::essence;
 
-/// What a document is kept in.
+/// Container format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Container {
     Zip,
@@ -49,7 +49,7 @@ const DOCUMENTS: &[(&str, Container)] = &[
     ("text/csv", Container::Text),
 ];
 
-/// The type of a file in which `found` was seen, and of which its sender says `declared`.
+/// The media type of a file with the detected type `found` and the type `declared` by its sender.
 pub(in crate::chat) fn settled(found: &'static str, declared: Option<&str>) -> &'static str {
     let declared = declared.and_then(|declared| document(essence(declared)));
     match (declared, container(found)) {
@@ -62,7 +62,7 @@ fn document(mimetype: &str) -> Option<(&'static str, Container)> {
     DOCUMENTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(mimetype)).copied()
 }
 
-/// The container of a file of this type, by its first bytes.
+/// The container of a file, by its detected type.
 fn container(found: &str) -> Option<Container> {
     match found {
         "application/zip" => Some(Container::Zip),

@@ -1,13 +1,14 @@
-//! What texts say of files, and how much of it is to be believed.
+//! Media types, file extensions, and mentions of uploads in texts. Clients' claims are used only where browsers cannot turn
+//! them into active content.
 
 use storage::Metadata;
 use uuid::Uuid;
 
-/// How long a type may be.
+/// Maximum length of a media type, in bytes.
 const MIMETYPE_BYTES: usize = 127;
-/// The type of bytes of which nothing is known.
+/// The media type of unknown bytes.
 const UNKNOWN: &str = "application/octet-stream";
-/// What files of these types are called. None of them acts when it is opened: no page, drawing or program.
+/// File extensions by media type. None of the types is active content: no page, SVG drawing or program.
 const EXTENSIONS: &[(&str, &str)] = &[
     ("application/gzip", "gz"),
     ("application/json", "json"),
@@ -44,7 +45,7 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("video/webm", "webm"),
 ];
 
-/// The uploads that a message names: in its text, or in a text of what belongs to it.
+/// Finds the uploads that a message mentions, in its body or its metadata.
 pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: &[String]) -> Vec<String> {
     let mut names = named_in_text(body, kinds);
     for text in metadata.into_iter().flat_map(Metadata::texts) {
@@ -55,7 +56,7 @@ pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: 
     names
 }
 
-/// The uploads that a text names, in whatever address.
+/// Finds the uploads whose path is in a text, within any URL.
 fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     let mut names = Vec::new();
     for kind in kinds {
@@ -63,7 +64,7 @@ fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
         for (at, _) in text.match_indices(&folder) {
             let rest = &text[at + folder.len()..];
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c)).unwrap_or(rest.len());
-            // A dot at the end ends the sentence.
+            // A dot at the end belongs to the sentence.
             let file = rest[..end].trim_end_matches('.');
             if file.split('.').next().is_some_and(|stem| Uuid::try_parse(stem).is_ok()) {
                 names.push(format!("{kind}/{file}"));
@@ -73,14 +74,14 @@ fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     names
 }
 
-/// The type by the extension of a file's name.
+/// The media type for the extension of a file name.
 pub(in crate::chat) fn mimetype_by_name(name: &str) -> &'static str {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     let mut known = EXTENSIONS.iter().filter(|(_, known)| known.eq_ignore_ascii_case(extension));
     known.next().map_or(UNKNOWN, |(mimetype, _)| mimetype)
 }
 
-/// A type as clients announce it. Those that cannot tell say nothing, or `unknown`.
+/// Normalises an announced media type: clients that cannot tell it send nothing, or `unknown`.
 pub(super) fn known(mimetype: String) -> String {
     match essence(&mimetype) {
         "" => UNKNOWN.to_owned(),
@@ -89,39 +90,39 @@ pub(super) fn known(mimetype: String) -> String {
     }
 }
 
-/// A type without its parameters.
+/// The media type without parameters.
 pub(super) fn essence(mimetype: &str) -> &str {
     mimetype.split(';').next().unwrap_or_default().trim()
 }
 
-/// Whether it is a type, perhaps with parameters, that a header can carry.
+/// True for a media type that a header can carry, with or without parameters.
 pub(super) fn is_mimetype(text: &str) -> bool {
     let is_token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && text.trim() == text;
     printable && text.len() <= MIMETYPE_BYTES && essence(text).split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b))
 }
 
-/// How a file of this type is called, whatever its sender calls it; of unknown and active types there is none.
+/// The file extension of a media type; `None` for unknown and active types.
 pub(super) fn extension(mimetype: &str) -> Option<&'static str> {
     let essence = essence(mimetype);
     EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(essence)).map(|(_, extension)| *extension)
 }
 
-/// Whether a file in a folder of uploads has a name of our making: a uuid, and perhaps an extension.
+/// True for a file name that this server generates: a uuid, and perhaps an extension.
 pub(in crate::chat) fn is_file(name: &str) -> bool {
     let (stem, extension) = name.split_once('.').map_or((name, None), |(stem, extension)| (stem, Some(extension)));
     Uuid::try_parse(stem).is_ok_and(|uuid| uuid.hyphenated().to_string() == stem)
         && extension.is_none_or(|extension| EXTENSIONS.iter().any(|(_, known)| *known == extension))
 }
 
-/// Whether browsers only show it. A drawing in SVG can act.
+/// True if browsers only display the type. SVG is active content.
 pub(super) fn is_harmless(mimetype: &str) -> bool {
     let shown = ["image/", "audio/", "video/"].iter().any(|kind| mimetype.starts_with(kind));
     (shown && !mimetype.contains("svg")) || mimetype == "application/pdf"
 }
 
-/// Whether no browser makes a page or a program of what is said to be of this type, as far as types are known. What could
-/// be taken for a second type, of which browsers may believe the last, is not.
+/// True if browsers do not run the type as a page or a program; false for unknown types. A value that holds a second type is
+/// not safe, because browsers may use the last one.
 pub(super) fn is_safe(mimetype: &str) -> bool {
     let essence = essence(mimetype).to_ascii_lowercase();
     let is_known = extension(&essence).is_some() || is_harmless(&essence) || essence == UNKNOWN;

@@ -1,17 +1,19 @@
+//! Signed URLs for uploads: an HMAC-SHA-256 over method, expiry, name and media type.
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What an address of ours for putting a file holds. Whoever has it may use it.
+/// The parameters of a signed upload URL. They are a bearer credential.
 pub struct Permit {
     pub name: String,
     pub mimetype: String,
-    /// Seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub expires: i64,
     /// Hexadecimal.
     pub signature: String,
 }
 
-/// What permits are signed with; the same on all nodes, and after every start.
+/// The signing key. All nodes share it, and it outlives restarts.
 pub(in crate::chat) struct Key(Hmac<Sha256>);
 
 impl Key {
@@ -24,13 +26,13 @@ impl Key {
         Permit { name, mimetype, expires, signature }
     }
 
-    /// Takes a time that says nothing of where a wrong signature differs.
+    /// Verifies the signature in constant time.
     pub(super) fn fits(&self, permit: &Permit) -> bool {
         let signature = hex::decode(&permit.signature).unwrap_or_default();
         self.mac(&permit.name, &permit.mimetype, permit.expires).verify_slice(&signature).is_ok()
     }
 
-    /// No part of what we sign holds a line's end, so no other parts make the same text.
+    /// The MAC of the parameters, separated by line feeds. No parameter contains one, so the encoding is unambiguous.
     fn mac(&self, name: &str, mimetype: &str, expires: i64) -> Hmac<Sha256> {
         self.0.clone().chain_update(format!("PUT\n{expires}\n{name}\n{mimetype}"))
     }

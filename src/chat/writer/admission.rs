@@ -1,4 +1,5 @@
-//! The rules of sending.
+//! Validation of sends: reads the context of a batch in its transaction, and decides for each send whether it is stored, a
+//! retry, or refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,34 +18,34 @@ use crate::{
     clock,
 };
 
-/// What the rules need to know of the store to judge sends.
+/// The send context: everything that validation needs from the store, for one batch.
 pub(super) struct Admission {
     conversations: HashMap<ConversationId, Locked<Conversation>>,
-    /// Those that somebody else has locked.
+    /// Conversations that other transactions have locked.
     busy: HashSet<ConversationId>,
-    /// Those of the conversations that are support sessions.
+    /// The support sessions among the conversations.
     sessions: HashMap<ConversationId, SupportSession>,
     participating: HashMap<(ConversationId, PartnerId), Standing>,
     sent: HashMap<(ConversationId, PartnerId, String), Vec<KeyedMessage>>,
-    /// The messages that sends answer, each with its `seq`.
+    /// `seq` of each message that a send replies to.
     answered: HashMap<(ConversationId, MessageId), i64>,
     files: HashMap<AttachmentId, Attachment>,
 }
 
 pub(super) enum Judged {
-    /// Not yet: somebody else has the conversation.
+    /// Not decided: another transaction has locked the conversation.
     Busy,
-    /// A retry: this is what was stored the first time.
+    /// An idempotent retry: the message that the first attempt stored.
     Sent(Message),
     New {
         message: NewMessage,
-        /// A message whose client key is too old to make this one a retry.
+        /// A message whose client key has expired, and passes to this one.
         takes_key_from: Option<MessageId>,
     },
 }
 
 impl Admission {
-    /// Locks the conversations of a batch, and reads what else there is to know.
+    /// Locks the conversations of a batch, and reads the context.
     pub(super) async fn read(tx: &mut dyn Tx, batch: &[Send], locking: Locking) -> Result<Self> {
         let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
         let (conversations, busy) = match locking {
@@ -55,7 +56,7 @@ impl Admission {
         let sessions: Vec<_> = conversations.iter().filter(is_support).collect();
         let sessions = if sessions.is_empty() { Vec::new() } else { tx.support_sessions_of(&sessions).await? };
         let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
-        // Not by the statement that locks: it would see who was in before it had to wait.
+        // A separate statement after the lock: the locking one sees the participants as they were before its wait.
         let participating = tx.participating(&pairs).await?;
         let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
         let sent = tx.messages_by_client_key(&keys).await?;
@@ -80,7 +81,7 @@ impl Admission {
         })
     }
 
-    /// The rules of sending, for one send.
+    /// Validates one send.
     pub(super) fn judge(&self, send: &Send) -> Result<Judged> {
         if self.busy.contains(&send.to) {
             return Ok(Judged::Busy);
@@ -107,7 +108,7 @@ impl Admission {
         }
         let attachments = send.draft.attachments.iter().map(|id| match self.files.get(id) {
             Some(file) if file.owner == send.author.partner => Ok(file.clone()),
-            // Whether it exists is not for others to learn.
+            // The same error for a missing file: its existence is not disclosed.
             Some(_) | None => Err(Error::Forbidden),
         });
         let message = NewMessage {
@@ -127,8 +128,8 @@ impl Admission {
         Ok(Judged::New { message, takes_key_from: first.map(|first| first.id) })
     }
 
-    /// The message that was stored with the client key and the content of a send. The first release stored no hash: there the
-    /// content is compared, if it still is what was sent.
+    /// Finds the message that was stored with the client key and the content of a send. Rows of the first release have no hash:
+    /// there the content is compared, unless the message has changed since.
     fn first_with_key(&self, send: &Send) -> Option<&Message> {
         let NewClientKey { key, hash } = send.client_key.as_ref()?;
         let known = self.sent.get(&(send.to, send.author.partner, key.clone()))?;
@@ -139,7 +140,7 @@ impl Admission {
         known.iter().find(is_same).map(|known| &known.message)
     }
 
-    /// The conversations, all of them locked.
+    /// The locked conversations, for the insertion.
     pub(super) fn into_conversations(self) -> Vec<Locked<Conversation>> {
         self.conversations.into_values().collect()
     }

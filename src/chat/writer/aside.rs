@@ -1,5 +1,5 @@
-//! Jobs whose locks somebody else has: other nodes for milliseconds, or whoever has forgotten a transaction for seconds. They
-//! delay nobody else's.
+//! Lock waits of group commit, apart from the batches: jobs whose locks other transactions hold, for milliseconds on other
+//! nodes, or for seconds if a transaction was abandoned. They delay no other jobs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,24 +11,24 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{BATCH, Bench, Job, Waiting, answer};
 use crate::lifecycle::Lifecycle;
 
-/// Tries of a lock with a batch before it is waited for.
+/// Attempts to get a lock with a batch before a separate transaction waits for it.
 const TRIES: usize = 3;
-/// Locks that are waited for at a time. Each takes a connection.
+/// Concurrent lock waits. Each takes a connection.
 const WAITED_FOR: usize = 4;
-/// After how long a lock is tried again that nobody can wait for yet.
+/// Retry interval of a lock beyond that limit.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The locks that somebody else has, as far as that was noticed.
+/// The locks that other transactions are known to hold.
 pub(super) struct Aside<L> {
     missed: HashMap<L, Missed>,
-    /// Those that are waited for, and how many jobs do so.
+    /// Locks with a waiting transaction, each with the number of its jobs.
     waited_for: HashMap<L, usize>,
     over: (mpsc::Sender<L>, mpsc::Receiver<L>),
 }
 
 struct Missed {
     tries: usize,
-    /// Before that it is not tried again.
+    /// Earliest time of the next attempt.
     until: Instant,
 }
 
@@ -37,17 +37,17 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
         Self { missed: HashMap::new(), waited_for: HashMap::new(), over: mpsc::channel(WAITED_FOR) }
     }
 
-    /// True if jobs with this lock stay in the queue for now.
+    /// True if jobs with this lock must stay in the queue.
     pub(super) fn holds(&self, lock: &L, now: Instant) -> bool {
         self.waited_for.contains_key(lock) || self.missed.get(lock).is_some_and(|missed| missed.until > now)
     }
 
-    /// The number of jobs that are put aside.
+    /// The number of jobs in lock waits.
     pub(super) fn jobs(&self) -> usize {
         self.waited_for.values().sum()
     }
 
-    /// Waits until another lock may be tried. Safe to cancel.
+    /// Waits until a lock may be attempted. Cancel safe.
     pub(super) async fn changes(&mut self, now: Instant) {
         let next = self.missed.values().map(|missed| missed.until).filter(|until| *until > now).min();
         let again = async {
@@ -65,7 +65,7 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
         }
     }
 
-    /// Notes that a batch has had these locks.
+    /// Records that a batch has got these locks.
     pub(super) fn freed(&mut self, locks: impl Iterator<Item = L>) {
         if !self.missed.is_empty() {
             locks.for_each(|lock| {
@@ -74,7 +74,7 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
         }
     }
 
-    /// Sees to the jobs in the queue whose locks a batch has missed: they come first there.
+    /// Records the locks that a batch has missed. Beyond `TRIES`, their jobs leave the queue for a lock wait.
     pub(super) fn missed<J: Job<Lock = L>>(
         &mut self,
         busy: HashSet<L>,
@@ -100,7 +100,7 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
         }
     }
 
-    /// Stores what is in the queue with this lock, in order, as soon as nobody else has it.
+    /// Stores the queued jobs with this lock, in order, in a transaction that waits for it.
     fn wait_for<J: Job<Lock = L>>(&mut self, lock: L, queue: &mut Vec<Waiting<J>>, bench: &Bench, lifecycle: &Lifecycle) {
         let has_it = |waiting: &mut Waiting<J>| waiting.job.locks().any(|of| of == lock);
         let aside = queue.extract_if(.., has_it).take(BATCH);
@@ -113,7 +113,7 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> Aside<L> {
                 Err(error) => bench.refused(&batch, error).await,
             };
             answer(answers, outcomes);
-            // Nobody is there any more only at the end.
+            // The receiver is gone only after the worker's end.
             let _ = over.send(lock).await;
         });
     }

@@ -1,4 +1,4 @@
-//! How far somebody has read, on its way into the store.
+//! Read marks as jobs of group commit.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,21 @@ use crate::{chat::error::Result, clock, metrics::Metrics};
 
 pub(in crate::chat) struct Mark {
     pub(in crate::chat) reader: PartnerId,
-    /// Each of another conversation.
+    /// One entry per conversation.
     pub(in crate::chat) upto: Vec<Upto>,
 }
 
-/// Up to where in a conversation.
+/// The read mark in one conversation.
 pub(in crate::chat) struct Upto {
     pub(in crate::chat) conversation: ConversationId,
     pub(in crate::chat) seq: i64,
-    /// What others are told if there was anything to be read: up to where, and which messages the reader has named.
+    /// The `ReadUpTo` events to record if there were unread messages: each `seq`, with the message ids that the reader has
+    /// named.
     pub(in crate::chat) told: Vec<(i64, Vec<MessageId>)>,
 }
 
 impl Job for Mark {
-    /// What has become of all its conversations together.
+    /// The total over all conversations of the job.
     type Outcome = Advanced;
     type Lock = (ConversationId, PartnerId);
 
@@ -58,8 +59,8 @@ impl Job for Mark {
     fn count(_: &Metrics, _: usize) {}
 }
 
-/// The marks of a batch, each with the index of its job and its reader, such that nobody reads on in the same conversation
-/// twice in one round: the store can tell only what comes of one mark what had been unread before it.
+/// Splits the marks of a batch into rounds, each with the index of its job and its reader. A round has at most one mark per
+/// reader and conversation: only then the store tells how many messages this mark has made read.
 fn rounds(batch: &[Mark]) -> Vec<Vec<(usize, PartnerId, &Upto)>> {
     let mut rounds: Vec<Vec<_>> = Vec::new();
     let mut before: HashMap<_, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Messages on their way into the store.
+//! Sends as jobs of group commit, with deduplication by client key.
 
 use std::collections::HashMap;
 
@@ -20,21 +20,21 @@ use crate::{
 pub(in crate::chat) struct Send {
     pub(in crate::chat) author: Author,
     pub(in crate::chat) to: ConversationId,
-    /// Without its client key.
+    /// The draft without its client key.
     pub(in crate::chat) draft: Draft,
     pub(in crate::chat) client_key: Option<NewClientKey>,
-    /// How long a client key makes a repeat a retry.
+    /// Deduplication window of a client key.
     pub(in crate::chat) retry: TimeDelta,
-    /// What the message names, and thereby keeps.
+    /// Uploads that the message mentions, which are then kept.
     pub(in crate::chat) uploads: Vec<String>,
 }
 
 enum Verdict {
     Known(Box<Message>),
-    /// Which one of those that are stored.
+    /// Index among the stored messages.
     New(usize),
     Refused(Error),
-    /// Somebody else has its conversation.
+    /// Another transaction has locked the conversation.
     Busy,
 }
 

@@ -1,3 +1,6 @@
+//! Request handlers of the `concierge` dialect: one per route. The answer to a new message is delayed until the message's event,
+//! so that messages keep one order.
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +19,7 @@ use crate::{
     shares::Party,
 };
 
-/// An answer, or none as long as it waits for its turn among what the client is told.
+/// Answer to a request; `None` if it is sent later, in the order of events.
 type Answered = Result<Option<Frame>, Failure>;
 
 #[derive(Serialize, JsonSchema)]
@@ -115,7 +118,7 @@ impl Talk {
         };
         match got {
             Ok(session) => self.whole(request, &session, Profile::Short).await,
-            // The published client takes what it does not find for closed, and reads that from a session.
+            // The published client treats an unknown session as closed, and reads that from a session object.
             Err(Failure { status: status @ 404, message }) if side == Side::Initiator => {
                 let missing = Missing::new(&message, request.text("chatSessionId")?.unwrap_or_default());
                 Ok(Some(answer(&request.route, status, &missing)))
@@ -168,7 +171,7 @@ impl Talk {
         let session = self.house.chat.own_support(&self.caller, side, uuid).await?;
         let sent = self.house.chat.send(&self.caller, session.conversation, draft).await?;
         let message = &sent.message;
-        // What is new was seen by nobody.
+        // A new message is unseen.
         let seen = if sent.again { self.house.chat.support_seen(&session, message).await? } else { None };
         let file = self.house.chat.sent_file(message).await?;
         let mut chat_message = self.pen().message(&session, message, seen, file.as_ref());
@@ -235,7 +238,7 @@ impl Talk {
 
     async fn leave(&mut self, request: &Request<'_>) -> Answered {
         let session = self.house.chat.leave_support(&self.caller, request.session()?).await?;
-        // Once for the change, and once for that it waits again.
+        // Once for the change, and once for the event that the session waits again.
         self.made.changed(session);
         self.made.changed(session);
         said(request, &Ended { chat_session_id: session.uuid, chat_session: self.pen().session(&session) })

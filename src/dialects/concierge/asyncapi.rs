@@ -1,4 +1,4 @@
-//! The sockets' AsyncAPI document. Its examples are those that clients were written against.
+//! AsyncAPI document of the dialect's sockets. Its examples are those that clients were written against.
 
 use schemars::JsonSchema;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ const ABOUT: About = About {
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
 struct Begin {
-    /// Whether a session is to begin. If not, `chatSessionId` says which one goes on.
+    /// True to begin a session. Otherwise `chatSessionId` names the session to continue.
     new_session: Option<bool>,
     chat_session_id: Option<Uuid>,
 }
@@ -74,13 +74,13 @@ struct OfMessage {
 #[expect(dead_code, reason = "only its shape is told")]
 struct Send {
     chat_session_id: Uuid,
-    /// `TEXT` if it is missing.
+    /// `TEXT` by default.
     content_type: Option<ContentType>,
-    /// The text, or where the file is.
+    /// The text, or the address of the file.
     message_content: String,
-    /// Comes back as it is. With a `messageUid` in it, what is sent again is stored once.
+    /// Returned unchanged. With a `messageUid` in it, a retry is idempotent: the message is stored once.
     metadata: Option<Value>,
-    /// The same for whoever spells it so.
+    /// The same as `metadata`, for clients that misspell it.
     metdata: Option<Value>,
 }
 
@@ -99,7 +99,7 @@ enum ContentType {
 #[expect(dead_code, reason = "only its shape is told")]
 struct Join {
     chat_session_id: Uuid,
-    /// Whether to take it from the agent who has it.
+    /// True to take the session over from its current agent.
     take_over: Option<bool>,
 }
 
@@ -163,7 +163,7 @@ pub fn asyncapi() -> Value {
 
 const UPDATED: &str = "A session was taken, given back or closed, to those who are in it and to all agents";
 
-/// What is said of the connection itself, and how requests are refused.
+/// Describes the frames about the connection, and the error answers.
 fn refusals(document: &mut Document) {
     let connection = answered(document.said_schema::<Answer<'_, Connected<'_>>>(), json!({"const": CONNECTION}), &[200, 408]);
     said(document, "connection", "The connection is there (200), or was not used for too long and ends (408)", connection);
@@ -179,7 +179,7 @@ fn refusals(document: &mut Document) {
     said(document, "refused", "What was asked for is not to be had; `channel` is the request's route", refused);
 }
 
-/// Describes a route by what its requests' bodies are, and its answers'.
+/// Describes a route by the bodies of its request and its answer.
 fn route<B: JsonSchema, A: JsonSchema>(document: &mut Document, route: &str, says: &str) {
     let name = route.replace('/', ".");
     let spelled = json!({"type": "string", "pattern": format!("^{route}(\\?.*)?$")});
@@ -218,10 +218,10 @@ fn described(mut schema: Value, says: &str) -> Value {
     schema
 }
 
-/// The statuses of a refusal are too many to list.
+/// Marks an error answer, whose status can be any from 400 to 599.
 const REFUSED: &[u16] = &[];
 
-/// The schema of an answer, with what is known of its channel and status.
+/// Schema of an answer with the given channel and statuses.
 fn answered(mut schema: Value, channel: Value, statuses: &[u16]) -> Value {
     schema["properties"]["channel"] = channel;
     schema["properties"]["status"] = match statuses {

@@ -1,4 +1,4 @@
-//! The service's failures in the words of this dialect.
+//! Error statuses and messages of the dialect.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,16 @@ use crate::{
     telemetry,
 };
 
-/// Why a request is not granted, as its answer says it.
+/// Error answer to a request.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// As in HTTP.
+    /// HTTP status code.
     pub(super) status: u16,
     pub(super) message: Cow<'static, str>,
 }
 
 impl Failure {
-    /// The request is not what it should be.
+    /// Error for an invalid request.
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 400, message: message.into() }
     }
@@ -64,7 +64,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What this dialect calls a field.
+/// Name of a field in this dialect.
 fn name(field: &'static str) -> &'static str {
     match field {
         "body" => "messageContent",

@@ -1,3 +1,5 @@
+//! Delivery of events to a connection of the `concierge` dialect, without the events that the connection caused itself.
+
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -17,12 +19,12 @@ use crate::{
     telemetry,
 };
 
-/// All who are told an event are told it in the same words.
+/// Key of the memoised encoding of an event, shared by its receivers.
 const WORDS: &str = "concierge";
-/// What all who are told of a read mark find out together.
+/// Key of the lookup of newly seen messages, made once per read event for all receivers.
 const SEEN: &str = "concierge, seen";
 
-/// Messages that became seen with one read mark. Each reader has its own words for them, with its own addresses of files.
+/// Messages seen by one read event. Each receiver has an encoding of its own, since addresses of files are signed per reader.
 #[derive(Clone)]
 struct NewlySeen(Arc<[SupportMessage]>);
 
@@ -84,13 +86,12 @@ impl Talk {
         self.house.config.concierge.numbers_in_events
     }
 
-    /// How events are written.
+    /// Encoder for events.
     fn event_pen(&self) -> Pen<'_> {
         Pen { texts: self.numbers_in_events() != NumbersInEvents::All, ..self.pen() }
     }
 
-    /// What the client is told of an event: nothing if it has made it happen itself, but for the answer that has waited
-    /// for it.
+    /// Frames for an event. An event that the client caused itself yields only the delayed answer, if any.
     pub(super) async fn tell_event(&mut self, told: &Told) -> Said {
         if self.has_heard(&told.event.fact) {
             return Ok(Vec::new());
@@ -110,7 +111,7 @@ impl Talk {
             Fact::SupportChanged { session, by } if !self.made.take_changed(session) => {
                 Some(told.shared(WORDS, || self.changed(session, *by)))
             }
-            // One's own waits for others.
+            // The caller's own session waits for agents, not for the caller.
             Fact::SupportWaits(session) if session.initiator.partner == self.caller.partner => None,
             Fact::SupportWaits(session) if !self.made.take_changed(session) => Some(self.waits(session)),
             Fact::DeviceConnected { device, connection } => {
@@ -125,8 +126,7 @@ impl Talk {
         Ok(frame.into_iter().collect())
     }
 
-    /// Whether a fact of a session is only a copy of the last one, recorded for somebody who is both in the session and one of
-    /// those who answer.
+    /// True if an event of a session is a duplicate of the last one, recorded for a user who is both a participant and an agent.
     fn has_heard(&mut self, fact: &Fact) -> bool {
         let is_of_session = matches!(fact, Fact::SupportChanged { .. } | Fact::SupportWaits(_));
         let is_copy = is_of_session && self.last_of_session.as_ref() == Some(fact);
@@ -147,7 +147,7 @@ impl Talk {
         frame.await.map(Some).map_err(|error| untold(&error))
     }
 
-    /// Pushes messages again that the other side has now seen: `chat-message-...` says their status and `seenAt`.
+    /// Pushes messages again after the other side has seen them: `chat-message-...` with the new status and `seenAt`.
     async fn push_seen(&self, told: &Told, of: ConversationId, reader: PartnerId, seq: i64) -> Said {
         let Some(session) = self.session(of).await? else { return Ok(Vec::new()) };
         let seen = told.shared_read(SEEN, async {
@@ -192,7 +192,7 @@ impl Talk {
         push("chat-session-new".into(), sides, Session { chat_session: pen.session(session) })
     }
 
-    /// A later connection of the same device takes this one's place.
+    /// Closes the connection if a later connection of the same device replaces it.
     fn connected(&mut self, device: &str, connection: &str) -> Result<(), Close> {
         let link = self.link();
         if link.device.name == device {
@@ -210,7 +210,7 @@ impl Talk {
     }
 }
 
-/// Whoever comes back reads the history instead.
+/// Closes a connection that missed an event. The client reconnects and reads the history.
 fn untold(error: &chat::Error) -> Close {
     let away = matches!(error, chat::Error::Unavailable(_));
     telemetry::put_off("a socket is closed that cannot be told of a message", error, away);

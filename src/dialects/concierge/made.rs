@@ -1,25 +1,27 @@
+//! Echo suppression: tracks the changes that a connection has caused, so that their events are not pushed back to it.
+
 use std::collections::VecDeque;
 
 use storage::{ConversationId, MessageId, SupportSession};
 
 use crate::dialects::socket::Frame;
 
-/// How many things are remembered. A client cannot make nearly as much happen before it is told of the first.
+/// Maximum number of tracked changes. No client can cause nearly as many before the first event arrives.
 const MOST: usize = 256;
 
-/// What this connection itself has made happen, and what it is yet to be told of.
+/// Changes caused by this connection whose events are pending.
 #[derive(Default)]
 pub(super) struct Made(VecDeque<Thing>);
 
-/// One thing, by what its event will say.
+/// One change, identified by the content of its event.
 enum Thing {
-    /// Answered when its turn comes among all messages.
+    /// A new message. Its answer is sent when its event arrives, in the order of all messages.
     Sent {
         message: MessageId,
         of: ConversationId,
         answer: Frame,
     },
-    /// Sent again, and answered at once. Its event, if it is yet to come, is of the same message.
+    /// A repeated message (idempotent retry), answered at once. Its event, if still pending, is the original message's.
     Repeated(MessageId),
     Unsent(MessageId),
     /// The message with this `seq` was marked as seen.
@@ -51,12 +53,12 @@ impl Made {
     fn remember(&mut self, thing: Thing) {
         self.0.push_back(thing);
         if self.0.len() > MOST {
-            // Unsending again has no event, so that what was remembered of it stays.
+            // Deleting a message twice causes one event only, which leaves an entry behind. Entries with a pending answer stay.
             self.take(|thing| !matches!(thing, Thing::Sent { .. }));
         }
     }
 
-    /// The answer that has waited for this message.
+    /// Takes the delayed answer to a new message.
     pub(super) fn take_sent(&mut self, id: MessageId) -> Option<Frame> {
         match self.take(|thing| matches!(thing, Thing::Sent { message, .. } if *message == id))? {
             Thing::Sent { answer, .. } => Some(answer),
@@ -64,27 +66,27 @@ impl Made {
         }
     }
 
-    /// Whether this connection has sent that message again.
+    /// True if this connection has repeated the message. Removes the entry.
     pub(super) fn take_repeated(&mut self, id: MessageId) -> bool {
         self.take(|thing| matches!(thing, Thing::Repeated(message) if *message == id)).is_some()
     }
 
-    /// Whether this connection has unsent that message.
+    /// True if this connection has deleted the message. Removes the entry.
     pub(super) fn take_unsent(&mut self, id: MessageId) -> bool {
         self.take(|thing| matches!(thing, Thing::Unsent(message) if *message == id)).is_some()
     }
 
-    /// Whether this connection has marked the message with this `seq` as seen.
+    /// True if this connection has marked the message with this `seq` as seen. Removes the entry.
     pub(super) fn take_seen(&mut self, conversation: ConversationId, seq: i64) -> bool {
         self.take(|thing| matches!(thing, Thing::Seen(of, at) if (*of, *at) == (conversation, seq))).is_some()
     }
 
-    /// Whether this connection has changed the session to this.
+    /// True if this connection has changed the session to this state. Removes the entry.
     pub(super) fn take_changed(&mut self, session: &SupportSession) -> bool {
         self.take(|thing| matches!(thing, Thing::Changed(changed) if changed == session)).is_some()
     }
 
-    /// The answers that have waited for messages of a conversation, of which nothing more will be told.
+    /// Takes the delayed answers for messages of a conversation whose events no longer reach this connection.
     pub(super) fn take_sent_in(&mut self, conversation: ConversationId) -> Vec<Frame> {
         let mut answers = Vec::new();
         self.0.retain(|thing| match thing {

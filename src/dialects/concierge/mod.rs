@@ -1,5 +1,5 @@
-//! A support chat in the style of an AWS API Gateway WebSocket. Requests and their answers go over one socket, and beside
-//! them what others do. Every frame has a `channel`: the published client gives up a chat over one without.
+//! Dialect of a support chat in the style of an AWS API Gateway WebSocket (`concierge`). One socket carries requests with their
+//! answers, and events. Every frame has a `channel`: the published client drops a chat after a frame without one.
 
 mod actions;
 mod asyncapi;
@@ -25,18 +25,18 @@ use crate::auth;
 pub use asyncapi::asyncapi;
 use voice::Talk;
 
-/// Where the sockets are, whatever the settings say.
+/// Fixed path of the sockets, independent of the settings.
 const PATH: &str = "/concierge";
-/// Where whatever concerns the connection itself is said.
+/// Channel of frames about the connection itself.
 const CONNECTION: &str = "connection";
-/// Where it is said that a frame is no request.
+/// Channel of errors for frames that are no requests.
 const ERROR: &str = "error";
 
 const RUN_OUT: Close = Close::new(1001, "the connection was not used for too long");
 const NO_DEVICE: Close = Close::new(1008, "deviceId must name the device");
 const REPLACED: Close = Close::new(4009, "the device has connected again");
 
-/// Puts the room's sockets where the settings want them.
+/// Adds the dialect's WebSocket routes, at the fixed and the configured paths.
 pub fn sockets(house: &House, route: Route) -> Route {
     let mut paths: Vec<_> = house.config.concierge.paths.iter().map(String::as_str).chain([PATH]).collect();
     paths.sort_unstable();
@@ -64,14 +64,14 @@ async fn connect(request: Request, house: House) -> Response {
         Ok(caller) => caller,
         Err(error) => return refused(&error),
     };
-    // From before the client is answered on, so that whatever happens then is told.
+    // Subscribes before the response, because the client counts on every event after it.
     let feed = house.chat.hear_desk(&caller);
     let voice = Talk::new(house.clone(), caller.clone(), device.unwrap_or_default());
     open(&request, subprotocol, &house.sockets, std::future::ready(Ok(Speaking { voice, feed, caller })))
 }
 
-/// The answer to a handshake without a good token, before the upgrade, as API Gateway answers: 401 if nobody can tell who asks,
-/// 403 if the token is good and its user may not come in any more.
+/// Response to a handshake without a valid token, sent before the upgrade as API Gateway does: 401 if the caller is unknown, 403
+/// if the token is authentic but its user has lost access.
 fn refused(error: &auth::Error) -> Response {
     use auth::Refused::{InactiveUser, Revoked, UnknownUser};
     let (status, message) = bearer::told(error);

@@ -1,3 +1,5 @@
+//! Parser of requests in the style of an AWS API Gateway WebSocket: the envelope, then each parameter on demand.
+
 use std::{borrow::Cow, collections::HashMap};
 
 use serde::Deserialize;
@@ -14,33 +16,33 @@ use crate::{
 
 const MOST_PER_PAGE: u64 = 100;
 const USUAL_PER_PAGE: u64 = 50;
-/// How long a mark for retries may be. It is part of a key, which a store can only find while it is short.
+/// Maximum length of `messageUid`, in bytes. It is part of an indexed key, whose length databases limit.
 const LONGEST_UID: usize = 256;
 
-/// One request, with its parameters still to be read.
+/// A request whose parameters are parsed on demand.
 pub(super) struct Request<'a> {
-    /// As it was sent, query string included: that is where it is answered.
+    /// Route as sent, query string included. It is the channel of the answer.
     pub(super) route: String,
-    /// Some go back as they were written.
+    /// Raw parameters, because answers repeat some of them unchanged.
     body: Members<'a>,
 }
 
-/// Why a frame is no request, and where that is said.
+/// Error for a frame that is no request, with the channel of its answer.
 pub(super) struct NoRequest {
     pub(super) channel: String,
     pub(super) failure: Failure,
 }
 
-/// Which part of a list is wanted.
+/// Page of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Paging {
-    /// From 1 on.
+    /// Page number, from 1.
     pub(super) page: u64,
     pub(super) limit: u64,
 }
 
 impl Paging {
-    /// No larger than what clients can count.
+    /// Bounded to the range of a signed 64-bit integer.
     pub(super) fn offset(self) -> u64 {
         (self.page - 1).saturating_mul(self.limit).min(i64::MAX as u64)
     }
@@ -50,7 +52,7 @@ impl Paging {
     }
 }
 
-/// The members of an object, each as it was written. Of several with the same name it is the last.
+/// Members of an object as raw JSON. The last value of a duplicate key counts.
 type Members<'a> = HashMap<String, &'a RawValue>;
 
 fn text(raw: Option<&&RawValue>) -> Option<String> {
@@ -58,7 +60,7 @@ fn text(raw: Option<&&RawValue>) -> Option<String> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a frame as far as every request is the same.
+    /// Parses the envelope, which all requests share.
     pub(super) fn read(frame: &'a str) -> Result<Self, NoRequest> {
         let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
         let Ok(envelope) = serde_json::from_str::<Members<'_>>(frame) else {
@@ -79,7 +81,7 @@ impl<'a> Request<'a> {
         Ok(Self { route, body })
     }
 
-    /// As whom something is asked for, and what.
+    /// Side and action of the route.
     pub(super) fn target(&self) -> Option<(Side, &str)> {
         let path = self.route.split_once('?').map_or(self.route.as_str(), |(path, _)| path);
         let (side, action) = path.split_once('/')?;
@@ -90,18 +92,18 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A parameter that is there.
+    /// Value of a parameter, unless it is null.
     pub(super) fn value(&self, name: &str) -> Option<&'a RawValue> {
         self.body.get(name).copied().filter(|value| value.get() != "null")
     }
 
-    /// The session that is meant.
+    /// The `chatSessionId` parameter.
     pub(super) fn session(&self) -> Result<Uuid, Failure> {
         let text = self.text("chatSessionId")?.ok_or(Failure::bad("chatSessionId is missing"))?;
         text.parse().map_err(|_| Error::NotFound(Thing::Conversation).into())
     }
 
-    /// The message that is meant, and how it was said.
+    /// The `messageId` parameter, and its source text.
     pub(super) fn message(&self) -> Result<(MessageId, &'a RawValue), Failure> {
         let given = self.value("messageId").ok_or(Failure::bad("messageId is missing"))?;
         let id = whole(given).ok_or(Failure::bad("messageId must be a whole number"))?;
@@ -121,7 +123,7 @@ impl<'a> Request<'a> {
         read.map_err(|_| Failure::bad(format!("{name} must be {what}")))
     }
 
-    /// What is to be kept with a message, under the name that it goes by.
+    /// Metadata to store with a message, from the parameter `name`.
     pub(super) fn metadata(&self, name: &'static str) -> Result<Option<Metadata>, Failure> {
         let kept = |value: &RawValue| match without_bidi_controls(value.get()) {
             Cow::Borrowed(_) => Metadata::of(value),
@@ -131,7 +133,7 @@ impl<'a> Request<'a> {
         self.value(name).map(kept).transpose()
     }
 
-    /// What marks a message so that a retry can be told from a new one.
+    /// Client key of a message (`metadata.messageUid`), for idempotent retries.
     pub(super) fn message_uid(metadata: Option<&Metadata>) -> Result<Option<String>, Failure> {
         let Some(given) = metadata.and_then(|metadata| metadata.member("messageUid")).map(RawValue::get) else {
             return Ok(None);
@@ -147,7 +149,7 @@ impl<'a> Request<'a> {
         Ok(Some(uid).filter(|uid| !uid.is_empty()))
     }
 
-    /// From the route's query string, or else from the body.
+    /// Page parameters, from the route's query string, else from the body.
     pub(super) fn paging(&self) -> Result<Paging, Failure> {
         let page = self.count("page")?.unwrap_or(1);
         let limit = self.count("limit")?.unwrap_or(USUAL_PER_PAGE).min(MOST_PER_PAGE);
@@ -167,7 +169,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A whole number, as a number or as a text. Beyond 64 bits there is nothing that could be meant.
+/// An integer, as a number or a string. A number beyond 64 bits saturates: no valid value lies there.
 fn whole(value: &RawValue) -> Option<i64> {
     match serde_json::from_str(value.get()).ok()? {
         Value::Number(number) => match number.as_i64() {

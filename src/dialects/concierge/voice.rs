@@ -1,3 +1,5 @@
+//! WebSocket session of the `concierge` dialect: the life cycle of a device's connection, its requests, and its idle time-out.
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use storage::{Device, Fact, Timestamp};
@@ -19,15 +21,15 @@ use crate::{
     telemetry,
 };
 
-/// One connection, and what it has under way.
+/// Session of one connection.
 pub(super) struct Talk {
     pub(super) house: House,
     pub(super) caller: Caller,
-    /// What the client calls its device.
+    /// The client's name for its device (`deviceId`).
     name: String,
     link: Option<Link>,
     pub(super) made: Made,
-    /// The last fact of a session that it was told.
+    /// Last event of a support session that was delivered, for deduplication.
     pub(super) last_of_session: Option<Fact>,
 }
 
@@ -36,12 +38,12 @@ pub(super) struct Connected<'a> {
     connection: Connection<'a>,
 }
 
-/// The connection as it is stored.
+/// Database record of the connection.
 pub(super) struct Link {
     pub(super) device: Device,
-    /// When the store last learned that it was used.
+    /// Time of the last use that is stored.
     kept_at: Timestamp,
-    /// Whether its own beginning was told. Connections that began before are the ones that it replaced.
+    /// True once the event of this connection was delivered. Earlier connection events belong to the ones that it replaced.
     pub(super) is_newest: bool,
 }
 
@@ -50,7 +52,7 @@ impl Talk {
         Self { house, caller, name: device, link: None, made: Made::default(), last_of_session: None }
     }
 
-    /// How answers are written.
+    /// Encoder for answers.
     pub(super) fn pen(&self) -> Pen<'_> {
         Pen {
             reader: self.caller.partner,
@@ -122,7 +124,7 @@ impl Voice for Talk {
         if link.device.updated_at > link.kept_at {
             match chat.keep_device(&link.device).await {
                 Ok(()) => link.kept_at = link.device.updated_at,
-                // The next beat tries again.
+                // Retried at the next heartbeat.
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a connection's use could not be stored"),
             }
         }
@@ -134,7 +136,7 @@ impl Voice for Talk {
     }
 }
 
-/// How a socket ends whose device could not be given a connection.
+/// Close code and last frame if a device cannot be connected.
 fn not_connected(error: Error) -> Close {
     let close = match &error {
         Error::Unavailable(_) => Close::UNAVAILABLE,

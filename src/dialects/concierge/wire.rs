@@ -1,4 +1,4 @@
-//! What is written, key for key.
+//! JSON frames of the server, key for key as the published client expects them.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::{
 const TENANT: &str = "TENANT";
 const BACKEND_USER: &str = "BACKEND_USER";
 
-/// An answer, or what is said of the connection.
+/// Encodes an answer, or a frame about the connection.
 pub(super) fn answer(channel: &str, status: u16, body: &impl Serialize) -> Frame {
     frame(&Answer { channel, status, body })
 }
@@ -39,7 +39,7 @@ pub(super) struct Refusal<'a> {
     pub(super) message: &'a str,
 }
 
-/// How it is said that there is no such session: it reads as one that is closed.
+/// Answer for an unknown session, which reads as a closed one.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Missing<'a> {
@@ -52,7 +52,7 @@ pub(super) struct Missing<'a> {
 struct NoSession {
     id: (),
     org_id: (),
-    /// As it was sent.
+    /// As sent by the client.
     chat_session_id: String,
     chat_initiated_by_entity_type: (),
     chat_initiated_by_entity_id: (),
@@ -70,7 +70,7 @@ impl<'a> Missing<'a> {
     }
 }
 
-/// A number, or the text of one.
+/// An integer, encoded as a number or as a string.
 #[derive(Clone, Copy)]
 pub(super) struct Number {
     value: i64,
@@ -128,10 +128,10 @@ pub(super) struct ChatMessage<'a> {
     seen_at: Option<Number>,
     delivered_at: Number,
     content_type: &'static str,
-    /// As it was sent; of a file that says nothing of itself, what is known of it.
+    /// As sent by the client. For a file sent without metadata, its known properties.
     #[schemars(with = "Option<Value>")]
     metadata: Option<MessageMetadata<'a>>,
-    /// The same for whoever spells it so.
+    /// The same as `metadata`, for clients that misspell it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     pub(super) metdata: Option<&'a Metadata>,
@@ -144,7 +144,7 @@ enum MessageMetadata<'a> {
     OfFile(FileMetadata<'a>),
 }
 
-/// What the published app tells of a file that it sends, and takes for granted where it shows one.
+/// File metadata that the published app sends with each file, and requires to show one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FileMetadata<'a> {
@@ -153,7 +153,7 @@ struct FileMetadata<'a> {
     mime_type: &'a str,
     /// In bytes.
     file_size: i64,
-    /// In pixels; 1 where it is unknown, since the app divides by them.
+    /// In pixels; 1 if unknown, because the app divides by them.
     width: i32,
     height: i32,
 }
@@ -185,7 +185,7 @@ pub(super) struct Connection<'a> {
     org_id: Number,
 }
 
-/// How much is said of a tenant.
+/// Level of detail of a tenant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Profile {
     Short,
@@ -225,22 +225,22 @@ impl From<Paging> for Paginate {
     }
 }
 
-/// Somebody as the envelope of an event names it.
+/// Sender or receiver in the envelope of an event.
 #[derive(Clone, Copy)]
 pub(super) struct Entity {
     pub(super) kind: Option<&'static str>,
     pub(super) id: Option<Number>,
 }
 
-/// How things are written.
+/// Encoder of records in this dialect's JSON.
 #[derive(Clone, Copy)]
 pub(super) struct Pen<'a> {
-    /// To whom.
+    /// Reader, for whom addresses of files are signed.
     pub(super) reader: PartnerId,
     pub(super) org_id: i64,
-    /// Whether ids and times are texts.
+    /// True if ids and times are encoded as strings.
     pub(super) texts: bool,
-    /// How clients reach this server.
+    /// Public URL of this server.
     pub(super) base_url: &'a str,
 }
 
@@ -269,7 +269,7 @@ impl Pen<'_> {
         }
     }
 
-    /// `file` is what is known of a file that says nothing of itself.
+    /// Encodes a message. `file` has the properties of a file sent without metadata.
     pub(super) fn message<'a>(
         self,
         session: &SupportSession,
@@ -305,8 +305,8 @@ impl Pen<'_> {
         self.message(session, &seen.message, seen.seen_at, seen.file.as_ref())
     }
 
-    /// Files that another dialect's client has sent have no other place than this. One alone is where it can be had, as this
-    /// dialect's own are; beside a text or others, each follows in a line of its own.
+    /// Content of a message. Files from other dialects have no field of their own: a single file without a text becomes its
+    /// address, like a file of this dialect; otherwise each file follows the text in a line of its own.
     fn content(self, message: &Message) -> Cow<'_, str> {
         match message.attachments.as_slice() {
             [] => message.body.as_str().into(),
@@ -362,7 +362,7 @@ impl Pen<'_> {
         Entity { kind: Some(BACKEND_USER), id: id.map(|id| self.number(id)) }
     }
 
-    /// The author of a message, and for whom it is.
+    /// Author and receiver of a message.
     pub(super) fn correspondents(self, session: &SupportSession, message: &Message) -> (Entity, Entity) {
         let side = side_of_message(session, message);
         let author = Entity { kind: Some(entity_type(side)), id: Some(self.number(entity_id(&message.author))) };
@@ -380,26 +380,26 @@ fn entity_type(side: MessageSide) -> &'static str {
     }
 }
 
-/// In the first release, a partner without an account could be brought in.
+/// Partners without an account could be participants in the first release.
 fn entity_id(author: &Author) -> i64 {
     author.user.map_or(author.partner.0, |user| user.0)
 }
 
-/// True for a message that is one file and no more.
+/// True if a message consists of one file.
 fn is_file_alone(message: &Message) -> bool {
     message.attachments.len() == 1 && (message.body.trim().is_empty() || names_files(message))
 }
 
-/// True for a text that names files in JSON, as that of a file's message does in `im_chat`.
+/// True if the text is a JSON description of files, as in file messages of `im_chat`.
 fn names_files(message: &Message) -> bool {
     let text = message.body.trim();
     message.message_type == MessageType::File && text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// Of what is no text, the content is one address.
+/// Content type of a message. Every type but `TEXT` means that the content is one address.
 fn content_type(message: &Message) -> &'static str {
     match (message.message_type, message.attachments.as_slice()) {
-        // Nothing is left of it that could be shown.
+        // A deleted message has no content.
         _ if message.deleted_at.is_some() => "TEXT",
         (MessageType::File, []) if !names_files(message) => "FILE",
         (MessageType::Image, []) => "IMAGE",
@@ -414,13 +414,13 @@ fn content_type(message: &Message) -> &'static str {
 }
 
 impl ChatMessage<'_> {
-    /// As it is pushed.
+    /// The message with the fields of pushed events.
     pub(super) fn pushed(self) -> Self {
         Self { kind: Some(kind(self.content_type)), ..self }
     }
 }
 
-/// The seed has three kinds, in the order in which it lists the content types.
+/// Numeric kind of a message in the published description, which orders its three kinds like the content types.
 fn kind(content_type: &str) -> u8 {
     match content_type {
         "FILE" | "VIDEO" => 2,

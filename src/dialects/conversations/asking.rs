@@ -1,4 +1,4 @@
-//! What clients ask for.
+//! Parser of client frames: the action and its fields.
 
 use std::collections::HashMap;
 
@@ -9,22 +9,22 @@ use storage::{MessageId, Page};
 use super::local_id::{LocalId, is_number};
 use crate::dialects::loose::{Int, Loose, Text};
 
-/// How many messages are fetched at a time, if the client does not say, and at most.
+/// Default page size of `fetch_messages`, followed by its maximum.
 const PAGE: usize = 20;
 const LONGEST_PAGE: i64 = 100;
 
-/// One frame of a client. Its fields are read one by one, so that what is wrong with one does not hide the others.
+/// One client frame. Fields are parsed separately, so that an invalid field does not hide the others.
 pub(super) struct Asking<'a>(HashMap<String, &'a RawValue>);
 
-/// What is wrong with a field, as a sentence.
+/// Validation error, as a sentence.
 pub(super) type Wrong = String;
 
-/// What a frame asks for.
+/// Action requested by a frame.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     Send {
         content: String,
-        /// The key of the client's own id.
+        /// Client key derived from `local_id`, for idempotent retries.
         client_key: Option<String>,
     },
     Typing(bool),
@@ -40,7 +40,7 @@ pub(super) enum Action {
         content: String,
         remove: bool,
     },
-    /// The client is there, which the socket knows already.
+    /// Heartbeat of the client. It has no effect: any frame proves that the connection is alive.
     Heartbeat,
 }
 
@@ -51,18 +51,18 @@ impl<'a> Asking<'a> {
         serde_json::from_str(text).map(Self).map_err(|_| "A frame must be a JSON object".into())
     }
 
-    /// The name of the action, if there is one.
+    /// Name of the action, if any.
     pub(super) fn name(&self) -> Option<String> {
         self.text("action").ok().flatten()
     }
 
-    /// The client's own id of what it sends, if there is one.
+    /// The client's own id of the message (`local_id`), if any.
     pub(super) fn local_id(&self) -> Result<Option<LocalId<'a>>, Wrong> {
         let Some(raw) = self.0.get("local_id") else { return Ok(None) };
         LocalId::read(raw).map_err(|wrong| format!("local_id {wrong}"))
     }
 
-    /// The conversation that the frame names, if any.
+    /// Value of `conversation_id`, if any.
     pub(super) fn conversation(&self) -> Result<Option<String>, Wrong> {
         self.text("conversation_id")
     }
@@ -105,7 +105,7 @@ impl<'a> Asking<'a> {
         Ok(self.text("content")?.unwrap_or_default())
     }
 
-    /// A number is the text that it is written as.
+    /// Text field. A number is taken with its digits as written.
     fn text(&self, name: &str) -> Result<Option<String>, Wrong> {
         if let Some(number) = self.0.get(name).filter(|value| is_number(value)) {
             return Ok(Some(number.get().to_owned()));
@@ -127,7 +127,7 @@ impl<'a> Asking<'a> {
                 Loose::Wrong(_) => Err(list()),
             };
         }
-        // One by one: an id that no message can have is as unknown as one that none has.
+        // Parsed one by one, and invalid ids are skipped, just as unknown ones are.
         let items: Vec<&RawValue> = serde_json::from_str(given).map_err(|_| list())?;
         let ids: Vec<_> = items.iter().filter_map(|item| whole(item.get()).given(name).ok()?.map(MessageId)).collect();
         match ids.is_empty() {
@@ -144,7 +144,7 @@ impl<'a> Asking<'a> {
 
     fn field<T: ParseFromJSON + Default>(&self, name: &str) -> Result<T, Wrong> {
         let Some(value) = self.0.get(name) else { return Ok(T::default()) };
-        // Half a surrogate, a number beyond all numbers, or nested too deeply.
+        // A lone surrogate, a number out of range, or nesting that is too deep.
         let value = serde_json::from_str(value.get()).map_err(|_| format!("{name} cannot be read"))?;
         T::parse_from_json(Some(value)).map_err(|_| format!("{name} cannot be read"))
     }

@@ -1,4 +1,4 @@
-//! The sockets' AsyncAPI document. Its examples are those that clients were written against.
+//! AsyncAPI document of the dialect's sockets. Its examples are those that clients were written against.
 
 use schemars::JsonSchema;
 use serde_json::{Value, json};
@@ -24,38 +24,39 @@ const ABOUT: About = About {
     closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it, or no longer; never for all conversations")],
 };
 
-/// What clients ask for. It is read member by member, so that what is wrong with one does not hide the others.
+/// Client frames, for the document only: [`Asking`](super::asking::Asking) parses them field by field.
 #[derive(JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its shape is told")]
 enum Asked {
-    /// Says something. What is sent again with the same `local_id` and the same content is stored once, and answered with the
-    /// message as it reads now; other content makes another message.
+    /// Sends a message. A retry with the same `local_id` and content is idempotent: the message is stored once, and the answer is
+    /// its current form. Other content makes another message.
     SendMessage {
         conversation_id: Option<Text>,
         content: Text,
-        /// The client's own id of it, which comes back as the JSON that it was.
+        /// The client's own id of the message, returned exactly as sent.
         local_id: Option<Text>,
     },
-    /// Tells the others that the user types, or no longer does.
+    /// Tells the other participants that the user has started or stopped typing.
     Typing { conversation_id: Option<Text>, is_typing: bool },
-    /// Marks messages as read, and all before them. Unknown ids are passed over, unless all are.
+    /// Marks messages as read, and all before them. Unknown ids are ignored, unless all are unknown.
     Read { conversation_id: Option<Text>, message_ids: Ints },
-    /// Asks for the messages before one or after one, or for the newest. The page after one is preceded by `message.edited` and
-    /// `message.deleted` for all of those up to that one which have changed since it was posted, in the order in which they did; of a
-    /// client that goes on from the page before, for those which have changed since that page. No other frame is read meanwhile.
+    /// Fetches messages before or after a given one, or the newest. A page after a message is preceded by `message.edited` and
+    /// `message.deleted` for all messages up to that one that have changed since it was posted, in the order of the changes. A
+    /// client that continues from its previous page gets only the changes since that page. The server reads no other frame until
+    /// the page is complete.
     FetchMessages {
         conversation_id: Option<Text>,
         before_id: Option<Int>,
         after_id: Option<Int>,
-        /// 20 if it is missing, at most 100.
+        /// Page size: 20 by default, at most 100.
         limit: Option<Int>,
     },
-    /// Changes what a message of the user's says.
+    /// Changes the content of one of the user's messages.
     EditMessage { conversation_id: Option<Text>, message_id: Int, content: Text },
-    /// Takes a message of the user's back.
+    /// Deletes one of the user's messages.
     DeleteMessage { conversation_id: Option<Text>, message_id: Int },
-    /// Reacts to a message, for example with an emoji, or removes the reaction.
+    /// Adds or removes a reaction to a message, for example an emoji.
     Reaction {
         conversation_id: Option<Text>,
         message_id: Int,
@@ -63,9 +64,9 @@ enum Asked {
         content: Text,
         remove: Option<bool>,
     },
-    /// The client is there.
+    /// Heartbeat of the client.
     Heartbeat,
-    /// The client has heard that the server is there.
+    /// Answer to a heartbeat of the server.
     HeartbeatAck,
 }
 
@@ -136,7 +137,7 @@ fn said() -> [Value; 15] {
 mod tests {
     use super::{super::asking::Asking, *};
 
-    /// What is documented is understood as it stands.
+    /// Every documented example parses.
     #[test]
     fn every_example_is_an_action() {
         for example in asked() {

@@ -1,4 +1,4 @@
-//! The service's failures in the words of this dialect.
+//! Error messages and close codes of the dialect.
 
 use super::{NOT_IN_IT, asking::Wrong};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
     telemetry,
 };
 
-/// Why a frame was not done what it asks for.
+/// Reason for which an action failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It asks for nothing that could be done; says why, as a sentence.
+    /// The frame is invalid. The message is a sentence.
     Wrong(Wrong),
     Chat(Error),
 }
@@ -29,7 +29,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// What the client is told, unless the socket ends.
+    /// Message for the client, or the close code if the error ends the session.
     pub(super) fn words(self) -> Result<String, Close> {
         match self {
             Self::Wrong(wrong) => Ok(wrong),
@@ -65,7 +65,7 @@ fn words(error: &Error) -> Result<String, Close> {
     })
 }
 
-/// What clients call a field of the service.
+/// Name of a field in this dialect.
 fn in_this_dialect(field: &str) -> &str {
     match field {
         "body" => "content",
@@ -74,7 +74,7 @@ fn in_this_dialect(field: &str) -> &str {
     }
 }
 
-/// How a socket is closed whose conversation cannot be opened.
+/// Close code if a subscription fails.
 pub(super) fn not_opened(error: &Error) -> Close {
     match error {
         Error::NotFound(_)
@@ -98,7 +98,7 @@ pub(super) fn not_opened(error: &Error) -> Close {
     }
 }
 
-/// How a socket is closed that nobody may open.
+/// Close code if authentication fails.
 pub(super) fn not_let_in(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,

@@ -1,4 +1,4 @@
-//! Clients' own ids of messages, which come back as the JSON that they were: texts, or numbers with every digit.
+//! Client message ids (`local_id`), returned exactly as sent: strings, or numbers with every digit.
 
 use std::borrow::Cow;
 
@@ -6,19 +6,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The mark of a client key that is JSON. All others are texts as they are, as in other dialects.
+/// Prefix of a client key that holds JSON. All other keys are plain text, as in other dialects.
 const JSON: char = '=';
 
 /// A client's own id of a message.
 #[derive(Clone, Debug)]
 pub(super) enum LocalId<'a> {
     Text(Cow<'a, str>),
-    /// To the letter.
+    /// JSON source text, unchanged.
     Json(&'a RawValue),
 }
 
 impl<'a> LocalId<'a> {
-    /// Reads a field; `None` for what counts as missing, an error for what is neither a text nor a number.
+    /// Parses the field. `None` if the value counts as missing; an error if it is neither a string nor a number.
     pub(super) fn read(raw: &'a RawValue) -> Result<Option<Self>, &'static str> {
         if is_number(raw) {
             return Ok(Some(Self::Json(raw)));
@@ -34,7 +34,7 @@ impl<'a> LocalId<'a> {
         }
     }
 
-    /// The client key under which the message is stored. No two ids have the same.
+    /// Client key under which the message is stored. The encoding is injective.
     pub(super) fn key(&self) -> String {
         match self {
             Self::Text(text) if text.starts_with(JSON) => {
@@ -45,7 +45,7 @@ impl<'a> LocalId<'a> {
         }
     }
 
-    /// The reverse of [`LocalId::key`], for keys of whichever dialect.
+    /// Inverse of [`LocalId::key`]. Accepts keys of other dialects.
     pub(super) fn of_key(key: &'a str) -> Self {
         let json = key.strip_prefix(JSON).and_then(|json| serde_json::from_str::<&RawValue>(json).ok());
         let own = json.filter(|json| is_number(json) || json.get().starts_with('"'));
@@ -76,7 +76,7 @@ impl JsonSchema for LocalId<'_> {
     }
 }
 
-/// Whether a value is a number, however large.
+/// True if a value is a number of any size.
 pub(super) fn is_number(raw: &RawValue) -> bool {
     raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

@@ -1,8 +1,8 @@
-//! The room of a chat with one socket per conversation (spec `50-conversations.md`): `/conversations/<id>/?token=`, and with
-//! one socket for all of a user's conversations: `/conversations/?token=`.
+//! Dialect of a chat with one WebSocket per conversation, `/conversations/<id>/?token=`, and one WebSocket for all conversations
+//! of a user, `/conversations/?token=` (spec `50-conversations.md`).
 //!
-//! A conversation goes by its integer id, written as a string, or by its uuid. `/ws/conversations/` and the paths of the
-//! setting `conversations.paths` lead to the same sockets.
+//! `<id>` is the conversation's integer id, written as a string, or its uuid. `/ws/conversations/` and the paths of the setting
+//! `conversations.paths` lead to the same sockets.
 
 mod asking;
 mod asyncapi;
@@ -31,10 +31,10 @@ pub use paths::{OWN as SOCKET_PATHS, redirect};
 use people::People;
 use voice::{Conversing, Of};
 
-/// There is no such conversation, or it is not the caller's: the same, so that ids cannot be probed.
+/// Close code of an unknown conversation, and of one without the caller: the same, so that ids cannot be probed.
 const NOT_IN_IT: Close = Close::new(4004, "no such conversation");
 
-/// Puts the room's sockets at its own paths: that of the conversation that `:id` names, and that of all conversations.
+/// Adds the dialect's WebSocket routes: for one conversation, `:id`, and for all.
 pub fn sockets(house: &House, route: Route) -> Route {
     let room = Room { people: Arc::new(People::new(&house.chat)), house: house.clone() };
     paths::OWN.iter().fold(route, |route, path| {
@@ -49,15 +49,15 @@ pub fn sockets(house: &House, route: Route) -> Route {
     })
 }
 
-/// Which conversations a path is about.
+/// Conversations that a route subscribes to.
 #[derive(Clone, Copy)]
 enum Which {
     All,
-    /// The one that `:id` names.
+    /// The conversation named by `:id`.
     Named,
 }
 
-/// What all sockets of the room share.
+/// Dependencies shared by all sockets of the dialect.
 #[derive(Clone)]
 struct Room {
     house: House,
@@ -68,10 +68,10 @@ impl Room {
     async fn open(self, request: &Request, which: Which) -> Response {
         let token = token(request);
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
-        // What is no text names nothing.
+        // A segment that is not UTF-8 matches no conversation.
         let address = request.raw_path_param("id").and_then(Address::read);
         let sockets = self.house.sockets.clone();
-        // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
+        // Subscribes before the response, because the client counts on every event after it.
         let begun = self.speaking(caller, which, address).await;
         socket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
@@ -103,7 +103,7 @@ impl Room {
     }
 }
 
-/// How a conversation is named.
+/// A conversation's address: its id or its uuid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Address {
     Id(ConversationId),
@@ -111,14 +111,14 @@ enum Address {
 }
 
 impl Address {
-    /// `None` for what names nothing.
+    /// `None` if the text is neither.
     fn read(text: &str) -> Option<Self> {
         let id = text.parse().ok().map(ConversationId).map(Self::Id);
         id.or_else(|| Uuid::try_parse(text).ok().map(Self::Uuid))
     }
 }
 
-/// The token in the query, if there is one.
+/// Access token in the query, if any.
 fn token(request: &Request) -> Option<String> {
     let query = request.uri().query()?;
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");

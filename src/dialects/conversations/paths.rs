@@ -1,4 +1,4 @@
-//! Further paths that lead to the room's sockets.
+//! Additional paths of the dialect's sockets.
 
 use poem::{
     Request,
@@ -7,11 +7,12 @@ use poem::{
 
 use crate::{config::SOCKET_PATHS, dialects::socket};
 
-/// Where the sockets are, whatever the settings say.
+/// Fixed paths of the sockets, independent of the settings.
 pub const OWN: [&str; 2] = ["/conversations", "/ws/conversations"];
 
-/// Leads a request for a socket below one of `paths` to the room, with what follows there as the conversation. Other requests
-/// and other dialects' sockets keep their paths, so that `/chat` can be one although there are routes of HTTP below it.
+/// Rewrites a WebSocket request below one of `paths` to the dialect's own path. The rest of the path names the conversation.
+/// Other requests and the sockets of other dialects keep their paths, so `/chat` can be configured despite the HTTP routes below
+/// it.
 pub fn redirect(paths: &[String], others: &[String], request: &mut Request) {
     let path = request.uri().path();
     let is_taken = OWN.contains(&path) || SOCKET_PATHS.contains(&path) || others.iter().any(|other| other == path);
@@ -26,7 +27,7 @@ pub fn redirect(paths: &[String], others: &[String], request: &mut Request) {
     }
 }
 
-/// Whether it is nothing, for all conversations, or one part of a path.
+/// True if the rest is empty (all conversations) or a single path segment.
 fn is_conversation(rest: &str) -> bool {
     rest.is_empty() || rest.strip_prefix('/').is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }

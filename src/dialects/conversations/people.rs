@@ -1,19 +1,19 @@
-//! People, and places of messages, as clients know them.
+//! Ids and names of people, and message ids, as clients of this dialect see them.
 
 use storage::{ConversationId, MessageId, PartnerId, Person};
 
 use crate::chat::{Chat, Contact, Error, Result, Thing};
 
-/// Somebody, as clients know them.
+/// A person's ids and name in this dialect.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) number: i64,
-    /// The same, written as a string.
+    /// `number` as a string.
     pub(super) id: String,
     pub(super) username: String,
 }
 
-/// Looks up what is asked again and again for every socket. The service has it cached.
+/// Lookups that every socket repeats, served from the chat's cache.
 pub(super) struct People(Chat);
 
 impl People {
@@ -27,18 +27,18 @@ impl People {
         Ok(Known { number, id: number.to_string(), username: username(&contact) })
     }
 
-    /// The message with this `seq` in a conversation.
+    /// Id of the message at position `seq` of a conversation.
     pub(super) async fn message_at(&self, of: ConversationId, seq: i64) -> Result<MessageId> {
         self.0.message_id_at(of, seq).await
     }
 }
 
-/// The id by which clients know a person: the uid, or, of somebody without an account, the partner's, which is no uid.
+/// A person's id for clients: the user id, or, without an account, the partner id, which is no user id.
 pub(super) fn number(person: &Person) -> i64 {
     person.user.map_or(person.partner.id.0, |user| user.0)
 }
 
-/// The profile's, if it has one; else the login up to any `@`.
+/// Username: from the profile, else the login up to `@`.
 pub(super) fn username(contact: &Contact) -> String {
     let Some(user) = &contact.user else { return contact.partner.name.clone() };
     let own = user.profile.get("username").and_then(|name| name.as_str()).filter(|name| !name.is_empty());

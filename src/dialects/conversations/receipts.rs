@@ -1,37 +1,36 @@
-//! Which of their author's messages nobody else has read yet.
+//! Read receipts: tracks which messages of a user other participants have not read yet.
 
 use std::collections::VecDeque;
 
 use storage::{ConversationId, Message, MessageId, ReadRange};
 
-/// Of how many messages their author is told at a time that they were read: of no more than may wait to be written. So many
-/// are remembered, too.
+/// Maximum number of read receipts sent at once, so that they fit in the socket's send queue, and of unread messages tracked.
 pub(super) const MOST: usize = 400;
-/// Conversations with messages that nobody else has read; of more, the oldest are given up.
+/// Maximum number of conversations tracked. Beyond it, the oldest are evicted.
 pub(super) const CONVERSATIONS: usize = 1_000;
-/// Parts of one conversation that are read, with others between them.
+/// Maximum number of separate read ranges per conversation.
 const PARTS: usize = 16;
 
-/// The author's side of being read, in one conversation or in many. Places are `seq`s.
+/// Read receipts for one author, in one conversation or in many. Positions in a conversation are `seq`s.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// By rising conversation: those in which there is something that nobody else has read.
+    /// Conversations with messages that no other participant has read, by ascending id.
     unread: Vec<Unread>,
-    /// The author's messages that nobody else has read, oldest first, as far as they were told on this socket.
+    /// Unread messages that were delivered on this socket, oldest first.
     posted: VecDeque<(ConversationId, i64, MessageId)>,
 }
 
 #[derive(Debug)]
 struct Unread {
     of: ConversationId,
-    /// What the first of the others has read.
+    /// Ranges read by at least one other participant.
     read: Read,
-    /// Whose messages are up to here is not known: those from before the socket was opened, and those that were forgotten.
+    /// Authors of messages up to this position are unknown here: the messages precede the socket, or were evicted.
     unknown: i64,
 }
 
-/// The parts of a conversation that are read, by rising place, apart from each other. Nearly always it is one, from the
-/// beginning: only newcomers, from whom what was said before is hidden, read on where others have not.
+/// Disjoint read ranges of a conversation, in ascending order. Usually one from the beginning. New participants, to whom earlier
+/// messages are hidden, read ranges that start later.
 #[derive(Debug)]
 struct Read(Vec<ReadRange>);
 
@@ -40,12 +39,12 @@ impl Read {
         self.0.iter().any(|range| range.contains(seq))
     }
 
-    /// Up to where all is read.
+    /// Position up to which everything is read.
     fn whole(&self) -> i64 {
         self.0.first().filter(|first| first.after == 0).map_or(0, |first| first.upto)
     }
 
-    /// Adds a part, and gives what of it was not read before.
+    /// Adds a range. Returns the parts of it that are new.
     fn add(&mut self, added: ReadRange) -> Vec<ReadRange> {
         let (mut new, mut after) = (Vec::new(), added.after);
         let (apart, mut met): (Vec<_>, Vec<_>) =
@@ -64,7 +63,7 @@ impl Read {
         self.0.push(ReadRange { after, upto });
         self.0.sort_unstable();
         if self.0.len() > PARTS {
-            // What is between the first two is given up.
+            // Over the limit: merges the first two ranges, and counts the gap as read.
             let first = self.0.remove(0);
             self.0[0].after = first.after;
         }
@@ -72,17 +71,17 @@ impl Read {
     }
 }
 
-/// How far a message of the author's has come, as far as this socket knows.
+/// Status of one of the author's messages, as far as this socket knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Not told yet, or read by others long ago.
+    /// Not delivered yet, or no longer tracked.
     Unheard,
     Told,
     Read,
 }
 
 impl Receipts {
-    /// What others had read when the socket was opened, and up to where there are messages.
+    /// Initial state: the ranges read before the socket was opened, and the position of the newest message.
     pub(super) fn before(&mut self, of: ConversationId, read: Vec<ReadRange>, newest: i64) {
         let read = Read(read);
         if newest > read.whole() {
@@ -90,7 +89,7 @@ impl Receipts {
         }
     }
 
-    /// The author has written.
+    /// Tracks a new message of the author.
     pub(super) fn posted(&mut self, message: &Message) {
         let (of, seq) = (message.conversation, message.seq);
         match self.find(of) {
@@ -110,7 +109,7 @@ impl Receipts {
         self.posted.push_back((of, seq, message.id));
     }
 
-    /// How far the message at a place has come.
+    /// Status of the message at a position.
     pub(super) fn progress(&self, of: ConversationId, seq: i64) -> Progress {
         match self.find(of).map(|at| &self.unread[at]) {
             Ok(unread) if unread.read.contains(seq) => Progress::Read,
@@ -121,8 +120,8 @@ impl Receipts {
         }
     }
 
-    /// Somebody else has read a part of a conversation. Gives the places whose authors are to be looked up, the newest
-    /// [`MOST`], and the author's messages that are known to have become read, oldest first.
+    /// Records that another participant has read a range. Returns the positions whose authors must be looked up, the newest
+    /// [`MOST`], and the author's tracked messages that this read covers, oldest first.
     pub(super) fn read(&mut self, of: ConversationId, part: ReadRange) -> (Vec<i64>, Vec<MessageId>) {
         let Ok(at) = self.find(of) else { return (Vec::new(), Vec::new()) };
         let unread = &mut self.unread[at];
@@ -144,7 +143,7 @@ impl Receipts {
         (unknown, known)
     }
 
-    /// The author is no longer in a conversation.
+    /// Stops tracking a conversation that the author has left.
     pub(super) fn left(&mut self, of: ConversationId) {
         if let Ok(at) = self.find(of) {
             self.unread.remove(at);
@@ -212,7 +211,7 @@ mod tests {
         vec![ReadRange { after: 0, upto: seq }]
     }
 
-    /// A newcomer from whom the first ten are hidden reads on, and then those who were there before do.
+    /// A new participant, to whom the first ten messages are hidden, reads further than the earlier ones, who follow later.
     #[test]
     fn what_is_hidden_from_a_reader_is_not_read_by_it() {
         let mut receipts = Receipts::default();

@@ -1,4 +1,5 @@
-//! What is said on one socket.
+//! WebSocket session of the `conversations` dialect: handles a client's frames and delivers events of one conversation, or of
+//! all.
 
 mod telling;
 
@@ -26,25 +27,25 @@ use crate::{
     telemetry,
 };
 
-/// People of whom is told right after connecting whether they are there, on a socket of all conversations. Of others only
-/// changes are told.
+/// Maximum number of people whose presence is sent right after connecting, on a socket of all conversations. Of others only
+/// changes are sent.
 const COMPANY: usize = 1_000;
-/// People who are taken for online on one socket; of more, nothing is told.
+/// Maximum number of people tracked as online per socket. Presence of further people is not sent.
 const ONLINE: usize = 10_000;
 
-/// The conversations of a socket.
+/// Subscription of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
     One {
         id: ConversationId,
         uuid: Uuid,
     },
-    /// All of the caller's, those included that it joins meanwhile. Frames name theirs.
+    /// All conversations of the caller, also those joined later. Frames name their conversation.
     All,
 }
 
 impl Of {
-    /// The names of the words that all sockets of this kind share, for the memoised frames of an event.
+    /// Key of the memoised encoding of an event, shared by all sockets of one kind.
     fn words(self) -> &'static str {
         match self {
             Self::One { .. } => "conversations",
@@ -60,44 +61,44 @@ impl Of {
     }
 }
 
-/// One participant on one socket.
+/// Session of one participant on one socket.
 pub(super) struct Conversing {
     room: Room,
     caller: Caller,
     of: Of,
-    /// Messages that were delivered before they were told, as one node hears of another's, and when: each is told to have
-    /// been once it was told itself.
+    /// Delivery receipts that arrived before their message's event, with their time, which happens between nodes. Each is sent
+    /// right after its message.
     early: VecDeque<(MessageId, Timestamp)>,
     receipts: Receipts,
-    /// Whom the client takes to be online, and as whom it knows them.
+    /// People shown as online to the client, with the id under which the client knows each.
     online: HashMap<PartnerId, i64>,
-    /// What is still to be told of the last fetch.
+    /// The fetch under way, if any.
     fetching: Option<Fetching>,
     caught_up: CaughtUp,
 }
 
-/// A fetch of what came after a message, with the changes of what is up to it before.
+/// A fetch of the page after a message. It is preceded by the changes of messages up to that one.
 struct Fetching {
     of: ConversationId,
     after: MessageId,
     limit: usize,
-    /// The last change that was looked at; `None` at their beginning.
+    /// Cursor in the changes: the last one read; `None` at their beginning.
     place: Option<ChangePlace>,
-    /// Whether all changes were told.
+    /// True if all changes were sent.
     is_all: bool,
     conversation_id: Named,
 }
 
-/// Conversations of which it is remembered how far a client has come that fetches page after page.
+/// Capacity of [`CaughtUp`], in conversations.
 const CAUGHT_UP: usize = 100;
 
-/// How far a client has come in each conversation, the latest last: the last message of the page that it was given, and the last
-/// change that it knows of what is up to there.
+/// Position of a client that fetches page after page, for each conversation, least recent first: the last message of its last
+/// page, and the cursor of the last change it knows of the messages up to there.
 #[derive(Default)]
 struct CaughtUp(VecDeque<(ConversationId, MessageId, ChangePlace)>);
 
 impl CaughtUp {
-    /// The last change that a client knows which goes on after this message; `None` if it does not go on from a page.
+    /// Cursor for a client that continues after this message; `None` if the message does not end its last page.
     fn place(&self, of: ConversationId, after: MessageId) -> Option<ChangePlace> {
         self.0.iter().find(|(known, upto, _)| (*known, *upto) == (of, after)).map(|(.., place)| *place)
     }
@@ -157,7 +158,7 @@ impl Voice for Conversing {
         for signalled in &batch.signals {
             match self.tell_signal(signalled).await {
                 Ok(word) => said.extend(word),
-                // A signal may be lost.
+                // Signals are best effort.
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a signal could not be told"),
             }
         }
@@ -183,7 +184,7 @@ impl Conversing {
         &self.room.house.chat
     }
 
-    /// Who is there of those in the conversations, and who of them is typing. Takes note of what nobody else has read.
+    /// Sends the presence and the typing state of the people in the subscribed conversations. Initialises the read receipts.
     async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
         let (people, typists) = match self.of {
             Of::One { id, .. } => {
@@ -216,7 +217,7 @@ impl Conversing {
         Ok(Word::Typing { conversation_id, user_id, username, is_typing }.frame())
     }
 
-    /// How it is told whether people are there.
+    /// Frames for the presence of people. Skips people who exceed [`ONLINE`].
     fn presences(&mut self, people: &[PersonPresence]) -> Vec<Frame> {
         let mut said = Vec::with_capacity(people.len());
         for presence in people {
@@ -232,7 +233,7 @@ impl Conversing {
         said
     }
 
-    /// Takes note that the client is told of somebody to be online, unless they are too many.
+    /// Records a person as online. False if the limit is reached.
     fn comes_online(&mut self, partner: PartnerId, number: i64) -> bool {
         let has_room = self.online.len() < ONLINE || self.online.contains_key(&partner);
         if has_room {
@@ -249,7 +250,7 @@ impl Conversing {
         }
         let id = named.ok_or_else(|| Failure::Wrong("conversation_id is missing".into()))?;
         match self.act(asking, id, action).await {
-            // A conversation of others is as if it were not: ids cannot be probed.
+            // Answers a conversation of others like an unknown one, so that ids cannot be probed.
             Err(Failure::Chat(Error::Forbidden)) => match self.chat().conversation(&self.caller, id).await {
                 Err(Error::NotFound(_) | Error::Forbidden) => Err(no_such_conversation()),
                 Ok(_) | Err(_) => Err(Error::Forbidden.into()),
@@ -258,7 +259,7 @@ impl Conversing {
         }
     }
 
-    /// The conversation that a frame is about. On a socket of one it need not be named, and must not be another.
+    /// Conversation that a frame is about. A socket of one conversation needs no `conversation_id` and refuses any other.
     async fn conversation(&self, asking: &Asking<'_>) -> Result<Option<ConversationId>, Failure> {
         let named = asking.conversation()?;
         let named = named.as_deref().map(Address::read);
@@ -312,27 +313,28 @@ impl Conversing {
         done.map(|()| Vec::new()).map_err(Failure::from)
     }
 
-    /// What is new is told in its turn, to its author as to everybody. A retry is answered with the message as it reads now.
+    /// Sends a message. Every subscriber, the author included, gets it as an event. An idempotent retry is answered with the
+    /// message in its current form.
     async fn send(&mut self, to: ConversationId, content: String, client_key: Option<String>) -> Result<Vec<Frame>, Failure> {
         let draft = Draft { client_key, ..Draft::new(MessageType::Text, content) };
         let sent = self.chat().send(&self.caller, to, draft).await?;
         if !sent.again {
             return Ok(Vec::new());
         }
-        // If this socket was not told of it yet, it is before it is answered: messages are told in one order.
+        // Delivers pending events before the answer, so that messages keep one order.
         self.chat().catch_up().await?;
         Ok(vec![wire::posted(&sent.message, self.of.named(to), self.caller.partner, &self.room.house.base_url)])
     }
 
-    /// What has changed is told in its turn; what was read before is answered all the same.
+    /// Marks messages as read. A change is delivered as an event; a call without effect is answered directly.
     async fn read(&mut self, of: ConversationId, messages: &[MessageId]) -> Result<Vec<Frame>, Failure> {
         let (named, changed) = self.chat().mark_read_in(&self.caller, of, messages).await?;
         let again = (!changed).then(|| read(self.of.named(of), &self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
     }
 
-    /// Whoever comes back after a while first hears which of the messages that it knows have changed meanwhile, however many:
-    /// part by part, as it reads them, and each change once, however many pages it fetches.
+    /// Fetches a page. A page after a message is preceded by all changes since of the messages that the client has. They go out
+    /// in parts, with back-pressure, and each change only once over consecutive pages.
     async fn fetch(&mut self, asking: &Asking<'_>, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
         if let Page::After { id, limit } = page {
             let conversation_id = self.named_by(asking);
@@ -343,7 +345,7 @@ impl Conversing {
         Ok(vec![self.page(of, page).await?.0])
     }
 
-    /// The next part of a fetch, or none if there is none under way.
+    /// Sends the next part of the fetch under way. Returns no frame if there is none.
     async fn fetch_on(&mut self) -> Result<Vec<Frame>, Failure> {
         while let Some(Fetching { of, after, limit, place, is_all, .. }) = &self.fetching {
             let (of, after, limit, place) = (*of, *after, *limit, *place);
@@ -351,7 +353,7 @@ impl Conversing {
                 self.fetching = None;
                 let (page, last) = self.page(of, Page::After { id: after, limit }).await?;
                 if let Some(place) = place {
-                    // The page itself was read after that change, and so says what its messages said then.
+                    // The page was read after that change and includes it.
                     self.caught_up.note(of, last.unwrap_or(after), place);
                 }
                 return Ok(vec![page]);
@@ -376,7 +378,7 @@ impl Conversing {
         }
     }
 
-    /// A page, and its last message.
+    /// A page of messages, and the id of its last one.
     async fn page(&self, of: ConversationId, page: Page) -> Result<(Frame, Option<MessageId>), Failure> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
         let base_url = &self.room.house.base_url;
@@ -388,7 +390,7 @@ impl Conversing {
         Ok((Word::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame(), last))
     }
 
-    /// What has changed is told in its turn; what was so before is answered all the same.
+    /// Adds or removes a reaction. A change is delivered as an event; a call without effect is answered directly.
     async fn react(
         &mut self,
         of: ConversationId,
@@ -405,7 +407,7 @@ impl Conversing {
         Ok(Vec::from_iter((!reacted.changed).then(again)))
     }
 
-    /// The conversation as the client has named it, on a socket of all.
+    /// `conversation_id` as the client spelled it, on a socket of all conversations.
     fn named_by(&self, asking: &Asking<'_>) -> Named {
         match self.of {
             Of::One { .. } => None,
@@ -413,7 +415,7 @@ impl Conversing {
         }
     }
 
-    /// How it is said that something asked for was not done. The conversation is named as the client has named it.
+    /// Error frame for a failed action, with `conversation_id` as the client spelled it.
     fn failed(&self, asking: &Asking<'_>, error: &str) -> Frame {
         let conversation_id = self.named_by(asking);
         match asking.name().as_deref() {
@@ -423,7 +425,7 @@ impl Conversing {
     }
 }
 
-/// Whether somebody is there, and when somebody who is not was last seen.
+/// Presence in this dialect's terms, with the time of the last activity of an offline person.
 fn status(PersonPresence { status, last_seen, .. }: &PersonPresence) -> (UserStatus, Option<String>) {
     match status {
         Status::Online | Status::Away => (UserStatus::Online, Some(time(clock::now()))),

@@ -1,4 +1,4 @@
-//! What the server says, as it stands on the wire. Every id is a string.
+//! Server frames in their JSON form. All ids are strings.
 
 use chrono::SecondsFormat;
 use schemars::JsonSchema;
@@ -11,20 +11,20 @@ use crate::{
     dialects::{files, socket::Frame},
 };
 
-/// The conversation that a frame is about: on a socket of all conversations. On a socket of one it is left out.
+/// `conversation_id` of a frame. Only sockets of all conversations have it.
 pub(super) type Named = Option<String>;
 
-/// One frame of the server.
+/// A frame sent by the server.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Word<'a> {
-    /// A message, to everybody in the conversation, its author included.
+    /// A new message, sent to all participants, its author included.
     ChatMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         conversation_id: Named,
         message: Posted<'a>,
     },
-    /// A message could not be sent.
+    /// A message was not sent.
     #[serde(rename = "message.failed")]
     Failed {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub(super) enum Word<'a> {
         local_id: Option<LocalId<'a>>,
         error: &'a str,
     },
-    /// A message says something else now.
+    /// The content of a message was changed.
     #[serde(rename = "message.edited")]
     Edited {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ pub(super) enum Word<'a> {
         content: String,
         timestamp: String,
     },
-    /// A message was taken back.
+    /// A message was deleted.
     #[serde(rename = "message.deleted")]
     Deleted {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub(super) enum Word<'a> {
         message_id: String,
         timestamp: String,
     },
-    /// How far a message has come, to its author.
+    /// Delivery status of a message, sent to its author.
     #[serde(rename = "message.status")]
     MessageStatus {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub(super) enum Word<'a> {
         status: MessageStatus,
         timestamp: String,
     },
-    /// Somebody reacts to a message, or removes the reaction.
+    /// A participant has added or removed a reaction.
     Reaction {
         #[serde(skip_serializing_if = "Option::is_none")]
         conversation_id: Named,
@@ -67,7 +67,7 @@ pub(super) enum Word<'a> {
         content: &'a str,
         removed: bool,
     },
-    /// Somebody begins or ends typing.
+    /// A participant has started or stopped typing.
     Typing {
         #[serde(skip_serializing_if = "Option::is_none")]
         conversation_id: Named,
@@ -75,7 +75,7 @@ pub(super) enum Word<'a> {
         username: &'a str,
         is_typing: bool,
     },
-    /// Somebody has read messages. If nobody named any, it is the newest, and all before it.
+    /// A participant has read messages. If the reader named none, the newest one is given, which stands for all before it.
     Read {
         #[serde(skip_serializing_if = "Option::is_none")]
         conversation_id: Named,
@@ -84,27 +84,27 @@ pub(super) enum Word<'a> {
     },
     /// A page of the history: newest first, or oldest first after `after_id`.
     MessagesFetched { conversation_id: String, messages: Vec<Fetched<'a>> },
-    /// A conversation has begun, or the user was brought into it: on a socket of all conversations.
+    /// The user is in a new conversation, or was added to one. Sent on a socket of all conversations.
     #[serde(rename = "conversation.joined")]
     Joined {
         conversation_id: String,
         uuid: String,
         kind: Kind,
         name: String,
-        /// In the order in which they joined, the user included; at most 100.
+        /// In the order of joining, the user included; at most 100.
         participants: Vec<Member>,
-        /// How many there are, listed or not.
+        /// Total number of participants.
         participant_count: usize,
     },
-    /// The user is no longer in a conversation: on a socket of all conversations, which stays open.
+    /// The user is no longer in a conversation. Sent on a socket of all conversations, which stays open.
     #[serde(rename = "conversation.left")]
     Left { conversation_id: String },
-    /// Somebody is there, or is not; also said of everybody at the beginning. The time is when somebody who is not there was
-    /// last seen, `null` for somebody who never was.
+    /// Presence of a person: sent after connecting, then at each change. For an offline person, `timestamp` is the time of the
+    /// last activity, or `null` if there was none.
     UserStatus { user_id: &'a str, status: UserStatus, timestamp: Option<String> },
-    /// The server is there.
+    /// Heartbeat of the server.
     Heartbeat { timestamp: String },
-    /// What was asked for could not be done.
+    /// An action failed.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         conversation_id: Named,
@@ -128,14 +128,14 @@ pub(super) enum UserStatus {
     Offline,
 }
 
-/// Who is meant to be in a conversation.
+/// Kind of a conversation.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
-    /// Two people, or one alone.
+    /// Two people, or the user alone.
     Direct,
     Group,
-    /// Somebody who asks for support, and those who answer.
+    /// A support request, with the person who asks and the agents.
     Support,
 }
 
@@ -160,11 +160,11 @@ pub(super) struct Member {
     pub(super) timestamp: Option<String>,
 }
 
-/// A message as it is told.
+/// A new message.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Posted<'a> {
     id: String,
-    /// The author's client's own id of it, as the JSON that it was.
+    /// The id given by the author's client, exactly as sent.
     local_id: Option<LocalId<'a>>,
     sender_id: String,
     content: String,
@@ -176,7 +176,7 @@ pub(super) struct Posted<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Fetched<'a> {
     id: String,
-    /// Of the user's own messages, if its client gave one.
+    /// The id given by the client, for the user's own messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     local_id: Option<LocalId<'a>>,
     sender_id: String,
@@ -192,7 +192,7 @@ impl Word<'_> {
     }
 }
 
-/// How a message is told to `reader`. `base_url` is where its files can be had.
+/// Frame of a new message for `reader`. `base_url` is the origin in the addresses of its files.
 pub(super) fn posted(message: &Message, conversation_id: Named, reader: PartnerId, base_url: &str) -> Frame {
     let message = Posted {
         id: message.id.to_string(),
@@ -233,7 +233,7 @@ pub(super) fn fetched<'a>(Seen { message, .. }: &'a Seen, reader: PartnerId, bas
     }
 }
 
-/// RFC 3339 to the second, as not all clients' readers take more.
+/// RFC 3339 to the second: some clients cannot parse fractions.
 pub(super) fn time(time: Timestamp) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
@@ -242,7 +242,7 @@ fn sender(message: &Message) -> String {
     message.author.user.map_or(message.author.partner.0, |user| user.0).to_string()
 }
 
-/// The text. Files that came by another dialect follow it, each in a line of its own with its address for `reader`.
+/// Text of a message. Files from other dialects follow, one line each, with their address for `reader`.
 fn content(message: &Message, reader: PartnerId, base_url: &str) -> String {
     files::listed(&text_for(message, reader), &message.attachments, reader, base_url)
 }

@@ -1,3 +1,5 @@
+//! Address book of the chat extension, and the contact list.
+
 use std::cmp::Reverse;
 
 use poem_openapi::{Object, OpenApi, types::Example};
@@ -23,7 +25,7 @@ use crate::{
     },
 };
 
-/// How many contacts one answer carries at most.
+/// Most contacts per response.
 const MOST: usize = 10_000;
 const NOT_VALID: &str = "input parameters are not valid";
 
@@ -31,7 +33,7 @@ pub(super) struct Book(pub(super) House);
 
 #[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
 impl Book {
-    /// All active users who are not in the caller's address book
+    /// Lists the active users that are not in the caller's address book
     #[oai(path = "/user_chat_ab/get_all_users", method = "post", operation_id = "im_chat_get_all_users")]
     async fn others(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
         call.logged_in(session, |login, _| async move {
@@ -40,7 +42,7 @@ impl Book {
         .await
     }
 
-    /// The caller's address book
+    /// Lists the caller's address book
     #[oai(path = "/user_chat_ab/get_users_from_book", method = "post", operation_id = "im_chat_get_users_from_book")]
     async fn list(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
         call.logged_in(session, |login, _| async move {
@@ -49,7 +51,7 @@ impl Book {
         .await
     }
 
-    /// Puts users into the caller's address book
+    /// Adds users to the caller's address book
     #[oai(path = "/user_chat_ab/add_users", method = "post", operation_id = "im_chat_add_users")]
     async fn add(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
@@ -60,7 +62,7 @@ impl Book {
         .await
     }
 
-    /// Takes users out of the caller's address book
+    /// Removes users from the caller's address book
     #[oai(path = "/user_chat_ab/remove_users", method = "post", operation_id = "im_chat_remove_users")]
     async fn remove(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
@@ -71,9 +73,9 @@ impl Book {
         .await
     }
 
-    /// Puts a partner into a partner's address book
+    /// Adds a partner to a partner's address book
     ///
-    /// Into the caller's own; administrators, into anybody's.
+    /// To the caller's own address book; administrators may change any address book.
     #[oai(path = "/user_chat_ab/add_partner", method = "post", operation_id = "im_chat_add_partner")]
     async fn add_partner(&self, call: Call<Partners>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
@@ -99,10 +101,10 @@ impl Book {
         .await
     }
 
-    /// The caller's contact list
+    /// Lists the caller's contacts
     ///
-    /// The address book, and everybody with whom the caller shares a session, whose name contains `name`: who is online
-    /// first, then by the newest message.
+    /// Users in the address book and users who share a session with the caller, filtered by `name`. Sorted by status (online,
+    /// away, offline), then by the newest message.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_contacts")]
     async fn contacts(&self, call: Call<ContactFilter>, session: Session) -> Reply<Vec<Contact>> {
         call.logged_in(session, |login, params| async move {
@@ -135,7 +137,7 @@ impl Book {
     }
 }
 
-/// Who is there comes first.
+/// Sort key of a status: online before away before offline.
 pub(super) fn rank(status: Status) -> u8 {
     match status {
         Status::Online => 0,
@@ -144,16 +146,16 @@ pub(super) fn rank(status: Status) -> u8 {
     }
 }
 
-/// Some users.
+/// A list of users.
 #[derive(Object)]
 #[oai(rename = "ImChatUserIds", example)]
 struct UserIds {
-    /// A list of uids; unknown ones are passed over.
+    /// A list of uids; unknown uids are ignored.
     user_ids: Option<Value>,
 }
 
 impl UserIds {
-    /// Nothing but a list will do here, and nothing but numbers in it.
+    /// Parses `user_ids`; `None` unless it is a list of whole numbers.
     fn users(self) -> Option<Vec<UserId>> {
         let Some(Value::Array(ids)) = self.user_ids else { return None };
         ids.iter().map(|id| id.as_i64().or_else(|| id.as_str()?.trim().parse().ok()).map(UserId)).collect()
@@ -166,7 +168,7 @@ impl Example for UserIds {
     }
 }
 
-/// Whose address book, and who is to be in it.
+/// The owner of an address book and the partner to add.
 #[derive(Object)]
 #[oai(rename = "ImChatPartners", example)]
 struct Partners {
@@ -180,11 +182,11 @@ impl Example for Partners {
     }
 }
 
-/// Which contacts.
+/// A filter for contacts.
 #[derive(Object)]
 #[oai(rename = "ImChatContactFilter", example)]
 struct ContactFilter {
-    /// A part of their names; all if it is missing.
+    /// A substring of the contacts' names; all contacts if it is missing.
     name: Text,
     limit: Int,
 }

@@ -1,3 +1,6 @@
+//! Long polling of Odoo 8's bus (`/longpolling/poll`), and presence of partners. A poll that waits gives its turn in the store
+//! back.
+
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -36,13 +39,13 @@ pub(super) struct BusApi(pub(super) House);
 impl BusApi {
     /// Waits for notifications
     ///
-    /// Everything after `last`, in order and nothing twice, however long ago it was: at once if there is anything, else as
-    /// soon as there is, else none after 50 seconds. `last` is the largest id seen so far; 0 means what is younger than
-    /// 50 seconds; one larger than the newest counts as the newest. The caller's own channel is always among the
-    /// channels; a uuid in them is heard if it is a session of the caller's, and `[database, "im_chat.presence"]` brings
-    /// who comes and goes of those with whom the caller shares a session,
-    /// and of those in its address book. Who types, comes or goes between two polls is told by the second one if they are no
-    /// more than a minute apart. An error is answered a second later.
+    /// Long polling: returns all notifications after `last`, in order and without duplicates, whatever their age. Returns at once
+    /// if there are any, otherwise as soon as one arrives, otherwise an empty list after 50 seconds. `last` is the largest id
+    /// seen so far; 0 selects the last 50 seconds, and an id larger than the newest counts as the newest. The caller's own
+    /// channel is always included. `channels` may add uuids of the caller's sessions, and `[database, "im_chat.presence"]` for
+    /// the presence of users who share a session with the caller or are in its address book. Typing and presence between two
+    /// polls are delivered by the second poll if the polls are at most a minute apart. An error response is delayed by one
+    /// second.
     #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
     async fn poll(&self, request: &Request, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
         let account = body::account(request);
@@ -50,7 +53,7 @@ impl BusApi {
             .await
     }
 
-    /// Whether partners are there
+    /// Returns the presence status of partners
     #[oai(path = "/im_status", method = "post", operation_id = "longpolling_im_status")]
     async fn im_status(&self, call: Call<PartnerIds>, session: Session) -> Reply<Vec<ImStatus>> {
         call.logged_in(session, |_, params| async move {
@@ -105,19 +108,19 @@ impl BusApi {
     }
 }
 
-/// For how long the person at the client has done nothing, if the client says so: Odoo 8 whether it just did something,
-/// later versions for how many milliseconds it did not.
+/// Idle time of the person at the client, if the client sends it: Odoo 8 sends only that there was activity (`im_presence`),
+/// later versions the milliseconds without activity (`bus_inactivity`).
 fn idle(options: Option<&Value>) -> Option<Duration> {
     let options = options?;
     let inactive = options.get("bus_inactivity").and_then(Value::as_u64).map(Duration::from_millis);
     inactive.or_else(|| (options.get("im_presence") == Some(&Value::Bool(true))).then_some(Duration::ZERO))
 }
 
-/// Where to listen, and from where on.
+/// Channels and cursor of a poll.
 #[derive(Object)]
 #[oai(rename = "BusPoll", example)]
 struct Poll {
-    /// Uuids of sessions, and `[database, "im_chat.presence"]`; others are passed over.
+    /// Uuids of sessions, and `[database, "im_chat.presence"]`; other channels are ignored.
     channels: Option<Value>,
     /// The largest id seen so far.
     last: Int,
@@ -131,7 +134,7 @@ impl Example for Poll {
     }
 }
 
-/// Whom to look for.
+/// The partners to look up; unknown ids are left out.
 #[derive(Object)]
 #[oai(rename = "BusPartnerIds", example)]
 struct PartnerIds {
@@ -144,7 +147,7 @@ impl Example for PartnerIds {
     }
 }
 
-/// Whether a partner is there.
+/// A partner's presence status.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "BusImStatus")]
 struct ImStatus {

@@ -1,4 +1,4 @@
-//! What a message is called in this dialect, and what it holds.
+//! Message types and contents of this dialect, and attachments named in a message's text.
 
 use serde_json::{Value, json};
 use storage::{AttachmentId, Message, MessageType, PartnerId};
@@ -8,14 +8,14 @@ use crate::{
     dialects::{body, files},
 };
 
-/// A message as clients post it.
+/// Type of a message, as clients post it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Message,
     Meta,
-    /// Its content is JSON that names an attachment; it is kept as it was sent.
+    /// Its content is JSON that names an attachment, and is stored as sent.
     Attachment,
-    /// Says only that its author is typing.
+    /// Typing indicator; not stored.
     Typing,
 }
 
@@ -33,7 +33,7 @@ impl Kind {
         [Self::Message, Self::Meta, Self::Attachment, Self::Typing].into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// What is stored; `None` for what is not.
+    /// Stored type; `None` for types that are not stored.
     pub(super) fn stored(self) -> Option<MessageType> {
         match self {
             Self::Message => Some(MessageType::Text),
@@ -53,12 +53,12 @@ impl Kind {
     }
 }
 
-/// Attachments that one text may name.
+/// Most attachments that one text may name.
 const MOST_NAMED: usize = 20;
 
-/// The ids that a text gives which is JSON that names an attachment: as a number, or in an address of ours. Names alone give
-/// none. `None` if it names nothing. How it does is the clients' own business, and clients differ: something in it must have a
-/// number or a name.
+/// Attachment ids in a text that is JSON: as a number, or in an attachment URL of this server. Mere names yield no id. `None` if
+/// the text names nothing. The structure differs between clients, so that any `id`, `attachment_id`, `name` or `url` in it
+/// counts.
 pub(super) fn named_attachments(text: &str) -> Option<Vec<AttachmentId>> {
     let value = body::value(text).filter(names_something)?;
     let mut ids = Vec::new();
@@ -88,7 +88,7 @@ fn collect_ids(value: &Value, ids: &mut Vec<AttachmentId>) {
     }
 }
 
-/// The number in an address of an attachment.
+/// Id in the URL of an attachment.
 fn id_in(address: &str) -> Option<i64> {
     let (_, rest) = address.split_once("/attachment/")?;
     rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
@@ -110,8 +110,8 @@ fn names_something(value: &Value) -> bool {
     }
 }
 
-/// The text of a message, as it is shown to `reader`. Files that came by another dialect are named as JSON, beside the text
-/// that came with them; a text that names them itself stays as it is.
+/// Text of a message as shown to `reader`. Attachments of another dialect's message are added as JSON beside its text, unless the
+/// text names them all itself.
 pub(super) fn text(message: &Message, reader: PartnerId) -> String {
     let names_all = || {
         let named = named_attachments(&message.body).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The service's failures in the words of this dialect: Odoo's exceptions.
+//! Errors of the chat as Odoo's exceptions.
 
 use std::borrow::Borrow;
 
@@ -7,7 +7,7 @@ use crate::{
     dialects::{jsonrpc::Fault, sentence},
 };
 
-/// How a failure of the service answers a call.
+/// Maps a chat error to the JSON-RPC error of a call.
 pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
     match error.borrow() {
         Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
@@ -32,7 +32,7 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
     }
 }
 
-/// Whether the caller is to be told no more than that there is no such session.
+/// True if the response must not reveal more than that the session does not exist.
 pub(super) fn is_absent(error: &Error) -> bool {
     matches!(error, Error::NotFound(Thing::Conversation) | Error::Forbidden)
 }

@@ -1,3 +1,5 @@
+//! Messages of sessions: posting, `init` of a starting client, and history pages (keyset pagination by `last_id`).
+
 use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -26,13 +28,12 @@ use crate::{
     },
 };
 
-/// How many messages a page has if nobody says, as in Odoo 8, and at most.
+/// Default page size, as in Odoo 8, and the largest page.
 const PAGE: usize = 20;
 const LONGEST_PAGE: usize = 200;
-/// How many messages of a session a client that starts is shown at most. Whoever has more to read finds the rest in the
-/// history, from the oldest of these on.
+/// Most messages of one session in the response of `init`. The history has older messages.
 const MOST_NEWS: usize = 5 * LONGEST_PAGE;
-/// A client that starts is shown what is younger than this even if it was read, as in Odoo 8.
+/// Age below which `init` returns messages even if they are read, as in Odoo 8.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
 
 pub(super) struct Messages(pub(super) House);
@@ -41,10 +42,10 @@ pub(super) struct Messages(pub(super) House);
 impl Messages {
     /// Posts a message
     ///
-    /// Gives its id; `false` if there is no such session, or the caller is not in it. A `typing` message is told to the
-    /// others, and stored nowhere. The content of a `money4_chat_attach_msg` must be JSON in which something is named by an
-    /// `id`, `attachment_id`, `name` or `url`; else it is a `ValueError`, as any other type is. There is nothing by which a repeated post could be told from a new one: a client that
-    /// tries again after a failure may have posted twice, and both are stored.
+    /// Returns the message's id, or `false` if the session does not exist or the caller is not in it. A `typing` message is sent
+    /// to the other users and is not stored. The content of a `money4_chat_attach_msg` must be JSON in which something has an
+    /// `id`, `attachment_id`, `name` or `url`; otherwise, and for any other type, the answer is a `ValueError`. Posting is not
+    /// idempotent: a retry after a failure may store the message twice.
     #[oai(path = "/post", method = "post", operation_id = "im_chat_post")]
     async fn post(&self, call: Call<Post>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
@@ -66,22 +67,21 @@ impl Messages {
         .await
     }
 
-    /// What a client needs to start
+    /// Returns the state that a client needs at start
     ///
-    /// A list of `[channel, message]`, as the bus would tell them: the caller's sessions that are not closed or hold
-    /// unread messages, then the messages in them by rising id, from the oldest on
-    /// that is unread or younger than ten minutes: the newest 1000 of a session at most, and no more than 1 MiB in
-    /// all, those of the most recent sessions. The history has the rest. A closed session with unread messages is folded by
-    /// this.
+    /// A list of `[channel, message]`, as in the bus's notifications. First the headers of the caller's sessions that are not
+    /// closed or have unread messages. Then their messages by rising id: of each session, the messages from the oldest one that
+    /// is unread or younger than ten minutes, at most the newest 1000. All messages together take at most 1 MiB, those of the
+    /// most recent sessions first. The history has the rest. A closed session with unread messages is folded by this call.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
     async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Start, Vec<Value>> {
         call.logged_in(session, |login, _| async move { self.start(&login).await }).await
     }
 
-    /// A page of a session's messages, newest first
+    /// Lists a page of a session's messages, newest first
     ///
-    /// Those with a smaller id than `last_id`. `false` if the caller is not in the session. Of more than 20 messages no more
-    /// than 1 MiB is given.
+    /// Messages with a smaller id than `last_id`. `false` if the caller is not in the session. A page of more than 20 messages
+    /// ends at 1 MiB.
     #[oai(path = "/history", method = "post", operation_id = "im_chat_history")]
     async fn history(&self, call: Call<HistoryParams>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
@@ -93,10 +93,10 @@ impl Messages {
         .await
     }
 
-    /// A page of a session's messages, newest first, which marks the session as read
+    /// Lists a page of a session's messages, newest first, and marks the session as read
     ///
-    /// Those with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session. Of
-    /// more than 20 messages no more than 1 MiB is given.
+    /// Messages with a smaller id than `last_id`, which may be spelt `last_ID`. Empty if the caller is not in the session. A page
+    /// of more than 20 messages ends at 1 MiB.
     #[oai(path = "/api/history", method = "post", operation_id = "im_chat_api_history")]
     async fn read(&self, call: Call<HistoryParams>, session: Session) -> Reply<Vec<Message>> {
         call.logged_in(session, |login, params| async move {
@@ -118,7 +118,7 @@ impl Messages {
             Err(error) if is_absent(&error) => return Ok(None),
             history => history.map_err(fault)?,
         };
-        // Odoo 8 takes a page that is shorter than its own for the last one: only what is beyond that may be cut off.
+        // Odoo 8 takes a page shorter than its page size for the last one, so only what exceeds that size may be cut off.
         while seen.len() < limit.min(PAGE)
             && let Some(last) = seen.last()
             && seen.iter().map(|seen| seen.message.bytes()).sum::<usize>() >= PAGE_BYTES
@@ -157,9 +157,8 @@ impl Messages {
         Ok(Start { channel, headers, messages })
     }
 
-    /// What a client that starts has to show of a session: from the oldest message on that the caller has not read, or that
-    /// is younger than `recently`, without a hole; newest first. Adds the `bytes` that are written of them, and ends with the one
-    /// that reaches [`PAGE_BYTES`].
+    /// Reads the messages of a session for `init`, newest first: from the oldest message that is unread or younger than
+    /// `recently`, without gaps. Adds the written size to `bytes` and ends with the message that reaches [`PAGE_BYTES`].
     async fn news(
         &self,
         caller: &Caller,
@@ -167,7 +166,7 @@ impl Messages {
         recently: Timestamp,
         bytes: &mut usize,
     ) -> Result<Vec<Message>, Fault> {
-        // What is known already, as far as nothing older is news.
+        // `known`: messages to return only if an older message is unread or recent.
         let (mut news, mut known) = (Vec::new(), Vec::new());
         let mut page = Page::latest(LONGEST_PAGE);
         while news.len() + known.len() < MOST_NEWS {
@@ -178,7 +177,7 @@ impl Messages {
                 let is_own = message.author.partner == caller.partner;
                 let is_recent = message.created_at > recently;
                 if is_read && !is_own && !is_recent {
-                    // So is everything before it.
+                    // All older messages are read and not recent either.
                     return Ok(news);
                 }
                 let message = Message::of(&message, of.uuid, caller.partner);
@@ -196,7 +195,7 @@ impl Messages {
     }
 }
 
-/// What a client that starts is told: notifications as polls of the bus give them, without ids.
+/// Response of `init`: bus notifications without ids.
 struct Start {
     channel: Value,
     headers: view::Headers,
@@ -216,7 +215,7 @@ impl Serialize for Start {
     }
 }
 
-/// Posts to a session of the caller's, with those of the named attachments that are the caller's own; gives the message's id.
+/// Posts to a session of the caller, with the named attachments that the caller has uploaded, and returns the message's id.
 pub(super) async fn post(
     house: &House,
     caller: &Caller,
@@ -227,7 +226,7 @@ pub(super) async fn post(
 ) -> Result<Value, Fault> {
     let posted = match kind.stored() {
         Some(message_type) => {
-            // A file of somebody else's is no more than a name, as on Odoo.
+            // A file of another user stays a mere name in the text, as on Odoo.
             let attachments = house.chat.own_attachments(caller, named).await.map_err(fault)?;
             let draft = Draft { attachments, ..Draft::new(message_type, body) };
             house.chat.send(caller, to, draft).await.map(|sent| sent.message.id)
@@ -245,7 +244,7 @@ fn json(messages: &[wire::Message]) -> Value {
     serde_json::to_value(messages).expect("texts and numbers can be written as JSON")
 }
 
-/// A message.
+/// A message to post.
 #[derive(Object)]
 #[oai(rename = "ImChatPost", example)]
 struct Post {
@@ -262,7 +261,7 @@ impl Example for Post {
     }
 }
 
-/// Which messages.
+/// A page of a session's messages.
 #[derive(Object)]
 #[oai(rename = "ImChatHistory", example)]
 struct HistoryParams {
@@ -271,7 +270,7 @@ struct HistoryParams {
     /// Another spelling of `last_id`.
     #[oai(rename = "last_ID")]
     last_id_misspelt: Int,
-    /// 20 unless given.
+    /// 20 by default, at most 200.
     limit: Int,
 }
 

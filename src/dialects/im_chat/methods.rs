@@ -1,4 +1,4 @@
-//! What Odoo 8's web client calls as methods of `im_chat.session` and `res.users`.
+//! Methods of the models `im_chat.session` and `res.users`, as Odoo 8's web client calls them.
 
 use serde_json::{Value, json};
 use storage::{ConversationId, UserId, Window, fold};
@@ -16,19 +16,19 @@ use crate::{
     dialects::{House, jsonrpc::Fault, loose::Text},
 };
 
-/// How many users a search gives if nobody says, as in Odoo 8.
+/// Default number of users that a search returns, as in Odoo 8.
 const FOUND: usize = 20;
-/// People found who are looked at, for who of them is online.
+/// Most people found whose presence is read, to sort them by status.
 const LOOKED_AT: usize = 1_000;
 
-/// The header of the session with a user, which is begun if there is none.
+/// Header of the session with a user; creates the session if there is none.
 pub(super) async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
     let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
     let id = house.chat.meet(caller, UserId(with), None).await.map_err(fault)?;
     header(house, caller, id).await
 }
 
-/// The header of a session, or of the first of several.
+/// Header of a session, or of the first of several.
 pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<Value, Fault> {
     let first = match &ids {
         Value::Array(ids) => ids.first(),
@@ -38,7 +38,7 @@ pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> 
     header(house, caller, ConversationId(id)).await
 }
 
-/// Sets the caller's window of a session, or turns an open one into a folded one and any other into an open one.
+/// Sets the caller's window state of a session. Without a state, toggles it: open becomes folded, and any other state open.
 pub(super) async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
     let wanted = match &state {
         Some(Value::String(word)) => Some(params::window(word)?),
@@ -50,7 +50,7 @@ pub(super) async fn update_state(house: &House, caller: &Caller, uuid: Value, st
     Ok(Value::Null)
 }
 
-/// Brings a user into a session of the caller's, and says so there.
+/// Adds a user to a session of the caller, and posts a notice of it.
 pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
     let user = number(&user).ok_or_else(|| params::value_error("user_id must be a whole number".into()))?;
     let Some(id) = find(house, caller, uuid).await? else { return Ok(Value::Null) };
@@ -64,7 +64,7 @@ pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: 
     Ok(Value::Null)
 }
 
-/// Takes the caller out of a session of more than two, and says so there; whether it did.
+/// Removes the caller from a session with more than two users, and posts a notice of it. Returns true if the caller has left.
 pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
     let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
     let (conversation, there) = house.chat.participants(caller, id).await.map_err(fault)?;
@@ -74,15 +74,15 @@ pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Re
     say(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
     match house.chat.leave(caller, id).await {
         Ok(()) => Ok(true.into()),
-        // Others were quicker.
+        // Other users left meanwhile, so that only one participant would remain.
         Err(chat::Error::Conflict(_)) => Ok(false.into()),
         Err(error) if is_absent(&error) => Ok(false.into()),
         Err(error) => Err(fault(error)),
     }
 }
 
-/// Active users but the caller whose name contains `name`: who is online first, then by name. Of very many, the first by
-/// name.
+/// Searches the active users other than the caller by `name`, sorted by status and then by name. Of more than [`LOOKED_AT`]
+/// matches only the first by name are considered.
 pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
     let name = name.as_str().unwrap_or_default();
     let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(FOUND);

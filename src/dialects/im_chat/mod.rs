@@ -1,7 +1,8 @@
-//! The room of Odoo 8's `im_chat`, of its address-book extension, and of the bus that brings both their news (spec
+//! Dialect of Odoo 8's `im_chat`, its address-book extension, and the bus that delivers their notifications (spec
 //! `30-im-chat.md`): `/im_chat/...` and `/longpolling/...`.
 //!
-//! A conversation is called a session here, and known by its uuid; a window state is its state, a shelf its status.
+//! A conversation is called a session here and is identified by its uuid. The window state is the session's `state`, the folder
+//! its `status`.
 
 mod book;
 mod bus;
@@ -23,7 +24,7 @@ pub use models::MODELS;
 
 use super::House;
 
-/// All routes of the room.
+/// All routes of the dialect.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     (
         sessions::Sessions(house.clone()),
@@ -36,7 +37,7 @@ pub fn api(house: &House) -> impl OpenApi + use<> {
 
 #[derive(Tags)]
 enum Tag {
-    /// Odoo 8's chat and its address-book extension under `/im_chat`, and the bus under `/longpolling`.
+    /// Odoo 8's chat and its address-book extension under `/im_chat`, and the bus (long polling) under `/longpolling`.
     #[oai(rename = "im_chat")]
     ImChat,
 }

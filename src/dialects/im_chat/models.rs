@@ -1,3 +1,5 @@
+//! Models of this dialect for Odoo's model calls. Arguments are bound to names here; [`methods`] does the work.
+
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -12,10 +14,10 @@ use crate::{
     },
 };
 
-/// What clients of this room call as models.
+/// Models that this dialect contributes to Odoo's model calls.
 pub const MODELS: &[&dyn Model] = &[&Sessions, &Users];
 
-/// `im_chat.session`: conversations, as the web client of Odoo 8 knows them.
+/// `im_chat.session`: conversations in the form of Odoo 8's web client.
 struct Sessions;
 
 #[async_trait]
@@ -55,7 +57,7 @@ impl Model for Sessions {
     }
 }
 
-/// What `res.users` can do beyond what every Odoo can.
+/// Methods of `res.users` beyond those of the `odoo` dialect.
 struct Users;
 
 #[async_trait]

@@ -1,11 +1,11 @@
-//! What happens in the chat, whichever dialect it happened in, as Odoo 8's bus tells it. Reactions are not told: Odoo 8 has no
-//! word for them, and its messages have no place for them.
+//! Notifications of Odoo 8's bus, made from the event log and from signals of all dialects. Reactions are left out: Odoo 8's
+//! protocol has no message and no field for them.
 //!
-//! A notification's id is its event's position in the log times [`STRIDE`], plus its place among that event's
-//! notifications: ids rise, no two are the same, and whoever passes the largest one it has seen says with it how far in
-//! the log it is. Signals are in no log. Their ids are among those that the newest event leaves free, numbered as they
-//! come on this node, so that passing one says exactly which events and signals are known. With the time since that event
-//! they rise by themselves, so that those of another node, and after a start, are larger than what came before.
+//! A notification's id is the event's position in the event log times [`STRIDE`], plus the notification's index within that
+//! event. Ids rise and are unique, so the largest id that a client has seen is its cursor in the event log. Signals are not in
+//! the event log. Their ids come from the range that the newest event leaves free, numbered per node in order of arrival, so that
+//! a cursor names exactly the events and signals seen. The numbers also rise with the time since that event, so that the ids of
+//! another node, or of this node after a restart, are larger than all earlier ids.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,50 +30,50 @@ use crate::{
     dialects::{House, jsonrpc::Fault, odoo_time, page::written},
 };
 
-/// How many ids each event has for its notifications and for the signals that follow it: more than anybody types in
-/// between, and few enough for 8 billion events below the 2^53 up to where JavaScript counts.
+/// Ids per event, for its notifications and for the signals that follow it: more than clients send signals between two events,
+/// and few enough for 8 billion events below 2^53, the largest exact integer in JavaScript.
 const STRIDE: i64 = 1 << 20;
-/// The first of those for signals. An event makes no more than a few notifications.
+/// Offset of the first signal id. An event makes only a few notifications.
 const SIGNALS: i64 = 1 << 10;
-/// How many ids each signal has: it is told on no more channels than that.
+/// Ids per signal: the most channels that carry one signal.
 const CHANNELS: i64 = 2;
-/// How many events one answer tells at most; the next one goes on from there.
+/// Most events per response; the next poll continues from there.
 const MOST: usize = 500;
 
-/// What somebody knows who has seen this id.
+/// Cursor of a client that has seen this id.
 pub(super) fn seen(last: i64) -> SignalMark {
     let last = last.max(0);
     let signals = last % STRIDE - SIGNALS;
     SignalMark { position: Position(last / STRIDE), count: if signals < 0 { 0 } else { signals / CHANNELS + 1 } }
 }
 
-/// The first id of a signal's notifications; `None` if so many were told since the last event that there are none left.
+/// First id of a signal's notifications; `None` if the signals since the last event have used up all ids.
 fn first_id(of: SignalMark) -> Option<i64> {
     let place = (of.count - 1).checked_mul(CHANNELS)?.checked_add(SIGNALS)?;
     (place + CHANNELS <= STRIDE).then_some(of.position.0 * STRIDE + place)
 }
 
-/// One thing told on one channel.
+/// A notification on one channel.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "ImChatNotification")]
 pub(super) struct Notification {
-    /// Rises; the largest one seen is `last` of the next poll.
+    /// Rises. The largest id seen is `last` of the next poll.
     pub id: i64,
     /// `[database, "im_chat.session", uid]`, `[database, "im_chat.presence"]`, or a session's uuid.
     pub channel: Value,
     pub message: Value,
 }
 
-/// Who polls, and what it listens to beside its own channel.
+/// A polling client and its channels beside its own.
 pub(super) struct Listener<'a> {
     pub house: &'a House,
     pub caller: &'a Caller,
-    /// Only those of the caller's own sessions make a difference, since it hears of no others.
+    /// Session channels. Only sessions of the caller matter: no other session's events arrive here.
     pub uuids: HashSet<Uuid>,
     pub presence: bool,
 }
 
-/// What the notifications of one batch need to know, read together.
+/// Data for the notifications of one batch, read together.
 #[derive(Default)]
 struct Known {
     headers: Option<Headers>,
@@ -88,24 +88,25 @@ impl Known {
     }
 }
 
-/// What is told to whoever listens.
+/// An item of a batch to notify of.
 enum Happened<'a> {
     Event(&'a Told),
     Signal(&'a Signal),
 }
 
 impl Listener<'_> {
-    /// The first notifications of a batch, by rising id: what is left out comes after them, and is told to whoever asks for
-    /// what follows, as is what would go beyond [`PAGE_BYTES`], unless it is the first. None if nothing in the whole batch is told.
+    /// Returns the first notifications of a batch, by rising id; the next poll returns the rest. The list ends before
+    /// [`PAGE_BYTES`], except that a single larger item is returned alone. Empty if nothing in the whole batch makes a
+    /// notification.
     pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
         let (mut events, mut signals) = (batch.events.as_slice(), batch.signals.as_slice());
         while !events.is_empty() || !signals.is_empty() {
             let (some, rest) = events.split_at(events.len().min(MOST));
-            // What was told after an event that is left for later is left with it.
+            // Signals after an event that is left for the next poll are left as well.
             let end = rest.first().map(|told| told.event.position);
             let before = signals.partition_point(|signalled| end.is_none_or(|end| signalled.mark.position < end));
             let (some_signals, rest_signals) = signals.split_at(before.min(MOST));
-            // Nor is any event told before a signal that is left.
+            // Events after a signal that is left are left as well.
             let next = rest_signals.first().map(|signalled| signalled.mark.position);
             let some = &some[..some.partition_point(|told| next.is_none_or(|next| told.event.position <= next))];
             let told = self.notifications_of(some, some_signals).await?;
@@ -178,7 +179,7 @@ impl Listener<'_> {
         Ok(known)
     }
 
-    /// The channels and messages of one event.
+    /// Channels and messages of one event.
     async fn tell(&self, told: &Told, known: &Known) -> Result<Vec<(Value, Value)>, Fault> {
         let event = &told.event;
         Ok(match (event.topic, &event.fact) {
@@ -200,7 +201,7 @@ impl Listener<'_> {
                     _ => Vec::new(),
                 }
             }
-            // What one reads or puts away is shown to its own clients alone.
+            // The caller's own read position and conversation settings go to the caller's channel only.
             (Topic::Conversation(id), Fact::ReadUpTo { .. }) => self.to_caller(known.header(id).as_ref()),
             (_, Fact::PlaceChanged { conversation, .. }) => self.to_caller(known.header(*conversation).as_ref()),
             (Topic::Conversation(id), Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. }) => {
@@ -208,7 +209,7 @@ impl Listener<'_> {
                 known.header(id).map(|info| self.to_members(uuid, json(&info))).unwrap_or_default()
             }
             (Topic::Partner(_), Fact::ParticipantLeft { conversation, .. }) => {
-                // Who is in it is no longer this caller's to know.
+                // A caller that has left may not see the participants.
                 let uuid = self.uuid(*conversation).await?.to_string();
                 let (state, status) = ("closed".into(), "active".into());
                 let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true, read_by: None, changed: None };
@@ -218,13 +219,13 @@ impl Listener<'_> {
         })
     }
 
-    /// The channels and messages of one signal.
+    /// Channels and messages of one signal.
     async fn pass_on(&self, signal: &Signal, known: &Known) -> Result<Vec<(Value, Value)>, Fault> {
         Ok(match signal {
             Signal::Typing { conversation, partner, typing: true, post } if *partner != self.caller.partner => {
                 let Some(person) = known.people.get(partner) else { return Ok(Vec::new()) };
                 let uuid = self.uuid(*conversation).await?;
-                // Whoever types in another dialect has posted nothing that would have an id.
+                // Typing in another dialect posts no message and has no id.
                 let (id, body, at) = match post {
                     Some(post) => (post.id.0, post.body.as_str(), post.at),
                     None => (0, "", crate::clock::now()),
@@ -257,7 +258,7 @@ impl Listener<'_> {
         info.map(|info| (self.own_channel(), json(info))).into_iter().collect()
     }
 
-    /// To the session's own channel, for those who listen to it, and to the caller's.
+    /// Addresses a message to the caller's channel and, for listeners, to the session's channel.
     fn to_members(&self, uuid: Uuid, message: Value) -> Vec<(Value, Value)> {
         let session = self.uuids.contains(&uuid).then(|| (uuid.to_string().into(), message.clone()));
         session.into_iter().chain([(self.own_channel(), message)]).collect()
@@ -268,7 +269,7 @@ impl Listener<'_> {
     }
 }
 
-/// Whether its notification is the session's header.
+/// True if the event's notification is the session's header.
 fn changes_session(fact: &Fact) -> bool {
     matches!(
         fact,

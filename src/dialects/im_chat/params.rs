@@ -1,4 +1,4 @@
-//! Parameters whose failures are errors of the envelope, unlike in the messaging dialect.
+//! Parameters of the routes. Invalid ones fail as errors of the JSON-RPC envelope, unlike in the messaging dialect.
 
 use storage::{Document, Shelf, Window};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::dialects::{
     loose::{Int, Loose, Text},
 };
 
-/// The value if there is one.
+/// Value of an optional parameter; `ValueError` if it has the wrong type.
 pub(super) fn optional<T>(value: Loose<T>, name: &str) -> Result<Option<T>, Fault> {
     match value {
         Loose::Missing => Ok(None),
@@ -17,18 +17,18 @@ pub(super) fn optional<T>(value: Loose<T>, name: &str) -> Result<Option<T>, Faul
     }
 }
 
-/// The value, without which the route cannot be called.
+/// Value of a required parameter; fails as Python does on a missing argument.
 pub(super) fn required<T>(value: Loose<T>, function: &str, name: &'static str) -> Result<T, Fault> {
     optional(value, name)?.ok_or_else(|| Fault::missing_arguments(function, &[name]))
 }
 
-/// How many things to give; what is missing or not positive means the default.
+/// Page size; the default if missing or not positive.
 pub(super) fn limit(value: Int, default: usize, most: usize) -> Result<usize, Fault> {
     let given = optional(value, "limit")?.filter(|limit| *limit > 0);
     Ok(given.map_or(default, |limit| usize::try_from(limit).unwrap_or(most)).min(most))
 }
 
-/// The document that a session is about; its two halves belong together.
+/// Document of a session; id and model must be given together.
 pub(super) fn document(id: Int, model: Text) -> Result<Option<Document>, Fault> {
     match (optional(id, "doc_id")?, optional(model, "doc_model")?) {
         (None, None) => Ok(None),
@@ -37,22 +37,22 @@ pub(super) fn document(id: Int, model: Text) -> Result<Option<Document>, Fault> 
     }
 }
 
-/// A session's uuid; a text that is none names no session.
+/// Session uuid; `None` if the text is not a uuid.
 pub(super) fn uuid(text: &str) -> Option<Uuid> {
     Uuid::parse_str(text.trim()).ok()
 }
 
-/// A window state by its word.
+/// Window state by its wire name.
 pub(super) fn window(word: &str) -> Result<Window, Fault> {
     Window::parse(word).ok_or_else(|| value_error(format!("Wrong value for im_chat.conversation_state.state: '{word}'")))
 }
 
-/// A shelf by its word.
+/// Folder by its wire name.
 pub(super) fn shelf(word: &str) -> Option<Shelf> {
     Shelf::parse(word)
 }
 
-/// A value that means nothing where it stands.
+/// Python's `ValueError`, for a value outside its domain.
 pub(super) fn value_error(message: String) -> Fault {
     Fault::new("builtins.ValueError", message)
 }

@@ -1,3 +1,5 @@
+//! Pictures of a session's users (`/im_chat/image`).
+
 use bytes::Bytes;
 use poem::Body;
 use poem_openapi::{ApiResponse, OpenApi, param::Path};
@@ -14,15 +16,15 @@ use crate::{
     },
 };
 
-/// A PNG of one transparent pixel, for whoever has no picture or shows it to others only.
+/// PNG of one transparent pixel, for users without a picture and for pictures that the caller may not see.
 const PIXEL: &[u8] = include_bytes!("pixel.png");
 
 pub(super) struct Pictures(pub(super) House);
 
-/// Why there is no picture.
+/// Failure of a download of a picture.
 #[derive(ApiResponse)]
 enum Refused {
-    /// The picture has no such part; `Content-Range` says how large it is.
+    /// The picture does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416)]
     Beyond(#[oai(header = "Content-Range")] String),
 }
@@ -35,9 +37,9 @@ impl From<Beyond> for Refused {
 
 #[OpenApi(prefix_path = "/im_chat", tag = "Tag::ImChat")]
 impl Pictures {
-    /// What a user in a session looks like
+    /// Returns the picture of a user in a session
     ///
-    /// As a PNG: a transparent pixel if the user has no picture, or is nobody whom the caller meets in this session.
+    /// As PNG: a transparent pixel if the user has no picture, or if the user or the caller is not in the session.
     #[oai(
         path = "/image/:uuid/:uid",
         method = "get",
@@ -49,7 +51,7 @@ impl Pictures {
             Ok(login) => self.find(login, &uuid.0, UserId(uid.0.0)).await,
             Err(_) => None,
         };
-        // A pixel has been the same for ever.
+        // The pixel never changes.
         let (picture, since) = match picture {
             Some(Picture { png, set_at }) => (Bytes::from(png), set_at),
             None => (Bytes::from_static(PIXEL), Timestamp::UNIX_EPOCH),
@@ -58,7 +60,7 @@ impl Pictures {
         FileReply::read(described, &wish, async |part| {
             let whole = 0..picture.len() as u64;
             let part = part.unwrap_or(whole);
-            // A part lies within what there is, whose length is a `usize`.
+            // The range lies within the picture, whose length is a `usize`.
             Ok(Body::from_bytes(picture.slice(part.start as usize..part.end as usize)))
         })
         .await

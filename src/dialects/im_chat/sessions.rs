@@ -1,3 +1,6 @@
+//! Sessions of the chat extension under `/im_chat/api`: finding or creating one, listing, and changing the status (the caller's
+//! folder).
+
 use poem_openapi::{Object, OpenApi, types::Example};
 use storage::{ConversationId, GroupId, UserId};
 
@@ -23,9 +26,9 @@ pub(super) struct Sessions(pub(super) House);
 
 #[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
 impl Sessions {
-    /// The session with a user
+    /// Finds or creates the session with a user
     ///
-    /// The one between the two that is about that document, or about none; begun if there is none yet.
+    /// The session of the caller and that user about the given document, or about no document.
     #[oai(path = "/get_or_create_session", method = "post", operation_id = "im_chat_get_or_create_session")]
     async fn get_or_create(&self, call: Call<UserSession>, session: Session) -> Reply<Wire> {
         call.logged_in(session, |login, params| async move {
@@ -37,9 +40,9 @@ impl Sessions {
         .await
     }
 
-    /// The session of a group
+    /// Finds or creates the session of a group
     ///
-    /// With every member of the group in it. Only for members.
+    /// All members of the group are in it. Only members may call this.
     #[oai(path = "/get_or_create_session_group", method = "post", operation_id = "im_chat_get_or_create_session_group")]
     async fn get_or_create_group(&self, call: Call<GroupSession>, session: Session) -> Reply<Wire> {
         call.logged_in(session, |login, params| async move {
@@ -51,7 +54,7 @@ impl Sessions {
         .await
     }
 
-    /// The caller's sessions that are not group sessions
+    /// Lists the caller's sessions other than group sessions
     #[oai(path = "/get_sessions", method = "post", operation_id = "im_chat_get_sessions")]
     async fn list(&self, call: Call<UserFilter>, session: Session) -> Reply<Vec<Wire>> {
         call.logged_in(session, |login, params| async move {
@@ -62,7 +65,7 @@ impl Sessions {
                     && match (with, other) {
                         (None, _) => true,
                         (Some(_), Some(other)) => kept.people.iter().any(|person| person.user == Some(other)),
-                        // Whoever asks for itself means the session in which it is alone.
+                        // The caller's own uid selects the session in which the caller is alone.
                         (Some(_), None) => kept.people.len() == 1,
                     }
             };
@@ -71,7 +74,7 @@ impl Sessions {
         .await
     }
 
-    /// The caller's group sessions
+    /// Lists the caller's group sessions
     #[oai(path = "/get_sessions_group", method = "post", operation_id = "im_chat_get_sessions_group")]
     async fn list_groups(&self, call: Call<GroupFilter>, session: Session) -> Reply<Vec<Wire>> {
         call.logged_in(session, |login, params| async move {
@@ -84,7 +87,7 @@ impl Sessions {
         .await
     }
 
-    /// Puts a session on another shelf of the caller's
+    /// Sets the status of a session: active, favorite or archive
     #[oai(path = "/change_session_status", method = "post", operation_id = "im_chat_change_session_status")]
     async fn change_status(&self, call: Call<NewStatus>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
@@ -117,7 +120,7 @@ impl Sessions {
     }
 }
 
-/// The session of the caller's that a uuid names, if it names one.
+/// Finds the caller's session with this uuid; `None` if there is none.
 pub(super) async fn find(house: &House, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
     let Loose::Given(text) = uuid else { return Ok(None) };
     let Some(uuid) = params::uuid(&text) else { return Ok(None) };
@@ -128,7 +131,7 @@ pub(super) async fn find(house: &House, caller: &Caller, uuid: Text) -> Result<O
     }
 }
 
-/// What both lists can be narrowed to.
+/// Filter that both session lists share.
 struct Filter {
     doc_id: Option<i64>,
     doc_model: Option<String>,
@@ -151,7 +154,7 @@ impl Filter {
     }
 }
 
-/// With whom, and about what.
+/// A session's other user and document.
 #[derive(Object)]
 #[oai(rename = "ImChatUserSession", example)]
 struct UserSession {
@@ -167,7 +170,7 @@ impl Example for UserSession {
     }
 }
 
-/// Of which group, and about what.
+/// A session's group and document.
 #[derive(Object)]
 #[oai(rename = "ImChatGroupSession", example)]
 struct GroupSession {
@@ -182,7 +185,7 @@ impl Example for GroupSession {
     }
 }
 
-/// Which sessions to list; everything may be left out.
+/// A filter for sessions; all fields are optional.
 #[derive(Object)]
 #[oai(rename = "ImChatUserFilter", example)]
 struct UserFilter {
@@ -200,7 +203,7 @@ impl Example for UserFilter {
     }
 }
 
-/// Which group sessions to list; everything may be left out.
+/// A filter for group sessions; all fields are optional.
 #[derive(Object)]
 #[oai(rename = "ImChatGroupFilter", example)]
 struct GroupFilter {
@@ -217,7 +220,7 @@ impl Example for GroupFilter {
     }
 }
 
-/// Which session, and where to.
+/// A session and its new status.
 #[derive(Object)]
 #[oai(rename = "ImChatNewStatus", example)]
 struct NewStatus {

@@ -1,4 +1,4 @@
-//! Sessions as they are shown, several at a time with few reads.
+//! Wire form of sessions, built for several sessions at a time with few reads of the store.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::{
     dialects::{House, jsonrpc::Fault, odoo_time},
 };
 
-/// Whether those who keep these sessions, the caller among them, are there.
+/// Presence statuses of the participants of sessions, the caller included.
 struct Statuses(HashMap<PartnerId, Status>);
 
 impl Statuses {
@@ -32,7 +32,7 @@ impl Statuses {
     }
 }
 
-/// The extension's sessions, as they are shown to the caller.
+/// Sessions in the extension's wire form, as shown to the caller.
 pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
     let statuses = Statuses::of(house, kept).await?;
     let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
@@ -61,14 +61,14 @@ pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConvers
         .collect())
 }
 
-/// One session of the caller's.
+/// Session of the caller by its id.
 pub(super) async fn session(house: &House, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
     let kept = house.chat.places(caller, Some(&[id])).await.map_err(fault)?;
     sessions(house, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
 }
 
-/// Conversations of the caller's, and what makes their headers of Odoo 8. A header names everybody in its conversation, so all
-/// of them together are many times as large: make one when it is written.
+/// Conversations of the caller, with the data of their Odoo 8 headers. Each header lists all participants, so that all headers
+/// together take far more memory than this: build one at a time while writing.
 pub(super) struct Headers {
     pub(super) kept: Vec<KeptConversation>,
     statuses: Statuses,
@@ -94,12 +94,12 @@ impl Headers {
     }
 }
 
-/// Whether a session is listed among those of groups.
+/// True if the session is a group session.
 pub(super) fn is_group(kept: &KeptConversation) -> bool {
     kept.conversation().kind == ConversationKind::Group
 }
 
-/// Sessions are of users; whoever cannot log in is not shown.
+/// A user in a session; `None` for a partner without a user, since Odoo's sessions consist of users.
 fn session_user(kept: &KeptConversation, person: &Person, reader: PartnerId, statuses: &Statuses) -> Option<SessionUser> {
     let Person { partner, user } = person;
     let last = kept.last_messages.iter().find(|message| message.author.partner == partner.id);
@@ -125,7 +125,7 @@ fn info_user(person: &Person, statuses: &Statuses) -> Option<InfoUser> {
     Some(InfoUser { id, name: person.partner.name.clone(), im_status: statuses.word(person.partner.id) })
 }
 
-/// Users with their status, in the order given.
+/// Users with their presence status, in the order given.
 pub(super) async fn users(house: &House, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
     let people = users.iter().map(User::person).collect();
     let presence = house.chat.presence(people).await.map_err(fault)?;

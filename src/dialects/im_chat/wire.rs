@@ -1,4 +1,4 @@
-//! What several routes have in common on the wire. Where Odoo prints a tuple there is an array.
+//! Wire types that several routes share. An Odoo tuple is an array here.
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::content::{self, Kind};
 use crate::{chat::Status, dialects::odoo_time};
 
-/// A session as one of its users sees it: `state`, `status` and `is_read` are the caller's own.
+/// A session as one user sees it: `state`, `status` and `is_read` are the caller's own.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "ImChatSession")]
 pub(super) struct Session {
@@ -24,19 +24,19 @@ pub(super) struct Session {
     pub is_read: bool,
     pub groups: Vec<Group>,
     pub with_documents: bool,
-    /// The same: the clients' documentation spells it both ways.
+    /// The same as `with_documents`, under the other spelling of the clients' documentation.
     #[oai(rename = "with_documents:")]
     #[serde(rename = "with_documents:")]
     pub with_documents_misspelt: bool,
     pub docs: Vec<Doc>,
-    /// The same.
+    /// The same as `docs`.
     #[oai(rename = "docs:")]
     #[serde(rename = "docs:")]
     pub docs_misspelt: Vec<Doc>,
     pub users: Vec<SessionUser>,
 }
 
-/// A group whose session it is.
+/// The group that a session belongs to.
 #[derive(Clone, Debug, Object, Serialize)]
 #[oai(rename = "ImChatGroup")]
 pub(super) struct Group {
@@ -50,12 +50,12 @@ pub(super) struct Group {
 pub(super) struct Doc {
     pub doc_model: String,
     pub doc_id: i64,
-    /// Unlike that of any other session's document.
+    /// Unique among all sessions' documents.
     pub id: i64,
 }
 
 impl Doc {
-    /// No session that is begun here has more than one document, so that the session's own id tells them apart.
+    /// The session's id is the document's id: a session created by this server has at most one document.
     pub(super) fn of(session: ConversationId, document: &Document) -> Self {
         Self { doc_model: document.model.clone(), doc_id: document.id, id: session.0 }
     }
@@ -71,7 +71,7 @@ pub(super) struct SessionUser {
     pub name: String,
     /// `[id, name]`
     pub partner_id: Vec<Value>,
-    /// The last one this user wrote here: `{type, message, create_date, id}`; `false` if none.
+    /// This user's newest message here: `{type, message, create_date, id}`; `false` if none.
     pub last_message: Value,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct User {
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "ImChatContact")]
 pub(super) struct Contact {
-    /// The newest one between the two: `{type, create_date, id}`; `false` if none.
+    /// The newest message between the two users: `{type, create_date, id}`; `false` if none.
     pub last_message: Value,
     /// `online`, `away` or `offline`.
     pub im_status: String,
@@ -115,14 +115,14 @@ pub(super) struct Message {
     #[serde(rename = "type")]
     pub kind: String,
     pub id: i64,
-    /// `[uid, name]`, or `false` where the author has no user.
+    /// `[uid, name]`; `false` if the author has no user.
     pub from_id: Value,
     /// `[partner id, name]`
     pub from_partner_id: Value,
 }
 
 impl Message {
-    /// As it is shown to `reader`.
+    /// Message as shown to `reader`.
     pub(super) fn of(message: &Stored, uuid: Uuid, reader: PartnerId) -> Self {
         let author = &message.author;
         Self {
@@ -137,7 +137,7 @@ impl Message {
     }
 }
 
-/// What a session's header says in Odoo 8, and, beyond that, what the extension shows of it.
+/// A session's header as in Odoo 8, with additional fields of this server.
 #[derive(Clone, Debug, Object, Serialize)]
 #[oai(rename = "ImChatSessionInfo")]
 pub(super) struct SessionInfo {
@@ -148,29 +148,29 @@ pub(super) struct SessionInfo {
     /// `active`, `favorite` or `archive`: the caller's own.
     pub status: String,
     pub is_read: bool,
-    /// Who has read in it just now, where that is why the header is told.
+    /// The user whose reading caused this notification, if it was caused so.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_by: Option<ReadBy>,
-    /// A message as it reads since it was edited or taken back just now, where that is why the header is told.
+    /// The edited or deleted message that caused this notification, if it was caused so.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<Message>,
 }
 
 impl SessionInfo {
-    /// The same, told because somebody else has read.
+    /// Header for a notification that another user has read.
     pub(super) fn read_by(&self, user: UserId, last: MessageId) -> Self {
         Self { read_by: Some(ReadBy { id: user.0, message_id: last.0 }), ..self.clone() }
     }
 
-    /// The same, told because one of its messages has changed.
+    /// Header for a notification that a message has changed.
     pub(super) fn with_changed(&self, message: Message) -> Self {
         Self { changed: Some(message), ..self.clone() }
     }
 }
 
-/// How far a user has read.
+/// A user's read position.
 #[derive(Clone, Debug, Object, Serialize)]
 #[oai(rename = "ImChatReadBy")]
 pub(super) struct ReadBy {
@@ -189,13 +189,13 @@ pub(super) struct InfoUser {
     pub im_status: String,
 }
 
-/// How something went that is not worth an error.
+/// Status of a call. Invalid parameters are reported here and not as a JSON-RPC error.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "ImChatOutcome")]
 pub(super) struct Outcome {
     /// `success` or `error`.
     pub status: String,
-    /// The parameter that is wrong.
+    /// The invalid parameter.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
@@ -226,7 +226,7 @@ fn from_id(author: &Author) -> Value {
     author.user.map_or(Value::Bool(false), |user| pair(user.0, &author.name))
 }
 
-/// `[uid, name]`, or `false` for somebody without a user.
+/// `[uid, name]`; `false` for a person without a user.
 pub(super) fn user_of(person: &Person) -> Value {
     person.user.map_or(Value::Bool(false), |user| pair(user.0, &person.partner.name))
 }
@@ -240,7 +240,7 @@ fn pair(id: i64, name: &str) -> Value {
     vec![Value::from(id), name.into()].into()
 }
 
-/// The word for a status.
+/// Presence status as text.
 pub(super) fn im_status(status: Status) -> &'static str {
     match status {
         Status::Online => "online",

@@ -1,4 +1,4 @@
-//! A call as it comes in.
+//! Parser of the JSON-RPC envelope. `params` stay unparsed until the handler needs them.
 
 use std::{
     borrow::Cow,
@@ -20,20 +20,20 @@ use crate::{
     shares::Charge,
 };
 
-/// The `id` of a call, to be sent back byte for byte.
+/// The `id` of a call, returned byte for byte.
 pub type Id = Option<Box<RawValue>>;
 
-/// Slot in which the extractor leaves the call's id for whoever answers when the handler cannot.
+/// Slot for the call's id, used by error responses from outside the handler.
 #[derive(Clone, Default)]
 pub struct IdSlot(Arc<OnceLock<Id>>);
 
 impl IdSlot {
-    /// The id of the call, if it was read so far.
+    /// Id of the call, if it was read already.
     pub fn get(&self) -> Option<&RawValue> {
         self.0.get().and_then(Option::as_deref)
     }
 
-    /// Takes the id from a body that nobody has read; one that is no call has none.
+    /// Reads the id from a body that no extractor has read. A body that is no call has none.
     pub fn read(&self, body: &[u8]) {
         if let Ok(Members { id, .. }) = Members::of(&String::from_utf8_lossy(body)) {
             self.keep(id.map(RawValue::to_owned));
@@ -41,12 +41,12 @@ impl IdSlot {
     }
 
     pub(super) fn keep(&self, id: Id) {
-        // A request has one body, and so one id.
+        // Fails only if it is set already. A request has one body and one id.
         let _ = self.0.set(id);
     }
 }
 
-/// The members of a call that count. Of duplicate keys the last wins.
+/// Members of a call that have a meaning. The last value of a duplicate key counts.
 pub(super) struct Envelope {
     pub(super) id: Id,
     pub(super) params: Params,
@@ -54,7 +54,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn parse(body: Vec<u8>, charge: Charge) -> Result<Self, &'static str> {
-        // As Odoo does, with a replacement character for what is not UTF-8.
+        // Like Odoo, with replacement characters for invalid UTF-8.
         let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let Members { id, params } = Members::of(&text)?;
         let (id, place) = (id.map(RawValue::to_owned), params.map(|params| place(&text, params.get())));
@@ -62,26 +62,26 @@ impl Envelope {
     }
 }
 
-/// The place of `part` in the text that it was borrowed from.
+/// Byte range of `part` in the text that it was borrowed from.
 fn place(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
 }
 
-/// The `params` of a call, of which nothing was parsed yet.
+/// Unparsed `params` of a call.
 pub(super) struct Params {
-    /// The whole call.
+    /// Text of the whole call.
     text: String,
     place: Option<Range<usize>>,
     charge: Charge,
 }
 
 impl Params {
-    /// Parses them, and gives the charge for what they take.
+    /// Parses the parameters. Returns the memory charge for them.
     pub(super) fn read<P: ParseFromJSON>(self) -> Result<(P, Charge), Failure> {
         let Self { text, place, mut charge } = self;
         let object = match place {
-            // Missing and `[]` are `{}`.
+            // Missing `params` and `[]` count as `{}`.
             None => Value::Object(serde_json::Map::new()),
             Some(place) => match body::tree(&text[place], &mut charge) {
                 Ok(value) => object(value)?,
@@ -91,19 +91,19 @@ impl Params {
             },
         };
         drop(text);
-        // poem-openapi's own words name types of ours and repeat what was sent.
+        // The error texts of poem-openapi name our types and repeat the input.
         let parsed =
             P::parse_from_json(Some(object)).map_err(|_| Fault::type_error("an argument is not of the expected type"))?;
         Ok((parsed, charge))
     }
 }
 
-/// A lone surrogate, or nesting beyond any use: well-formed, and yet no text or value that can be kept.
+/// Error for valid JSON that cannot be represented: a lone surrogate, or excessive nesting.
 fn unreadable() -> Fault {
     Fault::new("builtins.ValueError", "params hold what cannot be read")
 }
 
-/// `params` as an object; anything else fails in Python's words.
+/// Converts `params` to an object. Any other type fails with Python's message.
 fn object(params: Value) -> Result<Value, Fault> {
     match params {
         params @ Value::Object(_) => Ok(params),
@@ -117,7 +117,7 @@ fn object(params: Value) -> Result<Value, Fault> {
     }
 }
 
-/// The members as they stand in the text.
+/// Raw members of a call.
 #[derive(Default)]
 struct Members<'a> {
     id: Option<&'a RawValue>,

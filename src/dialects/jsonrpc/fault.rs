@@ -1,4 +1,4 @@
-//! Errors of the envelope, and pages for what is no call.
+//! JSON-RPC error replies, and HTML error pages for requests that are no calls.
 
 use std::borrow::Cow;
 
@@ -14,41 +14,41 @@ use crate::{
     telemetry,
 };
 
-/// `Content-Type` of every JSON answer.
+/// `Content-Type` of JSON responses.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
-/// `Content-Type` of every page.
+/// `Content-Type` of HTML error pages.
 pub const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Unused memory that an answer may hold.
+/// Maximum unused capacity of a response buffer, in bytes.
 const SPARE_BYTES: usize = 4096;
-/// Words for who has too much under way.
+/// Message for a caller with too many requests under way.
 pub(super) const TOO_MANY_REQUESTS: &str = "Too many requests at once, please try again shortly";
 const NO_MEMORY: &str = "The server has no memory to spare. Please try again shortly.";
 
-/// Outcome of a request, for the metrics: a JSON-RPC error travels with HTTP status 200.
+/// Outcome of a request, for the metrics. The HTTP status does not show it: JSON-RPC errors have status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Ok,
-    /// The caller asked for what it cannot have.
+    /// Error of the caller.
     Refused,
-    /// We failed.
+    /// Error of the server.
     Failed,
 }
 
-/// An error of the envelope: what went wrong in Python's words, which clients compare.
+/// An error of the envelope, with the names and texts of Odoo's Python exceptions, which clients compare.
 #[derive(Debug)]
 pub struct Fault {
     code: u16,
     title: &'static str,
     name: &'static str,
     message: Cow<'static, str>,
-    /// Mostly the message again; some of Odoo's exceptions have none.
+    /// True if `arguments` repeats the message. Some of Odoo's exceptions have no arguments.
     arguments: bool,
-    /// Only ever set beside a status of its own.
+    /// HTTP status; 200 for most errors, as in Odoo.
     status: StatusCode,
     retry_after_seconds: Option<u64>,
     outcome: Outcome,
-    /// For the log, never for the client.
+    /// Correlation id under which the cause was logged.
     correlation: Option<String>,
 }
 
@@ -68,12 +68,12 @@ impl Fault {
         }
     }
 
-    /// Wrong or missing arguments, in Python's words.
+    /// Wrong or missing arguments, with Python's message.
     pub fn type_error(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new("builtins.TypeError", message)
     }
 
-    /// Missing required arguments, in Python's words.
+    /// Missing required arguments, with Python's message.
     pub fn missing_arguments(function: &str, names: &[&str]) -> Self {
         let count = names.len();
         let plural = if count == 1 { "" } else { "s" };
@@ -86,17 +86,17 @@ impl Fault {
         Self::type_error(format!("{function} missing {count} required positional argument{plural}: {names}"))
     }
 
-    /// A login that is refused, whatever the reason.
+    /// A refused log-in, whatever the reason.
     pub fn access_denied() -> Self {
         Self::new("odoo.exceptions.AccessDenied", "Access Denied")
     }
 
-    /// No session, or none that is alive.
+    /// No valid session.
     pub fn session_expired() -> Self {
         Self { code: 100, title: "Odoo Session Expired", ..Self::new("odoo.http.SessionExpiredException", "Session expired") }
     }
 
-    /// No such route.
+    /// Unknown route.
     pub fn not_found() -> Self {
         Self {
             code: 404,
@@ -111,7 +111,7 @@ impl Fault {
         }
     }
 
-    /// The body is larger than this server takes.
+    /// The body exceeds the server's limit.
     pub fn too_large() -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -119,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// The caller has no share left.
+    /// The caller's quota is used up.
     pub fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => {
@@ -130,8 +130,8 @@ impl Fault {
         }
     }
 
-    /// The store cannot be reached, or the server is stopping. The cause goes to the log, once, with the id that the
-    /// client gets.
+    /// The database is unreachable, or the server is stopping. Logs the cause once, under the correlation id that the client
+    /// gets.
     pub fn unavailable(cause: &dyn std::error::Error) -> Self {
         Self {
             outcome: Outcome::Failed,
@@ -140,12 +140,12 @@ impl Fault {
         }
     }
 
-    /// A defect of ours. The cause goes to the log, once, with the id that the client gets.
+    /// Internal error. Logs the cause once, under the correlation id that the client gets.
     pub fn internal(cause: &dyn std::error::Error) -> Self {
         Self::internal_logged(telemetry::failed("internal error", cause))
     }
 
-    /// The same where the log has the cause already, under `correlation`.
+    /// Internal error whose cause is already logged under `correlation`.
     pub fn internal_logged(correlation: String) -> Self {
         Self {
             outcome: Outcome::Failed,
@@ -154,17 +154,17 @@ impl Fault {
         }
     }
 
-    /// Something that the caller has done too much of late, and may do again in so many seconds.
+    /// Rate limit exceeded, with the seconds after which a retry can succeed.
     pub fn too_fast(message: impl Into<Cow<'static, str>>, seconds: Option<u64>) -> Self {
         Self { retry_after_seconds: seconds, ..Self::new("odoo.exceptions.UserError", message) }
     }
 
-    /// Sends the fault with an HTTP status of its own and a time after which to try again.
+    /// Sets the HTTP status and `Retry-After`.
     pub fn retry_after(self, status: StatusCode, seconds: u64) -> Self {
         Self { status, retry_after_seconds: Some(seconds), ..self }
     }
 
-    /// The whole answer to the call with this id.
+    /// Response to the call with this id.
     pub fn response(self, id: Option<&RawValue>) -> Response {
         #[derive(Serialize)]
         struct Wire<'a> {
@@ -211,7 +211,7 @@ impl Fault {
 }
 
 pub(super) fn json(mut body: Vec<u8>, outcome: Outcome) -> Response {
-    // It is charged by its length.
+    // The response is charged by its length, not its capacity.
     if body.capacity() - body.len() > SPARE_BYTES {
         body.shrink_to_fit();
     }
@@ -220,7 +220,7 @@ pub(super) fn json(mut body: Vec<u8>, outcome: Outcome) -> Response {
     response
 }
 
-/// A small page, as Odoo answers whatever is not a proper call.
+/// A small HTML page, Odoo's answer to anything that is no valid call.
 pub fn page(status: StatusCode, text: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let number = status.as_u16();

@@ -1,5 +1,5 @@
-//! The corridor of the Odoo-like rooms: a JSON-RPC call as it comes in, and the reply as it goes out (spec
-//! `10-odoo-session.md`, "Envelope").
+//! JSON-RPC envelope of the Odoo-compatible dialects: extractor of calls and writer of replies (spec `10-odoo-session.md`,
+//! "Envelope").
 
 mod envelope;
 mod fault;
@@ -35,33 +35,33 @@ use envelope::{Envelope, Params};
 use fault::{TOO_MANY_REQUESTS, json};
 use schema::{JsonRpcCall, JsonRpcReply};
 
-/// Prefixes of the routes for calls.
+/// Path prefixes of JSON-RPC routes.
 pub const PATHS: &[&str] = &["/api/messaging/", "/im_chat/", "/jsonrpc", "/longpolling/", "/web/"];
-/// Routes at which clients wait for what is new, and come again at once, whatever they were answered.
+/// Polling routes, whose clients retry at once after any answer.
 const POLLS: [&str; 3] = ["/api/messaging/poll/messages", "/api/messaging/poll/updates", "/longpolling/poll"];
-/// The least time between a poll that errs and its answer.
+/// Minimum duration of a failed poll.
 pub const FAILED_POLL_PAUSE: Duration = Duration::from_secs(1);
-/// Routes whose refusals are results: those of the one dialect whose clients look for `error` there.
+/// Path prefix of the dialect whose refusals are results with an `error` member, as its clients expect.
 const REFUSALS_AS_RESULTS: &str = "/api/messaging/";
 
-/// A call whose `params` are a `P`. It is parsed once the caller is known, since a tree of JSON is much larger than its text.
-/// Extracting it never needs more of the request than its announced length.
+/// A call with `params` of type `P`. They are parsed once the caller is known, since a JSON tree is much larger than its text.
+/// The extractor charges no more than the announced length of the request.
 pub struct Call<P> {
     id: Id,
     params: Params,
-    /// A refusal for want of a turn.
+    /// Error if no turn was free.
     refused: Option<Failure>,
     parsed: PhantomData<fn() -> P>,
 }
 
-/// Where a dialect's refusals travel as a successful result, they have this shape there.
+/// Refusal that travels as a successful result, in the dialects that do so.
 #[derive(Debug, Clone, Object, Serialize)]
 pub struct Refusal {
     /// One clear sentence.
     pub error: String,
 }
 
-/// The result, or, where something was asked for wrongly, a refusal in its place.
+/// The result, or a refusal in its place.
 #[derive(Union)]
 #[oai(one_of)]
 #[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
@@ -70,19 +70,19 @@ pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
     Refusal(Refusal),
 }
 
-/// Outcome of a handler that has no result.
+/// Error of a handler.
 #[derive(Debug)]
 pub enum Failure {
     /// `{"error": "..."}` as a successful result.
     Refusal(Cow<'static, str>),
-    /// The same with `Retry-After`: in so many seconds it may be different.
+    /// Like `Refusal`, with the seconds of `Retry-After`.
     Later(Cow<'static, str>, u64),
     /// An error of the envelope.
     Fault(Fault),
 }
 
 impl Failure {
-    /// The refusal of a call to the route at `path` for want of a share.
+    /// Refusal of a call to the route at `path` because a quota is used up.
     pub fn refused(why: NoShare, path: &str) -> Self {
         match why {
             NoShare::Requests if path.starts_with(REFUSALS_AS_RESULTS) => {
@@ -105,7 +105,7 @@ impl From<Fault> for Failure {
 }
 
 impl<P: ParseFromJSON> Call<P> {
-    /// Answers as whoever is logged in; without a session the call gets "Session expired".
+    /// Handles the call as the logged-in user. Without a session, the reply is "Session expired".
     pub async fn logged_in<R, D, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
@@ -117,14 +117,14 @@ impl<P: ParseFromJSON> Call<P> {
         self.anybody(|params| answer(login, params)).await
     }
 
-    /// Answers whoever calls.
+    /// Handles the call without authentication.
     pub async fn anybody<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
     where
         F: Future<Output = Result<R, Failure>>,
     {
         let Self { id, params, refused, .. } = self;
         let outcome = match refused.map_or_else(|| params.read(), Err) {
-            // The charge lasts as long as what it is for.
+            // The memory charge lasts as long as the parameters.
             Ok((params, _charge)) => answer(params).await,
             Err(failure) => Err(failure),
         };
@@ -132,10 +132,10 @@ impl<P: ParseFromJSON> Call<P> {
     }
 }
 
-/// The answer to a call. Its result is an `R`, which the documentation describes as a `D`.
+/// Reply to a call. Its result is an `R`, described as a `D` in the OpenAPI document.
 pub struct Reply<R, D = R> {
     id: Id,
-    /// `None` where Odoo's method returns nothing: then there is no `result` at all.
+    /// `None` if Odoo's method returns nothing: the reply has no `result`.
     outcome: Result<Option<R>, Failure>,
     cookies: Vec<String>,
     documented: PhantomData<fn() -> D>,
@@ -146,7 +146,7 @@ impl<R, D> Reply<R, D> {
         Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
-    /// Sends a `Set-Cookie` along, if the call has succeeded.
+    /// Adds a `Set-Cookie` header to a successful reply.
     #[must_use]
     pub fn with_cookie(mut self, cookie: Option<String>) -> Self {
         if self.outcome.is_ok() {
@@ -155,7 +155,7 @@ impl<R, D> Reply<R, D> {
         self
     }
 
-    /// Leaves the `result` out.
+    /// Omits the `result`.
     #[must_use]
     pub fn without_result(self) -> Self {
         Reply { outcome: self.outcome.map(|_| None), ..self }
@@ -242,18 +242,18 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
     }
 }
 
-/// The answer to a call to the route at `path` that has no share left.
+/// Reply to a call to the route at `path` whose caller's quota is used up.
 pub fn refused(path: &str, why: NoShare, id: Option<&RawValue>) -> Response {
     let outcome = Err(Failure::refused(why, path));
     Reply::<()> { id: id.map(RawValue::to_owned), outcome, cookies: Vec::new(), documented: PhantomData }.into_response()
 }
 
-/// True for the path of a route at which clients wait.
+/// True for the path of a polling route.
 pub fn is_poll(path: &str) -> bool {
     POLLS.contains(&path)
 }
 
-/// True if a request says that its body is a call.
+/// True if the content type of the request is JSON or JSON-RPC.
 pub fn is_json(request: &Request) -> bool {
     let kind = request.content_type().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! The envelope as the OpenAPI document describes it.
+//! OpenAPI schemas of the JSON-RPC envelope.
 
 use std::marker::PhantomData;
 
@@ -26,12 +26,12 @@ impl<P: ParseFromJSON + ToJSON + Example> Example for JsonRpcCall<P> {
     }
 }
 
-/// The answer to a JSON-RPC call: with a result, or with an error.
+/// The reply to a JSON-RPC call, with a result or an error.
 #[derive(Object)]
 #[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
 pub(super) struct JsonRpcReply<R: ParseFromJSON + ToJSON> {
     jsonrpc: String,
-    /// As it was in the call; null if it was missing.
+    /// The `id` of the call; null if it was missing.
     id: Any<Value>,
     result: Option<R>,
     error: Option<JsonRpcError>,
@@ -41,26 +41,26 @@ pub(super) struct JsonRpcReply<R: ParseFromJSON + ToJSON> {
 #[derive(Object)]
 #[allow(dead_code, reason = "only its schema is used; errors are written by `Fault`")]
 pub(super) struct JsonRpcError {
-    /// 200 for any failure, 100 for a session that has expired, 404 for an unknown route.
+    /// 200 for any failure, 100 for an expired session, 404 for an unknown route.
     code: u16,
     message: String,
     data: JsonRpcErrorData,
 }
 
-/// What went wrong.
+/// Details of an error.
 #[derive(Object)]
 #[allow(dead_code, reason = "only its schema is used; errors are written by `Fault`")]
 pub(super) struct JsonRpcErrorData {
-    /// A Python exception's name, for example `odoo.exceptions.AccessDenied`.
+    /// Name of a Python exception, for example `odoo.exceptions.AccessDenied`.
     name: String,
-    /// An id that is also in the server's log.
+    /// Correlation id, which is also in the server's log.
     debug: String,
     message: String,
     arguments: Vec<Any<Value>>,
     context: Any<Value>,
 }
 
-/// `params` that are not looked at.
+/// `params` without meaning; any are accepted.
 #[derive(Object, Debug)]
 #[oai(example)]
 pub struct Nothing {

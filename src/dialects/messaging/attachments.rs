@@ -1,3 +1,5 @@
+//! Attachments: upload, download by session or by access token, metadata, and deletion.
+
 use poem::Body;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
@@ -31,8 +33,8 @@ pub(super) struct Attachments(pub(super) House);
 impl Attachments {
     /// Uploads a file
     ///
-    /// Its id can then be sent with a message. What the file is, its content says. A page of a foreign origin is refused,
-    /// and so is a request without a session.
+    /// The returned id can be sent with a message. The media type is detected from the content. Requests from pages of foreign
+    /// origins and requests without a session are refused.
     #[oai(path = "/attachment/upload", method = "post", operation_id = "messaging_attachment_upload")]
     async fn upload(&self, upload: Upload, session: Session) -> Result<UploadReply, HttpFailure> {
         if !upload.is_ours(&self.0) {
@@ -46,8 +48,8 @@ impl Attachments {
 
     /// Downloads a file
     ///
-    /// Until it is sent, for its uploader; then for those who may read a message that holds it. An `access_token` counts as
-    /// long as that holds for whom it was given to.
+    /// Before it is sent, only the uploader may read it; then everybody who may read a message that holds it. An `access_token`
+    /// is valid as long as the user that it was issued to may read the file.
     #[oai(
         path = "/attachment/:id",
         method = "get",
@@ -60,7 +62,7 @@ impl Attachments {
     async fn download(
         &self,
         Path(id): Path<PathInt>,
-        /// As the upload and every description of the file give it.
+        /// The token that the upload and every description of the file return.
         Query(access_token): Query<Option<String>>,
         wish: Wish,
         session: OptionalSession,
@@ -68,10 +70,10 @@ impl Attachments {
         self.reply(AttachmentId(id.0), access_token, &wish, &session).await
     }
 
-    /// Downloads a file by its whole address
+    /// Downloads a file by its complete address
     ///
-    /// As messages give it: with the `access_token`, and at its end the name of the file, of a long one its beginning and its
-    /// extension. The name does not count.
+    /// The address is the one in messages: with the `access_token`, and with the file's name at the end (shortened to its
+    /// beginning and extension if it is long). The name is ignored.
     #[oai(
         path = "/attachment/:id/:access_token/:name",
         method = "get",
@@ -92,7 +94,7 @@ impl Attachments {
         self.reply(AttachmentId(id.0), Some(access_token), &wish, &session).await
     }
 
-    /// Downloads a file by its whole address, of which the name is lost
+    /// Downloads a file by its complete address without the name
     #[oai(path = "/attachment/:id/:access_token", method = "get", hidden = true)]
     async fn download_nameless(
         &self,
@@ -106,7 +108,7 @@ impl Attachments {
 
     /// Describes a file
     ///
-    /// To those who may read it.
+    /// Only for users who may read it.
     #[oai(path = "/attachment/info/:id", method = "post", operation_id = "messaging_attachment_info")]
     async fn info(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<Info> {
         call.logged_in(session, |login, _| async move {
@@ -118,7 +120,7 @@ impl Attachments {
 
     /// Deletes a file
     ///
-    /// Of the caller's, from every message that holds it.
+    /// Removes a file of the caller from every message that holds it.
     #[oai(path = "/attachment/delete/:id", method = "post", operation_id = "messaging_attachment_delete")]
     async fn delete(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<Deleted> {
         call.logged_in(session, |login, _| async move {
@@ -175,7 +177,7 @@ struct Uploaded {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Added to the file's address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
+    /// Grants access to anybody who adds it to the address as `access_token`, as long as the caller may read the file.
     access_token: String,
 }
 
@@ -192,7 +194,7 @@ impl Uploaded {
     }
 }
 
-/// All about a file but its bytes.
+/// Metadata of a file.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingFileInfo")]
 struct Info {
@@ -200,9 +202,9 @@ struct Info {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Where its bytes are, for whoever has this address, as long as the caller may read them.
+    /// Address of the file's bytes. Anybody with this address may download them, as long as the caller may read the file.
     url: String,
-    /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
+    /// Grants access to anybody who adds it to the address as `access_token`, as long as the caller may read the file.
     access_token: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     create_date: String,

@@ -1,4 +1,4 @@
-//! What is done to a message after it was sent.
+//! Changes of sent messages: edit, delete, and reactions.
 
 use poem_openapi::{Enum, Object, OpenApi, types::Example};
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(super) struct Changes(pub(super) House);
 impl Changes {
     /// Edits a message
     ///
-    /// One of the caller's own, in a thread of its own; anybody's, in any thread, for a moderator.
+    /// A message of the caller in a thread of the caller. Moderators may edit any message in any thread.
     #[oai(path = "/message/edit", method = "post", operation_id = "messaging_message_edit")]
     async fn edit(&self, call: Call<EditParams>, session: Session) -> Reply<Changed> {
         call.logged_in(session, |login, params| async move {
@@ -42,8 +42,8 @@ impl Changes {
 
     /// Deletes a message
     ///
-    /// One of the caller's own, in a thread of its own; anybody's, in any thread, for a moderator. Its text, files and
-    /// reactions are gone then. It keeps its place with an empty body, and deleting it again succeeds.
+    /// A message of the caller in a thread of the caller. Moderators may delete any message in any thread. Its text, files and
+    /// reactions are removed; a message with an empty body stays in its place. Idempotent: deleting it again succeeds.
     #[oai(path = "/message/delete", method = "post", operation_id = "messaging_message_delete")]
     async fn delete(&self, call: Call<DeleteParams>, session: Session) -> Reply<Changed> {
         call.logged_in(session, |login, params| async move {
@@ -57,10 +57,10 @@ impl Changes {
 
     /// Reacts to a message
     ///
-    /// In a thread of the caller's, or takes the caller's reaction back. `toggle` does whichever of the two is not done
-    /// yet. `action` in the answer is `add` if the caller's reaction is there now, and `remove` if it is not, in the
-    /// words of Odoo's `_message_reaction`. To add what is there, or remove what is not, succeeds and changes nothing. A
-    /// message takes at most 20 different reactions. No poll waits for reactions: they come with the messages.
+    /// Adds or removes a reaction of the caller to a message in a thread of the caller. `toggle` adds a missing reaction and
+    /// removes an existing one. `action` in the answer is `add` if the caller's reaction exists now, and `remove` otherwise, as
+    /// in Odoo's `_message_reaction`. Idempotent: adding an existing reaction or removing a missing one succeeds and changes
+    /// nothing. A message takes at most 20 different reactions. Reactions do not end a poll; they are returned with the messages.
     #[oai(path = "/message/reaction", method = "post", operation_id = "messaging_message_reaction")]
     async fn react(&self, call: Call<ReactionParams>, session: Session) -> Reply<Reacted> {
         call.logged_in(session, |login, params| async move {
@@ -83,7 +83,7 @@ impl Changes {
     }
 }
 
-/// A message, and its new text.
+/// A message and its new text.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingEditParams", example)]
 struct EditParams {
@@ -118,14 +118,14 @@ struct Changed {
     message_id: i64,
 }
 
-/// A reaction of the caller's.
+/// A reaction of the caller to a message.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingReactionParams", example)]
 struct ReactionParams {
     message_id: Int,
-    /// Mostly an emoji; at most 64 bytes.
+    /// Usually an emoji; at most 64 bytes.
     content: Text,
-    /// `toggle`, which is the default, `add` or `remove`.
+    /// `toggle` (the default), `add` or `remove`.
     action: Text,
 }
 
@@ -146,7 +146,7 @@ struct Reacted {
     reactions: Vec<Reaction>,
 }
 
-/// Whether the caller's reaction is there now.
+/// The state of the caller's reaction: `add` if it exists, `remove` if not.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingReactionAction", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]

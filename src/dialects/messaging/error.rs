@@ -1,4 +1,4 @@
-//! The service's failures in the words of this dialect.
+//! Errors of the chat in this dialect: refusals as results, and statuses for the file routes.
 
 use std::borrow::{Borrow, Cow};
 
@@ -16,7 +16,7 @@ use crate::{
     telemetry,
 };
 
-/// How a failure of the service answers a call.
+/// Maps a chat error to the answer of a call.
 pub fn failure(error: impl Borrow<Error>) -> Failure {
     match error.borrow() {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
@@ -57,34 +57,34 @@ fn words(error: &Error) -> Cow<'static, str> {
     }
 }
 
-/// How the routes that carry files fail: with a status, and `{"error": "..."}` outside any envelope.
+/// Failure of a file route: a status, and `{"error": "..."}` without an envelope.
 #[derive(Debug, ApiResponse)]
 pub(super) enum HttpFailure {
-    /// The request is not what it should be; `error` says how.
+    /// The request is invalid; `error` says how.
     #[oai(status = 400, content_type = "application/json")]
     BadRequest(Json<Refusal>),
-    /// "Session expired" where a login is needed, else "Access denied".
+    /// "Session expired" if a login is needed, else "Access denied".
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Refusal>),
-    /// No such thing.
+    /// The file or thread does not exist.
     #[oai(status = 404, content_type = "application/json")]
     NotFound(Json<Refusal>),
-    /// It is not in a state in which that could be done.
+    /// The resource's state does not allow the operation.
     #[oai(status = 409, content_type = "application/json")]
     Conflict(Json<Refusal>),
-    /// The file is larger, or a text longer, than this server takes.
+    /// The file or a text exceeds the size limit.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
-    /// The file has no such part; `Content-Range` says how large it is.
+    /// The file does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416, content_type = "application/json")]
     Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
-    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
+    /// Too many concurrent requests of the caller, or its rate limit is exceeded; then `Retry-After` gives the seconds to wait.
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
-    /// The server failed; `error` ends in an id that is also in its log.
+    /// Internal error; `error` ends with an id that is also in the server's log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Refusal>),
-    /// The server cannot reach its store, or is stopping.
+    /// The server cannot reach its store, has no memory to spare, or is shutting down.
     #[oai(status = 503, content_type = "application/json")]
     Unavailable(Json<Refusal>),
 }
@@ -94,7 +94,7 @@ impl HttpFailure {
         Self::BadRequest(refusal(text))
     }
 
-    /// The failure of who has no share left.
+    /// Failure of a request refused for lack of its share of the server (concurrency quota or memory).
     pub(super) fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),

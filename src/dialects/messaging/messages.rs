@@ -1,3 +1,5 @@
+//! Messages of a thread: history pages, sending with an idempotency key, and read marks.
+
 use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
@@ -22,9 +24,9 @@ pub(super) struct Messages(pub(super) House);
 impl Messages {
     /// Lists messages
     ///
-    /// A page of a thread of the caller's, newest first. `before_id` pages without counting, and then `offset` is not
-    /// looked at. Such a page ends at 1 MiB, so it may be shorter than `limit`: with the last id as `before_id` it
-    /// goes on, until none is found.
+    /// A page of a thread of the caller, newest first. `before_id` is a cursor (keyset pagination); with it, `offset` is ignored.
+    /// A page with `before_id` ends at 1 MiB, so it may be shorter than `limit`: continue with its last id as `before_id` until a
+    /// page is empty.
     #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
     async fn list(&self, request: &Request, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
         let account = body::account(request);
@@ -47,11 +49,11 @@ impl Messages {
 
     /// Sends a message
     ///
-    /// To a thread of the caller's. Once this is answered with success, the message is stored durably. A body of white
-    /// space counts as none, unless there is an attachment. Attachments must be the caller's own uploads.
+    /// To a thread of the caller. Success means that the message is stored durably. A body of white space counts as empty, which
+    /// requires an attachment. Attachments must be the caller's own uploads.
     ///
-    /// With a `client_key` it can be repeated: the same key with the same body and attachments stores nothing new for a
-    /// day, unless the server is set otherwise, and gets the first answer. Other content is a new message.
+    /// A `client_key` makes the call idempotent: a retry with the same key, body and attachments stores nothing new and gets the
+    /// first answer, for a day by default. Other content under the same key is a new message.
     #[oai(path = "/message/send", method = "post", operation_id = "messaging_message_send")]
     async fn send(&self, call: Call<SendParams>, session: Session) -> Reply<Sent> {
         call.logged_in(session, |login, params| async move {
@@ -77,8 +79,8 @@ impl Messages {
 
     /// Marks messages as read
     ///
-    /// And with each one all before it in its thread. `marked_count` counts the messages of others that became read;
-    /// those of threads that the caller is not in do not count.
+    /// Each message and all before it in its thread. `marked_count` is the number of messages of others that became read;
+    /// messages in threads of others are not counted.
     #[oai(path = "/message/read", method = "post", operation_id = "messaging_message_read")]
     async fn read(&self, call: Call<ReadParams>, session: Session) -> Reply<Marked> {
         call.logged_in(session, |login, params| async move {
@@ -95,14 +97,14 @@ impl Messages {
     }
 }
 
-/// Which messages to list.
+/// A page of a thread's messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingMessagesParams", example)]
 struct ListParams {
     thread_id: Int,
     /// 50 by default, at most 200.
     limit: Int,
-    /// How many of the newest to pass over.
+    /// Number of the newest messages to skip.
     offset: Int,
     /// Only messages with a smaller id.
     before_id: Int,
@@ -122,7 +124,7 @@ struct MessageList {
     thread_name: String,
 }
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingSendParams", example)]
 struct SendParams {
@@ -131,7 +133,7 @@ struct SendParams {
     body: Text,
     /// The caller's own uploads.
     attachment_ids: Ints,
-    /// Whatever tells this message from the caller's others in the thread; at most 256 bytes.
+    /// An idempotency key, unique among the caller's messages in the thread; at most 256 bytes.
     client_key: Text,
     /// The message of the same thread that this one answers.
     reply_to: Int,
@@ -158,7 +160,7 @@ struct Sent {
     created_date: String,
 }
 
-/// Which messages the caller has read: one, or several.
+/// The messages to mark as read: one, or several.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingReadParams", example)]
 struct ReadParams {
@@ -176,6 +178,6 @@ impl Example for ReadParams {
 #[oai(rename = "MessagingMarked")]
 pub(super) struct Marked {
     pub(super) success: bool,
-    /// How many messages became read.
+    /// Number of messages that became read.
     pub(super) marked_count: i64,
 }

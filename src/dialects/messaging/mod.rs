@@ -1,7 +1,7 @@
-//! The messaging room: `/api/messaging/...` (spec `20-messaging.md`).
+//! Messaging dialect: `/api/messaging/...` (spec `20-messaging.md`).
 //!
-//! All routes are JSON-RPC calls, except those that carry the bytes of a file. What the caller asked for wrongly comes
-//! back as a successful result of the shape `{"error": "..."}`.
+//! All routes are JSON-RPC calls, except the file routes. Errors of the caller are successful results of the form `{"error":
+//! "..."}`.
 
 mod attachments;
 mod changes;
@@ -29,20 +29,20 @@ use super::{
 };
 use crate::shares::NoShare;
 
-/// The answer of a route outside the envelope to who has no share left.
+/// Response of a file route to a request refused for lack of its share of the server (concurrency quota or memory).
 pub fn refused(why: NoShare) -> Response {
     error::HttpFailure::refused(why).into_response()
 }
 
-/// The answer of a route that carries files to a request that is not what it should be.
+/// Response of a file route to an invalid request.
 pub fn bad_request(text: &'static str) -> Response {
     error::HttpFailure::bad_request(text).into_response()
 }
 
-/// How many things one page holds at most, whatever was asked for.
+/// Largest page size, whatever the client asks for.
 const MAX_PAGE: u64 = 200;
 
-/// All routes of the room.
+/// All routes of the dialect.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     (
         threads::Threads(house.clone()),
@@ -60,16 +60,16 @@ pub fn api(house: &House) -> impl OpenApi + use<> {
 
 #[derive(Tags)]
 enum Tag {
-    /// Threads, messages, files, long polls, typing and presence under `/api/messaging`. A refusal is a successful result
-    /// that holds `error`.
+    /// Threads, messages, files, long polls, typing and presence under `/api/messaging`. An error of the caller is a successful
+    /// result with the member `error`.
     #[oai(rename = "messaging")]
     Messaging,
 }
 
-/// The answer of a route, whose refusals travel as results.
+/// Response of a route; refusals are sent as results.
 type Reply<R> = jsonrpc::Reply<R, OrRefusal<R>>;
 
-/// How long a page is to be: 0 means the default.
+/// Page size; 0 means the default.
 fn page_size(limit: Int, default: u64) -> Result<usize, Failure> {
     let limit = match limit.natural("limit", 0)? {
         0 => default,

@@ -1,3 +1,5 @@
+//! Unread counts, and marking everything as read.
+
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, InboxEntry, UnreadTotals};
@@ -16,7 +18,7 @@ pub(super) struct Notifications(pub(super) House);
 impl Notifications {
     /// Counts unread messages
     ///
-    /// In all threads of the caller, by their type.
+    /// In all threads of the caller, by thread type.
     #[oai(path = "/notifications/count", method = "post", operation_id = "messaging_notifications_count")]
     async fn count(&self, call: Call<Nothing>, session: Session) -> Reply<Counts> {
         call.logged_in(session, |login, _| async move {
@@ -28,7 +30,7 @@ impl Notifications {
 
     /// Marks everything as read
     ///
-    /// In one thread of the caller's, or, without `thread_id`, in all. `marked_count` counts the messages of others that
+    /// In one thread of the caller, or, without `thread_id`, in all. `marked_count` is the number of messages of others that
     /// became read.
     #[oai(path = "/notifications/mark_all_read", method = "post", operation_id = "messaging_mark_all_read")]
     async fn mark_all_read(&self, call: Call<MarkAllParams>, session: Session) -> Reply<Marked> {
@@ -76,7 +78,7 @@ impl From<UnreadTotals> for Counts {
     }
 }
 
-/// Where to mark everything as read.
+/// The thread to mark as read.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingMarkAllParams", example)]
 struct MarkAllParams {

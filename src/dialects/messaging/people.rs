@@ -1,3 +1,5 @@
+//! Search for people, and resolution of ids that may be those of users or of partners.
+
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::Person;
@@ -20,7 +22,7 @@ pub(super) struct People(pub(super) House);
 impl People {
     /// Searches people
     ///
-    /// Those whose name, email or phone contains `query`, whatever the case, by name.
+    /// Finds people whose name, email or phone contains `query` (case-insensitive), sorted by name.
     #[oai(path = "/partners/search", method = "post", operation_id = "messaging_partners_search")]
     async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
         call.logged_in(session, |login, params| async move {
@@ -33,7 +35,7 @@ impl People {
     }
 }
 
-/// The people that ids of users or partners stand for; which a number means first is a setting.
+/// Resolves ids of users or partners to people. A setting says which of the two an ambiguous id means.
 pub(super) async fn resolve(house: &House, ids: &[i64]) -> Result<Vec<Person>, Failure> {
     let preferred = match house.config.messaging.preferred_id {
         PartnerOrUser::User => PreferredId::User,
@@ -42,7 +44,7 @@ pub(super) async fn resolve(house: &House, ids: &[i64]) -> Result<Vec<Person>, F
     house.chat.people_by_id(ids, preferred).await.map_err(failure)
 }
 
-/// Whom to look for.
+/// A search for people.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingSearchParams", example)]
 struct SearchParams {

@@ -1,3 +1,5 @@
+//! Long polls: new messages of a thread, and updates of all threads. A poll that waits gives its turn in the store back.
+
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
@@ -26,9 +28,9 @@ pub(super) struct Polls(pub(super) House);
 impl Polls {
     /// Waits for messages of a thread
     ///
-    /// With `last_message_id`, 0 included: answers at once if the thread holds messages with a larger id, oldest first, at
-    /// most 100 and 1 MiB at a time; else as soon as one comes. Without: waits for what comes from now on. After `timeout` seconds
-    /// it answers with none. An error is answered a second later.
+    /// Long polling. With `last_message_id` (0 included): returns the messages with a larger id, oldest first, at most 100 and 1
+    /// MiB at a time; waits for one if there is none yet. Without it: waits for new messages only. After `timeout` seconds the
+    /// answer is empty. An error response is delayed by one second.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
     async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
         let account = body::account(request);
@@ -39,7 +41,7 @@ impl Polls {
             let messages = self.0.chat.wait_for_messages(&login, thread, after, deadline, || account.give_turn_back());
             let messages = messages.await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
-            // Who names no message does not come again for the rest.
+            // A client without a cursor could not fetch the rest, so its page is not cut.
             let messages = if after.is_some() { fitting(messages, 1) } else { messages };
             Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
         })
@@ -48,9 +50,10 @@ impl Polls {
 
     /// Waits for updates of all threads
     ///
-    /// Answers when others have posted, or when the caller has read, since this session was last told. Each session is
-    /// remembered; its first poll starts from now. With `last_check`, what others have posted after that time is an
-    /// update instead. After `timeout` seconds it answers with none. An error is answered a second later.
+    /// Long polling: returns as soon as other users have posted or the caller has read messages since the last update that this
+    /// session received. The server keeps a cursor for each session; the first poll starts at the current position. With
+    /// `last_check`, messages that others have posted after that time are the updates instead. After `timeout` seconds the answer
+    /// is empty. An error response is delayed by one second.
     #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
     async fn updates(&self, request: &Request, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
         let account = body::account(request);
@@ -60,7 +63,7 @@ impl Polls {
                 Some(text) => Some(time(text.trim()).ok_or(Failure::refusal("last_check must be a time in ISO 8601"))?),
                 None => None,
             };
-            // Noted before waiting, so that a client that goes away meanwhile misses nothing.
+            // The cursor is stored before waiting, so that a client that disconnects meanwhile misses nothing.
             let told = self.0.auth.told(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
             let updates = self.0.chat.updates(&login, Some(told), since, deadline, || account.give_turn_back());
             let updates = updates.await.map_err(failure)?;
@@ -75,23 +78,23 @@ impl Polls {
     }
 }
 
-/// When a poll gives up: after 30 seconds unless the caller says otherwise, after 60 at the latest.
+/// Deadline of a poll: after 30 seconds by default, after 60 at most.
 fn deadline(timeout: Int) -> Result<Instant, Failure> {
     let seconds = timeout.optional("timeout")?.unwrap_or(30).clamp(0, 60);
     Ok(Instant::now() + Duration::from_secs(seconds.unsigned_abs()))
 }
 
-/// A time in ISO 8601, or as Odoo writes it; UTC if it names no zone.
+/// Parses a time in ISO 8601 or in Odoo's format; UTC if it names no zone.
 fn time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.replacen(' ', "T", 1);
     let zoned = || DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%#z").map(|time| time.to_utc());
     let plain = || NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f").map(|time| time.and_utc());
     let day = || NaiveDate::parse_from_str(&text, "%Y-%m-%d").map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc());
-    // What no store can compare with is no time either.
+    // Years outside 1 to 9999 are refused: not every store can compare them.
     zoned().or_else(|_| plain()).or_else(|_| day()).ok().filter(|time| (1..=9999).contains(&time.year()))
 }
 
-/// Where to wait, and for how long.
+/// Thread, cursor and time-out of a poll for messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPollMessagesParams", example)]
 struct MessagesParams {
@@ -116,7 +119,7 @@ struct NewMessages {
     messages: Vec<Message>,
 }
 
-/// Since when to look for updates, and how long to wait.
+/// Start and time-out of a poll for updates.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPollUpdatesParams", example)]
 struct UpdatesParams {
@@ -136,9 +139,9 @@ impl Example for UpdatesParams {
 #[oai(rename = "MessagingUpdates")]
 struct Updates {
     has_updates: bool,
-    /// In all threads of the caller.
+    /// Unread messages in all threads of the caller.
     unread_count: i64,
-    /// Those that have changed, most recent first.
+    /// The threads that have changed, most recent first.
     threads_with_updates: Vec<ThreadUpdate>,
 }
 
@@ -156,7 +159,7 @@ struct ThreadUpdate {
 }
 
 impl ThreadUpdate {
-    /// As it is shown to `reader`.
+    /// Update as shown to `reader`.
     fn of(entry: InboxEntry, reader: PartnerId) -> Self {
         Self {
             thread_id: entry.conversation.id.0,

@@ -1,3 +1,5 @@
+//! Presence of people: the caller's own status, and look-ups of others.
+
 use poem_openapi::{Enum, Object, OpenApi, types::Example};
 use serde::Serialize;
 
@@ -23,7 +25,8 @@ pub(super) struct Presence(pub(super) House);
 impl Presence {
     /// Sets the caller's presence
     ///
-    /// `away` and `offline` last until the next update or login; `online` means: as the caller's activity says.
+    /// `away` and `offline` last until the next update or login. `online` restores the status that follows from the caller's
+    /// activity.
     #[oai(path = "/presence/update", method = "post", operation_id = "messaging_presence_update")]
     async fn update(&self, call: Call<UpdateParams>, session: Session) -> Reply<Updated> {
         call.logged_in(session, |login, params| async move {
@@ -39,9 +42,9 @@ impl Presence {
         .await
     }
 
-    /// Tells who is there
+    /// Returns the presence of people
     ///
-    /// In the order asked; ids that stand for nobody are left out.
+    /// In the order asked; unknown ids are left out.
     #[oai(path = "/presence/status", method = "post", operation_id = "messaging_presence_status")]
     async fn status(&self, call: Call<StatusParams>, session: Session) -> Reply<Present> {
         call.logged_in(session, |_, params| async move {
@@ -60,7 +63,7 @@ impl Presence {
     }
 }
 
-/// Whether a partner can be expected to answer.
+/// The presence status of a partner.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingStatus", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -80,7 +83,7 @@ impl From<chat::Status> for Status {
     }
 }
 
-/// What others are to see of the caller.
+/// The caller's new presence status.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPresenceParams", example)]
 struct UpdateParams {
@@ -103,7 +106,7 @@ struct Updated {
     status: Status,
 }
 
-/// Whom to ask about.
+/// The people to look up.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPresenceStatusParams", example)]
 struct StatusParams {
@@ -123,18 +126,18 @@ struct Present {
     presence: Vec<PartnerPresence>,
 }
 
-/// Somebody, and whether they are there.
+/// A person's presence.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingPartnerPresence")]
 struct PartnerPresence {
-    /// The user's id, or the partner's if it has no user.
+    /// The user's id, or the partner's id if there is no user.
     id: i64,
     name: String,
     partner_id: i64,
     #[oai(nullable)]
     user_id: Option<i64>,
     status: Status,
-    /// `YYYY-MM-DD HH:MM:SS`, UTC; null if never.
+    /// `YYYY-MM-DD HH:MM:SS`, UTC; null if the person was never online.
     #[oai(nullable)]
     last_seen: Option<String>,
 }

@@ -1,3 +1,5 @@
+//! Substring search of messages, with keyset pagination (`before_id`).
+
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, MessageId};
@@ -14,7 +16,7 @@ use crate::{
     },
 };
 
-/// The most messages that one answer holds.
+/// Most messages per response.
 const MOST: usize = 100;
 
 pub(super) struct Search(pub(super) House);
@@ -23,10 +25,10 @@ pub(super) struct Search(pub(super) House);
 impl Search {
     /// Searches messages
     ///
-    /// Those of the caller's threads, or of one of them, that contain `query`, whatever the case, newest first. An answer
-    /// holds at most 1 MiB, so it may be shorter than `limit`: with the last id as `before_id` the search goes on, until
-    /// none is found. It looks at 50,000 messages, from the newest or from `before_id` on, of long ones at 64 MiB;
-    /// `complete` is false if it stopped there.
+    /// Finds messages that contain `query` (case-insensitive) in the caller's threads, or in one of them, newest first. An answer
+    /// holds at most 1 MiB, so it may be shorter than `limit`: continue with its last id as `before_id` until an answer is empty.
+    /// A search scans at most 50,000 messages, or 64 MiB of text, from the newest or from `before_id` on; `complete` is false if
+    /// it stopped there.
     #[oai(path = "/messages/search", method = "post", operation_id = "messaging_messages_search")]
     async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
         call.logged_in(session, |login, params| async move {
@@ -43,13 +45,13 @@ impl Search {
     }
 }
 
-/// What to search for.
+/// A search for messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingMessagesSearchParams", example)]
 struct SearchParams {
     /// From 3 characters to 256 bytes.
     query: Text,
-    /// A thread of the caller's; all of them if missing.
+    /// A thread of the caller; all of them if missing.
     thread_id: Int,
     /// Only messages with a smaller id.
     before_id: Int,
@@ -68,6 +70,6 @@ impl Example for SearchParams {
 struct Found {
     /// Newest first.
     messages: Vec<Message>,
-    /// False if there may be more than the search looked at.
+    /// False if the scan ended at its limit, so that older messages were not searched.
     complete: bool,
 }

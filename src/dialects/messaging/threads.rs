@@ -1,3 +1,5 @@
+//! Threads: list, creation, and participants.
+
 use poem_openapi::{Object, OpenApi, param::Path, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, PartnerId, ThreadType};
@@ -24,7 +26,7 @@ pub(super) struct Threads(pub(super) House);
 impl Threads {
     /// Lists threads
     ///
-    /// The caller's threads, most recent message first. A `thread_type` that does not exist finds none.
+    /// The caller's threads, most recent message first. An unknown `thread_type` gives an empty list.
     #[oai(path = "/threads", method = "post", operation_id = "messaging_threads")]
     async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<ThreadList> {
         call.logged_in(session, |login, params| async move {
@@ -40,7 +42,7 @@ impl Threads {
 
     /// Creates a thread
     ///
-    /// The caller is always in. Ids in `partner_ids` that stand for nobody are left out.
+    /// The caller is always a participant. Unknown ids in `partner_ids` are ignored.
     #[oai(path = "/thread/create", method = "post", operation_id = "messaging_thread_create")]
     async fn create(&self, call: Call<CreateParams>, session: Session) -> Reply<Created> {
         call.logged_in(session, |login, params| async move {
@@ -62,7 +64,7 @@ impl Threads {
 
     /// Lists participants
     ///
-    /// Who is in a thread of the caller's, in the order in which they joined.
+    /// The participants of a thread of the caller, in the order in which they joined.
     #[oai(path = "/thread/participants/:id", method = "post", operation_id = "messaging_thread_participants")]
     async fn participants(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<ThreadPeople> {
         call.logged_in(session, |login, _| async move {
@@ -75,7 +77,7 @@ impl Threads {
 
     /// Adds a participant
     ///
-    /// To a thread of the caller's. Adding somebody who is in already succeeds.
+    /// Adds a person to a thread of the caller. Idempotent: adding a participant again succeeds.
     #[oai(path = "/thread/add_participant", method = "post", operation_id = "messaging_thread_add_participant")]
     async fn add_participant(&self, call: Call<AddParams>, session: Session) -> Reply<Added> {
         call.logged_in(session, |login, params| async move {
@@ -92,7 +94,7 @@ impl Threads {
     }
 }
 
-/// Which threads to list.
+/// A filter for threads.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingThreadsParams", example)]
 struct ListParams {
@@ -124,12 +126,12 @@ struct Thread {
     last_message: String,
     /// `YYYY-MM-DD HH:MM:SS`, UTC; empty if there is no message.
     last_message_date: String,
-    /// How many messages of others the caller has not read.
+    /// Number of messages of others that the caller has not read.
     unread_count: i64,
 }
 
 impl Thread {
-    /// As it is shown to `reader`.
+    /// Thread as shown to `reader`.
     fn of(InboxLine { entry, people }: InboxLine, reader: PartnerId) -> Self {
         let last_message_date = entry.conversation.last_message_at.map(odoo_time).unwrap_or_default();
         Self {
@@ -144,7 +146,7 @@ impl Thread {
     }
 }
 
-/// A thread to be created.
+/// A thread to create.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingThreadCreateParams", example)]
 struct CreateParams {
@@ -181,7 +183,7 @@ struct ThreadPeople {
     participants: Vec<Contact>,
 }
 
-/// Whom to bring into which thread.
+/// A thread and the person to add.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingAddParticipantParams", example)]
 struct AddParams {

@@ -1,3 +1,5 @@
+//! Typing indicators of a thread.
+
 use poem_openapi::{Object, OpenApi, param::Path};
 use serde::Serialize;
 use storage::{ConversationId, Person};
@@ -22,7 +24,7 @@ pub(super) struct Typing(pub(super) House);
 impl Typing {
     /// Shows the caller as typing
     ///
-    /// In a thread of its own, until it stops, sends a message, or 10 seconds have passed.
+    /// In a thread of the caller, until the caller stops or sends a message, or for 10 seconds.
     #[oai(path = "/typing/start", method = "post", operation_id = "messaging_typing_start")]
     async fn start(&self, call: Call<ThreadParams>, session: Session) -> Reply<Typed> {
         call.logged_in(session, |login, params| async move {
@@ -44,9 +46,9 @@ impl Typing {
         .await
     }
 
-    /// Tells who is typing
+    /// Lists the typing users
     ///
-    /// In a thread of the caller's; never the caller itself.
+    /// In a thread of the caller; without the caller.
     #[oai(path = "/typing/status/:id", method = "post", operation_id = "messaging_typing_status")]
     async fn status(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<TypingStatus> {
         call.logged_in(session, |login, _| async move {
@@ -75,11 +77,11 @@ impl Typed {
 #[oai(rename = "MessagingTypingStatus")]
 struct TypingStatus {
     thread_id: i64,
-    /// By the time at which they began.
+    /// In the order in which they began.
     typing_users: Vec<Typist>,
 }
 
-/// Somebody who is typing.
+/// A typing user.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingTypist")]
 struct Typist {

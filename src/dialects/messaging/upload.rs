@@ -1,4 +1,4 @@
-//! A file on its way in.
+//! Multipart upload of a file, with the check of its origin.
 
 use poem::{
     Request, RequestBody,
@@ -21,24 +21,24 @@ use crate::{
     },
 };
 
-/// A form with a file, of which nothing was read yet.
+/// A multipart form of which nothing is read yet.
 pub(super) struct Upload {
     form: upload::Form,
     origin: Option<HeaderValue>,
     host: Option<HeaderValue>,
 }
 
-/// What a form held.
+/// Contents of the form.
 pub(super) struct Form {
     pub(super) file: Received,
-    /// As the form says, or else as the file is called.
+    /// The form's `name`, or else the file's own.
     pub(super) name: String,
     pub(super) thread: Option<ConversationId>,
 }
 
 impl Upload {
-    /// Whether no page of a foreign origin has sent this. A browser lets any page post a form, cookie included, but says
-    /// from where.
+    /// True unless a page of a foreign origin sent the form. Browsers let any page post a form with cookies (cross-site request
+    /// forgery), but send `Origin`.
     pub(super) fn is_ours(&self, house: &House) -> bool {
         let Some(origin) = &self.origin else { return true };
         let Ok(origin) = origin.to_str() else { return false };
@@ -49,13 +49,13 @@ impl Upload {
             || host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, authority)| authority == host))
     }
 
-    /// Reads the parts in whatever order they come; unknown ones are passed over. The file goes on piece by piece.
+    /// Reads the parts in any order; unknown parts are skipped. The file is streamed piece by piece.
     pub(super) async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Form, HttpFailure> {
         let (mut file, mut name, mut thread) = (None, None, None);
         while let Some(part) = self.form.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
-                // The answer has a place for one file.
+                // The response describes one file.
                 (Some("file"), Some(_)) if file.is_some() => return Err(Broken::Repeated("file").into()),
                 (Some("file"), Some(filename)) => file = Some((part.receive(chat, caller).await?, filename)),
                 (Some("name"), _) => part.keep_in(&mut name, "name").await?,

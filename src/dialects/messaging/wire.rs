@@ -1,4 +1,4 @@
-//! What several routes have in common on the wire.
+//! Wire types that several routes share.
 
 use std::borrow::Cow;
 
@@ -17,11 +17,11 @@ use crate::{
     dialects::{House, files, loose::Int, odoo_time},
 };
 
-/// Somebody in a thread.
+/// A participant of a thread.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingParticipant")]
 pub(super) struct Participant {
-    /// The user's id, or the partner's if it has no user.
+    /// The user's id, or the partner's id if there is no user.
     id: i64,
     name: String,
     partner_id: i64,
@@ -36,11 +36,11 @@ impl From<&Person> for Participant {
     }
 }
 
-/// Somebody, and how to reach them.
+/// A person with contact data.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingContact")]
 pub(super) struct Contact {
-    /// The user's id, or the partner's if it has no user.
+    /// The user's id, or the partner's id if there is no user.
     id: i64,
     name: String,
     partner_id: i64,
@@ -65,7 +65,7 @@ impl From<Person> for Contact {
     }
 }
 
-/// The id by which clients know a person.
+/// Id of a person for clients: the user's, or else the partner's.
 pub(super) fn id_of(person: &Person) -> i64 {
     user_of(person).unwrap_or(person.partner.id.0)
 }
@@ -79,7 +79,7 @@ pub(super) fn user_of(person: &Person) -> Option<i64> {
 #[oai(rename = "MessagingMessage")]
 pub(super) struct Message {
     id: i64,
-    /// The author's partner id, or, if the server is set so, the user id.
+    /// The author's partner id, or, by a setting of the server, the user id.
     author_id: i64,
     author_partner_id: i64,
     #[oai(nullable)]
@@ -88,12 +88,13 @@ pub(super) struct Message {
     /// Exactly as sent; clients escape.
     body: String,
     message_type: Kind,
-    /// Of the caller's own messages, whether anybody else has read them; of others', whether the caller has.
+    /// Of a message of the caller: true if another participant has read it. Of a message of others: true if the caller has read
+    /// it.
     is_read: bool,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     created_date: String,
     attachments: Vec<File>,
-    /// In the order in which each was first given.
+    /// In the order of first use.
     reactions: Vec<Reaction>,
     /// The message of the same thread that this one answers.
     #[oai(nullable)]
@@ -101,7 +102,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// As it is shown to `reader`.
+    /// Message as shown to `reader`.
     pub(super) fn of(Seen { message, is_read, reactions }: Seen, reader: PartnerId, house: &House) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         let body = text_for(&message, reader).into_owned();
@@ -134,9 +135,9 @@ impl Message {
 #[oai(rename = "MessagingReaction")]
 pub(super) struct Reaction {
     content: String,
-    /// How many participants reacted so.
+    /// Number of participants with this reaction.
     count: i64,
-    /// Whether the caller is one of them.
+    /// True if the caller is one of them.
     user_reacted: bool,
 }
 
@@ -146,7 +147,7 @@ impl From<ReactionCount> for Reaction {
     }
 }
 
-/// A file as it hangs on a message.
+/// A file attached to a message.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingFile")]
 pub(super) struct File {
@@ -154,9 +155,9 @@ pub(super) struct File {
     name: String,
     mimetype: String,
     file_size: i64,
-    /// Where its bytes are, for whoever has this address, as long as the caller may read them.
+    /// Address of the file's bytes. Anybody with this address may download them, as long as the caller may read the file.
     url: String,
-    /// Added to the address as `access_token`, it lets in whoever has it, for as long as the caller may read the file.
+    /// Grants access to anybody who adds it to the address as `access_token`, as long as the caller may read the file.
     access_token: String,
 }
 
@@ -173,7 +174,7 @@ impl File {
     }
 }
 
-/// What a message is.
+/// The type of a message.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingMessageType", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -199,7 +200,7 @@ impl From<MessageType> for Kind {
     }
 }
 
-/// The kind of a thread.
+/// The type of a thread.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingThreadType", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -219,7 +220,7 @@ impl From<ThreadType> for ThreadKind {
     }
 }
 
-/// Which thread is meant.
+/// A thread by its id.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingThreadParams", example)]
 pub(super) struct ThreadParams {
@@ -232,7 +233,7 @@ impl Example for ThreadParams {
     }
 }
 
-/// A text, or `false` where there is none, as Odoo writes it.
+/// A text, or `false` if there is none, as in Odoo.
 #[derive(Clone, Debug)]
 pub(super) struct TextOrFalse(Option<String>);
 

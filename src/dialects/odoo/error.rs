@@ -1,4 +1,4 @@
-//! How failures of the chat read on Odoo's wire. Those of the doorkeeper read alike in all rooms with a cookie session:
+//! Errors of the chat as Odoo's exceptions. Errors of authentication are the same in all dialects with a cookie session:
 //! [`super::super::session::fault`].
 
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     dialects::{jsonrpc::Fault, sentence},
 };
 
-/// The chat's failure as one of Odoo's exceptions.
+/// Maps a chat error to one of Odoo's exceptions.
 pub(super) fn fault(error: &Error) -> Fault {
     match error {
         Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
@@ -26,17 +26,17 @@ pub(super) fn fault(error: &Error) -> Fault {
     }
 }
 
-/// Something that the caller can mend.
+/// Odoo's `UserError`, for an error that the user can correct.
 pub(super) fn user_error(message: String) -> Fault {
     Fault::new("odoo.exceptions.UserError", message)
 }
 
-/// A value that means nothing where it stands.
+/// Python's `ValueError`, for a value outside its domain.
 pub(super) fn value_error(message: String) -> Fault {
     Fault::new("builtins.ValueError", message)
 }
 
-/// A database other than the one that is served, in PostgreSQL's words.
+/// The error for an unknown database, with PostgreSQL's message.
 pub(super) fn no_database(name: &str) -> Fault {
     let message = format!("connection to server failed: FATAL:  database \"{name}\" does not exist\n");
     Fault::new("psycopg2.OperationalError", message)

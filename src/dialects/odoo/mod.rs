@@ -1,4 +1,4 @@
-//! Odoo's own session routes, `/jsonrpc` and the models behind it (spec `10-odoo-session.md`).
+//! Dialect of Odoo's session routes, `/jsonrpc` and the models behind it (spec `10-odoo-session.md`).
 
 mod about;
 mod error;
@@ -11,7 +11,7 @@ use poem_openapi::{OpenApi, Tags};
 
 use super::{House, model::Model};
 
-/// The routes of this room. `models` are those that other rooms bring.
+/// All routes of the dialect. `models` are those that other dialects contribute.
 pub fn api(house: &House, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
     (
         session::SessionApi(house.clone()),
@@ -22,7 +22,7 @@ pub fn api(house: &House, models: &'static [&'static dyn Model]) -> impl OpenApi
 
 #[derive(Tags)]
 enum Tag {
-    /// Odoo's cookie session, and JSON-RPC for clients without cookies.
+    /// Odoo's cookie session and model calls, and JSON-RPC for clients without cookies.
     #[oai(rename = "odoo")]
     Odoo,
 }

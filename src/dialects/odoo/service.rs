@@ -1,5 +1,5 @@
-//! `/jsonrpc`, for clients that send login and password with every call, and `/web/dataset/*`, for those with a session:
-//! two doors to the same models.
+//! Model calls by two routes: `/jsonrpc`, for clients that send login and password with every call, and `/web/dataset/*`, for
+//! clients with a session.
 
 use std::net::IpAddr;
 
@@ -25,17 +25,17 @@ use crate::{
 
 pub(super) struct ServiceApi {
     pub(super) house: House,
-    /// The models of other rooms.
+    /// Models of other dialects.
     pub(super) others: &'static [&'static dyn Model],
 }
 
-/// Models by remote call.
+/// Model calls.
 #[OpenApi(tag = "Tag::Odoo")]
 impl ServiceApi {
     /// Call a service
     ///
-    /// `common` has `version`, `about`, `login` and `authenticate`; `db` has `list`, `db_exist` and `server_version`;
-    /// `object` has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
+    /// `common` has `version`, `about`, `login` and `authenticate`; `db` has `list`, `db_exist` and `server_version`; `object`
+    /// has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
     #[oai(path = "/jsonrpc", method = "post", operation_id = "jsonrpc")]
     async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<Value> {
         let from = session::From::of(request);
@@ -62,7 +62,7 @@ impl ServiceApi {
 
     /// Call a model's method, named in the path as well
     ///
-    /// The path is for whoever reads the server's log; what counts is in the call.
+    /// The path only serves access logs; model and method are taken from the body.
     #[oai(path = "/web/dataset/call_kw/:model/:method", method = "post", operation_id = "dataset_call_kw_at")]
     async fn call_kw_at(
         &self,
@@ -121,7 +121,7 @@ impl ServiceApi {
         }
     }
 
-    /// The uid of a login; `false` if it is refused, which clients of this service expect.
+    /// Uid of a login; `false` if the credentials are refused, as Odoo's clients expect.
     async fn uid(&self, db: Option<Value>, login: Option<Value>, password: Option<Value>, from: IpAddr) -> Result<Value, Fault> {
         self.expect_database(db)?;
         let (Some(Value::String(login)), Some(Value::String(password))) = (login, password) else { return Ok(false.into()) };
@@ -196,13 +196,13 @@ impl ServiceApi {
     }
 }
 
-/// What Python says of those parameters that were not given.
+/// Python's error for missing parameters.
 fn missing<const N: usize>(function: &str, given: [(&'static str, bool); N]) -> Fault {
     let names: Vec<_> = given.into_iter().filter_map(|(name, given)| (!given).then_some(name)).collect();
     Fault::missing_arguments(function, &names)
 }
 
-/// A name as it is; anything else as what it looks like, which names nothing.
+/// Text of a name parameter. A value of another type becomes its JSON, which matches no name.
 fn name(value: Option<Value>) -> String {
     match value {
         Some(Value::String(name)) => name,

@@ -1,4 +1,4 @@
-//! `/web/session/*`: logging in and out, and what a session knows of itself.
+//! Session routes, `/web/session/*`: log-in, log-out, and information about the session.
 
 use poem::{Request, http::StatusCode};
 use poem_openapi::{ApiResponse, OpenApi};
@@ -19,26 +19,26 @@ use crate::{
     telemetry,
 };
 
-/// The modules that a client may ask after; only what this server stands in for.
+/// Modules reported as installed: only those that this server emulates.
 const MODULES: [&str; 5] = ["base", "web", "bus", "mail", "messaging_api"];
 
 pub(super) struct SessionApi(pub(super) House);
 
-/// A redirection.
+/// A redirect.
 #[derive(ApiResponse)]
 enum Redirect {
-    /// To where the client starts again; the cookie is cleared.
+    /// Redirect to the start page; the session cookie is cleared.
     #[oai(status = 303)]
     SeeOther(#[oai(header = "Location")] String, #[oai(header = "Set-Cookie")] String),
 }
 
-/// The session: a cookie that stands for a login.
+/// Session: a cookie that authenticates the user.
 #[OpenApi(tag = "Tag::Odoo")]
 impl SessionApi {
     /// Log in
     ///
-    /// The first `Set-Cookie` holds the session. Sessions presented with the request end. A wrong password, an unknown
-    /// login and a deactivated user are one and the same `odoo.exceptions.AccessDenied`.
+    /// The first `Set-Cookie` holds the session. Sessions presented with the request end. A wrong password, an unknown login and
+    /// a deactivated user give the same error, `odoo.exceptions.AccessDenied`.
     #[oai(path = "/web/session/authenticate", method = "post", operation_id = "session_authenticate")]
     async fn authenticate(&self, request: &Request, call: Call<Credentials>) -> Reply<SessionInfo> {
         let (from, presented) = (session::From::of(request), session::presented_ids(request));
@@ -61,7 +61,7 @@ impl SessionApi {
         reply.await.with_cookie(cookie)
     }
 
-    /// Who is logged in
+    /// Get the logged-in user
     #[oai(path = "/web/session/get_session_info", method = "post", operation_id = "session_get_session_info")]
     async fn get_session_info(&self, call: Call<Nothing>, session: Session) -> Reply<SessionInfo> {
         let id = session.id().cloned();
@@ -71,9 +71,9 @@ impl SessionApi {
         reply.await.with_cookie(cookie)
     }
 
-    /// Whether the session is alive
+    /// Check that the session is valid
     ///
-    /// There is no result if it is.
+    /// The response has no result if the session is valid.
     #[oai(path = "/web/session/check", method = "post", operation_id = "session_check")]
     async fn check(&self, call: Call<Nothing>, session: Session) -> Reply<Value> {
         call.logged_in(session, async |_, _| Ok(Value::Null)).await.without_result()
@@ -81,8 +81,8 @@ impl SessionApi {
 
     /// Log out
     ///
-    /// Ends every session that the request presents, and all tokens of the log-in that its token comes from; a token of another service
-    /// alone is refused. There is no result.
+    /// Ends every session that the request presents, and revokes all tokens of the log-in that the presented token descends from.
+    /// A request that presents only a token of another service is refused. The response has no result.
     #[oai(path = "/web/session/destroy", method = "post", operation_id = "session_destroy")]
     async fn destroy(&self, request: &Request, call: Call<Nothing>, session: Session) -> Reply<Value> {
         let (from, presented) = (session::From::of(request), session::presented_ids(request));
@@ -95,10 +95,10 @@ impl SessionApi {
         reply.await.without_result().with_cookie(Some(session::no_cookie(&self.0)))
     }
 
-    /// Log out and start again
+    /// Log out and redirect to the start page
     ///
-    /// For a browser's address line and for pages of our own or of `cors.origins`; another page's is answered 403. Works without a
-    /// session, too.
+    /// For a browser's address line and for pages of this server or of `cors.origins`; pages of other origins get 403. Works
+    /// without a session, too.
     #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
     async fn logout(&self, request: &Request, session: OptionalSession) -> poem::Result<Redirect> {
         if !may_get_by_session(request, &self.0.config) {
@@ -111,13 +111,13 @@ impl SessionApi {
         Ok(Redirect::SeeOther("/".into(), session::no_cookie(&self.0)))
     }
 
-    /// The installed modules
+    /// List the installed modules
     #[oai(path = "/web/session/modules", method = "post", operation_id = "session_modules")]
     async fn modules(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<String>> {
         call.logged_in(session, async |_, _| Ok(MODULES.map(String::from).to_vec())).await
     }
 
-    /// The languages to choose from
+    /// List the available languages
     ///
     /// Pairs of a code and a name.
     #[oai(path = "/web/session/get_lang_list", method = "post", operation_id = "session_get_lang_list")]
@@ -126,7 +126,7 @@ impl SessionApi {
     }
 }
 
-/// The database, the login and the password. One that is `null` is there, and nobody's.
+/// Database, login and password. A member that is `null` is present, but matches no user.
 fn complete(credentials: Credentials) -> Result<(String, Option<String>, Option<String>), Fault> {
     let Credentials { db, login, password } = credentials;
     let missing: Vec<_> = [("db", &db), ("login", &login), ("password", &password)]

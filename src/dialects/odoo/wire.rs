@@ -1,4 +1,4 @@
-//! What travels in the session routes.
+//! Wire types of the session routes and of model calls.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     dialects::House,
 };
 
-/// Who wants to log in, and where.
+/// Credentials of a log-in.
 #[derive(Object)]
 #[oai(example)]
 pub(super) struct Credentials {
@@ -32,14 +32,14 @@ impl Example for Credentials {
     }
 }
 
-/// Who is logged in, and what an Odoo client wants to know before it starts. Members that mean nothing to a chat have the
-/// values of a fresh Odoo.
+/// The logged-in user, and the settings that an Odoo client reads at start. Fields without a meaning for a chat have the values
+/// of a fresh Odoo.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct SessionInfo {
     pub uid: i64,
-    /// Whether the user administers the workspace.
+    /// True if the user is an administrator of the workspace.
     pub is_system: bool,
-    /// The same.
+    /// The same as `is_system`.
     pub is_admin: bool,
     pub is_public: bool,
     pub is_internal_user: bool,
@@ -64,7 +64,7 @@ pub(super) struct SessionInfo {
     pub profile_session: Value,
     pub profile_collectors: Value,
     pub profile_params: Value,
-    /// Bytes.
+    /// In bytes.
     pub max_file_upload_size: u64,
     pub home_action_id: bool,
     pub cache_hashes: BTreeMap<String, String>,
@@ -78,7 +78,8 @@ pub(super) struct SessionInfo {
     pub websocket_worker_version: String,
     pub notification_type: String,
     pub odoobot_initialized: bool,
-    /// The session's id, which clients of Odoo 12 and before read here instead of from the cookie; empty for who came with a token.
+    /// The session's id, for clients of Odoo 12 and before, which read it here and not from the cookie. Empty if the caller uses
+    /// a token.
     pub session_id: String,
 }
 
@@ -132,7 +133,7 @@ impl SessionInfo {
     }
 }
 
-/// What clients send back as `context`.
+/// The user's context, which clients send back as `context`.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct UserContext {
     pub lang: String,
@@ -146,7 +147,7 @@ impl UserContext {
     }
 }
 
-/// How Odoo's own chat windows are set up; nobody changes it here.
+/// Settings of Odoo's own chat windows; constant on this server.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct UserSettings {
     pub id: i64,
@@ -180,13 +181,13 @@ pub(super) struct RecordId {
     pub id: i64,
 }
 
-/// The language that translations would be loaded for.
+/// The language of translations.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct BundleParams {
     pub lang: String,
 }
 
-/// There is one company only.
+/// The user's companies: exactly one.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct UserCompanies {
     pub current_company: i64,
@@ -204,7 +205,7 @@ pub(super) struct Company {
     pub parent_id: bool,
 }
 
-/// Which Odoo this server is to be taken for.
+/// The Odoo version that this server reports.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct VersionInfo {
     pub server_version: String,
@@ -215,7 +216,7 @@ pub(super) struct VersionInfo {
 }
 
 impl VersionInfo {
-    /// Takes the setting apart: `9.0c` is 9, 0 and edition `c`; `saas~16.3` has a word for its major number.
+    /// Parses the setting: `9.0c` is 9, 0 and edition `c`; in `saas~16.3` the major number is a text.
     pub(super) fn of(setting: &str) -> Self {
         let (major, rest) = setting.split_once('.').unwrap_or((setting, ""));
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -232,7 +233,7 @@ impl VersionInfo {
     }
 }
 
-/// The version as Odoo 18 and later tell it to anybody.
+/// The version in the form of Odoo 18 and later.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct WebVersion {
     pub version: String,
@@ -245,7 +246,7 @@ impl From<VersionInfo> for WebVersion {
     }
 }
 
-/// That the server answers at all.
+/// Health of the server; always `pass` in a response.
 #[derive(Debug, Object, Serialize)]
 pub(super) struct WebHealth {
     pub status: String,
@@ -257,7 +258,7 @@ impl WebHealth {
     }
 }
 
-/// A call of a service's function, as Odoo's RPC clients make it.
+/// A call of a service's function, as sent by Odoo's RPC clients.
 #[derive(Object)]
 #[oai(example)]
 pub(super) struct ServiceCall {
@@ -276,7 +277,7 @@ impl Example for ServiceCall {
     }
 }
 
-/// A call of a model's method, as Odoo's web client makes it.
+/// A call of a model's method, as sent by Odoo's web client.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct ModelCall {
@@ -284,9 +285,9 @@ pub(super) struct ModelCall {
     pub model: Option<String>,
     /// For example `read`, `search_read`, `fields_get`.
     pub method: Option<String>,
-    /// The arguments by position.
+    /// The positional arguments.
     pub args: Option<Vec<Value>>,
-    /// The arguments by name; an object.
+    /// The keyword arguments; an object.
     pub kwargs: Option<Value>,
 }
 

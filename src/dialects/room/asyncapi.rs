@@ -1,4 +1,4 @@
-//! The socket's AsyncAPI document. Its examples are those that clients were written against.
+//! AsyncAPI document of the dialect's socket. Its examples are those that clients were written against.
 
 use serde_json::{Value, json};
 

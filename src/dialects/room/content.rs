@@ -1,4 +1,4 @@
-//! What a message is in this dialect.
+//! Content types of messages in this dialect.
 
 use std::borrow::Cow;
 
@@ -10,16 +10,16 @@ use crate::{
     dialects::{House, files},
 };
 
-/// In the metadata of a message: the uuid of the user whose profile it shows.
+/// Metadata key for the uuid of the user whose profile a message shows.
 const PROFILE: &str = "attached_profile";
 
-/// The three types of messages. What has come by another dialect and is none of them is a text.
+/// Content of a message. Any other type, from another dialect, counts as text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
     Text,
-    /// Of several files the first; the text names the others.
+    /// The first file. The text lists further ones.
     File(&'a Attachment),
-    /// The profile of the user with this uuid.
+    /// Profile of the user with this uuid.
     Profile(Uuid),
 }
 
@@ -50,7 +50,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The metadata of a message that shows the profile of the user with this uuid.
+/// Metadata of a message that shows the profile of the user with this uuid.
 pub(super) fn showing(user: Uuid) -> Metadata {
     serde_json::json!({ PROFILE: user }).into()
 }
@@ -59,8 +59,7 @@ fn shown(message: &Message) -> Option<Uuid> {
     serde_json::from_str(message.metadata.as_ref()?.member(PROFILE)?.get()).ok()
 }
 
-/// What is said beside a file, if there is one. Of several files all but the first have no other place than this: they follow, as
-/// [`files::listed`] has it.
+/// Text of a message. Further files, which have no field of their own, are appended by [`files::listed`].
 pub(super) fn text(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     let text = text_for(message, reader);
     match message.attachments.as_slice() {
@@ -72,17 +71,17 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     }
 }
 
-/// The size of a file as it is shown to people.
+/// Size of a file in its display form.
 pub(super) fn size(file: Option<&Attachment>) -> String {
     file.map_or_else(|| "0kb".to_owned(), |file| format!("{:.2}KB", file.size_bytes as f64 / 1024.0))
 }
 
-/// The path of a file's bytes on this server, as it is given to `reader`.
+/// Path of a file on this server, signed for `reader`.
 pub(super) fn address(file: &Attachment, reader: PartnerId) -> String {
     files::address(file, reader, "")
 }
 
-/// The same with the server.
+/// Absolute URL of a file, signed for `reader`.
 pub(super) fn url(file: &Attachment, reader: PartnerId, house: &House) -> String {
     files::address(file, reader, &house.base_url)
 }

@@ -1,4 +1,4 @@
-//! The service's failures in the words of this dialect.
+//! Error messages, codes and responses of the dialect.
 
 use std::error::Error as _;
 
@@ -14,10 +14,10 @@ use crate::{
     telemetry,
 };
 
-/// Nobody has that uuid. Spelled as clients know it.
+/// Message for an unknown user, spelled as clients know it.
 pub(super) const NO_SUCH_USER: &str = "Invalid receipient";
 
-/// What a failure says to a person, and the word for programs.
+/// Message and error code for an error of the chat.
 pub(super) fn told(error: &Error) -> (String, &'static str) {
     match error {
         Error::NotFound(Thing::Conversation) => ("Thread not found".into(), "not_found"),
@@ -27,7 +27,7 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
         Error::NotFound(Thing::Message) => ("Message not found".into(), "not_found"),
         Error::Ended => ("Not logged in, or no longer.".into(), "not_logged_in"),
         Error::Forbidden => ("Access denied".into(), "forbidden"),
-        // The field is called one thing here and another there.
+        // The field's name differs between the dialect's requests.
         Error::Invalid { field: "body", reason } => (format!("The message {reason}"), "invalid"),
         Error::Invalid { field, reason } => (format!("{field} {reason}"), "invalid"),
         Error::Conflict(state) => (format!("This is not possible: {state}"), "conflict"),
@@ -51,7 +51,7 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
     }
 }
 
-/// How a failure to listen closes a socket.
+/// Close code if a socket cannot be opened.
 pub(super) fn close(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
@@ -70,7 +70,7 @@ pub(super) fn close(error: &auth::Error) -> Close {
     }
 }
 
-/// How a failure to tell closes a socket: nothing is passed over, since whoever comes back reads the history.
+/// Close code if an event cannot be delivered. No event is skipped: the client reconnects and reads the history.
 pub(super) fn untold(error: &chat::Error) -> Close {
     logged("a message could not be told", error);
     Close::UNAVAILABLE
@@ -84,7 +84,7 @@ fn logged(what: &str, error: &chat::Error) {
     };
 }
 
-/// What all failures look like.
+/// Body of every error response.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomFailureBody")]
 pub(super) struct Body {
@@ -98,34 +98,35 @@ pub(super) struct Body {
     success: bool,
 }
 
-/// How the routes fail.
+/// Error responses of the routes.
 #[derive(Debug, ApiResponse)]
 pub(super) enum Failure {
-    /// The request is not what it should be; `message` says how.
+    /// The request is invalid; `message` says why.
     #[oai(status = 400, content_type = "application/json")]
     BadRequest(Json<Body>),
-    /// No token, or none that counts.
+    /// No token, or an invalid one.
     #[oai(status = 401, content_type = "application/json")]
     NotLoggedIn(Json<Body>, #[oai(header = "WWW-Authenticate")] String),
-    /// It is of others.
+    /// The caller has no access.
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Body>),
-    /// No such thing.
+    /// Not found.
     #[oai(status = 404, content_type = "application/json")]
     NotFound(Json<Body>),
-    /// It is not in a state in which that could be done.
+    /// The current state does not allow the operation.
     #[oai(status = 409, content_type = "application/json")]
     Conflict(Json<Body>),
-    /// The file is larger, or a text longer, than this server takes.
+    /// The file or a text exceeds the limits of this server.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Body>),
-    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
+    /// The caller has too many requests under way, or exceeds a rate limit; in the latter case `Retry-After` gives the seconds to
+    /// wait.
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Body>, #[oai(header = "Retry-After")] Option<u64>),
-    /// The server failed; `message` ends in an id that is also in its log.
+    /// The server failed; `message` ends with an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Body>),
-    /// The server cannot reach its store, is stopping, or is not set up for tokens.
+    /// The server cannot reach its database, is stopping, or has no key to verify tokens.
     #[oai(status = 503, content_type = "application/json")]
     Unavailable(Json<Body>),
 }
@@ -139,7 +140,7 @@ impl Failure {
         Self::NotFound(body(message))
     }
 
-    /// The failure of who has no share left.
+    /// Response to a caller whose quota is used up.
     pub(super) fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),

@@ -1,4 +1,4 @@
-//! What is said on a socket.
+//! Frames that the server sends on a socket.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ use crate::{
     dialects::{House, socket::Frame},
 };
 
-/// The revisions of the dialect. A client shows by the names that it uses of which one it is.
+/// Revision of the dialect, recognised by the action names that a client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Revision {
     Today,
-    /// With `chat_message`, and answers that hold what is said today and what was said before.
+    /// With `chat_message`, and frames that contain the fields of both revisions.
     Older,
 }
 
 impl Revision {
-    /// The name of its encoding of a message.
+    /// Key of the memoised encoding of a message in this revision.
     pub(super) fn encoding(self) -> &'static str {
         match self {
             Self::Today => "room",
@@ -34,7 +34,7 @@ impl Revision {
     }
 }
 
-/// A message, to those who get it and to whoever wrote it.
+/// Encoded frames of a message: for its receivers and for its author.
 #[derive(Clone, Debug)]
 pub(super) struct Words {
     pub(super) received: Frame,
@@ -47,25 +47,25 @@ impl Encoding for Words {
     }
 }
 
-/// One frame of the server.
+/// A frame sent by the server.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub(super) enum Word<'a> {
-    /// A message, to those who get it.
+    /// A new message, sent to its receivers.
     ReMessage(Telling<'a>),
-    /// A message with a file, to those who get it and have used a name of the older revision.
+    /// A new message with a file, sent to receivers that use action names of the older revision.
     ReMessageFile(Telling<'a>),
-    /// A message, to whoever wrote it.
+    /// A new message, sent to its author.
     ConfMessage(Telling<'a>),
-    /// The answer to `ping`.
+    /// Answer to `ping`.
     Pong,
-    /// What was asked for is not to be had.
+    /// An action failed.
     Error {
         /// One clear sentence.
         message: &'a str,
-        /// A word for programs.
+        /// Error code for programs.
         code: &'static str,
-        /// The action, if that could be read.
+        /// The action, if it could be read.
         request: Option<&'a str>,
     },
 }
@@ -73,35 +73,35 @@ pub(super) enum Word<'a> {
 #[derive(Clone, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub(super) struct Telling<'a> {
-    /// Null if it is no user.
+    /// Null if the sender is no user.
     sender_id: Option<Uuid>,
-    /// Null if it is no user; in a thread of several, everybody who is told.
+    /// Null if the receiver is no user. In a group or support thread, the uuid of the conversation.
     receiver_id: Option<Uuid>,
     #[serde(flatten)]
     body: Body<'a>,
-    /// To the microsecond, in UTC.
+    /// In UTC, with microseconds.
     timestamp: String,
     created_msg_id: i64,
-    /// The thread, if it is one of several.
+    /// The thread; only for group and support threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<i64>,
     #[serde(flatten)]
     older: Older<'a>,
 }
 
-/// What clients read beside it that have used a name of the older revision.
+/// Additional fields for clients that use action names of the older revision.
 #[derive(Clone, Default, Serialize, JsonSchema)]
 struct Older<'a> {
-    /// The text again, if that is all.
+    /// The text of a text message, repeated.
     #[serde(rename = "message_body", skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
-    /// What is said beside a file, again.
+    /// The text beside a file, repeated.
     #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
     beside_file: Option<Cow<'a, str>>,
     /// The path of the file on this server.
     #[serde(skip_serializing_if = "Option::is_none")]
     attached_file: Option<String>,
-    /// The same with the server.
+    /// The absolute URL of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     attached_file_url: Option<String>,
 }
@@ -139,7 +139,7 @@ enum Body<'a> {
     },
 }
 
-/// A user as others show it.
+/// Profile of a user.
 #[derive(Clone, Serialize, JsonSchema)]
 struct Card {
     id: Uuid,
@@ -148,7 +148,7 @@ struct Card {
 }
 
 impl Words {
-    /// As it is told to a client of `reader`'s of that revision.
+    /// Encodes a message for clients of `reader` with this revision.
     pub(super) async fn of(message: &Message, reader: PartnerId, house: &House, revision: Revision) -> chat::Result<Self> {
         let chat = &house.chat;
         let (receiver_id, thread) = match chat.addressee(message).await? {
@@ -165,7 +165,7 @@ impl Words {
             Content::Profile(uuid) => {
                 let (fullname, phone_number) = match chat.user_by_uuid(uuid).await {
                     Ok(user) => (user.partner.name.clone(), phone_number(&user).to_owned()),
-                    // Another dialect may have stored anything.
+                    // Another dialect may have stored an unknown uuid.
                     Err(Error::NotFound(_)) => (message.body.clone(), String::new()),
                     Err(error) => return Err(error),
                 };

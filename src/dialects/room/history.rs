@@ -1,3 +1,5 @@
+//! HTTP routes for the message history and the threads of the caller, with keyset pagination by message id.
+
 use std::{collections::HashMap, sync::Arc};
 
 use poem_openapi::{
@@ -24,7 +26,7 @@ use crate::{
     },
 };
 
-/// How many messages a page holds if it is not said, and at most.
+/// Default page size, followed by the maximum.
 const PAGE: usize = 50;
 const MOST: usize = 200;
 
@@ -34,19 +36,19 @@ type Reply<T> = Result<Found<T>, Failure>;
 
 #[OpenApi(prefix_path = "/chat", tag = "Tag::Room")]
 impl History {
-    /// The messages between the caller and a user
+    /// Messages between the caller and a user
     ///
-    /// Newest first. A page ends at 1 MiB, so it may be shorter than `limit`: with the last id as `before` it goes
-    /// on, until none is found.
+    /// Newest first. A page ends at 1 MiB, so it may be shorter than `limit`. To continue, pass the last id as `before`, until a
+    /// page is empty.
     #[oai(path = "/messages/:uid", method = "get", operation_id = "room_messages")]
     async fn messages(
         &self,
         bearer: Bearer,
         /// The uuid of the user.
         Path(uid): Path<String>,
-        /// Only those with an id smaller than this.
+        /// Only messages with an id smaller than this.
         Query(before): Query<Option<String>>,
-        /// 50, if not said; at most 200.
+        /// Page size: 50 by default, at most 200.
         Query(limit): Query<Option<String>>,
     ) -> Reply<Messages> {
         let caller = bearer.0?;
@@ -65,34 +67,34 @@ impl History {
         Ok(Found::new(messages, Some("Messages retrieved successfully")))
     }
 
-    /// The caller's threads
+    /// Threads of the caller
     ///
-    /// Each with another user, most recent first. Of the last message's text no more than 1 KiB.
+    /// Each thread is with one other user, the most recent first. The text of its last message is cut at 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
     async fn threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
         self.threads_of(bearer).await
     }
 
-    /// The caller's threads, by the name of the older revision
+    /// Threads of the caller, at the path of the older revision
     ///
-    /// As at `/chat/user/threads/`.
+    /// The same as `/chat/user/threads/`.
     #[oai(path = "/get-user-threads", method = "get", operation_id = "room_older_threads")]
     async fn older_threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
         self.threads_of(bearer).await
     }
 
-    /// The files in a thread of the caller's
+    /// Files in a thread of the caller
     ///
-    /// As messages, newest first. A page ends at 1 MiB, as that of messages does.
+    /// Returned as messages, newest first. A page ends at 1 MiB, as in `/chat/messages/{uid}`.
     #[oai(path = "/thread/files/:thread_id", method = "get", operation_id = "room_thread_files")]
     async fn files(
         &self,
         bearer: Bearer,
         /// The id of the thread.
         Path(thread_id): Path<String>,
-        /// Only those with an id smaller than this.
+        /// Only messages with an id smaller than this.
         Query(before): Query<Option<String>>,
-        /// 200, if not said, and at most.
+        /// Page size: 200 by default, which is also the maximum.
         Query(limit): Query<Option<String>>,
     ) -> Reply<Vec<Message>> {
         let caller = bearer.0?;
@@ -122,7 +124,7 @@ impl History {
         let people = lines.iter().flat_map(|line| &line.people);
         let users = self.users(people.filter_map(|person| person.user)).await?;
         let threads = lines.iter().filter_map(|line| {
-            // Without another, the caller is alone with itself.
+            // Without another participant, the caller is alone in the thread.
             let other = user_but(&line.people, caller.partner, &users)?;
             let last_message = line.entry.last_message.as_ref().map(|message| {
                 let author = message.author.user.and_then(|user| users.get(&user));
@@ -142,7 +144,7 @@ impl History {
     }
 }
 
-/// Who else is among these people, or the partner itself if nobody is.
+/// Account of the participant other than `partner`, or of the only one.
 fn user_but<'a>(people: &[Arc<Person>], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
     let other = people.iter().find(|person| person.partner.id != partner).or(people.first())?;
     users.get(&other.user?)
@@ -157,7 +159,7 @@ fn page(before: Option<String>, limit: Option<String>, default: usize) -> Result
     Ok((before, limit))
 }
 
-/// A whole number, or none; one beyond 64 bits counts as the last in that direction.
+/// An optional integer. A number beyond 64 bits saturates.
 fn number(text: Option<String>, name: &str) -> Result<Option<i64>, Failure> {
     match Int::parse_from_json(text.map(Into::into)) {
         Ok(Loose::Given(number)) => Ok(Some(number)),
@@ -173,13 +175,13 @@ struct Messages {
     messages: Vec<Message>,
 }
 
-/// What the caller and another user say to each other.
+/// A thread: the direct conversation of the caller with another user.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomThread")]
 struct Thread {
     id: i64,
     other_user: User,
-    /// Null if nothing was said yet.
+    /// Null if there are no messages.
     #[oai(nullable)]
     last_message: Option<Message>,
 }

@@ -1,9 +1,9 @@
-//! The room of a chat made with Django Channels: one socket per user, and Django-style HTTP beside it (spec
-//! `40-room.md`): `/chat/...` and `/ws/chat/room/`.
+//! Dialect of a chat made with Django Channels (`room`): one WebSocket per user, `/ws/chat/room/`, and HTTP routes in Django's
+//! style, `/chat/...` (spec `40-room.md`).
 //!
-//! Users are known by uuid here. A direct conversation is a thread, known by its id or by who the other one is; of other
-//! conversations this dialect only hears, by its socket. It has no word for edits: whoever reads later reads what a message
-//! says now, and one that was taken back is an empty text.
+//! Users are identified by uuid. A direct conversation is a thread, identified by its id or by the other user; other
+//! conversations only reach the socket as events. The dialect has no frame for edits and deletions: the history shows a message's
+//! current text, which is empty after its deletion.
 
 mod asyncapi;
 mod content;
@@ -24,24 +24,25 @@ pub use socket::sockets;
 use super::House;
 use crate::shares::NoShare;
 
-/// The answer of an HTTP route to who has no share left.
+/// Response of an HTTP route to a caller whose quota is used up.
 pub fn refused(why: NoShare) -> Response {
     error::Failure::refused(why).into_response()
 }
 
-/// The answer of an HTTP route to a request that is not what it should be.
+/// Response of an HTTP route to an invalid request.
 pub fn bad_request(text: &'static str) -> Response {
     error::Failure::bad_request(text).into_response()
 }
 
-/// All HTTP routes of the room.
+/// All HTTP routes of the dialect.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     (history::History(house.clone()), upload::Uploads(house.clone()))
 }
 
 #[derive(Tags)]
 enum Tag {
-    /// The HTTP beside the socket `/ws/chat/room/?token=`, with bearer tokens. Users are known by their uuids.
+    /// HTTP routes that accompany the WebSocket `/ws/chat/room/?token=`. They need a bearer token. Users are identified by their
+    /// uuids.
     #[oai(rename = "room")]
     Room,
 }

@@ -1,22 +1,23 @@
-//! When a socket is told of which message. Files are stored before their sender shows them, and ids must rise all the same.
+//! Delivery order of messages on a socket. An upload stores its message before the sender shows it, yet message ids must rise in
+//! each conversation.
 
 use std::collections::{BTreeMap, HashMap};
 
 use storage::{ConversationId, Fact, Message, MessageId};
 
-/// How many messages are held back at most. Beyond it the oldest is told, shown or not.
+/// Capacity of the buffer of held messages. Beyond it, the oldest is delivered, shown or not.
 const MOST_HELD: usize = 100;
 
-/// What one socket was told, and what it is not told yet.
+/// Held and delivered messages of one socket.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     held: BTreeMap<MessageId, Message>,
-    /// The largest id told of each conversation.
+    /// Largest message id delivered in each conversation.
     told: HashMap<ConversationId, MessageId>,
 }
 
 impl Order {
-    /// What is to be told now that this has happened, in this order.
+    /// Messages to deliver after an event, in this order.
     pub(super) fn due(&mut self, fact: &Fact) -> Vec<Message> {
         match fact {
             Fact::MessagePosted(message) if message.held => {
@@ -38,7 +39,7 @@ impl Order {
                 self.held.values_mut().for_each(|held| held.attachments.retain(|file| file.id != *attachment));
                 Vec::new()
             }
-            // What nobody was told needs not be taken back.
+            // Held messages were not delivered, so their deletion needs no frame.
             Fact::MessageDeleted(message) => {
                 self.held.remove(&message.id);
                 Vec::new()
@@ -66,12 +67,12 @@ impl Order {
         }
     }
 
-    /// Whether the message, or a later one of its conversation, was told.
+    /// True if the message, or a later one of its conversation, was delivered.
     pub(super) fn has_passed(&self, message: &Message) -> bool {
         self.told.get(&message.conversation).is_some_and(|told| *told >= message.id)
     }
 
-    /// The message, after those that were held back before it in its conversation.
+    /// The message, preceded by the held ones before it in its conversation.
     fn tell_up_to(&mut self, message: &Message) -> Vec<Message> {
         let before = self.held.range(..message.id).filter(|(_, held)| held.conversation == message.conversation);
         let mut due: Vec<_> = before.map(|(id, _)| *id).collect();

@@ -1,4 +1,4 @@
-//! The socket: all that concerns one user, and what its client asks for.
+//! WebSocket session of the `room` dialect: delivers all messages of one user, and handles the client's actions.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Where sockets are opened.
+/// WebSocket endpoint of the dialect.
 pub fn sockets(house: &House) -> impl Endpoint<Output = Response> + use<> {
     let house = house.clone();
     endpoint::make(move |request| {
@@ -41,7 +41,7 @@ async fn open(request: &Request, house: House) -> Response {
     let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
     let (caller, subprotocol) = socket_caller(request, token.as_deref(), &house).await;
-    // Begun before the client is answered: it takes the answer for the beginning, and whatever happens then is its to hear.
+    // Subscribes before the response, because the client counts on every event after it.
     let heard = caller.map(|caller| (house.chat.hear_all(&caller), caller));
     let sockets = house.sockets.clone();
     socket::open(request, subprotocol, &sockets, async move {
@@ -58,70 +58,71 @@ async fn open(request: &Request, house: House) -> Response {
     })
 }
 
-/// What is said to one user on one socket.
+/// Session of one user on one socket.
 struct Room {
     house: House,
     caller: Caller,
-    /// Of the client, as far as it has shown.
+    /// Revision that the client has used so far.
     revision: Revision,
-    /// From the greeting on. Sockets of other dialects do not count: nobody would ever show a file from there.
+    /// Held-message lease, from the opening of the socket on. Sockets of other dialects hold none, since their clients cannot
+    /// show files.
     attending: Option<Attending>,
     order: Order,
-    /// What the client has asked to be shown, and was not told yet.
+    /// Messages that the client has shown and whose confirmation is pending.
     asked: BTreeSet<MessageId>,
 }
 
-/// What clients ask for. Members are looked at when it is done.
+/// Client frames. Fields are validated when the action is executed.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "action")]
 pub(super) enum Asked {
-    /// Sends a text to a user.
+    /// Sends a text message to a user.
     #[serde(rename = "text_message")]
     Text {
         message_body: Text,
-        /// In place of `message_body`.
+        /// Alternative name of `message_body`.
         #[serde(default)]
         message: Text,
-        /// The user's uuid.
+        /// The uuid of the receiver.
         receiver_id: Text,
     },
-    /// Shows a file to whom it was uploaded for.
+    /// Sends an uploaded file message to its receiver.
     #[serde(rename = "file_message")]
     File {
-        /// The message that the upload has made.
+        /// The id of the message created by the upload.
         chat_id: Int,
     },
-    /// Shows a user's profile to a user.
+    /// Sends a user's profile to another user.
     #[serde(rename = "user_profile_message")]
     Profile {
-        /// The uuid of the user whose profile it is.
+        /// The uuid of the user whose profile is sent.
         attached_profile_id: Text,
-        /// The user's uuid.
+        /// The uuid of the receiver.
         receiver_id: Text,
     },
-    /// Sends a text to a user: the name of `text_message` in the older revision of this dialect.
+    /// Sends a text message to a user: `text_message` in the older revision of this dialect.
     #[serde(rename = "chat_message")]
     OlderText {
         #[serde(default)]
         message_body: Text,
-        /// In place of `message_body`.
+        /// Alternative name of `message_body`.
         #[serde(default)]
         message: Text,
-        /// The user's uuid.
+        /// The uuid of the receiver.
         receiver_id: Text,
     },
-    /// Shows a file to whom it was uploaded for: the name of `file_message` in the older revision of this dialect.
+    /// Sends an uploaded file message to its receiver: `file_message` in the older revision of this dialect.
     #[serde(rename = "chat_message_file")]
     OlderFile {
-        /// The message that the upload has made.
+        /// The id of the message created by the upload.
         chat_id: Int,
     },
-    /// Asks whether the server is there. So does the text `ping`, which is answered with the text `pong`.
+    /// Application-level ping. The text frame `ping` works as well and is answered with `pong`.
     #[serde(rename = "ping")]
     Ping {},
 }
 
-/// Why an action is not done: a sentence, and a word for programs.
+/// Reason for which an action failed: a sentence and an error code.
 struct Refused(String, &'static str);
 
 impl From<Error> for Refused {
@@ -159,7 +160,7 @@ impl Voice for Room {
         let action = action.as_str();
         let outcome = match (action, Asked::deserialize(frame)) {
             (Some(_), Ok(asked)) => self.answer(asked).await,
-            // Members are never wrong before they are looked at.
+            // Unknown actions only: lenient fields never fail to parse.
             (Some(_), Err(_)) => Err(Refused("There is no such action".into(), "unknown_action")),
             (None, _) => Err(Refused("action must be a text".into(), "unknown_action")),
         };
@@ -177,7 +178,7 @@ impl Voice for Room {
                 && self.asked.remove(&message.id)
                 && due.is_empty()
             {
-                // Its turn is over, and its sender waits for the answer.
+                // Its turn has passed, but the sender still needs the confirmation.
                 due.push(message.clone());
             }
             for message in due {
@@ -223,17 +224,17 @@ impl Room {
     async fn send_profile(&mut self, profile: Text, receiver: Text) -> Result<Option<Frame>, Refused> {
         let no_such = || Refused("There is no user with this attached_profile_id".into(), "not_found");
         let shown = self.user(profile, "attached_profile_id").await?.ok_or_else(no_such)?;
-        // Other dialects show the name.
+        // Text for dialects that cannot show profiles.
         let draft = Draft::new(MessageType::Profile, shown.partner.name.clone());
         self.send(receiver, Draft { metadata: Some(content::showing(shown.uuid)), ..draft }).await
     }
 
-    /// The sender is told when everybody else is, so that messages are told in one order.
+    /// Sends a message. Its sender gets the confirmation as an event, so that messages keep one order.
     async fn send(&self, receiver: Text, draft: Draft) -> Result<Option<Frame>, Refused> {
         let no_such = || Refused(NO_SUCH_USER.into(), "not_found");
         let receiver = self.user(receiver, "receiver_id").await?.ok_or_else(no_such)?;
         let chat = &self.house.chat;
-        // A message that cannot be sent begins no thread.
+        // Validated first, so that an invalid message creates no thread.
         if draft.body.trim().is_empty() {
             return Err(Refused::invalid("message_body must not be empty"));
         }
@@ -243,10 +244,10 @@ impl Room {
         Ok(None)
     }
 
-    /// Shows a file that this user has uploaded; a second time confirms it again, and no more.
+    /// Shows a file message that this user has uploaded. Idempotent: a repetition only confirms it again.
     async fn show_file(&mut self, chat_id: Int) -> Result<Option<Frame>, Refused> {
         let id = MessageId(given(chat_id, "chat_id")?.ok_or_else(|| Refused::invalid("chat_id is missing"))?);
-        // Whether others have such a message is not to be learned.
+        // The same answer for messages of others, so that ids cannot be probed.
         let no_such = || Refused("You have uploaded no file with this chat_id".into(), "not_found");
         let (message, was_held) = match self.house.chat.show_message(&self.caller, id).await {
             Ok(shown) => shown,
@@ -260,7 +261,7 @@ impl Room {
         Ok(Some(self.frame(&message, None).await?))
     }
 
-    /// How this user is told of a message. What several are told of one event is put into words once.
+    /// Frame of a message for this user. The encoding is memoised per event.
     async fn frame(&self, message: &Message, event: Option<&Told>) -> chat::Result<Frame> {
         let words = Words::of(message, self.caller.partner, &self.house, self.revision);
         let words = match event.filter(|told| is_of(told, message)) {
@@ -271,7 +272,7 @@ impl Room {
         Ok(if is_author { words.confirmed } else { words.received })
     }
 
-    /// The user that a frame names; `None` if there is none.
+    /// The user with the given uuid; `None` if there is none.
     async fn user(&self, id: Text, name: &str) -> Result<Option<Arc<User>>, Refused> {
         let id = given(id, name)?.ok_or_else(|| Refused::invalid(format!("{name} is missing")))?;
         let Ok(uuid) = id.trim().parse::<Uuid>() else { return Ok(None) };
@@ -283,7 +284,7 @@ impl Room {
     }
 }
 
-/// Whether the event is about this message, and not about one that was told later because of it.
+/// True if the event is about this message, and did not merely release it from the held ones.
 fn is_of(told: &Told, message: &Message) -> bool {
     match &told.event.fact {
         Fact::MessagePosted(own) | Fact::MessageShown(own) => own.id == message.id,
@@ -291,18 +292,18 @@ fn is_of(told: &Told, message: &Message) -> bool {
     }
 }
 
-/// What is asked for, and all that was said with it.
+/// Parses a frame: its action, and the whole object.
 fn read(text: &str) -> Result<(Value, Value), &'static str> {
-    // An array would be taken for a struct's members in their order.
+    // Serde would accept an array as the fields in their order.
     if !text.trim_start().starts_with('{') {
         return Err("A frame must be a JSON object");
     }
-    // Of a doubled key the last counts, which a struct's own reader would refuse.
+    // The last value of a duplicate key counts; a derived deserializer would refuse the frame.
     let frame = body::value(text).ok_or("The frame is not valid JSON")?;
     Ok((frame.get("action").cloned().unwrap_or_default(), frame))
 }
 
-/// The value of a member that may be missing.
+/// The value of an optional field.
 fn given<T>(member: Loose<T>, name: &str) -> Result<Option<T>, Refused> {
     match member {
         Loose::Missing => Ok(None),

@@ -1,3 +1,6 @@
+//! HTTP routes for uploading files with a message. The message is held back from the receiver's sockets until the sender shows
+//! it.
+
 use poem::{Request, RequestBody};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi,
@@ -27,17 +30,17 @@ pub(super) struct Uploads(pub(super) House);
 impl Uploads {
     /// Uploads a file with a message
     ///
-    /// Or several files: the first is the one that is shown, the text names the others with their addresses. The message is in the
-    /// history at once. The receiver's sockets are told once the sender's sends `file_message` with its id, or at once if the
-    /// sender has no socket open, or closes the last one.
+    /// Several files are possible: the first is the message's file, and the text lists the others with their addresses. The
+    /// message appears in the history at once. The receiver's sockets get it when the sender's socket sends `file_message` with
+    /// its id, or at once if the sender has no open socket, or closes the last one.
     #[oai(path = "/attachment", method = "post", operation_id = "room_attachment")]
     async fn attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
         self.store(form, bearer, Revision::Today).await
     }
 
-    /// Uploads a file with a message, by the name of the older revision
+    /// Uploads a file with a message, at the path of the older revision
     ///
-    /// As at `/chat/attachment/`, with the older names in the answer, too.
+    /// The same as `/chat/attachment/`, with additional fields under the older names in the answer.
     #[oai(path = "/chat-attachment", method = "post", operation_id = "room_older_attachment")]
     async fn older_attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
         self.store(form, bearer, Revision::Older).await
@@ -50,7 +53,7 @@ impl Uploads {
         let Filled { receiver, message, files } = form.read(chat, &caller).await?;
         let receiver = chat.user_by_uuid(receiver).await?;
         let draft = Draft::new(MessageType::File, message);
-        // A message that cannot be sent begins no thread.
+        // Validated first, so that an invalid message creates no thread.
         chat.check_draft(&draft)?;
         let named = files.into_iter().map(|(file, name)| Ok((file, FileName::of(&name)?)));
         let named: Vec<_> = named.collect::<Result<_, chat::Error>>()?;
@@ -76,19 +79,19 @@ impl Uploads {
     }
 }
 
-/// A form of which nothing was read yet.
+/// The form before its first part is read.
 struct Form(upload::Form);
 
-/// What a form held.
+/// Contents of the form.
 struct Filled {
     receiver: Uuid,
     message: String,
-    /// Each with what it is called; at least one.
+    /// Each file with its name; at least one.
     files: Vec<(Received, String)>,
 }
 
 impl Form {
-    /// Reads the parts in whatever order they come; unknown ones are passed over. The files go on piece by piece.
+    /// Reads the parts in any order and ignores unknown ones. Files are stored as they arrive.
     async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Filled, Failure> {
         let (mut receiver, mut message, mut files, mut names) = (None, None, Vec::new(), Vec::new());
         while let Some(part) = self.0.next().await? {
@@ -111,7 +114,7 @@ impl Form {
         if files.is_empty() {
             return Err(Failure::bad_request("attached_file is missing"));
         }
-        // The first name is the first file's.
+        // Names belong to the files in their order.
         for ((_, filename), name) in files.iter_mut().zip(names) {
             if !name.trim().is_empty() {
                 *filename = name;
@@ -175,7 +178,7 @@ struct Entity {
     message: Uploaded,
 }
 
-/// A user as uploads show it.
+/// Sender or receiver of an upload.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomUploader")]
 struct Person {
@@ -198,23 +201,23 @@ impl From<&User> for Person {
 #[derive(Debug, Object)]
 #[oai(rename = "RoomUploaded")]
 struct Uploaded {
-    /// `chat_id` of `file_message`.
+    /// The message's id, for `chat_id` of `file_message`.
     id: i64,
     sender: Person,
     receiver: Person,
     attached_file_size: String,
     message: String,
-    /// The same, at the older name of the route.
+    /// The same as `message`; only at the path of the older revision.
     #[oai(skip_serializing_if_is_none)]
     message_body: Option<String>,
     updated: String,
     created: String,
     seen: bool,
     deleted: bool,
-    /// A path on this server, at which whoever knows it may read the file for as long as the sender may.
+    /// Path of the file on this server. It grants access without a token, as long as the sender may read the file.
     #[oai(nullable)]
     attached_file: Option<String>,
-    /// The same with the server, at the older name of the route.
+    /// Absolute URL of the file; only at the path of the older revision.
     #[oai(skip_serializing_if_is_none)]
     attached_file_url: Option<String>,
     #[oai(nullable)]
@@ -223,7 +226,7 @@ struct Uploaded {
 }
 
 impl Uploaded {
-    /// As it is shown to its sender.
+    /// The message as its sender sees it.
     fn of(message: &Message, sender: &User, receiver: &User) -> Self {
         let file = Content::of(message).file();
         Self {
@@ -235,7 +238,7 @@ impl Uploaded {
             message_body: None,
             updated: time(message.created_at),
             created: time(message.created_at),
-            // Nobody can have seen it before it is answered.
+            // The receiver cannot have seen it yet.
             seen: false,
             deleted: message.deleted_at.is_some(),
             attached_file: file.map(|file| content::address(file, sender.partner.id)),

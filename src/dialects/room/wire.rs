@@ -1,4 +1,4 @@
-//! What the routes have in common on the wire.
+//! JSON types shared by the HTTP routes.
 
 use chrono::{DateTime, Utc};
 use poem::{
@@ -18,35 +18,35 @@ use storage::{Message as Stored, PartnerId, Role, User as Account};
 use super::content::{self, Content};
 use crate::dialects::{House, jsonrpc::JSON};
 
-/// A time as the routes write it: UTC, to the microsecond.
+/// Formats a time for the HTTP routes: UTC, with microseconds.
 pub(super) fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// A user's phone number, or nothing.
+/// A user's phone number; empty if unknown.
 pub(super) fn phone_number(user: &Account) -> &str {
     let known = user.partner.phone.as_deref().or(user.partner.mobile.as_deref());
     known.or_else(|| text(user, "phone_number")).unwrap_or_default()
 }
 
-/// How often an answer holds what was found.
+/// Number of times that a response repeats its data, for the size limit of a page.
 pub(super) const COPIES: usize = 2;
 
-/// What a route gives that finds something.
+/// Successful response.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomSuccess")]
 struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
     /// `success`.
     status: String,
     data: T,
-    /// The same, as clients of the older revision read it.
+    /// The same as `data`, for clients of the older revision.
     entity: T,
     #[oai(nullable)]
     message: Option<String>,
     success: bool,
 }
 
-/// The same, as it is written.
+/// Successful response, serialized without a copy of its data.
 pub(super) struct Found<T> {
     data: T,
     message: Option<&'static str>,
@@ -85,13 +85,13 @@ impl<T: ParseFromJSON + ToJSON + Send + Sync> ApiResponse for Found<T> {
     }
 }
 
-/// A user as Django shows it. What the account does not know comes from its profile, or is a neutral value.
+/// A user, with the fields of Django's user model. Fields that the account lacks come from its profile, or are neutral values.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomUser")]
 pub(super) struct User {
     /// The uuid.
     id: String,
-    /// Always empty: what was here is nobody's business.
+    /// Always empty.
     password: String,
     #[oai(nullable)]
     last_login: Option<String>,
@@ -152,36 +152,36 @@ impl From<&Account> for User {
     }
 }
 
-/// A text of the profile, in which anything may be anything.
+/// A string of the user's profile, which is free-form JSON.
 fn text<'a>(user: &'a Account, key: &str) -> Option<&'a str> {
     user.profile.get(key)?.as_str()
 }
 
-/// A message as it reads now.
+/// A message in its current form.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomMessage")]
 pub(super) struct Message {
     id: i64,
-    /// Null if it is no user.
+    /// Null if the sender is no user.
     #[oai(nullable)]
     sender: Option<User>,
-    /// Null in a thread of several, and if it is no user.
+    /// Null in a group or support thread, and if the receiver is no user.
     #[oai(nullable)]
     receiver: Option<User>,
-    /// For example `194.75KB`; `0kb` if there is no file.
+    /// For example `194.75KB`; `0kb` without a file.
     attached_file_size: String,
-    /// Null if a profile is shown.
+    /// Null if the message shows a profile.
     #[oai(nullable)]
     message: Option<String>,
-    /// The same, as clients of the older revision read it.
+    /// The same as `message`, for clients of the older revision.
     #[oai(nullable)]
     message_body: Option<String>,
     updated_at: String,
     created_at: String,
-    /// A path on this server, at which whoever knows it may read the file for as long as the caller may.
+    /// Path of the file on this server. It grants access without a token, as long as the caller may read the file.
     #[oai(nullable)]
     attached_file: Option<String>,
-    /// The same with the server, as clients of the older revision read it.
+    /// Absolute URL of the file, for clients of the older revision.
     #[oai(nullable)]
     attached_file_url: Option<String>,
     /// `text`, `file` or `user_profile`.
@@ -195,7 +195,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// As it is shown to `reader`.
+    /// The message as `reader` sees it.
     pub(super) fn of(
         message: &Stored,
         reader: PartnerId,

@@ -1,4 +1,5 @@
-//! The byte rate of a socket: frames that never become a message, such as pieces of one without end, are counted nowhere else.
+//! Byte rate limit of a socket's stream, as back-pressure. It bounds frames that never complete a message, such as endless
+//! continuations, which no other limit counts.
 
 use std::{
     future::Future,
@@ -14,24 +15,24 @@ use tokio::{
 
 use crate::token_bucket::{Rate, TokenBucket};
 
-/// A stream of which no more is read in a second than a rate allows. The rest stays with the peer.
+/// Stream whose reads are limited by a token bucket. Unread bytes stay in the network.
 pub(super) struct Metered<S> {
     stream: S,
-    /// `None` where it does not matter any more.
+    /// `None` once the limit is lifted.
     rate: Option<Rate>,
     bucket: TokenBucket,
-    /// While nothing is read. Most never need it.
+    /// Pause between reads; allocated on demand, since most streams never need it.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Metered<S> {
-    /// Lets a largest message pass at once, and as many bytes again with every second.
+    /// Allows a burst of one message of the maximum size, and as many bytes per second.
     pub(super) fn new(stream: S, message_bytes: usize) -> Self {
         let rate = Rate { burst: message_bytes as f64, per_second: message_bytes as f64 };
         Self { stream, rate: Some(rate), bucket: TokenBucket::full(rate, Instant::now()), pause: None }
     }
 
-    /// Ends the limit: from now on what is read is thrown away, and costs nothing.
+    /// Lifts the limit, before the remaining input is read and discarded.
     pub(super) fn lift(&mut self) {
         (self.rate, self.pause) = (None, None);
     }
@@ -102,7 +103,7 @@ mod tests {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.expect("they are there");
         assert_eq!((read.len() + rest.len(), rest.last()), (bytes.len(), Some(&7)), "nothing is lost");
-        // The last piece of all that is read is paid for by nobody.
+        // The last read is not delayed.
         assert!((Duration::from_secs(2)..=Duration::from_secs(4)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 }

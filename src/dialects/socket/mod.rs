@@ -1,5 +1,5 @@
-//! The only WebSocket loop. A dialect's [`Voice`] hears and tells; reading, writing, gathering what is to be written,
-//! back-pressure, pings, limits, closing and the stop are here, the same for all.
+//! WebSocket server loop of all dialects. A dialect implements [`Voice`]; reading, the send queue, back-pressure, pings, limits,
+//! closing and the server's stop are the same for all.
 
 mod metered;
 mod refusals;
@@ -26,7 +26,7 @@ use crate::{
 use refusals::RefusalDelays;
 use wire::Wire;
 
-/// One text frame, which many sockets may share.
+/// A text frame. Clones share the text.
 pub type Frame = Utf8Bytes;
 
 impl Encoding for Frame {
@@ -35,46 +35,46 @@ impl Encoding for Frame {
     }
 }
 
-/// For how long a peer is waited for that is to answer a close.
+/// Time-out for the peer's answer to a close frame.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// What one dialect says on a socket of one caller.
+/// Handler of one dialect for one caller's socket.
 pub trait Voice: Send + 'static {
-    /// Its name in logs and metrics.
+    /// Name in logs and metrics.
     const DIALECT: &'static str;
-    /// Whether a binary frame that holds a text is heard as one.
+    /// True if a binary frame that contains UTF-8 is handled like a text frame.
     const HEARS_BINARY: bool = false;
 
-    /// What is said first.
+    /// Frames sent first.
     fn greet(&mut self) -> impl Future<Output = Said> + Send;
-    /// What a client's frame is answered with. Never cancelled but by the server's end.
+    /// Handles a client's frame and returns the answer. Cancelled only at the server's end.
     fn hear(&mut self, text: &str) -> impl Future<Output = Said> + Send;
-    /// True while the answer to the last frame goes on, because it is too much at once. No other frame is heard meanwhile.
+    /// True while the answer to the last frame has further parts, because it exceeds the queue. No other frame is read meanwhile.
     fn goes_on(&self) -> bool {
         false
     }
-    /// The next part of such an answer. Asked for when there is room. Never cancelled but by the server's end.
+    /// Returns the next part of such an answer, once the queue has room. Cancelled only at the server's end.
     fn go_on(&mut self) -> impl Future<Output = Said> + Send {
         std::future::ready(Ok(Vec::new()))
     }
-    /// How what has happened is told. May be called again with the same if the server was interrupted.
+    /// Encodes events and signals for the client. An event can be delivered again after an interruption of the server.
     fn tell(&mut self, batch: &Batch) -> impl Future<Output = Said> + Send;
-    /// What is said beside every ping.
+    /// Frames sent with every ping.
     fn beat(&mut self) -> impl Future<Output = Said> + Send;
-    /// The answer to a binary frame that is not heard.
+    /// Answer to a binary frame that is not accepted.
     fn not_text(&self) -> Frame;
 }
 
-/// Frames to be sent in this order, or the end.
+/// Frames in their order, or the close.
 pub type Said = Result<Vec<Frame>, Close>;
 
-/// Why a socket is closed, as the peer is told.
+/// Close code and reason of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     pub code: u16,
     /// At most 123 bytes.
     pub reason: &'static str,
-    /// What is still said before.
+    /// Frames sent before the close frame.
     pub last: Vec<Frame>,
 }
 
@@ -97,23 +97,23 @@ impl Close {
         Self { code, reason, last: Vec::new() }
     }
 
-    /// Whether the peer is not expected back at once: it has closed the socket itself, or may not come in any more.
+    /// True if the peer will not reconnect at once: it has closed the socket itself, or its access has ended.
     fn is_for_good(&self) -> bool {
         self.code == 1000 || *self == Self::NOT_LOGGED_IN
     }
 
-    /// True for what the peer is refused for, and is again if it comes back with the same.
+    /// True for an application code (4000 to 4999): a retry with the same credentials would be refused again.
     fn is_refusal(&self) -> bool {
         (4000..5000).contains(&self.code)
     }
 
-    /// Whether the peer reads nothing more.
+    /// True if the peer reads nothing more.
     fn is_to_the_deaf(&self) -> bool {
         [1000, 1006, Self::TOO_SLOW.code].contains(&self.code)
     }
 }
 
-/// What all sockets of a server share. Clones are handles to the same.
+/// State shared by all sockets of a server. Clones share it.
 #[derive(Clone)]
 pub struct Sockets {
     chat: Chat,
@@ -125,7 +125,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Sockets end when `requests` stop.
+    /// Creates the state. Sockets are closed when `requests` stop.
     pub fn new(chat: &Chat, limits: &config::Sockets, turns: &Turns, metrics: &Metrics, requests: &Lifecycle) -> Self {
         Self {
             chat: chat.clone(),
@@ -137,7 +137,7 @@ impl Sockets {
         }
     }
 
-    /// When to close a socket of many: not all clients are to come back at the same moment.
+    /// Time to close a socket at a drain, spread randomly so that clients do not all reconnect at once.
     fn drained_at(&self) -> Instant {
         Instant::now() + Duration::from_secs(self.limits.drain_seconds).mul_f64(fraction())
     }
@@ -147,7 +147,7 @@ impl Sockets {
     }
 }
 
-/// A place among the server's connections, which a socket keeps while it is open.
+/// Guard of a connection slot of the server, held while the socket is open.
 #[derive(Clone)]
 pub struct Held(#[expect(dead_code, reason = "it only has to live")] Arc<dyn Any + Send + Sync>);
 
@@ -157,14 +157,14 @@ impl Held {
     }
 }
 
-/// A voice, what it tells, and whose it is.
+/// A session: the handler, its feed, and the caller.
 pub struct Speaking<V> {
     pub voice: V,
     pub feed: Feed,
     pub caller: Caller,
 }
 
-/// Serves a socket from its first frame to its end, and gives why it ended.
+/// Serves a socket from its first frame to its end, and returns the close.
 async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Speaking<V>) -> Close {
     let Ok(present) = sockets.chat.connects(&speaking.caller) else { return Close::TOO_MANY };
     let close = talk::Talk::new(sockets, wire, speaking).run().await;
@@ -174,7 +174,7 @@ async fn serve<V: Voice>(sockets: &Sockets, wire: &mut Wire, speaking: &mut Spea
     close
 }
 
-/// A number from 0 up to, but not including, 1.
+/// A random number from 0 (inclusive) to 1 (exclusive).
 fn fraction() -> f64 {
     let mut byte = [0; 2];
     getrandom::fill(&mut byte).expect("the operating system has randomness");

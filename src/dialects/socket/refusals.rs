@@ -1,4 +1,4 @@
-//! Delays of refused sockets. A client that comes back at once is closed later and later, and so asks less often.
+//! Back-off for refused sockets: the close of a repeatedly refused client is delayed more and more, which slows down its retries.
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use super::{Close, Sockets, wire::Wire};
 
-/// Without a refusal for so long, an address begins anew.
+/// Time without a refusal after which the count of an address is reset.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Refusals of one address that are closed at once.
+/// Number of refusals per address that are closed without a delay.
 const AT_ONCE: u32 = 3;
-/// Delay of the next one, which doubles with each that follows.
+/// First delay. It doubles with each further refusal.
 const FIRST: Duration = Duration::from_secs(1);
-/// The most addresses that are remembered. While there are more, others are closed at once.
+/// Maximum number of tracked addresses. Beyond it, refusals of new ones are not delayed.
 const REMEMBERED: usize = 10_000;
 
-/// The refusals of each address.
+/// Recent refusals per address.
 pub(super) struct RefusalDelays {
     longest: Duration,
     recent: Mutex<HashMap<IpAddr, Recent>>,
@@ -32,7 +32,7 @@ impl RefusalDelays {
         Self { longest, recent: Mutex::default() }
     }
 
-    /// Counts a refusal, and gives how long its socket is kept open.
+    /// Counts a refusal, and returns the delay of its close.
     fn delay(&self, address: IpAddr) -> Duration {
         let (mut recent, now) = (self.recent.lock(), Instant::now());
         let is_recent = |of: &Recent| now - of.last < FORGOTTEN_AFTER;
@@ -52,7 +52,7 @@ impl RefusalDelays {
     }
 }
 
-/// Keeps a socket open that is to be closed, unless its client or the server goes before.
+/// Delays the close of a refused socket, until the client disconnects or the server stops.
 pub(super) async fn hold(sockets: &Sockets, wire: &mut Wire, address: IpAddr, close: &Close) {
     if !close.is_refusal() {
         return;

@@ -1,5 +1,5 @@
-//! The loop of one socket. Nothing is lost for want of time or room: what is too fast is read later, and what is told more
-//! slowly than it happens stays in the log.
+//! Event loop of one WebSocket. No event is dropped: back-pressure slows down a client that sends too fast, and events for a
+//! client that reads too slowly stay in the event log.
 
 use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
 
@@ -21,32 +21,32 @@ use crate::{
     token_bucket::TokenBucket,
 };
 
-/// After how many pings without a sign of life a socket is given up.
+/// Number of ping intervals without a frame from the peer after which a socket is closed.
 const SILENT_PINGS: u32 = 3;
-/// Passed over in front of a text, where .NET writes it (RFC 8259, section 8.1).
+/// Byte order mark, which .NET puts before a text. It is ignored (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: char = '\u{feff}';
-/// The pause of a feed that could not be read.
+/// Pause before the retry of a failed feed.
 const FEED_PAUSE: Duration = Duration::from_secs(1);
 
-/// One socket while it is served.
+/// State of the loop of one socket.
 pub(super) struct Talk<'a, V> {
     sockets: &'a Sockets,
     wire: &'a mut Wire,
     voice: &'a mut V,
     feed: &'a mut Feed,
     caller: &'a Caller,
-    /// The frame rate. Pings and pongs count: they have to be answered, too.
+    /// Token bucket for the frame rate. Pings and pongs count as well, since each costs an answer.
     frames: TokenBucket,
-    /// The answer to the last frame, until all is told that had happened by then.
+    /// Answer to the last frame, held until the preceding events are sent.
     answer: Option<Answer>,
-    /// Nothing is told before the greeting, nor after something that could not be told.
+    /// False before the greeting, and after an event that could not be delivered: no events are sent.
     tells: bool,
 }
 
 struct Answer {
     frames: Vec<Frame>,
-    /// Nothing but their order tells a client which answers belong to which of its frames: all up to here is told first, above
-    /// all what this frame and those before it have made happen.
+    /// Position of the event log at the time of the answer. All events up to it are sent first, above all those caused by this
+    /// frame and those before it: clients match answers to their frames by order alone.
     after: Position,
 }
 
@@ -75,7 +75,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         times.held_until = self.holds_back();
         let mut ended = pin!(caller.ended.cancelled());
         let mut stopping = pin!(self.sockets.requests.stopping());
-        // One for all that is waited for: every socket holds it.
+        // A single timer for all deadlines saves memory, since every socket holds one.
         let mut alarm = pin!(sleep_until(times.next()));
         loop {
             self.settle().await?;
@@ -101,12 +101,12 @@ impl<'a, V: Voice> Talk<'a, V> {
                     }
                     Err(_) if self.feed.is_over() => {}
                     Err(error) => {
-                        // The feed goes on from where it is once the store can be read again.
+                        // The feed keeps its position and resumes once the database can be read.
                         tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
                         times.feed_rests_until = Some(Instant::now() + FEED_PAUSE);
                     }
                 },
-                // The next part of an answer, with what else there is in between.
+                // Next part of a long answer. Other work proceeds in between.
                 () = std::future::ready(()), if has_room && self.voice.goes_on() => {}
                 () = &mut alarm => self.look_at(&mut times).await?,
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
@@ -117,7 +117,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         }
     }
 
-    /// Does what it is time for.
+    /// Handles the deadlines that have passed.
     async fn look_at(&mut self, times: &mut Times) -> Result<(), Close> {
         let now = Instant::now();
         if times.leaves.is_some_and(|leaves| now >= leaves) {
@@ -135,8 +135,8 @@ impl<'a, V: Voice> Talk<'a, V> {
             }
         }
         if now >= times.pinged + times.ping {
-            // Silence counts while the peer is listened to, and has all that was said. Whoever takes nothing is cut off by
-            // the write time-out.
+            // Silence counts only while the socket is read and its queue is flushed. The write time-out closes a connection whose
+            // peer accepts no bytes.
             if times.held_until.is_some() || !self.wire.is_flushed() {
                 times.heard = now;
             }
@@ -151,7 +151,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         Ok(())
     }
 
-    /// Back-pressure: until when nothing more is read, since the peer has said more than its share.
+    /// Back-pressure: the time until which nothing more is read, because the peer has exceeded its rate limit.
     fn holds_back(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let owed = self.frames.debt(self.sockets.frame_rate(), now).max(self.sockets.chat.owes(self.caller));
@@ -181,7 +181,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         Ok(())
     }
 
-    /// Says the answer to the last frame, and one more part of it, if there is room.
+    /// Sends the answer to the last frame, and one more part of it, if the queue has room.
     async fn settle(&mut self) -> Result<(), Close> {
         self.say_answer().await?;
         if self.voice.goes_on() && self.answer.is_none() && self.wire.has_room() {
@@ -193,7 +193,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         Ok(())
     }
 
-    /// Says the answer to the last frame, if there is room for all that comes before it.
+    /// Sends the answer to the last frame after the events that precede it, if the queue has room for them.
     async fn say_answer(&mut self) -> Result<(), Close> {
         while let Some(Answer { frames, after }) = self.answer.take() {
             let is_next = self.feed.has_reached(after);
@@ -203,7 +203,7 @@ impl<'a, V: Voice> Talk<'a, V> {
             }
             let batch = if is_next { None } else { self.feed.by_now().await.ok().flatten() };
             let Some(batch) = batch else {
-                // An error of the feed comes again when it is its turn.
+                // The feed returns the error again on its next read.
                 self.say(frames);
                 return Ok(());
             };
@@ -220,8 +220,8 @@ impl<'a, V: Voice> Talk<'a, V> {
         said
     }
 
-    /// What was stored before the end is still told, above all the answers to this peer's own messages: not to a peer that
-    /// reads nothing more, nor once its session has ended.
+    /// Sends the remaining events before the close, above all the answers to the peer's own messages. Skips them for a peer that
+    /// reads nothing more, and after the end of its session.
     async fn last_words(&mut self, close: Close) -> Close {
         if close.is_to_the_deaf() || close == Close::NOT_LOGGED_IN {
             return close;
@@ -230,7 +230,7 @@ impl<'a, V: Voice> Talk<'a, V> {
         if !self.tells {
             return Close { last: close.last.into_iter().chain(answer).collect(), ..close };
         }
-        // Nothing is waited for: what this peer has sent is in the feed already.
+        // Does not wait: the events of the peer's own messages are in the feed already.
         while self.wire.has_room()
             && let Some(Ok(batch)) = self.feed.next().now_or_never()
         {
@@ -256,9 +256,9 @@ struct Times {
     ping: Duration,
     pinged: Instant,
     heard: Instant,
-    /// The end of its caller's token or session.
+    /// Expiry of the caller's token or session.
     expires: Instant,
-    /// Set once the server stops, or the log was restarted.
+    /// Set once the server stops, or the event log was restarted.
     leaves: Option<Instant>,
     held_until: Option<Instant>,
     feed_rests_until: Option<Instant>,
@@ -277,13 +277,13 @@ impl Times {
     }
 }
 
-/// One turn in the store at a time: sockets of one user share its turns with its requests.
+/// Runs a handler under one of the user's turns, which its sockets share with its requests.
 async fn in_turn(sockets: &Sockets, caller: &Caller, said: impl Future<Output = Said>) -> Said {
     let _turn = sockets.turns.wait(Party::User(caller.user)).await;
     contained(&sockets.metrics, said).await
 }
 
-/// A panic ends its own socket and no other.
+/// Catches a panic, so that it closes only its own socket.
 async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said {
     match AssertUnwindSafe(said).catch_unwind().await {
         Ok(said) => said,
@@ -296,7 +296,7 @@ async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said 
     }
 }
 
-/// When the caller's token runs out, or its session, as far as can be said now: whoever uses it meanwhile stays longer.
+/// Expiry of the caller's token or session. Activity extends a session, so this is checked again when it is reached.
 async fn expiry(caller: &Caller) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 86_400);
     let left = match caller.may_stay_until().await {

@@ -1,3 +1,5 @@
+//! WebSocket handshake (RFC 6455, section 4.2): validates the request, answers it, and starts the socket's task.
+
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -12,11 +14,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::{Close, Held, Sockets, Speaking, Voice, refusals, serve, wire::Wire};
 use crate::{dialects::session::From, shares::share_of};
 
-/// Within which an accepted connection changes over.
+/// Time-out for the upgrade of an accepted connection.
 const CHANGING: Duration = Duration::from_secs(10);
 
-/// Answers a request for a socket, and serves it. `begin` runs once the socket is there, since browsers hide from a page why
-/// none was given: what it fails with is how the socket is closed.
+/// Answers a WebSocket handshake and starts the socket's task. `begin` runs after the upgrade, because browsers hide a failed
+/// handshake's reason from pages: its error closes the socket.
 pub fn open<V: Voice>(
     request: &Request,
     subprotocol: Option<&'static str>,
@@ -28,7 +30,7 @@ pub fn open<V: Voice>(
     let held = request.data::<Held>().cloned();
     let address = share_of(From::of(request));
     let own = sockets.clone();
-    // Boxed what does not last as long as the socket, so that its room is given back.
+    // Boxed, because it does not last as long as the socket: its memory is released early.
     let begin = Box::pin(begin);
     sockets.requests.spawn(async move {
         let Ok(Ok(upgraded)) = tokio::time::timeout(CHANGING, upgrade).await else { return };
@@ -59,12 +61,12 @@ pub fn open<V: Voice>(
     response.finish()
 }
 
-/// Whether the request asks for a socket.
+/// True for a valid WebSocket handshake.
 pub fn is_asked_for(request: &Request) -> bool {
     key(request).is_some()
 }
 
-/// The client's key, if the request asks for a socket as RFC 6455, section 4.2.1, has it.
+/// `Sec-WebSocket-Key` of a valid handshake (RFC 6455, section 4.2.1).
 fn key(request: &Request) -> Option<HeaderValue> {
     let headers = request.headers();
     let asks = request.method() == Method::GET
@@ -79,7 +81,7 @@ fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     lists.flat_map(|list| list.split(',')).any(|given| given.trim().eq_ignore_ascii_case(word))
 }
 
-/// The answer to a request that asks for no socket where there are only sockets.
+/// Response for other requests to a WebSocket address (426, or 405).
 pub fn no_socket(request: &Request) -> Response {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET, HEAD").finish();

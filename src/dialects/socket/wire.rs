@@ -1,3 +1,5 @@
+//! Transport of one WebSocket: a bounded send queue with gathered writes, reads with back-pressure, and the closing handshake.
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -22,21 +24,21 @@ use tokio_tungstenite::{
 use super::{CLOSING, Close, Frame, metered::Metered};
 use crate::config;
 
-/// How much is gathered before it is written. Only what is in use is allocated.
+/// Size of the write buffer, in bytes. Memory is allocated as needed.
 const GATHERED_BYTES: usize = 16 * 1024;
 
-/// One socket, and what is still to be written to it.
+/// One WebSocket with its send queue.
 pub(super) struct Wire {
     stream: WebSocketStream<Metered<Upgraded>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
-    /// Something was handed to the stream since it was last flushed.
+    /// True if the stream has data that is not flushed.
     unflushed: bool,
     most_frames: usize,
     most_bytes: usize,
 }
 
-/// What has come from the peer.
+/// A frame received from the peer.
 #[derive(Debug)]
 pub(super) enum Read {
     Text(Utf8Bytes),
@@ -45,18 +47,18 @@ pub(super) enum Read {
     Sign,
 }
 
-/// The end of a [`Wire::turn`].
+/// Result of [`Wire::turn`].
 #[derive(Debug)]
 pub(super) enum Turn {
     Read(Read),
-    /// The queue was full, and is not any more.
+    /// The queue was full and has room again.
     Room,
 }
 
 impl Wire {
     pub(super) async fn new(stream: Upgraded, limits: &config::Sockets) -> Self {
         let config = WebSocketConfig::default()
-            // The default is 32 times as much, zeroed before every read.
+            // The default is 32 times as large, and zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)
             .write_buffer_size(GATHERED_BYTES)
             .max_message_size(Some(limits.message_bytes))
@@ -72,16 +74,16 @@ impl Wire {
         }
     }
 
-    /// Has a frame written as soon as the peer takes it. Whoever says more than there is room for waits for it first.
+    /// Queues a frame. The caller checks [`Self::has_room`] first.
     pub(super) fn say(&mut self, frame: Frame) {
         self.queued_bytes += frame.len();
         self.queue.push_back(Message::Text(frame));
     }
 
-    /// True if one more batch or answer may be said.
+    /// True if the queue accepts another batch or answer.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_full() {
-            // A peer that takes everything was only not asked yet. An error comes again with the next turn.
+            // Tries to write first: the peer may accept everything. An error is reported by the next turn.
             let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
         }
         !self.is_full()
@@ -91,7 +93,7 @@ impl Wire {
         self.queue.len() >= self.most_frames || self.queued_bytes >= self.most_bytes
     }
 
-    /// True if all that was said is handed to the kernel.
+    /// True if the kernel has accepted all frames.
     pub(super) fn is_flushed(&self) -> bool {
         self.queue.is_empty() && !self.unflushed
     }
@@ -100,7 +102,15 @@ impl Wire {
         self.queue.push_back(Message::Ping(Bytes::new()));
     }
 
-    /// Writes what is queued, and, if it `reads`, gives what comes next from the peer. Safe to cancel.
+    /// Writes the queue, and, if it `reads`, returns the next frame of the peer.
+    ///
+    /// # Errors
+    ///
+    /// The close code, if the connection has ended or the peer has broken the protocol.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: unwritten frames stay queued, and no frame is lost.
     pub(super) async fn turn(&mut self, reads: bool) -> Result<Turn, Close> {
         let was_full = self.is_full();
         std::future::poll_fn(|context| {
@@ -115,11 +125,11 @@ impl Wire {
         .await
     }
 
-    /// Writes what is queued while something else is done.
+    /// Writes the queue while another future runs.
     pub(super) async fn beside<T>(&mut self, done: impl Future<Output = T>) -> T {
         let mut done = pin!(done);
         std::future::poll_fn(|context| {
-            // An error comes again with the next turn.
+            // The next turn reports the error.
             let _ = self.poll_write(context);
             done.as_mut().poll(context)
         })
@@ -131,18 +141,18 @@ impl Wire {
             Some(Ok(Message::Text(text))) => Ok(Read::Text(text)),
             Some(Ok(Message::Binary(bytes))) => Ok(Read::Binary(bytes)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                // The stream has its pong ready.
+                // The stream has queued the pong.
                 self.unflushed = true;
                 Ok(Read::Sign)
             }
-            // The stream answers a close by itself, with the next read.
+            // The stream answers the close frame itself, with the next read.
             Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
             Some(Err(error)) => Err(end(&error)),
             None => Err(Close::new(1006, "")),
         })
     }
 
-    /// Hands over what is queued as far as the peer takes it, in as few writes as can be.
+    /// Writes the queue as far as the peer accepts it, in as few system calls as possible.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.queue.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_ready(context))?;
@@ -160,7 +170,7 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Says why, and waits a while for the peer to agree.
+    /// Sends the last frames and the close frame, then waits for the peer's close, for a limited time.
     pub(super) async fn close(mut self, close: Close) {
         if close.code == Close::TOO_SLOW.code {
             self.queue.clear();
@@ -178,7 +188,8 @@ impl Wire {
             if std::future::poll_fn(|context| self.poll_write(context)).await.is_err() {
                 return;
             }
-            // What the peer still says is not heard, but read: closing upon unread bytes would take back the last words.
+            // Reads and discards the peer's frames: closing a connection with unread data resets it, which may drop the last
+            // frames.
             while let Some(Ok(_)) = self.stream.next().await {}
             let rest = self.stream.get_mut();
             let _ = rest.shutdown().await;
@@ -188,15 +199,15 @@ impl Wire {
     }
 }
 
-/// How an error of the stream is told to the peer, if it can still be told anything.
+/// Close code for an error of the stream.
 fn end(error: &Error) -> Close {
     match error {
         Error::Capacity(_) => Close::TOO_LARGE,
         Error::Utf8(_) => Close::NO_TEXT,
-        // It went away without a word.
+        // The peer has closed the connection without a close frame.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Close::new(1006, ""),
         Error::Protocol(_) => Close::BROKEN,
-        // So long it has taken nothing.
+        // The write time-out has expired.
         Error::Io(error) if error.kind() == ErrorKind::TimedOut => Close::TOO_SLOW,
         _ => Close::new(1006, ""),
     }

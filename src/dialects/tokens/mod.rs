@@ -1,5 +1,5 @@
-//! `/auth/token`: tokens for the rooms whose clients bring them (spec `15-tokens.md`); `/auth/session`, a cookie for a token; and
-//! `/api/token/`, the same in the words of Django's simplejwt.
+//! Token dialect (spec `15-tokens.md`): `/auth/token`, tokens for clients of the dialects with bearer authentication;
+//! `/auth/session`, a session cookie for a token; and `/api/token/`, tokens in the wire format of Django's simplejwt.
 
 mod revocation;
 mod session;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::auth::{self, Caller, Issued};
 
-/// The routes of this room.
+/// All routes of the dialect.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     (
         TokenApi(house.clone()),
@@ -30,19 +30,19 @@ pub fn api(house: &House) -> impl OpenApi + use<> {
 
 #[derive(Tags)]
 enum Tag {
-    /// Tokens for clients that bring one instead of a cookie.
+    /// Access and refresh tokens, for clients that use a token instead of a cookie.
     #[oai(rename = "tokens")]
     Tokens,
 }
 
 struct TokenApi(House);
 
-/// New tokens for a refresh token, counted as something that its user does.
+/// Renews tokens by a refresh token, at the expense of the user's rate limit.
 async fn renewed(house: &House, request: &Request, refresh: &str) -> auth::Result<Issued> {
     house.auth.renew(refresh, Origin::of(request), |user| house.chat.charge_issuing(user)).await
 }
 
-/// A login; or nothing, with the cookie of a session.
+/// Login and password; empty with a session cookie.
 #[derive(Object)]
 #[oai(example, rename = "TokenCredentials")]
 struct Credentials {
@@ -56,30 +56,30 @@ impl poem_openapi::types::Example for Credentials {
     }
 }
 
-/// What renews tokens.
+/// A request to renew tokens.
 #[derive(Object)]
 #[oai(rename = "TokenRenewal")]
 struct Renewal {
-    /// As it came with the last tokens.
+    /// The refresh token of the latest token pair.
     refresh: String,
 }
 
-/// What lets in, and what renews it.
+/// An access token and a refresh token.
 #[derive(Object)]
 #[oai(rename = "TokenPair")]
 struct Pair {
-    /// For `Authorization: Bearer`, for a room's own query parameter, or, after `bearer`, among a socket's subprotocols.
+    /// For `Authorization: Bearer`, for a dialect's own query parameter, or, after `bearer`, among a WebSocket's subprotocols.
     access: String,
-    /// Works once, and gives a new one. Within `tokens.refresh_grace_seconds` it gives new ones again, at most 3 times, to who has lost
-    /// the answer; using it later ends all tokens that descend from the same login.
+    /// Can be used once, and yields a new pair. Within `tokens.refresh_grace_seconds` a retry yields new pairs again, at most 3
+    /// times, for clients that have lost the response. Later reuse revokes all tokens of the same login.
     refresh: String,
     /// `Bearer`
     token_type: String,
-    /// Seconds for which `access` lets in.
+    /// Lifetime of `access`, in seconds.
     expires_in: u64,
 }
 
-/// Whom a token or a session stands for.
+/// The user of a token or session.
 #[derive(Object)]
 #[oai(rename = "TokenHolder")]
 struct Holder {
@@ -89,7 +89,7 @@ struct Holder {
     name: String,
     /// `user`, `agent` or `admin`
     role: String,
-    /// Until when the token counts, or the session that was begun with one, differences between clocks allowed for; null for the
+    /// Expiry of the token, or of the session that was started with one, including the tolerated clock difference; null for the
     /// session of a log-in.
     expires_at: Option<DateTime<Utc>>,
 }
@@ -103,16 +103,16 @@ impl From<&Caller> for Holder {
 
 #[derive(ApiResponse)]
 enum HolderAnswer {
-    /// Whom it stands for.
+    /// The user of the token or session.
     #[oai(status = 200)]
     Holder(Json<Holder>),
-    /// No token or session, or none that counts.
+    /// No valid token or session.
     #[oai(status = 401)]
     Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
-    /// The server failed; its log says why.
+    /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<Said>),
-    /// The server cannot reach its store, or has no keys to verify tokens with.
+    /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
     Unavailable(Json<Said>),
 }
@@ -122,23 +122,23 @@ enum Answer {
     /// The tokens.
     #[oai(status = 200)]
     Pair(Json<Pair>, #[oai(header = "Cache-Control")] String),
-    /// The body is not what it should be; `message` says how.
+    /// The request body is invalid; `message` says how.
     #[oai(status = 400)]
     BadRequest(Json<Said>),
-    /// Wrong login or password, no session, or a refresh token that does not count.
+    /// Wrong login or password, no session, or an invalid refresh token.
     #[oai(status = 401)]
     Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
-    /// The cookie of a session, from a page that may not use it.
+    /// The session cookie was sent by a page of an origin that may not use it.
     #[oai(status = 403)]
     Forbidden(Json<Said>),
-    /// Too many failed logins, or more tokens than the user may be given at a time.
+    /// Too many failed logins, or the user's rate limit for tokens is exceeded.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
-    /// The server failed; its log says why.
+    /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<Said>),
-    /// Too many log-ins wait for their password to be checked (with `Retry-After`), the server cannot reach its store, or it has
-    /// no secret to make tokens with.
+    /// Too many log-ins wait for the check of their password (with `Retry-After`), the server cannot reach its store, or it has
+    /// no secret to sign tokens.
     #[oai(status = 503)]
     Unavailable(Json<Said>, #[oai(header = "Retry-After")] Option<u64>),
 }
@@ -175,9 +175,9 @@ impl Answer {
 impl TokenApi {
     /// Log in with tokens
     ///
-    /// With `login` and `password`, or with nothing but the cookie of a session: then the `Content-Type` is to be JSON, or the `Origin`
-    /// the server's own or one of `cors.origins`. The tokens live on when that session ends, and end when the user is deactivated or
-    /// gets another password.
+    /// Send `login` and `password`; or only the cookie of a session, with JSON as `Content-Type`, or with an `Origin` that is the
+    /// server's own or one of `cors.origins`. The tokens outlive that session. They are revoked when the user is deactivated or
+    /// gets a new password.
     #[oai(path = "/token", method = "post", operation_id = "token")]
     async fn token(&self, request: &Request, credentials: PostedIfAny<Credentials>, session: OptionalSession) -> Answer {
         let auth = &self.0.auth;
@@ -201,10 +201,9 @@ impl TokenApi {
         Answer::of(outcome)
     }
 
-    /// Whom a token stands for
+    /// Get the user of a token
     ///
-    /// To see whether the tokens of an authentication service are understood here. Answers for the cookie of a session,
-    /// too.
+    /// Checks whether this server accepts the tokens of an authentication service. Accepts a session cookie, too.
     #[oai(path = "/token", method = "get", operation_id = "token_holder")]
     async fn holder(&self, caller: BearerOrSession) -> HolderAnswer {
         match caller.0 {

@@ -17,40 +17,40 @@ use crate::{
 
 pub(super) struct RevocationApi(pub(super) House);
 
-/// What is to be revoked. Whoever has a token may revoke it.
+/// The token to revoke. No other credentials are needed.
 #[derive(Object)]
 #[oai(rename = "TokenRevocation")]
 struct Given {
     /// A refresh token or an access token.
     token: Option<String>,
-    /// Not looked at: the server sees by itself what a token is.
+    /// Ignored: the server recognises the type of a token.
     token_type_hint: Option<String>,
-    /// Another name for `token`, as it came with the tokens.
+    /// Another name for `token`, as in the response of a log-in.
     refresh: Option<String>,
 }
 
-/// Why nothing was revoked.
+/// The reason of a failed revocation.
 #[derive(Object)]
 #[oai(rename = "TokenRevocationFailure")]
 struct Failure {
     /// `invalid_request`, `unsupported_token_type` or `server_error`.
     error: String,
-    /// One clear sentence.
+    /// One sentence for people.
     error_description: String,
 }
 
 #[derive(ApiResponse)]
 enum Answer {
-    /// The token lets nobody in any more, nor does any other of the same login; or it never did.
+    /// The token and all other tokens of the same login are revoked, or the token was not valid anyway.
     #[oai(status = 200)]
     Done(#[oai(header = "Cache-Control")] String),
-    /// There is no token, or it is of another service, which alone can revoke it.
+    /// The request has no token, or the token was issued by another service, which alone can revoke it.
     #[oai(status = 400)]
     BadRequest(Json<Failure>),
-    /// The server failed; its log says why.
+    /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<Failure>),
-    /// The server cannot reach its store, or has no keys to verify tokens with.
+    /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
     Unavailable(Json<Failure>),
 }
@@ -59,7 +59,7 @@ fn failure(error: &str, description: &str) -> Json<Failure> {
     Json(Failure { error: error.into(), error_description: description.into() })
 }
 
-/// The words of RFC 7009, which are those of RFC 6749, section 5.2.
+/// Error codes of RFC 7009, which uses those of RFC 6749, section 5.2.
 struct Rfc7009;
 
 impl Words for Rfc7009 {
@@ -82,8 +82,8 @@ impl From<auth::Error> for Answer {
 impl RevocationApi {
     /// Log out with tokens
     ///
-    /// Ends all tokens that descend from the same login, at once (RFC 7009), as JSON or as a form. Sockets that were opened with one of
-    /// them are closed.
+    /// Revokes all tokens that descend from the same login, at once (RFC 7009). The request may be JSON or a form. WebSockets
+    /// opened with one of these tokens are closed.
     #[oai(path = "/token/revoke", method = "post", operation_id = "token_revoke")]
     async fn revoke(&self, request: &Request, given: PostedOrForm<Given, Rfc7009>) -> Answer {
         let Given { token, refresh, .. } = given.0;

@@ -1,4 +1,4 @@
-//! A cookie for a token.
+//! Exchange of a bearer token for a session cookie.
 
 use poem::{Request, http::StatusCode};
 use poem_openapi::{ApiResponse, OpenApi, payload::Json};
@@ -18,19 +18,19 @@ pub(super) struct SessionApi(pub(super) House);
 
 #[derive(ApiResponse)]
 enum Answer {
-    /// The session has begun; its id is in the cookie.
+    /// The session is created; the cookie holds its id.
     #[oai(status = 200)]
     Begun(Json<Holder>, #[oai(header = "Set-Cookie")] String, #[oai(header = "Cache-Control")] String),
-    /// No token, or none that counts.
+    /// No valid token.
     #[oai(status = 401)]
     Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
-    /// More sessions than the user may be given at a time.
+    /// The user's rate limit for sessions is exceeded.
     #[oai(status = 429)]
     TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
-    /// The server failed; its log says why.
+    /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<Said>),
-    /// The server cannot reach its store, or has no keys to verify tokens with.
+    /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
     Unavailable(Json<Said>),
 }
@@ -54,9 +54,9 @@ impl From<auth::Error> for Answer {
 impl SessionApi {
     /// Exchange a token for a session
     ///
-    /// With `Authorization: Bearer`. The session ends when the token runs out (`expires_at`) or is revoked, with
-    /// `/web/session/destroy`, a new password, or the user's deactivation. Those presented with the request end. There are no tokens
-    /// for it at `/auth/token`.
+    /// Send the token in `Authorization: Bearer`. The session ends when the token expires (`expires_at`) or is revoked, by
+    /// `/web/session/destroy`, by a new password, or when the user is deactivated. Sessions presented with the request end. Such
+    /// a session cannot obtain tokens at `/auth/token`.
     #[oai(path = "/session", method = "post", operation_id = "auth_session")]
     async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
         let auth = &self.0.auth;

@@ -1,5 +1,5 @@
-//! Tokens in the words of `djangorestframework-simplejwt`, for clients of such a server. Refresh tokens rotate, as with its settings
-//! `ROTATE_REFRESH_TOKENS` and `BLACKLIST_AFTER_ROTATION`.
+//! Tokens in the wire format of `djangorestframework-simplejwt`, for clients of such a server. Refresh tokens rotate, as with its
+//! settings `ROTATE_REFRESH_TOKENS` and `BLACKLIST_AFTER_ROTATION`.
 
 use poem::{IntoResponse, Request, Response, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
@@ -19,13 +19,13 @@ use crate::{
 
 pub(super) struct SimpleJwtApi(pub(super) House);
 
-/// A login under one of two names.
+/// A login, as `username` or as `email`, and a password.
 #[derive(Object)]
 #[oai(example, rename = "SimpleJwtCredentials")]
 struct Credentials {
     /// The login.
     username: Option<String>,
-    /// The login, where users are known by their e-mail addresses.
+    /// The login, for clients that log in by e-mail address.
     email: Option<String>,
     password: Option<String>,
 }
@@ -36,7 +36,7 @@ impl poem_openapi::types::Example for Credentials {
     }
 }
 
-/// What renews tokens.
+/// A request to renew tokens.
 #[derive(Object)]
 #[oai(rename = "SimpleJwtRefresh")]
 struct Refresh {
@@ -46,7 +46,7 @@ struct Refresh {
 #[derive(Object)]
 #[oai(rename = "SimpleJwtPair")]
 struct Pair {
-    /// Renews both, once.
+    /// Renews both tokens, once.
     refresh: String,
     /// For `Authorization: Bearer`.
     access: String,
@@ -55,9 +55,9 @@ struct Pair {
 #[derive(Object)]
 #[oai(rename = "SimpleJwtFailure")]
 struct Failure {
-    /// One clear sentence.
+    /// One sentence for people.
     detail: String,
-    /// `token_not_valid`, where it is about a token.
+    /// `token_not_valid` for an invalid token.
     #[oai(skip_serializing_if_is_none)]
     code: Option<String>,
 }
@@ -67,20 +67,20 @@ enum Answer {
     /// The tokens.
     #[oai(status = 200)]
     Pair(Json<Pair>, #[oai(header = "Cache-Control")] String),
-    /// Fields are missing or empty: each with a list of sentences.
+    /// Missing or empty fields: a list of sentences for each.
     #[oai(status = 400)]
     BadRequest(Json<Value>),
-    /// Wrong login or password, or a refresh token that does not count.
+    /// Wrong login or password, or an invalid refresh token.
     #[oai(status = 401)]
     Unauthorized(Json<Failure>, #[oai(header = "WWW-Authenticate")] String),
-    /// Too many failed logins, or more tokens than the user may be given at a time.
+    /// Too many failed logins, or the user's rate limit for tokens is exceeded.
     #[oai(status = 429)]
     TooMany(Json<Failure>, #[oai(header = "Retry-After")] u64),
-    /// The server failed; its log says why.
+    /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<Failure>),
-    /// Too many log-ins wait for their password to be checked (with `Retry-After`), the server cannot reach its store, or it has
-    /// no secret to make tokens with.
+    /// Too many log-ins wait for the check of their password (with `Retry-After`), the server cannot reach its store, or it has
+    /// no secret to sign tokens.
     #[oai(status = 503)]
     Unavailable(Json<Failure>, #[oai(header = "Retry-After")] Option<u64>),
 }
@@ -119,7 +119,7 @@ impl From<auth::Result<Issued>> for Answer {
     }
 }
 
-/// The words of Django REST framework.
+/// Error texts of Django REST framework.
 struct Drf;
 
 impl Words for Drf {
@@ -133,7 +133,7 @@ impl Words for Drf {
     }
 }
 
-/// The values of fields, or the sentences about those that have none.
+/// Returns the values of required fields, or an error for each missing or empty one.
 fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[String; N], Answer> {
     let sentence = |value: &Option<String>| match value.as_deref() {
         None => Some("This field is required."),
@@ -152,7 +152,7 @@ fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[Stri
 impl SimpleJwtApi {
     /// Log in with tokens, as with simplejwt
     ///
-    /// The tokens are those of `/auth/token`.
+    /// Returns the same tokens as `/auth/token`.
     #[oai(path = "/token", method = "post", operation_id = "simplejwt_token")]
     async fn token(&self, request: &Request, credentials: PostedOrForm<Credentials, Drf>) -> Answer {
         let Credentials { username, email, password } = credentials.0;
@@ -165,7 +165,7 @@ impl SimpleJwtApi {
 
     /// Renew tokens, as with simplejwt
     ///
-    /// As `/auth/token/refresh` does.
+    /// Does the same as `/auth/token/refresh`.
     #[oai(path = "/token/refresh", method = "post", operation_id = "simplejwt_refresh")]
     async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh, Drf>) -> Answer {
         match complete([("refresh", refresh.0.refresh)]) {

@@ -1,4 +1,4 @@
-//! Failures in the words of this room: a status, and `{"message": "..."}`.
+//! Errors of this dialect: a status, and `{"message": "..."}`.
 
 use std::borrow::Cow;
 
@@ -12,50 +12,50 @@ use crate::{
     telemetry,
 };
 
-/// Why something was refused.
+/// The reason of a refusal.
 #[derive(Debug, Object)]
 #[oai(rename = "UploadRefusal")]
 pub(super) struct Refusal {
-    /// One clear sentence.
+    /// One sentence for people.
     message: String,
 }
 
 #[derive(Debug, ApiResponse)]
 pub(super) enum Failure {
-    /// The request is not what it should be; `message` says how.
+    /// The request is invalid; `message` says how.
     #[oai(status = 400, content_type = "application/json")]
     BadRequest(Json<Refusal>),
-    /// No credentials, or none that count.
+    /// No valid credentials.
     #[oai(status = 401, content_type = "application/json")]
     Unauthorized(Json<Refusal>, #[oai(header = "WWW-Authenticate")] String),
-    /// The address was not signed like this, or is good no longer.
+    /// The signature of the address is invalid, or the address has expired.
     #[oai(status = 403, content_type = "application/json")]
     Forbidden(Json<Refusal>),
-    /// No such file.
+    /// The file does not exist.
     #[oai(status = 404, content_type = "application/json")]
     NotFound(Json<Refusal>),
-    /// The body did not arrive in time.
+    /// The request body did not arrive in time.
     #[oai(status = 408, content_type = "application/json")]
     TimedOut(Json<Refusal>),
-    /// A file was put there before.
+    /// A file was already uploaded to this address.
     #[oai(status = 409, content_type = "application/json")]
     Conflict(Json<Refusal>),
-    /// Larger than this server takes.
+    /// The file exceeds the size limit.
     #[oai(status = 413, content_type = "application/json")]
     TooLarge(Json<Refusal>),
-    /// Of another type than was announced.
+    /// The media type is not the announced one.
     #[oai(status = 415, content_type = "application/json")]
     WrongType(Json<Refusal>),
-    /// The file has no such part; `Content-Range` says how large it is.
+    /// The file does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416, content_type = "application/json")]
     Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
-    /// The caller has too much under way, or has done too much of late: then `Retry-After` says for how long to wait.
+    /// Too many concurrent requests of the caller, or its rate limit is exceeded; then `Retry-After` gives the seconds to wait.
     #[oai(status = 429, content_type = "application/json")]
     TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
-    /// The server failed; `message` ends in an id that is also in its log.
+    /// Internal error; `message` ends with an id that is also in the server's log.
     #[oai(status = 500, content_type = "application/json")]
     Internal(Json<Refusal>),
-    /// The server cannot reach its store, is stopping, or is not set up for tokens.
+    /// The server cannot reach its store, has no memory to spare, is shutting down, or is not configured for tokens.
     #[oai(status = 503, content_type = "application/json")]
     Unavailable(Json<Refusal>),
 }
@@ -73,7 +73,7 @@ impl Failure {
         Self::TimedOut(refusal("The request did not arrive in time"))
     }
 
-    /// The failure of who has no share left.
+    /// Failure of a request refused for lack of its share of the server (concurrency quota or memory).
     pub(super) fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),

@@ -1,4 +1,4 @@
-//! The bytes of a file, on their way in.
+//! Request body of an upload, streamed.
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -14,20 +14,21 @@ use crate::{
     shares::Charge,
 };
 
-/// A file that is being put, of which nothing was read yet.
+/// An incoming file of which nothing is read yet.
 pub(super) struct Arriving {
     body: Body,
     limit: BodyLimit,
-    /// For what of it is in memory.
+    /// Memory charge for the buffered part.
     charge: Charge,
-    /// What `Content-Type` says, if it says anything.
+    /// Value of `Content-Type`; empty if missing.
     pub(super) mimetype: String,
-    /// What `Content-Length` says, if it says anything.
+    /// Value of `Content-Length`, if given.
     pub(super) size_bytes: Option<u64>,
 }
 
 impl Arriving {
-    /// Piece by piece, with the charge for what of it is in memory; fails if the next one does not come in time.
+    /// Streams the file piece by piece, with the memory charge of its buffered part. Fails with `TimedOut` if the next piece is
+    /// late.
     pub(super) fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge) {
         let patience = self.limit.time;
         let pieces = stream::unfold(Box::pin(self.body.into_bytes_stream()), move |mut pieces| async move {

@@ -1,8 +1,8 @@
-//! The room of uploads beside a chat (spec `60-concierge.md`, "Uploads"): an address to put a file at, and another to show
+//! Dialect of uploads beside a chat (spec `60-concierge.md`, "Uploads"): a signed URL to upload a file to, and an address to read
 //! it from.
 //!
-//! With a bucket both addresses are the bucket's. Else they are one and the same here, `/files/...`, with a permit in the
-//! query for whoever puts.
+//! With a bucket (object store) both addresses are the bucket's. Otherwise both are `/files/...` on this server, and the upload
+//! URL carries its signature in the query.
 
 mod error;
 mod file;
@@ -15,24 +15,24 @@ use poem_openapi::{OpenApi, Tags};
 use super::House;
 use crate::shares::NoShare;
 
-/// The answer of a route to who has no share left.
+/// Response to a request refused for lack of its share of the server (concurrency quota or memory).
 pub fn refused(why: NoShare) -> Response {
     error::Failure::refused(why).into_response()
 }
 
-/// The answer of a route to a request that is not what it should be.
+/// Response to an invalid request.
 pub fn bad_request(text: &'static str) -> Response {
     error::Failure::bad_request(text).into_response()
 }
 
-/// All routes of the room.
+/// All routes of the dialect.
 pub fn api(house: &House) -> impl OpenApi + use<> {
     routes::Uploads(house.clone())
 }
 
 #[derive(Tags)]
 enum Tag {
-    /// Files that are put at an address signed for them.
+    /// Files that are uploaded to signed URLs.
     #[oai(rename = "uploads")]
     Uploads,
 }

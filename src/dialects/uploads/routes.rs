@@ -1,3 +1,5 @@
+//! Routes of the upload dialect: signed URLs, upload and download.
+
 use poem::Body;
 use poem_openapi::{
     ApiResponse, OpenApi,
@@ -23,7 +25,7 @@ use crate::{
 
 pub(super) struct Uploads(pub(super) House);
 
-/// How callers of this room say who they are.
+/// Credentials of this dialect: a bearer token or a session cookie.
 type Credentials = BearerOrSession;
 
 fn caller(credentials: &Credentials) -> Result<&Caller, Failure> {
@@ -32,7 +34,7 @@ fn caller(credentials: &Credentials) -> Result<&Caller, Failure> {
 
 #[derive(ApiResponse)]
 enum Generated {
-    /// The addresses.
+    /// The addresses for upload and download.
     #[oai(status = 200, content_type = "application/json")]
     Urls(Json<Answer>),
 }
@@ -46,10 +48,10 @@ enum Taken {
 
 #[OpenApi(tag = "Tag::Uploads")]
 impl Uploads {
-    /// Gives an address to put a file at
+    /// Creates a signed URL for an upload
     ///
-    /// And the one where it will be: that can be sent in a message then. A file that no message names within a day goes
-    /// away again.
+    /// The answer also has the file's later address, which can be sent in a message. A file that no message names within a day
+    /// (by default) is deleted.
     #[oai(path = "/file-new/get-upload-url", method = "post", operation_id = "uploads_get_upload_url")]
     async fn get_upload_url(&self, wish: UploadWish, credentials: Credentials) -> Result<Generated, Failure> {
         let caller = caller(&credentials)?;
@@ -59,10 +61,9 @@ impl Uploads {
         Ok(Generated::Urls(Json(Answer::new(filename, leave, &self.0))))
     }
 
-    /// Puts a file
+    /// Uploads a file to a signed URL
     ///
-    /// At an address that was given for it, with all of its query: once, with the announced `Content-Type`, and while the
-    /// address is good.
+    /// The complete URL, query included, is required, and the announced `Content-Type`. A URL can be used once, until it expires.
     #[oai(path = "/files/:kind/:name", method = "put", operation_id = "uploads_put")]
     async fn put(
         &self,
@@ -83,9 +84,9 @@ impl Uploads {
         Ok(Taken::Stored)
     }
 
-    /// Shows a file that was put
+    /// Downloads an uploaded file
     ///
-    /// To anybody who knows where it is, which nobody can guess.
+    /// Public: anybody with the address may read it. Addresses cannot be guessed.
     #[oai(
         path = "/files/:kind/:name",
         method = "get",

@@ -1,4 +1,4 @@
-//! What travels as JSON.
+//! JSON types of the upload routes: the announcement of a file, and its signed URL.
 
 use poem::{Request, RequestBody};
 use poem_openapi::{
@@ -19,20 +19,20 @@ use crate::{
     },
 };
 
-/// What somebody wants to upload. What is wrong with it is told after the caller's credentials were looked at.
+/// An announced upload. Errors in it are reported only after the caller's credentials are checked.
 pub(super) struct UploadWish(pub(super) Result<Announced, Failure>);
 
-/// A file to be uploaded.
+/// A file to upload.
 #[derive(Object)]
 #[oai(rename = "UploadWish", example)]
 #[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `UploadWish`")]
 struct Schema {
-    /// Comes back, without characters that turn the reading direction round. The file is stored under a name of its own.
+    /// Returned in the answer, without characters that change the text direction. The stored file gets a generated name.
     filename: String,
-    /// What `Content-Type` is going to say; an empty one and `unknown` mean `application/octet-stream`. Gives the file's own name
-    /// its extension, if it is of a type that cannot act.
+    /// The `Content-Type` of the later `PUT`. An empty one and `unknown` mean `application/octet-stream`. Sets the extension of
+    /// the generated name, unless the type can run scripts.
     mimeType: String,
-    /// What the file is for: one of the setting's list.
+    /// The purpose of the file: one of a configured list.
     r#type: String,
 }
 
@@ -89,7 +89,7 @@ async fn read(request: &Request, body: &mut RequestBody) -> Result<Announced, Fa
     Ok(Announced { filename: text("filename")?, mimetype: text("mimeType")?, kind: text("type")? })
 }
 
-/// Where to put the file, and where it will be.
+/// The address for the upload and the file's later address.
 #[derive(Debug, Object)]
 #[oai(rename = "UploadAnswer")]
 pub(super) struct Answer {
@@ -108,13 +108,13 @@ struct Data {
 #[oai(rename = "UploadUrls")]
 #[allow(non_snake_case, reason = "as on the wire")]
 struct Urls {
-    /// Takes one `PUT` of the file, with the announced `Content-Type`, while it is good.
+    /// Signed URL for one `PUT` of the file, with the announced `Content-Type`, until it expires.
     uploadURL: String,
-    /// As announced, without characters that turn the reading direction round.
+    /// The announced name, without characters that change the text direction.
     fileName: String,
-    /// Under which the file is stored.
+    /// The path of the stored file.
     uploadPath: String,
-    /// Where anybody can read the file once it was put.
+    /// The public address of the file after the upload.
     resourceUrl: String,
 }
 

@@ -1,4 +1,4 @@
-//! A document as a page to read. It loads nothing: no script, no font, no style from elsewhere.
+//! HTML page of an AsyncAPI document. It loads nothing: no script, no font, no external style.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 const STYLE: &str = include_str!("page.css");
 
-/// A text in which nothing is markup.
+/// Text with HTML escaping.
 struct Plain<'a>(&'a str);
 
 impl std::fmt::Display for Plain<'_> {
@@ -21,7 +21,7 @@ impl std::fmt::Display for Plain<'_> {
     }
 }
 
-/// A page in the making.
+/// Page builder.
 struct Page<'a> {
     document: &'a Value,
     html: String,
@@ -86,7 +86,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Those of the server's messages that are only ever answers.
+    /// Adds the server's messages that are only responses.
     fn answers(&mut self) {
         self.add(format_args!("<h2>What the server answers</h2>"));
         let told: Vec<_> = members(&self.document["operations"])
@@ -122,7 +122,7 @@ impl<'a> Page<'a> {
         self.add(format_args!("</body></html>"));
     }
 
-    /// The members of an object, of each of its variants.
+    /// Adds the members of an object, and of each of its variants.
     fn shape(&mut self, schema: &Value) {
         if schema["properties"].is_object() {
             self.add(format_args!("<table>"));
@@ -157,7 +157,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// What a value may be, in a few words.
+/// Describes the type of a value in a few words.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str() {
         return name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -187,7 +187,7 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// The keys of the messages that a list refers to.
+/// Keys of the messages in a list of references.
 fn messages(list: &Value) -> impl Iterator<Item = &str> {
     let references = list.as_array().into_iter().flatten();
     references.filter_map(|reference| reference["$ref"].as_str()?.rsplit('/').next())

@@ -1,3 +1,5 @@
+//! In-memory attachments, and the messages that have each.
+
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
@@ -18,9 +20,9 @@ pub(super) struct Table {
 #[derive(Clone)]
 struct Row {
     attachment: Arc<Attachment>,
-    /// The `seq`s of the messages that have it.
+    /// The `seq` numbers of the messages that have it, by conversation.
     messages: OrdMap<ConversationId, OrdSet<i64>>,
-    /// Whether any message ever had it.
+    /// True if any message ever had it.
     sent: bool,
 }
 
@@ -29,7 +31,7 @@ impl Table {
         self.rows.get(&id).map(|row| Attachment::clone(&row.attachment))
     }
 
-    /// Notes that the message has these attachments, which must exist.
+    /// Records the attachments of a message. Fails if one does not exist.
     pub(super) fn attach(&mut self, message: &Message) -> Result<()> {
         for Attachment { id, .. } in &message.attachments {
             let row = self.rows.get_mut(id).ok_or_else(|| missing("attachment", id))?;
@@ -39,7 +41,7 @@ impl Table {
         Ok(())
     }
 
-    /// Notes that the message no longer has them. Gives those that no message has any longer, which are gone.
+    /// Removes a message from its attachments. Deletes and returns those that no message has any longer.
     pub(super) fn detach(&mut self, message: &Message) -> Vec<Attachment> {
         let mut gone = Vec::new();
         for Attachment { id, .. } in &message.attachments {

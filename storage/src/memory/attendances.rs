@@ -1,3 +1,5 @@
+//! In-memory held-message leases.
+
 use async_trait::async_trait;
 use imbl::OrdSet;
 use uuid::Uuid;
@@ -8,17 +10,17 @@ use crate::{Attendances, Message, MessageId, PartnerId, Result, Timestamp};
 #[derive(Clone, Default)]
 pub(super) struct Table {
     there: OrdSet<(PartnerId, Uuid)>,
-    /// What is held back, by its author.
+    /// Held messages, by author.
     held: OrdSet<(PartnerId, MessageId)>,
 }
 
 impl Table {
-    /// Forgets who is at these nodes.
+    /// Drops the leases of these nodes.
     pub(super) fn forget(&mut self, nodes: &[Uuid]) {
         self.there = self.there.iter().filter(|(_, node)| !nodes.contains(node)).copied().collect();
     }
 
-    /// Follows a message that was stored or changed.
+    /// Updates the index of held messages after a message was stored or changed.
     pub(super) fn follow(&mut self, message: &Message) {
         let held = (message.author.partner, message.id);
         if message.held && message.deleted_at.is_none() {

@@ -1,3 +1,5 @@
+//! In-memory audit trail.
+
 use async_trait::async_trait;
 use imbl::OrdMap;
 

@@ -1,3 +1,5 @@
+//! In-memory address books.
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! In-memory index of edited and deleted messages, by their last change.
+
 use std::ops::Bound::{Excluded, Unbounded};
 
 use async_trait::async_trait;
@@ -5,13 +7,13 @@ use async_trait::async_trait;
 use super::{Memory, conversations::Row};
 use crate::{Change, ChangePlace, Changes, ConversationId, Message, MessageId, Result, Timestamp};
 
-/// When a message was last changed; `None` for one that was not.
+/// Time of a message's last change; `None` if it was not changed.
 fn changed_at(message: &Message) -> Option<Timestamp> {
     message.edited_at.max(message.deleted_at)
 }
 
 impl Row {
-    /// Takes note that a message may have been changed.
+    /// Updates the index after a message may have changed.
     pub(super) fn note_change(&mut self, before: &Message, now: &Message) {
         if (before.edited_at, before.deleted_at) == (now.edited_at, now.deleted_at) {
             return;

@@ -1,3 +1,5 @@
+//! In-memory conversations: each row holds its messages, participants and read positions.
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
@@ -26,36 +28,36 @@ pub(super) struct Table {
     pub(super) of_group: OrdMap<GroupId, OrdSet<ConversationId>>,
 }
 
-/// A conversation with all that is in it.
+/// Conversation with its participants, messages and indexes.
 #[derive(Clone)]
 pub(super) struct Row {
     pub(super) conversation: Conversation,
     pub(super) key: Option<String>,
-    /// The message with `seq` n is at n - 1.
+    /// Messages in the order of `seq`: number n is at index n - 1.
     pub(super) messages: Vector<Arc<Message>>,
     places: OrdMap<PartnerId, Place>,
-    /// How far each has read who has read anything, also of those who have left: what was read stays read.
+    /// Greatest read `seq` of each reader, former participants included: a read message stays read.
     pub(super) reads: Ranking<i64>,
-    /// The same of newcomers, by what is hidden from them.
+    /// The same of newcomers, by the `seq` up to which messages are hidden from them.
     pub(super) reads_of_newcomers: OrdMap<(PartnerId, i64), i64>,
-    /// The `seq` of each message that was changed, by its last change, and where that is.
+    /// The `seq` of each changed message, sorted by its last change.
     pub(super) changes: OrdMap<ChangePlace, i64>,
     pub(super) changed: OrdMap<MessageId, ChangePlace>,
-    /// When each author wrote its latest message.
+    /// Time of each author's latest message.
     pub(super) posts: Ranking<Timestamp>,
 }
 
-/// A participant's place in a conversation.
+/// Participation: one participant's state in a conversation.
 #[derive(Clone)]
 struct Place {
     window: Window,
     shelf: Shelf,
     read_seq: i64,
-    /// The same, but 0 until it has read something itself.
+    /// Like `read_seq`, but 0 until the participant has read something itself.
     seen_seq: i64,
-    /// How many messages with a `seq` above `read_seq` are its own, or deleted.
+    /// Number of messages above `read_seq` that are its own, or deleted.
     own_after: i64,
-    /// The `seq` of its newest message, if it wrote one since it joined.
+    /// The `seq` of its newest message since it joined, if there is one.
     last_own: Option<i64>,
     joined_at: Timestamp,
     standing: Standing,
@@ -70,27 +72,27 @@ impl Table {
         self.rows.get_mut(&id).map(Arc::make_mut)
     }
 
-    /// Whether the partner is in the conversation.
+    /// True if the partner is a participant.
     pub(super) fn has(&self, id: ConversationId, partner: PartnerId) -> bool {
         self.get(id).is_some_and(|row| row.places.contains_key(&partner))
     }
 
-    /// What the partner is in the conversation; `None` if it is not in.
+    /// Role, visibility and mute of the participant; `None` if the partner is none.
     pub(super) fn standing(&self, id: ConversationId, partner: PartnerId) -> Option<Standing> {
         self.get(id).and_then(|row| row.standing(partner))
     }
 
-    /// The conversations the partner is in, by rising id.
+    /// Conversations of the partner, by rising id.
     pub(super) fn of(&self, partner: PartnerId) -> impl Iterator<Item = ConversationId> {
         self.of_partner.get(&partner).into_iter().flatten().copied()
     }
 
-    /// As [`Table::of`].
+    /// Rows of the conversations that [`Table::of`] lists.
     pub(super) fn rows_of(&self, partner: PartnerId) -> impl Iterator<Item = &Row> {
         self.of(partner).map(|id| self.get(id).expect("conversations are never deleted"))
     }
 
-    /// Takes an attachment out of messages, and gives them as they are then.
+    /// Removes an attachment from messages. Returns the changed messages.
     pub(super) fn detach(&mut self, id: ConversationId, seqs: &OrdSet<i64>, attachment: AttachmentId) -> Vec<Message> {
         let row = self.get_mut(id).expect("conversations are never deleted");
         let detach = |seq: &i64| {
@@ -101,7 +103,7 @@ impl Table {
         seqs.iter().map(detach).collect()
     }
 
-    /// Adds partners to a conversation that exists, as having read what is there. Gives those that were not in it.
+    /// Adds partners to an existing conversation, with all earlier messages read. Returns those that were no participants.
     fn join(&mut self, id: ConversationId, partners: &[PartnerId], standing: Standing, joined_at: Timestamp) -> Vec<PartnerId> {
         let row = self.rows.get_mut(&id).map(Arc::make_mut).expect("what is joined exists");
         let read_seq = row.conversation.last_seq;
@@ -120,7 +122,7 @@ impl Table {
     }
 }
 
-/// Where in [`Row::messages`] the message with this `seq` is.
+/// Index in [`Row::messages`] of the message with this `seq`.
 fn index(seq: i64) -> usize {
     usize::try_from(seq - 1).expect("seq counts from 1")
 }
@@ -150,7 +152,7 @@ impl Row {
         self.places.get(&partner).map(|place| place.read_seq)
     }
 
-    /// Adds a message whose `seq` is the next.
+    /// Appends a message, whose `seq` must be the next.
     pub(super) fn push(&mut self, message: Message) {
         self.conversation.last_seq = message.seq;
         self.conversation.last_message = Some(message.id);
@@ -163,7 +165,7 @@ impl Row {
         self.messages.push_back(Arc::new(message));
     }
 
-    /// Counts a message that is being deleted as unread for nobody any more.
+    /// Removes a message from the unread counts before its deletion.
     pub(super) fn uncount(&mut self, seq: i64, author: PartnerId) {
         let behind: Vec<_> = self.places.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
         for partner in behind.into_iter().filter(|partner| *partner != author) {
@@ -171,17 +173,17 @@ impl Row {
         }
     }
 
-    /// The newest message of each participant.
+    /// Newest message of each participant.
     pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
         self.places.values().filter_map(|place| self.message(place.last_own?))
     }
 
-    /// The newest message of a participant.
+    /// Newest message of a participant.
     pub(super) fn last_own(&self, partner: PartnerId) -> Option<&Message> {
         self.message(self.places.get(&partner)?.last_own?)
     }
 
-    /// The newest message, unless it is hidden from who has this place.
+    /// Newest message, unless it is hidden from this participant.
     fn last_visible(&self, place: &Place) -> Option<Message> {
         let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);
         last.map(|message| last_message(message))
@@ -408,7 +410,7 @@ impl WriteConversations for MemoryTx {
     }
 
     async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>> {
-        // The transaction is the only writer, so everything is locked.
+        // The transaction is the only writer, so all rows are locked.
         let ids: BTreeSet<_> = ids.iter().copied().collect();
         let rows = ids.into_iter().filter_map(|id| self.draft.conversations.get(id));
         Ok(rows.map(|row| Locked(row.conversation.clone())).collect())
@@ -418,7 +420,7 @@ impl WriteConversations for MemoryTx {
         &mut self,
         ids: &[ConversationId],
     ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)> {
-        // Nobody else writes.
+        // No other writer can hold a lock.
         Ok((self.lock_conversations(ids).await?, Vec::new()))
     }
 

@@ -1,3 +1,5 @@
+//! In-memory devices.
+
 use std::cmp::Reverse;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! In-memory lookups of conversations by uuid, participants, group, document and unique key.
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -14,7 +16,7 @@ fn is_about(row: &Row, document: Option<&Document>) -> bool {
     }
 }
 
-/// Whether a conversation of `one` is a direct one with `other` and nobody else.
+/// True if the conversation is a direct one between exactly `one` and `other`.
 fn is_between(row: &Row, one: PartnerId, other: PartnerId) -> bool {
     let people = if one == other { 1 } else { 2 };
     row.conversation.kind == ConversationKind::Direct && row.participant_count() == people && row.has(other)

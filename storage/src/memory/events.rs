@@ -1,3 +1,5 @@
+//! In-memory event log, with indexes by conversation, partner and message.
+
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -21,7 +23,7 @@ pub(super) struct Log {
     head: Position,
     events: OrdMap<Position, Arc<Event>>,
     topics: HashMap<Topic, OrdSet<Position>>,
-    /// The facts that hold a copy of each message.
+    /// Positions of the facts with a copy of each message.
     copies: HashMap<MessageId, OrdSet<Position>>,
     memberships: Memberships,
 }
@@ -45,14 +47,14 @@ impl Log {
         facts.into_iter().map(event).collect()
     }
 
-    /// Moves the head up by so much, from `known` or its own highest. Gives the first and the last position that it passes over.
+    /// Advances the head to `by` above the higher of its own value and `known`. Returns the first and the last skipped position.
     pub(super) fn leave_gap(&mut self, known: Position, by: i64) -> (Position, Position) {
         let first = Position(self.head.0 + 1);
         self.head = Position(self.head.max(known).0 + by);
         (first, self.head)
     }
 
-    /// Makes the edits of a message so far facts that nobody is told of.
+    /// Turns the earlier edits of a message into superseded ones, which are delivered to no client.
     pub(super) fn supersede_edits(&mut self, of: MessageId) {
         let Some(positions) = self.copies.get_mut(&of) else { return };
         let is_edit = |fact: &Fact| matches!(fact, Fact::MessageEdited(_));
@@ -63,7 +65,7 @@ impl Log {
         }
     }
 
-    /// Rewrites the copies of a message.
+    /// Rewrites the copies of a message in the event log.
     pub(super) fn rewrite(&mut self, message: &Message) {
         for position in self.copies.get(&message.id).into_iter().flatten() {
             let event = self.events.get_mut(position).expect("copies are in the log");
@@ -80,7 +82,7 @@ impl Log {
             .take_while(move |at| *at < until)
     }
 
-    /// Where the oldest event is, or would be.
+    /// Position of the oldest event, or of the next one if there is none.
     fn oldest(&self) -> Position {
         self.events.get_min().map_or(Position(self.head.0 + 1), |(position, _)| *position)
     }
@@ -155,7 +157,7 @@ impl EventLog for Memory {
     }
 
     async fn log_state(&self, _asked: Position) -> Result<LogState> {
-        // What never goes back needs no marks.
+        // No marks: this event log never loses events.
         Ok(LogState { head: self.snapshot()?.log.head, ..LogState::default() })
     }
 
@@ -191,7 +193,7 @@ impl EventLog for Memory {
     }
 }
 
-/// The positions of several rising lists without one in common, rising. Looks only as far ahead as it is asked.
+/// Merges rising, disjoint lists of positions into one rising list, lazily.
 fn merge<I: Iterator<Item = Position>>(lists: impl Iterator<Item = I>) -> impl Iterator<Item = Position> {
     let mut lists: Vec<I> = lists.collect();
     let mut heads: BinaryHeap<_> =

@@ -1,3 +1,5 @@
+//! In-memory groups.
+
 use async_trait::async_trait;
 use imbl::{HashSet, OrdMap, OrdSet};
 
@@ -18,7 +20,7 @@ struct Row {
 }
 
 impl Table {
-    /// Fails if a write refers to a group that is not there.
+    /// Fails if a write refers to a missing group.
     pub(super) fn expect_group(&self, id: GroupId) -> Result<()> {
         if self.rows.contains_key(&id) { Ok(()) } else { Err(missing("group", id)) }
     }

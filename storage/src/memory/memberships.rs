@@ -1,11 +1,13 @@
+//! In-memory membership intervals.
+
 use imbl::{OrdMap, OrdSet};
 
 use crate::{ConversationId, Member, PartnerId, Position, memberships::Stay};
 
-/// Who was in which conversation: from one position of the log, which is included, to another, which is not.
+/// Membership intervals as half-open ranges of event log positions: the start is included, the end is not.
 #[derive(Clone, Default)]
 pub(super) struct Memberships {
-    /// By conversation, partner and beginning; without an end for who is in still.
+    /// Intervals by conversation, partner and start; a current membership has no end.
     spans: OrdMap<(ConversationId, PartnerId, Position), Span>,
     of_partner: OrdSet<(PartnerId, ConversationId, Position)>,
     ended: OrdSet<(Position, ConversationId, PartnerId, Position)>,
@@ -17,21 +19,21 @@ struct Span {
     visible_from_seq: i64,
 }
 
-/// A partner's stay in a conversation.
+/// Membership interval of a partner in a conversation.
 pub(super) struct Membership {
     pub conversation: ConversationId,
     pub from: Position,
-    /// Behind all positions for who is in still.
+    /// End, excluded; above all positions for a current membership.
     pub until: Position,
     pub visible_from_seq: i64,
 }
 
-/// Before all and behind all that there can be.
+/// Bounds below and above all keys of a range.
 const FIRST: Position = Position(i64::MIN);
 const LAST: Position = Position(i64::MAX);
 
 impl Memberships {
-    /// Takes in what a transaction changes; `at` gives the position of its fact at a place.
+    /// Applies a membership change of a transaction; `at` maps the index of a fact to its position.
     pub(super) fn change(&mut self, stay: &Stay, at: impl Fn(usize) -> Position) {
         let Stay { conversation, partner, from, until, visible_from_seq } = *stay;
         let mut begun = from.map(&at);
@@ -50,7 +52,7 @@ impl Memberships {
         }
     }
 
-    /// Who was in the conversation at that position, by rising id.
+    /// Members of the conversation at that position, by rising id.
     pub(super) fn at(&self, conversation: ConversationId, position: Position) -> Vec<Member> {
         let (first, last) = ((conversation, PartnerId(i64::MIN), FIRST), (conversation, PartnerId(i64::MAX), LAST));
         let was_in = |from: Position, until: Option<Position>| from <= position && until.is_none_or(|until| position < until);
@@ -58,7 +60,7 @@ impl Memberships {
         spans.map(|((_, partner, _), span)| Member { partner: *partner, visible_from_seq: span.visible_from_seq }).collect()
     }
 
-    /// The partner's stays in conversations.
+    /// Membership intervals of the partner.
     pub(super) fn of(&self, partner: PartnerId) -> impl Iterator<Item = Membership> {
         let (first, last) = ((partner, ConversationId(i64::MIN), FIRST), (partner, ConversationId(i64::MAX), LAST));
         self.of_partner.range(first..=last).map(|&(partner, conversation, from)| {
@@ -67,7 +69,7 @@ impl Memberships {
         })
     }
 
-    /// Forgets at most `limit` of those that ended before there was anything at `oldest`; gives how many.
+    /// Forgets at most `limit` intervals that ended at `oldest` or before. Returns the number of forgotten ones.
     pub(super) fn forget(&mut self, oldest: Position, limit: usize) -> usize {
         let gone: Vec<_> = self.ended.iter().take_while(|(until, ..)| *until <= oldest).take(limit).copied().collect();
         for entry @ (_, conversation, partner, from) in &gone {

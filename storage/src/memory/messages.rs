@@ -1,3 +1,5 @@
+//! In-memory indexes of messages. The messages themselves are in the rows of their conversations.
+
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use crate::{
     messages::{excerpt, listed},
 };
 
-/// Where messages are; they themselves are with their conversation.
+/// Locations of messages by id and by client key, external ids in use, and the id sequence.
 #[derive(Clone, Default)]
 pub(super) struct Table {
     pub(super) ids: Sequence,
@@ -21,7 +23,7 @@ pub(super) struct Table {
     external_ids: HashSet<String>,
 }
 
-/// A conversation, and the `seq` within it.
+/// Location of a message: its conversation and `seq`.
 type Location = (ConversationId, i64);
 
 impl State {
@@ -29,7 +31,7 @@ impl State {
         self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
     }
 
-    /// The messages that are at these places.
+    /// Resolves the locations that exist.
     fn located(&self, mut places: Vec<Location>) -> Vec<Located> {
         places.sort_unstable();
         places.dedup();
@@ -48,7 +50,7 @@ impl State {
         Seen { message: message.clone(), is_read, reactions: self.reactions.counts(message.id, reader) }
     }
 
-    /// Changes a message of a conversation, and gives it as it is then; `None` if it is not there.
+    /// Changes a message of a conversation. Returns the changed message; `None` if there is none.
     fn change_message(&mut self, of: ConversationId, id: MessageId, change: impl FnOnce(&mut Message)) -> Option<Message> {
         let (conversation, seq) = self.messages.locations.get(&id).copied()?;
         if conversation != of {
@@ -113,15 +115,15 @@ impl State {
     }
 }
 
-/// The newest `seq` that is hidden from a reader; 0 if none is.
+/// Greatest `seq` that is hidden from a reader; 0 if none is.
 fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
-/// A message as lists show it.
+/// Excerpt of a last message for lists.
 pub(super) fn last_message(message: &Message) -> Message {
     let metadata = message.metadata.clone().filter(|metadata| metadata.json().len() <= EXCERPT_BYTES);
-    // Its other fields, without the text that they are beside.
+    // Field by field, so that the full text is never copied.
     let Message { id, seq, conversation, message_type, held, created_at, edited_at, edited_by, deleted_at, deleted_by, .. } =
         *message;
     let Message { reply_to, support_side, .. } = *message;
@@ -147,7 +149,7 @@ pub(super) fn last_message(message: &Message) -> Message {
     }
 }
 
-/// The messages of a page, as indices from the oldest; `hidden` of them are hidden from the reader.
+/// Index range of a page, from the oldest message on; the first `hidden` messages are hidden from the reader.
 fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
     let up_to = |end: usize, limit| end.saturating_sub(limit).max(hidden)..end;
     match page {
@@ -273,7 +275,7 @@ impl WriteMessages for MemoryTx {
     }
 
     async fn keep_content_hash(&mut self, _: MessageId, _: &ContentHash) -> Result<()> {
-        // All keys have one: no earlier release stored anything here.
+        // No message lacks a hash: this backend has no rows of the first release.
         Ok(())
     }
 

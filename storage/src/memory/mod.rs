@@ -1,8 +1,8 @@
-//! Everything in memory, gone with the process: for a first try, and for tests.
+//! In-memory backend, for trials and tests. Its data is gone with the process.
 //!
-//! The state is one immutable value of persistent maps. A reader takes the current one and keeps it as long as it
-//! likes, which makes each read consistent. A writer, one at a time, changes a copy that shares all it does not change
-//! with the original; a commit puts the copy in the original's place, a drop forgets it.
+//! The state is one immutable value of persistent maps: snapshot isolation. A reader keeps its snapshot, so each read is
+//! consistent. A single writer changes a copy that shares all unchanged parts with the original; a commit replaces the original,
+//! a drop discards the copy.
 
 mod attachments;
 mod attendances;
@@ -41,18 +41,18 @@ use crate::{
     Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability, memberships::Founders,
 };
 
-/// What is visible; `None` once the store is closed.
+/// Committed state; `None` once the store is closed.
 type Current = Arc<RwLock<Option<Arc<State>>>>;
 
-/// A store in memory. Clones are the same store.
+/// In-memory store. Clones share one state.
 #[derive(Clone)]
 pub struct Memory {
     current: Current,
-    /// Held by whoever is going to replace `current`, from before copying it.
+    /// Writer lock: held from before the copy of `current` until its replacement.
     writer: Arc<Mutex<()>>,
 }
 
-/// Copying it costs a few reference counts.
+/// State of the store. A copy costs a few reference counts.
 #[derive(Clone, Default)]
 struct State {
     users: users::Table,
@@ -78,7 +78,7 @@ struct State {
     secrets: OrdMap<String, String>,
 }
 
-/// A draft of the next state.
+/// Transaction: a draft of the next state.
 struct MemoryTx {
     draft: State,
     recorded: Vec<(Topic, Fact, Timestamp)>,
@@ -88,7 +88,7 @@ struct MemoryTx {
 }
 
 impl Memory {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self { current: Arc::new(RwLock::new(Some(Arc::default()))), writer: Arc::default() }
     }
@@ -114,7 +114,7 @@ impl Default for Memory {
 impl MemoryTx {
     fn publish(mut self) -> Vec<Event> {
         let events = self.draft.log.append(self.recorded, &self.founders);
-        // Bound to a name so that the old state is freed after the lock is, which is the shorter wait for readers.
+        // Bound to a name, so that the old state is freed after the lock is released: readers wait less.
         let _old = self.current.write().replace(Arc::new(self.draft));
         events
     }
@@ -143,7 +143,7 @@ impl Storage for Memory {
     }
 
     fn lane(&self, _: Lane) -> Arc<dyn Storage> {
-        // Nothing here has to be waited for.
+        // No connections, so no budgets.
         Arc::new(self.clone())
     }
 
@@ -189,12 +189,12 @@ impl Tx for MemoryTx {
     }
 }
 
-/// The last id that was given out.
+/// Id sequence: the last id given out.
 #[derive(Clone, Default)]
 struct Sequence(i64);
 
 impl Sequence {
-    /// The id asked for, above which the sequence then continues, or else the next one.
+    /// Draws the wanted id, above which the sequence then continues, or the next one.
     fn draw(&mut self, wanted: Option<i64>) -> i64 {
         let id = wanted.unwrap_or(self.0 + 1);
         self.0 = self.0.max(id);
@@ -202,12 +202,12 @@ impl Sequence {
     }
 }
 
-/// The failure of a write that asks for an id which is taken.
+/// Error of a write with an id that is taken.
 fn taken(what: &str, id: impl Display) -> Error {
     Error::Internal(format!("there is a {what} {id} already").into())
 }
 
-/// The failure of a write that refers to what is not there.
+/// Error of a write that refers to a missing row.
 fn missing(what: &str, id: impl Display) -> Error {
     Error::Internal(format!("there is no {what} {id}").into())
 }

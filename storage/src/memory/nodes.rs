@@ -1,3 +1,5 @@
+//! In-memory node leases.
+
 use async_trait::async_trait;
 use imbl::OrdMap;
 use uuid::Uuid;
@@ -11,12 +13,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Whether the node's lease lasts at that time.
+    /// True if the node's lease lasts at that time.
     pub(super) fn is_alive(&self, node: &Uuid, at: Timestamp) -> bool {
         self.rows.get(node).is_some_and(|node| node.until >= at)
     }
 
-    /// Prolongs the lease of a node of which no more is known.
+    /// Extends the lease of a node; creates it without further data if it is missing.
     pub(super) fn prolong(&mut self, id: Uuid, until: Timestamp) {
         match self.rows.get_mut(&id) {
             Some(node) => node.until = node.until.max(until),

@@ -1,3 +1,5 @@
+//! In-memory profile pictures.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

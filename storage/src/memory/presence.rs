@@ -1,3 +1,5 @@
+//! In-memory presences.
+
 use async_trait::async_trait;
 use imbl::OrdMap;
 

@@ -1,8 +1,10 @@
+//! Ranking of partners by a value that only grows.
+
 use imbl::{OrdMap, OrdSet};
 
 use crate::PartnerId;
 
-/// A value for each of many partners, which only grows; knows the greatest among all but one without looking at all.
+/// Growing value of each partner. Finds the greatest value among all partners but one without a scan.
 #[derive(Clone)]
 pub(super) struct Ranking<V> {
     values: OrdMap<PartnerId, V>,
@@ -14,7 +16,7 @@ impl<V: Copy + Ord> Ranking<V> {
         Self { values: OrdMap::new(), ranks: OrdSet::new() }
     }
 
-    /// Gives the partner this value, unless it has a greater one.
+    /// Sets the partner's value, unless it has a greater one.
     pub(super) fn raise(&mut self, partner: PartnerId, value: V) {
         match self.values.get(&partner) {
             Some(old) if *old >= value => return,
@@ -25,7 +27,7 @@ impl<V: Copy + Ord> Ranking<V> {
         self.ranks.insert((value, partner));
     }
 
-    /// The greatest value that anybody but `partner` has.
+    /// Greatest value of all partners but this one.
     pub(super) fn greatest_but(&self, partner: PartnerId) -> Option<V> {
         self.ranks.iter().rev().find(|(_, whose)| *whose != partner).map(|(value, _)| *value)
     }

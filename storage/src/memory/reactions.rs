@@ -1,3 +1,5 @@
+//! In-memory reactions.
+
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
@@ -6,14 +8,14 @@ use crate::{
     Conversation, Locked, MessageId, PartnerId, ReactionCount, Reactions, Result, Timestamp, WriteMessages, WriteReactions,
 };
 
-/// By message: each content with those who reacted so, and since when.
+/// Reactions by message and content: partners with the time of their reaction.
 #[derive(Clone, Default)]
 pub(super) struct Table {
     rows: OrdMap<MessageId, OrdMap<String, OrdMap<PartnerId, Timestamp>>>,
 }
 
 impl Table {
-    /// In the order in which each was first given.
+    /// Counts of each content, in the order of first use.
     pub(super) fn counts(&self, of: MessageId, reader: PartnerId) -> Vec<ReactionCount> {
         let contents = self.rows.get(&of).into_iter().flatten();
         let in_order: OrdSet<_> = contents.map(|(content, by)| (by.values().min().copied(), content.clone())).collect();

@@ -1,3 +1,5 @@
+//! In-memory read receipts.
+
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
@@ -5,7 +7,7 @@ use async_trait::async_trait;
 use super::{Memory, conversations::Row};
 use crate::{ConversationId, PartnerId, ReadRange, Reads, Result, UnreadByOthers, reads::joined};
 
-/// What anybody but `reader` has read.
+/// Ranges that any partner but `reader` has read.
 pub(super) fn read_by_others(row: &Row, reader: PartnerId) -> Vec<ReadRange> {
     let first = ReadRange { after: 0, upto: row.reads.greatest_but(reader).unwrap_or(0) };
     let newcomers = row.reads_of_newcomers.iter().filter(|((partner, _), _)| *partner != reader);

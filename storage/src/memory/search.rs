@@ -1,20 +1,22 @@
+//! In-memory message search.
+
 use async_trait::async_trait;
 
 use super::{Memory, conversations::Row};
 use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchPoint, Walk, Walked};
 
-/// How many of a conversation's messages are hidden from a participant; `None` for who is none.
+/// Number of a conversation's messages that are hidden from a participant; `None` if the reader is none.
 fn hidden(row: &Row, reader: PartnerId) -> Option<usize> {
     row.standing(reader).map(|standing| usize::try_from(standing.visible_from_seq).expect("a seq is not negative"))
 }
 
-/// The message with this index.
+/// Search cursor at the message with this index.
 fn point(row: &Row, index: usize) -> SearchPoint {
     let message = &row.messages[index];
     SearchPoint { message: message.id, conversation: message.conversation, seq: message.seq }
 }
 
-/// Each character by itself, as PostgreSQL does it.
+/// Lower-cases each character by itself, as PostgreSQL does.
 fn lower(text: &str) -> String {
     text.chars().filter_map(|character| character.to_lowercase().next()).collect()
 }

@@ -1,3 +1,5 @@
+//! In-memory sessions.
+
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use async_trait::async_trait;

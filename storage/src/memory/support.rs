@@ -1,3 +1,5 @@
+//! In-memory support sessions.
+
 use std::{cmp::Reverse, collections::HashMap};
 
 use async_trait::async_trait;
@@ -15,7 +17,7 @@ pub(super) type Table = OrdMap<ConversationId, Row>;
 pub(super) struct Row {
     initiator: (PartnerId, Timestamp),
     joiner: Option<(PartnerId, Timestamp)>,
-    /// Since when each side has seen everything up to each `seq`; the initiator's side is `true`.
+    /// Read receipts: the time since which a side has seen everything up to a `seq`; the initiator's side is `true`.
     seen: OrdMap<(bool, i64), Timestamp>,
 }
 
@@ -42,13 +44,13 @@ impl State {
         })
     }
 
-    /// Whether a side's newest message is not older than that.
+    /// True if a side's newest message was written at `since` or later.
     fn has_written(&self, session: &SupportSession, side: SupportSide, since: Timestamp) -> bool {
         let row = self.conversations.get(session.conversation).expect("conversations are never deleted");
         row.last_of_each().any(|message| message.author.partner == side.partner && message.created_at >= since)
     }
 
-    /// Fails if a write refers to a partner who has no account.
+    /// Fails if a write refers to a partner without an account.
     pub(super) fn expect_account(&self, partner: PartnerId) -> Result<()> {
         self.users.person(partner)?.user.map(drop).ok_or_else(|| missing("user of partner", partner))
     }

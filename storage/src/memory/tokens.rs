@@ -1,3 +1,5 @@
+//! In-memory refresh tokens.
+
 use std::{cmp::Reverse, collections::HashMap};
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! In-memory uploads.
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -9,14 +11,14 @@ use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload,
 #[derive(Clone, Default)]
 pub(super) struct Table {
     rows: OrdMap<String, Upload>,
-    /// Those that no message names.
+    /// Uploads without a reference from a message, by expiry.
     expiring: OrdSet<(Timestamp, String)>,
     named_by: OrdMap<String, OrdSet<MessageId>>,
     named_in: OrdMap<MessageId, OrdSet<String>>,
 }
 
 impl Table {
-    /// The names that objects of uploads have, or may have.
+    /// Names of objects that uploads have, or may have.
     pub(super) fn objects(&self) -> impl Iterator<Item = &str> {
         let put = self.rows.values().filter_map(|upload| upload.file.as_ref()).map(|file| file.object.as_str());
         self.rows.keys().map(String::as_str).chain(put)
@@ -29,7 +31,7 @@ impl Table {
         self.named_in.entry(message).or_default().insert(name.to_owned());
     }
 
-    /// Gives the upload if no message names it any longer.
+    /// Removes a reference. Returns the upload if no message references it any longer.
     fn let_go(&mut self, message: MessageId, name: &str) -> Option<Upload> {
         let messages = self.named_by.get_mut(name)?;
         messages.remove(&message);

@@ -1,3 +1,5 @@
+//! In-memory users and partners.
+
 use std::{
     collections::BTreeSet,
     ops::Bound::{Excluded, Unbounded},
@@ -16,10 +18,10 @@ use crate::{
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    /// Of partners and users alike.
+    /// Id sequence of partners and users together.
     pub(super) ids: Sequence,
     people: OrdMap<PartnerId, Arc<Person>>,
-    /// Their texts, as searches compare them.
+    /// Folded texts of partners, for search.
     folded: OrdMap<PartnerId, Arc<str>>,
     users: OrdMap<UserId, Arc<User>>,
     logins: HashMap<String, UserId>,
@@ -40,12 +42,12 @@ impl Table {
         self.users.values().map(AsRef::as_ref)
     }
 
-    /// Somebody whom a write refers to, or who is referred to already.
+    /// Finds a person to which a write or a stored row refers. Fails if it is missing.
     pub(super) fn person(&self, id: PartnerId) -> Result<&Person> {
         self.people.get(&id).map(AsRef::as_ref).ok_or_else(|| missing("partner", id))
     }
 
-    /// Fails if a write refers to a user who is not there.
+    /// Fails if a write refers to a missing user.
     pub(super) fn expect_user(&self, id: UserId) -> Result<()> {
         if self.users.contains_key(&id) { Ok(()) } else { Err(missing("user", id)) }
     }

@@ -1,3 +1,5 @@
+//! In-memory workspace.
+
 use async_trait::async_trait;
 
 use super::{Memory, MemoryTx};

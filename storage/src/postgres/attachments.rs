@@ -1,3 +1,5 @@
+//! PostgreSQL statements of attachments.
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -9,7 +11,7 @@ use crate::{
     WriteAttachments,
 };
 
-/// The columns that [`attachment`] reads, of `attachments AS f`.
+/// Columns that [`attachment`] reads, of `attachments AS f`.
 macro_rules! attachment_columns {
     () => {
         "f.id, f.object, f.name, f.mimetype, f.size_bytes, f.access_token, f.owner_id, f.created_at, \
@@ -20,7 +22,7 @@ macro_rules! attachment_columns {
 pub(super) use attachment_columns;
 
 const ATTACHMENT: &str = concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = $1");
-/// What comes first is enough: support sessions are looked for only if nothing else lets the partner in.
+/// Evaluates the cases in order: support sessions are read only if no conversation of the partner gives access.
 const ATTACHMENT_REACH: &str = "SELECT CASE
         WHEN NOT a.sent THEN 'unsent'
         WHEN EXISTS (
@@ -38,8 +40,8 @@ const ATTACHMENT_REACH: &str = "SELECT CASE
         ELSE 'none'
     END AS reach
     FROM attachments a WHERE a.id = $1";
-/// Who sends one has locked its row, so that it is passed over, or has marked it as sent, which is looked at once more when
-/// the row is locked here.
+/// Skips attachments in a concurrent send: it has locked the row, or has marked it as sent, which is checked again under this
+/// statement's lock.
 const FORGET_UNSENT: &str = concat!(
     "DELETE FROM attachments WHERE id IN (
         SELECT a.id FROM attachments a WHERE NOT a.sent AND a.created_at < $1 AND ",
@@ -54,13 +56,13 @@ const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
         (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sha256, width, height,
         duration_milliseconds)
     VALUES (nextval('attachments_id'), $1, $2, $3, $4, $5, $6, $7, decode($8, 'hex'), $9, $10, $11) RETURNING id";
-/// Whoever sends it meanwhile comes before or after.
+/// Locks the attachment: a concurrent send of it comes entirely before or after.
 const LOCK_ATTACHMENT: &str = "SELECT id FROM attachments WHERE id = $1 FOR UPDATE";
-/// Not in the statement that locks the attachment: it would see the messages of before it had to wait. Whoever edits one of
-/// them meanwhile comes before or after, too.
+/// Separate from the lock on the attachment, since a statement would not see messages committed during its wait. The locks also
+/// order concurrent edits before or after.
 const LOCK_MESSAGES_OF: &str = "SELECT m.id FROM messages m
     WHERE m.id IN (SELECT message_id FROM message_attachments WHERE attachment_id = $1) ORDER BY m.id FOR NO KEY UPDATE";
-/// The schema takes it out of its messages.
+/// Deletes the attachment; a foreign key of the schema removes it from its messages.
 const DELETE_ATTACHMENT: &str = concat!("DELETE FROM attachments f WHERE f.id = $1 RETURNING ", attachment_columns!());
 
 pub(super) fn attachment(row: &PgRow) -> Result<Attachment> {

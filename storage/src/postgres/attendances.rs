@@ -1,3 +1,5 @@
+//! PostgreSQL statements of held-message leases.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -5,7 +7,7 @@ use uuid::Uuid;
 use super::{Postgres, get, limit};
 use crate::{Attendances, MessageId, PartnerId, Result, Timestamp};
 
-/// It is looked who is there before anybody is added.
+/// Renews the node's lease and adds partners. The final `SELECT` sees the table as it was before the insert.
 const ATTEND: &str = "WITH node AS (
         INSERT INTO nodes AS known (id, until) VALUES ($1, $2)
         ON CONFLICT (id) DO UPDATE SET until = greatest(known.until, excluded.until)
@@ -15,7 +17,7 @@ const ATTEND: &str = "WITH node AS (
     )
     SELECT EXISTS (SELECT FROM attendances WHERE node_id = $1) AS knows_somebody";
 const DEPART: &str = "DELETE FROM attendances WHERE node_id = $1 AND partner_id = ANY ($2)";
-/// Whether a partner is at a node that counts.
+/// Condition: the partner is connected to a node with an unexpired lease.
 macro_rules! attending {
     ($partner:literal, $at:literal) => {
         concat!(

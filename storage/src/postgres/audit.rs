@@ -1,3 +1,5 @@
+//! PostgreSQL statements of the audit trail.
+
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -10,7 +12,7 @@ const INSERT: &str = "INSERT INTO audit (at, actor_kind, actor_id, address, acti
     FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
         WITH ORDINALITY AS new(at, actor_kind, actor_id, address, action, object, outcome, correlation, place)
     ORDER BY place";
-/// The columns that [`entry`] reads.
+/// Keyset page of entries, with the columns that [`entry`] reads.
 macro_rules! entries {
     ($condition:literal) => {
         concat!(

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of address books.
+
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, get, partners_of};

@@ -1,4 +1,4 @@
-//! Causes of failures as an operator needs them: which server, what it was, and what to do about it. In one line, once.
+//! Causes of failures for operators: the server, the error and a remedy, in one line.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::error::code;
 use crate::Error;
 
-/// A server as a log may name it: without the password.
+/// Server name for log lines: address, database and user, without the password.
 #[derive(Clone, Debug)]
 pub(super) struct Place(Arc<str>);
 
@@ -29,7 +29,7 @@ impl Place {
         Self(format!("{host}:{}/{database} as {user}{tls}", server.get_port()).into())
     }
 
-    /// The error with its place and what to do about it; one that nothing is known about stays as it is.
+    /// Adds the server and a remedy to an error; an unknown error stays as it is.
     pub(super) fn explain(&self, error: sqlx::Error) -> Error {
         let Some((what, remedy)) = explained(&error) else { return error.into() };
         let cause = Cause { place: self.clone(), what, remedy };
@@ -41,13 +41,13 @@ impl Place {
         }
     }
 
-    /// A cause that is no error of a statement.
+    /// Builds a cause that is no error of a statement.
     pub(super) fn cause(&self, what: impl Into<String>, remedy: &'static str) -> Cause {
         Cause { place: self.clone(), what: what.into(), remedy }
     }
 }
 
-/// What went wrong, where, and what to do about it.
+/// Cause of a failure: server, description and remedy.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
     place: Place,
@@ -63,7 +63,7 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// What an error is, and its remedy.
+/// Description and remedy of an error.
 fn explained(error: &sqlx::Error) -> Option<(String, &'static str)> {
     match error {
         sqlx::Error::Io(error) => Some(of_network(error)),
@@ -95,7 +95,7 @@ fn of_network(error: &std::io::Error) -> (String, &'static str) {
         ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             "look at the network and at firewalls between here and there"
         }
-        // The kind is not told by the standard library.
+        // The standard library has no error kind for DNS failures.
         _ if what.contains("lookup address") || what.contains("resolve") => {
             "the name is unknown here: look at the address and at DNS"
         }
@@ -105,7 +105,7 @@ fn of_network(error: &std::io::Error) -> (String, &'static str) {
     (what, remedy)
 }
 
-/// What to do about an error of PostgreSQL's, by its code.
+/// Remedy of a PostgreSQL error, by its SQLSTATE code.
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "28P01" => "look at the user and the password in the address",

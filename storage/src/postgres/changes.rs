@@ -1,3 +1,5 @@
+//! PostgreSQL statement of edited and deleted messages.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -5,7 +7,7 @@ use super::message_rows::file_bytes;
 use super::{Postgres, get, limit};
 use crate::{Change, ChangePlace, Changes, ConversationId, MessageId, Result};
 
-/// In the order of an index that holds nothing else. The schema notes after which message one was changed.
+/// Keyset page in the order of a partial index on changed messages. A trigger of the schema sets `changed_after`.
 const CHANGES: &str = concat!(
     "SELECT m.id, m.changed_after, greatest(m.edited_at, m.deleted_at) AS at,
         (octet_length(m.body) + ",

@@ -1,3 +1,5 @@
+//! A pooled connection with deadlines, transactions and metrics.
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,23 +19,23 @@ const BEGIN: &str = "BEGIN";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 
-/// A connection of the pool while somebody uses it. It goes back when it is dropped, but only if the server still answers
-/// on it: the pool itself would wait for that without a limit, and be short of a place meanwhile.
+/// Connection of the pool in use. After its drop it returns to the pool only if the server still answers on it: the pool itself
+/// would wait for that without a limit, and be short of a connection meanwhile.
 ///
-/// Transactions are begun and ended here, and not by sqlx, which does not let go of a connection that is in one. Every
-/// statement but those of migrations passes here, and is told to the [`Observer`](super::statement::Observer).
+/// Transactions are begun and ended here, since sqlx does not release a connection that is in one. Every statement of the storage
+/// methods passes here and is reported to the [`Observer`](super::statement::Observer).
 pub(super) struct Connection {
-    /// `None` once it was given up.
+    /// `None` once the connection was given up.
     pooled: Option<PoolConnection<sqlx::Postgres>>,
     gate: Arc<Gate>,
-    /// How long an answer may take.
+    /// Deadline of an answer.
     patience: Duration,
     in_transaction: bool,
-    /// Whether it was given up because it has ended.
+    /// True if the connection was given up because the server or the network has ended it.
     has_ended: bool,
-    /// Leave to hold a connection for a transaction.
+    /// Permit of the lane for an open transaction.
     leave: Option<OwnedSemaphorePermit>,
-    /// Leave to hold a connection.
+    /// Permit of the lane for a connection.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -61,23 +63,23 @@ impl Connection {
         self.judge(&operation.name, begun, answer)
     }
 
-    /// Begins a transaction, which takes with it the leave to have one.
+    /// Begins a transaction, and takes over the permit for it.
     pub(super) async fn begin(&mut self, leave: OwnedSemaphorePermit) -> Result<()> {
         self.leave = Some(leave);
         self.in_transaction = true;
         let begun = Instant::now();
         let pooled = living(&mut self.pooled, &self.gate)?;
-        // Nothing that others do makes it take long.
+        // `BEGIN` never waits for other transactions, so the shorter time limit applies.
         let answer = self.gate.answer(self.gate.patience(), pooled.execute(BEGIN)).await;
         self.judge("begin", begun, answer).map(drop)
     }
 
-    /// The leave to have a transaction, back from a connection that has ended before one could be begun.
+    /// Returns the transaction permit of a connection that had ended before `BEGIN`, for a retry.
     pub(super) fn leave_of_ended(&mut self) -> Option<OwnedSemaphorePermit> {
         self.leave.take_if(|_| self.has_ended)
     }
 
-    /// Commits and goes back. That it fails does not say that it was not done.
+    /// Commits and returns to the pool. A failure does not mean that the commit was not done.
     pub(super) async fn commit(mut self) -> Result<()> {
         let begun = Instant::now();
         let pooled = living(&mut self.pooled, &self.gate)?;
@@ -88,7 +90,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts the answer, and gives the connection up if nobody answers on it, or nobody whom it is good to ask again.
+    /// Counts the answer. Gives the connection up if there is no answer, or if the error makes it useless.
     fn judge<T>(&mut self, operation: &str, begun: Instant, answer: Option<sqlx::Result<T>>) -> Result<T> {
         let answer = match answer {
             None => {
@@ -100,17 +102,17 @@ impl Connection {
                 self.gate.explain(error)
             }),
         };
-        // A rule of the schema that refuses a row has done its work.
+        // A violated constraint is a conflict, no failure of the statement.
         self.gate.count(operation, begun, !matches!(answer, Ok(_) | Err(Error::Conflict(_))));
         answer
     }
 
     fn note(&mut self, error: &sqlx::Error) {
         match code(error).as_deref() {
-            // It leads to a server that takes no writes any more, for example one that another has taken over from.
+            // The server takes no more writes, for example a former primary after a failover.
             Some("25006") => self.give_up(),
             Some("53100") => self.gate.note_room(false),
-            // The last that it says.
+            // The server ends the connection after these errors.
             Some("25P03" | "57P01" | "57P02" | "57P05") => self.end(),
             Some(_) => {}
             None if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => self.end(),
@@ -139,12 +141,12 @@ impl Drop for Connection {
             drop(pooled.detach());
             return;
         };
-        // The pool owns this task: it is over within a limit, and until then the pool is not closed.
+        // The pool owns this task: it ends within the time limit, and until then the pool is not closed.
         runtime.spawn(async move {
             if in_transaction && !ends(patience, pooled.execute(ROLLBACK)).await {
                 drop(pooled.detach());
             } else {
-                // What is dropped at the end of the limit leaves the pool.
+                // A connection dropped at the end of the time limit leaves the pool.
                 let _ = timeout(patience, pooled.return_to_pool()).await;
             }
             drop(leave);
@@ -152,7 +154,7 @@ impl Drop for Connection {
     }
 }
 
-/// Whether it ends well within the limit.
+/// True if the work succeeds within the time limit.
 async fn ends<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> bool {
     matches!(timeout(limit, work).await, Ok(Ok(_)))
 }

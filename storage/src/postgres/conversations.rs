@@ -1,3 +1,5 @@
+//! PostgreSQL statements of conversations, participants and read positions.
+
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
@@ -13,7 +15,7 @@ use crate::{
     UnreadTotals, Window, WriteConversations,
 };
 
-/// The columns that [`conversation`] reads, of `conversations AS c`.
+/// Columns that [`conversation`] reads, of `conversations AS c`.
 macro_rules! conversation_columns {
     () => {
         "c.id AS conversation_id, c.uuid AS conversation_uuid, c.kind, c.thread_type, c.name AS conversation_name, \
@@ -24,7 +26,7 @@ macro_rules! conversation_columns {
     };
 }
 
-/// The columns that [`participant`] reads besides a person's, of `participants AS p` and `conversations AS c`.
+/// Columns that [`participant`] reads besides a person's, of `participants AS p` and `conversations AS c`.
 macro_rules! participant_columns {
     () => {
         "p.window_state, p.shelf, p.read_seq, p.joined_at, c.last_seq - p.read_seq - p.own_after AS unread, \
@@ -74,7 +76,7 @@ const CONTACTS: &str = "SELECT own.partner_id, array_agg(DISTINCT other.partner_
     JOIN participants other ON other.conversation_id = own.conversation_id AND other.partner_id <> own.partner_id
     WHERE own.partner_id = ANY ($1) GROUP BY own.partner_id";
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
-/// What a list of conversations shows, of those that `$condition` names.
+/// List of the partner's conversations that match `$condition`.
 macro_rules! inbox {
     ($condition:literal) => {
         concat!(
@@ -94,9 +96,9 @@ macro_rules! inbox {
     };
 }
 const INBOX: &str = inbox!("");
-/// A statement of its own, because a plan for either would read all that the partner has.
+/// Separate from [`INBOX`]: a shared plan would read all conversations of the partner.
 const INBOX_OF: &str = inbox!(" AND p.conversation_id = ANY ($4)");
-/// `OFFSET 0` keeps the planner from joining, for which it would read all conversations while there are few thousands.
+/// `OFFSET 0` is an optimization fence: a join would read all conversations while there are few thousands.
 const UNREAD_TOTALS: &str = "SELECT
         coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'chat'), 0)::bigint AS chat,
         coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'group'), 0)::bigint AS \"group\",
@@ -119,10 +121,10 @@ const INSERT_CONVERSATION: &str = "WITH new AS (
         SELECT new.id, p.id, $6, 0, CASE WHEN p.id = $12 THEN 'owner' ELSE 'member' END FROM new, (SELECT DISTINCT unnest($10::bigint[]) AS id) p
     )
     SELECT id FROM new";
-/// Moves the sequence above an id that was not drawn from it.
+/// Advances the sequence beyond an id that was not drawn from it.
 const PASS_OVER: &str = "SELECT setval('conversations_id', $1) FROM conversations_id WHERE last_value < $1 OR NOT is_called";
-/// Ids never change, so the rows are locked in the order in which they are sorted. Not `FOR UPDATE`, which would also
-/// wait for those who only refer to the row.
+/// Locks rows in the order of sorting, since ids never change. `FOR NO KEY UPDATE`, because `FOR UPDATE` would also wait for
+/// transactions that only refer to the row by a foreign key.
 const LOCK_CONVERSATIONS: &str = concat!(
     "SELECT ",
     conversation_columns!(),
@@ -145,7 +147,7 @@ const INSERT_PARTICIPANTS: &str = "INSERT INTO participants (conversation_id, pa
     ON CONFLICT DO NOTHING RETURNING partner_id";
 const PARTICIPANT_COUNT: &str = "SELECT count(*) FROM participants WHERE conversation_id = $1";
 const SET_CLOSED: &str = "UPDATE conversations SET closed_at = $2 WHERE id = $1";
-/// The schema keeps in mind that it was direct.
+/// A trigger of the schema records that the conversation was direct.
 const SET_KIND: &str = "UPDATE conversations SET kind = $2 WHERE id = $1";
 const SET_PLACE: &str = "UPDATE participants SET window_state = coalesce($3, window_state), shelf = coalesce($4, shelf)
     WHERE conversation_id = $1 AND partner_id = $2
@@ -163,14 +165,14 @@ const DELETE_PARTICIPANT: &str = "WITH gone AS (
         DO UPDATE SET seen_seq = greatest(known.seen_seq, excluded.seen_seq)
     )
     SELECT partner_id FROM gone";
-/// The first of two statements: once it holds the locks, nobody can commit a message of these partners, nor delete one that
-/// they have not read, so what the second one sees of messages agrees with the rows it changes.
+/// First of two statements. While it holds the locks, no other transaction commits a message by these partners, or deletes one
+/// that they have not read, so the second statement sees messages that agree with the rows it changes.
 const LOCK_READERS: &str = "SELECT p.conversation_id, p.partner_id, p.seen_seq
     FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
     JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id
     ORDER BY p.conversation_id, p.partner_id FOR NO KEY UPDATE OF p";
-/// The new position is at most the `last_seq` that the statement sees, and it sees all messages up to there. A node of an
-/// earlier version may have deleted some without counting them.
+/// Moves read positions to at most the `last_seq` that the statement sees; it sees all messages up to there. `greatest(..., 0)`:
+/// a node of an earlier version may have deleted messages without counting them.
 const ADVANCE_READS: &str = "WITH step AS MATERIALIZED (
         SELECT p.conversation_id, p.partner_id, p.read_seq AS low, greatest(p.read_seq, least(asked.seq, c.last_seq)) AS high,
             p.seen_seq AS seen_low, least(asked.seq, c.last_seq) AS seen_high, c.last_seq, p.own_after
@@ -201,7 +203,7 @@ const ADVANCE_READS: &str = "WITH step AS MATERIALIZED (
         )
         ELSE false
     END AS has_seen";
-/// As [`LOCK_READERS`].
+/// Locks the participant's rows for [`READ_ALL`], as [`LOCK_READERS`] does for [`ADVANCE_READS`].
 const LOCK_UNREAD: &str = "SELECT p.conversation_id FROM participants p JOIN conversations c ON c.id = p.conversation_id
     WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id FOR NO KEY UPDATE OF p";
 const READ_ALL: &str = "WITH behind AS MATERIALIZED (
@@ -327,7 +329,7 @@ impl Conversations for Postgres {
         }
         let entry = |row: &PgRow| {
             let conversation = conversation(row)?;
-            // None if there is none, or if it is hidden.
+            // `None` if there is no message, or if it is hidden.
             let last_message = get::<Option<i64>, _>(row, "message_id")?.map(|_| last_message(row)).transpose()?;
             Ok(InboxEntry {
                 conversation,

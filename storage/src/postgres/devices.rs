@@ -1,3 +1,5 @@
+//! PostgreSQL statements of devices.
+
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, alone, get, limit};
@@ -14,7 +16,7 @@ const FORGET_BEYOND: &str = "DELETE FROM devices WHERE id IN (
         SELECT d.id FROM devices d WHERE d.user_id = $1 ORDER BY d.updated_at DESC, d.id DESC OFFSET $2
     ) RETURNING id";
 
-/// Reads them all, which are not many: an index would have to follow each use of a device.
+/// Sequential scan of the few devices: an index on `expires_at` would be written at each use of a device.
 const FORGET: &str = concat!(
     "DELETE FROM devices WHERE id IN (
         SELECT d.id FROM devices d WHERE d.expires_at < $1 AND ",

@@ -1,3 +1,5 @@
+//! PostgreSQL lookups of conversations by uuid, participants, group, document and unique key.
+
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -6,7 +8,7 @@ use uuid::Uuid;
 use super::{Postgres, PostgresTx, get};
 use crate::{ConversationId, Directory, Document, GroupId, PartnerId, Result, WriteDirectory};
 
-/// The condition that `conversations AS c` is about the document $1, $2 alone, or about none if it is null.
+/// Condition: `conversations AS c` is about exactly the document $1, $2, or about none if $1 is null.
 macro_rules! is_about {
     () => {
         "CASE WHEN $1::text IS NULL
@@ -19,9 +21,9 @@ macro_rules! is_about {
 
 const BY_UUID: &str = "SELECT id, uuid FROM conversations WHERE uuid = ANY ($1)";
 const UUIDS: &str = "SELECT id, uuid FROM conversations WHERE id = ANY ($1)";
-/// The direct conversations between the partners `$one` and `$other` and nobody else, who may be one and the same.
-/// Their conversations are found by leaps: from where one of them is, to the next where the other is, and so on, so that it
-/// costs what the one has who is in fewer.
+/// Direct conversations between exactly the partners `$one` and `$other`, who may be the same. A leapfrog join over their sorted
+/// conversation ids: each step skips to the next id of the other partner, so the cost follows the partner with fewer
+/// conversations.
 macro_rules! direct {
     ($one:literal, $other:literal, $condition:expr) => {
         concat!(
@@ -58,7 +60,7 @@ macro_rules! direct {
     };
 }
 const DIRECT: &str = concat!(direct!("$3", "$4", is_about!()), " LIMIT 1");
-/// The same, whatever it is about.
+/// All direct conversations, about any document or none.
 const ALL_DIRECT: &str = direct!("$1", "$2", "true");
 const OF_GROUP: &str =
     concat!("SELECT c.id FROM conversations c WHERE c.group_id = $3 AND ", is_about!(), " ORDER BY c.id LIMIT 1");

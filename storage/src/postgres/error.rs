@@ -1,6 +1,8 @@
+//! Mapping of sqlx errors and SQLSTATE codes to storage errors.
+
 use crate::Error;
 
-/// The uniqueness rules of the schema, by their names in `migrations/`.
+/// Names of the schema's uniqueness constraints in `migrations/`.
 const RULES: &[&str] = &[
     "attachments_object",
     "conversations_external_id",
@@ -33,7 +35,7 @@ impl From<sqlx::Error> for Error {
             }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
-            // What a connection says that breaks off, or a proxy in the database's place.
+            // A broken connection, or a proxy in the database's place.
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
@@ -44,14 +46,13 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// PostgreSQL's code of an error, if it comes from there.
+/// SQLSTATE code of an error that comes from the server.
 pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Whether PostgreSQL's error code means that the same may succeed later: the connection broke, the server has no
-/// room, is stopping or starting or lets nobody in, does not know the password or the database, takes no writes, a statement
-/// or a lock took too long, or a transaction was idle for too long.
+/// True if the SQLSTATE code means that a retry may succeed later: broken connection, no room, start or stop, refused log-in,
+/// unknown database, read-only server, statement or lock time-out, or idle time-out.
 fn means_unavailable(code: &str) -> bool {
     matches!(&code[..2.min(code.len())], "08" | "28" | "53")
         || matches!(code, "3D000" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "55000" | "55P03" | "25006" | "25P03")

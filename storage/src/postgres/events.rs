@@ -1,3 +1,5 @@
+//! PostgreSQL event log: positions are assigned under the lock of its head, in the last statement before a commit.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -11,7 +13,7 @@ use crate::{
 };
 
 const POSITION: &str = "SELECT position FROM log_head";
-/// Halves the log until it knows, which costs a few reads by position: there is no index by time to keep up.
+/// Binary search by position. A few reads by primary key, so no index by time needs upkeep.
 const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
         SELECT coalesce((SELECT min(position) FROM events) - 1, head.position), head.position FROM log_head head
         UNION ALL
@@ -23,7 +25,8 @@ const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
         WHERE s.low < s.high
     )
     SELECT max(low) AS position FROM search";
-/// Looks for the newest mark no further back than in large transactions, so that it costs little where there is none.
+/// State of the event log. Searches the newest mark only as far back as a large transaction reaches, to bound the cost without
+/// one.
 macro_rules! log_state {
     ($timeline:expr) => {
         concat!(
@@ -42,8 +45,7 @@ macro_rules! log_state {
 }
 const LOG_STATE: &str = log_state!(timeline!());
 const LOG_STATE_WITHOUT_TIMELINE: &str = log_state!("NULL::bigint");
-/// At most `$2` events after `$1`, of which the one that reaches `$3` bytes is the last. `found` counts also those that the
-/// bytes have cut off.
+/// At most `$2` events after `$1`; the one that reaches `$3` bytes is the last. `found` also counts those beyond the byte limit.
 macro_rules! log {
     ($events:literal) => {
         concat!(
@@ -63,7 +65,7 @@ const OF_CONVERSATION: &str = log!(
     "SELECT position, conversation_id, partner_id, fact, at FROM events
     WHERE conversation_id = $4 AND position > $1 ORDER BY position LIMIT $2"
 );
-/// One index range per stay in a conversation, so that it does not matter how much happened elsewhere.
+/// One index range per membership interval, so that the cost does not depend on events elsewhere.
 const OF_PARTNER: &str = log!(
     "SELECT e.position, e.conversation_id, e.partner_id, e.fact, e.at
     FROM memberships m CROSS JOIN LATERAL (
@@ -84,8 +86,8 @@ const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
 
-/// Appends facts, having done what `$with` says; none if the head of the log is before `$8`. Locks the head until the transaction
-/// has ended and its events are visible.
+/// Appends facts, after the statements of `$with`. Appends none if the head of the event log is before `$8`. Locks the head until
+/// the transaction has ended and its events are visible.
 macro_rules! append {
     ($with:literal) => {
         concat!(
@@ -104,7 +106,7 @@ macro_rules! append {
 }
 
 const APPEND: &str = append!("");
-/// The same for facts of who comes and goes. Who has been in a conversation goes first, if it also comes back.
+/// Appends facts with membership changes. A membership of earlier ends first, if the partner also rejoins.
 const APPEND_WITH_STAYS: &str = append!(
     ", stays AS MATERIALIZED (
         SELECT s.conversation_id, s.partner_id, head.base + s.from_place AS from_position,
@@ -120,8 +122,9 @@ const APPEND_WITH_STAYS: &str = append!(
         SELECT conversation_id, partner_id, from_position, until_position, visible_from_seq FROM stays WHERE from_position IS NOT NULL
     )"
 );
-/// Stops at the first event that is young enough, whatever the times of later ones, or that somebody is rewriting: the log
-/// must have no gaps. Waits for nobody, so it cannot deadlock with whoever rewrites several.
+/// Forgets events up to the first that is young enough, whatever the times of later ones, or that another transaction is
+/// rewriting: the event log must have no gaps. Skips locks, so it cannot deadlock with a transaction that rewrites several
+/// events.
 const FORGET_EVENTS: &str = concat!(
     "WITH oldest AS MATERIALIZED (
         SELECT position, at FROM events WHERE ",
@@ -162,7 +165,7 @@ fn event(row: &PgRow) -> Result<Event> {
     };
     let fact = match get::<Json<Fact>, _>(row, "fact") {
         Ok(fact) => fact.0,
-        // No reason to pass over all that follows it.
+        // A fact of a newer version must not hide all that follow it.
         Err(sqlx::Error::ColumnDecode { .. }) => Fact::Unknown,
         Err(error) => return Err(error.into()),
     };
@@ -208,7 +211,7 @@ impl EventLog for Postgres {
             Ok(position.map(|position| LogMark { position: Position(position), mark }))
         };
         if get(&row, "is_standby")? {
-            // It may lag behind, which is no loss.
+            // A standby may lag behind, which is no loss of events.
             return Err(self.gate.unavailable("the server is a standby", "see that the address leads to the primary"));
         }
         let head = Position(get(&row, "head")?);
@@ -236,8 +239,8 @@ impl EventLog for Postgres {
 }
 
 impl PostgresTx {
-    /// Gives the recorded facts their places in the log. The last statement before the commit, because from here on
-    /// nobody else can commit facts.
+    /// Assigns positions to the recorded facts and appends them. The last statement before the commit: it holds the head's lock,
+    /// so no other transaction can commit facts.
     pub(super) async fn append_facts(&mut self) -> Result<Vec<Event>> {
         if self.facts.is_empty() {
             return Ok(Vec::new());
@@ -289,7 +292,7 @@ impl PostgresTx {
     }
 }
 
-/// A fact's place as the statement counts: from 1 on.
+/// Ordinal of a fact in the statement, from 1.
 fn place(place: usize) -> i64 {
     limit(place) + 1
 }

@@ -1,3 +1,6 @@
+//! The circuit breaker of the database server: fails requests at once while the server is down, and writes while commits are not
+//! confirmed.
+
 use std::future::Future;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,64 +19,65 @@ use super::session::{Pins, TimeOuts};
 use super::statement::Observer;
 use crate::{Error, Result};
 
-/// Whether a commit of this user's waits for a synchronous standby, for longer than any standby that is there takes. Such
-/// a wait must not be cancelled: the server would call it a success.
+/// Probe for a commit of this database user that waits for a synchronous standby longer than a live standby takes. Such a wait
+/// must not be cancelled: the server would report it as a success.
 const UNCONFIRMED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE usename = current_user AND wait_event = 'SyncRep' AND state_change < clock_timestamp() - make_interval(secs => $1))";
 
-/// How long the server counts as down after it could not be reached.
+/// Time for which the circuit breaker stays open after the server could not be reached.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long it counts what a look has found. Less than the pause, after which somebody looks anew.
+/// TTL of a probe's result. Shorter than [`PAUSE`], after which the next probe runs.
 const FRESH: Duration = Duration::from_millis(250);
-/// The same while commits are not confirmed.
+/// TTL of a probe's result while commits are not confirmed.
 const FRESH_UNCONFIRMED: Duration = Duration::from_millis(500);
-/// After how long without an answer it is looked whether the server is there at all.
+/// Time without an answer after which the server is probed.
 const DOUBT: Duration = Duration::from_secs(1);
-/// How long the database counts as full after it has refused a write for that.
+/// Time for which the disk counts as full after it has refused a write.
 const FULL: Duration = Duration::from_secs(10);
 
-/// Keeps requests from queueing for a server that is down.
+/// Circuit breaker: keeps requests from queueing for a server that is down.
 ///
-/// Whoever cannot get a connection, or waits long for an answer, looks whether the server takes a new one. If it does not,
-/// the gate is shut for [`PAUSE`], and while it is everybody fails at once. Then one caller at a time may look again; the
-/// first who finds the server there opens the gate for all.
+/// A caller that cannot get a connection, or waits long for an answer, probes whether the server accepts a new connection. If it
+/// does not, the circuit breaker opens for [`PAUSE`], and all callers fail at once meanwhile. Then one caller at a time may probe
+/// again (half-open); the first successful probe closes the circuit breaker for all.
 ///
-/// That no connection was free says nothing of the server: others may hold them all, or it has room for no more of them.
+/// A lack of free connections says nothing of the server: other requests may hold them all, or the server may have room for no
+/// more.
 ///
-/// While commits wait for a synchronous standby that is gone, nobody begins what would have to be committed: each commit
-/// that is given up leaves a backend that waits on, and there is room for only so many of these.
+/// While commits wait for a lost synchronous standby, no writes are begun: each commit that is given up leaves a backend that
+/// goes on waiting, and the number of backends is limited.
 pub(super) struct Gate {
     born: Instant,
-    /// How to make a connection besides all others.
+    /// Options of the probe's connection, which is not part of the pool.
     server: PgConnectOptions,
     pins: Pins,
     place: Place,
-    /// After how long a commit that waits for a standby counts as unconfirmed.
+    /// Time after which a commit that waits for a standby counts as unconfirmed.
     unconfirmed_after: Duration,
-    /// Whether the last look has found commits that wait for a standby.
+    /// True if the last probe found commits that wait for a standby.
     unconfirmed: AtomicBool,
-    /// Why the last look did not reach the server.
+    /// Cause of the last probe's failure.
     cause: Lock<Option<Cause>>,
     observer: OnceLock<Observer>,
-    /// The longest that one look takes, and that anybody waits for a connection.
+    /// Time limit of a probe, and of a wait for a connection.
     patience: Duration,
-    /// Until when the gate is shut, in milliseconds since `born`; 0 while it is open.
+    /// End of the open state, in milliseconds since `born`; 0 while the circuit breaker is closed.
     shut_until: AtomicU64,
-    /// What the last look has found. Who holds it is looking.
+    /// Result of the last probe. The holder of the lock is probing.
     seen: Mutex<Option<(Instant, Server)>>,
-    /// Until when the database counts as full, in the same way.
+    /// End of the time for which the disk counts as full, as in `shut_until`.
     full_until: AtomicU64,
 }
 
-/// What a look finds.
+/// Result of a probe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Server {
     There,
-    /// It is there, but confirms no commits.
+    /// Reachable, but commits are not confirmed.
     Unconfirmed,
-    /// It says so, or whoever answers in its place.
+    /// Refused: by the server, or by a proxy in its place.
     Away,
-    /// Nobody says anything.
+    /// No answer.
     Silent,
 }
 
@@ -99,43 +103,43 @@ impl Gate {
         self.patience
     }
 
-    /// Has every statement told from now on.
+    /// Reports every statement to the observer from now on.
     pub(super) fn observe(&self, observer: Observer) {
-        // Nobody asks twice.
+        // The first observer stays.
         let _ = self.observer.set(observer);
     }
 
-    /// Tells what an operation took.
+    /// Reports the duration and the failure of an operation.
     pub(super) fn count(&self, operation: &str, begun: Instant, failed: bool) {
         if let Some(observer) = self.observer.get() {
             observer(operation, begun.elapsed(), failed);
         }
     }
 
-    /// The error with the server's name and what to do about it.
+    /// Adds the server's name and a remedy to an error.
     pub(super) fn explain(&self, error: sqlx::Error) -> Error {
         self.place.explain(error)
     }
 
-    /// Fails with what went wrong with this server.
+    /// Error `Unavailable` with this server's name.
     pub(super) fn unavailable(&self, what: impl Into<String>, remedy: &'static str) -> Error {
         Error::Unavailable(self.place.cause(what, remedy).into())
     }
 
-    /// The same for what no later try mends.
+    /// Error `Internal` with this server's name, for a failure that no retry mends.
     pub(super) fn unusable(&self, what: impl Into<String>, remedy: &'static str) -> Error {
         Error::Internal(self.place.cause(what, remedy).into())
     }
 
-    /// What to say of a server that does not answer.
+    /// Error for a server that does not answer.
     pub(super) fn silent(&self) -> Error {
         self.unavailable("no answer in time", "look at its load, and at the network between here and there")
     }
 
-    /// Waits for a connection, or fails at once if the server is known to be down.
+    /// Waits for a connection, or fails at once if the circuit breaker is open.
     pub(super) async fn pass<T>(&self, connection: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
         self.knock().await?;
-        // The pool may need longer than it promises when the server accepts connections but does not answer.
+        // The pool may exceed its own time-out if the server accepts connections but does not answer.
         let got = self.answer(self.patience, connection).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         match got {
             Ok(connection) => Ok(connection),
@@ -150,13 +154,13 @@ impl Gate {
         }
     }
 
-    /// Fails at once if the server is known to be down.
+    /// Fails at once if the circuit breaker is open. After its pause, one caller probes.
     pub(super) async fn knock(&self) -> Result<()> {
         let shut_until = self.shut_until.load(Ordering::Relaxed);
         if shut_until == 0 {
             return Ok(());
         }
-        // Who may try keeps the gate shut for the others while it does.
+        // The probing caller keeps the circuit breaker open for the others.
         let may_try = shut_until <= self.in_millis(Duration::ZERO)
             && self
                 .shut_until
@@ -168,12 +172,12 @@ impl Gate {
         Err(self.away())
     }
 
-    /// Fails at once if commits are known to be unconfirmed. Looks again whether they still are.
+    /// Fails at once if commits are known to be unconfirmed and a new probe, unless the last is fresh, says so too.
     pub(super) async fn knock_to_write(&self) -> Result<()> {
         if self.is_unconfirmed() && self.look().await == Server::Unconfirmed { Err(self.not_confirmed()) } else { Ok(()) }
     }
 
-    /// Whether the last look has found commits that wait for a standby.
+    /// True if the last probe found commits that wait for a standby.
     pub(super) fn is_unconfirmed(&self) -> bool {
         self.unconfirmed.load(Ordering::Relaxed)
     }
@@ -185,18 +189,18 @@ impl Gate {
         )
     }
 
-    /// Why the server counts as down.
+    /// Error for an open circuit breaker, with the cause of the failed probe.
     fn away(&self) -> Error {
         self.cause.lock().clone().map_or_else(|| self.silent(), |cause| Error::Unavailable(cause.into()))
     }
 
-    /// What is waited for, if it comes within the limit; also `None` as soon as it is known that the server says nothing to
-    /// anybody.
+    /// Waits for an answer until the limit. `None` after the limit, or as soon as a probe shows that the server answers no
+    /// connection.
     pub(super) async fn answer<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
         self.answer_unless(&[Server::Silent], limit, answer).await
     }
 
-    /// The same for a commit; also `None` as soon as it is known that commits are not confirmed.
+    /// Waits for a commit like [`Gate::answer`]; also `None` as soon as a probe shows that commits are not confirmed.
     pub(super) async fn confirmation<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
         self.answer_unless(&[Server::Silent, Server::Unconfirmed], limit, answer).await
     }
@@ -217,8 +221,8 @@ impl Gate {
         }
     }
 
-    /// Looks whether the server takes a new connection and confirms commits, unless somebody has just done so, and shuts or
-    /// opens the gate.
+    /// Probes whether the server accepts a new connection and confirms commits, unless the last probe is fresh. Opens or closes
+    /// the circuit breaker.
     pub(super) async fn look(&self) -> Server {
         let mut seen = self.seen.lock().await;
         if let Some((when, server)) = *seen
@@ -228,11 +232,11 @@ impl Gate {
         }
         let (server, cause) = match timeout(self.patience, self.visit()).await {
             Err(_) => (Server::Silent, None),
-            // A server that has no room for another connection is there.
+            // A server with no room for another connection is up.
             Ok(Err(error)) if code(&error).is_some_and(|code| code.starts_with("53")) => (Server::There, None),
             Ok(Err(error)) => match self.explain(error) {
                 Error::Unavailable(cause) => (Server::Away, cause.downcast::<Cause>().ok()),
-                // Whatever it has against this one.
+                // The server has answered, so it is up, whatever the reason of its refusal.
                 _ => (Server::There, None),
             },
             Ok(Ok(server)) => (server, None),
@@ -240,7 +244,7 @@ impl Gate {
         let is_there = matches!(server, Server::There | Server::Unconfirmed);
         *self.cause.lock() = cause.map(|cause| *cause);
         self.shut_until.store(if is_there { 0 } else { self.in_millis(PAUSE) }, Ordering::Relaxed);
-        // What cannot be seen now stays as it was.
+        // A probe that has failed says nothing of commits.
         if is_there {
             self.unconfirmed.store(server == Server::Unconfirmed, Ordering::Relaxed);
         }
@@ -250,7 +254,7 @@ impl Gate {
 
     async fn visit(&self) -> sqlx::Result<Server> {
         let mut connection = PgConnection::connect_with(&self.server).await?;
-        // Whoever cannot ask is let in all the same.
+        // A probe without the right to ask counts as confirmed.
         let is_unconfirmed = self.asked(&mut connection).await.unwrap_or(false);
         connection.close().await?;
         Ok(if is_unconfirmed { Server::Unconfirmed } else { Server::There })
@@ -262,18 +266,18 @@ impl Gate {
         get(&asked, 0)
     }
 
-    /// Notes whether there was room for what was written.
+    /// Records whether a write found room on the disk.
     pub(super) fn note_room(&self, is_room: bool) {
         self.full_until.store(if is_room { 0 } else { self.in_millis(FULL) }, Ordering::Relaxed);
     }
 
-    /// Whether there was no room for what was written a moment ago.
+    /// True if a recent write found no room on the disk, for at most [`FULL`].
     pub(super) fn is_full(&self) -> bool {
         self.full_until.load(Ordering::Relaxed) > self.in_millis(Duration::ZERO)
     }
 
     fn in_millis(&self, later: Duration) -> u64 {
-        // At least 1, since 0 means open; 64 bits of milliseconds outlast the process.
+        // At least 1, since 0 means closed. 64 bits of milliseconds outlast the process.
         u64::try_from((self.born.elapsed() + later).as_millis()).unwrap_or(u64::MAX).max(1)
     }
 }

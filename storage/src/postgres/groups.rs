@@ -1,3 +1,5 @@
+//! PostgreSQL statements of groups.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -9,7 +11,7 @@ const GROUP: &str = "SELECT id, name FROM groups WHERE id = $1";
 const GROUP_BY_NAME: &str = "SELECT id, name FROM groups WHERE name = $1";
 const GROUP_MEMBERS: &str = "SELECT user_id FROM group_members WHERE group_id = $1 ORDER BY user_id";
 const INSERT_GROUP: &str = "INSERT INTO groups (id, name) VALUES (coalesce($1, nextval('groups_id')), $2) RETURNING id, name";
-/// Moves the sequence above an id that was not drawn from it.
+/// Advances the sequence beyond an id that was not drawn from it.
 const PASS_OVER: &str = "SELECT setval('groups_id', $1) FROM groups_id WHERE last_value < $1 OR NOT is_called";
 const INSERT_GROUP_MEMBERS: &str =
     "INSERT INTO group_members (group_id, user_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING";

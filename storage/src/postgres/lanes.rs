@@ -1,4 +1,4 @@
-//! Shares of the pool's connections.
+//! Connection budgets: shares of the pool for kinds of work (bulkheads).
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::gate::Gate;
 use crate::{Error, Result};
 
-/// A share of the connections for one kind of work. Whoever waits, waits for its own kind alone.
+/// Connection budget of one kind of work. A request waits only for others of its kind.
 #[derive(Clone)]
 pub(super) struct Lane {
     connections: Arc<Semaphore>,
-    /// As many transactions may be open. There are fewer of them than connections, so that those who wait for a lock that
-    /// somebody holds do not keep from reading those who only read.
+    /// Permits for open transactions. Fewer than connections, so that transactions waiting for a lock leave connections for
+    /// reads.
     transactions: Arc<Semaphore>,
 }
 
-/// The lanes of a pool.
+/// Lanes of a pool.
 #[derive(Clone)]
 pub(super) struct Lanes {
     pub(super) others: Lane,
@@ -29,19 +29,20 @@ impl Lane {
         Self { connections: Arc::new(Semaphore::new(connections)), transactions: Arc::new(Semaphore::new(transactions)) }
     }
 
-    /// Leave to use a connection, for as long as it lives.
+    /// Acquires a permit for a connection, for the whole time of its use.
     pub(super) async fn connection(&self, gate: &Gate) -> Result<OwnedSemaphorePermit> {
         take(&self.connections, gate, "too many requests are under way").await
     }
 
-    /// Leave to have a transaction.
+    /// Acquires a permit for a transaction.
     pub(super) async fn transaction(&self, gate: &Gate) -> Result<OwnedSemaphorePermit> {
         take(&self.transactions, gate, "too many transactions are under way").await
     }
 }
 
 impl Lanes {
-    /// Keeps an eighth of the connections for sends and as many for sessions. Of few connections all have all.
+    /// Reserves an eighth of the connections each for sends and for sessions. With fewer than eight connections, all lanes share
+    /// them.
     pub(super) fn of(connections: u32) -> Self {
         let all = connections as usize;
         let own = all / 8;
@@ -51,7 +52,7 @@ impl Lanes {
             0 => Lane::new(all, all),
             own => Lane::new(own, most_of(own)),
         };
-        // Few send at a time, since what waits shares a transaction: they may also have what nobody else uses.
+        // Group commit keeps the number of concurrent sends small, so they may use every connection that is free.
         Self { others: Lane::new(others, most_of(others)), sends: Lane::new(all, all), sessions: lane(own) }
     }
 }

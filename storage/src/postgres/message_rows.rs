@@ -1,4 +1,4 @@
-//! The columns of messages, and how they are read.
+//! Columns of messages, and their decoding.
 
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -7,8 +7,8 @@ use super::{get, word};
 use crate::messages::{excerpt, listed};
 use crate::{Author, ConversationId, Located, Message, MessageId, MessageSide, MessageType, PartnerId, Result, Seen, UserId};
 
-/// The columns that [`message`] reads, of `messages AS m`. What belongs to other tables is looked up row by row: a join
-/// might make the planner read those tables whole, since it cannot know how short a page is.
+/// Columns that [`message`] reads, of `messages AS m`. Other tables are read in subqueries, row by row: with a join the planner
+/// might scan them, since it cannot know how short a page is.
 macro_rules! message_columns {
     () => {
         message_columns!("m.body", "m.metadata", "")
@@ -36,7 +36,7 @@ macro_rules! message_columns {
     };
 }
 
-/// The size in a page of the files of a message `m`, each [`crate::FILE_BYTES`].
+/// Size of the files of a message `m` in a page, each [`crate::FILE_BYTES`].
 macro_rules! file_bytes {
     () => {
         "CASE WHEN m.has_attachments
@@ -44,8 +44,8 @@ macro_rules! file_bytes {
     };
 }
 
-/// The id of the newest message of `$1` that is hidden from `$2`; 0 if none is. By the id, so that a page ends there
-/// instead of passing over all that is hidden. Not a join, which might begin at the messages.
+/// Id of the newest message of `$1` that is hidden from `$2`; 0 if none is. An id, so that a page ends there instead of skipping
+/// all hidden messages. A subquery, since a join might begin at the messages.
 macro_rules! visible_after {
     () => {
         "coalesce((SELECT (SELECT m.id FROM messages m WHERE m.conversation_id = $1 AND m.seq <= p.visible_from_seq
@@ -54,7 +54,7 @@ macro_rules! visible_after {
     };
 }
 
-/// How far the reader `$2` and anybody else have read in `$1`, and what is hidden there: found once, not for each message.
+/// Read positions of the reader `$2` and of all others in `$1`, and the visibility there: computed once, not for each message.
 macro_rules! seen_marks {
     () => {
         concat!(
@@ -78,7 +78,7 @@ macro_rules! seen_marks {
     };
 }
 
-/// The columns that [`seen`] reads, of `messages AS m` beside `seen`.
+/// Columns that [`seen`] reads, of `messages AS m` beside `seen`.
 macro_rules! seen_columns {
     () => {
         concat!(
@@ -94,8 +94,8 @@ macro_rules! seen_columns {
     };
 }
 
-/// The columns that [`last_message`] reads: those of a message, of which lists show the beginning and the first files. So many
-/// characters are at least as many bytes, and no more than 5 files fit in [`crate::EXCERPT_BYTES`].
+/// Columns that [`last_message`] reads: an excerpt of the text and the first files. 1024 characters are at least 1024 bytes, and
+/// no more than 5 files fit in [`crate::EXCERPT_BYTES`].
 macro_rules! last_message_columns {
     () => {
         message_columns!(

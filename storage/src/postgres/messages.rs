@@ -1,3 +1,5 @@
+//! PostgreSQL statements of messages: keyset pages, batched inserts, edits, tombstones and client keys.
+
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
@@ -17,7 +19,7 @@ use crate::{
     Timestamp, WriteMessages,
 };
 
-/// A page that goes on by id. The message that reaches its size is the last.
+/// Page with keyset pagination (by id). The message that reaches the size limit is the last.
 macro_rules! page {
     ($condition:literal, $order:literal) => {
         concat!(
@@ -60,7 +62,7 @@ const LAST_MESSAGES: &str = concat!(
 const OF_CONVERSATION: &str =
     concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
 const EDIT: &str = "UPDATE messages SET body = $3, edited_at = $4, edited_by = $5 WHERE id = $2 AND conversation_id = $1";
-/// Whoever sends one of them meanwhile comes before or after.
+/// Locks the attachments: a concurrent send of one comes entirely before or after.
 const LOCK_ATTACHMENTS_OF: &str = concat!(
     "SELECT ",
     attachment_columns!(),
@@ -68,9 +70,9 @@ const LOCK_ATTACHMENTS_OF: &str = concat!(
     JOIN messages m ON m.id = ma.message_id JOIN attachments f ON f.id = ma.attachment_id
     WHERE m.id = $2 AND m.conversation_id = $1 ORDER BY f.id FOR UPDATE OF f"
 );
-/// The schema deletes a file with the last message that holds it.
+/// Finds the attachments that remain. A trigger of the schema deletes a file with the last message that holds it.
 const STILL_HELD: &str = "SELECT id FROM attachments WHERE id = ANY ($1)";
-/// Those who have not read it are locked in order, and looked at as they are then.
+/// Turns a message into a tombstone. Locks the participants with the message unread in order, and rereads their rows once locked.
 const DELETE: &str = "WITH gone AS (
         DELETE FROM message_attachments a USING messages m
         WHERE m.id = $2 AND m.conversation_id = $1 AND a.message_id = m.id
@@ -87,8 +89,8 @@ const DELETE: &str = "WITH gone AS (
     UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3, deleted_by = $4
     WHERE id = $2 AND conversation_id = $1";
 const FORGET_REACTIONS: &str = "DELETE FROM reactions WHERE message_id = $1";
-/// The kind of a fact is the first text after its name. PostgreSQL's own functions refuse JSON in which a text has a
-/// `\u0000`, as metadata may.
+/// Rewrites the copies of messages in the event log. The kind of a fact is the first string after its name. Text functions,
+/// because PostgreSQL's JSON functions refuse a string with `\u0000`, which metadata may contain.
 const REWRITE_COPIES: &str = r#"WITH copies AS MATERIALIZED (
         SELECT e.position, e.message_id FROM events e WHERE e.message_id = ANY ($1) ORDER BY e.position FOR NO KEY UPDATE
     )
@@ -103,7 +105,7 @@ const SUPERSEDE_EDITS: &str = r#"WITH edits AS MATERIALIZED (
     UPDATE events e SET fact = '{"fact":"edit_superseded"}', message_id = NULL FROM edits WHERE e.position = edits.position"#;
 const KEEP_CONTENT_HASH: &str =
     "UPDATE messages SET client_hash = $2 WHERE id = $1 AND client_key IS NOT NULL AND client_hash IS NULL";
-/// In the order in which all lock messages.
+/// Locks the messages in the common lock order.
 const RELEASE_CLIENT_KEYS: &str = "WITH held AS MATERIALIZED (
         SELECT id FROM messages WHERE id = ANY ($1) AND client_key IS NOT NULL ORDER BY id FOR NO KEY UPDATE
     )
@@ -113,7 +115,7 @@ const SEQS_OF: &str = "SELECT m.conversation_id, m.id, m.seq
     JOIN messages m ON m.id = asked.id AND m.conversation_id = asked.conversation_id";
 const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
-/// `seq` has no gaps, so passing over messages costs nothing.
+/// Offset pagination at constant cost: `seq` has no gaps, so the offset is a subtraction.
 const NEWEST: &str = concat!(
     "WITH ",
     seen_marks!(),
@@ -125,7 +127,7 @@ const NEWEST: &str = concat!(
 );
 const BEFORE: &str = page!("m.id < $3", "DESC");
 const AFTER: &str = page!("m.id > $3", "ASC");
-/// `has_attachments` stays true when attachments are deleted, and only makes the index small.
+/// Uses a partial index on `has_attachments`. The column stays true when attachments are deleted, hence the `EXISTS`.
 const WITH_FILES: &str = concat!(
     "SELECT ",
     message_columns!(),
@@ -150,9 +152,9 @@ const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     )
     ORDER BY p.conversation_id";
 
-/// One statement whatever the number of messages. Ids are drawn in the order asked, because the rows are sorted before
-/// they are drawn for. Authors' rows are locked in order before any is updated, since a partner that reads everything
-/// locks all of its own.
+/// Inserts any number of messages in one statement. Ids are drawn in the order of the input, because rows are sorted before
+/// `nextval`. The authors' rows are locked in order before any update, since a partner that reads everything locks all of its
+/// own.
 const INSERT_MESSAGES: &str = "WITH asked AS MATERIALIZED (
         SELECT place, conversation_id, author_id, message_type, body, metadata, has_attachments, client_key, client_hash,
             external_id, reply_to_id, support_side, held, created_at, seq
@@ -193,7 +195,7 @@ const INSERT_MESSAGE_ATTACHMENTS: &str = "WITH sent AS (
     INSERT INTO message_attachments (message_id, place, attachment_id)
     SELECT message_id, place, attachment_id
     FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS new(message_id, place, attachment_id)";
-/// Two index ranges for each key, so that it does not matter how often a client begins its keys anew.
+/// Two index ranges for each client key, so that the cost does not depend on how often a client restarts its keys.
 const BY_CLIENT_KEY: &str = concat!(
     "SELECT m.client_hash, ",
     message_columns!(),
@@ -209,7 +211,7 @@ const BY_CLIENT_KEY: &str = concat!(
             AND m.client_key = key.client_key AND m.client_hash IS NULL
     ) m"
 );
-/// Locked so that they are still there when the messages are stored, and so that they can be marked as sent then.
+/// Locks the attachments so that they still exist at the insert, and can be marked as sent.
 const ATTACHMENTS_TO_SEND: &str =
     concat!("SELECT ", attachment_columns!(), " FROM attachments f WHERE f.id = ANY ($1) ORDER BY f.id FOR NO KEY UPDATE");
 
@@ -253,7 +255,7 @@ impl Messages for Postgres {
 
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
         let (statement, edge, most) = match page {
-            // Half of all numbers is still beyond every conversation, and leaves room for the subtraction.
+            // `i64::MAX / 2` is beyond every conversation, and leaves room for the subtraction.
             Page::Newest { offset, limit } => (NEWEST, i64::try_from(offset).unwrap_or(i64::MAX / 2), limit),
             Page::Before { id, limit } => (BEFORE, id.0, limit),
             Page::After { id, limit } => (AFTER, id.0, limit),
@@ -423,19 +425,19 @@ impl WriteMessages for PostgresTx {
 }
 
 impl PostgresTx {
-    /// A message of the conversation that was just changed, whose copies in the log follow.
+    /// Reads a message of the conversation after a change, and rewrites its copies in the event log.
     async fn changed_message(&mut self, of: &Locked<Conversation>, id: MessageId) -> Result<Option<Message>> {
         let message = self.message_of(of, id).await?;
         self.rewrite_copies(message.as_slice()).await?;
         Ok(message)
     }
 
-    /// The messages as this transaction has left them.
+    /// Reads messages as this transaction has changed them.
     pub(super) async fn messages_as_they_are(&mut self, ids: Vec<i64>) -> Result<Vec<Message>> {
         self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
     }
 
-    /// Has the log say of these messages what they say.
+    /// Makes the copies of these messages in the event log equal to them.
     pub(super) async fn rewrite_copies(&mut self, messages: &[Message]) -> Result<()> {
         if messages.is_empty() {
             return Ok(());

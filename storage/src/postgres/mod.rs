@@ -1,7 +1,7 @@
-//! The PostgreSQL backend. One statement per method wherever it can be, all of them constants at the top of their file.
+//! The PostgreSQL backend. One statement per method if possible, as constants at the top of each file.
 //!
-//! Statements of every send hide from the planner how long a list is that they are given, in a subquery. To plan anew for each
-//! that is shorter than the ten which it assumes takes several times as long as to execute them.
+//! Statements on the path of a send hide the length of their array parameters from the planner, in a subquery. A new plan for
+//! each array shorter than the assumed ten elements would take several times as long as the execution.
 
 mod attachments;
 mod attendances;
@@ -63,8 +63,8 @@ use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
 use crate::{Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::Founders};
 
-/// The condition that no other process clears away the same `$kind` of things at this moment. Two that did would only be
-/// in each other's way; who comes second finds nothing to do.
+/// Condition of a transaction-level advisory lock: no other process cleans up the same `$kind` at this moment. Concurrent
+/// clean-ups would only block each other; the second finds nothing to do.
 macro_rules! alone {
     ($kind:literal) => {
         concat!("(SELECT pg_try_advisory_xact_lock(73201, hashtext('", $kind, "')))")
@@ -72,7 +72,7 @@ macro_rules! alone {
 }
 use alone;
 
-/// Names of the migrations' sequences, in SQL: others may be in the same schema.
+/// SQL array of the migrations' sequences; the schema may contain others.
 macro_rules! sequences {
     () => {
         "ARRAY['people_id', 'conversations_id', 'attachments_id', 'groups_id', 'messages_id', 'devices_id', 'audit_id_seq']"
@@ -80,7 +80,7 @@ macro_rules! sequences {
 }
 use sequences;
 
-/// Also on for a standby.
+/// False on a standby, too.
 const IS_WRITABLE: &str = "SELECT NOT current_setting('transaction_read_only')::boolean";
 const LOSSY_SETTINGS: &str = "SELECT name FROM pg_settings
     WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name";
@@ -88,7 +88,7 @@ const NOW: &str = "SELECT clock_timestamp()";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT FROM workspace WHERE key = 'demo')";
 const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
-/// An update that changes nothing, so that the row comes back whoever made it.
+/// Updates without a change, so that the row is returned whichever transaction inserted it.
 const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
 const RAISE_SEQUENCES: &str = concat!(
@@ -100,59 +100,65 @@ const RAISE_SEQUENCES: &str = concat!(
 const RAISE_HEAD: &str = "WITH before AS MATERIALIZED (SELECT position FROM log_head FOR UPDATE)
     UPDATE log_head head SET position = greatest(before.position, $1) + $2 FROM before
     RETURNING before.position + 1 AS first, head.position AS last";
-/// For transactions without events.
+/// Stores a commit mark for a transaction without events.
 const MARK: &str =
     "INSERT INTO commits (mark) VALUES (gen_random_uuid()) RETURNING mark, pg_current_xact_id()::text AS transaction";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// Connections are replaced after this, so that none gathers memory for ever and a failover spreads out again.
+/// Maximum age of a connection: bounds its memory, and spreads connections again after a failover.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// A connection unused for this long is asked whether it is still there before it is used.
+/// Idle time after which a connection is pinged before use.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How much longer than the server's own limit to wait for an answer; then the server does not even say no.
+/// Extra time to wait for an answer beyond the server's own time-out; after that the server cannot even refuse.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long connections may take to be closed.
+/// Deadline for closing all connections.
 const CLOSING: Duration = Duration::from_secs(3);
-/// How long it takes at most to ask whether a connection is still there, before another is made instead.
+/// Deadline of a ping before use; a new connection replaces one that fails.
 const PINGING: Duration = Duration::from_millis(500);
-/// After how long it is looked whether a connection has become free, by who is about to make one.
+/// Polling interval for a connection that became free, while a new one is being made.
 const GLANCE: Duration = Duration::from_millis(20);
-/// Between two questions about what became of a transaction.
+/// Pause between two queries for the outcome of a transaction.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(200);
 
-/// Where the database is, and how long to wait for it.
+/// Address of the database, size of the pool, and time-outs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `postgres://user:password@host:port/database`
     pub url: String,
     pub max_connections: u32,
-    /// How long a request waits for a free connection.
+    /// Time limit of waiting for a free connection.
     pub acquire_timeout: Duration,
-    /// How long a statement may take; waiting for a lock, three quarters of it.
+    /// Time limit of a statement; three quarters of it for a wait on a lock.
     pub statement_timeout: Duration,
 }
 
-/// Keeps everything in a PostgreSQL database. Clones share its connections.
+/// PostgreSQL storage. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
     gate: Arc<Gate>,
     lanes: Lanes,
-    /// The one that this handle uses.
+    /// Connection budget of this handle.
     lane: Lane,
     timelines: Arc<Timelines>,
-    /// Whether it may use a timeline that is not accepted.
+    /// True for a handle that may use a timeline that is not accepted.
     any_timeline: bool,
     server: PgConnectOptions,
-    /// Where the tables are.
+    /// Schema of the tables.
     schema: Arc<str>,
     patience: Duration,
 }
 
 impl Postgres {
-    /// Connects, which fails with [`Error::Unavailable`] if the database cannot be reached, and with [`Error::Internal`] if
-    /// its encoding is not UTF-8 or a pooler gives out its connections by the transaction. Does not migrate.
+    /// Checks the server and creates a pool, which connects lazily. Does not migrate.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database cannot be reached, `Internal` if its encoding is not UTF-8 or it is behind a pooler in
+    /// transaction mode.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn open(options: &Options) -> Result<Self> {
         let server = connecting(&options.url)?;
         let gate = Gate::new(server.clone(), options.acquire_timeout + GRACE, options.statement_timeout / 2);
@@ -164,7 +170,7 @@ impl Postgres {
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(MAX_LIFETIME)
-            // A ping before every use would cost a fifth of the reads; this one only follows a pause.
+            // Pings only after a pause: a ping before every use would cost a fifth of the reads.
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
                 let is_trusted = trusting.trust(state.age);
@@ -200,12 +206,19 @@ impl Postgres {
         })
     }
 
-    /// Has every statement told from now on, but for those of migrations.
+    /// Reports every statement to the observer from now on, except those of connection set-up, start-up checks, migrations and
+    /// the circuit breaker's probes. The first observer stays.
     pub fn observe(&self, observer: Observer) {
         self.gate.observe(observer);
     }
 
-    /// The settings of the server that let it lose what it has confirmed, when its power fails.
+    /// Settings of the server that allow the loss of confirmed commits on a power failure.
+    ///
+    /// # Errors
+    /// Those of [`Storage`].
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn lossy_settings(&self) -> Result<Vec<String>> {
         let rows = self.rows(sqlx::query(LOSSY_SETTINGS)).await?;
         Ok(rows.iter().map(|row| get(row, "name")).collect::<sqlx::Result<_>>()?)
@@ -215,7 +228,7 @@ impl Postgres {
         self.counted("connect", self.connect()).await
     }
 
-    /// Counts what fails before a statement could even be said.
+    /// Counts failures that occur before a statement is sent.
     async fn counted<T>(&self, operation: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let begun = Instant::now();
         let done = work.await;
@@ -225,7 +238,7 @@ impl Postgres {
         done
     }
 
-    /// The position before which the event log may not end for more to be appended.
+    /// Last known head of the event log; a shorter event log takes no events.
     fn known_head(&self) -> i64 {
         if self.any_timeline { 0 } else { self.timelines.head() }
     }
@@ -233,7 +246,7 @@ impl Postgres {
     async fn connect(&self) -> Result<Connection> {
         self.gate.knock().await?;
         loop {
-            // Whoever waits for that holds nothing that somebody needs who looks at the server.
+            // Waits without a permit, so that this wait takes no connection from the lane that checks the server.
             if !self.any_timeline && !self.timelines.accepted(self.gate.patience()).await {
                 return Err(self.gate.unavailable(
                     "another timeline, or a standby: it was failed over, restored, or the address leads elsewhere",
@@ -241,7 +254,7 @@ impl Postgres {
                 ));
             }
             let leave = self.lane.connection(&self.gate).await?;
-            // Boxed, since making a connection takes 14 KB, which each future around it would have room for several times.
+            // Boxed: making a connection takes 14 KB, for which each enclosing future would reserve room several times.
             let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
             if self.any_timeline || self.timelines.are_accepted() {
                 return Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave));
@@ -255,8 +268,8 @@ impl Postgres {
         loop {
             match timeout(GLANCE, &mut acquiring).await {
                 Ok(acquired) => return acquired,
-                // It tries to make a connection for as long as it may, also when the server has no room for one more. A free one
-                // is not looked at before it is taken here.
+                // The pool tries to make a connection for the whole time-out, also when the server has no room for one more, and
+                // does not look for a free one meanwhile. This loop does.
                 Err(_) if !self.timelines.have_changed() => {
                     if let Some(free) = self.pool.try_acquire() {
                         return Ok(free);
@@ -279,7 +292,7 @@ impl Postgres {
         Ok(self.rows(query).await?.pop())
     }
 
-    /// The row of a statement that always gives one.
+    /// Reads the row of a statement that always returns one.
     async fn only_row(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<PgRow> {
         Ok(self.row(query).await?.ok_or(sqlx::Error::RowNotFound)?)
     }
@@ -296,8 +309,8 @@ impl Storage for Postgres {
         let leave = self.counted("begin", allowed).await?;
         let mut connection = self.connection().await?;
         let mut begun = connection.begin(leave).await;
-        // A connection may have ended since it was last used, which says nothing of the others; and a `BEGIN` that failed
-        // did nothing, so it may be said again.
+        // Retry on another connection: this one may have ended since its last use, which says nothing of the others. A failed
+        // `BEGIN` did nothing, so the retry is safe.
         for _ in 0..self.pool.options().get_max_connections() {
             let Some(leave) = connection.leave_of_ended() else { break };
             connection = self.connection().await?;
@@ -351,7 +364,7 @@ impl Storage for Postgres {
     }
 
     async fn close(&self) {
-        // A server that says nothing would be waited for.
+        // The pool would wait for a server that does not answer.
         if timeout(CLOSING, self.pool.close()).await.is_err() {
             tracing::warn!("the connections to the database could not be closed in time");
         }
@@ -363,10 +376,10 @@ struct PostgresTx {
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: Founders,
-    /// What this transaction is known by, once it has appended its facts, or is about to commit without any.
+    /// Commit mark, set when the facts are appended, or before a commit without facts.
     mark: Option<Mark>,
-    /// Whether a statement failed. PostgreSQL has given the transaction up then, and would answer a `COMMIT` without
-    /// an error though it rolls back.
+    /// True after a failed statement. PostgreSQL has aborted the transaction then, and answers `COMMIT` with a rollback instead
+    /// of an error.
     failed: bool,
 }
 
@@ -381,7 +394,7 @@ impl PostgresTx {
         Ok(self.rows(query).await?.pop())
     }
 
-    /// The row of a statement that always gives one.
+    /// Reads the row of a statement that always returns one.
     async fn only_row(&mut self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<PgRow> {
         Ok(self.row(query).await?.ok_or(sqlx::Error::RowNotFound)?)
     }
@@ -417,11 +430,11 @@ impl Tx for PostgresTx {
             None => Mark::of(&self.only_row(sqlx::query(MARK)).await?, None)?,
         };
         let Self { connection, storage, .. } = *self;
-        // What is not sent is certainly not done.
+        // A commit that is not sent is certainly not done.
         storage.gate.knock_to_write().await?;
         match connection.commit().await {
             Ok(()) => {}
-            // Whatever came instead of the answer does not say that it was not done.
+            // Any other failure leaves the outcome unknown: ask for it.
             Err(error) => match storage.has_committed(&mark).await {
                 Some(true) => {}
                 Some(false) => return Err(error),
@@ -437,7 +450,7 @@ impl Tx for PostgresTx {
     }
 }
 
-/// A column of a row, whose type the schema guarantees.
+/// Decodes a column; the schema guarantees its type.
 fn get<'r, T, I>(row: &'r PgRow, column: I) -> sqlx::Result<T>
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -446,25 +459,25 @@ where
     sqlx::Row::try_get(row, column)
 }
 
-/// A column that holds one of the words of an enum.
+/// Decodes a column with the text form of an enum.
 fn word<T>(row: &PgRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
     let word: &str = get(row, column)?;
     parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
 }
 
-/// A partner, and a column that holds the ids of others.
+/// Decodes a partner, and a column with the ids of others.
 fn partners_of(row: &PgRow, column: &'static str) -> Result<(PartnerId, Vec<PartnerId>)> {
     let others: Vec<i64> = get(row, column)?;
     Ok((PartnerId(get(row, "partner_id")?), others.into_iter().map(PartnerId).collect()))
 }
 
-/// The number that a statement gives which only counts.
+/// Decodes the number of a statement that only counts.
 fn count(row: &PgRow) -> Result<u64> {
     let count: i64 = get(row, 0)?;
     u64::try_from(count).map_err(|_| Error::Corrupt(format!("a count of {count}")))
 }
 
-/// What a method was asked to take at most, as PostgreSQL counts.
+/// Converts a limit to PostgreSQL's `bigint`.
 fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of node leases.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;

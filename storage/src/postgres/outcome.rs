@@ -1,4 +1,4 @@
-//! What became of a transaction whose commit was not answered.
+//! Outcome of a commit without an answer: a random mark, written with the transaction, is looked up afterwards.
 
 use sqlx::postgres::PgRow;
 use tokio::time::Instant;
@@ -9,22 +9,23 @@ use super::statement::Statement;
 use super::{Postgres, get};
 use crate::{Error, Result};
 
-/// `in progress`, `committed` or `aborted`; null if that is long ago. A standby has perhaps not heard of it yet.
+/// Status of a transaction: `in progress`, `committed` or `aborted`; null if it is too old. A standby may lag behind, so it
+/// reports `in progress`.
 const STATUS: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress' ELSE pg_xact_status($1::text::xid8) END AS status";
 const HAS_COMMITTED: &str = "SELECT EXISTS (SELECT FROM events WHERE position = $1 AND mark = $2)
     OR EXISTS (SELECT FROM commits WHERE mark = $2) AS has_committed";
-/// What a statement says of a transaction's number that has not been given out.
+/// SQLSTATE code for a transaction number that has not been assigned.
 const IN_THE_FUTURE: &str = "22023";
 
-/// What a transaction is known by later.
+/// Commit mark of a transaction.
 ///
-/// PostgreSQL's own number for it does not do. A server that loses its power forgets the numbers that it has not brought
-/// to the disk, and gives them out again: somebody else's commit would pass for this one. Nor does what was written,
-/// for the same goes for the numbers of messages. The mark is drawn at random and written with the rest.
+/// PostgreSQL's own transaction number is not enough. A server that loses its power forgets numbers not yet on disk and assigns
+/// them again: another transaction's commit would pass for this one. Message ids have the same problem. The mark is random, and
+/// written with the transaction.
 pub(super) struct Mark {
     mark: Uuid,
     number: String,
-    /// Of the first event; without one the mark is written by itself.
+    /// Position of the first event; without events the mark is a row of its own.
     position: Option<i64>,
 }
 
@@ -36,9 +37,9 @@ impl Mark {
 }
 
 impl Postgres {
-    /// Asks until it is known, however long the database is away, and whatever it says: who was told either without
-    /// knowing it would be told wrong. `None` if a server that can be reached says that it is not decided yet, because
-    /// commits are not confirmed, or still after a while: the transaction may be committed later, or not.
+    /// Queries the outcome until it is known, however long the database is away and whatever its errors: a guess could tell the
+    /// client a wrong result. `None` if a reachable server has not decided, because commits are not confirmed, or still after a
+    /// time limit: the transaction may be committed later, or not.
     pub(super) async fn has_committed(&self, mark: &Mark) -> Option<bool> {
         let mut is_told = false;
         let mut undecided: Option<Instant> = None;
@@ -62,10 +63,10 @@ impl Postgres {
         }
     }
 
-    /// `None` as long as it may still be either.
+    /// Queries the outcome once; `None` while it is undecided.
     async fn outcome(&self, mark: &Mark) -> Result<Option<bool>> {
-        // Both from the same server, and the second only when the first says that nothing changes any more. Together they
-        // would not do: a statement does not see what is committed while it runs.
+        // Both queries on one server, and the second only if the first says that the transaction has ended. One statement for
+        // both would not do: it does not see commits made while it runs.
         let mut connection = self.connection().await?;
         match connection.rows(Statement::of(sqlx::query(STATUS).bind(&mark.number))?).await {
             Ok(rows) => {

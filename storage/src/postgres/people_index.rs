@@ -1,4 +1,4 @@
-//! The column and the index that searches for people use.
+//! Trigram index for the search of people, and the backfill of its folded column.
 
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
@@ -9,28 +9,31 @@ use crate::fold::fold_person;
 
 const INDEX: &str = "partners_folded";
 const HAS_INDEX: &str = "SELECT to_regclass($1) IS NOT NULL";
-/// Nodes that start at once make it one after the other. Ends with the connection.
+/// Advisory lock: nodes that start at once create the index one after the other. Ends with the connection.
 const ALONE: &str = "SELECT pg_advisory_lock(73201, hashtext('partners_folded'))";
 const CREATE_EXTENSION: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm";
-/// The operators are where the extension is, which may have been made long ago.
+/// Schema of the extension's operators, since an earlier installation may have chosen it.
 const SCHEMA: &str = "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'pg_trgm'";
 const UNFOLDED: &str = "SELECT id, name, email, phone FROM partners WHERE folded IS NULL ORDER BY id LIMIT $1";
-/// Not those that somebody has changed meanwhile.
+/// Skips rows that were changed meanwhile.
 const FOLD: &str = "UPDATE partners p SET folded = f.folded
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]) AS f(id, name, email, phone, folded)
     WHERE p.id = f.id AND p.folded IS NULL
         AND (p.name, p.email, p.phone) IS NOT DISTINCT FROM (f.name, f.email, f.phone)";
 const ANY_UNFOLDED: &str = "SELECT EXISTS (SELECT FROM partners WHERE folded IS NULL)";
-/// So that the planner knows at once that they are folded.
+/// Updates statistics, so that the planner knows at once that no unfolded rows are left.
 const ANALYZE: &str = "ANALYZE partners (name, folded)";
 
 impl Postgres {
-    /// Makes the index by which people are searched, unless it is there. Gives whether it is; it is not where the extension
-    /// `pg_trgm` is missing and this user may not create it.
+    /// Creates the index for the search of people, unless it exists. Returns false if it cannot: the extension `pg_trgm` is
+    /// missing and this database user may not create it.
     ///
     /// # Errors
-    /// `Unavailable` if the database cannot be reached.
+    /// `Unavailable` if the database cannot be reached, or a lock stays taken for all attempts.
+    ///
+    /// # Cancel safety
+    /// A dropped call closes its connection: the index exists completely or not at all.
     pub async fn index_people(&self) -> Result<bool> {
         if get(&self.only_row(sqlx::query(HAS_INDEX).bind(INDEX)).await?, 0)? {
             return Ok(true);
@@ -43,7 +46,7 @@ impl Postgres {
         .await
     }
 
-    /// Fills the column for at most so many people; gives for how many it was tried.
+    /// Fills the folded column of at most `people` rows. Returns the number of rows tried.
     pub(super) async fn fold_some(&self, people: usize) -> Result<u64> {
         let rows = self.rows(sqlx::query(UNFOLDED).bind(limit(people))).await?;
         let (mut ids, mut names, mut emails, mut phones, mut folded) = (vec![], vec![], vec![], vec![], vec![]);
@@ -72,12 +75,12 @@ async fn create_index(connection: &mut PgConnection) -> sqlx::Result<()> {
     connection.execute(CREATE_EXTENSION).await?;
     let schema: String = get(&sqlx::query(SCHEMA).fetch_one(&mut *connection).await?, 0)?;
     let create = format!("CREATE INDEX IF NOT EXISTS {INDEX} ON partners USING gin (folded {schema}.gin_trgm_ops)");
-    // People change seldom: no list of what is still to be indexed, which every search would read.
+    // People change seldom: no pending list (`fastupdate`), which every search would read.
     let create = create + " WITH (fastupdate = off)";
     connection.execute(AssertSqlSafe(create)).await.map(drop)
 }
 
-/// True if the server does not have the extension, or does not let this user have it.
+/// True if the server lacks the extension, or refuses it to this database user.
 fn is_not_to_be_had(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("42501" | "58P01" | "0A000"))
 }

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of profile pictures.
+
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, get};

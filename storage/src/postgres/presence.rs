@@ -1,3 +1,5 @@
+//! PostgreSQL statements of presence.
+
 use async_trait::async_trait;
 
 use super::{Postgres, get, limit};
@@ -8,7 +10,7 @@ const PRESENCES: &str =
 const ENDED: &str = "SELECT partner_id, there_until FROM presences
     WHERE set_status IS NULL AND (there_until, partner_id) > ($1, $2) AND there_until <= $3
     ORDER BY there_until, partner_id LIMIT $4";
-/// In one order, since nodes touch the same partners at the same time.
+/// Locks partners by rising id, since several nodes write the same ones concurrently.
 const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_seen, there_until, idle_from)
     SELECT t.partner_id, max(t.last_seen), max(t.there_until), max(t.idle_from)
     FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[])
@@ -17,7 +19,7 @@ const TOUCH_PRESENCES: &str = "INSERT INTO presences AS known (partner_id, last_
     ON CONFLICT (partner_id) DO UPDATE SET last_seen = greatest(known.last_seen, excluded.last_seen),
         there_until = greatest(known.there_until, excluded.there_until),
         idle_from = greatest(known.idle_from, excluded.idle_from)";
-/// Locks in the order in which [`TOUCH_PRESENCES`] does.
+/// Locks in the order of [`TOUCH_PRESENCES`].
 const SHORTEN_PRESENCES: &str = "WITH ends AS MATERIALIZED (
         SELECT known.partner_id, s.there_until
         FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS s(partner_id, known_until, there_until)

@@ -1,10 +1,12 @@
+//! PostgreSQL statements of reactions.
+
 use async_trait::async_trait;
 use sqlx::types::Json;
 
 use super::{Postgres, PostgresTx, get};
 use crate::{Conversation, Locked, MessageId, PartnerId, ReactionCount, Reactions, Result, Timestamp, WriteReactions};
 
-/// The reactions to the message `$message`, as the partner `$reader` sees them, in one column.
+/// Reactions to the message `$message`, as the partner `$reader` sees them, as JSON in one column.
 macro_rules! reaction_counts {
     ($message:literal, $reader:literal) => {
         concat!(

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of read receipts.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -5,7 +7,7 @@ use super::{Postgres, get, limit};
 use crate::reads::joined;
 use crate::{ConversationId, PartnerId, ReadRange, Reads, Result, UnreadByOthers};
 
-/// Up to where anybody but `$2` has read in `$1` of those from whom nothing is hidden.
+/// Greatest `seq` that a partner other than `$2` with full history has read in `$1`.
 macro_rules! read_by_others {
     () => {
         "greatest((SELECT c.left_seen_seq FROM conversations c WHERE c.id = $1),
@@ -15,8 +17,8 @@ macro_rules! read_by_others {
     };
 }
 
-/// What newcomers but `$2` have read in `$1` beyond that, `$read`: from whom something is hidden. In nearly all conversations
-/// there are none, which one look into the index tells.
+/// Ranges that newcomers other than `$2`, from whom older messages are hidden, have read in `$1` beyond `$read`. Nearly all
+/// conversations have none, which one index lookup shows.
 macro_rules! read_by_newcomers {
     ($read:literal) => {
         concat!(
@@ -39,7 +41,7 @@ const READ_BY_OTHERS: &str = concat!(
     SELECT 0::bigint AS after, upto FROM known UNION ALL ",
     read_by_newcomers!("(SELECT upto FROM known)")
 );
-/// The same of all conversations at once: three index lookups for each.
+/// Read receipts of all conversations of the author at once: three index lookups for each.
 const UNREAD_BY_OTHERS: &str = "SELECT p.conversation_id, others.read_seq, m.seq AS own_seq, newcomers.after, newcomers.upto
     FROM participants p JOIN messages m ON m.id = p.last_own_id
     CROSS JOIN LATERAL (

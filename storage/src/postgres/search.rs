@@ -1,3 +1,5 @@
+//! PostgreSQL statements of the message search.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -22,7 +24,8 @@ macro_rules! newest {
 }
 const NEWEST: &str = newest!("");
 const NEWEST_OF: &str = newest!(" AND p.conversation_id = $3");
-/// Always gives a row, which says how far it went. `seq` has no gaps, so a stretch is known before it is read.
+/// Scans a range of messages. Always returns a row, with the number of scanned messages. `seq` has no gaps, so the range is known
+/// before it is read.
 const WALK: &str = concat!(
     "WITH ",
     seen_marks!(),
@@ -84,7 +87,7 @@ impl Search for Postgres {
         let seq = from.seq.saturating_sub_unsigned(walked);
         let next = get::<Option<i64>, _>(first, "next_id")?.map(MessageId);
         let next = next.map(|message| SearchPoint { message, conversation: from.conversation, seq });
-        // NULL where nothing was found.
+        // `NULL` if nothing was found.
         let found = get::<Option<i64>, _>(first, "message_id")?.is_some();
         let matches = if found { rows.iter().map(seen).collect::<Result<_>>()? } else { Vec::new() };
         let bytes = usize::try_from(get::<i64, _>(first, "bytes")?).unwrap_or_default();

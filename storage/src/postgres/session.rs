@@ -1,7 +1,7 @@
-//! Settings that each connection pins, whatever `ALTER ROLE`, `ALTER DATABASE` or the server's files say: transactions,
+//! Session settings that each connection pins, whatever `ALTER ROLE`, `ALTER DATABASE` or the server's files say: transactions,
 //! names, time zone, formats and time-outs mean the same on every connection.
 //!
-//! By `SET` after connecting and not by `options` at start-up: PgBouncer refuses or drops those.
+//! Set by `SET` after connecting and not by `options` at start-up, which PgBouncer refuses or drops.
 
 use std::fmt::Write as _;
 use std::str::FromStr as _;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
-/// A transaction that is doing nothing for so long has been forgotten, and with it the locks it holds.
+/// Server-side time-out of an idle transaction: its locks would block others.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 
-/// Pinned everywhere. `default_transaction_read_only` is not: a standby or a reader must be seen.
+/// Settings pinned on every connection. Not `default_transaction_read_only`: a standby or a read-only server must be detected.
 const PINNED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
@@ -26,29 +26,29 @@ const PINNED: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
     ("transform_null_equals", "off"),
     ("exit_on_error", "off"),
-    // It would leave out rows at random.
+    // A limit would omit rows at random.
     ("gin_fuzzy_search_limit", "0"),
-    // Triggers and foreign keys are off but for `origin`. Only a superuser may change it, so that a connection without
-    // them fails instead.
+    // With `replica`, triggers and foreign keys are off. Only a superuser may change it, so a connection without them fails
+    // instead.
     ("session_replication_role", "origin"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
-    // What is asked for is in memory, or on a disk without a head: an index costs little more than reading on. The
-    // default has small tables read whole with every message.
+    // Data is in memory or on an SSD: an index costs little more than a sequential read. With the default, the planner scans
+    // small tables with every message.
     ("random_page_cost", "1.1"),
-    // Compiling a plan takes longer than any statement here.
+    // JIT compilation takes longer than any statement here.
     ("jit", "off"),
 ];
 
-/// The options of a connection to the database at an address, without any that PgBouncer refuses at start-up.
+/// Connection options for a database URL, without any that PgBouncer refuses at start-up.
 ///
 /// # Errors
-/// `Configuration` if it is no address of a PostgreSQL.
+/// `Configuration` if the URL is no PostgreSQL address.
 pub fn connecting(url: &str) -> sqlx::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)?.application_name("dragoman").extra_float_digits(None))
 }
 
-/// Time-outs of a connection. Zero is none.
+/// Time-outs of a connection. Zero means none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeOuts {
     pub statement: Duration,
@@ -57,24 +57,24 @@ pub struct TimeOuts {
 }
 
 impl TimeOuts {
-    /// Those of requests: a lock may take less than the statement that waits for it.
+    /// Time-outs of requests: the lock time-out is shorter than that of the statement.
     pub(super) fn of_requests(statement: Duration) -> Self {
         Self { statement, lock: statement * 3 / 4, idle_in_transaction: IDLE_IN_TRANSACTION }
     }
 }
 
-/// The statements that pin everything. Clones share them.
+/// Statements that pin all settings. Clones share the text.
 #[derive(Clone, Debug)]
 pub struct Pins(Arc<str>);
 
 impl Pins {
-    /// For statements that name no table, or with the schema in which tables are looked for and made.
+    /// Builds the statements. `schema` becomes the `search_path`; `None` for statements that name no table.
     pub fn new(limits: TimeOuts, schema: Option<&str>) -> Self {
         let millis = |limit: Duration| match limit.as_millis() {
             0 if limit.is_zero() => "0".to_owned(),
             millis => millis.max(1).to_string(),
         };
-        // Temporary tables last, so that none is taken for one of ours.
+        // Temporary tables last, so that none shadows a table of the schema.
         let search_path = schema.map(|schema| format!("\"{}\", pg_temp", schema.replace('"', "\"\"")));
         let own = [
             ("lock_timeout", Some(millis(limits.lock))),
@@ -84,8 +84,8 @@ impl Pins {
         let own = own.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let all = PINNED.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(own);
         let all = all.map(|(name, value)| format!("('{name}', '{}')", value.replace('\'', "''"))).collect::<Vec<_>>();
-        // The limit for statements comes first, which could end the others. Settings that a version does not know are left
-        // out, and those that are as they should be: not everybody may set each.
+        // The statement time-out comes first, since it could cancel the others. Settings unknown to a server version are skipped,
+        // as are those with the right value already: not every user may set each.
         let mut statements = format!("SET statement_timeout = {};\n", millis(limits.statement));
         write!(
             statements,
@@ -98,6 +98,12 @@ impl Pins {
     }
 
     /// Pins the settings of a connection, in one round trip.
+    ///
+    /// # Errors
+    /// That of the statement. Close the connection then: its settings are unknown.
+    ///
+    /// # Cancel safety
+    /// Close the connection after a dropped call.
     pub async fn set(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         connection.execute(AssertSqlSafe(self.0.to_string())).await.map(drop)
     }

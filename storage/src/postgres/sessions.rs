@@ -1,3 +1,5 @@
+//! PostgreSQL statements of sessions.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -18,7 +20,7 @@ const SESSIONS: &str = concat!(
       WHERE session.key = ANY ($1) AND (session.token_family IS NULL
           OR EXISTS (SELECT FROM refresh_tokens token WHERE token.family = session.token_family))"
 );
-/// Locks in one order, since nodes touch the same sessions at the same time.
+/// Locks sessions by key, since several nodes touch the same ones concurrently.
 const TOUCH_SESSIONS: &str = "WITH touch AS MATERIALIZED (
         SELECT t.key, max(t.last_used_at) AS last_used_at, max(t.told) AS told
         FROM unnest($1::bytea[], $2::timestamptz[], $3::bigint[]) AS t(key, last_used_at, told) GROUP BY t.key
@@ -37,12 +39,12 @@ const EXPIRE_SESSIONS: &str = concat!(
 );
 const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at, token_expires_at,
     token_family, is_cursor) VALUES ($1, $2, $3, $3, $4, $5, $6)";
-/// Locks in the order in which touches lock.
+/// Locks by key, in the order of [`TOUCH_SESSIONS`].
 const DELETE_SESSIONS: &str = "WITH locked AS MATERIALIZED (
         SELECT s.key FROM sessions s WHERE s.key = ANY ($1) ORDER BY s.key FOR UPDATE
     )
     DELETE FROM sessions WHERE key IN (SELECT locked.key FROM locked) RETURNING key, user_id";
-/// As above.
+/// Locks by key, in the order of [`TOUCH_SESSIONS`].
 const DELETE_SESSIONS_BEYOND: &str = "WITH oldest AS MATERIALIZED (
         SELECT s.key FROM sessions s WHERE s.user_id = $1 AND s.is_cursor = $3
         ORDER BY s.last_used_at DESC, s.created_at DESC, s.key OFFSET $2

@@ -1,4 +1,4 @@
-//! Properties of a server without which nothing is begun, and the limits of migrations.
+//! Start-up checks of the server, and migrations with their time limits.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::session::{Pins, TimeOuts};
 use super::{MIGRATIONS, Postgres, get, sequences};
 use crate::{Error, Result};
 
-/// The schema is that of the tables if there are any, wherever a setting of a role's has put them.
+/// Properties of the server. The schema is that of existing tables, even if a role's `search_path` has put them elsewhere.
 const PROPERTIES: &str = "SELECT current_setting('server_encoding') AS encoding, pg_backend_pid() AS backend, coalesce(
         (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.oid = to_regclass('_sqlx_migrations')),
@@ -23,7 +23,7 @@ const BACKEND: &str = "SELECT pg_backend_pid()";
 const TAKES_WRITES: &str =
     "SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only')::boolean AS is_reader";
 
-/// Sequences that a restart of the event log could not raise. Their last values are hidden without one of the other rights.
+/// Sequences that a restart of the event log could not raise. `last_value` is hidden without one of the other rights.
 const NOT_RAISED: &str = concat!(
     "SELECT string_agg(format('%I.%I', schemaname, sequencename), ', ') FROM pg_sequences
     WHERE schemaname = current_schema() AND sequencename = ANY (",
@@ -32,19 +32,19 @@ const NOT_RAISED: &str = concat!(
         AND has_sequence_privilege(format('%I.%I', schemaname, sequencename), 'SELECT, USAGE'))"
 );
 
-/// Between two tries to connect.
+/// Pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a migration waits for a lock before it lets those go on who have come to wait behind it.
+/// Lock time-out of a migration: bounds the wait of requests that queue behind it.
 const MIGRATION_LOCK: Duration = Duration::from_secs(2);
-/// Between two tries of a migration.
+/// Pause between two attempts of a migration.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
-/// How often a migration is tried in all: for about five minutes.
+/// Maximum number of attempts of a migration: about five minutes.
 const MIGRATION_TRIES: u32 = 100;
 
-/// Looks at the server, and gives the schema in which the tables are or will be. A server that starts up is waited for.
+/// Checks the server, and returns the schema of the tables. Waits for a server that starts up.
 ///
 /// # Errors
-/// `Unavailable` if it cannot be reached within the limit, `Internal` if it cannot be used.
+/// `Unavailable` if the server cannot be reached within the limit, `Internal` if it cannot be used.
 pub(super) async fn schema(gate: &Gate, server: &PgConnectOptions, limit: Duration) -> Result<String> {
     let mut connection = reach(gate, server, limit, &Pins::new(TimeOuts::default(), None)).await?;
     let schema = timeout(limit, inspect(gate, server, &mut connection)).await.unwrap_or_else(|_| Err(gate.silent()))?;
@@ -61,8 +61,8 @@ async fn inspect(gate: &Gate, server: &PgConnectOptions, connection: &mut PgConn
             "create the database anew with createdb --encoding UTF8 --template template0",
         ));
     }
-    // Two connections at once have one backend only where a pooler hands it out by the transaction. Nothing is prepared
-    // here, which would be there on another connection.
+    // Two simultaneous connections share a backend only behind a pooler in transaction mode. No prepared statements here: they
+    // might outlive this check on another connection.
     if let Ok(mut other) = PgConnection::connect_with(server).await {
         let backend = sqlx::raw_sql(BACKEND).fetch_one(&mut other).await;
         if backend.is_ok_and(|other| get::<i32, _>(&other, 0).ok() == get(&row, "backend").ok()) {
@@ -95,7 +95,7 @@ async fn reach(gate: &Gate, server: &PgConnectOptions, limit: Duration, pins: &P
         };
         let may_pass = match &error {
             sqlx::Error::Io(_) => true,
-            // It starts up, or somebody's limit has ended the very statement that lifts the limit.
+            // Transient: the server starts up, or its `statement_timeout` has cancelled the very statement that raises the limit.
             error => matches!(code(error).as_deref(), Some("57P03" | "57014")),
         };
         if !may_pass || left < 2 * PAUSE {
@@ -109,7 +109,10 @@ impl Postgres {
     /// Refuses a server that takes no writes, or confirms none.
     ///
     /// # Errors
-    /// `Unavailable` for a standby, for a reader, and while commits wait for a synchronous standby.
+    /// `Unavailable` for a standby, for a read-only server, and while commits wait for a synchronous standby.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn must_take_writes(&self) -> Result<()> {
         let row = self.only_row(sqlx::query(TAKES_WRITES)).await?;
         if get(&row, "is_standby")? {
@@ -127,10 +130,13 @@ impl Postgres {
         }
     }
 
-    /// Refuses a user that could not restart the event log after a failover.
+    /// Refuses a database user that could not restart the event log after a failover.
     ///
     /// # Errors
-    /// `Internal` if it may not set each sequence.
+    /// `Internal` if the user may not set each sequence.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn must_raise_sequences(&self) -> Result<()> {
         let row = self.only_row(sqlx::query(NOT_RAISED)).await?;
         match get::<Option<String>, _>(&row, 0)? {
@@ -142,10 +148,15 @@ impl Postgres {
         }
     }
 
-    /// Brings the schema up to date. Several processes may do so at once; one does it and the others wait.
+    /// Migrates the schema. Several processes may do so at once: an advisory lock admits one, the others wait.
     ///
-    /// A lock that others have is waited for again and again, for seconds each time, so that who comes to want it
-    /// meanwhile need not wait for a migration that waits.
+    /// A migration waits for a lock only for seconds at a time and retries, so that requests do not queue behind it for long.
+    ///
+    /// # Errors
+    /// `Unavailable` if the server cannot be reached, or a lock stays taken for all attempts; `Internal` if a migration fails.
+    ///
+    /// # Cancel safety
+    /// A dropped call closes its connection: the current migration is rolled back, earlier ones stay.
     pub async fn migrate(&self) -> Result<()> {
         self.alone_with_locks("migration", async |connection| {
             MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| match error {
@@ -157,7 +168,8 @@ impl Postgres {
         .await
     }
 
-    /// Does something that takes locks that all others need, on a connection without the limits of requests.
+    /// Runs work that takes locks needed by all requests, on a connection without the time-outs of requests. Retries while a lock
+    /// is taken.
     pub(super) async fn alone_with_locks<T>(
         &self,
         what: &str,
@@ -167,7 +179,7 @@ impl Postgres {
         for tries in 1.. {
             let mut connection = reach(&self.gate, &self.server, self.gate.patience(), &pins).await?;
             let done = work(&mut connection).await;
-            // Its advisory lock goes with it.
+            // The advisory lock ends with the connection.
             let _ = connection.close().await;
             match done {
                 Ok(done) => return Ok(done),
@@ -185,7 +197,7 @@ impl Postgres {
     }
 }
 
-/// Whether more is known of an error than the statement that it comes from.
+/// True if the error has a remedy beyond the failed statement.
 fn has_remedy(code: &str) -> bool {
     matches!(code, "55P03" | "42501" | "53100" | "25006")
 }

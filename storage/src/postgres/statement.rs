@@ -1,4 +1,4 @@
-//! Names of statements for metrics: few, and the same for statements that do the same to the same table.
+//! Names of statements for metrics: few, and equal for statements with the same effect on the same table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use sqlx::{Execute as _, Postgres};
 
 use crate::{Error, Result};
 
-/// Told of every statement: its operation, the time that it took, and whether it failed. Must be quick.
+/// Callback for every statement: its operation, its duration, and true if it failed. Must return quickly.
 pub type Observer = Arc<dyn Fn(&str, Duration, bool) + Send + Sync>;
 
-/// A query, and what it does.
+/// Query with its operation.
 pub(super) struct Statement<'q> {
     pub(super) operation: Operation,
     pub(super) query: Query<'q, Postgres, PgArguments>,
 }
 
 impl<'q> Statement<'q> {
-    /// A query shows its text only to whoever takes it apart.
+    /// Takes the query apart and rebuilds it, since sqlx exposes the text only that way.
     pub(super) fn of(mut query: Query<'q, Postgres, PgArguments>) -> Result<Self> {
         let persistent = sqlx::Execute::persistent(&query);
         let arguments = query.take_arguments().map_err(Error::Internal)?.unwrap_or_default();
@@ -29,18 +29,18 @@ impl<'q> Statement<'q> {
     }
 }
 
-/// What a statement does.
+/// Operation of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
-    /// The verb and the table, for example `select messages`. There are as many as the constants of this backend give.
+    /// Verb and table, for example `select messages`: a metric label, bounded by the constants of this backend.
     pub(super) name: String,
-    /// Whether its commit may have to wait for a standby.
+    /// True if its commit may have to wait for a standby.
     pub(super) writes: bool,
 }
 
 impl Operation {
-    /// By the table into which it inserts, else from which it deletes, else that it updates, else that it reads first: what
-    /// else a statement does goes with that. Of several the last one, which is not nested.
+    /// Derives the name from the table of the insert, else of the delete, else of the update, else of the first read: other parts
+    /// of a statement serve that one. The last of several counts, which is not nested.
     pub(super) fn of(sql: &str) -> Self {
         let mut words = sql.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).peekable();
         let (mut before, mut locks) = ("", false);
@@ -65,7 +65,7 @@ impl Operation {
     }
 }
 
-/// The name of a table at the head of a text; not a word of SQL's, a subquery, or a function.
+/// Parses a table name at the head of a text; `None` for a keyword, a subquery or a function.
 fn table(text: &str) -> Option<&str> {
     let end = text.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     (end > 0 && !text[end..].starts_with('(')).then(|| &text[..end])

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of support sessions.
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
@@ -10,7 +12,7 @@ use crate::{
     SupportSide, SupportStatus, Timestamp, UserId, WriteSupport,
 };
 
-/// The columns that [`session`] reads, of `support_sessions AS s` and `conversations AS c`.
+/// Columns that [`session`] reads, of `support_sessions AS s` and `conversations AS c`.
 macro_rules! session_columns {
     () => {
         "c.id AS conversation_id, c.uuid, c.closed_at, s.initiator_id, s.initiator_pinged_at, s.joiner_id, s.joiner_pinged_at, \
@@ -19,7 +21,8 @@ macro_rules! session_columns {
     };
 }
 
-/// By the conversations, of which only few are open; `OFFSET 0` keeps the planner from reading all sessions there ever were.
+/// Sessions by status. Starts at the conversations, few of which are open; `OFFSET 0` keeps the planner from a scan of all
+/// sessions ever.
 macro_rules! sessions {
     ($condition:literal) => {
         concat!(
@@ -72,7 +75,7 @@ const SEEN_AT: &str = "SELECT asked.seq, mark.at
         ORDER BY m.seq LIMIT 1
     ) mark
     WHERE s.conversation_id = $1";
-/// Of the conversation `c`: whether the partner `$partner` has written there since `$1`.
+/// Condition on conversation `c`: the partner `$partner` has written there since `$1`.
 macro_rules! wrote_since {
     ($partner:literal) => {
         concat!(
@@ -102,7 +105,7 @@ const OPEN: &str = concat!(
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
 const SET_JOINER: &str = "UPDATE support_sessions
     SET joiner_id = $2, joiner_pinged_at = CASE WHEN $2::bigint IS NOT NULL THEN $3::timestamptz END WHERE conversation_id = $1";
-/// In the order in which all lock conversations. Who answers is looked at once more when the rows are locked.
+/// Locks in the common lock order of conversations. The joiner is checked again once the rows are locked.
 const LOCK_JOINED: &str = concat!(
     "SELECT ",
     conversation_columns!(),
@@ -115,8 +118,7 @@ const LOCK_JOINED: &str = concat!(
       ))
       ORDER BY c.id FOR NO KEY UPDATE OF c, s"
 );
-/// Open sessions in which the initiator has neither asked for anything nor written since `$1`. In the order in which all
-/// lock conversations.
+/// Open sessions whose initiator has sent no request or message since `$1`, locked in the common lock order of conversations.
 const LOCK_SILENT: &str = concat!(
     "WITH silent AS MATERIALIZED (
         SELECT c.id FROM conversations c CROSS JOIN LATERAL (
@@ -133,7 +135,8 @@ const LOCK_SILENT: &str = concat!(
       WHERE c.closed_at IS NULL AND s.initiator_pinged_at < $1
       ORDER BY c.id FOR NO KEY UPDATE OF c, s SKIP LOCKED"
 );
-/// The same of joiners, and of those who may no longer answer. `OFFSET 0` keeps the planner from reading all users. Somebody else who has joined meanwhile keeps the session.
+/// Open sessions whose joiner is absent or may no longer answer. `OFFSET 0` keeps the planner from a scan of all users. A session
+/// with another joiner meanwhile is left alone.
 const LOCK_ABSENT: &str = concat!(
     "WITH joined AS MATERIALIZED (
         SELECT c.id, s.joiner_id, s.joiner_pinged_at, EXISTS (

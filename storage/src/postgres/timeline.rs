@@ -1,5 +1,5 @@
-//! Timelines of the database server. One that has taken over from another, or was restored, is on another timeline than the one
-//! before, and may lack what that one had confirmed.
+//! Timelines of the database server. After a failover or a restore the server is on another timeline, and may lack events that
+//! were confirmed on the one before.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -15,7 +15,7 @@ use tokio::{
 use super::{error::code, get};
 use crate::Position;
 
-/// Timeline of the server, in SQL. A standby has none of its own.
+/// SQL expression for the server's timeline; NULL on a standby, which has none of its own.
 macro_rules! timeline {
     () => {
         "CASE WHEN NOT pg_is_in_recovery()
@@ -25,26 +25,27 @@ macro_rules! timeline {
 pub(super) use timeline;
 
 const TIMELINE: &str = concat!("SELECT ", timeline!(), " AS timeline");
-/// What stands for the timeline of a standby: it is never accepted, because a standby may become the primary at any moment.
+/// Placeholder for the timeline of a standby. Differs from every accepted timeline, because a standby may become the primary at
+/// any moment.
 const STANDBY: i64 = -1;
-/// What a server says that has no such functions, or does not let everybody use them.
+/// SQLSTATE codes of a server that lacks these functions, or does not allow them to every user.
 const NOT_TOLD: [&str; 3] = ["0A000", "42501", "42883"];
 
-/// The timeline that new connections have found, and the one that was accepted. Connections of another one wait.
+/// Timeline of the newest connection, and the accepted timeline. Connections of another timeline wait.
 pub(super) struct Timelines {
     state: watch::Sender<State>,
-    /// Set once the server has refused to tell its timeline.
+    /// True once the server has refused to report its timeline.
     unknown: AtomicBool,
-    /// The head of the event log, as far as this process knows it. No event comes to a log that ends before.
+    /// Head of the event log, as far as this process knows it. A shorter event log takes no events.
     head: AtomicI64,
 }
 
 #[derive(Clone, Copy, Default)]
 struct State {
     seen: Option<i64>,
-    /// When a connection last found another timeline than the one before it.
+    /// Time at which a connection last found another timeline than the one before it.
     changed: Option<Instant>,
-    /// `None` before the first call of [`Timelines::accept`]: anything goes.
+    /// Accepted timeline; `None` before the first call of [`Timelines::accept`]: any timeline is accepted.
     accepted: Option<Option<i64>>,
 }
 
@@ -64,12 +65,12 @@ impl Default for Timelines {
 }
 
 impl Timelines {
-    /// Whether the server tells its timeline.
+    /// True if the server reports its timeline.
     pub(super) fn are_known(&self) -> bool {
         !self.unknown.load(Ordering::Relaxed)
     }
 
-    /// Notes that the event log has gone as far as this.
+    /// Records a known head of the event log; never moves back.
     pub(super) fn know(&self, head: Position) {
         self.head.fetch_max(head.0, Ordering::AcqRel);
     }
@@ -78,7 +79,7 @@ impl Timelines {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Notes the timeline of a new connection.
+    /// Records the timeline of a new connection.
     pub(super) async fn note(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         if !self.are_known() {
             return Ok(());
@@ -108,24 +109,24 @@ impl Timelines {
         self.state.send_modify(|state| state.accepted = Some(timeline));
     }
 
-    /// Whether a connection of this age may be used again: not one from before the timeline changed, nor any while the newest one
-    /// is not accepted, since only another new connection shows when that is over.
+    /// True if a connection of this age may be reused. Connections from before the last change of timeline may not, nor any while
+    /// the newest one is not accepted, since only a new connection shows the end of that state.
     pub(super) fn trust(&self, age: Duration) -> bool {
         let state = self.state.borrow();
         state.is_accepted() && state.changed.is_none_or(|changed| age < changed.elapsed())
     }
 
-    /// Whether connections of several timelines may be about.
+    /// True if connections of several timelines may exist.
     pub(super) fn have_changed(&self) -> bool {
         self.state.borrow().changed.is_some()
     }
 
-    /// Whether the timeline of the newest connection is accepted.
+    /// True if the timeline of the newest connection is accepted.
     pub(super) fn are_accepted(&self) -> bool {
         self.state.borrow().is_accepted()
     }
 
-    /// Waits until the timeline of the newest connection is accepted; false if that takes longer.
+    /// Waits until the timeline of the newest connection is accepted; false after the time limit.
     pub(super) async fn accepted(&self, patience: Duration) -> bool {
         self.are_accepted() || matches!(timeout(patience, self.state.subscribe().wait_for(State::is_accepted)).await, Ok(Ok(_)))
     }

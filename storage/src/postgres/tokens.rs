@@ -1,3 +1,5 @@
+//! PostgreSQL statements of refresh tokens.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -23,14 +25,14 @@ const EXPIRE_REFRESH_TOKENS: &str = concat!(
 );
 const INSERT_REFRESH_TOKEN: &str =
     "INSERT INTO refresh_tokens (key, family, user_id, expires_at, grace_from) VALUES ($1, $2, $3, $4, $5)";
-/// Waits for whoever uses the token now, and sees what came of it.
+/// Locks the token: waits for a concurrent use, and then sees its result.
 const LOCK_REFRESH_TOKEN: &str =
     "SELECT family, user_id, expires_at, used_at, grace_from FROM refresh_tokens WHERE key = $1 FOR NO KEY UPDATE";
 const USE_REFRESH_TOKEN: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE key = $1";
 const COUNT_GRACE_TOKENS: &str = "SELECT count(*) FROM refresh_tokens WHERE family = $1 AND grace_from = $2";
 const COUNT_TOKENS: &str = "SELECT count(*) FROM refresh_tokens WHERE family = $1";
 const DELETE_FAMILY: &str = "DELETE FROM refresh_tokens WHERE family = $1";
-/// Orders families by their newest token: all last equally long.
+/// Orders families by their newest expiry, which equals the order of renewal: all tokens have the same lifetime.
 const DELETE_FAMILIES_BEYOND: &str = "WITH oldest AS MATERIALIZED (
         SELECT t.family FROM refresh_tokens t WHERE t.user_id = $1
         GROUP BY t.family ORDER BY max(t.expires_at) DESC, t.family OFFSET $2

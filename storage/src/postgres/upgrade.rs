@@ -1,29 +1,35 @@
-//! Migrations that nodes of other versions must not meet.
+//! Migrations that must not run while nodes of other versions serve the store.
 
 use super::{MIGRATIONS, Postgres, get};
 use crate::{Result, Timestamp};
 
-/// The line at the head of a migration that must not be done while a node of another version serves the store.
+/// Header line of a migration that must not run while a node of another version serves the store.
 const NEEDS_NO_OTHERS: &str = "-- needs: no older nodes";
 
 const HAS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
-/// The table of the first release has no version, nor do its rows.
+/// Live nodes of other versions. The first release's table has no version column, hence `to_jsonb`.
 const OTHERS: &str = "SELECT n.id::text AS id, to_jsonb(n) ->> 'version' AS version, n.until FROM nodes n
     WHERE n.until >= clock_timestamp() AND to_jsonb(n) ->> 'version' IS DISTINCT FROM $1 ORDER BY n.id";
 
-/// A node of another version whose lease lasts.
+/// Node of another version with an unexpired lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherNode {
     pub id: String,
-    /// `None` for nodes of the first release.
+    /// The node's version; `None` for the first release.
     pub version: Option<String>,
     pub until: Timestamp,
 }
 
 impl Postgres {
-    /// The nodes because of which the schema cannot be brought up to date now: those of other versions than `version`, if a
-    /// migration that is still to be done needs that there are none.
+    /// Finds the nodes that block the migration: those of other versions than `version`, if a pending migration must not meet
+    /// any.
+    ///
+    /// # Errors
+    /// Those of [`Storage`](crate::Storage).
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn nodes_in_the_way(&self, version: &str) -> Result<Vec<OtherNode>> {
         let mut needing = MIGRATIONS.iter().filter(|migration| needs_no_others(migration.sql.as_str())).peekable();
         if needing.peek().is_none() {
@@ -36,7 +42,13 @@ impl Postgres {
         }
     }
 
-    /// The nodes of other versions than `version` whose leases last, by the database's clock.
+    /// Finds the nodes of other versions than `version` with an unexpired lease, by the database's clock.
+    ///
+    /// # Errors
+    /// Those of [`Storage`](crate::Storage).
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn other_nodes(&self, version: &str) -> Result<Vec<OtherNode>> {
         if !self.has_table("nodes").await? {
             return Ok(Vec::new());
@@ -60,7 +72,7 @@ impl Postgres {
     }
 }
 
-/// Whether a migration says so in the comment at its head.
+/// True if the header comment of a migration contains [`NEEDS_NO_OTHERS`].
 fn needs_no_others(sql: &str) -> bool {
     sql.lines().take_while(|line| line.starts_with("--")).any(|line| line.trim_end() == NEEDS_NO_OTHERS)
 }

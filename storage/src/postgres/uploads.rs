@@ -1,16 +1,18 @@
+//! PostgreSQL statements of uploads, and of the messages that reference them.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{Postgres, PostgresTx, get, limit};
 use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
 
-/// The owner of `uploads AS u`. The first release names the account alone.
+/// Owner of `uploads AS u`. Rows of the first release hold the account alone.
 macro_rules! owner {
     () => {
         "coalesce(u.partner_id, (SELECT account.partner_id FROM users account WHERE account.id = u.owner_id))"
     };
 }
-/// The columns that [`upload`] reads, of `uploads AS u`.
+/// Columns that [`upload`] reads, of `uploads AS u`.
 macro_rules! upload_columns {
     () => {
         concat!(
@@ -36,7 +38,7 @@ const INSERT_UPLOAD: &str = "INSERT INTO uploads (name, partner_id, owner_id, mi
 const PUT_UPLOAD: &str =
     "UPDATE uploads SET object = $2, content_type = $3, size_bytes = $4, put_at = $5, width = $6, height = $7
     WHERE name = $1 AND put_at IS NULL RETURNING name";
-/// Locks in one order, since two messages may name the same files.
+/// Locks in the common lock order (by name), since two messages may reference the same uploads.
 const KEEP_UPLOADS: &str = concat!(
     "WITH named AS (
         SELECT DISTINCT message_id, author_id, name
@@ -53,11 +55,11 @@ const KEEP_UPLOADS: &str = concat!(
     )
     INSERT INTO upload_mentions (name, message_id) SELECT name, message_id FROM own ON CONFLICT DO NOTHING"
 );
-/// What a message names, and what it is going to name.
+/// Locks the uploads that a message references before or after the change.
 const LOCK_NAMED: &str = "SELECT u.name FROM uploads u
     WHERE u.name IN (SELECT unnest($2::text[]) UNION SELECT m.name FROM upload_mentions m WHERE m.message_id = $1)
     ORDER BY u.name FOR NO KEY UPDATE OF u";
-/// Not in the statement that locks: it would see who else named them before it had to wait.
+/// Separate from the lock, since a statement would not see references committed during its wait.
 const LET_GO: &str = concat!(
     "WITH gone AS (
         DELETE FROM upload_mentions WHERE message_id = $1 AND name <> ALL ($2) RETURNING name

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of users and partners.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -9,7 +11,7 @@ use crate::{
     NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, Role, User, UserChange, UserId, Users, WriteUsers,
 };
 
-/// The columns that [`person`] reads, of `partners AS person` and `users AS account`.
+/// Columns that [`person`] reads, of `partners AS person` and `users AS account`.
 macro_rules! person_columns {
     () => {
         "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
@@ -17,7 +19,7 @@ macro_rules! person_columns {
     };
 }
 
-/// The columns that [`user`] reads, of `partners AS person` and `users AS account`.
+/// Columns that [`user`] reads, of `partners AS person` and `users AS account`.
 macro_rules! user_columns {
     () => {
         "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
@@ -57,7 +59,7 @@ const USER_BY_EXTERNAL_ID: &str = concat!(
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.external_id = $1"
 );
 const HAS_EXTERNAL_IDS: &str = "SELECT EXISTS (SELECT FROM users WHERE external_id IS NOT NULL)";
-/// As [`PasswordHash::kind`] has it.
+/// SQL form of [`PasswordHash::kind`].
 const PASSWORD_KINDS: &str = r"SELECT DISTINCT
         regexp_replace(password_hash, CASE WHEN starts_with(password_hash, '$2') THEN '\$[^$]*$' ELSE '\$[^$]*\$[^$]*$' END, '')
             AS kind
@@ -91,7 +93,7 @@ const PEOPLE_OF_USERS: &str = concat!(
     person_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = ANY ($1)"
 );
-/// The first so many of those who are to be found by `$condition`.
+/// First `$3` ids of the people that match `$condition`.
 macro_rules! found {
     ($condition:literal) => {
         concat!(
@@ -102,7 +104,7 @@ macro_rules! found {
         )
     };
 }
-/// Each of the two has an index of its own. In the second, nothing in the text searched for has a meaning of its own.
+/// Two subqueries, each with an index of its own. The second compares with `strpos`, without wildcards.
 const SEARCH_PEOPLE: &str = concat!(
     "SELECT ",
     person_columns!(),
@@ -119,7 +121,7 @@ const SEARCH_PEOPLE: &str = concat!(
 
 const INSERT_PARTNER: &str = "INSERT INTO partners (id, name, email, phone, mobile, folded)
     VALUES (coalesce($1, nextval('people_id')), $2, $3, $4, $5, $6) RETURNING id";
-/// The partner's id is drawn in a row of what draws the uid, so it is drawn later.
+/// Draws the partner's id from a row that depends on the uid, so the uid is drawn first.
 const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
         SELECT coalesce($1, nextval('people_id')) AS id
     ), partner AS (
@@ -130,7 +132,7 @@ const INSERT_USER: &str = "WITH uid AS MATERIALIZED (
         external_id)
     SELECT uid.id, $7, $8, $9, partner.id, $10, true, $11, $12, $13::text::json, $14, $15 FROM uid, partner
     RETURNING id, partner_id";
-/// Moves the sequence above an id that was not drawn from it.
+/// Advances the sequence beyond an id that was not drawn from it.
 const PASS_OVER: &str = "SELECT setval('people_id', $1) FROM people_id WHERE last_value < $1 OR NOT is_called";
 const UPDATE_USER: &str = concat!(
     "UPDATE users account SET password_hash = coalesce($2, password_hash), active = coalesce($3, active),
@@ -177,7 +179,7 @@ pub(super) fn user(row: &PgRow) -> Result<User> {
     })
 }
 
-/// The pattern of what contains a text, whatever the case.
+/// `LIKE` pattern for a substring of the folded text, with wildcards escaped.
 fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
     for character in fold(text).chars() {
@@ -255,7 +257,7 @@ impl Users for Postgres {
     }
 
     async fn search_people(&self, query: &str, rows: usize) -> Result<Vec<Person>> {
-        // Planned for this text: how many have it decides which index is the better one.
+        // Not prepared: the planner must see the text, whose frequency decides which index is better.
         let search = sqlx::query(SEARCH_PEOPLE).persistent(false).bind(containing(query)).bind(query).bind(limit(rows));
         people(&self.rows(search).await?)
     }

@@ -1,3 +1,5 @@
+//! PostgreSQL statements of the workspace row.
+
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -6,7 +8,7 @@ use super::{Postgres, PostgresTx, get};
 use crate::{Result, Workspace, Workspaces, WriteWorkspace};
 
 const WORKSPACE: &str = "SELECT value::json FROM workspace WHERE key = 'workspace'";
-/// An update that changes nothing, so that the row comes back locked whoever made it.
+/// Updates without a change, so that the row is locked and returned whichever transaction inserted it.
 const LOCK_WORKSPACE: &str = "INSERT INTO workspace (key, value) VALUES ('workspace', '{}')
     ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value::json";
 const SET_WORKSPACE: &str = "UPDATE workspace SET value = $1::json::text WHERE key = 'workspace'";

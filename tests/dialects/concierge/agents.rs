@@ -1,4 +1,4 @@
-//! What those do who answer.
+//! Tests of the agents of the support chat: sessions that they list, join and answer.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ with_every_backend! {
         }
         let that = json!({"chatSessionId": chat});
         let write = json!({"chatSessionId": chat, "messageContent": "hello"});
-        // Whoever has not joined may look.
+        // Access before the join: an agent reads the session and sends nothing.
         assert_eq!(agent.refused("backend/send-message", write.clone()).await, 403);
         assert_eq!(agent.body("backend/get-chat-session", that.clone()).await["tenant"]["id"], "34");
 
@@ -85,7 +85,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever becomes an agent while the server runs hears of the next session; who was deactivated is out.
+    /// Role changes on a running server: a new agent receives the next session; the connection of a deactivated one is closed.
     async fn agents_come_and_go(backend) {
         if !backend.is_durable() {
             return;
@@ -107,7 +107,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nobody answers who is not to.
+    /// Agent routes refused to plain users.
     async fn a_user_is_no_agent(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;

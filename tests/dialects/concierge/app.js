@@ -1,10 +1,10 @@
-// Reads a support chat as the published app does: without looking whether what it takes for granted is there.
+// Reads a support chat as the published app does: without checks of fields that it takes for granted.
 //
 //   node app.js <server> <token> <expired token> <session> <session of another server> <address of a picture>
 //
 // Events hold texts, but for the id of an unsent message (`concierge.numbers_in_events = app`). The session holds 30 texts,
-// then files from other dialects and of its own, some of which are unsent. On standard output it says `ready` when it is to be
-// written to, and at the end all that it shows.
+// then files of other dialects and of this one, some of which are unsent. Standard output has `ready` once the agent may send,
+// and all shown messages at the end.
 'use strict';
 
 const assert = require('node:assert/strict');
@@ -26,7 +26,7 @@ class App {
   }
 
   onMessage(frame) {
-    // The app reads it without looking.
+    // No check, as in the app.
     const [channel] = frame.channel.split('?');
     const waiting = this.answers.get(frame.channel);
     if (waiting) {
@@ -46,7 +46,7 @@ class App {
     });
   }
 
-  // By its id, which is a text, or by what the app has called it before it had one.
+  // Message by its id, a string, or by the app's own key from before the answer.
   show(message) {
     assert.equal(typeof message.id, 'string');
     assert.equal(typeof message.sentAt, 'string');
@@ -62,7 +62,7 @@ class App {
     Object.assign(message, { status: 0, contentType: 'TEXT', messageContent: '', metadata: null });
   }
 
-  // Page 2 goes in front of page 1.
+  // Pagination: page 2 goes before page 1.
   async page(number, limit) {
     const { status, body } = await this.ask(`client/get-chat-messages?page=${number}&limit=${limit}`, { chatSessionId: session });
     assert.equal(status, 200);
@@ -79,7 +79,7 @@ function line({ contentType, messageContent, metadata, status, senderEntityType 
       return `${senderEntityType} ${status} ${messageContent.trim().split('\n')[0]}`;
     case 'IMAGE':
     case 'VIDEO':
-      // It lays out the picture before it has it.
+      // Layout of a picture before its download.
       assert.ok(Number.isFinite(metadata.height / metadata.width) && metadata.width > 0);
       return `${senderEntityType} ${status} ${new URL(messageContent).protocol} ${metadata.width}x${metadata.height}`;
     case 'FILE':
@@ -96,7 +96,7 @@ async function main() {
 
   const app = new App(token, 'phone');
   await app.opened;
-  // What it remembers from another server reads as closed, and it begins anew.
+  // Session of another server: reads as closed, and the app begins another.
   const unknown = await app.ask('client/get-chat-session', { chatSessionId: elsewhere });
   assert.equal(unknown.status, 404);
   assert.equal(unknown.body.chatSession.isSessionClosed, true);
@@ -107,7 +107,7 @@ async function main() {
   let page = 0;
   do page += 1; while (await app.page(page, 20) === 20);
 
-  // It is not sure whether it was heard, and sends once more.
+  // Retry after a lost answer.
   const said = { chatSessionId: session, contentType: 'IMAGE', messageContent: picture, metadata: { messageUid: 'app-1', width: 3, height: 2 } };
   app.show({ ...said, id: '', sentAt: '', senderEntityType: 'TENANT', status: 1 });
   const first = await app.ask('client/send-message', said);
@@ -117,7 +117,7 @@ async function main() {
   app.show(second.body.chatMessage);
 
   console.log('ready');
-  // The agent says something, unsends it, and sees what was said.
+  // The agent sends a message, unsends it, and marks messages as seen.
   for (;;) {
     const own = app.shown.find((one) => one.metadata?.messageUid === 'app-1');
     if (own.status === 4 && app.shown.some((one) => one.status === 0 && one.senderEntityType === 'BACKEND_USER')) break;

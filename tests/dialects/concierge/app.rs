@@ -1,4 +1,4 @@
-//! The published app's way of reading: a client that takes everything for granted which the app does.
+//! Test of the published app: a client that takes everything for granted that the app does.
 
 use std::process::Stdio;
 
@@ -18,7 +18,7 @@ use crate::{
     with_every_backend,
 };
 
-/// What the app shows of all that was said before it came.
+/// Messages that the app shows of the time before its start.
 const BEFORE: [&str; 10] = [
     "TENANT 0 ",
     "BACKEND_USER 0 ",
@@ -34,7 +34,7 @@ const BEFORE: [&str; 10] = [
 
 with_every_backend! {
     /// Runs `app.js` beside this file: history of several pages with unsent files and files of other dialects, a session of
-    /// another server, an expired token, a retry, and what an agent unsends meanwhile.
+    /// another server, an expired token, a retry, and a message that the agent unsends meanwhile.
     async fn the_published_app_reads_all_that_is_said(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("SOCKETS__FRAMES_BURST", 1_000);
         let mut server = builder.set("CONCIERGE__NUMBERS_IN_EVENTS", "app").start().await;
@@ -106,7 +106,7 @@ with_every_backend! {
         let mut errors = String::new();
         app.stderr.take().expect("it is piped").read_to_string(&mut errors).await.expect("it can be read");
         assert!(app.wait().await.expect("it ends").success(), "{errors}");
-        // With the last, the agent has seen all that the tenant has said.
+        // Read marks: the last message marks all of the tenant's messages as seen by the agent.
         let mut expected: Vec<String> = (0..30).map(|number| format!("TENANT 4 {number}")).collect();
         expected.extend(BEFORE.map(String::from));
         expected.extend(["TENANT 4 https: 3x2".into(), "BACKEND_USER 0 ".into()]);

@@ -1,4 +1,4 @@
-//! How many sessions a tenant has, and what it finds where there is none.
+//! Tests of the number of sessions of a tenant, and of requests for sessions that do not exist.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::{
 
 const INIT: &str = "client/init-chat-with-concierge";
 
-/// Asks for a new session without waiting for the answer.
+/// Sends a request for a new session without waiting for the answer.
 async fn ask_for_one(client: &mut Client) {
     client.socket.say(json!({"action": "api", "data": {"route": INIT, "body": {"newSession": true}}})).await;
 }
@@ -23,14 +23,14 @@ async fn sessions(client: &mut Client, status: &str) -> usize {
 }
 
 with_every_backend! {
-    /// A double tap, a retry on another device, and one that comes after somebody has joined.
+    /// Idempotent session start: a double tap, a retry on another device, and a retry after an agent has joined.
     async fn whoever_has_said_nothing_yet_gets_the_same_session(backend) {
         let mut server = start(backend).await;
         let (mut phone, mut tablet) = (Client::connect(&server, DEEPAK, "phone").await, Client::connect(&server, DEEPAK, "tablet").await);
         let mut agent = Client::connect(&server, CONCIERGE, "desk").await;
         ask_for_one(&mut phone).await;
         let chat = phone.init().await;
-        // The first of the two was answered before.
+        // Order of answers: the first of the two requests is answered before.
         assert_eq!(phone.pushed.len(), 0, "both were answers: {:?}", phone.pushed);
         let second = phone.socket.hear().await;
         assert_eq!((&second["status"], &second["body"]["chatSessionId"]), (&json!(200), &chat));
@@ -70,7 +70,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// As many as it likes.
+    /// Session limit switched off: a tenant begins any number of sessions.
     async fn the_limit_can_be_switched_off(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
         let mut server = builder.set("CONCIERGE__OPEN_SESSIONS_PER_TENANT", 0).start().await;
@@ -78,7 +78,7 @@ with_every_backend! {
         let mut begun = BTreeSet::new();
         for number in 0..5 {
             begun.insert(tenant.init_and_say(&number.to_string()).await.to_string());
-            // Whoever has said nothing gets the same all the same.
+            // Session without messages: each further request gets the same one.
             assert_eq!(tenant.init().await, tenant.init().await);
         }
         assert_eq!(begun.len(), 5);
@@ -86,7 +86,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The published client takes what it does not find for closed, and looks for that in a session.
+    /// Unknown session: the published client takes it for closed, and reads that from a session in the answer.
     async fn a_session_that_is_not_there_reads_as_closed(backend) {
         let mut server = start(backend).await;
         let (mut tenant, mut john) = (Client::connect(&server, DEEPAK, "phone").await, Client::connect(&server, JOHN, "phone").await);
@@ -112,7 +112,7 @@ with_every_backend! {
     }
 }
 
-/// Two requests at the same moment, at two nodes: one after the other.
+/// Simultaneous session starts at two nodes: the store serialises them.
 #[tokio::test]
 async fn whoever_asks_at_two_nodes_at_once_gets_one_session() {
     let (backend, bus) = (Backend::postgres().await, Bus::postgres());

@@ -1,4 +1,4 @@
-//! Connections: who gets one, and how it ends.
+//! Tests of connections: credentials, device replacement, and close codes.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Of many that come at once one stays: each that began before the last is closed.
+    /// Connection replacement on one device: of several simultaneous connections the last stays; all earlier ones are closed.
     async fn of_many_at_once_one_stays(backend) {
         let mut server = start(backend).await;
         let at = address(&server, &format!("/concierge?Auth={}&deviceId=phone", token(DEEPAK)));
@@ -66,7 +66,7 @@ with_every_backend! {
         let expired = signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": now - 3_600}));
         let refresh = signed(json!({"user_id": DEEPAK, "token_type": "refresh", "exp": now + 3_600}));
         let unsigned = "eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjozNCwidG9rZW5fdHlwZSI6ImFjY2VzcyIsImV4cCI6OTk5OTk5OTk5OX0.";
-        // Before the upgrade, as API Gateway refuses: 403 for a good token that lets nobody in.
+        // Refusals before the upgrade, as API Gateway sends them: 403 for a valid token of an unknown user.
         for (token, status) in [("", 401), ("x", 401), (&expired, 401), (&refresh, 401), (unsigned, 401), (&token(987_654), 403)] {
             for path in ["concierge", "uat"] {
                 let (refused, body) = Socket::refused(address(&server, &format!("/{path}?Auth={token}&deviceId=x"))).await;
@@ -85,7 +85,7 @@ with_every_backend! {
 
     async fn a_token_runs_out_with_its_socket(backend) {
         let mut server = start(backend).await;
-        // Half a minute of leeway, less what it takes to come in.
+        // Token expiry with half a minute of leeway, less the time of the handshake.
         let exp = chrono::Utc::now().timestamp() - 20;
         let short = signed(json!({"user_id": DEEPAK, "token_type": "access", "exp": exp}));
         let client = Client::at(&address(&server, &format!("/concierge?Auth={short}&deviceId=x"))).await;
@@ -93,7 +93,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A page of another origin cannot use the cookie; one of ours can, and anybody may bring the token elsewhere.
+    /// Other credentials: the cookie only from pages of our own origin, the token from anywhere.
     async fn other_credentials_do_as_well(backend) {
         use tokio_tungstenite::tungstenite::client::IntoClientRequest;
         let mut server = start(backend).await;

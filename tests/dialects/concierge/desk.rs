@@ -1,4 +1,5 @@
-//! Sessions that wait again, because their agents have left them, may no longer answer, or have gone.
+//! Tests of the desk, the queue of support sessions: a session waits again once its agent leaves it, loses the role, or is
+//! absent.
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -11,14 +12,14 @@ use crate::{
 };
 
 const LEAVE: &str = "backend/leave-chat-session";
-/// The partner of the agent, as the log knows it.
+/// Partner id of the agent in the event log.
 const CONCIERGES_PARTNER: i64 = 32_315;
 
-/// A server at which nobody may be gone for longer than a second, and which learns within a few of who is there.
+/// A server with an absence limit of one second, whose presence is up to date within a few.
 fn impatient(backend: Backend) -> ServerBuilder {
     let server = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("DESK__ABSENCE_SECONDS", 1);
     let server = server.set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).set("PRESENCE__ONLINE_SECONDS", 1);
-    // Whoever waits for a list asks for it again and again.
+    // Frame rate for tests that poll a list.
     server.set("SOCKETS__FRAMES_PER_SECOND", 1_000)
 }
 
@@ -63,12 +64,12 @@ with_every_backend! {
         assert_eq!(listed(&mut agent, "waiting").await, std::slice::from_ref(&chat));
         assert_eq!(agent.refused(LEAVE, that.clone()).await, 403);
         assert_eq!(agent.refused("backend/send-message", json!({"chatSessionId": chat, "messageContent": "x"})).await, 403);
-        // Each was told each thing once, and whoever did it was only answered.
+        // Deduplication: each client received each event once, the acting one only its answer.
         for client in [&mut agent, &mut tablet, &mut admin, &mut tenant] {
             assert_eq!(client.events_so_far().await, [Value::Null; 0]);
         }
 
-        // It goes on with another one, and can be given back again.
+        // Second assignment: the session continues with another agent, and can be given back again.
         tenant.send("client", &chat, "is anybody there?").await;
         assert_eq!(admin.join(&chat).await["chatSession"]["chatJoinedByEntityId"], ADMIN.to_string());
         admin.send("backend", &chat, "now there is").await;
@@ -88,7 +89,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever answers may also ask. Its own session waits for others.
+    /// Agents as tenants: an agent's own session waits for other agents.
     async fn an_agents_own_session_waits_for_others(backend) {
         let mut server = start(backend).await;
         let (mut admin, mut tablet) = (Client::connect(&server, ADMIN, "desk").await, Client::connect(&server, ADMIN, "tablet").await);
@@ -106,7 +107,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever is connected, in whichever dialect, is not gone, however long it has been silent.
+    /// Presence of an agent: an open socket in any dialect counts, however long it is silent.
     async fn who_has_gone_gives_it_back_and_who_is_silent_keeps_it(backend) {
         let mut server = impatient(backend).start().await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -121,7 +122,7 @@ with_every_backend! {
         admin.join(&given_back).await;
         assert_eq!(tenant.update(&given_back).await["chatJoinedByEntityId"], ADMIN);
         admin.socket.close().await;
-        // It was heard of later than the one that is silent.
+        // Order of presence: the server heard of this agent later than of the silent one.
         assert_eq!(tenant.update(&given_back).await["chatJoinedByEntityId"], Value::Null);
         let mut silent = Client::connect(&server, CONCIERGE, "desk").await;
         assert_eq!(listed(&mut silent, "waiting").await, std::slice::from_ref(&given_back));
@@ -163,7 +164,7 @@ with_every_backend! {
         assert_eq!(agent.socket.closed().await, 4003);
         assert_eq!(listed(&mut admin, "waiting").await, [two.clone(), one.clone()]);
 
-        // Whoever is no longer an administrator is none at the desk either.
+        // Role change: a former administrator loses the desk.
         admin.join(&one).await;
         assert_eq!(tenant.update(&one).await["chatJoinedByEntityId"], ADMIN);
         let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");
@@ -182,7 +183,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// An account that was changed while no server ran.
+    /// Role changes made while no server ran: the start gives such sessions back to the queue.
     async fn a_server_that_starts_finds_who_may_no_longer_answer(backend) {
         if !backend.is_durable() {
             return;
@@ -203,14 +204,14 @@ with_every_backend! {
     }
 }
 
-/// The facts of a session's waiting in the log: how many, and how many of them under the one topic of all agents.
+/// Number of events of this fact under a topic of the event log. One topic covers all agents.
 async fn facts(backend: &Backend, fact: &str, topic: &str) -> i64 {
     let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");
     let count = format!("SELECT count(*) FROM events WHERE fact ->> 'fact' = '{fact}' AND {topic}");
     sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut database).await.expect("it can be read")
 }
 
-/// The desk is at every node, and its log has each change once.
+/// Desk across nodes: every node shows it, and the event log has each change once.
 async fn the_desk_is_at_every_node(bus: Bus) {
     let backend = Backend::postgres().await;
     let start = || impatient(backend.clone()).node(&bus).set("TOKENS__SECRET", SECRET).start();
@@ -226,7 +227,7 @@ async fn the_desk_is_at_every_node(bus: Bus) {
     admin.is_told_that_waits(&chat).await;
     agent.join(&chat).await;
     assert_eq!(admin.update(&chat).await["chatJoinedByEntityId"], CONCIERGE);
-    // It leaves at one node, which is known at the other.
+    // Leave at one node, visible at the other.
     agent.body(LEAVE, json!({"chatSessionId": chat})).await;
     assert_eq!(admin.update(&chat).await["chatJoinedByEntityId"], Value::Null);
     admin.is_told_that_waits(&chat).await;
@@ -235,19 +236,19 @@ async fn the_desk_is_at_every_node(bus: Bus) {
     let desk = "partner_id = -1";
     assert_eq!(facts(&backend, "support_waits", desk).await, 2);
 
-    // Its node dies, and it does not come back: the other node notices, alone and once.
+    // Death of the agent's node, without a reconnect: the other node gives the session back, alone and once.
     here.kill().await;
     assert_eq!(admin.update(&chat).await["chatJoinedByEntityId"], Value::Null);
     admin.is_told_that_waits(&chat).await;
     assert_eq!(listed(&mut admin, "waiting").await, std::slice::from_ref(&chat));
     assert_eq!(facts(&backend, "support_waits", desk).await, 3);
-    // Agents at nodes of the first release have topics of their own.
+    // Agents at nodes of the first release listen on topics of their own.
     assert_eq!(facts(&backend, "support_waits", &format!("partner_id = {CONCIERGES_PARTNER}")).await, 3);
     drop((tenant, agent, admin));
     there.stop().await;
 }
 
-/// All nodes hear of it, and one of them gives it back.
+/// Deactivated agent: all nodes learn of it, and exactly one gives the session back.
 async fn who_is_deactivated_gives_it_back_once(bus: Bus) {
     let backend = Backend::postgres().await;
     let start = || Server::builder(backend.clone()).node(&bus).set("TOKENS__SECRET", SECRET).start();
@@ -270,7 +271,7 @@ async fn who_is_deactivated_gives_it_back_once(bus: Bus) {
     assert_eq!(tenant.update(&chat).await["chatJoinedByEntityId"], Value::Null);
     assert_eq!(tenant.update(&chat).await["chatJoinedByEntityId"], ADMIN);
     drop((tenant, agent, admin));
-    // Both have done by then what they do about it.
+    // Stopped nodes: both have processed the deactivation by now.
     for node in &mut nodes {
         node.stop().await;
     }

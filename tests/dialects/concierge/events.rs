@@ -1,4 +1,4 @@
-//! Who is pushed what, and what is in it.
+//! Tests of pushed events: recipients and content.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ fn sides(event: &Value) -> (&Value, &Value, &Value, &Value) {
 }
 
 with_every_backend! {
-    /// Two connections of the tenant, two of agents: everybody who takes part but the connection that asked.
+    /// Fan-out to two connections of the tenant and two of agents: all participants except the connection that made the
+    /// request.
     async fn events_go_to_whom_they_concern(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -108,7 +109,7 @@ with_every_backend! {
             assert_eq!(sides(&update), (&json!("TENANT"), &json!(DEEPAK), &json!("BACKEND_USER"), &json!(CONCIERGE)));
         }
 
-        // Another session, of which only those hear who are to: nothing came before it.
+        // Recipients of another session: its event is the first that each of them receives.
         let other = tenant.init().await;
         for client in [&mut agent, &mut admin] {
             let event = client.event().await;
@@ -123,7 +124,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Ids and times are texts there, too, if the settings want it.
+    /// Number format of events: ids and times as strings by setting.
     async fn events_hold_texts_by_setting(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("CONCIERGE__NUMBERS_IN_EVENTS", false);
         let mut server = builder.set("CONCIERGE__ORG_ID", 12).set("CONCIERGE__PATHS", "/prod,/dev").start().await;
@@ -140,7 +141,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What is said in another dialect is pushed here, and the reverse.
+    /// Messages across dialects, in both directions.
     async fn other_dialects_take_part(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -165,7 +166,7 @@ with_every_backend! {
         let there = elsewhere.messaging("messages", json!({"thread_id": thread})).await.to_string();
         assert!(there.contains("from here"), "{there}");
 
-        // Whoever reads it there has seen it here.
+        // Read mark from another dialect: the message is seen here.
         let read = elsewhere.messaging("notifications/mark_all_read", json!({"thread_id": thread})).await;
         assert_eq!(read["success"], true, "{read}");
         let history = tenant.body("client/get-chat-messages", json!({"chatSessionId": chat})).await;
@@ -179,7 +180,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// With a text, or more than one: nobody is to see less than was sent.
+    /// Files of other dialects, with a text, or several of them: the text names each, so that nothing is hidden.
     async fn files_of_other_dialects_are_named(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -216,7 +217,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever joins has not read what was said before, until it does, wherever that is; and then the tenant learns of it.
+    /// Messages from before the join: the agent reads them later, in any dialect, and the tenant then gets the read mark.
     async fn what_was_said_before_the_agent_joined_is_read_when_it_is(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -244,7 +245,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever has ended a session has heard all that was said in it.
+    /// Order at the end of a session: the client that ends it has received all of its messages before.
     async fn what_was_said_before_the_end_is_told_before_it(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
         let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;
@@ -260,7 +261,7 @@ with_every_backend! {
             tenant.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
             tenant.pushed.clear();
             assert_eq!(tenant.socket.heard_so_far().await, Vec::<Value>::new());
-            // However many of its messages were in time, all were answered.
+            // Answers: each message gets one, in time or not.
             let mut answers = 0;
             while answers < 3 {
                 answers += usize::from(agent.socket.hear().await["channel"] == "backend/send-message");
@@ -271,7 +272,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// An event that nobody asked for: the server closes what nobody has asked about for long.
+    /// Idle sessions: the server closes a session after a time without requests, and pushes an event.
     async fn silent_sessions_are_closed(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET).set("CONCIERGE__SILENCE_SECONDS", 1);
         let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;

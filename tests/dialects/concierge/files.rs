@@ -1,4 +1,4 @@
-//! Files that say nothing of themselves: clients take it for granted that they do.
+//! Tests of files without metadata: clients take the metadata for granted, so the server adds it.
 
 use reqwest::{
     Method,
@@ -13,7 +13,7 @@ use crate::{
     with_every_backend,
 };
 
-/// The header of a picture in PNG with these dimensions, which is enough to know them.
+/// Header of a PNG picture with these dimensions, enough to read them.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend(width.to_be_bytes());
@@ -22,7 +22,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// One in JPEG whose dimensions stand behind a large preview, as cameras write it.
+/// A JPEG picture whose dimensions follow a large preview, as cameras write it.
 fn jpeg(width: u16, height: u16) -> Vec<u8> {
     let mut bytes = b"\xff\xd8".to_vec();
     for _ in 0..2 {
@@ -46,7 +46,7 @@ async fn attach(by: &support::Client, name: &str, bytes: &[u8]) -> Value {
     Answer::of(upload).await.json()["attachment_id"].take()
 }
 
-/// Puts a file as this dialect does, and gives its address.
+/// Uploads a file as this dialect does, and returns its URL.
 async fn put(by: &support::Client, announced: &str, bytes: &[u8]) -> String {
     let wish = json!({"filename": "holiday.png", "mimeType": announced, "type": "chat-images"});
     let urls = by.post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
@@ -60,7 +60,7 @@ fn last_part(address: &str) -> &str {
     address.rsplit('/').next().expect("it has parts")
 }
 
-/// A tenant, an agent who has joined, the session, and the agent in other dialects, with the thread there.
+/// A tenant, an agent who has joined, the session, the agent's client of other dialects, and the thread id there.
 async fn joined(server: &Server) -> (Client, Client, Value, support::Client, Value) {
     let mut tenant = Client::connect(server, DEEPAK, "phone").await;
     let mut agent = Client::connect(server, CONCIERGE, "desk").await;
@@ -74,7 +74,7 @@ async fn joined(server: &Server) -> (Client, Client, Value, support::Client, Val
 }
 
 with_every_backend! {
-    /// Pushed, and in the history.
+    /// Metadata of files of other dialects, in events and in the history.
     async fn files_of_other_dialects_are_described(backend) {
         let mut server = start(backend).await;
         let (mut tenant, agent, chat, elsewhere, thread) = joined(&server).await;
@@ -108,7 +108,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// In the answer, in what is pushed, and in the history; what is sent with metadata keeps it.
+    /// Metadata in the answer, in events and in the history; metadata from the sender is kept.
     async fn files_without_metadata_are_described(backend) {
         let mut server = start(backend).await;
         let (mut tenant, mut agent, chat, elsewhere, _) = joined(&server).await;
@@ -143,7 +143,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Clients that cannot tell say nothing, or that they cannot.
+    /// Unknown content type: clients send an empty string, or a placeholder.
     async fn a_type_that_is_not_known_is_that_of_bytes(backend) {
         let mut server = start(backend).await;
         let deepak = server.log_in("deepak@tis.co.th").await;
@@ -151,7 +151,7 @@ with_every_backend! {
             let address = put(&deepak, announced, b"\x00\x01").await;
             let answer = support::http().get(&address).send().await.expect("it is there");
             assert_eq!(answer.headers()["content-type"], "application/octet-stream", "{announced:?}");
-            // Nor need they say it again.
+            // Content type of the upload request, optional as well.
             let wish = json!({"filename": "a.heic", "mimeType": announced, "type": "chat-images"});
             let urls = deepak.post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
             let put = support::http().put(urls["uploadURL"].as_str().expect("a text"));
@@ -160,7 +160,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nothing is left that could be shown.
+    /// Unsent file: an empty text without the file.
     async fn an_unsent_file_is_an_empty_text(backend) {
         let mut server = start(backend).await;
         let (mut tenant, agent, chat, elsewhere, thread) = joined(&server).await;

@@ -1,4 +1,4 @@
-//! Whatever is said on the socket is answered on a channel, and the socket stays open.
+//! Tests of input on the socket: each frame is answered on a channel, and the socket stays open.
 
 use proptest::{
     prelude::*,
@@ -43,7 +43,7 @@ const NAMES: &[&str] = &[
     "limit",
     "unknown",
 ];
-/// As they stand in JSON.
+/// JSON values, as they stand in a frame.
 const VALUES: &[&str] = &[
     "null",
     "true",
@@ -76,7 +76,7 @@ fn frame() -> impl Strategy<Value = String> {
         .prop_map(|(route, body)| format!("{{\"action\": \"api\", \"data\": {{\"route\": \"{route}\", \"body\": {body}}}}}"))
 }
 
-/// Says a frame, and gives the one that it is answered with.
+/// Sends a frame, and returns the answer.
 async fn answered(client: &mut Client, frame: &str) -> Value {
     client.socket.say_text(frame).await;
     let answer = client.socket.hear().await;
@@ -127,7 +127,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nothing but their order tells which answer is whose.
+    /// Order of answers: the protocol has no other correlation.
     async fn answers_come_in_the_order_of_what_was_asked(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
         let mut server = builder.set("SOCKETS__FRAMES_BURST", 10_000).start().await;

@@ -1,4 +1,4 @@
-//! Who is in a session, and who speaks there for which side, whatever dialect is used.
+//! Tests of the members of a session and their sides, in every dialect.
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -9,7 +9,7 @@ use crate::{
     with_every_backend,
 };
 
-/// The demo data's: John's partner, who is to be brought in by other doors.
+/// Partner id of John in the demo data, whom other dialects try to add.
 const JOHNS_PARTNER: i64 = 5;
 const FIXED: &str = "The people in a support session change only through the support chat";
 
@@ -22,7 +22,7 @@ async fn joined(tenant: &mut Client, agent: &mut Client) -> (Value, i64) {
     (chat, id)
 }
 
-/// A socket of the `conversations` dialect.
+/// Opens a socket of the `conversations` dialect.
 async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {
     let mut socket = Socket::open(address(server, &format!("/conversations/{conversation}/?token={}", token(uid)))).await;
     socket.heard_so_far().await;
@@ -35,7 +35,7 @@ async fn participants(client: &support::Client, id: i64) -> usize {
 }
 
 with_every_backend! {
-    /// Neither tenants nor agents bring anybody in, or leave, by the verbs of other conversations.
+    /// Membership changes through other dialects: refused to tenants and agents.
     async fn other_dialects_change_nobody(backend) {
         let mut server = start(backend).await;
         let (mut tenant, mut agent) =
@@ -63,7 +63,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nothing is said, changed or shown there any more, in any dialect; what is one's own can be taken back.
+    /// Closed session: no message, edit, typing or membership change in any dialect; an author can still delete its own
+    /// messages.
     async fn a_closed_session_is_closed_in_every_dialect(backend) {
         let mut server = start(backend).await;
         let (mut tenant, mut agent) =
@@ -108,7 +109,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// An agent who was taken over speaks there no longer, and what it has said stays the agents'.
+    /// Side of a message: fixed when it is written. An agent whose session was taken over can no longer send there.
     async fn a_messages_side_is_that_of_its_author_when_it_was_written(backend) {
         let mut server = start(backend.clone()).await;
         let (mut tenant, mut agent) =
@@ -133,7 +134,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The first release let others in. Those who are there may read; what they have said reads as it did.
+    /// Extra members of the first release: they may read, and their messages keep their side.
     async fn whoever_the_first_release_let_in_says_nothing_more(backend) {
         if !backend.is_durable() {
             return;
@@ -144,7 +145,7 @@ with_every_backend! {
         let (chat, id) = joined(&mut tenant, &mut agent).await;
         let answer = agent.send("backend", &chat, "an answer").await["id"].as_str().and_then(|id| id.parse::<i64>().ok());
         let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");
-        // As if John had joined, and had written the answer.
+        // State of the first release: John has joined, and has written the answer.
         for statement in [
             "INSERT INTO participants (conversation_id, partner_id, joined_at, read_seq) VALUES ($1, 5, now(), 0)",
             "INSERT INTO memberships (conversation_id, partner_id, from_position) VALUES ($1, 5, 0)",
@@ -152,7 +153,7 @@ with_every_backend! {
         ] {
             sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).execute(&mut database).await.expect("it can be changed");
         }
-        // The server knows nobody's place from before.
+        // Restart with an empty cache of members.
         let address = server.kill().await;
         server.start_again(address).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -171,7 +172,7 @@ with_every_backend! {
         let edit = json!({"action": "edit_message", "message_id": answer, "content": "We refund you 1000 EUR"});
         socket.say(edit).await;
         assert_eq!(socket.hear_until(|told| told["type"] == "error").await["error"], "Access denied");
-        // Nor has a side seen anything because he has.
+        // Read marks: an extra member's do not count for a side.
         john.messaging("notifications/mark_all_read", json!({"thread_id": id})).await;
         tenant.send("client", &chat, "has anybody seen this?").await;
         john.messaging("notifications/mark_all_read", json!({"thread_id": id})).await;

@@ -1,4 +1,4 @@
-//! The support chat: tenants, those who answer, and their connections.
+//! Tests of the `concierge` dialect, the support chat: tenants, agents and their connections.
 
 mod agents;
 mod app;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::support::{Backend, Server, Socket};
 
 const SECRET: &str = "thirty-two bytes are what a secret needs";
-/// The demo data's.
+/// User ids of the demo data.
 const DEEPAK: i64 = 34;
 const CONCIERGE: i64 = 32314;
 const ADMIN: i64 = 2;
@@ -48,9 +48,9 @@ fn address(server: &Server, path: &str) -> String {
 /// A client of this dialect.
 struct Client {
     socket: Socket,
-    /// What it was told first of its connection.
+    /// First event of the connection.
     connection: Value,
-    /// What was pushed while it waited for an answer.
+    /// Events received while waiting for an answer.
     pushed: VecDeque<Value>,
 }
 
@@ -66,7 +66,7 @@ impl Client {
         Self { socket, connection: greeting["body"]["connection"].clone(), pushed: VecDeque::new() }
     }
 
-    /// The whole answer to a request.
+    /// Sends a request, and returns the whole answer.
     async fn ask(&mut self, route: &str, body: Value) -> Value {
         self.socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
         loop {
@@ -79,21 +79,21 @@ impl Client {
         }
     }
 
-    /// The body of an answer that grants a request.
+    /// Sends a request that succeeds, and returns the body of the answer.
     async fn body(&mut self, route: &str, body: Value) -> Value {
         let mut answer = self.ask(route, body).await;
         assert_eq!(answer["status"], 200, "{route}: {answer}");
         answer["body"].take()
     }
 
-    /// The status of an answer that refuses a request.
+    /// Sends a request that is refused, and returns the status of the answer.
     async fn refused(&mut self, route: &str, body: Value) -> u64 {
         let answer = self.ask(route, body).await;
         assert!(answer["body"]["message"].is_string(), "{route}: {answer}");
         answer["status"].as_u64().expect("it has one")
     }
 
-    /// The next event.
+    /// Returns the next event.
     async fn event(&mut self) -> Value {
         match self.pushed.pop_front() {
             Some(event) => event,
@@ -101,12 +101,12 @@ impl Client {
         }
     }
 
-    /// Begins a session, and gives its `chatSessionId`.
+    /// Begins a session, and returns its `chatSessionId`.
     async fn init(&mut self) -> Value {
         self.body("client/init-chat-with-concierge", json!({"newSession": true})).await["chatSessionId"].take()
     }
 
-    /// Begins a session, and says something there: the next one is another.
+    /// Begins a session, and sends a message there, so that the next `init` begins another.
     async fn init_and_say(&mut self, text: &str) -> Value {
         let session = self.init().await;
         self.send("client", &session, text).await;
@@ -117,7 +117,7 @@ impl Client {
         self.body("backend/join-chat-session", json!({"chatSessionId": session})).await
     }
 
-    /// The next event, which is of that session as it is now; gives the session.
+    /// Expects an update event of this session, and returns the session.
     async fn update(&mut self, session: &Value) -> Value {
         let mut event = self.event().await;
         let channel = format!("chat-session-update-{}", session.as_str().expect("a text"));
@@ -125,20 +125,20 @@ impl Client {
         event["payload"]["chatSession"].take()
     }
 
-    /// The next event, which says that this session waits.
+    /// Expects the event of a session that waits for an agent.
     async fn is_told_that_waits(&mut self, session: &Value) {
         let event = self.event().await;
         let told = (&event["channel"], &event["payload"]["chatSession"]["chatSessionId"]);
         assert_eq!(told, (&json!("chat-session-new"), session), "{event}");
     }
 
-    /// Everything that was pushed so far.
+    /// Returns all events pushed so far.
     async fn events_so_far(&mut self) -> Vec<Value> {
         let heard = self.socket.heard_so_far().await;
         self.pushed.drain(..).chain(heard).collect()
     }
 
-    /// Sends a text, and gives the message as it was stored.
+    /// Sends a text, and returns the stored message.
     async fn send(&mut self, side: &str, session: &Value, text: &str) -> Value {
         let message = json!({"chatSessionId": session, "contentType": "TEXT", "messageContent": text});
         self.body(&format!("{side}/send-message"), message).await["chatMessage"].take()
@@ -151,7 +151,7 @@ impl Client {
     }
 }
 
-/// The same with every text, number and truth value replaced by what it is.
+/// The same value with every string, number and boolean replaced by the name of its type.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),

@@ -15,14 +15,14 @@ class Client {
     this.ws.on('error', (error) => { throw error; });
     this.ws.on('message', (data) => {
       const frame = JSON.parse(data.toString());
-      // As the published client does, without looking whether it is there.
+      // No check, as in the published client.
       assert.ok(frame.channel.length > 0);
       this.heard.push(frame);
       if (this.waiting) this.waiting();
     });
   }
 
-  // The next frame on a channel; others stay for later.
+  // Returns the next frame on a channel, and keeps others.
   async hear(channel) {
     for (;;) {
       const index = this.heard.findIndex((frame) => frame.channel === channel);

@@ -1,4 +1,4 @@
-//! A client of another make: Node's `ws`, which goes through the description's requests.
+//! Test of a Node client (`ws`) that sends the requests of the documentation.
 
 use tokio::process::Command;
 
@@ -6,7 +6,7 @@ use super::{CONCIERGE, DEEPAK, address, start, token};
 use crate::with_every_backend;
 
 with_every_backend! {
-    /// Runs `node.js` beside this file, which says what it does.
+    /// Runs `node.js` beside this file.
     async fn a_client_of_node_is_understood(backend) {
         let mut server = start(backend).await;
         let modules = std::env::var("DRAGOMAN_TEST_NODE_PATH").expect("run the tests with .ci/test, which installs ws");

@@ -1,11 +1,11 @@
-//! Nobody gets into others' sessions by any route.
+//! Tests of access control: no route leads into a session of others.
 
 use serde_json::{Value, json};
 
 use super::{ADMIN, CONCIERGE, Client, DEEPAK, JOHN, start};
 use crate::with_every_backend;
 
-/// Every route that names a session, and how an agent who has not joined is answered there.
+/// Every route that names a session, and the status for an agent who has not joined it.
 const ROUTES: [(&str, u64); 17] = [
     ("client/init-chat-with-concierge", 404),
     ("client/get-chat-session", 404),
@@ -45,7 +45,7 @@ with_every_backend! {
             let answer = john.ask(route, body(&chat)).await;
             assert_eq!(answer["status"], if route.starts_with("client/") { 404 } else { 403 }, "{route}: {answer}");
             assert!(!answer.to_string().contains("hush"));
-            // What is not there answers just so.
+            // Unknown session: the same answer.
             let unknown = json!("4482e256-da14-47cc-b119-9575bbb3b6d3");
             let missing = john.ask(route, body(&unknown)).await;
             let [unknown, known] = [&unknown, &chat].map(|id| id.as_str().expect("a text"));
@@ -56,7 +56,7 @@ with_every_backend! {
             let expected = if route == "backend/list-chat-sessions" { 403 } else { 404 };
             assert_eq!(john.refused(route, json!({})).await, expected, "{route}");
         }
-        // A conversation that is no session.
+        // Conversation id that is no session.
         let messaging = server.log_in("john@example.com").await;
         let session = messaging.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
         for route in ["client/get-chat-session", "client/send-message"] {

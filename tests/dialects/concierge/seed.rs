@@ -1,4 +1,4 @@
-//! Every example of the dialect's documentation, with exactly its keys, and its values where they are not made anew.
+//! Tests of every example of the dialect's documentation, with exactly its keys, and its values unless generated.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn tenant() -> Value {
     json!({"id": "34", "email": "deepak@tis.co.th", "countryId": "99", "code": "+66", "phoneNumber": "09928640281"})
 }
 
-/// The demo's tenant as the documentation shows it.
+/// The demo tenant, as the documentation shows it.
 fn whole_tenant() -> Value {
     let profile: Value = serde_json::from_str(include_str!("../../../src/demo_tenant.json")).expect("it is JSON");
     let mut whole = tenant();
@@ -66,7 +66,7 @@ fn message(by: i64, content: &str) -> Value {
     })
 }
 
-/// Whether an answer is as the example, the values under `new` apart.
+/// Asserts that an answer equals the example, except for the values under `new`.
 #[track_caller]
 fn is_like(actual: &Value, example: &Value, new: &[&str]) {
     assert_eq!(shape(actual), shape(example), "{actual}");
@@ -111,7 +111,7 @@ with_every_backend! {
         };
         assert_eq!(shape(&client.connection), shape(&connection()));
 
-        // 1
+        // Example 1.
         let begun = client.ask("client/init-chat-with-concierge", json!({"newSession": true})).await;
         let chat = begun["body"]["chatSessionId"].clone();
         let example = with_id(json!({
@@ -128,7 +128,7 @@ with_every_backend! {
         let link = &begun["body"]["connection"];
         assert_eq!(millis(&link["expiredAt"]) - millis(&link["updatedAt"]), 3_600_000);
 
-        // 2, both steps
+        // Example 2, both steps.
         let whole = |joined| with_id(json!({
             "chatSessionId": "4482e256-da14-47cc-b119-9575bbb3b6d3",
             "chatSession": session(false, joined),
@@ -146,7 +146,7 @@ with_every_backend! {
         is_like(&continued, &whole(true), SESSION_NEW);
         assert_eq!(continued["chatSessionId"], chat);
 
-        // 3
+        // Example 3.
         agent.send("backend", &chat, "hello").await;
         client.event().await;
         client.send("client", &chat, "hi there").await;
@@ -159,11 +159,11 @@ with_every_backend! {
         assert_eq!((&answer["channel"], &answer["status"]), (&json!(route), &json!(200)));
         is_like(&answer["body"], &example, MESSAGE_NEW);
 
-        // 4
+        // Example 4.
         let pinged = client.body("client/ping-on-chat-session", json!({"chatSessionId": chat})).await;
         is_like(&pinged, &whole(true), SESSION_NEW);
 
-        // 5
+        // Example 5.
         let sent = client.body("client/send-message", json!({
             "chatSessionId": chat,
             "contentType": "TEXT",
@@ -176,7 +176,7 @@ with_every_backend! {
         is_like(&sent, &json!({"chatSessionId": chat, "chatMessage": example}), MESSAGE_NEW);
         assert_eq!(sent["chatSessionId"], chat);
 
-        // 6, with the id as a number, as the example has it, and as a text
+        // Example 6, with the id as a number, as the example has it, and as a string.
         for as_text in [false, true] {
             let id = client.send("client", &chat, "to be unsent").await["id"].clone();
             let number: i64 = id.as_str().and_then(|id| id.parse().ok()).expect("a number");
@@ -185,7 +185,7 @@ with_every_backend! {
             assert_eq!(unsent, json!({"messageId": id}));
         }
 
-        // 7
+        // Example 7.
         let shown = agent.send("backend", &chat, "zXzX").await;
         let seen = client.body("client/update-message-seen-at", json!({"messageId": shown["id"], "chatSessionId": chat})).await;
         let mut example = message(CONCIERGE, "zXzX");
@@ -193,10 +193,10 @@ with_every_backend! {
         example["seenAt"] = json!("1728290232663");
         is_like(&seen, &json!({"chatSessionId": chat, "chatMessage": example}), MESSAGE_NEW);
 
-        // 8
+        // Example 8.
         assert_eq!(client.body("client/get-unread-msg-count", json!({})).await, json!({"unreadMsgCount": "0"}));
 
-        // 9
+        // Example 9.
         let ended = client.body("client/end-chat-with-concierge", json!({"chatSessionId": chat})).await;
         is_like(&ended, &json!({"chatSessionId": chat, "chatSession": session(true, true)}), SESSION_NEW);
         drop((client, agent));

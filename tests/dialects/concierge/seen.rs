@@ -1,11 +1,11 @@
-//! Marks as seen: to the other side, and to the reader's other devices.
+//! Tests of read marks ("seen"): fan-out to the other side, and to the reader's other devices.
 
 use serde_json::{Value, json};
 
 use super::{CONCIERGE, Client, DEEPAK, SECRET, start};
 use crate::{support::Server, with_every_backend};
 
-/// The ids of the messages that the next events say were seen.
+/// Returns the ids of messages that the next events mark as seen.
 async fn told(client: &mut Client, chat: &Value, messages: usize) -> Vec<Value> {
     let mut ids = Vec::new();
     for _ in 0..messages {
@@ -49,7 +49,7 @@ with_every_backend! {
             client.events_so_far().await;
         }
 
-        // All before it is seen with it.
+        // Read mark of a message: covers all earlier ones.
         let seen = sees(&mut tenant, "client", &chat, &answered[1]).await;
         assert_eq!((&seen["status"], &seen["id"]), (&json!(4), &answered[1]));
         for client in [&mut tablet, &mut agent, &mut other_desk] {
@@ -59,13 +59,13 @@ with_every_backend! {
         for client in [&mut tenant, &mut tablet, &mut other_desk] {
             assert_eq!(told(client, &chat, 1).await, asked[..1]);
         }
-        // Once.
+        // Repeated read marks: no further event.
         sees(&mut tablet, "client", &chat, &answered[0]).await;
         sees(&mut tablet, "client", &chat, &answered[1]).await;
         for client in [&mut tenant, &mut tablet, &mut agent, &mut other_desk] {
             hears_nothing(client).await;
         }
-        // Read in another dialect.
+        // Read mark from another dialect.
         let elsewhere = server.log_in("deepak@tis.co.th").await;
         let more = agent.send("backend", &chat, "anything else?").await["id"].take();
         for client in [&mut tenant, &mut tablet, &mut other_desk] {
@@ -79,7 +79,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The published app reads ids and times as texts, but for one.
+    /// Number format `app`: the published app reads ids and times as strings, with one exception.
     async fn the_published_app_reads_texts_but_for_what_was_unsent(backend) {
         let builder = Server::builder(backend).set("TOKENS__SECRET", SECRET);
         let mut server = builder.set("CONCIERGE__NUMBERS_IN_EVENTS", "app").start().await;
@@ -101,7 +101,7 @@ with_every_backend! {
     }
 }
 
-/// Nothing else is taken for a setting.
+/// Invalid values of the setting refused at the start.
 #[tokio::test]
 async fn other_forms_of_numbers_are_refused() {
     for given in ["maybe", "2", "App", ""] {

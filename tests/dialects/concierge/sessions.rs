@@ -1,4 +1,4 @@
-//! What a tenant does in its sessions.
+//! Tests of a tenant's requests in its sessions.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The log must be able to tell it, where it stands inside of more.
+    /// Depth limit of metadata: the event log stores it inside further levels.
     async fn metadata_is_nested_only_so_deep(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -40,7 +40,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Key for key, digit for digit: in the answer, in what is pushed, in the history, and after the server has begun anew.
+    /// Metadata returned unchanged, key for key and digit for digit: in the answer, in events, in the history, and after a
+    /// restart.
     async fn metadata_comes_back_to_the_letter(backend) {
         let mut server = start(backend).await;
         let (mut tenant, mut agent) =
@@ -94,7 +95,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Also on another connection, and after the session was closed.
+    /// Idempotent retry, also on another connection and after the session was closed.
     async fn a_retry_gets_the_first_answer(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
@@ -132,7 +133,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Who has been answered is not told of its own message once more.
+    /// Simultaneous retries on two connections: each gets one answer, and no event for the same message.
     async fn a_retry_on_two_connections_at_once_is_answered_once_each(backend) {
         let mut server = start(backend).await;
         let mut phone = Client::connect(&server, DEEPAK, "phone").await;
@@ -197,7 +198,7 @@ with_every_backend! {
         let history = agent.body("backend/get-chat-messages", json!({"chatSessionId": chat})).await;
         let unsent = &history["messages"][0];
         assert_eq!((&unsent["id"], &unsent["status"], &unsent["messageContent"]), (&own["id"], &json!(0), &json!("")));
-        // Whatever it was: nothing is left of a picture that could be shown.
+        // Unsent picture: nothing of it is left to show.
         let picture = json!({"chatSessionId": chat, "contentType": "IMAGE", "messageContent": "https://cdn.example/x.png"});
         let picture = tenant.body("client/send-message", picture).await["chatMessage"]["id"].take();
         assert_eq!(unsend(&mut tenant, &chat, &picture).await, 200);
@@ -224,7 +225,7 @@ with_every_backend! {
         let second = tenant.body("client/update-message-seen-at", see(&texts[1]["id"])).await;
         assert_eq!((&second["chatMessage"]["status"], &second["chatMessage"]["id"]), (&json!(4), &texts[1]["id"]));
         assert_eq!(count(&mut tenant).await, "1");
-        // Seen stays seen, since when it was.
+        // Repeated read mark: the first time stays.
         let first = tenant.body("client/update-message-seen-at", see(&texts[0]["id"])).await;
         assert_eq!(first["chatMessage"]["seenAt"], second["chatMessage"]["seenAt"]);
         let statuses = async |client: &mut Client, route: &str| {
@@ -235,18 +236,18 @@ with_every_backend! {
         let seen = agent.body("backend/update-message-seen-at", see(&early["id"])).await;
         assert_eq!((&seen["chatMessage"]["status"], &seen["chatMessage"]["senderEntityType"]), (&json!(4), &json!("TENANT")));
         assert_eq!(statuses(&mut tenant, "client/get-chat-messages").await, [4, 4, 4, 3]);
-        // Nobody sees for the other side.
+        // Read mark on an own message: refused.
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&early["id"])).await, 400);
         assert_eq!(agent.refused("backend/update-message-seen-at", see(&texts[0]["id"])).await, 400);
         assert_eq!(tenant.refused("client/update-message-seen-at", see(&json!("987654"))).await, 404);
-        // What was unsent is to be seen by nobody.
+        // Unread count: unsent messages do not count.
         agent.body("backend/delete-message", see(&texts[2]["id"])).await;
         assert_eq!(count(&mut tenant).await, "0");
         drop((tenant, agent));
         server.stop().await;
     }
 
-    /// Also the other side's, and each its own.
+    /// Ping times: each request counts for its side, and each side has its own time.
     async fn any_request_of_a_side_is_its_ping(backend) {
         let mut server = start(backend).await;
         let mut tenant = Client::connect(&server, DEEPAK, "phone").await;

@@ -1,4 +1,4 @@
-//! One socket for all of a user's conversations.
+//! Tests of the socket for all conversations of a user.
 
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// The user and the partner of somebody who is in no conversation.
+/// User id and partner id of a user without conversations.
 const DEEPAK: (i64, i64) = (34, 35);
 
-/// Sends a text to a conversation, and gives the message as the sender is told of it.
+/// Sends a text to a conversation, and returns the message as the sender receives it.
 async fn send_to(socket: &mut Socket, conversation: impl Into<Value>, text: &str) -> Value {
     let conversation: Value = conversation.into();
     socket.say(json!({"action": "send_message", "conversation_id": conversation, "content": text})).await;
@@ -23,7 +23,7 @@ async fn send_to(socket: &mut Socket, conversation: impl Into<Value>, text: &str
     told["message"].take()
 }
 
-/// Begins a conversation with these partners, and gives its id.
+/// Creates a conversation with these partners, and returns its id.
 async fn begin(client: &Client, name: &str, partners: &[i64]) -> String {
     let made = client.messaging("thread/create", json!({"name": name, "partner_ids": partners})).await;
     made["thread_id"].as_i64().unwrap_or_else(|| panic!("{made}")).to_string()
@@ -35,7 +35,7 @@ async fn add(client: &Client, conversation: &str, partner: i64) {
     assert!(added.get("error").is_none(), "{added}");
 }
 
-/// Takes a user out of a conversation.
+/// Removes a user from a conversation.
 async fn leave(client: &Client, uuid: &Value) {
     let params = json!({"model": "im_chat.session", "method": "quit_user", "args": [uuid], "kwargs": {}});
     let left = client.call("/web/dataset/call_kw", params).await;
@@ -54,7 +54,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// The same frames as on sockets of one conversation, with its id.
+    /// Frames of all conversations: the same as on a socket of one conversation, plus the conversation id.
     async fn it_hears_what_happens_in_all_conversations(server) {
         let (mut john, mut bob) = (enter_all(server, JOHN).await, enter_all(server, BOB).await);
         let (mut admin, mut jane) = (enter(server, ADMIN, 1).await, enter(server, JANE, 2).await);
@@ -74,7 +74,7 @@ with_tokens_on_every_backend! {
         assert!(told.iter().all(|told| told["conversation_id"] == "2"), "{told:?}");
     }
 
-    /// Those on sockets of one conversation hear it as they hear each other.
+    /// Actions in any conversation: clients on sockets of that conversation receive the same frames as from each other.
     async fn everything_can_be_done_in_any_conversation(server) {
         let session = server.log_in(support::JOHN).await;
         let session = session.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
@@ -137,7 +137,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut john, "chat_message").await["conversation_id"], "2", "another conversation's is another message");
     }
 
-    /// Whether there is such a conversation is not to be learned.
+    /// Unknown and foreign conversations: the same error, so that ids cannot be probed.
     async fn a_conversation_must_be_named_and_be_the_users_own(server) {
         let own = send(&mut enter(server, ADMIN, 1).await, "between two").await;
         let john = server.log_in(support::JOHN).await;
@@ -177,7 +177,7 @@ with_tokens_on_every_backend! {
             assert_eq!(complaint(&mut bob, &frame.to_string()).await, expected(&frame, "conversation_id is missing"));
         }
         for name in [json!("1"), uuid, json!("987654"), json!("75140d72-8b20-4549-885c-20599badb486"), json!("abc"), json!(-1)] {
-            // One may say so much at once and no more.
+            // A new socket for each name, within the frame burst.
             let mut bob = enter_all(server, BOB).await;
             for frame in actions(Some(&name)) {
                 assert_eq!(complaint(&mut bob, &frame.to_string()).await, expected(&frame, "Conversation not found"), "{frame}");
@@ -192,7 +192,7 @@ with_tokens_on_every_backend! {
         assert!(unseen.iter().all(|told| told["type"] != "typing"), "{unseen:?}");
     }
 
-    /// Each of them once, and nobody else; the user itself is one.
+    /// Presence after the handshake: each participant of any conversation once, the user included, and no other users.
     async fn everybody_is_told_of_right_after_connecting(server) {
         begin(&server.log_in(support::JOHN).await, "once more with Jane", &[7]).await;
         let mut john = Socket::open(server.socket_url(&format!("/conversations/?token={}", token(JOHN)))).await;
@@ -215,7 +215,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut late, "typing").await, typing, "who types is told then, too");
     }
 
-    /// What others' address books tell them, they are told in that dialect.
+    /// Address book contacts without a shared conversation: presence is sent only in the dialect of the address book.
     async fn of_who_is_only_in_an_address_book_nothing_is_told(server) {
         let bob = server.log_in(support::BOB).await;
         bob.result("/im_chat/api/user_chat_ab/add_users", json!({"user_ids": [DEEPAK.0]})).await;
@@ -243,7 +243,7 @@ with_tokens_on_every_backend! {
         .await;
         let told = socket.heard_so_far().await;
         assert!(told.iter().all(|told| told["user_id"] != json!(DEEPAK.0.to_string())), "{told:?}");
-        // Once they share a conversation it is told.
+        // Presence of a contact once both share a conversation.
         begin(&bob, "with Deepak", &[DEEPAK.1]).await;
         let joined = hear(&mut socket, "conversation.joined").await;
         assert_eq!(joined["participants"][1]["user_id"], DEEPAK.0.to_string(), "{joined}");
@@ -286,14 +286,14 @@ with_tokens_on_every_backend! {
         assert_eq!((&status["status"], &status["conversation_id"]), (&json!("read"), &json!(id)));
         let told = said(&mut bob).await;
         assert_eq!(told, [json!(null); 0], "he is not in it");
-        // Whoever comes online later is told of, though no conversation but the new one is shared.
+        // Presence of a user who comes online later, and shares only the new conversation.
         server.log_in("deepak@tis.co.th").await.messaging("threads", json!({})).await;
         for socket in [&mut john, &mut jane] {
             socket.hear_until(|told| told["user_id"] == json!(DEEPAK.0.to_string()) && told["status"] == "online").await;
         }
     }
 
-    /// The socket stays open all the while.
+    /// Membership events on a socket that stays open.
     async fn who_is_brought_in_and_leaves_is_told_so(server) {
         let (admin, client) = (server.log_in(support::ADMIN).await, server.log_in(support::BOB).await);
         let mut before = enter(server, ADMIN, 1).await;
@@ -334,7 +334,7 @@ with_tokens_on_every_backend! {
         assert!(told.iter().all(|told| told["type"] != "conversation.left" && told["type"] != "conversation.joined"), "{told:?}");
     }
 
-    /// In each conversation for itself, also of what was said before the socket was opened.
+    /// Delivery and read status of each conversation, including messages from before the socket was opened.
     async fn the_author_learns_what_was_delivered_and_read(server) {
         let mut before = enter_all(server, ADMIN).await;
         let mut sent = Vec::new();
@@ -394,7 +394,7 @@ with_tokens_on_every_backend! {
 
 with_every_backend! {
     async fn who_is_deactivated_is_sent_away(backend) {
-        // A store in memory has no command line beside its server.
+        // Durable stores only: a store in memory has no command line.
         if !backend.is_durable() {
             return;
         }
@@ -408,7 +408,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// All others hear everything in its order meanwhile, and so does who reads only afterwards.
+    /// Slow readers: all other sockets receive everything in order meanwhile, and the slow one does so later.
     async fn who_does_not_read_holds_nobody_up(backend) {
         const READERS: usize = 20;
         const MESSAGES: usize = 100;

@@ -1,4 +1,4 @@
-//! Who gets a socket, and for how long.
+//! Tests of socket credentials: admission, expiry and revocation.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// A request for the socket of conversation 1, with these headers.
+/// Handshake request for the socket of conversation 1, with these headers.
 fn asking(server: &Server, headers: &[(&'static str, String)]) -> Request<()> {
     let mut request = server.socket_url("/conversations/1").into_client_request().expect("it is an address");
     for (name, value) in headers {
@@ -31,7 +31,7 @@ with_tokens_on_every_backend! {
         assert_eq!(Socket::open(url(server, 1, &altered)).await.closed().await, 4003);
     }
 
-    /// Ids cannot be probed.
+    /// Foreign and unknown ids: the same close code, so that ids cannot be probed.
     async fn what_is_of_others_is_as_if_it_were_not(server) {
         let unknown = "75140d72-8b20-4549-885c-20599badb486";
         for id in ["1", "987654", "0", "-1", "99999999999999999999", unknown, "abc", "1.5", "%00", "%ff", "1%2f2"] {
@@ -53,7 +53,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut by_uuid, "chat_message").await["message"]["content"], "the same one");
     }
 
-    /// Browsers cannot set a socket's headers, and everything else can.
+    /// Tokens in a header, or in a subprotocol for browsers, which cannot set headers.
     async fn a_token_may_come_in_other_ways(server) {
         let bearer = asking(server, &[("authorization", format!("Bearer {}", token(JOHN)))]);
         send(&mut Socket::open(bearer).await, "by a header").await;
@@ -67,7 +67,7 @@ with_tokens_on_every_backend! {
         assert_eq!(socket.closed().await, 4003);
     }
 
-    /// What was said before is heard still, what is said afterwards is not.
+    /// Removal from a conversation: messages from before it are delivered, later ones are not.
     async fn who_leaves_is_sent_away(server) {
         let (jane, bob) = (server.log_in(support::JANE).await, server.log_in(support::BOB).await);
         let session = jane.result("/im_chat/api/get_or_create_session", json!({"user_to": 4})).await;
@@ -87,7 +87,7 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// The cookie comes along with whatever page opens a socket; only pages of ours may use it.
+    /// Origin check of the session cookie: browsers send it along from any page, so only our own pages may use it.
     async fn a_session_counts_for_our_own_pages(backend) {
         let server = Server::builder(backend).with_tokens().set("CORS__ORIGINS", "https://app.example");
         let mut server = server.start().await;
@@ -109,7 +109,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What is said on a socket is a use of its session, and it ends with that.
+    /// Keep-alive of the session: activity on its socket extends it, and the socket closes when the session ends.
     async fn a_session_lives_as_long_as_its_socket_is_used(backend) {
         let server = Server::builder(backend).with_tokens().set("SESSION__LIFETIME_SECONDS", 4);
         let mut server = server.set("SOCKETS__FRAMES_BURST", 100_000).start().await;
@@ -123,7 +123,7 @@ with_every_backend! {
             (begun.elapsed() > Duration::from_secs(5)).then_some(())
         })
         .await;
-        // The last use.
+        // Last use of the session.
         assert_eq!(john.messaging("unread/count", json!({})).await["unread_count"], 0);
         assert_eq!(socket.closed().await, 4003);
         let late = john.call("/api/messaging/unread/count", json!({})).await;
@@ -132,7 +132,7 @@ with_every_backend! {
     }
 
     async fn who_is_deactivated_is_sent_away(backend) {
-        // A store in memory has no command line beside its server.
+        // Durable stores only: a store in memory has no command line.
         if !backend.is_durable() {
             return;
         }

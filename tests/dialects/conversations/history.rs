@@ -1,4 +1,4 @@
-//! What was said before, by pages.
+//! Tests of the message history and its keyset pagination.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// The texts of a page.
+/// Fetches a page, and returns its texts.
 async fn page(socket: &mut Socket, mut asked: Value) -> Vec<String> {
     asked["action"] = "fetch_messages".into();
     socket.say(asked).await;
@@ -18,7 +18,7 @@ async fn page(socket: &mut Socket, mut asked: Value) -> Vec<String> {
     contents.collect()
 }
 
-/// The ids of the messages that are told to have changed before the page after one comes, and that page.
+/// Fetches the page after a message: returns the ids of changed messages that come before the page, and the page.
 async fn catch_up(socket: &mut Socket, after: &Value, limit: usize) -> (Vec<Value>, Vec<Value>) {
     socket.say(json!({"action": "fetch_messages", "after_id": after, "limit": limit})).await;
     let mut changed = Vec::new();
@@ -60,7 +60,7 @@ with_tokens_on_every_backend! {
         assert_eq!(error["error"], "limit must be greater than 0");
     }
 
-    /// Whoever comes back asks for what came meanwhile.
+    /// Catch-up after a reconnect: the client fetches the messages sent meanwhile.
     async fn nothing_is_missed_between_two_connections(server) {
         let mut john = enter(server, JOHN, 1).await;
         let seen = send(&mut john, "seen").await;
@@ -73,7 +73,7 @@ with_tokens_on_every_backend! {
         assert_eq!(page(&mut john, json!({"after_id": seen["id"]})).await, ["missed", "missed as well"]);
     }
 
-    /// Whoever comes back asks for what has become of the rest, too.
+    /// Catch-up after a reconnect: changes of earlier messages come before new messages.
     async fn what_changed_meanwhile_is_told_before_what_was_said(server) {
         let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
         let mut ids = Vec::new();
@@ -117,7 +117,7 @@ with_tokens_on_every_backend! {
         assert_eq!(said(&mut john).await.len(), 1, "whoever goes back reads what there is");
     }
 
-    /// However many pages the client fetches, and however many of the messages in them were changed.
+    /// Deduplication of changes over several pages: each change is sent once.
     async fn each_change_is_told_once(server) {
         let mut admin = enter(server, ADMIN, 1).await;
         let mut ids = Vec::new();
@@ -141,7 +141,7 @@ with_tokens_on_every_backend! {
         assert_eq!((edited.as_slice(), fetched.as_slice()), (&ids[..10], &ids[10..]));
     }
 
-    /// Files of other dialects are named, and can be had.
+    /// Files of other dialects: named in the text, with a URL.
     async fn files_are_shown_as_text(server) {
         let mut john = enter(server, JOHN, 1).await;
         let admin = server.log_in(support::ADMIN).await;
@@ -160,7 +160,7 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// However many: part by part, as they are read. Nothing else is answered in between.
+    /// Back-pressure on changes: they are sent in batches as the client reads them, without another answer in between.
     async fn all_changes_are_told(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 10_000).start().await;
         let admin = server.log_in(support::ADMIN).await;
@@ -170,7 +170,7 @@ with_every_backend! {
             sent.push(sent_now["message_id"].to_string());
         }
         let mut again = enter(&server, ADMIN, 1).await;
-        // Of a few, the text fills a part alone.
+        // Batch size: a few of these texts fill a batch.
         let long = "x".repeat(60_000);
         for (number, id) in sent.iter().enumerate() {
             let content = if number < 40 { long.as_str() } else { "changed" };
@@ -181,7 +181,7 @@ with_every_backend! {
         said(&mut john).await;
         john.say(json!({"action": "fetch_messages", "after_id": sent[252]})).await;
         john.say(json!({"action": "delete_message", "message_id": sent[0]})).await;
-        // Pings are answered between the parts.
+        // Pings answered between the batches.
         let mut told = Vec::new();
         while told.last().is_none_or(|last: &Value| last["type"] != "error") {
             told.push(john.hear().await);
@@ -196,21 +196,21 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever has read the history once its socket is open, by whichever dialect, is told all that follows.
+    /// No gap after the handshake: a client that reads the history in any dialect after it receives every later message.
     async fn nothing_is_missed_after_the_handshake(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
         let client = server.log_in(support::JOHN).await;
         let session = client.result("/im_chat/api/get_or_create_session", json!({"user_to": ADMIN})).await;
         let uuid = session["uuid"].as_str().unwrap();
         let mut admin = enter(&server, ADMIN, 1).await;
-        // By a uuid it takes longest to see what it is.
+        // A uuid, whose look-up takes longest.
         let address = url(&server, uuid, &token(JOHN));
         for number in 0..40 {
             let opened = join_all((0..10).map(|_| Socket::open(address.as_str()))).await;
             let text = number.to_string();
             send(&mut admin, &text).await;
             for mut socket in opened {
-                // Before this is answered, all that has happened by then is told.
+                // Order: earlier events come before this answer.
                 socket.say(json!({"action": "fetch_messages", "limit": 1})).await;
                 let told = socket.hear_until(|told| ["chat_message", "messages_fetched"].map(Some).contains(&told["type"].as_str())).await;
                 assert_eq!(told["message"]["content"], text, "{told}");
@@ -220,7 +220,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What a client asks for is no more than it takes.
+    /// Pages do not count towards the slow-reader limit.
     async fn long_pages_are_no_slowness(backend) {
         const MESSAGES: usize = 100;
         const ASKED: usize = 20;

@@ -1,4 +1,4 @@
-//! What is not as it should be is answered, and the socket stays open.
+//! Tests of invalid input: each frame gets an error, and the socket stays open.
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -9,7 +9,7 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// What is wrong with a reaction.
+/// Error text for an invalid reaction.
 const REACTION: &str = "content must have between 1 and 64 bytes, none of them a control character";
 
 with_tokens_on_every_backend! {
@@ -40,7 +40,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut john, "chat_message").await["message"]["content"], "42", "a number is the text that it is written as");
     }
 
-    /// As they are matched with what a client has remembered, in whichever way it compares.
+    /// Local ids returned as the JSON that was sent, since clients compare them in various ways.
     async fn local_ids_come_back_as_the_json_that_they_were(server) {
         let mut john = enter(server, JOHN, 1).await;
         for (number, local_id) in
@@ -49,7 +49,7 @@ with_tokens_on_every_backend! {
             let told = format!(r#""local_id":{local_id}"#);
             let content = format!("number {number}");
             let frame = format!(r#"{{"action": "send_message", "content": "{content}", "local_id": {local_id}}}"#);
-            // A retry, too, is known by it.
+            // Idempotent retry with the same local id.
             for _ in 0..2 {
                 john.say_text(&frame).await;
                 let sent = raw(&mut john, "chat_message").await;
@@ -64,7 +64,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// An id that no message has, or none can have, among others.
+    /// Unknown and impossible message ids among valid ones.
     async fn an_unknown_id_does_not_refuse_the_others(server) {
         let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
         let elsewhere = send(&mut enter(server, ADMIN, 2).await, "elsewhere").await["id"].clone();
@@ -87,7 +87,7 @@ with_tokens_on_every_backend! {
         send(&mut john, "and the socket is still there").await;
     }
 
-    /// As many bytes as a frame may have, and every sign that there is.
+    /// Texts with the maximal frame size and with any characters.
     async fn texts_come_back_exactly(server) {
         let mut john = enter(server, JOHN, 1).await;
         for text in ["<script>alert(1)</script>".to_owned(), "'; DROP TABLE messages; --".into(), "👩‍👩‍👧 \u{202e}\u{1}\n".into(), "x".repeat(65_000)] {
@@ -96,7 +96,7 @@ with_tokens_on_every_backend! {
     }
 }
 
-/// The next frame of a kind, to the letter.
+/// Returns the next frame of a kind as raw text.
 async fn raw(socket: &mut Socket, kind: &str) -> String {
     loop {
         let told = socket.hear_text().await;
@@ -107,7 +107,7 @@ async fn raw(socket: &mut Socket, kind: &str) -> String {
 }
 
 with_every_backend! {
-    /// Answers that name nothing are known by their order.
+    /// Order of answers: some have no other correlation.
     async fn answers_come_in_the_order_of_what_was_asked(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
         let mut john = enter(&server, JOHN, 1).await;

@@ -1,4 +1,4 @@
-//! Sending, sending again, changing and taking back; here and across the dialects.
+//! Tests of sending, retrying, editing and deleting messages, within the dialect and across dialects.
 
 use futures_util::{StreamExt, future::join};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn sending(content: &str, local_id: &str) -> Value {
 }
 
 with_tokens_on_every_backend! {
-    /// A client that is not sure sends again, be it from another connection.
+    /// Idempotent retry, also from another connection.
     async fn a_retry_stores_nothing_and_is_answered(server) {
         let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
         john.say(sending("once", "temp_1")).await;
@@ -33,7 +33,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut admin, "chat_message").await["message"]["content"], "another author's");
     }
 
-    /// A client whose ids begin again says something else with one of them.
+    /// Reused local id with other content: a new message.
     async fn the_same_local_id_with_other_content_is_another_message(server) {
         let (mut john, mut admin) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
         let mut ids = Vec::new();
@@ -49,7 +49,7 @@ with_tokens_on_every_backend! {
         assert_eq!(told, ["first", "second"], "others are told once of each");
     }
 
-    /// As the message reads now, whatever has become of it.
+    /// Retry after an edit or a deletion: the answer has the current state of the message.
     async fn a_retry_after_a_change_is_answered_with_what_is_there(server) {
         let mut john = enter(server, JOHN, 1).await;
         john.say(sending("Helo!", "temp_1")).await;
@@ -70,7 +70,7 @@ with_tokens_on_every_backend! {
         assert_ne!(hear(&mut john, "chat_message").await["message"]["id"], *id, "what it was changed to was never sent");
     }
 
-    /// Not for whoever counts in another dialect either, and a poll that waits for the count is told.
+    /// Unread count after a deletion, in another dialect as well; a poll that waits for the count returns.
     async fn what_was_deleted_is_unread_for_nobody(server) {
         let mut john = enter(server, JOHN, 1).await;
         let reader = server.log_in(support::ADMIN).await;
@@ -134,7 +134,7 @@ with_tokens_on_every_backend! {
         assert_eq!(complaint(&mut john, &edit.to_string()).await["error"], "The message was deleted");
     }
 
-    /// A message of another conversation is none of this one's, even of one's own.
+    /// Message ids of other conversations: not found, even the user's own.
     async fn messages_of_other_conversations_are_not_there(server) {
         let (mut here, mut there) = (enter(server, JOHN, 1).await, enter(server, JOHN, 2).await);
         let own = send(&mut there, "elsewhere").await["id"].clone();
@@ -152,7 +152,7 @@ with_tokens_on_every_backend! {
         assert_eq!(john.messaging("unread/count", json!({})).await["unread_count"], 1, "it was not read there");
     }
 
-    /// Whatever a client of another dialect does is told here, and the other way round.
+    /// Actions across dialects, in both directions.
     async fn other_dialects_are_heard_here_and_hear_what_is_said_here(server) {
         let mut john = enter(server, JOHN, 1).await;
         let admin = server.log_in(support::ADMIN).await;
@@ -176,7 +176,7 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// Whichever comes first stores it, and both are answered.
+    /// Simultaneous retries: one message is stored, and both are answered.
     async fn a_retry_at_the_same_time_stores_nothing(backend) {
         const TIMES: usize = 20;
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
@@ -187,7 +187,7 @@ with_every_backend! {
             join(one.say(frame.clone()), two.say(frame)).await;
             let (first, second) = join(hear(&mut one, "chat_message"), hear(&mut two, "chat_message")).await;
             assert_eq!(first, second);
-            // Who is told again is told the same.
+            // Repeated frames are identical.
             let mut more = [said(&mut one).await, said(&mut two).await].concat();
             more.retain(|told| told["type"] == "chat_message");
             assert!(more.iter().all(|told| *told == first), "{more:?}");
@@ -199,7 +199,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever is shown out knows nevertheless what of it was stored.
+    /// Answers before the close: a client whose connection the server closes has received an answer for each stored message.
     async fn what_was_stored_is_answered_before_the_end(backend) {
         let server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000);
         let mut server = server.set("SOCKETS__MESSAGE_BYTES", 10_000).start().await;
@@ -227,7 +227,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Everybody sees messages in the order of their ids, the own ones included.
+    /// Message order: by id for every client, own messages included.
     async fn all_see_one_order(backend) {
         const EACH: usize = 25;
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;

@@ -1,4 +1,5 @@
-//! The room with one socket per conversation, `/conversations/<id>/`, and one for all of them, `/conversations/`.
+//! Tests of the `conversations` dialect: one socket per conversation, `/conversations/<id>/`, and one for all,
+//! `/conversations/`.
 
 mod all;
 mod doors;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, Socket, token};
 
-/// The uids of the demo data's people.
+/// User ids of the demo data.
 const ADMIN: i64 = 2;
 const JOHN: i64 = 4;
 const JANE: i64 = 6;
@@ -28,26 +29,26 @@ fn url(server: &Server, conversation: impl Display, token: &str) -> String {
     server.socket_url(&format!("/conversations/{conversation}/?token={token}"))
 }
 
-/// A user's socket of a conversation, which may not have begun.
+/// Opens a user's socket of a conversation, without waiting for the subscription.
 async fn open(server: &Server, uid: i64, conversation: impl Display) -> Socket {
     Socket::open(url(server, conversation, &token(uid))).await
 }
 
-/// The same once it has begun: from now on it hears everything.
+/// Opens a user's socket of a conversation, and waits until it receives everything.
 async fn enter(server: &Server, uid: i64, conversation: impl Display) -> Socket {
     let mut socket = open(server, uid, conversation).await;
     assert_eq!(socket.hear().await["type"], "user_status");
     socket
 }
 
-/// A user's socket of all conversations, once it has begun: from now on it hears everything.
+/// Opens a user's socket of all conversations, and waits until it receives everything.
 async fn enter_all(server: &Server, uid: i64) -> Socket {
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/?token={}", token(uid)))).await;
     assert_eq!(socket.hear().await["user_id"], uid.to_string(), "the user itself is the first");
     socket
 }
 
-/// Sends a text, and gives the message as the sender is told of it.
+/// Sends a text, and returns the message as the sender receives it.
 async fn send(socket: &mut Socket, text: &str) -> Value {
     socket.say(json!({"action": "send_message", "content": text})).await;
     let mut told = socket.hear_until(|told| told["message"]["content"] == text || told["type"] == "message.failed").await;
@@ -55,18 +56,18 @@ async fn send(socket: &mut Socket, text: &str) -> Value {
     told["message"].take()
 }
 
-/// The next frame of a kind; others are passed over.
+/// Returns the next frame of a kind, and skips others.
 async fn hear(socket: &mut Socket, kind: &str) -> Value {
     socket.hear_until(|told| told["type"] == kind).await
 }
 
-/// What the server says to one frame that it does not like.
+/// Sends an invalid frame, and returns the error.
 async fn complaint(socket: &mut Socket, frame: &str) -> Value {
     socket.say_text(frame).await;
     socket.hear_until(|told| ["error", "message.failed"].map(Some).contains(&told["type"].as_str())).await
 }
 
-/// Those of the frames heard so far that are not about anybody's coming and going.
+/// Returns the frames received so far, without presence.
 async fn said(socket: &mut Socket) -> Vec<Value> {
     let mut said = socket.heard_so_far().await;
     said.retain(|told| told["type"] != "user_status");
@@ -81,7 +82,7 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object[key].as_str().unwrap_or_else(|| panic!("{key} of {object} is a text"))
 }
 
-/// Whether it is a time such as `2023-12-01T12:00:00Z`.
+/// True if the value is a time such as `2023-12-01T12:00:00Z`.
 fn is_time(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T')
 }

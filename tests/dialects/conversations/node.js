@@ -24,7 +24,7 @@ class Client {
     this.ws.send(JSON.stringify(frame));
   }
 
-  // The next frame of a kind; others are passed over.
+  // Returns the next frame of a kind, and skips others.
   async hear(type) {
     for (;;) {
       while (this.heard.length > 0) {
@@ -87,7 +87,7 @@ async function main([johnsAddress, adminsAddress]) {
   john.ws.close(1000);
   assert.equal(await john.closed, 1000);
 
-  // Too big for one message; the code is seen, not only the loss of the connection.
+  // Message beyond the size limit: the client receives the close code, not only a reset.
   admin.ws.send('x'.repeat(262145));
   assert.equal(await admin.closed, 1009);
   const stranger = new Client(johnsAddress.replace('/conversations/1/', '/conversations/987654/'));

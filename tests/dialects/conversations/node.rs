@@ -1,4 +1,4 @@
-//! A client of another make: Node's `ws`, which exchanges the messages of the description.
+//! Test of a Node client (`ws`) that exchanges the messages of the documentation.
 
 use tokio::process::Command;
 
@@ -6,7 +6,7 @@ use super::{ADMIN, JOHN, url};
 use crate::{support::token, with_tokens_on_every_backend};
 
 with_tokens_on_every_backend! {
-    /// Runs `node.js` beside this file, which says what it does.
+    /// Runs `node.js` beside this file.
     async fn a_client_of_node_is_understood(server) {
         let modules = std::env::var("DRAGOMAN_TEST_NODE_PATH").expect("run the tests with .ci/test, which installs ws");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialects/conversations/node.js");

@@ -1,4 +1,4 @@
-//! Further paths that lead to the same sockets.
+//! Tests of alternative socket paths.
 
 use serde_json::json;
 
@@ -34,7 +34,7 @@ with_every_backend! {
                 }
             }
         }
-        // What is there over HTTP, and the other dialect's socket, stay where they are.
+        // HTTP routes below these paths, and the other dialect's socket, stay reachable.
         let john = server.log_in(support::JOHN).await;
         let threads = john.request(reqwest::Method::GET, "/chat/user/threads/").bearer_auth(token(JOHN));
         assert_eq!(support::Answer::of(threads).await.status, 200);

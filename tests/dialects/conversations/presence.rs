@@ -1,4 +1,4 @@
-//! Who comes and goes.
+//! Tests of presence and typing.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// The next that is told of somebody's coming or going.
+/// Returns the next presence status of a user.
 async fn status(socket: &mut Socket, uid: i64) -> String {
     let uid = uid.to_string();
     let told = socket.hear_until(|told| told["type"] == "user_status" && told["user_id"] == uid.as_str()).await;
@@ -16,7 +16,7 @@ async fn status(socket: &mut Socket, uid: i64) -> String {
 }
 
 with_tokens_on_every_backend! {
-    /// Away is not gone.
+    /// Status `away` counts as online.
     async fn who_is_away_is_online(server) {
         let mut john = open(server, JOHN, 1).await;
         assert_eq!(status(&mut john, ADMIN).await, "offline");
@@ -41,7 +41,8 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// Clients forget who types after some seconds, so whoever goes on is told of again; and who comes sees who types.
+    /// Typing repeats: clients forget it after some seconds, so the server sends it again; a new socket receives the current
+    /// state.
     async fn who_goes_on_typing_is_told_of_again(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 100_000).start().await;
         let (mut john, mut admin) = (open(&server, JOHN, 1).await, open(&server, ADMIN, 1).await);

@@ -1,4 +1,4 @@
-//! Reactions to messages.
+//! Tests of reactions to messages.
 
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ with_tokens_on_every_backend! {
         assert_eq!(refused(&own, "👍").await, "The message was deleted");
     }
 
-    /// Whoever was brought into a conversation of two is not told of what was said before, nor of reactions to it.
+    /// Reactions to messages hidden from a newcomer: not sent to the newcomer.
     async fn what_is_hidden_from_a_newcomer_stays_hidden(server) {
         let (mut john, mut before) = (enter(server, JOHN, 1).await, enter(server, ADMIN, 1).await);
         let hidden = send(&mut before, "between us").await;
@@ -96,7 +96,7 @@ with_tokens_on_every_backend! {
         assert_eq!(hear(&mut bob, "messages_fetched").await["messages"].as_array().unwrap().len(), 1);
     }
 
-    /// By another dialect's client, too.
+    /// Fan-out of reactions in a group, including those from another dialect.
     async fn reactions_of_a_conversation_of_several_go_to_all_of_them(server) {
         let (mut jane, mut bob) = (enter(server, JANE, 2).await, enter_all(server, BOB).await);
         let message = send(&mut jane, "Lunch?").await;

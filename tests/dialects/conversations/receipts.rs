@@ -1,4 +1,4 @@
-//! What authors learn of what they have written.
+//! Tests of delivery and read status sent to authors.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -11,22 +11,22 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// The next status of a message, and which it is of.
+/// Returns the next message status, and the message id.
 async fn status(socket: &mut Socket) -> (Value, Value) {
     let mut told = hear(socket, "message.status").await;
     (told["status"].take(), told["message_id"].take())
 }
 
-/// What has become of messages of the author's until now.
+/// Returns all message statuses received so far.
 async fn statuses(socket: &mut Socket) -> Vec<Value> {
     let mut told = said(socket).await;
-    // What could have been told before the first answer was, before the second.
+    // Second round trip: an event that the first answer overtook arrives before the second.
     told.extend(said(socket).await);
     told.retain(|told| told["type"] == "message.status");
     told
 }
 
-/// The next message that is told to have been read.
+/// Returns the id of the next message reported as read.
 async fn is_read(socket: &mut Socket) -> Value {
     loop {
         let (status, id) = status(socket).await;
@@ -41,7 +41,7 @@ async fn read(socket: &mut Socket, id: &Value) {
 }
 
 with_tokens_on_every_backend! {
-    /// The first of several readers counts.
+    /// Status by the first of several readers, sent once.
     async fn each_message_is_delivered_and_read_once(server) {
         let mut admin = enter(server, ADMIN, 2).await;
         let first = send(&mut admin, "first").await["id"].clone();
@@ -62,7 +62,7 @@ with_tokens_on_every_backend! {
         assert_eq!(statuses, [json!(null); 0], "Jane was not the first");
     }
 
-    /// From a newcomer to what was between two people is hidden what they said before, so it reads none of that.
+    /// Messages hidden from a newcomer: the newcomer's read mark does not cover them.
     async fn what_is_hidden_from_a_reader_is_not_read(server) {
         let mut admin = enter(server, ADMIN, 1).await;
         let before = [send(&mut admin, "between us").await["id"].clone(), send(&mut admin, "the two").await["id"].clone()];
@@ -74,7 +74,7 @@ with_tokens_on_every_backend! {
         read(&mut jane, &since).await;
         assert_eq!(is_read(&mut admin).await, since);
         assert_eq!(statuses(&mut admin).await, [json!(null); 0], "of the others nothing was read");
-        // The same for whoever asks, and for whoever comes back.
+        // Read status in the history and after a reconnect: the same.
         let marks = async || {
             let messages = client.messaging("messages", json!({"thread_id": 1})).await["messages"].take();
             messages.as_array().unwrap().iter().rev().map(|message| message["is_read"] == true).collect::<Vec<_>>()
@@ -90,7 +90,7 @@ with_tokens_on_every_backend! {
             assert_eq!(statuses(socket).await, [json!(null); 0]);
         }
         assert_eq!(marks().await, [true; 3]);
-        // Who leaves again has read no more than it has.
+        // Leave: a participant's departure marks nothing as read.
         let mut admin_again = enter(server, ADMIN, 1).await;
         drop((admin, again, all, jane));
         let own = send(&mut admin_again, "once more").await["id"].clone();
@@ -98,7 +98,7 @@ with_tokens_on_every_backend! {
         assert_eq!(is_read(&mut admin_again).await, own);
     }
 
-    /// Whoever fetches what came while it was away has been handed it.
+    /// Delivery by a history fetch.
     async fn what_is_fetched_is_delivered(server) {
         let mut admin = enter(server, ADMIN, 1).await;
         let id = send(&mut admin, "are you there?").await["id"].clone();
@@ -110,7 +110,7 @@ with_tokens_on_every_backend! {
         assert_eq!(said(&mut admin).await, [json!(null); 0], "once");
     }
 
-    /// Of messages from before the author's socket was opened as well, and only of the author's own.
+    /// Read marks from another dialect: for messages from before the socket as well, and only to their author.
     async fn reading_in_another_dialect_counts(server) {
         let (admin, john) = (server.log_in(support::ADMIN).await, server.log_in(support::JOHN).await);
         let mut own = Vec::new();
@@ -130,7 +130,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// Whoever has read it without being handed it, be it by another dialect, was its first reader nevertheless.
+    /// Read without a delivery, in any dialect: the status goes straight to `read`.
     async fn what_was_read_is_not_delivered_afterwards(server) {
         let jane = server.log_in(support::JANE).await;
         let mut admin = enter(server, ADMIN, 2).await;
@@ -145,7 +145,7 @@ with_tokens_on_every_backend! {
         assert_eq!(statuses(&mut again).await, [json!(null); 0], "nor where it is known from before");
     }
 
-    /// What was said before somebody joined is not read by that, neither to those who were there nor to those who come.
+    /// Join: earlier messages stay unread, for present participants and for newcomers.
     async fn whoever_joins_has_read_nothing(server) {
         let admin = server.log_in(support::ADMIN).await;
         let mut before = enter(server, ADMIN, 2).await;
@@ -163,7 +163,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// Even what was there before; and who has read it once has read it.
+    /// Read marks of a newcomer, for earlier messages as well; each message is reported once.
     async fn what_a_joiner_reads_is_told_to_all(server) {
         let admin = server.log_in(support::ADMIN).await;
         let mut author = enter(server, ADMIN, 2).await;
@@ -190,7 +190,7 @@ with_tokens_on_every_backend! {
         assert_eq!(deepak.messaging("unread/count", json!({})).await["unread_count"], 0, "nothing was unread");
     }
 
-    /// More than are told of at a time, be they named or not.
+    /// Read marks for more messages than one batch, with and without ids.
     async fn however_many_are_read_all_are(server) {
         const MANY: usize = 230;
 
@@ -233,7 +233,7 @@ with_tokens_on_every_backend! {
 }
 
 with_every_backend! {
-    /// The author's client, which is slow, is told of it only once the reader has gone.
+    /// Read mark of a member who has left: a slow author's client gets it later.
     async fn a_newcomer_who_has_gone_has_read_what_it_could(backend) {
         let server = Server::builder(backend).with_tokens().set("SOCKETS__QUEUED_BYTES", 65_536);
         let mut server = server.set("LIMITS__WRITE_SECONDS", 3_600).start().await;
@@ -252,7 +252,7 @@ with_every_backend! {
         slow.set_recv_buffer_size(4_096).expect("it can be small");
         let slow = slow.connect(server.address()).await.expect("the server listens");
         let (mut slow, _) = client_async(url(&server, 1, &token(ADMIN)), slow).await.expect("the server gives a socket");
-        // More than the kernel takes in for who does not read.
+        // More data than the kernel buffers for a client that does not read.
         for _ in 0..10 {
             let asked = json!({"action": "fetch_messages", "limit": 18});
             slow.send(Message::text(asked.to_string())).await.expect("the server reads");

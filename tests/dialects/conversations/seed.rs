@@ -1,4 +1,4 @@
-//! Every example of the description that clients were written against, with exactly its keys.
+//! Tests of every example of the published description, with exactly its keys.
 
 use serde_json::json;
 

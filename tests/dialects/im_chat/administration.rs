@@ -1,4 +1,4 @@
-//! Groups, members and pictures, kept from the command line beside a running server.
+//! Tests of the command line beside a running server: groups, members and pictures.
 
 use reqwest::Method;
 use serde_json::json;
@@ -85,14 +85,14 @@ async fn a_picture_is_shown_to_those_in_a_session() {
         assert_ne!(other, picture);
         assert_ne!(older, since, "it is not known as the pixel of before");
     }
-    // Nor by the uuid of another session, in which one is oneself and she is not.
+    // Picture by the uuid of another session, without the pictured user: not served.
     let other = admin.session_with(&Person::log_in(&server, BOB).await).await;
     let elsewhere = admin.client.request(Method::GET, &format!("/im_chat/image/{other}/6")).send().await.unwrap();
     assert_ne!(elsewhere.bytes().await.unwrap(), picture);
     server.stop().await;
 }
 
-/// Whoever waits does not go on listening.
+/// Revocation during a poll: the poll of a deactivated user ends.
 #[tokio::test]
 async fn a_deactivated_users_poll_ends_at_once() {
     let mut server = server().await;

@@ -1,4 +1,5 @@
-//! The order that Odoo itself does not keep: whoever passes the largest id it has seen gets everything, once and in order.
+//! Tests of the bus order: a client that passes its largest id receives every event once and in order. Odoo itself does not
+//! promise that.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ const WRITERS: i64 = 8;
 const CONVERSATIONS: i64 = 40;
 const MESSAGES: i64 = 10;
 
-/// What a poller has heard: for each session, the texts in the order in which they came.
+/// Received texts by session, in order.
 #[derive(Default)]
 struct Heard(BTreeMap<String, Vec<String>>);
 
@@ -32,7 +33,7 @@ impl Heard {
     }
 }
 
-/// Sessions of the admin, one for each document, each with John.
+/// Sessions of the admin with John, one for each document.
 async fn sessions(admin: &Person) -> Vec<String> {
     let mut uuids = Vec::new();
     for document in 0..CONVERSATIONS {
@@ -43,7 +44,7 @@ async fn sessions(admin: &Person) -> Vec<String> {
     uuids
 }
 
-/// One writer's share: it goes round all sessions. Half of the writers are the admin, half John.
+/// One writer: posts to all sessions in turn. Half of the writers are the admin, half John.
 async fn write(client: Client, writer: i64, uuids: Vec<String>) {
     for round in 0..MESSAGES {
         for (index, uuid) in uuids.iter().enumerate().filter(|(index, _)| *index as i64 % WRITERS == (writer + round) % WRITERS) {
@@ -65,7 +66,7 @@ async fn write_all(server: &Server, uuids: &[String]) {
     }
 }
 
-/// Fails unless each session's messages were heard once, in the order in which the session has them.
+/// Asserts that each session's messages were received once, in the order of the history.
 async fn is_complete(person: &Person, heard: &Heard, uuids: &[String]) {
     for uuid in uuids {
         let mut stored = person.history(uuid).await.as_array().unwrap().clone();
@@ -78,7 +79,7 @@ async fn is_complete(person: &Person, heard: &Heard, uuids: &[String]) {
 const ALL: usize = (CONVERSATIONS * MESSAGES) as usize;
 
 with_every_backend! {
-    /// From 0 on, while all write.
+    /// Poll from 0 on, while all writers post.
     async fn a_poller_hears_everything_once_and_in_order(backend) {
         let mut server = Server::demo(backend).await;
         let (admin, mut poller) = (Person::log_in(&server, ADMIN).await, Person::log_in(&server, JOHN).await);
@@ -95,8 +96,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Away for longer than anything is remembered but by the log: the ring of recent events is far shorter than what
-    /// happened meanwhile.
+    /// Catch-up from the event log: the ring of recent events is far shorter than the gap.
     async fn who_was_away_hears_what_it_has_missed(backend) {
         let mut server = Server::builder(backend).set("LIMITS__RECENT_EVENTS", 4).start().await;
         let (admin, mut poller) = (Person::log_in(&server, ADMIN).await, Person::log_in(&server, JOHN).await);
@@ -114,7 +114,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// One event may make more than one notification: they come together, each with an id of its own.
+    /// Fan-out to several channels: the notifications of one event come together, each with its own id.
     async fn each_channel_has_its_notification(backend) {
         let mut server = Server::builder(backend).set("LIMITS__RECENT_EVENTS", 1).start().await;
         let (jane, mut bob) = (Person::log_in(&server, JANE).await, Person::log_in(&server, BOB).await);
@@ -129,7 +129,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A `last` from another database, or from nowhere.
+    /// Cursor beyond the newest position, such as one from another database.
     async fn a_last_beyond_the_newest_counts_as_the_newest(backend) {
         let mut server = Server::demo(backend).await;
         let (jane, bob) = (Person::log_in(&server, JANE).await, Person::log_in(&server, BOB).await);
@@ -146,7 +146,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Passing on the id of a signal passes over nothing.
+    /// Cursor of a signal: a client that passes it skips no event.
     async fn a_signal_moves_nobody_past_an_event(backend) {
         let mut server = Server::demo(backend).await;
         let (jane, mut bob) = (Person::log_in(&server, JANE).await, Person::log_in(&server, BOB).await);
@@ -167,8 +167,7 @@ with_every_backend! {
     }
 }
 
-/// Positions are the log's, and outlive the server: what was heard before, what was missed, and what came after are all
-/// there is, in its order.
+/// Cursors across a restart: positions belong to the event log, so the client receives everything once and in order.
 #[tokio::test]
 async fn a_poller_goes_on_after_a_restart() {
     let mut server = Server::demo(Backend::postgres().await).await;

@@ -1,4 +1,4 @@
-//! What nobody may do to others who poll, however strange it is.
+//! Tests of fairness: no client can disturb the polls of others.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// More of them than one answer tells of.
+    /// Events invisible to the caller: more of them than one read of the event log returns.
     async fn events_that_tell_nothing_hide_none_that_does(server) {
         let (jane, mut bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let uuid = jane.session_with(&bob).await;
@@ -36,7 +36,7 @@ on_every_backend! {
         bob.hear_message("message", "news").await;
     }
 
-    /// It is remembered for whoever polls within a minute.
+    /// Size limit of typing signals, which the server caches for a minute.
     async fn who_types_has_no_long_story_to_tell(server) {
         let bob = Person::log_in(server, BOB).await;
         let uuid = bob.session_with(&Person::log_in(server, JANE).await).await;

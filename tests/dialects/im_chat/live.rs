@@ -1,4 +1,4 @@
-//! One chat, many dialects: two clients of im_chat and one of messaging in one conversation.
+//! Tests across dialects: two clients of im_chat and one of messaging in one conversation.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
     with_every_backend,
 };
 
-/// Acts while this person's poll waits, and gives what the poll brings.
+/// Runs `act` while this person's poll waits, and returns the notifications of the poll.
 async fn while_polling(server: &Server, person: &mut Person, act: impl Future<Output = ()>) -> Vec<Value> {
     let (told, ()) = tokio::join!(person.poll(), async {
         server.polls_waiting(1).await;
@@ -18,14 +18,14 @@ async fn while_polling(server: &Server, person: &mut Person, act: impl Future<Ou
     told
 }
 
-/// Polls away what the log holds of the time before.
+/// Skips all earlier events of the event log.
 async fn caught_up(person: &mut Person, uuid: &str) {
     person.post(uuid, "ready").await;
     person.hear_message("message", "ready").await;
 }
 
 on_every_backend! {
-    /// The group thread of the demo data, which has the number 2 in the messaging dialect.
+    /// Group thread of the demo data: id 2 in the messaging dialect.
     async fn everybody_sees_messages_typing_and_reads(server) {
         let (mut jane, mut bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let john = server.log_in(JOHN).await;
@@ -36,7 +36,7 @@ on_every_backend! {
         jane.hear_message("message", "ready").await;
         let own = jane.channel();
 
-        // A message of im_chat's, in both dialects.
+        // Message from im_chat, in both dialects.
         let told = while_polling(server, &mut jane, async {
             bob.post(&uuid, "from Bob").await;
         }).await;
@@ -51,14 +51,14 @@ on_every_backend! {
         assert_eq!(page["messages"][0]["body"], "from Bob");
         bob.hear_message("message", "from Bob").await;
 
-        // One of the messaging dialect's.
+        // Message from the messaging dialect.
         let told = while_polling(server, &mut jane, async {
             john.messaging("message/send", json!({"thread_id": 2, "body": "from John"})).await;
         }).await;
         assert_eq!((&told[0]["message"]["message"], &told[0]["message"]["from_id"]), (&json!("from John"), &json!([4, "John Doe"])));
         bob.hear_message("message", "from John").await;
 
-        // Typing, there and back.
+        // Typing in both directions.
         let told = while_polling(server, &mut jane, async {
             john.messaging("typing/start", json!({"thread_id": 2})).await;
         }).await;
@@ -74,7 +74,7 @@ on_every_backend! {
         }).await;
         assert_eq!(again[0]["message"]["message"], "....", "each time");
 
-        // Reads, there and back.
+        // Read marks in both directions.
         let last = john.messaging("messages", json!({"thread_id": 2, "limit": 1})).await["messages"][0]["id"].clone();
         let told = while_polling(server, &mut jane, async {
             john.messaging("message/read", json!({"message_id": last})).await;
@@ -101,7 +101,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Other dialects change what was said: clients that know messages by their ids can follow, and the others pass over it.
+    /// Edits and deletions from other dialects: clients can apply them by message id, and others ignore them.
     async fn what_is_edited_or_taken_back_is_told(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut jane = Person::log_in(&server, JANE).await;
@@ -130,7 +130,7 @@ with_every_backend! {
 }
 
 on_every_backend! {
-    /// Stored nowhere, counted nowhere.
+    /// Typing is neither stored nor counted.
     async fn typing_is_no_message(server) {
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let uuid = jane.session_with(&bob).await;
@@ -142,7 +142,7 @@ on_every_backend! {
         assert_eq!(unread["unread_count"], 1);
     }
 
-    /// A file of another dialect is named as JSON; one of im_chat's is a text there.
+    /// File of another dialect: named in JSON. A file of im_chat is a text in other dialects.
     async fn files_of_other_dialects_are_named(server) {
         let (admin, john) = (Person::log_in(server, ADMIN).await, server.log_in(JOHN).await);
         let file = reqwest::multipart::Part::bytes(b"bytes".to_vec()).file_name("a.txt");
@@ -157,7 +157,7 @@ on_every_backend! {
         assert_eq!((&content["message"], &content["attachments"][0]["id"]), (&json!("See this"), &id));
     }
 
-    /// Its own windows are everybody's own business; the session's uuid is a channel for whoever is in it.
+    /// Window state: sent to its owner alone, even where other members listen on the session's uuid.
     async fn a_window_that_changes_is_told_to_its_owner_alone(server) {
         let (mut jane, mut bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let uuid = jane.session_with(&bob).await;

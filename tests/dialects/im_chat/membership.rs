@@ -1,5 +1,5 @@
-//! Who joins hears what follows, who leaves hears what was before, and it makes no difference whether a poll is answered
-//! from memory or from the log.
+//! Tests of membership: a new member receives later events only, a former one earlier events only; the ring and the event log
+//! give the same result.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const ACTIONS: usize = 60;
 
-/// As random as is needed, and the same each time.
+/// Pseudo-random numbers with a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -23,11 +23,11 @@ impl Dice {
     }
 }
 
-/// One of the users, twice: one polls as soon as something concerns it, the other not before the end.
+/// One user with two clients: `diligent` polls after each relevant event, `absent` only at the end.
 struct Actor {
     diligent: Person,
     absent: Person,
-    /// The texts posted where it was in.
+    /// Texts posted while the user was a member.
     expected: Vec<String>,
     heard: Vec<Value>,
 }
@@ -35,7 +35,7 @@ struct Actor {
 impl Actor {
     async fn log_in(server: &Server, login: &str) -> Self {
         let (mut diligent, mut absent) = (Person::log_in(server, login).await, Person::log_in(server, login).await);
-        // From the beginning on, however long ago that is.
+        // Cursor at the beginning of the event log.
         (diligent.last, absent.last) = (1, 1);
         Self { diligent, absent, expected: Vec::new(), heard: Vec::new() }
     }
@@ -59,11 +59,11 @@ fn texts(told: &[Value]) -> Vec<String> {
 
 struct Room {
     uuid: String,
-    /// Places in the list of actors.
+    /// Indexes into the list of actors.
     members: BTreeSet<usize>,
 }
 
-/// What does not depend on when and where it is told.
+/// Notifications without the parts that depend on time and node.
 fn comparable(told: &[Value], rooms: &[Room]) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -114,7 +114,7 @@ async fn act(dice: &mut Dice, actors: &mut [Actor], room: &mut Room, number: usi
     }
 }
 
-/// The same story on a server that remembers so many events; gives what each absent member hears of it afterwards.
+/// Runs the same steps on a server with a ring of this size; returns the notifications of each absent client.
 async fn story(backend: Backend, recent_events: usize) -> Vec<Value> {
     let server = Server::builder(backend).set("LIMITS__RECENT_EVENTS", recent_events).set("IM_CHAT__POLL_SECONDS", 1);
     let mut server = server.start().await;
@@ -155,7 +155,7 @@ with_every_backend! {
         assert_eq!(remembered, read);
     }
 
-    /// Somebody who joins has not read what was before, and is not told as if it were new.
+    /// Newcomer: earlier messages are unread, but not sent as new.
     async fn who_joins_hears_only_what_follows(backend) {
         let mut server = Server::builder(backend).set("LIMITS__RECENT_EVENTS", 1).start().await;
         let (jane, bob) = (Person::log_in(&server, JANE).await, Person::log_in(&server, BOB).await);
@@ -177,7 +177,7 @@ with_every_backend! {
     }
 }
 
-/// A node that finds several comings and goings of another one at a time tells each event to those who were in then.
+/// Several membership changes of another node in one batch: each event goes to the members at its position.
 #[tokio::test]
 async fn another_node_tells_the_same() {
     let backend = Backend::postgres().await;

@@ -1,4 +1,4 @@
-//! What Odoo 8's web client calls as methods of models.
+//! Tests of the model methods that Odoo 8's web client calls.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The room of im_chat, its address book, and the bus: `/im_chat/*` and `/longpolling/*`.
+//! Tests of the `im_chat` dialect: chat, address book and bus, `/im_chat/*` and `/longpolling/*`.
 
 mod administration;
 mod bus;
@@ -20,17 +20,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server};
 
-/// A user's client of this dialect, which listens on the bus as published ones do.
+/// A user's client of this dialect, which polls the bus as published clients do.
 struct Person {
     client: Client,
     uid: i64,
-    /// The largest id seen so far.
+    /// Cursor: largest id received.
     last: i64,
-    /// Uuids listened to beside the own channel.
+    /// Uuids to listen on, besides the user's own channel.
     channels: Vec<Value>,
-    /// All ids seen.
+    /// All ids received.
     seen: HashSet<i64>,
-    /// What came and was not looked at yet.
+    /// Received notifications that are not yet examined.
     waiting: VecDeque<Value>,
 }
 
@@ -52,7 +52,7 @@ impl Person {
         self.client.result(&format!("/im_chat/{route}"), params).await
     }
 
-    /// The session with a user, about nothing.
+    /// Returns the uuid of the session with a user, without a document.
     async fn session_with(&self, other: &Self) -> String {
         let session = self.im_chat("api/get_or_create_session", json!({"user_to": other.uid})).await;
         session["uuid"].as_str().unwrap().to_owned()
@@ -67,7 +67,7 @@ impl Person {
         self.im_chat("post", params).await
     }
 
-    /// The texts of a session, newest first.
+    /// Returns the texts of a session, newest first.
     async fn history(&self, uuid: &str) -> Value {
         let history = self.im_chat("history", json!({"uuid": uuid, "limit": 100})).await;
         match history.as_array() {
@@ -81,7 +81,7 @@ impl Person {
         self.client.call("/web/dataset/call_kw", params).await
     }
 
-    /// One poll, with what every one must keep: ids rise, and none comes twice.
+    /// Polls once, and asserts that ids rise and are never repeated.
     async fn poll(&mut self) -> Vec<Value> {
         let params = json!({"channels": self.channels, "last": self.last, "options": {"im_presence": true}});
         let answer = self.client.result("/longpolling/poll", params).await;
@@ -95,7 +95,7 @@ impl Person {
         told
     }
 
-    /// Polls until a notification fits, and gives it. What came before it is passed over, what came with it is kept.
+    /// Polls until a notification matches, and returns it. Skips earlier ones, and keeps later ones of the same answer.
     async fn hear(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
             while let Some(told) = self.waiting.pop_front() {
@@ -109,7 +109,7 @@ impl Person {
         }
     }
 
-    /// Polls until a message of this type and text comes on the own channel, and gives it.
+    /// Polls until a message with this type and text arrives on the user's own channel, and returns it.
     async fn hear_message(&mut self, kind: &str, text: &str) -> Value {
         let own = self.channel();
         let fits = |told: &Value| told["channel"] == own && told["message"]["type"] == kind && told["message"]["message"] == text;

@@ -1,4 +1,4 @@
-//! Whoever is not in a session gets nothing of it, by its uuid or its number.
+//! Tests of access control: users outside of a session receive nothing of it, by uuid or by number.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A poll waits no longer than it is set to, and ends with the server.
+    /// Poll time-out: a setting. The stop of the server ends polls as well.
     async fn a_poll_ends(backend) {
         let mut server = Server::builder(backend.clone()).set("IM_CHAT__POLL_SECONDS", 1).start().await;
         let mut jane = Person::log_in(&server, JANE).await;

@@ -1,4 +1,4 @@
-//! Who is there, by the rules of this dialect.
+//! Tests of presence by the rules of this dialect.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever writes in another dialect is there, though its window of this one lies idle.
+    /// Activity in another dialect: the user is online, though the window of this dialect is idle.
     async fn what_one_does_in_another_dialect_counts(backend) {
         let mut server = Server::builder(backend).set("IM_CHAT__POLL_SECONDS", 1).start().await;
         let (jane, john) = (Person::log_in(&server, JANE).await, Person::log_in(&server, JOHN).await);
@@ -53,7 +53,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Only for those who ask for it, as in Odoo 8.
+    /// Presence channel: sent only on request, as in Odoo 8.
     async fn who_comes_is_told_on_the_channel_of_presence(backend) {
         let mut server = Server::demo(backend).await;
         let mut jane = Person::log_in(&server, JANE).await;
@@ -73,7 +73,7 @@ with_every_backend! {
     }
 }
 
-/// Whoever polls all the time would go offline in between, again and again.
+/// Time-out check: with a longer poll, a client that polls without pause would go offline in between.
 #[tokio::test]
 async fn a_poll_that_waits_longer_than_it_counts_is_refused() {
     for seconds in ["55", "50", "51"] {

@@ -1,4 +1,4 @@
-//! The examples of the clients' own documentation, one by one: the request, and an answer with the same keys and types.
+//! Tests of the examples of the clients' documentation, one by one: each answer has the same keys and types.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use crate::{
     support::{ADMIN, JANE, JOHN},
 };
 
-/// Fails unless `actual` has the keys and types of `example`, beside which it may have `more` keys. A list is as its
-/// example's first member says, throughout.
+/// Asserts that `actual` has the keys and types of `example`, plus any of `more`. The first element of a list is the example of
+/// all.
 fn same_shape(at: &str, example: &Value, actual: &Value, more: &[&str]) {
     match (example, actual) {
         (Value::Object(example), Value::Object(actual)) => {
@@ -43,7 +43,7 @@ fn same_shape(at: &str, example: &Value, actual: &Value, more: &[&str]) {
     }
 }
 
-/// Both spellings of the two keys that the documentation spells in two ways.
+/// Both spellings of two keys, which the documentation spells inconsistently.
 const SPELLINGS: &[&str] = &["docs", "docs:", "with_documents", "with_documents:"];
 
 fn example_user(id: i64, name: &str) -> Value {

@@ -1,4 +1,4 @@
-//! Which session is got, and which is begun.
+//! Tests of session start: an existing session or a new one.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// One chat: the thread that the demo data has is the session.
+    /// Existing thread of another dialect: it is the session of its two participants.
     async fn a_thread_of_another_dialect_is_the_session_of_its_two_people(server) {
         let (admin, john) = (Person::log_in(server, ADMIN).await, Person::log_in(server, JOHN).await);
         let uuid = john.session_with(&admin).await;
@@ -38,7 +38,7 @@ on_every_backend! {
         }
     }
 
-    /// Whoever asks first begins it, and all get the same.
+    /// Simultaneous session starts: one session, and all get it.
     async fn of_many_who_begin_a_session_at_once_all_get_the_same(server) {
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         for (route, begin) in [
@@ -54,7 +54,7 @@ on_every_backend! {
         }
     }
 
-    /// With a third it is no longer theirs: a new one is begun for the two.
+    /// Third member: the session becomes a group, and the two start a new one.
     async fn a_session_that_got_a_third_is_a_group_session(server) {
         let (admin, john, bob) =
             (Person::log_in(server, ADMIN).await, Person::log_in(server, JOHN).await, Person::log_in(server, BOB).await);

@@ -1,4 +1,4 @@
-//! What is worth knowing only now is told to those who come back within a minute as well, once and in its order.
+//! Tests of signals: a poll within a minute still receives them, once and in order.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     with_every_backend,
 };
 
-/// What came, in short: the types and texts of messages.
+/// Types and texts of the messages among the notifications.
 fn short(told: &[Value]) -> Vec<(&str, &str)> {
     told.iter().map(|told| (told["message"]["type"].as_str().unwrap(), told["message"]["message"].as_str().unwrap())).collect()
 }
@@ -40,19 +40,19 @@ with_every_backend! {
         assert_eq!(short(&rest), [("typing", "c"), ("message", "second"), ("typing", "d")]);
         assert_eq!(bob.poll().await, [json!(null); 0]);
 
-        // Another client of the same user, and of the other, hear the same under the same ids.
+        // Other clients, of the same user and of the other: same notifications, same ids.
         let mut again = Person::log_in(&server, BOB).await;
         again.last = last;
         let all = again.poll().await;
         assert_eq!(ids(&all), [ids(&typing), ids(&rest)].concat());
-        // In the middle of the signals that follow one event.
+        // Cursor between the signals after one event.
         again.seen.clear();
         again.last = ids(&typing)[0];
         assert_eq!(short(&again.poll().await)[0], ("typing", "b"));
         server.stop().await;
     }
 
-    /// On both channels of a session, under an id for each.
+    /// Typing on both channels of a session, with an id for each.
     async fn each_channel_hears_who_types(backend) {
         let mut server = Server::builder(backend).set("IM_CHAT__POLL_SECONDS", 1).set("LIMITS__RECENT_EVENTS", 1).start().await;
         let (jane, mut bob) = (Person::log_in(&server, JANE).await, Person::log_in(&server, BOB).await);
@@ -73,7 +73,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever is only in somebody's address book is told of as well, also between two polls.
+    /// Presence of an address book contact, also between two polls.
     async fn who_comes_between_two_polls_is_heard(backend) {
         let mut server = Server::demo(backend).await;
         let mut bob = Person::log_in(&server, BOB).await;
@@ -90,7 +90,7 @@ with_every_backend! {
         .await;
         bob.hear("his coming", |told| told["message"] == json!({"id": 34, "im_status": "online"})).await;
 
-        // His client says that he has turned away.
+        // Idle report of the other user's client.
         let poll = async |last: i64, idle: i64| {
             let params = json!({"channels": [], "last": last, "options": {"bus_inactivity": idle}});
             deepak.call("/longpolling/poll", params).await

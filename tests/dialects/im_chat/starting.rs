@@ -1,4 +1,4 @@
-//! How a published client works: `/im_chat/init`, then polls in a loop, and posts up to three times.
+//! Tests of a published client: `/im_chat/init`, then polls in a loop, and posts with up to three tries.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ on_every_backend! {
         assert_eq!(messages, [&first, &second], "by rising id");
     }
 
-    /// However many they are, and with what one has written in between.
+    /// Unread messages at the start: all of them, with own messages in between.
     async fn init_leaves_out_nothing_unread(server) {
         const UNREAD: usize = 230;
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
@@ -58,7 +58,7 @@ on_every_backend! {
         assert_eq!(jane.im_chat("api/get_or_create_session", json!({"user_to": 8})).await["state"], "folded", "it stays so");
     }
 
-    /// There is nothing by which a repeated post could be told from a new one: both are stored.
+    /// Retried post: no idempotency key, so both are stored.
     async fn a_repeated_post_is_stored_twice(server) {
         let (jane, bob) = (Person::log_in(server, JANE).await, Person::log_in(server, BOB).await);
         let uuid = jane.session_with(&bob).await;
@@ -98,7 +98,7 @@ on_every_backend! {
         assert_eq!(bob.history(&uuid).await, json!([html]), "to the letter");
     }
 
-    /// Everybody's own, and nobody's but a user's of the session.
+    /// Pictures: a user's own, and those of users in the same session; otherwise a pixel.
     async fn without_a_picture_there_is_a_pixel(server) {
         let (admin, jane) = (Person::log_in(server, ADMIN).await, Person::log_in(server, JANE).await);
         let uuid = admin.session_with(&jane).await;

@@ -1,4 +1,4 @@
-//! Files: how they come, and what is known of them. How they go: `download.rs`.
+//! Tests of attachment uploads and metadata. Downloads: `download.rs`.
 
 use reqwest::{
     Method,
@@ -26,14 +26,14 @@ pub(super) fn form(name: &str, bytes: impl Into<Vec<u8>>) -> Form {
     Form::new().part("file", Part::bytes(bytes.into()).file_name(name.to_owned()))
 }
 
-/// Uploads a file that is taken.
+/// Uploads a file that is accepted.
 pub(super) async fn upload(client: &Client, name: &str, bytes: impl Into<Vec<u8>>) -> Value {
     let answer = post(client, form(name, bytes)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
 
-/// A body of multipart, as it is.
+/// Uploads a raw multipart body.
 async fn post_raw(client: &Client, kind: &str, body: &str) -> Answer {
     Answer::of(client.request(Method::POST, UPLOAD).header(CONTENT_TYPE, kind).body(body.to_owned())).await
 }
@@ -45,7 +45,7 @@ fn error(answer: &Answer) -> String {
 }
 
 on_every_backend! {
-    /// Plain JSON, without an envelope.
+    /// Upload answer: plain JSON without an envelope.
     async fn an_upload_is_answered_with_all_about_it(server) {
         let john = server.log_in(JOHN).await;
         let answer = post(&john, form("hello.txt", "hello file")).await;
@@ -60,7 +60,7 @@ on_every_backend! {
         assert!(file["access_token"].as_str().is_some_and(|token| token.len() >= 32), "the addon gives false: {file}");
     }
 
-    /// The same as at the upload, and where it is.
+    /// Attachment info: the same as in the upload answer, and the URL.
     async fn info_tells_what_the_upload_told(server) {
         let john = server.log_in(JOHN).await;
         let file = upload(&john, "hello.txt", "hello file").await;
@@ -77,7 +77,7 @@ on_every_backend! {
         assert_eq!(info["url"], server.url(&format!("/api/messaging/attachment/{id}/{token}/hello.txt")));
     }
 
-    /// In messages and in polls, for everybody in the thread.
+    /// Attachments in messages and polls, for all participants.
     async fn a_message_shows_its_files_in_order(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let (one, two) = (upload(&john, "1.txt", "one").await, upload(&john, "2.txt", "two").await);
@@ -91,7 +91,7 @@ on_every_backend! {
             ] {
                 let files = &answer["messages"][0]["attachments"];
                 assert_eq!((&files[0]["name"], &files[1]["name"]), (&json!("2.txt"), &json!("1.txt")), "{answer}");
-                // Each has an address of its own.
+                // Download URL for each client.
                 let own = client.address_of(&one["attachment_id"]).await;
                 let expected = json!({
                     "id": one["attachment_id"], "name": "1.txt", "mimetype": "text/plain", "file_size": 3,
@@ -104,7 +104,7 @@ on_every_backend! {
         }
     }
 
-    /// It says enough.
+    /// Message with attachments and without text.
     async fn a_file_needs_no_words(server) {
         let john = server.log_in(JOHN).await;
         let id = &upload(&john, "hello.txt", "hello").await["attachment_id"];
@@ -114,7 +114,7 @@ on_every_backend! {
         }
     }
 
-    /// Nobody can send what somebody else has uploaded, or what is not there.
+    /// Attachments of others and unknown ones: refused.
     async fn only_own_uploads_can_be_sent(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = &upload(&admin, "hello.txt", "hello").await["attachment_id"];
@@ -124,7 +124,7 @@ on_every_backend! {
         }
     }
 
-    /// What a form may call itself.
+    /// File name from the form.
     async fn a_form_may_name_the_file(server) {
         let john = server.log_in(JOHN).await;
         let answer = post(&john, form("a.txt", "x").text("name", "Better.txt").text("thread_id", "1").text("colour", "red")).await;
@@ -133,7 +133,7 @@ on_every_backend! {
         assert_eq!(answer.json()["name"], "a.txt");
     }
 
-    /// A path is nobody's business, and never one of ours.
+    /// File names: directories are stripped, and the name is never a path on the server.
     async fn names_never_become_paths(server) {
         let john = server.log_in(JOHN).await;
         for (given, kept) in [
@@ -148,7 +148,7 @@ on_every_backend! {
         assert!(!dots.contains('.') && !dots.is_empty(), "{dots}");
     }
 
-    /// Whatever the sender says.
+    /// Content type by content, regardless of the announced type.
     async fn the_type_is_what_the_content_is(server) {
         let john = server.log_in(JOHN).await;
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0".to_vec();
@@ -156,13 +156,13 @@ on_every_backend! {
         assert_eq!(post(&john, Form::new().part("file", claimed)).await.json()["mimetype"], "image/png");
     }
 
-    /// It is a file all the same.
+    /// Empty file.
     async fn a_file_of_no_bytes_is_taken(server) {
         let file = upload(&server.log_in(JOHN).await, "empty.bin", "").await;
         assert_eq!((&file["success"], &file["file_size"]), (&json!(true), &json!(0)));
     }
 
-    /// The addon's words.
+    /// Form without a file: refused with the addon's text.
     async fn a_form_without_a_file_is_refused(server) {
         let john = server.log_in(JOHN).await;
         for answer in [
@@ -174,7 +174,7 @@ on_every_backend! {
         }
     }
 
-    /// In JSON, whatever is broken.
+    /// Malformed form: refused in JSON.
     async fn a_broken_form_is_refused(server) {
         let john = server.log_in(JOHN).await;
         let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n";
@@ -185,7 +185,7 @@ on_every_backend! {
         }
     }
 
-    /// One of the caller's, or none.
+    /// Optional thread of an upload: one of the caller's.
     async fn the_thread_of_an_upload_must_be_the_callers(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         let thread = thread_with(&john, json!([])).await;
@@ -197,21 +197,21 @@ on_every_backend! {
         assert_eq!(answer.status, 400, "{answer:?}");
     }
 
-    /// And keeps nothing.
+    /// Upload without a session: refused, and nothing is stored.
     async fn without_a_session_nothing_is_taken(server) {
         let answer = post(&server.client(), form("a.txt", "x")).await;
         assert_eq!(answer.status, 403, "{answer:?}");
         assert!(answer.json()["error"].is_string(), "{answer:?}");
     }
 
-    /// A form can be sent from any page, cookie included.
+    /// Cross-origin form: refused, since browsers send the cookie from any page.
     async fn a_foreign_page_cannot_upload(server) {
         let john = server.log_in(JOHN).await;
         let request = john.request(Method::POST, UPLOAD).header("Origin", "https://evil.example").multipart(form("a.txt", "x"));
         assert_eq!(Answer::of(request).await.status, 403);
     }
 
-    /// Its author alone.
+    /// Deletion by the author alone.
     async fn only_the_author_deletes(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = upload(&john, "a.txt", "x").await["attachment_id"].clone();
@@ -223,7 +223,7 @@ on_every_backend! {
         assert_eq!(refusal(&john, &format!("attachment/info/{id}"), json!({})).await, "Attachment not found");
     }
 
-    /// The words stay.
+    /// Deleted attachment: gone from its messages, whose texts stay.
     async fn a_deleted_file_disappears_from_its_messages(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = upload(&john, "a.txt", "x").await["attachment_id"].clone();
@@ -236,7 +236,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Too large is known before all of it has come.
+    /// Size limit: applied before the whole body has arrived.
     async fn a_file_beyond_the_limit_is_refused(backend) {
         let server = Server::builder(backend).set("LIMITS__UPLOAD_BYTES", 1000).start().await;
         let john = server.log_in(JOHN).await;
@@ -247,7 +247,7 @@ with_every_backend! {
         assert_eq!(server.client().log_in(ADMIN, crate::support::PASSWORD).await["max_file_upload_size"], 1000);
     }
 
-    /// A client that breaks off in the middle.
+    /// Aborted upload: nothing is left.
     async fn half_an_upload_leaves_nothing(backend) {
         let server = Server::demo(backend).await;
         let john = server.log_in(JOHN).await;
@@ -258,7 +258,7 @@ with_every_backend! {
         }
     }
 
-    /// However slowly it comes, it is not gathered in memory; and what has come of it goes when the client does.
+    /// Streaming to the store: a slow upload takes no memory, and an aborted one leaves no file.
     async fn a_file_is_stored_as_it_comes(backend) {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::builder(backend).set("FILES", format!("file:{}", directory.path().display())).start().await;

@@ -1,4 +1,4 @@
-//! What is done to messages after they were sent.
+//! Tests of edits and deletions of messages.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn done(id: i64) -> Value {
 }
 
 on_every_backend! {
-    /// Everybody reads it so from then on, and it is no new message.
+    /// Edit by the author: every reader gets the new text, and nothing becomes unread.
     async fn an_author_edits_its_message(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Helo").await;
@@ -32,7 +32,7 @@ on_every_backend! {
         assert_eq!(unread(&admin).await, 2);
     }
 
-    /// Nothing of it is left but its place.
+    /// Deletion by the author: only an empty message is left in the history.
     async fn an_author_deletes_its_message(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Never mind").await;
@@ -44,7 +44,7 @@ on_every_backend! {
         assert_eq!(refusal(&john, "message/edit", json!({"message_id": id, "body": "x"})).await, "The message was deleted");
     }
 
-    /// Whether they are in the thread or not.
+    /// Edits by other users: refused, inside the thread and outside of it.
     async fn others_change_nothing(server) {
         let (john, jane, bob) = (server.log_in(JOHN).await, server.log_in(JANE).await, server.log_in(BOB).await);
         let thread = thread_with(&john, json!([6])).await;
@@ -56,7 +56,7 @@ on_every_backend! {
         assert_eq!(bodies(&john, thread).await, ["Mine"]);
     }
 
-    /// Every admin is one, wherever the message is. It learns nothing by it.
+    /// Moderators: every admin may edit any message, without read access.
     async fn a_moderator_changes_anybodys_message(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let thread = thread_with(&john, json!([6])).await;
@@ -67,8 +67,8 @@ on_every_backend! {
         assert_eq!(refusal(&admin, "messages", json!({"thread_id": thread})).await, "Access denied");
     }
 
-    /// And a user becomes one by a command, beside the running server, within a session that goes on. A store in memory has no
-    /// command line beside its server.
+    /// Moderator role by command line, beside the running server and within a session. Durable stores only: a store in memory
+    /// has no command line.
     async fn a_user_is_made_a_moderator(server) {
         if !server.backend().is_durable() {
             return;
@@ -91,7 +91,7 @@ on_every_backend! {
         assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("nobody"), "{unknown:?}");
     }
 
-    /// In fixed texts where there are any.
+    /// Refusals: the fixed texts of the documentation where it has any.
     async fn refusals_are_clear(server) {
         let john = server.log_in(JOHN).await;
         let id = send(&john, 1, "Hello").await;

@@ -1,4 +1,4 @@
-//! Files on their way to whoever may read them.
+//! Tests of attachment downloads and their access control.
 
 use reqwest::{
     Method,
@@ -25,7 +25,7 @@ async fn disposition(client: &Client, name: &str) -> String {
 }
 
 on_every_backend! {
-    /// As they came.
+    /// Content unchanged.
     async fn a_file_comes_back_whole(server) {
         let john = server.log_in(JOHN).await;
         let bytes: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
@@ -35,7 +35,7 @@ on_every_backend! {
         assert_eq!(response.bytes().await.unwrap(), bytes);
     }
 
-    /// With its type, and as something to be saved.
+    /// Content type and disposition headers.
     async fn a_file_is_told_apart_by_its_headers(server) {
         let john = server.log_in(JOHN).await;
         let id = upload(&john, "hello.txt", "hello file").await["attachment_id"].clone();
@@ -46,7 +46,7 @@ on_every_backend! {
         assert_eq!(answer.headers[CONTENT_DISPOSITION], "attachment; filename=\"hello.txt\"");
     }
 
-    /// No bytes are some, too.
+    /// Empty file.
     async fn an_empty_file_comes_back_empty(server) {
         let john = server.log_in(JOHN).await;
         let id = upload(&john, "empty.bin", "").await["attachment_id"].clone();
@@ -54,7 +54,7 @@ on_every_backend! {
         assert_eq!((answer.status.as_u16(), answer.body.as_str(), &answer.headers[CONTENT_LENGTH]), (200, "", &"0".parse().unwrap()));
     }
 
-    /// The headers alone.
+    /// `HEAD`: the same headers without the body.
     async fn head_gives_the_same_without_the_bytes(server) {
         let john = server.log_in(JOHN).await;
         let id = upload(&john, "hello.txt", "hello file").await["attachment_id"].clone();
@@ -64,7 +64,7 @@ on_every_backend! {
         assert_eq!(answer.headers[CONTENT_DISPOSITION], "attachment; filename=\"hello.txt\"");
     }
 
-    /// Everybody else has nothing.
+    /// Read access: the uploader and the participants of its threads, and no other user.
     async fn uploader_and_participants_may_read(server) {
         let (admin, john, bob) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(BOB).await);
         let id = upload(&john, "hello.txt", "hello").await["attachment_id"].clone();
@@ -81,7 +81,7 @@ on_every_backend! {
         assert!(admin.messaging(&format!("attachment/info/{id}"), json!({})).await["id"].is_u64());
     }
 
-    /// A link that can be passed on.
+    /// Access token in the URL: a link to pass on.
     async fn whoever_has_the_token_may_read(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         let file = upload(&john, "hello.txt", "hello").await;
@@ -95,7 +95,7 @@ on_every_backend! {
         assert_eq!(get(&john, id, "?access_token=wrong").await.status, 200, "who may read needs no token");
     }
 
-    /// One file's token opens no other.
+    /// Access token of another file: refused.
     async fn a_token_is_for_one_file(server) {
         let john = server.log_in(JOHN).await;
         let (one, two) = (upload(&john, "1", "1").await, upload(&john, "2", "2").await);
@@ -104,7 +104,7 @@ on_every_backend! {
         assert_eq!(get(&server.client(), &two["attachment_id"], &query).await.status, 403);
     }
 
-    /// In JSON, as it comes without an envelope.
+    /// Unknown attachment: an error in JSON without an envelope.
     async fn what_is_not_there_is_not_found(server) {
         let john = server.log_in(JOHN).await;
         for id in [json!(999_999), json!(0), json!(-1)] {
@@ -116,7 +116,7 @@ on_every_backend! {
         assert_eq!(get(&john, &deleted, "").await.status, 404);
     }
 
-    /// It would run with the reader's cookie.
+    /// HTML as an attachment, never inline: it would run with the reader's cookie (XSS).
     async fn a_page_is_never_served_as_one(server) {
         let john = server.log_in(JOHN).await;
         for name in ["page.html", "image.svg"] {
@@ -128,7 +128,7 @@ on_every_backend! {
         }
     }
 
-    /// In both spellings of RFC 6266.
+    /// Non-ASCII file names: both parameters of RFC 6266.
     async fn names_beyond_ascii_are_kept(server) {
         let john = server.log_in(JOHN).await;
         let given = disposition(&john, "héllo 日本.txt").await;

@@ -1,4 +1,4 @@
-//! Messages and who has read them.
+//! Tests of messages and read marks.
 
 use serde_json::{Value, json};
 
@@ -14,12 +14,12 @@ async fn read(client: &Client, params: Value) -> i64 {
     read["marked_count"].as_i64().unwrap()
 }
 
-/// Whether the newest message of a thread is read, as this client sees it.
+/// True if this client sees the newest message of a thread as read.
 async fn is_read(client: &Client, thread: i64) -> bool {
     client.messaging("messages", json!({"thread_id": thread, "limit": 1})).await["messages"][0]["is_read"].as_bool().unwrap()
 }
 
-/// Five messages of John's, and their ids.
+/// Sends five messages as John; returns his client and their ids.
 async fn five(server: &Server) -> (Client, Vec<i64>) {
     let john = server.log_in(JOHN).await;
     let mut ids = Vec::new();
@@ -30,7 +30,7 @@ async fn five(server: &Server) -> (Client, Vec<i64>) {
 }
 
 on_every_backend! {
-    /// And what the sender then finds.
+    /// Sent message: the answer, and the history of the sender.
     async fn a_sent_message_is_there_with_all_about_it(server) {
         let john = server.log_in(JOHN).await;
         let sent = john.messaging("message/send", json!({"thread_id": 1, "body": "Hello"})).await;
@@ -47,7 +47,7 @@ on_every_backend! {
         assert_eq!(john.messaging("messages", json!({"thread_id": 1})).await, expected);
     }
 
-    /// Clients escape.
+    /// Texts unchanged: clients escape them.
     async fn texts_come_back_exactly_as_sent(server) {
         let john = server.log_in(JOHN).await;
         let sent = ["<b>bold</b> & <script>alert(1)</script>", "&lt;", "  leading, trailing  ", "wörld 😀 مرحبا", "a\r\nb\tc", "'; DROP--"];
@@ -59,7 +59,7 @@ on_every_backend! {
         }
     }
 
-    /// Some clients have no other numbers.
+    /// Whole floats accepted as integers: some clients have no integers.
     async fn a_whole_float_is_the_number_it_stands_for(server) {
         let (john, _) = five(server).await;
         let page = john.messaging("messages", json!({"thread_id": 1.0, "limit": 2.0, "offset": 1.0})).await;
@@ -69,7 +69,7 @@ on_every_backend! {
         assert_eq!(half, json!({"error": "thread_id must be a whole number"}));
     }
 
-    /// Reading is what its reader does: whoever joins has read nothing.
+    /// Join: earlier messages stay unread.
     async fn joining_reads_nothing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&admin, 1, "Hello").await;
@@ -80,21 +80,21 @@ on_every_backend! {
         assert_eq!(is_read().await, true);
     }
 
-    /// As the addon does with a name.
+    /// Number as a text, accepted as the addon does.
     async fn a_number_as_a_body_is_its_text(server) {
         let john = server.log_in(JOHN).await;
         john.messaging("message/send", json!({"thread_id": 1, "body": 42})).await;
         assert_eq!(bodies(&john, 1).await, ["42"]);
     }
 
-    /// And ids grow.
+    /// History order: newest first, with rising ids.
     async fn messages_come_newest_first(server) {
         let (john, ids) = five(server).await;
         assert_eq!(bodies(&john, 1).await, ["5", "4", "3", "2", "1"]);
         assert!(ids.is_sorted(), "{ids:?}");
     }
 
-    /// By counting, or by the last one seen.
+    /// Pagination of the history, by offset or by keyset.
     async fn history_comes_in_pages(server) {
         let (john, ids) = five(server).await;
         let page = async |params: Value| {
@@ -110,7 +110,7 @@ on_every_backend! {
         assert_eq!(page(json!({"before_id": ids[0]})).await, [""; 0]);
     }
 
-    /// 0 means so, too.
+    /// Default page size: 50, also for 0.
     async fn a_page_holds_fifty_by_default(server) {
         let john = server.log_in(JOHN).await;
         for number in 0..51 {
@@ -122,7 +122,7 @@ on_every_backend! {
         }
     }
 
-    /// What was read is counted once.
+    /// Count of newly marked messages only.
     async fn marked_count_counts_what_changed(server) {
         let (_, ids) = five(server).await;
         let admin = server.log_in(ADMIN).await;
@@ -133,7 +133,7 @@ on_every_backend! {
         assert_eq!(unread(&admin).await, 0);
     }
 
-    /// The addon counts it.
+    /// Unknown ids: not counted, unlike in the addon.
     async fn nothing_changes_by_ids_that_do_not_exist(server) {
         let (_, ids) = five(server).await;
         let admin = server.log_in(ADMIN).await;
@@ -141,7 +141,7 @@ on_every_backend! {
         assert_eq!(unread(&admin).await, 5);
     }
 
-    /// The addon lets it.
+    /// Messages of other users' threads: not marked, unlike the addon.
     async fn messages_of_strange_threads_cannot_be_marked(server) {
         let (john, ids) = five(server).await;
         let bob = server.log_in(BOB).await;
@@ -150,14 +150,14 @@ on_every_backend! {
         assert_eq!(unread(&server.log_in(ADMIN).await).await, 5);
     }
 
-    /// The author has nothing to read.
+    /// Own messages: no read mark.
     async fn own_messages_cannot_be_marked(server) {
         let (john, ids) = five(server).await;
         assert_eq!(read(&john, json!({"message_ids": ids})).await, 0);
         assert!(!is_read(&john, 1).await);
     }
 
-    /// The addon has one flag for all.
+    /// Read marks by user: the addon has one for all.
     async fn everybody_reads_for_themselves(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let id = send(&john, 2, "To all").await;
@@ -168,7 +168,7 @@ on_every_backend! {
         assert!(!is_read(&jane, 2).await);
     }
 
-    /// Of own messages whether anybody else has read them.
+    /// Read flag of own messages: true if another user has read them.
     async fn an_author_sees_that_somebody_has_read(server) {
         let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
         let id = send(&john, 2, "To all").await;
@@ -177,7 +177,7 @@ on_every_backend! {
         assert!(is_read(&john, 2).await);
     }
 
-    /// Only reading marks.
+    /// History: no read marks by a fetch.
     async fn looking_at_history_marks_nothing(server) {
         five(server).await;
         let admin = server.log_in(ADMIN).await;
@@ -187,7 +187,7 @@ on_every_backend! {
         assert!(!is_read(&admin, 1).await);
     }
 
-    /// What went wrong is not there either.
+    /// Refused message: not stored.
     async fn a_refused_message_is_not_stored(server) {
         let john = server.log_in(JOHN).await;
         refusal(&john, "message/send", json!({"thread_id": 1, "body": "x", "attachment_ids": [999_999]})).await;

@@ -1,4 +1,4 @@
-//! How much is unread.
+//! Tests of unread counts.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// Most recent first, and only where there is something.
+    /// Unread threads, most recent first; threads without unread messages are left out.
     async fn unread_messages_are_counted_by_thread(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         assert_eq!(admin.messaging("unread/count", json!({})).await, json!({"unread_count": 0, "unread_by_thread": []}));
@@ -26,14 +26,14 @@ on_every_backend! {
         assert_eq!(admin.messaging("unread/count", json!({})).await, expected);
     }
 
-    /// Nobody notifies themselves.
+    /// Own messages: not unread.
     async fn own_messages_are_not_unread(server) {
         let john = server.log_in(JOHN).await;
         send(&john, 1, "x").await;
         assert_eq!(unread(&john).await, 0);
     }
 
-    /// However often it is asked meanwhile, who was answered finds what it did.
+    /// Cache coherence: an answered action shows in the next count, despite concurrent counts.
     async fn what_is_counted_is_never_old(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -60,7 +60,7 @@ on_every_backend! {
         }
     }
 
-    /// Others still have theirs.
+    /// Read mark of one thread: others keep their counts.
     async fn marking_one_thread_leaves_the_rest(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         send(&john, 1, "x").await;
@@ -69,7 +69,7 @@ on_every_backend! {
         assert_eq!((unread(&admin).await, unread(&jane).await), (1, 1));
     }
 
-    /// Marking twice changes nothing.
+    /// Repeated read mark: no change.
     async fn what_is_read_is_marked_once(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "x").await;
@@ -79,7 +79,7 @@ on_every_backend! {
         }
     }
 
-    /// The addon marks any thread for anybody.
+    /// Threads of other users: refused, unlike the addon, which marks any.
     async fn a_strange_thread_cannot_be_marked(server) {
         let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
         send(&john, 1, "x").await;
@@ -88,7 +88,7 @@ on_every_backend! {
     }
 }
 
-/// The store is not asked for it again as long as nothing has happened.
+/// Cached counts: no query to the store while nothing has changed.
 #[tokio::test]
 async fn what_is_known_is_not_counted_again() {
     let mut server = Server::demo(Backend::postgres().await).await;
@@ -103,7 +103,7 @@ async fn what_is_known_is_not_counted_again() {
         for _ in 0..50 {
             assert_eq!(unread(&admin).await, i64::from(times));
         }
-        // Timers may ask the table something now and then.
+        // Margin for the server's timers, which query the table now and then.
         assert!(counted().await - first < 25.0);
     }
     server.stop().await;

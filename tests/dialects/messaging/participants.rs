@@ -1,4 +1,4 @@
-//! Who is in a thread.
+//! Tests of participants.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// With what an address book shows; `false` where there is nothing.
+    /// Participants with the fields of an address book; `false` for empty ones.
     async fn participants_are_listed_with_how_to_reach_them(server) {
         let answer = server.log_in(JOHN).await.messaging("thread/participants/1", json!({})).await;
         let expected = json!({
@@ -22,7 +22,7 @@ on_every_backend! {
         assert_eq!(answer, expected);
     }
 
-    /// By the id of the user or of the partner, as often as one likes.
+    /// Idempotent addition of a participant, by user id or partner id.
     async fn adding_somebody_succeeds_also_again(server) {
         let john = server.log_in(JOHN).await;
         let thread = thread_with(&john, json!([])).await;
@@ -38,7 +38,7 @@ on_every_backend! {
         assert_eq!(people["participants"].as_array().unwrap().len(), 2, "{people}");
     }
 
-    /// From then on.
+    /// Access of a new participant.
     async fn whoever_was_added_may_read_and_send(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         let thread = thread_with(&john, json!([7])).await;
@@ -51,7 +51,7 @@ on_every_backend! {
         assert!(unread(&bob).await >= 1);
     }
 
-    /// A third one does not disturb the first two.
+    /// Read marks of others after an addition: unchanged.
     async fn adding_somebody_leaves_read_marks_alone(server) {
         let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
         let thread = thread_with(&john, json!([7])).await;

@@ -1,4 +1,4 @@
-//! Looking for people.
+//! Tests of partner search.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn names(client: &Client, params: Value) -> Vec<String> {
 }
 
 on_every_backend! {
-    /// All that an address book shows.
+    /// Partners with the fields of an address book.
     async fn people_are_found_with_how_to_reach_them(server) {
         let expected = json!([{
             "id": 6, "name": "Jane Smith", "partner_id": 7, "user_id": 6, "email": "jane@example.com", "phone": false, "mobile": false,
@@ -25,7 +25,7 @@ on_every_backend! {
         assert_eq!(json!(found(&server.log_in(JOHN).await, json!({"query": "Jane Smith"})).await), expected);
     }
 
-    /// In the name and in the address.
+    /// Case-insensitive search, in names and addresses.
     async fn the_case_makes_no_difference(server) {
         let john = server.log_in(JOHN).await;
         for query in ["jane", "JANE", "ne sm", "JaNe@ExAmPlE.com"] {
@@ -33,7 +33,7 @@ on_every_backend! {
         }
     }
 
-    /// Here nothing stands for anything.
+    /// Wildcards in a query: taken literally.
     async fn a_query_is_taken_as_it_is(server) {
         let john = server.log_in(JOHN).await;
         for query in ["%", "_", "j%e", "\\", "'", "zzzzzz"] {
@@ -41,7 +41,7 @@ on_every_backend! {
         }
     }
 
-    /// 20 if there is none or 0.
+    /// Limit of results: 20 by default, also for 0.
     async fn the_limit_holds(server) {
         let john = server.log_in(JOHN).await;
         assert_eq!(names(&john, json!({"query": "e", "limit": 2})).await.len(), 2);
@@ -52,7 +52,7 @@ on_every_backend! {
     }
 }
 
-/// A contact: no user can log in as it.
+/// Contact: a partner without a user.
 #[tokio::test]
 async fn a_partner_without_a_user_has_none() {
     use sqlx::{Connection, PgConnection};

@@ -1,4 +1,4 @@
-//! Waiting for messages of one thread.
+//! Tests of polling a thread for messages.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn nothing() -> Value {
 }
 
 on_every_backend! {
-    /// What is there already is not new.
+    /// Poll without a cursor: only later messages.
     async fn without_last_message_id_it_waits_for_what_comes(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "Old").await;
@@ -34,7 +34,7 @@ on_every_backend! {
         }
     }
 
-    /// A published client starts there and expects the history.
+    /// Poll from 0: the history, as a published client expects.
     async fn with_0_it_gives_the_history_at_once(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "First").await;
@@ -45,7 +45,7 @@ on_every_backend! {
         }
     }
 
-    /// Oldest first.
+    /// Poll from an id: later messages, oldest first.
     async fn with_an_id_it_gives_what_is_newer_at_once(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let first = send(&john, 1, "First").await;
@@ -56,7 +56,7 @@ on_every_backend! {
         assert_eq!((&answer["has_new"], texts(&answer)), (&json!(true), vec!["Second".into(), "Third".into()]));
     }
 
-    /// Then it is as without.
+    /// Poll from the newest id: waits, as without a cursor.
     async fn with_the_newest_id_it_waits(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let newest = send(&john, 1, "Newest").await;
@@ -68,7 +68,7 @@ on_every_backend! {
         assert_eq!(texts(&answer), ["Newer"]);
     }
 
-    /// Somebody else's id, or one from another server, keeps nobody from reading.
+    /// Cursor beyond the newest message, such as one from another server.
     async fn an_id_beyond_the_newest_counts_as_the_newest(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let params = json!({"thread_id": 1, "last_message_id": 1_000_000, "timeout": LONG});
@@ -79,7 +79,7 @@ on_every_backend! {
         assert_eq!(texts(&answer), ["Newer"]);
     }
 
-    /// The next poll goes on where this one ended.
+    /// Page size of a poll: the next poll continues after it.
     async fn it_gives_a_hundred_at_a_time(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for number in 1..=101 {
@@ -92,7 +92,7 @@ on_every_backend! {
         assert_eq!(texts(&poll(&admin, json!({"thread_id": 1, "last_message_id": last, "timeout": 0})).await), ["101"]);
     }
 
-    /// Negative is none at all.
+    /// Time-out of 0 or less: no wait.
     async fn timeout_0_answers_at_once(server) {
         let admin = server.log_in(ADMIN).await;
         for timeout in [json!(0), json!("0"), json!(-5)] {
@@ -100,7 +100,7 @@ on_every_backend! {
         }
     }
 
-    /// It wakes up for its own thread only.
+    /// Messages of other threads: the poll goes on waiting.
     async fn messages_elsewhere_do_not_end_it(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let answer = while_waiting(server, &admin, "poll/messages", json!({"thread_id": 1, "timeout": LONG}), async {
@@ -113,7 +113,7 @@ on_every_backend! {
         assert_eq!(texts(&answer), ["Here"]);
     }
 
-    /// Another tab of the sender shows them.
+    /// Own messages: the poll returns them for other tabs of the sender.
     async fn own_messages_end_it_as_well(server) {
         let admin = server.log_in(ADMIN).await;
         let answer = while_waiting(server, &admin, "poll/messages", json!({"thread_id": 1, "timeout": LONG}), async {
@@ -123,7 +123,7 @@ on_every_backend! {
         assert_eq!(texts(&answer), ["Mine"]);
     }
 
-    /// Whether it was waited for or not.
+    /// Message format: the same with and without a wait.
     async fn a_polled_message_is_the_same_as_a_listed_one(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let waited = while_waiting(server, &admin, "poll/messages", json!({"thread_id": 1, "timeout": LONG}), async {
@@ -139,7 +139,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// And whoever waits gets a proper answer.
+    /// Stop of the server: a waiting poll gets an empty answer.
     async fn it_ends_when_the_server_stops(backend) {
         let mut server = Server::demo(backend).await;
         let admin = server.log_in(ADMIN).await;
@@ -151,7 +151,7 @@ with_every_backend! {
         assert!(server.ended().await.success());
     }
 
-    /// Its place is free again.
+    /// Disconnect: the poll frees its quota.
     async fn it_ends_when_the_client_goes_away(backend) {
         let server = Server::demo(backend).await;
         let admin = server.log_in(ADMIN).await;
@@ -162,7 +162,7 @@ with_every_backend! {
         server.polls_waiting(0).await;
     }
 
-    /// A user has only so many places; the limit is a setting.
+    /// Quota of waiting polls per user: a setting.
     async fn one_poll_too_many_is_refused(backend) {
         let server = Server::builder(backend).set("LIMITS__WAITING_POLLS_PER_USER", 1).start().await;
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);

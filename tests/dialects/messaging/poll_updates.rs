@@ -1,4 +1,4 @@
-//! Waiting for news of all threads.
+//! Tests of polling all threads for updates.
 
 use serde_json::{Value, json};
 
@@ -9,25 +9,25 @@ use crate::{
     with_every_backend,
 };
 
-/// A poll that does not wait.
+/// Polls without waiting.
 async fn poll(client: &Client) -> Value {
     client.messaging("poll/updates", json!({"timeout": 0})).await
 }
 
-/// The ids of the threads with updates.
+/// Ids of the threads with updates.
 fn threads(answer: &Value) -> Vec<i64> {
     let listed = answer["threads_with_updates"].as_array().unwrap_or_else(|| panic!("{answer}"));
     assert_eq!(answer["has_updates"], !listed.is_empty(), "{answer}");
     listed.iter().map(|thread| thread["thread_id"].as_i64().unwrap()).collect()
 }
 
-/// A poll that waits for news. Nodes hear of what was committed a moment after whoever committed it.
+/// Polls until there is an update. A commit reaches other nodes a moment later.
 async fn news(client: &Client) -> Value {
     client.messaging("poll/updates", json!({"timeout": LONG})).await
 }
 
 on_every_backend! {
-    /// Whoever asks after a send was answered finds it, without waiting.
+    /// Visibility after the answer: a poll sees the message at once.
     async fn what_was_answered_is_seen_at_once(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&admin).await;
@@ -37,7 +37,7 @@ on_every_backend! {
         }
     }
 
-    /// Whoever has logged out hears nothing any more, also where it was waiting already.
+    /// Logout: ends the session's polls, waiting ones included.
     async fn a_poll_ends_with_its_session(server) {
         for route in ["poll/updates", "poll/messages"] {
             let jane = server.log_in(JANE).await;
@@ -50,7 +50,7 @@ on_every_backend! {
         }
     }
 
-    /// What was unread before is no news.
+    /// First poll of a session: a new cursor; earlier unread messages are no update.
     async fn the_first_poll_of_a_session_starts_from_now(server) {
         let (admin, watch, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&watch).await;
@@ -61,7 +61,7 @@ on_every_backend! {
         assert_eq!(threads(&news(&admin).await), [2]);
     }
 
-    /// Though clients send no cursor.
+    /// Cursor on the server: no update is lost between two polls.
     async fn nothing_is_lost_between_two_polls(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&admin).await;
@@ -76,7 +76,7 @@ on_every_backend! {
         assert_eq!(told, [1, 2].into());
     }
 
-    /// Also when it restarts in between.
+    /// Cursor across a restart.
     async fn nothing_is_lost_while_no_poll_waits(server) {
         if server.backend().is_durable() {
             let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
@@ -89,7 +89,7 @@ on_every_backend! {
         }
     }
 
-    /// It is told once.
+    /// Deduplication: each update is sent once.
     async fn what_was_told_is_no_news(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&admin).await;
@@ -99,7 +99,7 @@ on_every_backend! {
         assert_eq!(threads(&news(&admin).await), [2]);
     }
 
-    /// A phone hears of what the desk has heard of.
+    /// Cursor per session: each device gets all updates.
     async fn each_session_is_told(server) {
         let (desk, phone, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&desk).await;
@@ -109,7 +109,7 @@ on_every_backend! {
         assert_eq!(threads(&news(&phone).await), [1]);
     }
 
-    /// The one that waits as well.
+    /// Read mark on another device: an update, also for a waiting poll.
     async fn reading_elsewhere_is_an_update(server) {
         let (desk, phone, john) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&desk).await;
@@ -123,7 +123,7 @@ on_every_backend! {
         assert_eq!(answer["threads_with_updates"][0]["unread_count"], 0);
     }
 
-    /// What comes after them is told alone.
+    /// Own messages: no update; a later message of others is.
     async fn own_messages_are_no_update(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&admin).await;
@@ -132,7 +132,7 @@ on_every_backend! {
         assert_eq!(threads(&news(&admin).await), [2]);
     }
 
-    /// Nobody hears of threads of others.
+    /// Threads of other users: no update.
     async fn messages_of_strange_threads_are_no_update(server) {
         let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
         poll(&jane).await;
@@ -142,7 +142,7 @@ on_every_backend! {
         assert_eq!((threads(&answer), &answer["unread_count"]), (vec![2], &json!(1)));
     }
 
-    /// Others read for themselves.
+    /// Read marks of other users: no update.
     async fn reading_of_others_is_no_update(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         poll(&admin).await;
@@ -152,7 +152,7 @@ on_every_backend! {
         assert_eq!(threads(&news(&admin).await), [2]);
     }
 
-    /// With all about it.
+    /// New message: the poll returns with its fields.
     async fn a_message_ends_the_wait(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let answer = while_waiting(server, &admin, "poll/updates", json!({"timeout": LONG}), async {
@@ -164,7 +164,7 @@ on_every_backend! {
         assert_eq!((&thread["thread_name"], &thread["last_message"]), (&json!("Team Group"), &json!("News")));
     }
 
-    /// ISO 8601, with or without a zone.
+    /// Baseline `last_check` in ISO 8601, with or without a time zone.
     async fn last_check_is_the_baseline_if_given(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "x").await;
@@ -178,7 +178,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// And whoever waits gets a proper answer.
+    /// Stop of the server: a waiting poll gets an empty answer.
     async fn it_ends_when_the_server_stops(backend) {
         let mut server = Server::demo(backend).await;
         let admin = server.log_in(ADMIN).await;

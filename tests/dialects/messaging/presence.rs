@@ -1,4 +1,4 @@
-//! Who is there.
+//! Tests of presence.
 
 use serde_json::{Value, json};
 
@@ -19,14 +19,14 @@ async fn update(client: &Client, params: Value) -> Value {
 }
 
 on_every_backend! {
-    /// Nobody who has done nothing is there.
+    /// User without any activity: offline, and no time.
     async fn whoever_was_never_there_is_offline_without_a_time(server) {
         let answer = server.log_in(ADMIN).await.messaging("presence/status", json!({"partner_ids": [9]})).await;
         let bob = json!([{"id": 8, "name": "Bob Wilson", "partner_id": 9, "user_id": 8, "status": "offline", "last_seen": null}]);
         assert_eq!(answer, json!({"presence": bob}));
     }
 
-    /// Any at all.
+    /// Activity: any request makes its user online.
     async fn a_request_makes_online(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         bodies(&john, 1).await;
@@ -35,7 +35,7 @@ on_every_backend! {
         assert!(is_time(&answer["presence"][0]["last_seen"]), "{answer}");
     }
 
-    /// As the clients list them, by user or partner; unknown ids are left out, and one may stand alone.
+    /// Order of the request, by user or partner id; unknown ids are left out, and a single id needs no list.
     async fn people_come_in_the_order_asked(server) {
         let admin = server.log_in(ADMIN).await;
         let partners = async |ids: Value| -> Vec<i64> {
@@ -48,7 +48,7 @@ on_every_backend! {
         assert_eq!(partners(json!([7, 6, 7])).await, [7]);
     }
 
-    /// What one says counts more than what one does.
+    /// Explicit status: takes precedence over activity.
     async fn away_and_offline_last_while_requests_are_made(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for status in ["away", "offline"] {
@@ -58,7 +58,7 @@ on_every_backend! {
         }
     }
 
-    /// Online is what there is without a word.
+    /// Explicit `online`: activity counts again.
     async fn the_next_update_ends_it(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for online in [json!({"status": "online"}), json!({})] {
@@ -68,7 +68,7 @@ on_every_backend! {
         }
     }
 
-    /// Whoever comes in is there.
+    /// Login: ends an explicit status.
     async fn the_next_login_ends_it(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for status in ["away", "offline"] {
@@ -78,7 +78,7 @@ on_every_backend! {
         }
     }
 
-    /// A word that is none changes nothing.
+    /// Invalid status: refused, and no change.
     async fn a_refused_status_changes_nothing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         update(&john, json!({"status": "away"})).await;
@@ -86,7 +86,7 @@ on_every_backend! {
         assert_eq!(status_of(&admin, 5).await, "away");
     }
 
-    /// Everybody has their own.
+    /// Explicit status of one user: others keep theirs.
     async fn others_are_not_concerned(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         bodies(&jane, 2).await;
@@ -96,7 +96,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// "Wait 6 minutes without activity": here the five minutes are one second.
+    /// Offline after five minutes without activity ("Wait 6 minutes without activity"). Here the limit is one second.
     async fn without_activity_one_is_offline(backend) {
         let server = Server::builder(backend).set("PRESENCE__ONLINE_SECONDS", 1).start().await;
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
@@ -110,7 +110,7 @@ with_every_backend! {
         .await;
     }
 
-    /// Sooner or later it is heard of on every node, so it is stored.
+    /// Persistence of `last_seen`: other nodes read it from the store.
     async fn last_seen_outlives_the_server(backend) {
         if !backend.is_durable() {
             return;

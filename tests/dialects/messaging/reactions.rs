@@ -1,4 +1,4 @@
-//! Reactions to messages.
+//! Tests of reactions to messages.
 
 use serde_json::{Value, json};
 
@@ -14,13 +14,13 @@ async fn react(client: &Client, id: i64, content: &str, action: &str) -> Value {
     reacted
 }
 
-/// The reactions to the newest message of a thread.
+/// Returns the reactions to the newest message of a thread.
 async fn reactions(client: &Client, thread: i64) -> Value {
     client.messaging("messages", json!({"thread_id": thread, "limit": 1})).await["messages"][0]["reactions"].clone()
 }
 
 on_every_backend! {
-    /// Which of the two it was, the answer says in the words in which either can be asked for.
+    /// Toggle: the answer names the result with the same words as the explicit actions.
     async fn a_toggle_adds_a_reaction_or_takes_it_back(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Hello").await;
@@ -36,7 +36,7 @@ on_every_backend! {
         assert_eq!(toggle().await, added);
     }
 
-    /// The answer is the same then.
+    /// Idempotent actions: the same answer, and no change.
     async fn what_is_done_already_succeeds_and_changes_nothing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Hello").await;
@@ -51,7 +51,7 @@ on_every_backend! {
         assert_eq!(react(&john, id, "🎉", "remove").await, left);
     }
 
-    /// Each content is counted, in the order in which it came up.
+    /// Counts by content, in order of first use.
     async fn everybody_reacts_for_themselves(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let id = send(&john, 2, "To all").await;
@@ -68,7 +68,7 @@ on_every_backend! {
         assert_eq!(reactions(&server.log_in(BOB).await, 2).await, expected(false, false, false));
     }
 
-    /// Without `reactions` a client would have to ask again.
+    /// Reactions in every message: without them a client would need another request.
     async fn messages_come_with_their_reactions_wherever_they_come(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "a needle").await;
@@ -83,7 +83,7 @@ on_every_backend! {
         }
     }
 
-    /// The addon's own texts.
+    /// Refusals: the addon's texts.
     async fn refusals_have_their_fixed_texts(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         let id = send(&john, 1, "Hello").await;
@@ -117,7 +117,7 @@ on_every_backend! {
         }
     }
 
-    /// Neither one reaction nor all of them can be made large.
+    /// Limits of the size of a reaction, and of their number.
     async fn reactions_are_bounded(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Hello").await;
@@ -137,7 +137,7 @@ on_every_backend! {
         assert_eq!(react(&john, id, "one more", "toggle").await["action"], "add");
     }
 
-    /// With its text.
+    /// Deleted message: no text and no reactions.
     async fn a_deleted_message_has_no_reactions(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Hello").await;
@@ -150,7 +150,7 @@ on_every_backend! {
         }
     }
 
-    /// What was said between two is not there for a third.
+    /// Messages hidden from a newcomer: no reaction possible.
     async fn a_newcomer_reacts_to_nothing_that_is_hidden(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let thread = thread_with(&admin, json!([4])).await;
@@ -162,7 +162,7 @@ on_every_backend! {
         react(&jane, after, "👍", "toggle").await;
     }
 
-    /// It changes nothing that is unread, and Odoo 8's bus has no word for it.
+    /// Polls and reactions: no unread count changes, and Odoo 8's bus has no such notification.
     async fn nobody_who_waits_is_woken_by_a_reaction(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let id = send(&john, 1, "Hello").await;

@@ -1,4 +1,4 @@
-//! What the addon itself detects: fixed texts, as a successful result that clients look for.
+//! Tests of refusals that the addon detects itself: fixed texts in a successful result.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// Missing, null, false and empty are one.
+    /// Missing parameters: absent, null, false and empty are the same.
     async fn what_is_missing_is_named(server) {
         let john = server.log_in(JOHN).await;
         let cases = [
@@ -43,7 +43,7 @@ on_every_backend! {
         }
     }
 
-    /// Of threads, partners and files alike; nobody's ids included.
+    /// Unknown threads, partners and files; ids that cannot exist included.
     async fn what_is_not_there_is_not_found(server) {
         let john = server.log_in(JOHN).await;
         for id in ["999999", "0", "-1", "99999999999999999999"] {
@@ -69,7 +69,7 @@ on_every_backend! {
         }
     }
 
-    /// Bob is not in thread 1.
+    /// User outside of a thread: Bob, thread 1.
     async fn whoever_is_not_in_a_thread_is_denied(server) {
         let bob = server.log_in(BOB).await;
         let cases = [
@@ -89,7 +89,7 @@ on_every_backend! {
         }
     }
 
-    /// An administrator reads nobody's letters.
+    /// Administrators: no access to the threads of others.
     async fn an_administrator_is_no_exception(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let thread = thread_with(&john, json!([6])).await;
@@ -97,7 +97,7 @@ on_every_backend! {
         assert_eq!(refusal(&admin, "messages", json!({"thread_id": thread})).await, "Access denied");
     }
 
-    /// One clear sentence that names what is wrong, and no Python.
+    /// Invalid type of a parameter: one sentence names it, without Python's traceback.
     async fn a_value_of_the_wrong_kind_is_explained(server) {
         let john = server.log_in(JOHN).await;
         let cases = [
@@ -135,7 +135,7 @@ on_every_backend! {
         }
     }
 
-    /// As Odoo's own clients write them.
+    /// Numbers as strings, as Odoo's own clients send them.
     async fn numbers_may_be_words(server) {
         let john = server.log_in(JOHN).await;
         let sent = john.messaging("message/send", json!({"thread_id": "1", "body": "x"})).await;
@@ -148,7 +148,7 @@ on_every_backend! {
         assert_eq!(john.messaging("poll/messages", poll).await["count"], 1);
     }
 
-    /// They may be from a later edition of the client.
+    /// Unknown parameters, as of a later client: ignored.
     async fn unknown_parameters_are_ignored(server) {
         let john = server.log_in(JOHN).await;
         let params = json!({"thread_id": 1, "colour": "red", "context": {"lang": "de_DE"}});

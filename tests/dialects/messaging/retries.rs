@@ -1,4 +1,4 @@
-//! Messages that are sent again, and those that answer others.
+//! Tests of idempotent retries (`client_key`) and of replies.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     with_every_backend,
 };
 
-/// Sends a message with a client key, and gives the whole answer.
+/// Sends a message with a client key, and returns the whole answer.
 async fn post(client: &Client, thread: i64, key: impl Into<Value>, body: &str) -> Value {
     let draft = json!({"thread_id": thread, "body": body, "client_key": key.into()});
     let sent = client.messaging("message/send", draft).await;
@@ -26,14 +26,14 @@ async fn upload(client: &Client, name: &str) -> i64 {
     stored["attachment_id"].as_i64().unwrap_or_else(|| panic!("{stored}"))
 }
 
-/// What a message of a thread answers, newest first.
+/// Returns the replied-to messages of a thread's messages, newest first.
 async fn replies(client: &Client, thread: i64) -> Vec<Value> {
     let page = client.messaging("messages", json!({"thread_id": thread})).await;
     page["messages"].as_array().unwrap().iter().map(|message| message["reply_to"].clone()).collect()
 }
 
 on_every_backend! {
-    /// Its answer is the first one.
+    /// Retry: the first answer again.
     async fn a_retry_stores_nothing_new(server) {
         let john = server.log_in(JOHN).await;
         let first = post(&john, 1, "k", "Hello").await;
@@ -44,7 +44,7 @@ on_every_backend! {
         assert_eq!(bodies(&john, 1).await, ["Meanwhile", "Hello"]);
     }
 
-    /// As clients do whose keys begin anew with each page.
+    /// Same key, other content: a new message, for clients whose keys restart with each page.
     async fn other_content_is_a_new_message(server) {
         let john = server.log_in(JOHN).await;
         let file = upload(&john, "a.txt").await;
@@ -53,13 +53,13 @@ on_every_backend! {
         let third = john.messaging("message/send", third).await;
         let ids = [&first, &second, &third].map(|sent| sent["message_id"].as_i64().unwrap());
         assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
-        // Each is a retry of its own first one.
+        // Retries of both messages.
         assert_eq!(post(&john, 1, "1", "Hello").await, first);
         assert_eq!(post(&john, 1, "1", "Hello!").await, second);
         assert_eq!(bodies(&john, 1).await, ["Hello", "Hello!", "Hello"]);
     }
 
-    /// A key is one author's, in one thread. Without one, everything is new.
+    /// Scope of a key: one author and one thread. Messages without a key are always new.
     async fn a_key_is_nobody_elses(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let mut ids = vec![
@@ -73,7 +73,7 @@ on_every_backend! {
         assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
     }
 
-    /// Some clients count.
+    /// Number as a key: some clients count.
     async fn a_number_as_a_key_is_its_text(server) {
         let john = server.log_in(JOHN).await;
         let first = post(&john, 1, 42, "Hello").await;
@@ -81,7 +81,7 @@ on_every_backend! {
         assert_ne!(post(&john, 1, 43, "Hello").await["message_id"], first["message_id"]);
     }
 
-    /// As a client does that is impatient.
+    /// Simultaneous retries: one message.
     async fn retries_at_once_store_one_message(server) {
         let john = server.log_in(JOHN).await;
         let sent = join_all((0..8).map(|_| post(&john, 1, "k", "Hello"))).await;
@@ -97,7 +97,7 @@ on_every_backend! {
         assert_eq!(others, [even, odd, even, odd, even, odd, even, odd]);
     }
 
-    /// What counts is the content as first sent.
+    /// Retry after an edit or a deletion: the original content identifies the message.
     async fn a_retry_finds_what_was_edited_or_deleted(server) {
         let john = server.log_in(JOHN).await;
         let file = upload(&john, "a.txt").await;
@@ -112,7 +112,7 @@ on_every_backend! {
         assert_ne!(third["message_id"], first["message_id"], "what it reads now was never sent with this key");
     }
 
-    /// Of the same thread, or the sender is told.
+    /// Reply: to a message of the same thread, refused otherwise.
     async fn a_message_answers_another(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let (first, elsewhere) = (send(&admin, 1, "Shall we?").await, send(&admin, 2, "Elsewhere").await);
@@ -135,7 +135,7 @@ on_every_backend! {
         assert_eq!(replies(&admin, 1).await[1..], expected, "deleting keeps what was answered");
     }
 
-    /// What was said between two cannot be answered by a third.
+    /// Messages hidden from a newcomer: no reply possible.
     async fn a_newcomer_answers_nothing_that_is_hidden(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let thread = thread_with(&admin, json!([4])).await;
@@ -147,7 +147,7 @@ on_every_backend! {
         assert_eq!(jane.messaging("message/send", draft(after)).await["success"], true);
     }
 
-    /// One that no store could find again.
+    /// Limits of a key: length and characters.
     async fn a_key_has_its_limits(server) {
         let john = server.log_in(JOHN).await;
         for (key, text) in [
@@ -164,7 +164,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// A client that repeats itself tomorrow means it.
+    /// TTL of a key: later messages with it are new.
     async fn a_key_ends_after_a_time(backend) {
         let mut server = Server::builder(backend).set("MESSAGES__RETRY_SECONDS", 1).start().await;
         let john = server.log_in(JOHN).await;
@@ -176,7 +176,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A client whose send was under way when the server was killed sends again.
+    /// Retry after a crash: the message was stored before the server was killed.
     async fn a_retry_outlives_the_server(backend) {
         if !backend.is_durable() {
             return;

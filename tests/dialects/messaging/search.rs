@@ -1,4 +1,4 @@
-//! Search in messages.
+//! Tests of message search.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +17,17 @@ async fn search(client: &Client, params: Value) -> Value {
     found
 }
 
-/// The texts found everywhere.
+/// Searches all threads, and returns the texts found.
 async fn found(client: &Client, query: &str) -> Vec<String> {
     texts(&search(client, json!({"query": query})).await)
 }
 
-/// The ids of the messages in an answer.
+/// Ids of the messages in an answer.
 fn ids(answer: &Value) -> Vec<i64> {
     answer["messages"].as_array().unwrap().iter().map(|message| message["id"].as_i64().unwrap()).collect()
 }
 
-/// All pages of a search, by their ids.
+/// Fetches all pages of a search, and returns their ids.
 async fn pages(client: &Client, params: Value) -> Vec<Vec<i64>> {
     let (mut pages, mut params) = (Vec::new(), params);
     loop {
@@ -40,7 +40,7 @@ async fn pages(client: &Client, params: Value) -> Vec<Vec<i64>> {
 }
 
 on_every_backend! {
-    /// Newest first, whatever the case, each as the history has it.
+    /// Search results: newest first, case-insensitive, in the format of the history.
     async fn messages_of_all_threads_are_found(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "The NEEDLE is here").await;
@@ -55,7 +55,7 @@ on_every_backend! {
         assert_eq!(search(&admin, json!({"query": "elsewhere"})).await, json!({"messages": [], "complete": true}));
     }
 
-    /// Or of one, which must be the caller's.
+    /// Search in one thread of the caller.
     async fn one_thread_can_be_searched(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         send(&john, 1, "needle one").await;
@@ -68,7 +68,7 @@ on_every_backend! {
         assert_eq!(refusal(&bob, "messages/search", json!({"query": "needle", "thread_id": 999})).await, "Thread not found");
     }
 
-    /// Nor do admins find them.
+    /// Threads of other users: never searched, not even for admins.
     async fn threads_of_others_are_never_found(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let thread = thread_with(&john, json!([6])).await;
@@ -78,7 +78,7 @@ on_every_backend! {
         assert_eq!(found(&server.log_in(BOB).await, "needle").await, [""; 0]);
     }
 
-    /// What was said between two is not there for a third: neither here nor in a poll that begins with the first message.
+    /// Messages hidden from a newcomer: neither in search results nor in a poll from the first message.
     async fn a_newcomer_finds_what_was_said_since(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let thread = thread_with(&admin, json!([4])).await;
@@ -97,7 +97,7 @@ on_every_backend! {
         assert_eq!(search(&jane, json!({"query": "needle", "before_id": last})).await["messages"], json!([]));
     }
 
-    /// As they read now.
+    /// Edited and deleted messages: searched in their current state.
     async fn what_was_edited_or_deleted_is_not_found(server) {
         let john = server.log_in(JOHN).await;
         let (edited, deleted) = (send(&john, 1, "a needle").await, send(&john, 1, "another needle").await);
@@ -107,7 +107,7 @@ on_every_backend! {
         assert_eq!(found(&john, "thread").await, ["a thread"]);
     }
 
-    /// Everything comes once, however the threads are mixed.
+    /// Pagination: each result once, across threads.
     async fn results_come_in_pages(server) {
         let john = server.log_in(JOHN).await;
         let threads = [1, 2, thread_with(&john, json!([6])).await, thread_with(&john, json!([6, 8])).await];
@@ -145,7 +145,7 @@ on_every_backend! {
         }
     }
 
-    /// Of 1 MiB, as it is sent: characters that JSON escapes take more room than they have.
+    /// Size limit of an answer: 1 MiB as sent, JSON escapes included.
     async fn an_answer_is_bounded(server) {
         let john = server.log_in(JOHN).await;
         let mut expected = BTreeSet::new();
@@ -167,7 +167,7 @@ on_every_backend! {
         assert!(found.iter().rev().eq(&expected), "{found:?}");
     }
 
-    /// Neither too short to mean something, nor larger than a text that is looked for.
+    /// Length limits of a query.
     async fn a_query_has_its_limits(server) {
         let john = server.log_in(JOHN).await;
         send(&john, 1, "日本語 100%").await;
@@ -195,8 +195,8 @@ on_every_backend! {
     }
 }
 
-/// A store with a long thread: 50,100 messages of the admin to John in thread 1, and before them, and in the middle of them,
-/// one in thread 2 that is to be found.
+/// A store with a long thread: 50,100 messages of the admin to John in thread 1, and matching messages in thread 2, one before
+/// them and one in the middle.
 async fn long() -> (Backend, [i64; 2]) {
     let backend = Backend::postgres().await;
     let mut server = Server::demo(backend.clone()).await;
@@ -209,7 +209,7 @@ async fn long() -> (Backend, [i64; 2]) {
     (backend, [old, middle])
 }
 
-/// Adds hay to thread 1.
+/// Adds messages without a match to thread 1.
 async fn fill(backend: &Backend, messages: i64) {
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     let insert = format!(
@@ -223,7 +223,7 @@ async fn fill(backend: &Backend, messages: i64) {
     database.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
 }
 
-/// It stops where it has looked at enough, and says so. What it has not come to yet is found by going on from there.
+/// Bound of a search: it stops after so many messages, and reports it; the cursor continues from there.
 #[tokio::test]
 async fn a_search_looks_at_fifty_thousand_messages() {
     let (backend, [old, middle]) = long().await;

@@ -1,4 +1,4 @@
-//! The quick reference that clients were written against, request by request.
+//! Tests of the quick reference that clients were written against, request by request.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     support::{ADMIN, Client, JANE, JOHN, Server},
 };
 
-/// A request of the reference as it is printed there: no method, no id.
+/// Sends a request as the reference prints it: no method, no id.
 async fn ask(client: &Client, route: &str, params: Value) -> Value {
     let answer = client.post(&format!("/api/messaging/{route}"), &json!({"jsonrpc": "2.0", "params": params})).await;
     assert_eq!(answer.status, 200, "{route}");
@@ -17,8 +17,8 @@ async fn ask(client: &Client, route: &str, params: Value) -> Value {
     answer["result"].clone()
 }
 
-/// That an answer has at least the printed one's members, each of the printed one's type. Later editions of the reference
-/// print more members than this one.
+/// Asserts that an answer has at least the printed keys, with values of the printed types. Later editions of the reference
+/// print more keys.
 fn has_shape(answer: &Value, printed: &Value) {
     match (answer, printed) {
         (Value::Object(answer), Value::Object(printed)) => {
@@ -45,7 +45,7 @@ fn message() -> Value {
 }
 
 on_every_backend! {
-    /// 1, with new messages.
+    /// Request 1, with new messages.
     async fn request_1_gives_what_is_new(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let first = send(&john, 1, "Before").await;
@@ -61,14 +61,14 @@ on_every_backend! {
         assert!(is_time(&got["created_date"]), "{got}");
     }
 
-    /// 1, when the time is over.
+    /// Request 1, after the time-out.
     async fn request_1_gives_nothing_when_nothing_came(server) {
         let admin = server.log_in(ADMIN).await;
         let result = ask(&admin, "poll/messages", json!({"thread_id": 1, "last_message_id": 5, "timeout": 0})).await;
         assert_eq!(result, json!({"has_new": false, "count": 0, "messages": []}));
     }
 
-    /// 2.
+    /// Request 2.
     async fn request_2_gives_updates_of_all_threads(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let result = while_waiting(server, &admin, "poll/updates", json!({"timeout": 30}), async {
@@ -87,7 +87,7 @@ on_every_backend! {
         assert!(is_time(&result["threads_with_updates"][0]["last_message_date"]), "{result}");
     }
 
-    /// 3.
+    /// Request 3.
     async fn request_3_counts_by_type(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "chat").await;
@@ -100,7 +100,7 @@ on_every_backend! {
         assert_eq!(result, json!({"total_count": 4, "by_type": {"chat": 1, "group": 2, "sms": 1}}));
     }
 
-    /// 4, one thread.
+    /// Request 4, one thread.
     async fn request_4_marks_one_thread(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for _ in 0..3 {
@@ -111,7 +111,7 @@ on_every_backend! {
         assert_eq!(result, json!({"success": true, "marked_count": 3}));
     }
 
-    /// 4, all threads.
+    /// Request 4, all threads.
     async fn request_4_marks_all_threads(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         for _ in 0..3 {
@@ -122,7 +122,7 @@ on_every_backend! {
         assert_eq!(result, json!({"success": true, "marked_count": 4}));
     }
 
-    /// 5 and 6.
+    /// Requests 5 and 6.
     async fn requests_5_and_6_start_and_stop_typing(server) {
         let admin = server.log_in(ADMIN).await;
         for route in ["typing/start", "typing/stop"] {
@@ -131,13 +131,13 @@ on_every_backend! {
         }
     }
 
-    /// 7.
+    /// Request 7.
     async fn request_7_tells_who_is_typing(server) {
         let result = ask(&server.log_in(ADMIN).await, "typing/status/1", json!({})).await;
         assert_eq!(result, json!({"thread_id": 1, "typing_users": []}));
     }
 
-    /// 8, with each status option.
+    /// Request 8, with each status.
     async fn request_8_updates_the_presence(server) {
         let admin = server.log_in(ADMIN).await;
         for status in ["online", "away", "offline"] {
@@ -146,7 +146,7 @@ on_every_backend! {
         }
     }
 
-    /// 9. Bob (9) was never there, so that he has no time.
+    /// Request 9. Bob (9) was never online, and has no time.
     async fn request_9_tells_who_is_online(server) {
         let admin = server.log_in(ADMIN).await;
         server.log_in(JOHN).await.messaging("presence/update", json!({"status": "online"})).await;
@@ -185,7 +185,7 @@ on_every_backend! {
         assert_eq!(count().await, 0);
     }
 
-    /// Scenario 3, as the other one sees it.
+    /// Scenario 3, as the other user sees it.
     async fn scenario_3_typing_indicators(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let status = async || ask(&admin, "typing/status/1", json!({})).await["typing_users"].clone();
@@ -195,7 +195,7 @@ on_every_backend! {
         assert_eq!(status().await, json!([]));
     }
 
-    /// Scenario 4, with the six minutes in `presence.rs`.
+    /// Scenario 4. The six minutes: `presence.rs`.
     async fn scenario_4_presence(server) {
         let admin = server.log_in(ADMIN).await;
         ask(&admin, "presence/update", json!({"status": "online"})).await;
@@ -203,7 +203,7 @@ on_every_backend! {
         assert_eq!(result["presence"][0]["status"], "online");
     }
 
-    /// "Long poll immediately returns with new message!"
+    /// Two users: "Long poll immediately returns with new message!"
     async fn two_users_chat(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let thread = thread_with(&admin, json!([])).await;
@@ -216,7 +216,7 @@ on_every_backend! {
         assert_eq!(texts(&result), ["Hello"]);
     }
 
-    /// "Test Long Poll Timeout": the request takes its time. At most it takes what the machine adds.
+    /// "Test Long Poll Timeout": the request takes the whole time-out, and little more.
     async fn a_long_poll_times_out(server) {
         let admin = server.log_in(ADMIN).await;
         send(&admin, 1, "Old").await;
@@ -226,7 +226,7 @@ on_every_backend! {
         assert!(begun.elapsed() >= std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
-    /// "All 3 tabs should return immediately with the message!" They share one session.
+    /// "All 3 tabs should return immediately with the message!" The tabs share one session.
     async fn three_tabs_poll_one_thread(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "Old").await;
@@ -241,7 +241,7 @@ on_every_backend! {
         assert_eq!(bodies(&admin, 1).await, ["To all", "Old"]);
     }
 
-    /// "All endpoints return valid JSON", and say so.
+    /// "All endpoints return valid JSON", with its content type.
     async fn every_real_time_endpoint_answers_json(server) {
         let admin = server.log_in(ADMIN).await;
         let endpoints = [
@@ -277,7 +277,7 @@ on_every_backend! {
     }
 }
 
-/// The reference's own settings are the server's defaults, apart from what only a running one can tell.
+/// Credentials of the reference (login, password, database): the defaults of the server with demo data.
 #[tokio::test]
 async fn the_reference_logs_in_as_it_says() {
     let server = Server::demo(crate::support::Backend::memory()).await;

@@ -1,4 +1,4 @@
-//! What can be set.
+//! Tests of the settings of this dialect.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -10,7 +10,7 @@ use crate::{
 };
 
 with_every_backend! {
-    /// For clients written against the later addon.
+    /// Author ids for clients written against the later addon.
     async fn author_id_can_be_the_users(backend) {
         let server = Server::builder(backend).set("MESSAGING__AUTHOR_ID", "user").start().await;
         let john = server.log_in(JOHN).await;
@@ -20,7 +20,7 @@ with_every_backend! {
     }
 }
 
-/// A database brought along from elsewhere, where 4 is John's uid and the id of somebody else's partner.
+/// An imported database in which 4 is John's uid, and the id of another user's partner.
 async fn ambiguous() -> Backend {
     let backend = Backend::postgres().await;
     Server::demo(backend.clone()).await.stop().await;
@@ -29,20 +29,20 @@ async fn ambiguous() -> Backend {
     backend
 }
 
-/// Whom 4 stands for.
+/// Returns the name of the user or partner that 4 stands for.
 async fn four(server: &Server) -> String {
     let answer = server.log_in(JOHN).await.messaging("presence/status", json!({"partner_ids": [4]})).await;
     answer["presence"][0]["name"].as_str().unwrap().to_owned()
 }
 
-/// As in the addon.
+/// User id first, as in the addon.
 #[tokio::test]
 async fn an_id_is_a_users_first() {
     let server = Server::demo(ambiguous().await).await;
     assert_eq!(four(&server).await, "John Doe");
 }
 
-/// The other way round.
+/// Partner id first, by setting.
 #[tokio::test]
 async fn an_id_can_be_a_partners_first() {
     let server = Server::builder(ambiguous().await).set("MESSAGING__PREFERRED_ID", "partner").start().await;

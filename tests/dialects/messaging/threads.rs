@@ -1,4 +1,4 @@
-//! Threads and how they begin.
+//! Tests of threads and their creation.
 
 use serde_json::{Value, json};
 
@@ -12,14 +12,14 @@ async fn threads(client: &Client, params: Value) -> Vec<Value> {
     client.messaging("threads", params).await["threads"].as_array().unwrap().clone()
 }
 
-/// Who is in a thread, by partner id.
+/// Returns the partner ids of a thread's participants.
 async fn people(client: &Client, thread: &Value) -> Vec<i64> {
     let answer = client.messaging(&format!("thread/participants/{thread}"), json!({})).await;
     answer["participants"].as_array().unwrap().iter().map(|person| person["partner_id"].as_i64().unwrap()).collect()
 }
 
 on_every_backend! {
-    /// With whom, of which type, and empty texts where there is no message.
+    /// Listed thread: participants, type, and empty texts without a message.
     async fn a_thread_is_listed_with_all_about_it(server) {
         let listed = threads(&server.log_in(ADMIN).await, json!({"thread_type": "chat"})).await;
         let expected = json!([{
@@ -33,7 +33,7 @@ on_every_backend! {
         assert_eq!(json!(listed), expected);
     }
 
-    /// What it is, when it came, and that it is unread.
+    /// Newest message in the list: content, time and unread flag.
     async fn the_newest_message_stands_in_the_list(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         send(&john, 1, "First").await;
@@ -43,7 +43,7 @@ on_every_backend! {
         assert!(is_time(&listed["last_message_date"]), "{listed}");
     }
 
-    /// Whichever it is.
+    /// Thread order: by most recent message.
     async fn the_thread_with_the_most_recent_message_is_first(server) {
         let admin = server.log_in(ADMIN).await;
         for first in [1, 2, 1] {
@@ -52,7 +52,7 @@ on_every_backend! {
         }
     }
 
-    /// Of an unknown type there are none.
+    /// Filter by type; none for an unknown type.
     async fn threads_are_listed_by_type(server) {
         let admin = server.log_in(ADMIN).await;
         let ids = async |kind: Value| -> Vec<i64> {
@@ -68,13 +68,13 @@ on_every_backend! {
         }
     }
 
-    /// Bob is in the group only.
+    /// Threads of other users: not listed. Bob is in the group only.
     async fn threads_of_others_are_not_listed(server) {
         let listed = threads(&server.log_in(BOB).await, json!({})).await;
         assert_eq!(listed.iter().map(|thread| &thread["id"]).collect::<Vec<_>>(), [&json!(2)]);
     }
 
-    /// The caller is in, named or not.
+    /// Participants of a new thread: the caller, named or not, and the named partners.
     async fn a_new_thread_holds_the_caller_and_those_named(server) {
         let john = server.log_in(JOHN).await;
         for partners in [json!([7]), json!([5, 7]), json!([4, 7])] {
@@ -85,7 +85,7 @@ on_every_backend! {
         }
     }
 
-    /// It is a chat unless the caller says otherwise.
+    /// Type of a new thread: `chat` by default.
     async fn a_new_thread_is_of_the_type_asked_for(server) {
         let john = server.log_in(JOHN).await;
         for (kind, expected) in [(json!(null), "chat"), (json!("chat"), "chat"), (json!("group"), "group"), (json!("sms"), "sms")] {
@@ -95,7 +95,7 @@ on_every_backend! {
         }
     }
 
-    /// Of users or of partners; unknown ones are dropped, and nobody is in twice.
+    /// Partner ids of a new thread: user or partner ids, without unknown ones and duplicates.
     async fn partner_ids_may_be_anything(server) {
         let john = server.log_in(JOHN).await;
         let cases = [
@@ -114,13 +114,13 @@ on_every_backend! {
         }
     }
 
-    /// As the addon does.
+    /// Number as a name, accepted as the addon does.
     async fn a_number_as_a_name_is_its_text(server) {
         let john = server.log_in(JOHN).await;
         assert_eq!(john.messaging("thread/create", json!({"name": 123})).await["name"], "123");
     }
 
-    /// Nothing is left of it.
+    /// Refused thread: not created.
     async fn a_thread_that_was_refused_does_not_exist(server) {
         let john = server.log_in(JOHN).await;
         refusal(&john, "thread/create", json!({"name": "New", "thread_type": "nope"})).await;

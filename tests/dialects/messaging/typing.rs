@@ -1,4 +1,4 @@
-//! Who is typing.
+//! Tests of typing indicators.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn typing(client: &Client, thread: i64) -> Value {
 }
 
 on_every_backend! {
-    /// Everybody else does.
+    /// Own typing: shown only to others.
     async fn nobody_sees_themselves_typing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;
@@ -25,7 +25,7 @@ on_every_backend! {
         assert_eq!(typing(&admin, 1).await, json!([{"partner_id": 5, "user_id": 4, "name": "John Doe"}]));
     }
 
-    /// Two in a group.
+    /// Several typing users in a group.
     async fn several_may_type(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         start(&john, 2).await;
@@ -34,14 +34,14 @@ on_every_backend! {
         assert_eq!(typing(&john, 2).await[0]["name"], "Jane Smith");
     }
 
-    /// In this thread and no other.
+    /// Typing by thread.
     async fn typing_belongs_to_a_thread(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;
         assert_eq!(typing(&admin, 2).await, json!([]));
     }
 
-    /// What was typed has come.
+    /// Message sent: ends typing.
     async fn sending_ends_typing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;
@@ -49,7 +49,7 @@ on_every_backend! {
         assert_eq!(typing(&admin, 1).await, json!([]));
     }
 
-    /// A message elsewhere is another matter.
+    /// Message in another thread: typing goes on.
     async fn sending_elsewhere_does_not_end_typing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;
@@ -57,7 +57,7 @@ on_every_backend! {
         assert_eq!(typing(&admin, 1).await[0]["name"], "John Doe");
     }
 
-    /// A client that has gone does not type for ever.
+    /// TTL of typing.
     async fn typing_runs_out_by_itself(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;
@@ -67,7 +67,7 @@ on_every_backend! {
         assert!(begun.elapsed() >= std::time::Duration::from_secs(9), "too early: {:?}", begun.elapsed());
     }
 
-    /// The id in the path counts.
+    /// Thread id in the path: takes precedence over the parameters.
     async fn a_thread_id_in_params_changes_nothing(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         start(&john, 1).await;

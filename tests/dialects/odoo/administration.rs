@@ -1,4 +1,4 @@
-//! What an administrator does beside a running server.
+//! Tests of the command line beside a running server.
 
 use super::{AUTHENTICATE, credentials, fault, is_alive};
 use crate::support::{ADMIN, Backend, JOHN, PASSWORD, Server, run, until};
@@ -7,7 +7,7 @@ async fn server() -> Server {
     Server::demo(Backend::postgres().await).await
 }
 
-/// With the password from standard input.
+/// Password from standard input.
 #[tokio::test]
 async fn an_added_user_can_log_in_at_once() {
     let server = server().await;
@@ -17,7 +17,7 @@ async fn an_added_user_can_log_in_at_once() {
     assert_eq!((&result["name"], &result["is_admin"]), (&"Eve".into(), &false.into()));
 }
 
-/// A second one would be somebody else.
+/// Duplicate login: refused.
 #[tokio::test]
 async fn a_login_is_taken_once() {
     let server = server().await;
@@ -28,7 +28,7 @@ async fn a_login_is_taken_once() {
     assert!(text.contains(ADMIN), "{text}");
 }
 
-/// An empty one would let anybody in.
+/// Empty password: refused, since any client could log in.
 #[tokio::test]
 async fn an_empty_password_is_refused() {
     let server = server().await;
@@ -37,7 +37,7 @@ async fn an_empty_password_is_refused() {
     assert!(!server.backend().administer(&["user", "list"], "").await.contains("eve@example.com"));
 }
 
-/// One a line, with uid, role and name.
+/// User list: one line each, with uid, role and name.
 #[tokio::test]
 async fn the_list_has_everybody() {
     let server = server().await;
@@ -48,7 +48,7 @@ async fn the_list_has_everybody() {
     assert!(list.contains(&format!("4\t{JOHN}\tuser\tJohn Doe\tdeactivated\n")), "{list}");
 }
 
-/// Whoever knew the old one is out, on every device.
+/// New password: revokes the user's sessions on every device.
 #[tokio::test]
 async fn a_new_password_ends_all_sessions_of_the_user() {
     let server = server().await;
@@ -64,7 +64,7 @@ async fn a_new_password_ends_all_sessions_of_the_user() {
     server.client().log_in(JOHN, "a new password").await;
 }
 
-/// Out of sessions that live, and out of new ones.
+/// Deactivation: revokes existing sessions, and refuses new ones.
 #[tokio::test]
 async fn a_deactivated_user_is_kept_out() {
     let server = server().await;
@@ -84,7 +84,7 @@ async fn a_deactivated_user_is_kept_out() {
     );
 }
 
-/// It names whom it did not find.
+/// Unknown login: the error names it.
 #[tokio::test]
 async fn commands_for_nobody_fail() {
     let server = server().await;
@@ -95,7 +95,7 @@ async fn commands_for_nobody_fail() {
     }
 }
 
-/// What they would do is gone when they end.
+/// Store in memory: refused, since the changes would be lost at the end of the command.
 #[tokio::test]
 async fn commands_need_a_database() {
     let output = run(&["user", "list"], &[("DRAGOMAN__STORAGE", "memory:")], "").await;

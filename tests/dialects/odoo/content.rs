@@ -1,4 +1,4 @@
-//! How a request may be written.
+//! Tests of content types, encodings and sizes of requests.
 
 use serde_json::json;
 
@@ -9,14 +9,14 @@ use crate::{
     with_every_backend,
 };
 
-/// A request as bytes, with headers of the test's own.
+/// A raw request with these headers.
 fn request(path: &str, headers: &[&str], body: &str) -> String {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}")
 }
 
 on_every_backend! {
-    /// Any case, any parameter.
+    /// Content type in any case, with any parameter.
     async fn json_types_are_taken(server) {
         let client = server.log_in(ADMIN).await;
         for kind in [
@@ -32,7 +32,7 @@ on_every_backend! {
         }
     }
 
-    /// A page says what went wrong; whether there is a session makes no difference.
+    /// Other content types: refused with an HTML page, with and without a session.
     async fn another_type_is_refused_before_any_look_at_the_session(server) {
         let with = server.log_in(ADMIN).await;
         for client in [with, server.client()] {
@@ -45,7 +45,7 @@ on_every_backend! {
         }
     }
 
-    /// A published client leaves its side open and waits.
+    /// Half-open connection: a published client leaves its side open and waits for the answer.
     async fn a_request_that_is_never_ended_is_answered(server) {
         let mut connection = RawConnection::to(server).await;
         let body = r#"{"id":"open","params":{}}"#;
@@ -55,7 +55,7 @@ on_every_backend! {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""id":"open""#), "{answer}");
     }
 
-    /// Without a length.
+    /// Chunked transfer coding, without a length.
     async fn a_chunked_body_is_read(server) {
         let mut connection = RawConnection::to(server).await;
         let headers = ["Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close"];
@@ -65,7 +65,7 @@ on_every_backend! {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""id":4"#), "{answer}");
     }
 
-    /// curl asks so for bodies above a kilobyte.
+    /// `Expect: 100-continue`, which curl sends for bodies above a kilobyte.
     async fn expect_100_continue_is_answered_before_the_body_comes(server) {
         let mut connection = RawConnection::to(server).await;
         let body = r#"{"id":5,"params":{}}"#;
@@ -81,7 +81,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// And the connection says so before all of it has come.
+    /// Size limit of a body: refused with `Connection: close` before the whole body has arrived.
     async fn a_body_beyond_the_limit_is_refused(backend) {
         let server = Server::builder(backend).set("LIMITS__BODY_BYTES", 1000).start().await;
         let fits = format!(r#"{{"id":1,"params":{{"x":"{}"}}}}"#, "x".repeat(900));

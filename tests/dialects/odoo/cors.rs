@@ -1,4 +1,4 @@
-//! Pages of other origins.
+//! Tests of CORS.
 
 use reqwest::{
     Method,
@@ -33,7 +33,7 @@ async fn call(server: &Server, origin: &str) -> Answer {
 }
 
 with_every_backend! {
-    /// With credentials, as the cookie is what it is about.
+    /// Configured origin: allowed with credentials, because of the session cookie.
     async fn a_configured_origin_may_call(backend) {
         let server = with_origins(backend).await;
         for origin in [OURS, "http://localhost:3000"] {
@@ -45,7 +45,7 @@ with_every_backend! {
         }
     }
 
-    /// Without a body.
+    /// Preflight: answered without a body.
     async fn its_preflight_is_answered(backend) {
         let answer = preflight(&with_origins(backend).await, OURS).await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (204, ""));
@@ -55,7 +55,7 @@ with_every_backend! {
         assert_eq!(answer.headers[ACCESS_CONTROL_ALLOW_HEADERS], "content-type");
     }
 
-    /// The browser then keeps the answer to itself.
+    /// Other origins: no CORS headers, so that browsers withhold the answer.
     async fn any_other_origin_gets_no_leave(backend) {
         let server = with_origins(backend).await;
         for origin in [FOREIGN, "http://app.example", "https://app.example.evil.example", "https://app.example:8443", "null"] {
@@ -66,7 +66,7 @@ with_every_backend! {
         }
     }
 
-    /// As the server comes.
+    /// Default setting: no origin is allowed.
     async fn without_the_setting_no_origin_gets_leave(backend) {
         let server = Server::demo(backend).await;
         assert!(call(&server, OURS).await.headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).is_none());

@@ -1,4 +1,4 @@
-//! The call and its reply.
+//! Tests of the JSON-RPC envelope.
 
 use reqwest::{
     Method,
@@ -15,7 +15,7 @@ use crate::{
 const THREADS: &str = "/api/messaging/threads";
 
 on_every_backend! {
-    /// Clients with numbers of their own would lose them in a parser.
+    /// Request id returned byte for byte: a parser would round large numbers.
     async fn the_id_comes_back_byte_for_byte(server) {
         let client = server.client();
         let thirty_digits = "123456789012345678901234567890";
@@ -27,14 +27,14 @@ on_every_backend! {
         }
     }
 
-    /// As it was with Odoo.
+    /// Missing id: null in the answer, as in Odoo.
     async fn a_missing_id_comes_back_as_null(server) {
         let answer = raw(&server.client(), VERSION, r#"{"params":{}}"#).await;
         assert_eq!(answer.json()["id"], json!(null));
         assert!(answer.json()["result"].is_object());
     }
 
-    /// In the call, in `params`, wherever.
+    /// Duplicate keys: the last wins, at every level.
     async fn of_duplicate_keys_the_last_wins(server) {
         let client = server.log_in(ADMIN).await;
         let body = r#"{"id":1,"id":2,"params":{"thread_id":999999},"params":{"thread_id":999999,"thread_id":1}}"#;
@@ -42,7 +42,7 @@ on_every_backend! {
         assert_eq!((&answer["id"], &answer["result"]["thread_id"]), (&json!(2), &json!(1)), "{answer}");
     }
 
-    /// Nobody looks at them.
+    /// Values of `jsonrpc` and `method`: ignored.
     async fn jsonrpc_and_method_may_be_anything(server) {
         let client = server.client();
         for body in [
@@ -57,7 +57,7 @@ on_every_backend! {
         }
     }
 
-    /// In Python's words, as recorded.
+    /// `params` that is no object: Python's error text, as recorded.
     async fn params_that_are_no_object_are_a_type_error(server) {
         let client = server.client();
         let cases = [
@@ -78,7 +78,7 @@ on_every_backend! {
         assert_eq!(error["data"]["name"], "builtins.TypeError", "{error}");
     }
 
-    /// All of them always there: clients read them without asking.
+    /// Error members: always all, since clients read them without a check.
     async fn an_error_has_all_its_members(server) {
         let client = server.log_in(ADMIN).await;
         let unknown = json!({"model": "res.users", "method": "nosuch", "args": [], "kwargs": {}});
@@ -96,7 +96,7 @@ on_every_backend! {
         }
     }
 
-    /// What a client shows to its user is found in the log, and tells nothing itself.
+    /// `debug`: only a correlation id, which the log has with the cause.
     async fn debug_is_a_correlation_id_and_nothing_else(server) {
         let error = fault(&server.client(), CHECK, json!({})).await;
         let debug = error["data"]["debug"].as_str().unwrap();
@@ -106,7 +106,7 @@ on_every_backend! {
         assert_ne!(again["data"]["debug"], debug);
     }
 
-    /// Odoo's texts, as recorded.
+    /// Malformed call: Odoo's texts, as recorded.
     async fn what_is_no_call_is_a_bad_request(server) {
         let client = server.log_in(ADMIN).await;
         let cases = [
@@ -125,7 +125,7 @@ on_every_backend! {
         }
     }
 
-    /// They arrive as Odoo would read them.
+    /// Invalid UTF-8: replaced, as Odoo does.
     async fn bytes_that_are_no_text_are_replaced(server) {
         let client = server.log_in(ADMIN).await;
         let body = b"{\"params\":{\"thread_type\":\"\xff\"}}".to_vec();
@@ -134,7 +134,7 @@ on_every_backend! {
         assert_eq!(answer.json()["result"], json!({"threads": []}));
     }
 
-    /// The page says which there are.
+    /// Method not allowed: the answer lists the allowed ones.
     async fn another_method_is_not_allowed(server) {
         let client = server.log_in(ADMIN).await;
         for path in [THREADS, AUTHENTICATE, CHECK, VERSION, "/jsonrpc"] {
@@ -146,7 +146,7 @@ on_every_backend! {
         }
     }
 
-    /// Clients join paths carelessly.
+    /// Repeated slashes: ignored, since clients join paths carelessly.
     async fn slashes_too_many_make_no_difference(server) {
         let client = server.log_in(ADMIN).await;
         for path in ["/web/session/check/", "//web/session/check", "/web//session///check//"] {
@@ -154,7 +154,7 @@ on_every_backend! {
         }
     }
 
-    /// In the form in which the client speaks.
+    /// Unknown route: a JSON error for JSON requests.
     async fn an_unknown_route_is_a_json_error_for_json(server) {
         let client = server.log_in(ADMIN).await;
         for path in ["/api/messaging/nope", "/nope", "/api/messaging/thread/participants/abc"] {
@@ -169,7 +169,7 @@ on_every_backend! {
         }
     }
 
-    /// Whatever the client's way of writing what it sends.
+    /// Unknown route with a content type in any case.
     async fn an_unknown_route_knows_json_in_any_case(server) {
         let request = server.client().request(Method::POST, "/nope").header(CONTENT_TYPE, "APPLICATION/JSON; charset=utf-8");
         let answer = Answer::of(request.body(r#"{"id":[1],"params":{}}"#)).await;
@@ -177,7 +177,7 @@ on_every_backend! {
         assert_eq!(answer.json()["id"], serde_json::json!([1]));
     }
 
-    /// For whoever has a browser.
+    /// Unknown route: an HTML page for browsers.
     async fn an_unknown_route_is_a_page_otherwise(server) {
         for request in [server.client().request(Method::GET, "/nope"), server.client().request(Method::POST, "/nope").body("x")] {
             let answer = Answer::of(request).await;

@@ -1,4 +1,4 @@
-//! `/jsonrpc`, for clients that log in without a cookie.
+//! Tests of `/jsonrpc`, for clients that log in without a cookie.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ async fn result(server: &Server, service: &str, method: &str, args: Value) -> Va
     server.client().result("/jsonrpc", params(service, method, args)).await
 }
 
-/// Name and message of the error.
+/// Returns the name and the message of an error.
 async fn fault(server: &Server, service: &str, method: &str, args: Value) -> (String, String) {
     let error = fault_of(&server.client(), "/jsonrpc", params(service, method, args)).await;
     assert_eq!((&error["code"], &error["message"]), (&json!(200), &json!("Odoo Server Error")));
@@ -24,44 +24,44 @@ async fn fault(server: &Server, service: &str, method: &str, args: Value) -> (St
     (text("name"), text("message"))
 }
 
-/// A call of a model, as John.
+/// Calls a method of a model as John.
 async fn execute(server: &Server, model: &str, method: &str, args: Value, kwargs: Value) -> Value {
     result(server, "object", "execute_kw", json!(["odoo2", 4, PASSWORD, model, method, args, kwargs])).await
 }
 
 on_every_backend! {
-    /// As recorded.
+    /// Answer as recorded.
     async fn common_version(server) {
         let version = result(server, "common", "version", json!([])).await;
         assert_eq!((&version["server_version"], &version["protocol_version"]), (&json!("17.0"), &json!(1)));
     }
 
-    /// By either name.
+    /// Login by either method name.
     async fn a_login_gives_the_uid(server) {
         assert_eq!(result(server, "common", "login", json!(["odoo2", JOHN, PASSWORD])).await, 4);
         assert_eq!(result(server, "common", "authenticate", json!(["odoo2", JOHN, PASSWORD, {}])).await, 4);
     }
 
-    /// Here `false` is what clients expect.
+    /// Refused login: `false`, as clients expect.
     async fn a_refused_login_gives_false(server) {
         assert_eq!(result(server, "common", "login", json!(["odoo2", JOHN, "wrong"])).await, false);
         assert_eq!(result(server, "common", "authenticate", json!(["odoo2", "nobody", PASSWORD, {}])).await, false);
     }
 
-    /// As at the session's login.
+    /// Unknown database: the same error as at the session login.
     async fn another_database_does_not_exist(server) {
         let (name, message) = fault(server, "common", "authenticate", json!(["nosuchdb", JOHN, PASSWORD, {}])).await;
         assert_eq!(name, "psycopg2.OperationalError");
         assert!(message.contains("database \"nosuchdb\" does not exist"), "{message}");
     }
 
-    /// What there is to know before a login.
+    /// Database list and version, before a login.
     async fn db_tells_list_and_version(server) {
         assert_eq!(result(server, "db", "list", json!([])).await, json!(["odoo2"]));
         assert_eq!(result(server, "db", "server_version", json!([])).await, "17.0");
     }
 
-    /// The users that there are, with their partner as Odoo writes a reference.
+    /// Users, with their partner as an Odoo reference.
     async fn users_can_be_read(server) {
         let kwargs = json!({"fields": ["name", "login", "partner_id", "email"]});
         let users = execute(server, "res.users", "read", json!([[4]]), kwargs).await;
@@ -69,13 +69,13 @@ on_every_backend! {
         assert_eq!(users, json!([john]));
     }
 
-    /// By position, as the older of the two calls has it.
+    /// Positional arguments of the older `execute`.
     async fn execute_takes_arguments_by_position(server) {
         let args = json!(["odoo2", 4, PASSWORD, "res.users", "read", [4], ["login"]]);
         assert_eq!(result(server, "object", "execute", args).await, json!([{"id": 4, "login": JOHN}]));
     }
 
-    /// As recorded.
+    /// Answer as recorded.
     async fn users_can_be_searched(server) {
         let kwargs = json!({"fields": ["login", "partner_id"], "limit": 3});
         let users = execute(server, "res.users", "search_read", json!([[["id", ">", 0]]]), kwargs).await;
@@ -84,27 +84,27 @@ on_every_backend! {
         assert!(users.iter().all(|user| user.as_object().unwrap().len() == 3), "{users:?}");
     }
 
-    /// By name, as an address book does.
+    /// Search by name, as an address book does.
     async fn partners_can_be_searched(server) {
         let kwargs = json!({"fields": ["name", "phone"]});
         let partners = execute(server, "res.partner", "search_read", json!([[["name", "ilike", "jane"]]]), kwargs).await;
         assert_eq!(partners, json!([{"id": 7, "name": "Jane Smith", "phone": false}]));
     }
 
-    /// Whoever is there is online.
+    /// Presence of partners: online after a request.
     async fn partners_tell_their_presence(server) {
         server.log_in(JOHN).await.messaging("notifications/count", json!({})).await;
         let partners = execute(server, "res.partner", "read", json!([[5, 7]]), json!({"fields": ["im_status"]})).await;
         assert_eq!(partners, json!([{"id": 5, "im_status": "online"}, {"id": 7, "im_status": "offline"}]));
     }
 
-    /// What clients send back with every call.
+    /// User context, which clients send back with every call.
     async fn the_context_is_the_users_own(server) {
         let context = execute(server, "res.users", "context_get", json!([]), json!({})).await;
         assert_eq!((&context["lang"], &context["tz"]), (&json!("en_US"), &json!("UTC")), "{context}");
     }
 
-    /// Not even by name.
+    /// Secret fields: not listed, not readable.
     async fn nothing_secret_can_be_read(server) {
         let fields = execute(server, "res.users", "fields_get", json!([]), json!({})).await;
         assert!(fields["login"].is_object(), "{fields}");
@@ -122,7 +122,7 @@ on_every_backend! {
         assert!(!answer.to_string().contains("argon2"), "{answer}");
     }
 
-    /// The password comes with every call.
+    /// Wrong password: checked with every call.
     async fn a_wrong_password_is_denied(server) {
         for (uid, password) in [(json!(4), "wrong"), (json!(999_999), PASSWORD), (json!("x"), PASSWORD)] {
             let args = json!(["odoo2", uid, password, "res.users", "read", [[4]], {}]);
@@ -131,7 +131,7 @@ on_every_backend! {
         }
     }
 
-    /// Odoo's words, as recorded.
+    /// Unknown models and methods: Odoo's texts, as recorded.
     async fn what_is_not_there_is_named(server) {
         let call = |model: &str, method: &str| json!(["odoo2", 2, PASSWORD, model, method, [[2]]]);
         let cases = [
@@ -158,7 +158,7 @@ on_every_backend! {
         }
     }
 
-    /// The same models for those who have a session.
+    /// `call_kw` with a session: the same models.
     async fn call_kw_reads_with_a_session(server) {
         let client = server.log_in(ADMIN).await;
         let params = json!({"model": "res.partner", "method": "read", "args": [[7]], "kwargs": {"fields": ["name"]}});

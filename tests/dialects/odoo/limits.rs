@@ -1,4 +1,4 @@
-//! Guessing passwords is slow, and locks nobody else out.
+//! Tests of the login throttle: password guesses are slow, and lock out no other user.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     with_every_backend,
 };
 
-/// A login from behind a proxy.
+/// Logs in from behind a proxy.
 async fn log_in_from(server: &Server, address: &str, login: &str, password: &str) -> Answer {
     let request = server.client().request(reqwest::Method::POST, AUTHENTICATE).header("Content-Type", "application/json");
     let body = json!({"id": 9, "params": credentials(login, password)}).to_string();
@@ -26,7 +26,7 @@ fn is_access_denied(answer: &Answer) -> bool {
         && answer.json()["id"] == 9
 }
 
-/// As Odoo says it: status 200, since published clients cannot read another one.
+/// True if the login is throttled. Status 200 as in Odoo, since published clients cannot read another one.
 fn has_to_wait(answer: &Answer) -> bool {
     let seconds = answer.headers.get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok());
     let error = &answer.json()["error"]["data"];
@@ -54,7 +54,7 @@ with_every_backend! {
         }
     }
 
-    /// Otherwise anybody could lock out whom they like.
+    /// Throttle by login and address: otherwise any client could lock out a user.
     async fn the_same_login_from_another_address_is_not_slowed(backend) {
         let server = behind_a_proxy(backend).await;
         for _ in 0..4 {
@@ -64,7 +64,7 @@ with_every_backend! {
         assert!(answer.session().is_some(), "{answer:?}");
     }
 
-    /// Colleagues behind one address.
+    /// Other users at the same address: not throttled.
     async fn another_login_from_the_same_address_is_not_slowed(backend) {
         let server = behind_a_proxy(backend).await;
         for _ in 0..4 {
@@ -74,7 +74,7 @@ with_every_backend! {
         assert!(answer.session().is_some(), "{answer:?}");
     }
 
-    /// Only failures count.
+    /// Successful logins: not counted.
     async fn logins_that_succeed_are_not_counted(backend) {
         let server = behind_a_proxy(backend).await;
         for _ in 0..5 {
@@ -83,7 +83,7 @@ with_every_backend! {
         }
     }
 
-    /// Whoever has many logins to try is slowed all the same.
+    /// Failures by address: counted as well, across logins.
     async fn failures_from_one_address_are_counted_together_as_well(backend) {
         let server =
             Server::builder(backend).set("PROXIES", "127.0.0.1").set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 2).start().await;
@@ -94,14 +94,14 @@ with_every_backend! {
         assert!(is_access_denied(&log_in_from(&server, "192.0.2.2", "c", "wrong").await));
     }
 
-    /// Else the header would be a way around the limit.
+    /// Forwarded address from an untrusted peer: ignored, otherwise the header would evade the throttle.
     async fn an_address_told_by_a_stranger_is_not_believed(backend) {
         let server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1).start().await;
         assert!(is_access_denied(&log_in_from(&server, "192.0.2.1", ADMIN, "wrong").await));
         assert!(has_to_wait(&log_in_from(&server, "192.0.2.2", ADMIN, "wrong").await));
     }
 
-    /// The services without a cookie are a way in as well.
+    /// Throttle of `/jsonrpc`, another way to log in.
     async fn the_limit_holds_for_jsonrpc(backend) {
         let server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 2).start().await;
         let call = json!({"params": {"service": "common", "method": "login", "args": ["odoo2", ADMIN, "wrong"]}});
@@ -112,7 +112,7 @@ with_every_backend! {
     }
 }
 
-/// Posts log-ins from one network for as long as the guard is there; says how many were refused for want of a place.
+/// Load generator: posts logins from one network until it is dropped, and counts refusals for a full queue of password checks.
 struct Flood {
     refused: watch::Receiver<usize>,
     _floods: JoinSet<()>,
@@ -148,7 +148,7 @@ impl Flood {
     }
 }
 
-/// Neither refused nor made to wait for all who came before.
+/// Fairness of password checks: a login from another network is neither refused nor queued behind the flood.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_logins_from_one_network_leaves_places_to_others() {
     let server = Server::builder(Backend::memory())

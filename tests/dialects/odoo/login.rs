@@ -1,4 +1,4 @@
-//! Logging in.
+//! Tests of the login.
 
 use reqwest::header::{HeaderMap, SET_COOKIE};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn cookies(headers: &HeaderMap) -> Vec<&str> {
     headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect()
 }
 
-/// An error without what differs from one to the next.
+/// An error without `debug`, which differs each time.
 fn without_debug(mut error: Value) -> Value {
     let debug = error["data"]["debug"].take();
     assert!(debug.as_str().is_some_and(|debug| !debug.is_empty()), "{error}");
@@ -36,7 +36,7 @@ fn access_denied() -> Value {
 }
 
 on_every_backend! {
-    /// Clients cut the id out of it with patterns of their own.
+    /// First cookie: the session in Odoo's format, from which clients cut the id with patterns of their own.
     async fn the_first_cookie_is_the_session_in_odoos_words(server) {
         let answer = server.client().post(AUTHENTICATE, &json!({"params": credentials(ADMIN, PASSWORD)})).await;
         let cookies = cookies(&answer.headers);
@@ -49,7 +49,7 @@ on_every_backend! {
         assert_eq!([max_age, http_only, path, same_site], ["Max-Age=604800", "HttpOnly", "Path=/", "SameSite=Lax"]);
     }
 
-    /// And it is JSON in UTF-8.
+    /// Login result: JSON in UTF-8.
     async fn the_result_says_who_logged_in(server) {
         let answer = server.client().post(AUTHENTICATE, &json!({"params": credentials(ADMIN, PASSWORD), "id": 7})).await;
         assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8");
@@ -70,7 +70,7 @@ on_every_backend! {
         assert!(result["currencies"].is_object() && result["user_companies"]["current_company"] == 1, "{result}");
     }
 
-    /// As it was recorded, and what clients of earlier versions read besides: the same of whoever logs in.
+    /// Login result members: as recorded, and those of earlier versions, for every user.
     async fn everybody_gets_the_members_that_were_recorded(server) {
         let recorded = include_str!("../../wire/odoo17.jsonl").lines().next().unwrap();
         let recorded: Value = serde_json::from_str(recorded).unwrap();
@@ -87,13 +87,13 @@ on_every_backend! {
         }
     }
 
-    /// Only the first is an administrator.
+    /// Administrator flag: false for other users.
     async fn a_user_is_no_administrator(server) {
         let result = server.client().log_in(JOHN, PASSWORD).await;
         assert_eq!((&result["uid"], &result["is_system"], &result["is_admin"]), (&json!(4), &json!(false), &json!(false)));
     }
 
-    /// Whoever has the old id has nothing.
+    /// New login: a new session id; the presented session is revoked.
     async fn every_login_makes_a_new_session_and_ends_the_one_presented(server) {
         let mut client = server.log_in(ADMIN).await;
         let first = client.clone();
@@ -103,14 +103,14 @@ on_every_backend! {
         assert!(!is_alive(&first).await);
     }
 
-    /// Two devices do not disturb each other.
+    /// Sessions on other devices: not affected by a login.
     async fn a_login_leaves_sessions_alone_that_it_does_not_present(server) {
         let (first, second) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await);
         assert!(is_alive(&first).await);
         assert!(is_alive(&second).await);
     }
 
-    /// Also when it presents the session of somebody else.
+    /// Failed login: the presented session stays, even if it belongs to another user.
     async fn a_failed_login_leaves_the_presented_session(server) {
         let client = server.log_in(ADMIN).await;
         for login in [ADMIN, BOB] {
@@ -120,7 +120,7 @@ on_every_backend! {
         assert!(is_alive(&client).await);
     }
 
-    /// Nobody learns which logins there are.
+    /// Refused login: one answer for all reasons, so that logins cannot be probed.
     async fn wrong_password_unknown_login_and_null_password_are_one_answer(server) {
         let cases = [
             credentials(ADMIN, "wrong"),
@@ -140,7 +140,7 @@ on_every_backend! {
         }
     }
 
-    /// Also for a login that would be right.
+    /// Unknown database: refused, with correct credentials as well.
     async fn another_database_does_not_exist(server) {
         for db in ["nosuchdb", ""] {
             let params = json!({"db": db, "login": ADMIN, "password": PASSWORD});
@@ -151,7 +151,7 @@ on_every_backend! {
         }
     }
 
-    /// Python's words, as recorded.
+    /// Missing arguments: Python's texts, as recorded.
     async fn missing_arguments_are_named(server) {
         let cases = [
             (json!({}), "3 required positional arguments: 'db', 'login', and 'password'"),
@@ -167,7 +167,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// A name in a setting, and no other.
+    /// Database name: a setting.
     async fn the_database_is_called_as_the_setting_says(backend) {
         let server = Server::builder(backend).set("DATABASE", "company").start().await;
         let params = json!({"db": "company", "login": ADMIN, "password": PASSWORD});
@@ -176,7 +176,7 @@ with_every_backend! {
         assert_eq!(error["data"]["name"], "psycopg2.OperationalError");
     }
 
-    /// Browsers then send it over TLS alone.
+    /// HTTPS: the cookie has `Secure`.
     async fn behind_https_the_cookie_is_secure(backend) {
         let server = Server::builder(backend).set("BASE_URL", "https://chat.example").start().await;
         let answer = server.client().post(AUTHENTICATE, &json!({"params": credentials(ADMIN, PASSWORD)})).await;

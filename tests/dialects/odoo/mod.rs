@@ -1,4 +1,4 @@
-//! The cookie session and the envelope that clients of Odoo know.
+//! Tests of the `odoo` dialect: the cookie session and the JSON-RPC envelope.
 
 mod administration;
 mod content;
@@ -23,17 +23,17 @@ const INFO: &str = "/web/session/get_session_info";
 const DESTROY: &str = "/web/session/destroy";
 const VERSION: &str = "/web/webclient/version_info";
 
-/// A call as it stands on the wire.
+/// Posts a raw call.
 async fn raw(client: &Client, path: &str, body: &str) -> Answer {
     typed(client, path, "application/json", body).await
 }
 
-/// A body of any type.
+/// Posts a body of any content type.
 async fn typed(client: &Client, path: &str, kind: &str, body: &str) -> Answer {
     Answer::of(client.request(Method::POST, path).header(CONTENT_TYPE, kind).body(body.to_owned())).await
 }
 
-/// The error of a call that must fail.
+/// Makes a call that fails, and returns the error.
 async fn fault(client: &Client, path: &str, params: Value) -> Value {
     let answer = client.call(path, params).await;
     assert!(answer.get("result").is_none(), "{path}: {answer}");
@@ -44,7 +44,7 @@ fn credentials(login: &str, password: &str) -> Value {
     json!({"db": "odoo2", "login": login, "password": password})
 }
 
-/// Whether the session is alive; anything but "Session expired" would be a defect.
+/// True if the session is alive. Panics at an error other than "Session expired".
 async fn is_alive(client: &Client) -> bool {
     let answer = client.call(CHECK, json!({})).await;
     match answer.get("error") {

@@ -1,4 +1,4 @@
-//! Passwords brought along from elsewhere.
+//! Tests of imported password hashes.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 use super::{AUTHENTICATE, credentials, fault};
 use crate::support::{ADMIN, Backend, JOHN, PASSWORD, Server};
 
-/// What other programs have stored for the password of the demo data.
+/// Hashes of the demo data's password from other programs.
 const HASHES: [(&str, &str); 3] = [
     (
         "Odoo",
@@ -20,7 +20,7 @@ async fn stored_hash(database: &mut PgConnection, login: &str) -> String {
     sqlx::query_scalar("SELECT password_hash FROM users WHERE login = $1").bind(login).fetch_one(database).await.unwrap()
 }
 
-/// The first login replaces the hash, and the second finds the new one.
+/// Imported hash: replaced at the first login; the second login uses the new one.
 #[tokio::test]
 async fn imported_hashes_let_in_and_are_replaced() {
     let server = Server::demo(Backend::postgres().await).await;
@@ -40,7 +40,7 @@ async fn imported_hashes_let_in_and_are_replaced() {
     }
 }
 
-/// Nobody's password, rather than an error.
+/// Unknown hash format: the login is refused, without an internal error.
 #[tokio::test]
 async fn a_hash_of_an_unknown_kind_lets_nobody_in() {
     let server = Server::demo(Backend::postgres().await).await;

@@ -1,4 +1,4 @@
-//! What the server says of itself to anybody.
+//! Tests of public information about the server.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// As recorded.
+    /// Version as recorded.
     async fn the_version_is_odoos(server) {
         let expected = json!({
             "server_version": "17.0", "server_version_info": [17, 0, 0, "final", 0, ""], "server_serie": "17.0",
@@ -19,13 +19,13 @@ on_every_backend! {
         assert_eq!(server.client().result(VERSION, json!({})).await, expected);
     }
 
-    /// Without an envelope, as Odoo 18 gives it.
+    /// Version by `GET`, without an envelope, as in Odoo 18.
     async fn the_version_can_be_got(server) {
         let version: Value = server.get("/web/version").await.json().await.unwrap();
         assert_eq!(version, json!({"version": "17.0", "version_info": [17, 0, 0, "final", 0, ""]}));
     }
 
-    /// Under all three names.
+    /// Health check under all three paths.
     async fn health_passes(server) {
         for path in ["/web/health", "/websocket/health", "/longpolling/health"] {
             let answer = server.get(path).await;
@@ -34,19 +34,19 @@ on_every_backend! {
         }
     }
 
-    /// There is one.
+    /// Database list: one.
     async fn the_databases_are_listed(server) {
         assert_eq!(server.client().result("/web/database/list", json!({})).await, json!(["odoo2"]));
     }
 
-    /// Names, for those with a session.
+    /// Module names, for clients with a session.
     async fn modules_are_a_list_of_names(server) {
         let modules = server.log_in(ADMIN).await.result("/web/session/modules", json!({})).await;
         let modules = modules.as_array().unwrap();
         assert!(modules.contains(&json!("base")) && modules.iter().all(Value::is_string), "{modules:?}");
     }
 
-    /// Of a code and a name, also before the login.
+    /// Languages: pairs of code and name, before the login as well.
     async fn languages_are_pairs(server) {
         let languages = server.client().result("/web/session/get_lang_list", json!({})).await;
         let languages = languages.as_array().unwrap();
@@ -56,7 +56,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// By either door.
+    /// Database list switched off, on both routes.
     async fn listing_databases_can_be_refused(backend) {
         let server = Server::builder(backend).set("ODOO__LIST_DATABASES", false).start().await;
         let call = json!({"service": "db", "method": "list", "args": []});
@@ -66,7 +66,7 @@ with_every_backend! {
         }
     }
 
-    /// With an old one some clients log in with the session routes alone.
+    /// Version by setting: with an old one some clients log in through the session routes alone.
     async fn the_version_is_a_setting(backend) {
         let server = Server::builder(backend).set("ODOO__SERVER_VERSION", "9.0c").start().await;
         let version = server.client().result(VERSION, json!({})).await;

@@ -1,4 +1,4 @@
-//! What a session is, and how it ends.
+//! Tests of sessions and their end.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     with_every_backend,
 };
 
-/// A check with headers of the test's own.
+/// Calls `check` with these headers.
 async fn check_with(server: &Server, headers: &[(&str, &str)]) -> Answer {
     let mut request = server.client().request(Method::POST, CHECK).header("Content-Type", "application/json").body("{}");
     for (name, value) in headers {
@@ -30,7 +30,8 @@ async fn is_let_in(server: &Server, headers: &[(&str, &str)]) -> bool {
 }
 
 on_every_backend! {
-    /// Typed clients read both with one type. The id is given again, so that its cookie lives on.
+    /// Session info: the login result again, since typed clients use one type for both. The cookie is set again, which extends
+    /// it.
     async fn get_session_info_repeats_the_login(server) {
         let mut client = server.client();
         let at_login = client.log_in(JOHN, PASSWORD).await;
@@ -39,7 +40,7 @@ on_every_backend! {
         assert_eq!(answer.session().as_deref(), client.session());
     }
 
-    /// Odoo's method returns nothing, and some clients look for the key.
+    /// No `result` key, as in Odoo: some clients look for it.
     async fn check_and_destroy_have_no_result_key(server) {
         let client = server.log_in(ADMIN).await;
         for path in [CHECK, DESTROY] {
@@ -48,7 +49,7 @@ on_every_backend! {
         }
     }
 
-    /// At once, and the cookie is cleared.
+    /// Revocation by `destroy`: immediate, and the cookie is cleared.
     async fn destroy_ends_the_session(server) {
         let client = server.log_in(ADMIN).await;
         let answer = client.post(DESTROY, &json!({})).await;
@@ -56,14 +57,14 @@ on_every_backend! {
         assert!(!is_alive(&client).await);
     }
 
-    /// Nor does it say anything of others.
+    /// Revocation of one session: others stay.
     async fn destroy_ends_no_other_session(server) {
         let (first, second) = (server.log_in(ADMIN).await, server.log_in(ADMIN).await);
         first.call(DESTROY, json!({})).await;
         assert!(is_alive(&second).await);
     }
 
-    /// For a browser's address line.
+    /// Logout by `GET`, for a browser's address bar.
     async fn logout_ends_the_session_and_leads_to_the_start(server) {
         let client = server.log_in(ADMIN).await;
         let answer = Answer::of(client.request(Method::GET, "/web/session/logout")).await;
@@ -72,13 +73,13 @@ on_every_backend! {
         assert!(!is_alive(&client).await);
     }
 
-    /// Whoever has none is led there as well.
+    /// Logout without a session: the same redirect.
     async fn logout_without_a_session_leads_to_the_start(server) {
         let answer = Answer::of(server.client().request(Method::GET, "/web/session/logout")).await;
         assert_eq!((answer.status.as_u16(), &answer.headers[LOCATION]), (303, &"/".parse().unwrap()));
     }
 
-    /// None, one that nobody has, one that cannot be.
+    /// Missing, unknown and malformed session ids: expired.
     async fn without_a_live_session_it_has_expired(server) {
         let unknown = "0".repeat(40);
         for session in [None, Some(unknown.as_str()), Some("not-a-sid"), Some("")] {
@@ -92,19 +93,19 @@ on_every_backend! {
         }
     }
 
-    /// Odoo forgets it there.
+    /// Error without a session: has the request id, which Odoo drops.
     async fn a_call_without_a_session_keeps_its_id(server) {
         let answer = server.client().post(CHECK, &json!({"id": "r-55"})).await;
         assert_eq!(answer.json()["id"], "r-55");
     }
 
-    /// Two clients have only that.
+    /// Session header instead of the cookie, as two clients send it.
     async fn the_header_stands_in_for_the_cookie(server) {
         let client = server.log_in(ADMIN).await;
         assert!(is_let_in(server, &[("X-Openerp-Session-Id", client.session().unwrap())]).await);
     }
 
-    /// They send it before they have one.
+    /// Empty session header: ignored, since clients send it before a login.
     async fn an_empty_header_is_none(server) {
         let client = server.log_in(ADMIN).await;
         let cookie = format!("session_id={}", client.session().unwrap());
@@ -112,7 +113,7 @@ on_every_backend! {
         assert!(!is_let_in(server, &[("X-Openerp-Session-Id", "")]).await);
     }
 
-    /// A header that is out of date does no harm.
+    /// Cookie before header: a stale header is ignored.
     async fn the_cookie_comes_before_the_header(server) {
         let client = server.log_in(ADMIN).await;
         let cookie = format!("session_id={}", client.session().unwrap());
@@ -121,14 +122,14 @@ on_every_backend! {
         assert!(!is_let_in(server, &[("Cookie", &stale), ("X-Openerp-Session-Id", header)]).await);
     }
 
-    /// Some clients keep the line as it came.
+    /// Whole `Set-Cookie` line as the cookie: some clients store it.
     async fn a_whole_set_cookie_line_can_be_sent_back(server) {
         let answer = server.client().post(AUTHENTICATE, &json!({"params": credentials(ADMIN, PASSWORD)})).await;
         let line = answer.headers[SET_COOKIE].to_str().unwrap();
         assert!(is_let_in(server, &[("Cookie", line)]).await);
     }
 
-    /// Also between others, whatever they are.
+    /// Session cookie among any others.
     async fn the_cookie_is_found_however_it_is_written(server) {
         let client = server.log_in(ADMIN).await;
         let id = client.session().unwrap();
@@ -139,7 +140,7 @@ on_every_backend! {
         }
     }
 
-    /// Clients of Odoo 12 and before read the id there.
+    /// Session id in the result, for clients of Odoo 12 and before.
     async fn the_id_in_the_result_is_that_of_the_cookie(server) {
         let mut client = server.client();
         let result = client.log_in(ADMIN, PASSWORD).await;
@@ -148,13 +149,13 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// The lifetime is a setting.
+    /// Session lifetime: a setting.
     async fn a_session_ends_when_it_was_not_used_for_its_lifetime(backend) {
         let server = Server::builder(backend).set("SESSION__LIFETIME_SECONDS", 1).start().await;
         let answer = server.client().post(AUTHENTICATE, &json!({"params": credentials(ADMIN, PASSWORD)})).await;
         assert!(answer.headers[SET_COOKIE].to_str().unwrap().contains("; Max-Age=1; "), "{answer:?}");
         let client = server.client().with_session(answer.session().as_deref());
-        // Each look is a use, so they get rarer until one comes too late.
+        // Growing intervals: each check extends the session, until one comes too late.
         let mut pause = Duration::from_millis(100);
         until("the end of the session", async || {
             tokio::time::sleep(pause).await;
@@ -166,7 +167,7 @@ with_every_backend! {
     }
 }
 
-/// Who reads the table can log in as nobody.
+/// Session ids: stored as hashes only, so that a reader of the table cannot log in.
 #[tokio::test]
 async fn the_database_holds_no_session_id() {
     let server = Server::demo(Backend::postgres().await).await;

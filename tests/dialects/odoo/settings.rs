@@ -1,10 +1,10 @@
-//! Settings that are wrong.
+//! Tests of invalid settings.
 
 use serde_json::json;
 
 use crate::support::{Backend, Server, run};
 
-/// What the program says when it does not start.
+/// Runs the program, which does not start, and returns its output.
 async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = run(arguments, environment, "").await;
     assert!(!output.status.success(), "{arguments:?} {environment:?}");
@@ -14,7 +14,7 @@ async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     text
 }
 
-/// One line, which names it.
+/// Unknown setting: one line names it.
 #[tokio::test]
 async fn an_unknown_setting_stops_the_start() {
     let text = refusal(&["serve"], &[("DRAGOMAN__SESSION__LIFETIME", "5")]).await;
@@ -23,7 +23,7 @@ async fn an_unknown_setting_stops_the_start() {
     assert!(text.contains("nonsense"), "{text}");
 }
 
-/// What looks like a number and is a text stays as it was written.
+/// Strings in the environment that look like numbers: unchanged.
 #[tokio::test]
 async fn texts_in_the_environment_stay_texts() {
     let mut server = Server::builder(Backend::memory()).set("DATABASE", "007").set("ODOO__SERVER_VERSION", "16.0").start().await;
@@ -33,7 +33,7 @@ async fn texts_in_the_environment_stay_texts() {
     server.stop().await;
 }
 
-/// One line, which names the setting.
+/// Invalid value: one line names the setting.
 #[tokio::test]
 async fn a_bad_value_stops_the_start() {
     let cases = [
@@ -54,7 +54,7 @@ async fn a_bad_value_stops_the_start() {
     }
 }
 
-/// A password in an address is nobody's business.
+/// Password in an address: not printed.
 #[tokio::test]
 async fn the_line_does_not_give_a_password_away() {
     let text = refusal(&["serve"], &[("DRAGOMAN__STORAGE", "postgres://chat:s3cret@127.0.0.1:1/chat")]).await;

@@ -1,4 +1,4 @@
-//! Who gets in, and who does not.
+//! Tests of socket credentials: admission, expiry and revocation.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -50,8 +50,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The token may also come as a header or a subprotocol, and for our own pages the cookie does. An empty one in the query
-    /// is none.
+    /// Token in a header or a subprotocol, or the cookie from our own pages. An empty token in the query is ignored.
     async fn a_socket_takes_every_kind_of_credentials(backend) {
         let mut server = Server::with_tokens(backend).await;
         let cookie = format!("session_id={}", server.log_in(JOHN.email).await.session().unwrap());
@@ -80,14 +79,14 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Names of others' things are worth nothing.
+    /// Ids of others' messages and files: refused.
     async fn what_is_of_others_stays_theirs(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin, mut bob) = (JOHN.socket(&server).await, ADMIN.socket(&server).await, BOB.socket(&server).await);
         let file = JOHN.upload(&server, &ADMIN, "hush", 10).await["id"].take();
         john.say(text(&JANE, "hush")).await;
         let said = john.hear().await["created_msg_id"].take();
-        // Neither outsiders, nor the receiver of a file, nor the author of something that is none.
+        // Refused users: an outsider, the receiver of a file, and the author of a message without a file.
         let expected = json!({"action": "error", "message": "You have uploaded no file with this chat_id",
             "code": "not_found", "request": "file_message"});
         let missing = json!(987_654);
@@ -103,7 +102,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whose token runs out, or who is deactivated, is no longer there. A store in memory has no command line beside its server.
+    /// Token expiry and deactivation: the socket closes. Durable stores only for the latter: a store in memory has no command
+    /// line.
     async fn whoever_is_let_in_no_longer_is_shown_out(backend) {
         let mut server = Server::with_tokens(backend.clone()).await;
         let soon = token_until(JOHN.uid, -28);
@@ -121,7 +121,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// At the stop everybody is told.
+    /// Stop of the server: each socket gets a close frame.
     async fn the_stop_closes_sockets(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__DRAIN_SECONDS", 0).start().await;
         let john = JOHN.socket(&server).await;

@@ -1,4 +1,4 @@
-//! Files on their way in and out.
+//! Tests of file uploads and lists of files.
 
 use reqwest::multipart;
 use serde_json::json;
@@ -16,7 +16,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whatever is missing or wrong is told, and nothing is left of it.
+    /// Malformed form: refused with a reason, and nothing is stored.
     async fn a_wrong_form_is_refused(backend) {
         let mut server = Server::builder(backend).with_tokens().set("LIMITS__UPLOAD_BYTES", 1_000).start().await;
         let threads = JOHN.data(&server, "/chat/user/threads/").await;
@@ -46,7 +46,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Only those with an id smaller than the one given, and only so many.
+    /// Keyset pagination of files: ids below the given one, up to a limit.
     async fn files_come_in_pages(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut files = Vec::new();
@@ -66,7 +66,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Of others, there is nothing to be had.
+    /// Files of others' threads: not accessible.
     async fn files_are_for_those_who_are_in_the_thread(backend) {
         let mut server = Server::with_tokens(backend).await;
         JOHN.upload(&server, &ADMIN, "hush", 1).await;

@@ -1,4 +1,4 @@
-//! What was said before.
+//! Tests of the message history.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// In whichever dialect their conversations were begun.
+    /// History of two users across their threads, from any dialect.
     async fn all_that_two_say_to_each_other_is_one_history(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;
@@ -56,7 +56,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Who has never said anything has said nothing, and looking begins no thread.
+    /// Empty history: a fetch creates no thread.
     async fn a_history_may_be_empty(backend) {
         let mut server = Server::with_tokens(backend).await;
         assert_eq!(JANE.history(&server, &BOB).await, [json!(null); 0]);

@@ -1,4 +1,4 @@
-//! Whatever is said to a socket, it is answered, and the socket stays open.
+//! Tests of input on the socket: each frame is answered, and the socket stays open.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng};
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
@@ -11,7 +11,7 @@ use crate::{
     with_every_backend,
 };
 
-/// Members as they stand in JSON, with which a reader may trip.
+/// JSON values that may trip a parser.
 const VALUES: &[&str] = &[
     "null",
     "true",
@@ -42,7 +42,7 @@ const VALUES: &[&str] = &[
 ];
 const NAMES: &[&str] = &["action", "message_body", "receiver_id", "chat_id", "attached_profile_id", "unknown", ""];
 const ACTIONS: &[&str] = &["\"text_message\"", "\"file_message\"", "\"user_profile_message\"", "\"other\"", "1", "null"];
-/// How many frames each backend gets.
+/// Number of frames for each backend.
 const CASES: usize = 400;
 
 fn frames() -> impl Strategy<Value = String> {
@@ -115,11 +115,11 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Each frame gets exactly one answer: an error, or the confirmation of what was sent.
+    /// Property: each frame gets exactly one answer, an error or the confirmation.
     async fn every_frame_is_answered(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000_000).start().await;
         let mut john = JOHN.socket(&server).await;
-        // The same cases each time: what fails once fails again.
+        // Fixed seed: a failure is reproducible.
         let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         for _ in 0..CASES {
             let frame = frames().new_tree(&mut runner).unwrap().current();

@@ -1,17 +1,17 @@
-//! What is remembered of who meets whom and where holds only as long as it is so.
+//! Tests of the cache of direct threads: an entry is valid only while exactly these two users are members.
 
 use serde_json::{Value, json};
 
 use super::{ADMIN, BOB, JANE, JOHN, text};
 use crate::{support::Server, with_every_backend};
 
-/// How many messages a thread has.
+/// Returns the number of messages of a thread.
 async fn messages(client: &crate::support::Client, thread: i64) -> usize {
     client.messaging("messages", json!({"thread_id": thread})).await["messages"].as_array().expect("it is a list").len()
 }
 
 with_every_backend! {
-    /// What was said to one alone does not go on to those who joined the thread since.
+    /// Third member: later direct messages go to another thread.
     async fn a_third_ends_a_meeting_of_two(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin, mut jane) =
@@ -35,7 +35,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Two meet in the oldest of their threads, also if it has become theirs only now.
+    /// Oldest thread of two users: chosen even if it has only just become one of two.
     async fn who_was_alone_gets_company(backend) {
         let mut server = Server::with_tokens(backend).await;
         let client = server.log_in(JOHN.email).await;
@@ -52,8 +52,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever was written to a moment ago and is deactivated is written to no more. A store in memory has no command line
-    /// beside its server.
+    /// Deactivated receiver: refused, despite a cached entry. Durable stores only: a store in memory has no command line.
     async fn a_deactivated_user_is_nobody_to_write_to(backend) {
         let mut server = Server::with_tokens(backend.clone()).await;
         let (mut john, mut jane) = (JOHN.socket(&server).await, JANE.socket(&server).await);
@@ -62,7 +61,7 @@ with_every_backend! {
         john.hear().await;
         if backend.is_durable() {
             backend.administer(&["user", "deactivate", JANE.email], "").await;
-            // Its own socket ends when the server has learned of it.
+            // End of the receiver's socket: the server has processed the deactivation.
             jane.closed().await;
             john.say(text(&JANE, "and now?")).await;
             let refused = john.hear().await;

@@ -1,4 +1,4 @@
-//! The room of a Django Channels chat: `/chat/*` and the socket `/ws/chat/room/`.
+//! Tests of the `room` dialect, a Django Channels chat: `/chat/*` and the socket `/ws/chat/room/`.
 
 mod doors;
 mod files;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Server, Socket, token};
 
-/// Somebody of the demo data.
+/// A user of the demo data.
 #[derive(Clone, Copy)]
 struct Person {
     uid: i64,
@@ -41,14 +41,14 @@ impl Person {
         Answer::of(self.request(server, Method::GET, path)).await
     }
 
-    /// What a route finds.
+    /// Fetches a route, and returns its data.
     async fn data(&self, server: &Server, path: &str) -> Value {
         let answer = self.get(server, path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         answer.json()["data"].take()
     }
 
-    /// What was said between this person and another, newest first.
+    /// Returns the messages between this user and another, newest first.
     async fn history(&self, server: &Server, other: &Self) -> Vec<Value> {
         let data = self.data(server, &format!("/chat/messages/{}/", other.uuid)).await;
         data["messages"].as_array().expect("it is a list").clone()
@@ -56,7 +56,7 @@ impl Person {
 
     async fn socket(&self, server: &Server) -> Socket {
         let socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={}", token(self.uid)))).await;
-        // The server knows of it.
+        // Registration of the socket: complete after a round trip.
         let mut socket = socket;
         assert_eq!(socket.heard_so_far().await, [Value::Null; 0]);
         socket
@@ -66,7 +66,7 @@ impl Person {
         Answer::of(self.request(server, Method::POST, "/chat/attachment/").multipart(form)).await
     }
 
-    /// Uploads `bytes` bytes for somebody, and gives the message.
+    /// Uploads a file of `bytes` bytes for a receiver, and returns the message.
     async fn upload(&self, server: &Server, to: &Self, message: &str, bytes: usize) -> Value {
         let form = form(to.uuid, message, bytes);
         let answer = self.post_form(server, form).await;
@@ -88,12 +88,12 @@ fn show(id: &Value) -> Value {
     json!({"action": "file_message", "chat_id": id})
 }
 
-/// What a refused request is answered with.
+/// Answer to a refused request.
 fn failure(message: &str) -> Value {
     json!({"status": "failure", "entity": null, "message": message, "success": false})
 }
 
-/// That this is a time to the microsecond with that zone, now or a little before.
+/// Asserts that this is a recent time with microseconds, in that zone.
 #[track_caller]
 fn is_time(time: &Value, zone: &str) {
     let text = time.as_str().unwrap_or_else(|| panic!("{time} is a text"));

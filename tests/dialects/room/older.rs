@@ -1,4 +1,4 @@
-//! Clients of an older revision, whose names work beside today's.
+//! Tests of clients of an older revision, whose names work beside the current ones.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ const FILE: [&str; 9] = [
 ];
 
 with_every_backend! {
-    /// Each client hears its own names, and nobody hears of the others'.
+    /// Names by client: each socket receives those of its own revision.
     async fn the_names_of_the_older_revision_work_beside_todays(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut older, mut today) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
@@ -49,7 +49,7 @@ with_every_backend! {
         assert_eq!([&heard["action"], &heard["message"], &heard["message_body"]], ["re_message", "and you?", "and you?"]);
         assert_eq!(keys(&confirmed), TEXT);
 
-        // A file, once from each.
+        // File events under the names of both revisions.
         let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
         older.say(json!({"action": "chat_message_file", "chat_id": file["id"].to_string()})).await;
         let (confirmed, heard) = (older.hear().await, today.hear().await);
@@ -66,7 +66,7 @@ with_every_backend! {
         assert_eq!(url, server.url(path));
         assert_eq!(server.get(path).await.bytes().await.unwrap().len(), 10);
 
-        // Another socket of the same user has used no old name.
+        // Another socket of the same user, without an old name.
         let mut new = JOHN.socket(&server).await;
         let file = ADMIN.upload(&server, &JOHN, "", 10).await;
         today.say(show(&file["id"])).await;
@@ -95,7 +95,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// As a number or as a text.
+    /// Chat id as a number or as a string.
     async fn a_chat_id_may_be_a_text(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
@@ -107,7 +107,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Some libraries have no other frames.
+    /// Text in a binary frame: some libraries have no other.
     async fn a_text_may_come_in_a_binary_frame(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;
@@ -122,7 +122,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// As a text, or as an action.
+    /// Ping as a plain text or as an action.
     async fn a_ping_is_answered(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;

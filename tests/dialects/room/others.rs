@@ -1,4 +1,4 @@
-//! What comes in from other dialects, and goes out to them.
+//! Tests across dialects, in both directions.
 
 use reqwest::{
     Method,
@@ -16,14 +16,14 @@ fn keys(frame: &Value) -> Vec<&str> {
     frame.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// Uploads a file as the clients of another dialect do, and gives what is known of it.
+/// Uploads a file through another dialect, and returns its description.
 async fn upload(client: &Client, name: &'static str) -> Value {
     let form = Form::new().part("file", Part::bytes(vec![b'x'; 512]).file_name(name));
     Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await.json()
 }
 
 with_every_backend! {
-    /// A direct conversation is a direct one, whoever began it.
+    /// Direct thread from another dialect: a direct message here.
     async fn a_message_of_another_dialect_is_told(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
@@ -37,7 +37,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// With the thread beside the known keys.
+    /// Group message: the known keys, and the thread.
     async fn a_group_is_heard_of(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut sockets = [ADMIN.socket(&server).await, JANE.socket(&server).await, BOB.socket(&server).await];
@@ -59,7 +59,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A direct conversation that a third joins is a group from then on.
+    /// Third member: a direct thread becomes a group.
     async fn a_thread_that_a_third_joins_is_a_group(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut admin, mut jane) = (ADMIN.socket(&server).await, JANE.socket(&server).await);
@@ -70,7 +70,7 @@ with_every_backend! {
         client.messaging("message/send", json!({"thread_id": 1, "body": "the three of us"})).await;
         assert_eq!(admin.hear().await["thread"], 1);
         assert_eq!(jane.hear().await["thread"], 1);
-        // What is for the admin alone goes elsewhere.
+        // Direct messages: sent in another thread from then on.
         let mut john = JOHN.socket(&server).await;
         john.say(text(&ADMIN, "only you")).await;
         assert_eq!(admin.hear().await.get("thread"), None);
@@ -79,7 +79,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// In the other dialects everything has a text.
+    /// Text in other dialects for every kind of message.
     async fn others_see_what_was_said_here(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;
@@ -99,7 +99,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A file that was sent by another dialect is one here, too.
+    /// File from another dialect.
     async fn a_file_of_another_dialect_is_a_file(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;
@@ -113,7 +113,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// There is room for one file, and nobody is to see less than was sent.
+    /// Several files in one message: the first as the file, the others named in the text.
     async fn further_files_of_another_dialect_are_named(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;

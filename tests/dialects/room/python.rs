@@ -1,4 +1,4 @@
-//! A client in another language, as the documentation tells to write one.
+//! Test of a Python client, written by the documentation.
 
 use tokio::process::Command;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 with_every_backend! {
-    /// Runs `client.py` beside this file, which says what it does.
+    /// Runs `client.py` beside this file.
     async fn a_python_client_chats(backend) {
         let mut server = Server::with_tokens(backend).await;
         let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs websockets");

@@ -1,11 +1,11 @@
-//! The examples of the dialect's documentation, with exactly their keys.
+//! Tests of the examples of the dialect's documentation, with exactly their keys.
 
 use serde_json::{Value, json};
 
 use super::{ADMIN, BOB, JANE, JOHN, Person, failure, form, is_time, show, text};
 use crate::{support::Server, with_every_backend};
 
-/// A user as the documentation shows it. Only the password is another: it is nobody's.
+/// A user as the documentation shows it, except for the empty password.
 fn user(person: &Person, created_at: &Value) -> Value {
     let is_admin = person.uid == ADMIN.uid;
     json!({
@@ -34,7 +34,7 @@ fn user(person: &Person, created_at: &Value) -> Value {
     })
 }
 
-/// The frame without its time and id, which are looked at.
+/// Checks the time and the id of a frame, and removes both.
 fn without_place(mut frame: Value) -> Value {
     is_time(&frame["timestamp"], "+00:00");
     assert!(frame["created_msg_id"].is_i64(), "{frame}");
@@ -113,7 +113,7 @@ with_every_backend! {
     async fn a_profile_is_shown_to_another(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
-        // The administrator's as the documentation has it, word for word.
+        // Administrator's profile: the documentation's, word for word.
         for (shown, phone_number) in [(ADMIN, "admin"), (JANE, "")] {
             let message = json!({"attached_profile_id": shown.uuid, "receiver_id": ADMIN.uuid, "action": "user_profile_message"});
             john.say(message).await;
@@ -182,7 +182,7 @@ with_every_backend! {
             for key in ["attached_file_name", "attached_file_size", "message"] {
                 with_file[key] = file[key].clone();
             }
-            // Each has an address of its own.
+            // Download URL for each client.
             let address = answer["data"]["messages"][0]["attached_file"].as_str().unwrap().to_owned();
             assert_eq!(server.get(&address).await.bytes().await.unwrap().len(), 199_424);
             assert_eq!(address == file["attached_file"], reader.uid == JOHN.uid, "{address}");

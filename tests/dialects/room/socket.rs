@@ -1,4 +1,4 @@
-//! Who is told what, and in which order.
+//! Tests of fan-out and order on sockets.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
     with_every_backend,
 };
 
-/// A socket of John's in his conversation with the admin, of another dialect.
+/// Opens a socket of another dialect: John's conversation with the admin.
 async fn conversation(server: &Server) -> Socket {
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(JOHN.uid)))).await;
     assert_eq!(socket.hear().await["type"], "user_status");
@@ -17,7 +17,7 @@ async fn conversation(server: &Server) -> Socket {
 }
 
 with_every_backend! {
-    /// The sender's other devices get its confirmation, too.
+    /// Fan-out to all sockets of both users; the sender's other devices receive the confirmation.
     async fn all_sockets_of_a_user_are_told(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut phone, mut laptop) = (JOHN.socket(&server).await, JOHN.socket(&server).await);
@@ -30,13 +30,13 @@ with_every_backend! {
         let heard = one.hear().await;
         assert_eq!(heard["action"], "re_message");
         assert_eq!(other.hear().await, heard);
-        // Nobody else.
+        // Message to a third user: not sent to these sockets.
         phone.say(text(&JANE, "only you")).await;
         assert_eq!(jane.hear().await["message"], "only you");
         server.stop().await;
     }
 
-    /// Whoever reads the history once its socket is open is told all that follows.
+    /// No gap after the handshake: a client that reads the history after it receives every later message.
     async fn nothing_is_missed_after_the_handshake(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
         let mut john = JOHN.socket(&server).await;
@@ -53,7 +53,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nothing but their order tells which answer is whose.
+    /// Order of answers: the protocol has no other correlation.
     async fn answers_come_in_the_order_of_what_was_asked(backend) {
         let mut server = Server::builder(backend).with_tokens().set("SOCKETS__FRAMES_BURST", 1_000).start().await;
         let mut john = JOHN.socket(&server).await;
@@ -65,7 +65,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// It comes back once.
+    /// Message to oneself: one confirmation.
     async fn a_message_to_oneself_is_a_confirmation(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut john = JOHN.socket(&server).await;
@@ -83,14 +83,14 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Delivered once; confirmed as often as it is asked for.
+    /// File: one delivery, and a confirmation for each request.
     async fn a_file_is_delivered_once_and_confirmed_again(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
         let file = JOHN.upload(&server, &ADMIN, "look", 10).await;
         john.say(show(&file["id"])).await;
         let confirmed = john.hear().await;
-        // Clients send the id as the number that it is, or as a word.
+        // Id as a number or as a string.
         john.say(show(&file["id"].to_string().into())).await;
         assert_eq!(john.hear().await, confirmed);
         john.say(text(&ADMIN, "afterwards")).await;
@@ -100,7 +100,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Who has no socket open has no other way to send it.
+    /// Sender without a socket: the file is delivered at once, since the sender cannot release it.
     async fn a_file_of_a_sender_without_a_socket_is_delivered_at_once(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut admin = ADMIN.socket(&server).await;
@@ -115,7 +115,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nor has who is only in the room of another dialect.
+    /// Sender with a socket of another dialect only: the same.
     async fn a_socket_of_another_dialect_shows_no_file(backend) {
         let mut server = Server::with_tokens(backend).await;
         let mut elsewhere = conversation(&server).await;
@@ -126,7 +126,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Nobody is left then who could show it.
+    /// Last socket of the sender closed: held files are delivered.
     async fn what_waits_is_shown_when_the_last_socket_goes(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (phone, laptop, mut admin) = (JOHN.socket(&server).await, JOHN.socket(&server).await, ADMIN.socket(&server).await);
@@ -153,7 +153,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Ids rise on every socket: what was uploaded before comes before, shown or not.
+    /// Order by id: a later message delivers earlier files first, released or not.
     async fn a_later_message_brings_the_file_along(backend) {
         let mut server = Server::with_tokens(backend).await;
         let (mut john, mut admin) = (JOHN.socket(&server).await, ADMIN.socket(&server).await);
@@ -176,7 +176,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// It waits for its answer all the same.
+    /// Confirmation to a later socket of the sender.
     async fn a_socket_that_came_later_gets_its_confirmation(backend) {
         let mut server = Server::with_tokens(backend).await;
         let first = JOHN.socket(&server).await;
@@ -190,7 +190,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Many at once, both ways: everybody sees the same order, that of the ids, own messages included.
+    /// Concurrent messages in both directions: every socket has the order of the ids, own messages included.
     async fn everybody_sees_one_order(backend) {
         const EACH: usize = 15;
 

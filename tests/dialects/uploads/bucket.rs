@@ -1,4 +1,4 @@
-//! Everything with files, on S3.
+//! Tests of file storage on S3.
 
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::json;
@@ -20,14 +20,14 @@ async fn attach(client: &Client, bytes: Vec<u8>) -> Answer {
     Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await
 }
 
-/// The bytes of an attachment.
+/// Downloads an attachment.
 async fn attached(client: &Client, id: &serde_json::Value) -> Vec<u8> {
     let answer = client.request(Method::GET, &format!("/api/messaging/attachment/{id}")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap().into()
 }
 
-/// What nobody is told.
+/// Asserts that an answer has no internals of the storage.
 fn tells_nothing_of_the_bucket(answer: &Answer) {
     for internal in ["AWS", "S3", "s3", "NoSuch", "object_store", "reqwest", "127.0.0.1", "prefix"] {
         assert!(!answer.body.contains(internal), "{internal}: {answer:?}");
@@ -35,7 +35,7 @@ fn tells_nothing_of_the_bucket(answer: &Answer) {
 }
 
 with_every_backend! {
-    /// Small ones in one piece, large ones in parts.
+    /// Small objects in one request, large ones as a multipart upload.
     async fn attachments_come_and_go(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -60,19 +60,19 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Beyond the limit in the middle of a file in parts.
+    /// Size limit exceeded during a multipart upload.
     async fn what_is_refused_leaves_nothing(backend) {
         let bucket = Bucket::start().await;
         let server = bucket.holds_the_files_of(Server::builder(backend)).set("LIMITS__UPLOAD_BYTES", 11_000_000);
         let mut server = server.start().await;
         assert_eq!(attach(&server.log_in(JOHN).await, vec![b'x'; 12_000_000]).await.status, 413);
-        // The stop waits until unfinished uploads are given up.
+        // Abort of unfinished uploads: complete after the stop.
         server.stop().await;
         let left = [bucket.objects(), bucket.unfinished()].concat();
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// A client that breaks off in the middle of a file in parts.
+    /// Client disconnect during a multipart upload.
     async fn half_an_upload_leaves_no_parts(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -86,7 +86,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A client and a bucket need nobody between them.
+    /// Signed URLs of the bucket: no server in between.
     async fn the_addresses_are_the_buckets(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -103,7 +103,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The bucket sees to it.
+    /// Modified signed URL: refused by the bucket.
     async fn changed_addresses_are_refused_by_the_bucket(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -125,7 +125,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// It gives everything away as what it was said to be, and to a browser that could be a page of the chat's own.
+    /// Active content types: refused, since the bucket serves the announced type, and a browser could run it as a page of the
+    /// chat's origin.
     async fn what_a_browser_could_run_gets_no_address_there(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -142,7 +143,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// The time is signed, too.
+    /// Expired signed URL: refused by the bucket.
     async fn old_addresses_are_refused_by_the_bucket(backend) {
         let bucket = Bucket::start().await;
         let server = bucket.holds_the_files_of(Server::builder(backend)).set("UPLOADS__LIFETIME_SECONDS", 1);
@@ -156,7 +157,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Our failure, with an id that leads to the cause in the log.
+    /// Missing bucket: an internal error, whose id leads to the cause in the log.
     async fn a_missing_bucket_is_a_clean_failure(backend) {
         let bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -177,7 +178,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Like a database that does not answer.
+    /// Bucket outage: unavailable, like a database outage.
     async fn a_bucket_that_does_not_answer_is_not_available(backend) {
         let mut bucket = Bucket::start().await;
         let mut server = server_on(&bucket, backend).await;
@@ -191,7 +192,7 @@ with_every_backend! {
 }
 
 with_every_backend! {
-    /// A directory that cannot be written, and a file that is lost.
+    /// Unusable directory: an internal error for a write and for a read.
     async fn a_missing_directory_is_a_clean_failure(backend) {
         let directory = tempfile::tempdir().unwrap();
         let files = directory.path().join("files");

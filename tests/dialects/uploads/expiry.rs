@@ -1,4 +1,4 @@
-//! What nobody puts or names goes away again.
+//! Tests of the expiry of uploads: files that are never put, or that no message names.
 
 use serde_json::json;
 
@@ -8,20 +8,20 @@ use crate::{
     with_every_backend,
 };
 
-/// A server that soon lets go of what it need not keep.
+/// A server with short upload and retention times.
 async fn forgetful(backend: Backend, files: &std::path::Path) -> Server {
     Server::builder(backend)
         .with_tokens()
         .set("FILES", format!("file:{}", files.display()))
         .set("UPLOADS__LIFETIME_SECONDS", 1)
-        // Enough for naming what was put.
+        // Time to name a file in a message.
         .set("UPLOADS__UNNAMED_SECONDS", 5)
         .set("RETENTION__EVERY_SECONDS", 1)
         .start()
         .await
 }
 
-/// Does something on a socket of a conversation of John's, and gives what the room is told of it.
+/// Sends an action on a socket of John's conversation, and returns the resulting event.
 async fn on_socket(socket: &mut Socket, action: serde_json::Value) -> serde_json::Value {
     socket.say(action).await;
     let kinds = ["chat_message", "message.edited", "message.deleted"].map(Some);
@@ -33,7 +33,7 @@ async fn is_gone(url: &str) -> bool {
 }
 
 with_every_backend! {
-    /// As it was edited last, whatever it said before.
+    /// References after an edit: only those of the current text count.
     async fn what_a_message_names_now_stays_and_what_it_named_goes(backend) {
         let directory = tempfile::tempdir().unwrap();
         let server = forgetful(backend, directory.path()).await;
@@ -45,7 +45,7 @@ with_every_backend! {
         let edit = json!({"action": "edit_message", "message_id": sent["message"]["id"], "content": format!("See {b} and {c}")});
         on_socket(&mut socket, edit).await;
         assert!(is_gone(&a).await, "nothing names it any more");
-        // Another names c, too.
+        // Second reference to c, from another message.
         john.messaging("message/send", json!({"thread_id": 2, "body": format!("Look: {c}")})).await;
         let unnamed = png().await;
         until("the end of what nobody names", async || is_gone(&unnamed).await.then_some(())).await;
@@ -56,7 +56,7 @@ with_every_backend! {
         until("the end of their bytes", async || (files_below(directory.path()).len() == 1).then_some(())).await;
     }
 
-    /// Wherever the client puts the address; unsent, the file is nobody's any more.
+    /// References in metadata, at any key; unsent, the message references nothing.
     async fn what_metadata_names_stays_until_it_is_unsent(backend) {
         let directory = tempfile::tempdir().unwrap();
         let server = forgetful(backend, directory.path()).await;
@@ -84,7 +84,7 @@ with_every_backend! {
         until("the end of their bytes", async || files_below(directory.path()).is_empty().then_some(())).await;
     }
 
-    /// The bucket tells nobody that it has taken a file, and shows it to everybody.
+    /// Unsent files on S3: deleted. The bucket does not report uploads, and serves objects to any client.
     async fn what_was_unsent_goes_from_the_bucket(backend) {
         let bucket = Bucket::start().await;
         let mut server = bucket.holds_the_files_of(Server::builder(backend).with_tokens()).start().await;

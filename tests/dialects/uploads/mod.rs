@@ -1,4 +1,4 @@
-//! The room of uploads: an address to put a file at, and another to show it from.
+//! Tests of the `uploads` dialect: one URL to put a file, another to get it.
 
 mod bucket;
 mod expiry;
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Client, http};
 
 const WISH: &str = "/file-new/get-upload-url";
-/// The beginning of a picture, which is enough to tell.
+/// Header of a PNG picture, enough to detect the type.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0";
 
-/// The addresses of one upload.
+/// URLs of one upload.
 #[derive(Clone, Debug)]
 struct Urls {
     put: String,
@@ -27,12 +27,12 @@ struct Urls {
     path: String,
 }
 
-/// Asks for an address.
+/// Requests an upload grant.
 async fn wish(client: &Client, filename: &str, mimetype: &str) -> Answer {
     client.post(WISH, &json!({"filename": filename, "mimeType": mimetype, "type": "chat-images"})).await
 }
 
-/// Asks for an address, and gets it.
+/// Requests an upload grant, which is given.
 async fn urls(client: &Client, filename: &str, mimetype: &str) -> Urls {
     let answer = wish(client, filename, mimetype).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -45,7 +45,7 @@ async fn put(url: &str, mimetype: &str, body: impl Into<Body>) -> Answer {
     Answer::of(http().put(url).header(CONTENT_TYPE, mimetype).body(body)).await
 }
 
-/// Uploads a file, and gives where it is.
+/// Uploads a file, and returns its URL.
 async fn upload(client: &Client, filename: &str, mimetype: &str, body: impl Into<Body>) -> String {
     let urls = urls(client, filename, mimetype).await;
     let answer = put(&urls.put, mimetype, body).await;
@@ -65,7 +65,7 @@ fn header(answer: &Answer, name: HeaderName) -> Option<&str> {
     answer.headers.get(name).map(|value| value.to_str().expect("it is plain"))
 }
 
-/// The status and the message of a refusal, which holds nothing else.
+/// Status and message of a refusal; asserts that it has nothing else.
 fn refusal(answer: &Answer) -> (u16, String) {
     let whole = answer.json();
     assert_eq!(whole.as_object().map(serde_json::Map::len), Some(1), "{answer:?}");

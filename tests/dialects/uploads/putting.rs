@@ -1,4 +1,4 @@
-//! A file is put once, whole, as announced.
+//! Tests of putting a file: once, whole, and as announced.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
@@ -14,20 +14,20 @@ use crate::{
 
 const ALREADY: &str = "A file was uploaded with this URL already";
 
-/// A body whose length nobody says.
+/// A body of unknown length.
 fn chunked(bytes: usize) -> Body {
     let pieces = stream::repeat(Bytes::from(vec![b'x'; 100])).take(bytes.div_ceil(100));
     Body::wrap_stream(pieces.map(Ok::<_, std::io::Error>))
 }
 
-/// The beginning of a request that puts a file.
+/// Head of a `PUT` request.
 fn request(server: &Server, url: &str, more: &str) -> String {
     let target = url.strip_prefix(&server.url("")).expect("it is put at the server");
     format!("PUT {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n{more}\r\n\r\n")
 }
 
 on_every_backend! {
-    /// And no other takes its place.
+    /// Second upload to the same URL: refused, and the first stays.
     async fn a_second_file_is_refused(server) {
         let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
         assert_eq!(put(&urls.put, "image/png", PNG).await.status, 200);
@@ -37,9 +37,9 @@ on_every_backend! {
         assert_eq!(get(&urls.get).await.headers["Content-Length"], PNG.len().to_string());
     }
 
-    /// However close they come.
+    /// Simultaneous uploads to one URL: one wins.
     async fn of_many_at_once_one_wins(server) {
-        /// As many as one user may have under way.
+        /// Concurrent uploads allowed for one user.
         const AT_ONCE: usize = 5;
         let urls = urls(&server.log_in(JOHN).await, "a.txt", "text/plain").await;
         let puts = (0..AT_ONCE).map(|number| put(&urls.put, "text/plain", format!("number {number}")));
@@ -52,7 +52,7 @@ on_every_backend! {
         assert_eq!(get(&urls.get).await.body, format!("number {}", won[0]));
     }
 
-    /// Who comes first with all of it wins, whoever began first.
+    /// Slow and fast upload to one URL: the first complete one wins.
     async fn a_slow_one_comes_too_late(server) {
         let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
         let mut slow = RawConnection::to(server).await;
@@ -64,7 +64,7 @@ on_every_backend! {
         assert_eq!(get(&urls.get).await.body, "quick");
     }
 
-    /// Whether the sender ends the request or only goes away.
+    /// Truncated upload, by a short request or a disconnect: not stored, and the URL stays usable.
     async fn half_a_file_is_none_and_can_be_put_again(server) {
         let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
         let mut gone = RawConnection::to(server).await;
@@ -80,7 +80,7 @@ on_every_backend! {
         assert_eq!(get(&urls.get).await.body, "whole");
     }
 
-    /// It is compared with what was announced, whatever the bytes are.
+    /// Content type: must equal the announced one, whatever the bytes are.
     async fn the_announced_type_must_be_kept(server) {
         let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
         for other in ["text/html", "image/jpeg", "", "image", "application/octet-stream"] {
@@ -89,7 +89,7 @@ on_every_backend! {
         assert_eq!(put(&urls.put, "IMAGE/PNG; x=y", PNG).await.status, 200, "a type is what stands before its parameters");
     }
 
-    /// Nobody can make one address out of another.
+    /// Modified signed URL: refused.
     async fn a_changed_address_is_refused(server) {
         let john = server.log_in(JOHN).await;
         let (one, two) = (urls(&john, "a.png", "image/png").await, urls(&john, "a.png", "image/png").await);
@@ -113,7 +113,7 @@ on_every_backend! {
         assert_eq!(put(&one.put, "image/png", PNG).await.status, 200, "trying has spoilt nothing");
     }
 
-    /// Many times what a node would want to hold.
+    /// Streaming: a file far larger than a node's buffers.
     async fn a_large_file_comes_back_whole(server) {
         let bytes: Vec<u8> = (0..12_000_000_u32).map(|number| (number % 251) as u8).collect();
         let url = upload(&server.log_in(JOHN).await, "a.bin", "application/octet-stream", bytes.clone()).await;
@@ -121,7 +121,7 @@ on_every_backend! {
         assert_eq!(answer.bytes().await.unwrap(), bytes);
     }
 
-    /// No bytes are some, too.
+    /// Empty file.
     async fn an_empty_file_is_taken(server) {
         let url = upload(&server.log_in(JOHN).await, "a.txt", "text/plain", "").await;
         let answer = get(&url).await;
@@ -130,7 +130,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Before it has come, if its length is said, and as soon as it is too much otherwise.
+    /// Size limit: applied before the body with a length, during the body otherwise.
     async fn a_file_beyond_the_limit_is_refused(backend) {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::builder(backend)
@@ -154,11 +154,11 @@ with_every_backend! {
         assert_eq!(files_below(directory.path()).len(), 1, "what was refused leaves nothing");
     }
 
-    /// The time is in the address, and over when it is over.
+    /// Expired signed URL: refused. The expiry is part of the URL.
     async fn an_old_address_is_refused(backend) {
         let server = Server::builder(backend).set("UPLOADS__LIFETIME_SECONDS", 1).start().await;
         let urls = urls(&server.log_in(JOHN).await, "a.png", "image/png").await;
-        // Of the wrong type, so that what comes in time is not taken.
+        // Wrong type, so that a request before the expiry stores nothing.
         until("the end of the address", async || {
             (put(&urls.put, "text/plain", "x").await.status == 403).then_some(())
         })
@@ -168,7 +168,7 @@ with_every_backend! {
         assert_eq!(get(&urls.get).await.status, 404);
     }
 
-    /// What one node signs another takes, and so does the same after a start.
+    /// Signing key: the same at every node and after a restart.
     async fn nodes_share_what_they_sign_with(backend) {
         if !backend.is_durable() {
             return;
@@ -189,7 +189,7 @@ with_every_backend! {
         assert_eq!(get(&at(&late.get, &one, &two)).await.body, "after the start");
     }
 
-    /// Files and messages find each other.
+    /// URL in a message.
     async fn what_was_uploaded_can_be_sent(backend) {
         let server = Server::demo(backend).await;
         let john = server.log_in(JOHN).await;

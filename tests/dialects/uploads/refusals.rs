@@ -1,4 +1,4 @@
-//! Who gets an address, and for what.
+//! Tests of requests for upload grants: credentials, parameters and limits.
 
 use reqwest::{
     Method, StatusCode,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// Whatever is asked for.
+    /// Missing credentials: refused, whatever the parameters.
     async fn without_credentials_there_is_no_address(server) {
         let nobody = server.client();
         for client in [nobody.clone(), nobody.with_session(Some(&"0".repeat(40)))] {
@@ -26,7 +26,7 @@ on_every_backend! {
         }
     }
 
-    /// In one sentence each.
+    /// Invalid parameters: one sentence each.
     async fn a_wish_that_is_none_is_refused(server) {
         let john = server.log_in(JOHN).await;
         let good = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
@@ -67,7 +67,7 @@ on_every_backend! {
         assert_eq!(refusal(&john.post(WISH, &huge).await).0, 413);
     }
 
-    /// Nothing of a given name is ever stored, and its ending is that of its type; the name comes back as it was.
+    /// File names: never part of the object name, whose extension follows the type; returned unchanged.
     async fn names_never_become_paths(server) {
         let john = server.log_in(JOHN).await;
         for (filename, mimetype, ending) in [
@@ -91,7 +91,7 @@ on_every_backend! {
         }
     }
 
-    /// As no form can be: a page of the web gets no address with its reader's cookie.
+    /// Cross-origin requests: refused by content type, so that no foreign page gets a URL with the cookie.
     async fn a_foreign_page_gets_no_address(server) {
         let john = server.log_in(JOHN).await;
         let body = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"}).to_string();
@@ -103,9 +103,9 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Not even with an address from before.
+    /// Deactivated user: refused, with an earlier signed URL as well.
     async fn a_deactivated_user_uploads_nothing(backend) {
-        // A store in memory has no command line beside its server.
+        // Durable stores only: a store in memory has no command line.
         if !backend.is_durable() {
             return;
         }
@@ -121,7 +121,7 @@ with_every_backend! {
     }
 }
 
-/// One line says what is wrong with a setting.
+/// Invalid setting: one line.
 #[tokio::test]
 async fn a_bad_setting_stops_the_start() {
     for (key, value, message) in [

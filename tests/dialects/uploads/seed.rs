@@ -1,4 +1,4 @@
-//! The published example, word for word.
+//! Tests of the published example, word for word.
 
 use serde_json::{Value, json};
 
@@ -16,14 +16,14 @@ async fn published(server: &Server) -> Value {
     answer.json()
 }
 
-/// Whether it is `before`, a uuid, and `after`.
+/// True if the text is `before`, a uuid, and `after`.
 fn is_new_name(text: &str, before: &str, after: &str) -> bool {
     let uuid = text.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
     uuid.is_some_and(|uuid| uuid.len() == 36 && uuid::Uuid::try_parse(uuid).is_ok())
 }
 
 on_every_backend! {
-    /// Every key, and nothing else.
+    /// Exactly the published keys.
     async fn the_published_example_holds(server) {
         let answer = published(server).await;
         let data = &answer["data"]["uploadUrlData"];
@@ -46,7 +46,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// A name that others know the folders by, and where they are reached.
+    /// Settings of the types (folders) and of the public URL.
     async fn where_files_are_reached_can_be_set(backend) {
         let server = Server::builder(backend)
             .set("UPLOADS__PUBLIC_URL", "https://cdn.example/chat/")

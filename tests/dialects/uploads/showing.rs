@@ -1,4 +1,4 @@
-//! How a file is shown to whoever asks for it.
+//! Tests of serving files to any client.
 
 use reqwest::{
     Method,
@@ -12,7 +12,7 @@ use super::{PNG, get, head, header, put, refusal, upload, urls};
 use crate::{on_every_backend, support::JOHN};
 
 on_every_backend! {
-    /// To anybody, with all there is to know about it; `HEAD` says the same without the bytes.
+    /// Public picture with all headers; `HEAD` gives the same without the body.
     async fn a_picture_is_shown_to_anybody(server) {
         let url = upload(&server.log_in(JOHN).await, "a.png", "image/png", PNG).await;
         let (got, asked) = (crate::support::http().get(&url).send().await.unwrap(), head(&url).await);
@@ -27,7 +27,7 @@ on_every_backend! {
         assert_eq!(got.bytes().await.unwrap(), PNG);
     }
 
-    /// Players of films ask for them so, and give up on servers that know no parts.
+    /// Range requests: video players need them.
     async fn a_part_of_a_file_is_shown(server) {
         let content = b"\x89PNG\r\n\x1a\n0123456789";
         let url = upload(&server.log_in(JOHN).await, "a.png", "image/png", content.to_vec()).await;
@@ -65,7 +65,7 @@ on_every_backend! {
         assert_eq!(headers[ACCEPT_RANGES], "bytes");
     }
 
-    /// It says so.
+    /// Allowed methods: listed in the answer.
     async fn an_address_takes_put_and_get(server) {
         let url = upload(&server.log_in(JOHN).await, "a.png", "image/png", PNG).await;
         for (method, status) in [(Method::DELETE, 405), (Method::OPTIONS, 200)] {
@@ -74,7 +74,7 @@ on_every_backend! {
         }
     }
 
-    /// What it is said to be does not count.
+    /// Active content: served as a download, whatever its announced type.
     async fn what_could_act_is_only_given_away(server) {
         let john = server.log_in(JOHN).await;
         let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
@@ -101,7 +101,7 @@ on_every_backend! {
         }
     }
 
-    /// What browsers only play. A PDF is in no sandbox, in which Chrome and Safari would refuse to show it.
+    /// Passive content, which browsers only play: inline. A PDF has no sandbox, in which Chrome and Safari would not show it.
     async fn sound_films_and_documents_are_shown(server) {
         let john = server.log_in(JOHN).await;
         for (announced, content, policy) in [
@@ -115,7 +115,7 @@ on_every_backend! {
         }
     }
 
-    /// No file is found by guessing, none before it was put, and nothing else by this way.
+    /// Unknown names, files that are not put yet, and other objects: not found.
     async fn what_is_not_there_is_not_found(server) {
         let john = server.log_in(JOHN).await;
         let urls = urls(&john, "a.png", "image/png").await;

@@ -1,4 +1,4 @@
-//! An endpoint that exists only here: a voice that repeats what it hears.
+//! Echo endpoint for the tests: a socket handler that repeats each message.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -45,7 +45,7 @@ impl Voice for Repeating {
     }
 }
 
-/// A server of nothing but echoes.
+/// A server with the echo endpoint alone.
 pub struct Echo {
     address: SocketAddr,
     lifecycle: Lifecycle,
@@ -73,7 +73,7 @@ impl Echo {
         };
         let chat = Chat::start(ground, Rules { sockets_per_user: 1_000, ..config.rules() }).await;
         let chat = chat.expect("the store can be read");
-        // Only the protocol is tried here, no limits.
+        // No limits: these cases test the protocol only.
         let limits = config::Sockets {
             message_bytes: 64 * 1024 * 1024,
             frames_burst: u32::MAX,

@@ -1,4 +1,4 @@
-//! What the published description shows, and the same for what it leaves out.
+//! Examples of the AsyncAPI document: those of the published description, and our own in the same style for the rest.
 
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ pub(super) fn answers(route: &str) -> Vec<Value> {
     vec![json!({"channel": spelled(route), "status": 200, "body": body})]
 }
 
-/// Examples of what is said beside answers.
+/// Examples of events, errors and frames about the connection.
 pub(super) fn said(name: &str) -> Vec<Value> {
     let refused =
         |channel: &str, status: u16, message: &str| json!({"channel": channel, "status": status, "body": {"message": message}});
@@ -117,7 +117,7 @@ fn message() -> Value {
         "deliveredAt": "1727942303646", "contentType": "TEXT", "metadata": null})
 }
 
-/// As events have it.
+/// Converts ids and times to numbers, as in events.
 fn in_numbers(mut thing: Value) -> Value {
     for value in thing.as_object_mut().into_iter().flat_map(|members| members.values_mut()) {
         if let Some(number) = value.as_str().and_then(|text| text.parse::<i64>().ok()) {

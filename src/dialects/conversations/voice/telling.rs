@@ -1,4 +1,4 @@
-//! How what has happened is told.
+//! Delivery of events and signals to a socket of the `conversations` dialect.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::{
     telemetry,
 };
 
-/// How many messages are read at a time of which no more is wanted than whose they are.
+/// Batch size for looking up the authors of messages.
 const LOOKED_UP: usize = 100;
-/// Participants that are listed of a conversation.
+/// Maximum number of participants listed for a conversation.
 const LISTED: usize = 100;
 
-/// What all who are told of an arrival, or of a conversation that begins, find out together.
+/// Keys of lookups made once per event and shared by all receivers: presence of a new participant, and a joined conversation.
 const ARRIVALS: &str = "conversations, arrivals";
 const BEGINNINGS: &str = "conversations, beginnings";
 
-/// How it is told that the user is in a conversation, and who is online there.
+/// Frame for a conversation that the user has joined, and the participants online there.
 #[derive(Clone)]
 struct Beginning {
     frame: Frame,
@@ -41,7 +41,7 @@ impl Encoding for Beginning {
     }
 }
 
-/// Presence of somebody who has joined.
+/// Presence of a person who has joined a conversation.
 #[derive(Clone)]
 struct Arrival(Vec<PersonPresence>);
 
@@ -105,7 +105,7 @@ impl Conversing {
             Fact::ParticipantLeft { partner, .. } => match self.of {
                 Of::One { .. } if *partner == self.caller.partner => return Err(NOT_IN_IT),
                 Of::One { .. } => drop(self.online.remove(partner)),
-                // It may be in another one.
+                // The person may still share another conversation.
                 Of::All => {}
             },
             Fact::MessageShown(_)
@@ -128,7 +128,7 @@ impl Conversing {
         Ok(())
     }
 
-    /// A socket that could not tell everything is closed: whoever comes back asks for what it has missed.
+    /// Closes a socket that missed an event. The client reconnects and fetches what it has missed.
     fn lost(&self, error: &Error) -> Close {
         let what = "what has happened could not be told";
         match error {
@@ -165,7 +165,7 @@ impl Conversing {
         Ok(said)
     }
 
-    /// Those of the messages at these places that are the caller's, oldest first.
+    /// Messages of the caller among those at these positions, oldest first.
     async fn own_at(&self, places: Vec<(ConversationId, i64)>) -> chat::Result<Vec<MessageId>> {
         let mut own = Vec::new();
         for places in places.chunks(LOOKED_UP) {
@@ -177,7 +177,7 @@ impl Conversing {
         Ok(own)
     }
 
-    /// All who hear of it find out once whether somebody who has joined is there.
+    /// Presence of a person who has joined, looked up once per event for all receivers.
     async fn arrival(&mut self, told: &Told, partner: PartnerId) -> chat::Result<Vec<Frame>> {
         let find = async {
             let contacts = self.chat().contacts_by_id(&[partner]).await?;
@@ -187,14 +187,14 @@ impl Conversing {
         Ok(self.presences(&people))
     }
 
-    /// The conversation that the user is in from now on, on a socket of all.
+    /// Frame for a conversation that the user has joined, on a socket of all conversations.
     async fn tell_beginning(&mut self, of: ConversationId, told: &Told) -> Result<Option<Frame>, Close> {
         if let Of::One { .. } = self.of {
             return Ok(None);
         }
         let Beginning { frame, online } = match told.shared_read(BEGINNINGS, self.beginning(of)).await {
             Ok(beginning) => beginning,
-            // It has left meanwhile, which is told next.
+            // The user has left meanwhile; the next event says so.
             Err(Error::NotFound(_) | Error::Forbidden) => return Ok(None),
             Err(error) => return Err(self.lost(&error)),
         };
@@ -254,7 +254,7 @@ impl Conversing {
                     }
                     Progress::Read => None,
                     Progress::Unheard => {
-                        // Signals may be lost.
+                        // Signals are best effort, so a receipt may wait for a message that never comes.
                         if self.early.len() == receipts::MOST {
                             self.early.pop_front();
                         }
@@ -279,9 +279,9 @@ impl Conversing {
         })
     }
 
-    /// Whoever is away is online here, so not every change is one.
+    /// Presence frame for a change. Away counts as online in this dialect, so some changes produce no frame.
     async fn tell_presence(&mut self, partner: PartnerId, status: Status, at: Timestamp) -> chat::Result<Option<Frame>> {
-        // Of those who go nothing is asked, however many they are.
+        // Going offline needs no query, however many people disconnect at once.
         let (number, status) = match status {
             Status::Online | Status::Away if self.online.contains_key(&partner) => return Ok(None),
             Status::Online | Status::Away => {

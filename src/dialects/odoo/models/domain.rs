@@ -1,4 +1,4 @@
-//! Search domains: conditions on fields, with their operators in front (Polish notation).
+//! Search domains: conditions on fields in Polish notation (operators before their operands).
 
 use std::{cmp::Ordering, collections::HashSet};
 
@@ -10,22 +10,22 @@ use crate::{
     dialects::{jsonrpc::Fault, odoo::error::value_error},
 };
 
-/// More conditions than anybody writes; each costs time for every person.
+/// Most items of a domain. Each one costs time for every person searched.
 const LONGEST: usize = 256;
 
-/// A condition on people.
+/// A search domain, parsed and checked.
 pub(super) struct Domain(Vec<Token>);
 
 enum Token {
     And,
     Or,
     Not,
-    /// Odoo's `(1, '=', 1)` and `(0, '=', 1)`.
+    /// A constant: Odoo's `(1, '=', 1)` and `(0, '=', 1)`.
     Constant(bool),
     Term(Path, Test),
 }
 
-/// What is asked of a field's value.
+/// Condition on a field's value.
 struct Test {
     ask: Ask,
     negated: bool,
@@ -38,7 +38,7 @@ enum Ask {
 }
 
 impl Domain {
-    /// Takes a list of terms and operators; none at all hold for everybody.
+    /// Parses a list of terms and operators. An empty list matches everybody. Terms without an operator are joined by AND.
     pub(super) fn parse(side: Side, domain: Option<Value>) -> Result<Self, Fault> {
         let items = match domain {
             Some(Value::Array(items)) => items,
@@ -58,13 +58,13 @@ impl Domain {
         Ok(Self(tokens))
     }
 
-    /// Deactivated users are found only by those who ask about `active`.
+    /// Includes deactivated users only if the domain has a term on `active`.
     pub(super) fn deactivated(&self) -> Deactivated {
         let asks = self.0.iter().any(|token| matches!(token, Token::Term(path, _) if path.is("active")));
         if asks { Deactivated::Shown } else { Deactivated::Hidden }
     }
 
-    /// Whether all of it holds. Read from the end, every operator finds its operands on a stack.
+    /// True if the contact satisfies the domain. Evaluates from the end with a stack of operands.
     pub(super) fn holds(&self, contact: &Contact) -> bool {
         let mut stack: Vec<bool> = Vec::with_capacity(self.0.len());
         for token in self.0.iter().rev() {
@@ -159,13 +159,13 @@ impl Test {
     }
 }
 
-/// The values that `in` and `=` look for.
+/// Values of the operators `in` and `=`.
 #[derive(Default)]
 struct Choices {
     numbers: HashSet<i64>,
     texts: HashSet<String>,
     yes: bool,
-    /// Looked for as `false` or `null`.
+    /// Matches unset fields; `false` or `null` in the domain.
     unset: bool,
 }
 
@@ -180,7 +180,7 @@ impl Choices {
             match item {
                 Value::Null | Value::Bool(false) => choices.unset = true,
                 Value::Bool(true) => choices.yes = true,
-                // A number that is no id is nobody's.
+                // A number that is not an integer matches nothing.
                 Value::Number(number) => choices.numbers.extend(number.as_i64()),
                 Value::String(text) => drop(choices.texts.insert(text)),
                 Value::Array(_) | Value::Object(_) => return Err(bad_leaf()),
@@ -203,7 +203,7 @@ impl Choices {
     }
 }
 
-/// A pattern of SQL's `LIKE`: `%` is any text, `_` any character, a backslash takes the next as it is.
+/// Pattern of SQL's `LIKE`: `%` matches any text, `_` any character, and a backslash escapes the next character.
 struct Pattern {
     parts: Vec<Part>,
     ignore_case: bool,
@@ -232,7 +232,7 @@ impl Pattern {
         Self { parts, ignore_case }
     }
 
-    /// The same anywhere in a text.
+    /// Pattern that matches anywhere in a text.
     fn within(pattern: &str, ignore_case: bool) -> Self {
         let mut found = Self::new(pattern, ignore_case);
         found.parts.insert(0, Part::AnyText);
@@ -240,7 +240,7 @@ impl Pattern {
         found
     }
 
-    /// Goes through the text once, and back only to the last `%`.
+    /// Matches in one pass, backtracking only to the last `%`.
     fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = if self.ignore_case { text.to_lowercase().chars().collect() } else { text.chars().collect() };
         let (mut at, mut part) = (0, 0);

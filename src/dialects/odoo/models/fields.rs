@@ -1,4 +1,5 @@
-//! The fields of people, as users and as partners. What is not in the table cannot be asked for: no secret is.
+//! Fields of people, as users (`res.users`) and as partners (`res.partner`). This table is an allow-list: no other field can be
+//! read or searched, and it has no secret.
 
 use std::cmp::Ordering;
 
@@ -9,7 +10,7 @@ use crate::{
     dialects::{jsonrpc::Fault, odoo::error::value_error, odoo_time},
 };
 
-/// Which of the two models looks at a person.
+/// Model of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     User,
@@ -25,16 +26,16 @@ impl Side {
     }
 }
 
-/// A person as a model sees it.
+/// A person as a record of a model.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) side: Side,
     pub(super) contact: &'a Contact,
-    /// Only looked up when it is asked for.
+    /// Presence status; `None` unless it is asked for.
     pub(super) status: Option<Status>,
 }
 
-/// The value of a field.
+/// Value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cell {
     /// `false` on the wire.
@@ -42,9 +43,9 @@ pub(super) enum Cell {
     Int(i64),
     Text(String),
     Flag(bool),
-    /// One record of the other model, with its name.
+    /// Reference to one record of the other model, with its name (many2one).
     One(i64, String),
-    /// Records of the other model.
+    /// References to records of the other model (one2many).
     Many(Vec<i64>),
 }
 
@@ -53,7 +54,7 @@ impl Cell {
         text.filter(|text| !text.is_empty()).map_or(Self::Unset, |text| Self::Text(text.into()))
     }
 
-    /// As `read` gives it; a reference with its name, or without it if it is read in order to be written.
+    /// JSON as `read` returns it. A reference has its name if `with_names`.
     pub(super) fn into_json(self, with_names: bool) -> Value {
         match self {
             Self::Unset => false.into(),
@@ -66,7 +67,7 @@ impl Cell {
         }
     }
 
-    /// As PostgreSQL sorts: what is unset comes last.
+    /// Order as in PostgreSQL: unset values come last.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.cmp(b),
@@ -78,7 +79,7 @@ impl Cell {
     }
 }
 
-/// What Odoo calls a field's type.
+/// Odoo's field types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Integer,
@@ -104,7 +105,7 @@ impl Kind {
     }
 }
 
-/// What clients call a status.
+/// Presence status as text.
 pub(super) fn status_word(status: Status) -> &'static str {
     match status {
         Status::Online => "online",
@@ -113,12 +114,12 @@ pub(super) fn status_word(status: Status) -> &'static str {
     }
 }
 
-/// One field.
+/// A field of the table.
 pub(super) struct Field {
     pub(super) name: &'static str,
     label: &'static str,
     kind: Kind,
-    /// The model that alone has it.
+    /// The only model with this field; `None` if both have it.
     only: Option<Side>,
     value: fn(View<'_>) -> Cell,
 }
@@ -141,7 +142,7 @@ const FIELDS: [Field; 15] = [
     })
     .only(Side::User),
     Field::new("user_ids", "Users", Kind::One2many(Side::User), |view| {
-        // As everywhere in Odoo, deactivated users are not referred to.
+        // Deactivated users are not referred to, as everywhere in Odoo.
         Cell::Many(view.contact.user.iter().filter(|user| user.active).map(|user| user.id.0).collect())
     })
     .only(Side::Partner),
@@ -173,12 +174,11 @@ impl Field {
         Self { only: Some(side), ..self }
     }
 
-    /// All fields of a model.
     pub(super) fn all(side: Side) -> impl Iterator<Item = &'static Self> {
         FIELDS.iter().filter(move |field| field.only.is_none_or(|only| only == side))
     }
 
-    /// The field of this name; fails in the words of `read`.
+    /// Finds a field by name; fails with the message of Odoo's `read`.
     pub(super) fn named(side: Side, name: &str) -> Result<&'static Self, Fault> {
         let unknown = || value_error(format!("Invalid field '{name}' on model '{}'", side.model()));
         Self::all(side).find(|field| field.name == name).ok_or_else(unknown)
@@ -188,12 +188,12 @@ impl Field {
         (self.value)(view)
     }
 
-    /// Whether it must be looked up: then nothing can be searched or sorted by it.
+    /// True for the presence status. It is not stored, so searches cannot filter or sort by it.
     pub(super) fn is_status(&self) -> bool {
         matches!(self.kind, Kind::Selection(_))
     }
 
-    /// How `fields_get` describes it, in the attributes asked for.
+    /// Description for `fields_get`, limited to the attributes asked for.
     pub(super) fn description(&self, attributes: Option<&[Value]>) -> Value {
         let stored = !self.is_status();
         let mut all = Map::from_iter([
@@ -224,7 +224,7 @@ impl Field {
     }
 }
 
-/// A field as searches name it: of the model itself, or, as in `partner_id.email`, of the one that it refers to.
+/// Field path in a search: a field of the model itself, or of the record that it refers to, as in `partner_id.email`.
 #[derive(Clone, Copy)]
 pub(super) struct Path {
     side: Side,
@@ -236,7 +236,7 @@ impl Path {
         let (side, name) = match path.split_once('.') {
             Some((reference, name)) => match Field::named(side, reference)?.kind {
                 Kind::One2many(to) => (to, name),
-                // The company of a person is never set, so nothing is looked for there.
+                // A person's company is never set, so paths through it are refused.
                 Kind::Many2one(to) if reference != "parent_id" => (to, name),
                 _ => return Err(value_error(format!("Invalid field {}.{path}", side.model()))),
             },

@@ -1,4 +1,4 @@
-//! The models of people. To add one: a file here with its [`Model`], and its line in [`MODELS`].
+//! Models of people. To add one: a file here with its [`Model`], and its line in [`MODELS`].
 
 mod domain;
 mod fields;
@@ -15,13 +15,13 @@ use crate::{
 
 const MODELS: [&dyn Model; 2] = [&users::Users, &partners::Partners];
 
-/// The model of this name that has the method, or else one of this name: of those here, and of `others`.
+/// Finds a model by name, here or in `others`: the first that has the method, or else the first of that name.
 pub(super) fn find(name: &str, method: &str, others: &'static [&'static dyn Model]) -> Option<&'static dyn Model> {
     let named = || MODELS.into_iter().chain(others.iter().copied()).filter(|model| model.name() == name);
     named().find(|model| model.has(method)).or_else(|| named().next())
 }
 
-/// Calls a model's method, unless it is one that nobody may call from outside.
+/// Calls a model's method; private methods (`_...`) are refused.
 pub(super) async fn call(
     model: &dyn Model,
     house: &House,

@@ -1,3 +1,5 @@
+//! Model `res.partner`, with `im_search`.
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
@@ -17,7 +19,7 @@ use crate::{
     },
 };
 
-/// `res.partner`: whoever can be talked to.
+/// `res.partner`: people that can receive messages.
 pub(super) struct Partners;
 
 #[async_trait]
@@ -41,7 +43,7 @@ impl Model for Partners {
     }
 }
 
-/// Other users whose name contains a text, as Odoo's chat window looks for somebody to talk to.
+/// Searches other users by name, as Odoo's chat window does for a new chat.
 async fn im_search(house: &House, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
     let [name, limit, excluded] = arguments.bind("im_search", 1, ["name", "limit", "excluded_ids"])?;
     let excluded = excluded.filter(Value::is_array).unwrap_or_else(|| json!([]));

@@ -1,4 +1,4 @@
-//! What both models of people can do: find them, read them, and say which fields there are.
+//! Methods of both models of people: search, read, and `fields_get`.
 
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// How many people one call may give; whoever wants more asks in pages.
+/// Most records per call; larger results must be read in pages.
 const MOST: usize = 10_000;
 
-/// The methods by name.
+/// Methods that both models have.
 #[derive(Clone, Copy)]
 pub(super) enum Method {
     Read,
@@ -50,7 +50,7 @@ impl Method {
     }
 }
 
-/// Calls one of the methods on one of the models.
+/// Calls a method on a model.
 pub(super) async fn call(
     house: &House,
     caller: &Caller,
@@ -109,7 +109,7 @@ pub(super) async fn call(
     }
 }
 
-/// Whom to find, in which order, and how many of them.
+/// A search: domain, order, offset and limit.
 pub(super) struct Search {
     domain: Domain,
     order: Order,
@@ -134,7 +134,7 @@ impl Search {
     }
 }
 
-/// Fields to sort by, each upwards or downwards.
+/// Fields to sort by, each with `true` for descending.
 struct Order(Vec<(Path, bool)>);
 
 impl Order {
@@ -145,7 +145,7 @@ impl Order {
         };
         let order = order.as_ref().and_then(Value::as_str).filter(|order| !order.trim().is_empty()).unwrap_or(default);
         let mut terms = Vec::new();
-        // More terms than there are fields say nothing new.
+        // More terms than fields cannot change the order.
         for term in order.split(',').take(Field::all(side).count()) {
             let mut words = term.split_whitespace();
             let (field, direction, rest) = (words.next(), words.next(), words.next());
@@ -178,13 +178,13 @@ fn bad_order() -> Fault {
     )
 }
 
-/// The people of a search. Of those beyond what is asked for none are kept for long.
+/// Runs a search. Memory is bounded: at most twice the records up to `offset` + `limit` (at least 1,000) are held.
 pub(super) async fn select(house: &House, caller: &Caller, side: Side, search: Search) -> Result<Vec<Contact>, Fault> {
     let Search { domain, order, offset, limit } = search;
     let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MOST + 1);
     let mut kept: Vec<(Vec<Cell>, Contact)> = Vec::new();
     let settle = |kept: &mut Vec<(Vec<Cell>, Contact)>| {
-        // Stable, so that whom the order does not tell apart come by rising id.
+        // The sort is stable: ties stay in the order of rising ids.
         kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
         kept.truncate(keep);
     };
@@ -227,7 +227,7 @@ async fn walk(
     walked.map_err(|error| fault(&error))
 }
 
-/// The people with these ids, in the order asked for; unknown ids are left out.
+/// Reads people by id, in the order asked for; unknown ids are left out.
 async fn by_id(house: &House, side: Side, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
     if ids.len() > MOST {
         return Err(user_error(format!("More than {MOST} records at a time cannot be read.")));
@@ -241,7 +241,7 @@ async fn by_id(house: &House, side: Side, ids: &[i64]) -> Result<Vec<Contact>, F
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 
-/// Which fields to read, and how.
+/// Fields to read, and the form of references: with names or as mere ids.
 struct Reading {
     fields: Vec<&'static Field>,
     with_names: bool,
@@ -295,7 +295,7 @@ fn names(side: Side, contacts: &[Contact]) -> Value {
     contacts.iter().map(|contact| json!([id(side, contact), contact.partner.name])).collect()
 }
 
-/// A list that says something: an empty one, like none, means everything.
+/// List parameter; `None` if missing or empty, which both mean everything.
 fn list(value: Option<Value>) -> Option<Vec<Value>> {
     match value {
         Some(Value::Array(items)) if !items.is_empty() => Some(items),
@@ -303,7 +303,7 @@ fn list(value: Option<Value>) -> Option<Vec<Value>> {
     }
 }
 
-/// Ids, or one alone.
+/// Ids from a list or a single number.
 fn ids(value: Option<Value>) -> Result<Vec<i64>, Fault> {
     let number = |value: &Value| value.as_i64().ok_or_else(|| value_error("ids must be whole numbers".into()));
     match value {
@@ -313,7 +313,7 @@ fn ids(value: Option<Value>) -> Result<Vec<i64>, Fault> {
     }
 }
 
-/// How many; nothing and 0 set no limit.
+/// Count parameter; `None`, for no limit, if missing or 0.
 fn size(value: Option<Value>, name: &str) -> Result<Option<usize>, Fault> {
     match value {
         None | Some(Value::Null | Value::Bool(false)) => Ok(None),

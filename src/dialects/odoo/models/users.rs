@@ -1,3 +1,5 @@
+//! Model `res.users`, with `context_get`.
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::{
     },
 };
 
-/// `res.users`: whoever can log in.
+/// `res.users`: people that can log in.
 pub(super) struct Users;
 
 #[async_trait]
