@@ -1,4 +1,5 @@
-//! Nobody gets in where they don't belong: every route that the server has, tried by everybody who must not.
+//! Tests of access control: every route of the server, without a session, with a revoked one, and with the session of a user
+//! who is not a member.
 
 mod sockets;
 mod table;
@@ -14,10 +15,10 @@ use crate::{
 };
 use table::{Door, Entry, Outcome, Scene, table};
 
-/// Is in all that outsiders must not learn.
+/// Marker in every text, name and file that outsiders must not see.
 const SECRET: &str = "hush";
 
-/// The table, if it is one of the routes that the server has, all of them.
+/// The table's entries with their routes. Fails unless table and server have the same routes.
 async fn entries(server: &Server) -> Vec<(Route, Entry)> {
     let routes = server.routes().await;
     let table = table();
@@ -29,7 +30,7 @@ async fn entries(server: &Server) -> Vec<(Route, Entry)> {
 }
 
 impl Scene {
-    /// A thread of the admin and John, into which Bob must not look.
+    /// Creates a conversation of the admin and John. Bob is not a member.
     async fn set(server: &Server) -> Self {
         let (admin, bob) = (server.log_in(ADMIN).await, server.log_in(BOB).await);
         let id = |of: &Value, key: &str| of[key].as_i64().unwrap_or_else(|| panic!("no {key} in {of}"));
@@ -47,7 +48,7 @@ impl Scene {
         Self { thread, message, file, uuid, own }
     }
 
-    /// Asks for what is of others.
+    /// Requests another user's object.
     async fn ask(&self, client: &Client, route: &Route, entry: &Entry) -> Answer {
         let object = if route.path.contains("attachment") { self.file } else { self.thread };
         let path = route.path_with(&object.to_string());
@@ -62,7 +63,7 @@ impl Scene {
         }
     }
 
-    /// All of it as John sees it.
+    /// State of the scene as John sees it.
     async fn seen(&self, john: &Client) -> Value {
         let mut seen = Vec::new();
         for (route, params) in [
@@ -88,7 +89,7 @@ async fn upload(client: &Client, thread: i64) -> Answer {
     Answer::of(client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form)).await
 }
 
-/// What somebody without a live session gets at this door.
+/// Checks the answer of a route to a caller without a live session.
 fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
     let told = format!("{who} at {route}: {answer:?}");
     assert!(!answer.body.contains(SECRET), "{told}");
@@ -137,7 +138,7 @@ fn turned_away(who: &str, route: &Route, entry: &Entry, answer: &Answer) {
 }
 
 with_every_backend! {
-    /// No credentials, some that never were any, and some that are so no longer: all the same.
+    /// No credentials, invalid ones and revoked ones get the same answers.
     async fn without_a_live_session_nobody_gets_in(backend) {
         let mut server = Server::demo(backend.clone()).await;
         let scene = Scene::set(&server).await;
@@ -149,7 +150,7 @@ with_every_backend! {
             ("garbage", server.client().with_session(Some("%00'--"))),
             ("one who has logged out", gone),
         ];
-        // A store in memory has no command line beside its server.
+        // A store in memory cannot be changed by the command line while its server runs.
         if backend.is_durable() {
             let jane = server.log_in(JANE).await;
             jane.messaging("threads", json!({})).await;
@@ -172,7 +173,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A user who is not in a conversation gets nothing of it, changes nothing in it, and learns nothing about it.
+    /// Non-members of a conversation read nothing of it, change nothing in it, and learn nothing about it.
     async fn what_is_of_others_stays_theirs(backend) {
         let mut server = Server::demo(backend).await;
         let scene = Scene::set(&server).await;
@@ -207,7 +208,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What is not there is not found, for everybody.
+    /// Missing objects are answered as not found, for every caller.
     async fn what_is_not_there_is_not_found(backend) {
         let mut server = Server::demo(backend).await;
         let bob = server.log_in(BOB).await;
@@ -235,7 +236,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// A form that any page of the web can post changes nothing, though the browser sends the cookie along.
+    /// CSRF: a form that a foreign page posts with the browser's cookie changes nothing.
     async fn a_foreign_page_changes_nothing(backend) {
         let mut server = Server::demo(backend).await;
         let scene = Scene::set(&server).await;
@@ -249,13 +250,13 @@ with_every_backend! {
                 assert_eq!(Answer::of(request).await.status, StatusCode::FORBIDDEN, "{route}");
                 continue;
             }
-            // A cookie opens nothing there, and nothing else is sent along.
+            // These routes take no cookie, and a foreign page can send no other credential.
             if matches!(entry.door, Door::Bearer | Door::Token) {
                 let request = john.request(Method::POST, &path).header("Origin", "https://evil.example").body("");
                 assert_eq!(Answer::of(request).await.status, StatusCode::UNAUTHORIZED, "{route}");
                 continue;
             }
-            // A form does there, but no cookie.
+            // These routes take a form but no cookie.
             if route.path.starts_with("/api/token") || matches!(entry.door, Door::Revocation) {
                 let form = john.request(Method::POST, &path).header("Origin", "https://evil.example");
                 let form = form.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body("a=b");

@@ -1,4 +1,5 @@
-//! All dialects hear each other: what is said, typed, read, changed and taken back in one is told in the others.
+//! Tests across dialects: a message, typing signal, read marker, edit or deletion in one dialect reaches the clients of all
+//! others.
 
 pub mod people;
 
@@ -15,7 +16,7 @@ use crate::{
 };
 use people::{ADMIN, AGENT, Dialect, Ear, JOHN, Person, Place, TENANT, asked, concierge};
 
-/// Each of two says something in each dialect that can say it there, and both hear it in all.
+/// Sends a message from each of two users in each of the dialects `mouths`. Both users receive each message in every dialect.
 async fn everybody_hears_everybody(server: &Server, place: &Place, two: [Person; 2], mouths: &[Dialect]) {
     let mut ears = Vec::new();
     for who in two {
@@ -47,14 +48,14 @@ with_tokens_on_every_backend! {
         everybody_hears_everybody(server, &place, [JOHN, ADMIN], &place.dialects()).await;
     }
 
-    /// In `room` one speaks to a user, not in a support session; there it only hears.
+    /// `room` addresses users, not support sessions, so it only receives here.
     async fn a_support_session_is_heard_in_all_dialects(server) {
         let place = Place::support(server).await;
         let mouths = [Dialect::Messaging, Dialect::ImChat, Dialect::Conversations, Dialect::Concierge];
         everybody_hears_everybody(server, &place, [TENANT, AGENT], &mouths).await;
     }
 
-    /// In `room` there is no word for it.
+    /// `room` has no read marker.
     async fn what_is_read_in_one_dialect_is_read_in_all(server) {
         let place = Place::support(server).await;
         let session = json!({"chatSessionId": place.session});
@@ -94,13 +95,13 @@ with_tokens_on_every_backend! {
             let seen = history["messages"].as_array().unwrap().last().unwrap().clone();
             assert_eq!((&seen["id"], &seen["status"]), (&json!(id.to_string()), &json!(4)), "{reading:?}: {seen}");
             assert!(seen["seenAt"].is_string(), "{reading:?}: {seen}");
-            // Nor is anything left for the reader.
+            // The reader has no unread messages left.
             let counts = server.log_in(AGENT.login).await.messaging("notifications/count", json!({})).await;
             assert_eq!(counts["total_count"], 0, "{reading:?}");
         }
     }
 
-    /// `room` and `concierge` have no word for it.
+    /// `room` and `concierge` have no typing signal.
     async fn typing_crosses(server) {
         let place = Place::direct(server).await;
         let mut bus = Ear::open(server, ADMIN, &place, Dialect::ImChat, "ear").await;
@@ -124,7 +125,7 @@ with_tokens_on_every_backend! {
             let told = bus.hear(|told| told["message"]["type"] == "typing").await;
             assert_eq!(told["message"]["from_id"][0], 4, "{typist:?}: {told}");
             until("John's typing", async || (typing().await[0]["user_id"] == 4).then_some(())).await;
-            // What is said ends it, by whichever dialect.
+            // A message ends the typing state, in any dialect.
             john.say(&format!("typed in {typist:?}")).await;
             conversing.hear(|told| told["type"] == "typing" && told["is_typing"] == false).await;
             until("the end of it", async || (typing().await == json!([])).then_some(())).await;
@@ -214,7 +215,7 @@ with_tokens_on_every_backend! {
     }
 }
 
-/// What the newest message says to the agent, in each dialect in turn.
+/// Text of the newest message for the agent, in each dialect in turn.
 async fn readings(server: &Server, place: &Place) -> Vec<String> {
     let client = server.log_in(AGENT.login).await;
     let messages = client.messaging("messages", json!({"thread_id": place.id, "limit": 1})).await;
@@ -234,7 +235,7 @@ async fn readings(server: &Server, place: &Place) -> Vec<String> {
 }
 
 with_every_backend! {
-    /// Whoever comes by one dialect is there in all.
+    /// Presence: a connection in one dialect makes the user online in all.
     async fn presence_crosses(backend) {
         for coming in [Dialect::Messaging, Dialect::ImChat, Dialect::Room, Dialect::Conversations, Dialect::Concierge] {
             let backend = if backend.is_durable() { Backend::postgres().await } else { backend.clone() };

@@ -1,5 +1,5 @@
-//! The documents of the sockets: the copies in `openapi/` are what is served, a parser finds nothing wrong with them, and
-//! they describe everything that is really said.
+//! Tests of the AsyncAPI documents of the sockets: the copies in `openapi/` equal the served documents, AsyncAPI's own parser
+//! finds no fault, and they describe every frame that is sent.
 
 mod described;
 
@@ -18,7 +18,7 @@ use crate::{
 use described::{Described, Talk};
 
 const DIALECTS: [&str; 3] = ["room", "conversations", "concierge"];
-/// The uids of the demo data's people.
+/// Uids and uuids of the demo data's users.
 const ADMIN_UID: i64 = 2;
 const JOHN_UID: i64 = 4;
 const JANE_UID: i64 = 6;
@@ -73,7 +73,7 @@ async fn the_parser_of_asyncapi_finds_nothing_wrong() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
 
-/// However large it is.
+/// Frame size limit: a frame of any size above it closes the socket with 1009.
 #[tokio::test]
 async fn what_is_too_large_ends_the_sockets_as_their_documents_say() {
     const LARGE: usize = 17 * 1024 * 1024;
@@ -98,7 +98,7 @@ async fn what_is_too_large_ends_the_sockets_as_their_documents_say() {
     server.stop().await;
 }
 
-/// The pages must work on a machine without a network.
+/// The pages work on a machine without a network.
 #[tokio::test]
 async fn each_document_has_a_page_that_needs_nothing_from_elsewhere() {
     let mut server = Server::demo(Backend::memory()).await;
@@ -129,7 +129,7 @@ with_tokens_on_every_backend! {
 
         john.say(json!({"action": "text_message", "message_body": "hello there", "receiver_id": ADMIN_UUID})).await;
         john.say(json!({"action": "user_profile_message", "attached_profile_id": ADMIN_UUID, "receiver_id": ADMIN_UUID})).await;
-        // The upload is not to come before them.
+        // Waits for both messages, so that the upload follows them.
         for kind in ["text", "user_profile"] {
             john.hear_until(|told| told["action"] == "conf_message" && told["message_type"] == kind).await;
             admin.hear_until(|told| told["action"] == "re_message" && told["message_type"] == kind).await;
@@ -141,7 +141,7 @@ with_tokens_on_every_backend! {
         john.say(json!({"action": "file_message", "chat_id": stored["entity"]["message"]["id"]})).await;
         john.hear_until(|told| told["action"] == "conf_message" && told["message_type"] == "file").await;
         admin.hear_until(|told| told["action"] == "re_message" && told["message_type"] == "file").await;
-        // A conversation of several.
+        // A conversation of several participants.
         let jane = server.log_in(JANE).await;
         jane.messaging("message/send", json!({"thread_id": 2, "body": "all of you"})).await;
         john.hear_until(|told| told["thread"] == 2).await;
@@ -149,7 +149,7 @@ with_tokens_on_every_backend! {
         john.hear_until(|told| told["action"] == "error" && told["request"] == "text_message").await;
         john.say_wrongly("[]").await;
         john.hear_until(|told| told["action"] == "error" && told["request"].is_null()).await;
-        // A client of the older revision.
+        // A client of the dialect's older revision.
         john.say(json!({"action": "ping"})).await;
         john.hear_until(|told| told["action"] == "pong").await;
         admin.say(json!({"action": "chat_message", "message_body": "hello there", "receiver_id": JOHN_UUID})).await;
@@ -245,7 +245,7 @@ with_every_backend! {
         admin.say(json!({"action": "read", "conversation_id": "1", "message_ids": [message]})).await;
         john.hear_until(|told| kind(told, "read")).await;
         john.hear_until(|told| kind(told, "message.status") && told["status"] == "read").await;
-        // Without naming what it has read.
+        // A read marker that names no messages.
         john.say(json!({"action": "send_message", "content": "And more"})).await;
         john.hear_until(|told| kind(told, "chat_message")).await;
         server.log_in(ADMIN).await.messaging("notifications/mark_all_read", json!({"thread_id": 1})).await;
@@ -267,7 +267,7 @@ with_every_backend! {
         john.say_wrongly("no JSON").await;
         john.hear_until(|told| kind(told, "error") && told["action"].is_null()).await;
 
-        // The same on a socket of all conversations, from its beginning on.
+        // The same on a socket of all conversations, and from a conversation's creation on.
         let all = |uid| server.socket_url(&format!("/conversations/?token={}", token(uid)));
         let (mut every, mut jane) = (Talk::open(&described, all(JOHN_UID)).await, Talk::open(&described, all(JANE_UID)).await);
         every.catch_up().await;

@@ -1,5 +1,5 @@
-//! Whatever is sent to whatever route, there is an answer, it is no failure of ours, and it tells nothing of how the
-//! server is made.
+//! Tests of arbitrary input on every route (fuzzing): the server always answers, never with a failure of its own, and reveals
+//! no internals.
 
 mod given;
 mod sockets;
@@ -18,9 +18,9 @@ use crate::{
 };
 use given::Given;
 
-/// How many requests each backend gets, if the environment does not say.
+/// Default count of requests for each backend.
 const CASES: u32 = 1_500;
-/// What must never be in an answer.
+/// Texts that reveal internals. No answer may hold one.
 const INTERNALS: [&str; 8] =
     ["sqlx", "panicked", "src/", "PgDatabaseError", "poem", "Something went wrong on our side", "Traceback", "serde"];
 
@@ -29,7 +29,7 @@ fn cases() -> u32 {
     cases.map_or(CASES, |cases| cases.parse().expect("DRAGOMAN_TEST_BAD_INPUTS is a number"))
 }
 
-/// What is wrong with an answer to anybody's input, if anything is.
+/// The fault of an answer, if there is one.
 fn fault(answer: &Answer) -> Option<String> {
     if answer.status.is_server_error() {
         return Some(format!("it has status {}", answer.status));
@@ -40,11 +40,11 @@ fn fault(answer: &Answer) -> Option<String> {
     let body: Option<Value> = serde_json::from_str(&answer.body).ok();
     let name = body.as_ref().and_then(|body| body["error"]["data"]["name"].as_str());
     let ours = ["builtins.Exception", "psycopg2.OperationalError"].map(Some).contains(&name);
-    // Asking for a database of another name is answered in those words.
+    // A request for a database of another name gets that message.
     (ours && !answer.body.contains("does not exist")).then(|| format!("it is our failure: {name:?}"))
 }
 
-/// Those who would be logged out by their own input try without a session, and so does whoever would wait.
+/// The client for a request: without a session if the request would end its own session, or wait as a poll.
 fn caller<'a>(route: &Route, given: &Given, john: &'a Client, nobody: &'a Client) -> &'a Client {
     let ends_sessions = ["/web/session/destroy", "/web/session/logout", "/web/session/authenticate"].contains(&&*route.path);
     if ends_sessions || given.may_wait(route) { nobody } else { john }
@@ -64,7 +64,7 @@ async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> R
     let response = request.body(given.body(route, uuid)).send().await;
     let response = response.map_err(|error| TestCaseError::fail(format!("{route}: no answer: {error:?}")))?;
     let (status, headers) = (response.status(), response.headers().clone());
-    // A file may be anything; nothing else is.
+    // A file may hold any bytes; every other answer is a text.
     let body = response.bytes().await.map_err(|error| TestCaseError::fail(format!("{route}: half an answer: {error:?}")))?;
     let answer = Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() };
     match fault(&answer) {
@@ -73,7 +73,7 @@ async fn attempt(client: &Client, route: &Route, given: &Given, uuid: &str) -> R
     }
 }
 
-/// The same cases each time: what fails once fails again.
+/// Deterministic runner: every run has the same cases, so that a failure repeats.
 fn runner(cases: u32) -> TestRunner {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
@@ -97,7 +97,7 @@ async fn generous(backend: Backend) -> Server {
 }
 
 with_every_backend! {
-    /// Arbitrary bytes, arbitrary JSON, and calls with arbitrary parameters, as whatever content type, on every route.
+    /// Arbitrary bytes, arbitrary JSON, and calls with arbitrary parameters, with any content type, on every route.
     async fn every_input_is_answered(backend) {
         let mut server = generous(backend).await;
         let routes: Vec<_> = server.routes().await.into_iter().filter(|route| route.path != "/metrics").collect();
@@ -118,7 +118,8 @@ with_every_backend! {
     }
 }
 
-/// Ten megabytes where a word belongs: refused or taken, and the next request is answered. It comes to no store.
+/// Ten megabytes in place of a short text: the server refuses or accepts them, and answers the next request. The store is in
+/// memory.
 #[tokio::test]
 async fn huge_texts_are_answered() {
     let mut server = generous(Backend::memory()).await;
@@ -174,7 +175,7 @@ async fn huge_texts_are_answered() {
 }
 
 on_every_backend! {
-    /// Whoever claims to have seen the largest number there is hears what comes next all the same.
+    /// A poll with the largest possible id as its position still receives the next event.
     async fn a_poll_beyond_all_ids_is_answered(server) {
         let (john, admin) = (server.log_in(JOHN).await, server.log_in(ADMIN).await);
         let session = john.result("/im_chat/api/get_or_create_session", json!({"user_to": 2})).await;
@@ -193,7 +194,7 @@ on_every_backend! {
         is_well(server, &john).await;
     }
 
-    /// The form ends in its middle: in the file, in a name, before anything; with the request ended or only the
+    /// Truncated forms, cut off within the file, within a name or before the first part: by the request's end, or by a broken
     /// connection.
     async fn half_a_form_is_answered(server) {
         let john = server.log_in(JOHN).await;
@@ -211,7 +212,7 @@ on_every_backend! {
             assert!(answer.starts_with("HTTP/1.1 400"), "{end} bytes of a form: {answer}");
             assert!(!INTERNALS.iter().any(|internal| answer.contains(internal)), "{end} bytes of a form: {answer}");
         }
-        // Who goes away in the middle gets no answer, and leaves nothing behind.
+        // An aborted request gets no answer and leaves nothing behind.
         for end in [0, 60, 110, 120] {
             let head = format!(
                 "POST /api/messaging/attachment/upload HTTP/1.1\r\nHost: dragoman\r\nCookie: session_id={session}\r\n\
@@ -224,7 +225,7 @@ on_every_backend! {
         is_well(server, &john).await;
     }
 
-    /// Who is refused before all was read gets the whole answer nevertheless, and can go on to ask on the same connection.
+    /// Early refusal: a client that is still sending its body receives the whole answer and can reuse the connection.
     async fn a_refusal_reaches_who_still_sends(server) {
         let john = server.log_in(JOHN).await;
         let huge = vec![b'x'; 4 * 1024 * 1024];
@@ -239,7 +240,7 @@ on_every_backend! {
         is_well(server, &john).await;
     }
 
-    /// What is not even HTTP is refused or cut off.
+    /// Input that is not HTTP is refused, or its connection closed.
     async fn what_is_no_http_is_survived(server) {
         let john = server.log_in(JOHN).await;
         for text in [
@@ -258,7 +259,7 @@ on_every_backend! {
         ] {
             let mut connection = RawConnection::to(server).await;
             connection.send(text).await;
-            // An end to the connection, for those that leave it open.
+            // Ends the request, for the texts that leave it unfinished.
             connection.send("\r\n\r\n\u{1}\r\n\r\n").await;
             let answer = connection.read_until("never").await;
             assert!(!answer.contains("HTTP/1.1 5"), "{text:?}: {answer}");
@@ -268,7 +269,7 @@ on_every_backend! {
     }
 }
 
-/// The check can tell.
+/// Test of [`fault`] itself.
 #[test]
 fn our_own_failures_are_told_apart_from_refusals() {
     let answer = |status: u16, body: &str| Answer {

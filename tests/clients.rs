@@ -1,5 +1,5 @@
-//! Clients in their own languages, as far as the machine has them: plain Java, Node's `ws`, a browser. Python's are beside the
-//! dialects that they speak.
+//! Tests with clients in their own languages, as far as the machine has them: plain Java, Node's `ws`, a browser. The tests
+//! of the dialects have the Python clients.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,19 +15,19 @@ use tokio::{
 use crate::support::{Backend, JOHN, PASSWORD, Server, run_to_its_end, token};
 
 const PAGE: &str = include_str!("clients/page.html");
-/// Within which a browser is through. Far beyond what it takes; only a hang gets there.
+/// Time-out of the browser, far beyond its usual duration.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// Whether a program can be started.
+/// True if the program is in `PATH`.
 fn is_there(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }
 
-/// It finds headers only by the names that everybody else writes.
+/// Java's HTTP client finds headers only in their usual case.
 #[tokio::test]
 async fn a_client_of_plain_java_keeps_its_cookie() {
     if !is_there("javac") {
@@ -41,7 +41,7 @@ async fn a_client_of_plain_java_keeps_its_cookie() {
     server.stop().await;
 }
 
-/// Two revisions of the room talk to each other.
+/// Two revisions of the dialect `room` exchange messages.
 #[tokio::test]
 async fn clients_of_node_talk_in_a_room() {
     let modules = std::env::var("DRAGOMAN_TEST_NODE_PATH").expect("run the tests with .ci/test, which installs ws");
@@ -54,11 +54,11 @@ async fn clients_of_node_talk_in_a_room() {
     server.stop().await;
 }
 
-/// With the cookie of its log-in, and on a socket.
+/// CORS with the session cookie, and a socket.
 #[tokio::test]
 async fn a_page_of_another_origin_chats() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    // Another port is another origin of the same site, to which browsers send the cookie.
+    // Another port is another origin of the same site, so browsers send the cookie.
     let origin = format!("http://{}", listener.local_addr().expect("it listens"));
     let mut server = Server::builder(Backend::memory()).set("CORS__ORIGINS", &origin).start().await;
     let profile = tempfile::tempdir().expect("a directory can be made");
@@ -73,7 +73,7 @@ async fn a_page_of_another_origin_chats() {
     server.stop().await;
 }
 
-/// Gives the page to whoever asks, until it has told what came of it. A browser opens connections that it does not use.
+/// Serves the page until it reports its outcome. A browser also opens connections that it does not use.
 async fn outcome_of_page(listener: &TcpListener) -> String {
     let (tell, mut told) = mpsc::channel(1);
     let mut connections = JoinSet::new();
@@ -98,7 +98,7 @@ async fn give_page(mut connection: TcpStream, tell: mpsc::Sender<String>) {
     let length = page.len();
     let answer =
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}");
-    // Whether the browser still wants it is its own affair.
+    // The browser may have closed the connection.
     let _ = connection.write_all(answer.as_bytes()).await;
 }
 

@@ -1,5 +1,5 @@
-//! The load generator of `bench/`: that it speaks all dialects, that it finds a server's faults, and that nothing which
-//! the server does keeps it from noticing how long something takes.
+//! Tests of the load generator of `bench/`: it covers all dialects, finds a server's faults, and measures latencies without
+//! coordinated omission.
 
 use clap::Parser;
 use dragoman_bench::crowd::{Load, Report};
@@ -17,12 +17,12 @@ struct Command {
 }
 
 fn load(url: &str, arguments: &str) -> Load {
-    // Only what never comes takes so long.
+    // A time-out that only a lost answer reaches.
     let arguments = ["load", "--url", url, "--patience", "60"].into_iter().chain(arguments.split_whitespace());
     Command::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).load
 }
 
-/// How it was for a crowd that came with these arguments, as its JSON tells.
+/// Runs the load generator with these arguments. Returns its report as JSON.
 pub(crate) async fn crowd(url: &str, arguments: &str) -> Value {
     json(&load(url, arguments).run(std::future::pending()).await.expect("they come"))
 }
@@ -37,7 +37,7 @@ fn sum(report: &Value, name: &str) -> u64 {
     dialects.values().map(|told| told[name].as_u64().unwrap_or_else(|| panic!("{name} of {told}"))).sum()
 }
 
-/// Fails unless each dialect was spoken, and everything went well.
+/// Fails unless every dialect was used without a fault.
 pub(crate) fn is_flawless(report: &Value) {
     let dialects = report["dialects"].as_object().expect("there are dialects");
     let names: Vec<_> = dialects.keys().map(String::as_str).collect();
@@ -56,7 +56,7 @@ pub(crate) fn is_flawless(report: &Value) {
     }
 }
 
-/// A crowd in which everybody says a lot, and goes and comes back often.
+/// Arguments for a busy load: many messages, and frequent reconnects.
 pub(crate) const BUSY: &str =
     "--visitors 30 --ramp 1 --duration 4 --messages-per-minute 60 --reconnects-per-hour 1200 --think 0.2 --typing 0.5";
 
@@ -71,8 +71,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever waits for an answer before it means to say more does not notice what it would have said meanwhile: a stall
-    /// of three seconds would be four long times among 160, which the 90th percentile does not show.
+    /// Coordinated omission: a generator that waits for each answer before its next send does not measure the sends that it
+    /// delays. A stall of three seconds would then be four long times among 160, which the 90th percentile does not show.
     async fn a_server_that_stalls_is_seen_to(backend) {
         let mut server = Server::demo(backend).await;
         for dialect in ["messaging", "conversations"] {
@@ -106,7 +106,8 @@ with_every_backend! {
     }
 }
 
-/// They come back by themselves, catch up as their dialects do, and say again what was not answered where that can be done.
+/// Server crash: the virtual users reconnect by themselves, catch up in their dialect's way, and retry unanswered sends where
+/// the dialect has idempotent retries.
 #[tokio::test]
 async fn a_crowd_outlives_its_server() {
     let mut server = Server::builder(Backend::postgres().await).with_tokens().start().await;
@@ -129,14 +130,14 @@ async fn a_crowd_outlives_its_server() {
         let told = &report["dialects"][dialect];
         assert_eq!(told["comeback"]["count"], told["cut_off"], "whoever was cut off came back: {told}");
     }
-    // Whoever has a key for each message says it again until it is answered.
+    // Idempotent retry: with a key for each message, the client resends until it has an answer.
     for dialect in ["conversations", "concierge"] {
         assert_eq!(report["dialects"][dialect]["unconfirmed"], 0, "{report}");
     }
     server.stop().await;
 }
 
-/// Whoever sizes a machine begins with a fresh server: `people` makes the file and the lines that add everybody.
+/// Load on a fresh server: `people` writes the file of users and the shell commands that add them.
 #[tokio::test]
 async fn people_are_made_for_a_fresh_server() {
     #[derive(Parser)]
@@ -159,7 +160,7 @@ async fn people_are_made_for_a_fresh_server() {
     server.stop().await;
 }
 
-/// What there is when somebody has seen enough.
+/// Report of a run that its user interrupts.
 #[tokio::test]
 async fn an_interrupted_run_tells_what_there_is() {
     let mut server = Server::demo(Backend::memory()).await;
@@ -176,7 +177,7 @@ async fn an_interrupted_run_tells_what_there_is() {
 
 #[tokio::test]
 async fn nobody_is_sent_to_a_strangers_server() {
-    // An address for documentation: nobody has it, and nobody is asked.
+    // Addresses for documentation (RFC 5737, RFC 3849): no host has them, and the generator sends no request.
     for url in ["http://192.0.2.1", "https://[2001:db8::1]:8443"] {
         let refused = load(url, "--demo").run(std::future::pending()).await.err().expect("it is refused");
         assert!(refused.to_string().contains("--yes-this-server-is-mine"), "{refused}");

@@ -1,4 +1,5 @@
-//! The database goes away and comes back; meanwhile the server says so, quickly, and nobody is sent home.
+//! Tests of an unavailable database: the server refuses requests quickly and clearly meanwhile, keeps polls and sessions, and
+//! recovers by itself.
 
 mod crowd;
 mod losses;
@@ -11,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::{ADMIN, Answer, Backend, Client, JOHN, Loss, PASSWORD, Proxy, Road, Server, ServerBuilder, until};
 
-/// What must never be in an answer.
+/// Texts that reveal internals. No answer may hold one.
 const INTERNALS: [&str; 7] = ["sqlx", "src/", "PgDatabaseError", "panicked", "Connection refused", "os error", "PoolTimedOut"];
 
-/// A server whose way to the database can be cut, and a poll of John's that waits there.
+/// A server behind a proxy that can cut its database connections, with clients of John and the admin.
 struct Stage {
     proxy: Proxy,
     server: Server,
@@ -27,7 +28,7 @@ impl Stage {
         Self::with(|server| server).await
     }
 
-    /// Which does not wait long for its database.
+    /// A stage with short database time-outs.
     async fn with(settings: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         Self::before(&Backend::postgres().await, |server| {
             settings(server.set("POSTGRES__ACQUIRE_MILLISECONDS", 500).set("POSTGRES__STATEMENT_MILLISECONDS", 500))
@@ -35,7 +36,7 @@ impl Stage {
         .await
     }
 
-    /// With a database of the test's own, and settings.
+    /// A stage with this database and settings.
     async fn before(database: &Backend, settings: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let proxy = Proxy::before(database).await;
         let server = settings(Server::builder(proxy.backend(database))).start().await;
@@ -54,12 +55,12 @@ impl Stage {
         (answer.status(), answer.json().await.expect("it is JSON"))
     }
 
-    /// Sends, and gives the id of what was stored, if it was.
+    /// Sends a message. Returns its id, or the error answer.
     async fn send(&self, body: &str) -> Result<i64, Value> {
         self.sending(body).await.expect("it ends")
     }
 
-    /// The same, while the test goes on.
+    /// Sends a message in a task of its own.
     fn sending(&self, body: &str) -> JoinHandle<Result<i64, Value>> {
         let (admin, body) = (self.admin.clone(), body.to_owned());
         tokio::spawn(async move { send(&admin, &body).await })
@@ -70,7 +71,7 @@ impl Stage {
         tokio::spawn(async move { admin.call("/api/messaging/thread/create", json!({"name": "one more"})).await })
     }
 
-    /// While the database is away every request that needs it is refused in the dialect's words.
+    /// Checks that every request which needs the database is refused in its dialect's notation.
     async fn everybody_is_told_so(&self) {
         let mut asking = Vec::new();
         for _ in 0..40 {
@@ -111,7 +112,7 @@ async fn send(client: &Client, body: &str) -> Result<i64, Value> {
     answer["result"]["message_id"].as_i64().ok_or(answer)
 }
 
-/// Lets the way to the database fail like this, and come back.
+/// Fails the connections to the database in this way, and then restores them.
 async fn fail_and_recover(road: Road) {
     let mut stage = Stage::set().await;
     let before = stage.send("before").await.expect("it is stored");
@@ -151,7 +152,7 @@ async fn a_database_that_does_not_answer_is_missed_and_found_again() {
     fail_and_recover(Road::Silent).await;
 }
 
-/// Whoever reads the log finds when it began, why, when it was over and what it cost: not each who asked meanwhile.
+/// Log lines of an outage: its beginning, cause and end, and the count of refused requests, but no line for each request.
 async fn costs_a_handful_of_lines(road: Road) {
     const ROUNDS: usize = 3;
     const ASKING: u64 = 200;
@@ -184,7 +185,7 @@ async fn a_database_that_does_not_answer_costs_a_handful_of_lines() {
     costs_a_handful_of_lines(Road::Silent).await;
 }
 
-/// Again and again, with a poll each time: nothing is used up.
+/// Repeated outages, with a poll each time: no resource leaks.
 #[tokio::test]
 async fn it_may_happen_often() {
     let mut stage = Stage::set().await;
@@ -203,7 +204,7 @@ async fn it_may_happen_often() {
     stage.server.stop().await;
 }
 
-/// The connection breaks at the very commit of a send. What is said of it is what is so, whichever of the two it is.
+/// Lost connection at the commit of a send: the answer states the transaction's true outcome.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_answered_as_it_was() {
     let mut stage = Stage::set().await;
@@ -230,7 +231,7 @@ async fn a_commit_whose_answer_is_lost_is_answered_as_it_was() {
     stage.server.stop().await;
 }
 
-/// The same for what is no event, such as a login.
+/// Lost connection at a commit without events, such as a login's.
 #[tokio::test]
 async fn a_commit_without_events_is_answered_as_it_was() {
     let mut stage = Stage::set().await;

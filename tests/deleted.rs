@@ -1,5 +1,6 @@
-//! What was taken back is found nowhere. Sequences are drawn in which two talk while a third comes and goes; then every
-//! reader looks everywhere, in every dialect, on every node, and from every old position of the event log.
+//! Model test of deletion: deleted texts and files are found nowhere. Random sequences of actions by two authors, with a
+//! third user who joins and leaves; then every reader reads everything, in every dialect, on every node, and from every old
+//! position of the event log.
 
 mod look;
 mod model;
@@ -20,9 +21,9 @@ use crate::support::{Backend, Bus, Node, Server};
 use model::{Action, With};
 use world::World;
 
-/// How many sequences are drawn, unless `PROPTEST_CASES` says otherwise.
+/// Default count of sequences; `PROPTEST_CASES` overrides it.
 const CASES: u32 = 20;
-/// The longest of them.
+/// Greatest length of a sequence.
 const ACTIONS: usize = 12;
 
 fn with() -> impl Strategy<Value = With> {
@@ -47,14 +48,14 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// The same cases each time: what fails once fails again.
+/// Deterministic runner: every run has the same cases, so that a failure repeats.
 fn runner() -> TestRunner {
     let cases = std::env::var("PROPTEST_CASES").map_or(CASES, |cases| cases.parse().expect("PROPTEST_CASES is a number"));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
-/// Draws sequences and has them happen on these nodes.
+/// Runs random sequences on these nodes.
 async fn nothing_is_found(nodes: Vec<Server>, files: tempfile::TempDir) {
     let world = Arc::new(Mutex::new(World::begin(nodes, files).await));
     let (happening, handle) = (Arc::clone(&world), Handle::current());
@@ -73,13 +74,13 @@ async fn nothing_is_found(nodes: Vec<Server>, files: tempfile::TempDir) {
 #[tokio::test]
 async fn what_was_taken_back_is_found_nowhere_in_memory() {
     let files = tempfile::tempdir().unwrap();
-    // So few that old positions are read from the log, and young ones from the ring.
+    // A small ring: old positions are read from the event log, and recent ones from the ring.
     let server = Server::builder(Backend::memory()).with_tokens().set("LIMITS__RECENT_EVENTS", 8);
     let server = server.set("FILES", format!("file:{}", files.path().display())).start().await;
     nothing_is_found(vec![server], files).await;
 }
 
-/// One of the nodes tells from its ring, the other reads the log.
+/// One node reads events from its ring in memory, the other from the event log.
 #[tokio::test]
 async fn what_was_taken_back_is_found_nowhere_on_postgres() {
     let (backend, bus, files) = (Backend::postgres().await, Bus::postgres(), tempfile::tempdir().unwrap());

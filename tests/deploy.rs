@@ -1,4 +1,5 @@
-//! What is shipped in `deploy/` works with the program as it is.
+//! Tests of the files in `deploy/` with the real nginx: the configuration, the unit, the dashboard and the alerts fit the
+//! program.
 
 mod crowd;
 pub mod nginx;
@@ -23,7 +24,7 @@ use nginx::Nginx;
 const MEBIBYTE: usize = 1024 * 1024;
 
 with_every_backend! {
-    /// A poll waits and is answered, and a file goes up and comes back, as without nginx.
+    /// A poll waits and is answered, and a file is uploaded and downloaded, as without nginx.
     async fn people_talk_through_nginx(backend) {
         let mut server = Server::builder(backend).set("PROXIES", "127.0.0.1").start().await;
         let nginx = Nginx::before([server.address(); 2]).await;
@@ -48,7 +49,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever sends too much is told so in the dialect; only what nobody would send nginx refuses by itself.
+    /// Body limits: the node answers an oversized body in its dialect. nginx refuses only much larger ones itself.
     async fn limits_are_told_by_the_node(backend) {
         let mut server = Server::builder(backend).set("PROXIES", "127.0.0.1").start().await;
         let nginx = Nginx::before([server.address(); 2]).await;
@@ -62,8 +63,8 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// One address takes neither all connections nor all requests; the limits that are shipped are far above what this test
-    /// can reach.
+    /// Limits of one address on connections and requests. The shipped limits are far beyond this test's reach, so it lowers
+    /// them.
     async fn an_address_has_its_share_of_nginx(backend) {
         let mut server = Server::builder(backend).start().await;
         let few = [("rate=1000r/s", "rate=1r/m"), ("burst=2000", "burst=1")];
@@ -80,7 +81,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What lets people in is in none of nginx's logs, also when no node answers and nginx has something to say itself.
+    /// Log hygiene: nginx logs no tokens, not even in its error log when no node answers.
     async fn queries_are_not_logged(backend) {
         let mut server = Server::builder(backend).start().await;
         let nginx = Nginx::before([server.address(); 2]).await;
@@ -102,7 +103,7 @@ with_every_backend! {
         assert!(!nginx.logs().contains(secret), "{}", nginx.logs());
     }
 
-    /// What tells how the nodes are is not for everybody, however it is spelled.
+    /// `/metrics` and `/readyz` are not public, in any spelling.
     async fn metrics_are_not_for_everybody(backend) {
         let mut server = Server::builder(backend).start().await;
         let nginx = Nginx::before([server.address(); 2]).await;
@@ -114,7 +115,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Over TLS, to which those who come without are sent.
+    /// TLS, with a redirect from plain HTTP.
     async fn people_come_over_tls(backend) {
         let mut server = Server::builder(backend).set("BASE_URL", "https://chat.example.com").start().await;
         let nginx = Nginx::before([server.address(); 2]).await;
@@ -132,7 +133,7 @@ with_every_backend! {
     }
 }
 
-/// A socket is opened through nginx, carries frames both ways, and ends with the code that the node gave.
+/// A socket through nginx: opening, frames both ways, and the node's close code.
 #[tokio::test]
 async fn sockets_pass_through_nginx() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

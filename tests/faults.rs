@@ -1,5 +1,5 @@
-//! Two nodes on one database, people at work in every dialect, and one misfortune after another: what was acknowledged is
-//! stored, once, and everybody is told everything, once and in order.
+//! Fault injection: two nodes on one database under load in every dialect, with one fault after another. Acknowledged
+//! messages are stored once, and every reader receives all of them once and in order.
 
 mod contention;
 mod counted;
@@ -19,25 +19,26 @@ use crate::{
     support::{Bus, Cluster, Node, Proxy, Road, Server, until},
 };
 
-/// How long it goes on, in seconds, if the environment does not say.
+/// Default duration in seconds.
 const SECONDS: u64 = 30;
-/// How many messages are acknowledged between two misfortunes.
+/// Acknowledged messages between two faults.
 const BETWEEN: usize = 60;
-/// For how long a way stays cut.
+/// Duration of a cut connection.
 const CUT: Duration = Duration::from_millis(1_500);
 
-/// What happens, one after the other, and then again.
+/// A fault. They follow each other in a cycle.
 #[derive(Clone, Copy, Debug)]
 enum Misfortune {
-    /// A node loses its power and starts again.
+    /// A node crashes and restarts.
     Kill(usize),
-    /// All connections of clients to a node are reset.
+    /// Reset of all client connections of a node.
     ResetClients(usize),
-    /// All connections of a node to the database are reset, whatever is under way.
+    /// Reset of all database connections of a node, whatever is under way.
     ResetDatabase(usize),
-    /// A node cannot reach the bus for a while; if that is PostgreSQL's, neither can it reach the database.
+    /// Bus partition: a node cannot reach the bus for a while. With PostgreSQL as the bus it cannot reach the database
+    /// either.
     CutBus(usize),
-    /// The database loses its power and starts again.
+    /// The database crashes and restarts.
     RestartDatabase,
 }
 
@@ -53,7 +54,7 @@ const MISFORTUNES: [Misfortune; 9] = [
     Misfortune::CutBus(0),
 ];
 
-/// Two nodes, and proxies on every way there is.
+/// Two nodes with proxies before them, before their database and before their bus.
 struct Stage {
     cluster: Cluster,
     nodes: [Server; 2],
@@ -90,7 +91,7 @@ impl Stage {
             }
             Misfortune::ResetClients(node) => self.to_nodes[node].reset(),
             Misfortune::ResetDatabase(node) => {
-                // Each finds other statements under way.
+                // Each reset interrupts other statements.
                 for _ in 0..5 {
                     self.to_database[node].reset();
                     tokio::time::sleep(Duration::from_millis(70)).await;

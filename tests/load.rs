@@ -1,5 +1,6 @@
-//! People at work in every dialect who let nothing stop them: they come back, by another door if need be, and go on from
-//! where they were. Afterwards what was acknowledged is compared with what is stored and with what each of them was told.
+//! Load generator: virtual users in every dialect who reconnect after every failure, to another address if need be, and
+//! resume at their positions. Afterwards it compares the acknowledged messages with the stored ones and with those that each
+//! reader received.
 
 mod readers;
 mod visitor;
@@ -36,10 +37,10 @@ const MORE: usize = 4;
 /// The last message of each conversation: readers stop there.
 const END: &str = "end";
 
-/// What one reader has heard, by conversation.
+/// Messages that one reader received, by conversation.
 pub type ByConversation = HashMap<i64, Vec<Heard>>;
 
-/// The dialects, in which people write and read.
+/// Dialects of the readers and writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     Messaging,
@@ -49,7 +50,7 @@ enum Dialect {
     Concierge(Side),
 }
 
-/// Who somebody is in a support session.
+/// Role in a support session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Tenant,
@@ -57,7 +58,7 @@ enum Side {
 }
 
 impl Side {
-    /// What the routes of this side begin with.
+    /// First segment of the role's routes.
     fn name(self) -> &'static str {
         match self {
             Self::Tenant => "client",
@@ -66,29 +67,29 @@ impl Side {
     }
 }
 
-/// Where a conversation is, and its uuid, by which im_chat knows it.
+/// A conversation by id, and by uuid for im_chat.
 #[derive(Clone, Debug)]
 struct Place {
     id: i64,
     uuid: String,
 }
 
-/// What went wrong for people and was mended by them, and what did not.
+/// Counters of acknowledged sends and of failures, shared by all virtual users.
 #[derive(Default)]
 struct Troubles {
     acknowledged: AtomicUsize,
-    /// Sends that were answered with an error.
+    /// Sends with an error for an answer.
     refused: AtomicUsize,
-    /// Requests whose connection broke, or which something on the way answered in a server's place.
+    /// Requests with a broken connection, or with an answer from a proxy in place of the server.
     broken: AtomicUsize,
-    /// Sockets that were closed, or could not be opened.
+    /// Sockets that were closed or could not be opened.
     closed: AtomicUsize,
 }
 
-/// People at work.
+/// Running virtual users.
 pub struct Load {
     backend: Backend,
-    /// Everywhere that somebody writes, with one who ends it.
+    /// Every conversation with a writer, and the client that sends its last message.
     places: Vec<(Place, Visitor)>,
     writing: watch::Sender<bool>,
     writers: JoinSet<Vec<Sent>>,
@@ -96,16 +97,16 @@ pub struct Load {
     troubles: Arc<Troubles>,
 }
 
-/// What became of it all.
+/// Result of a run.
 pub struct Outcome {
     pub acknowledged: usize,
-    /// Sends that were answered with an error; none of them is stored, or it is among the faults.
+    /// Sends with an error for an answer. A stored one counts as a fault.
     pub refused: usize,
-    /// Requests whose connection broke. Of such a send it is not known whether it is stored.
+    /// Requests with a broken connection. Such a send may be stored or not.
     pub broken: usize,
-    /// Sockets that were closed or not opened.
+    /// Sockets that were closed or could not be opened.
     pub closed: usize,
-    /// Acknowledged messages that a database which was failed over, or restored, has lost.
+    /// Acknowledged messages that the database lost in a failover or a restore.
     pub lost_by_database: usize,
     readers: usize,
     faults: Vec<Fault>,
@@ -116,7 +117,7 @@ impl Outcome {
         self.faults.iter().filter(|fault| fault.kind == kind).count()
     }
 
-    /// What became of it all, in a line.
+    /// The result in one line.
     pub fn summary(&self) -> String {
         format!(
             "acknowledged {}, lost {}, doubled {}, out of order {}, refused and stored {}, heard and not \
@@ -136,25 +137,25 @@ impl Outcome {
         )
     }
 
-    /// Fails unless nothing was lost, doubled, or out of order, and nothing stored that was refused.
+    /// Fails if a message was lost, duplicated or out of order, or if a refused one was stored.
     pub fn is_flawless(&self) {
         assert_eq!(self.faults, [], "{}", self.summary());
         assert!(self.acknowledged > 0, "people were at work");
     }
 }
 
-/// Settings under which nobody is sent away for doing so much at once.
+/// Settings without rate limits that this load would reach.
 pub fn generous(server: ServerBuilder) -> ServerBuilder {
     let server = server.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).set("SOCKETS__PER_USER", 1_000);
     server.set("SOCKETS__FRAMES_BURST", 10_000).set("SOCKETS__FRAMES_PER_SECOND", 10_000)
 }
 
 impl Load {
-    /// Sets everybody to work. `server` is one of those behind the doors.
+    /// Starts all readers and writers. `doors` are the addresses for clients, and `server` is one of the servers behind them.
     pub async fn begin(server: &Server, doors: &[SocketAddr]) -> Self {
         let backend = server.backend().clone();
         let [admin, john, jane] = [server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await];
-        // Each session is told of updates by itself.
+        // `poll/updates` has a cursor for each session, so that reader has a session of its own.
         let other = server.log_in(JOHN).await;
         for number in 0..MORE {
             let params = json!({"name": format!("thread {number}"), "partner_ids": [4, 6], "thread_type": "group"});
@@ -231,17 +232,18 @@ impl Load {
         self.troubles.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Lets everybody finish, once all doors are open again.
+    /// Ends the run, once all addresses are reachable again.
     pub async fn end(self) -> Outcome {
         self.compare(|_, _| true).await
     }
 
-    /// The same after the database has lost what it had acknowledged last: of that nothing is compared.
+    /// The same after the database lost its last acknowledged messages: those are not compared.
     pub async fn end_of_lossy(self) -> Outcome {
         self.compare(|stored, message| stored.iter().any(|there| there.body == message)).await
     }
 
-    /// `counts` gives whether a message, by its body, is compared, given what is stored of its conversation.
+    /// Compares sent, stored and received messages. `counts`: true if the message with this body is compared, given the
+    /// stored messages of its conversation.
     async fn compare(self, counts: impl Fn(&[Heard], &str) -> bool) -> Outcome {
         let Self { backend, places, writing, writers, readers, troubles } = self;
         writing.send_replace(false);
@@ -284,7 +286,7 @@ async fn database(backend: &Backend) -> PgConnection {
     PgConnection::connect(backend.url()).await.expect("the throwaway PostgreSQL is up")
 }
 
-/// Has the demo data's tenant begin a support session, and its agent join it.
+/// Begins a support session as the demo data's tenant and joins it as the agent.
 async fn support_session(server: &Server) -> Place {
     let begun = ask(server, 34, "client/init-chat-with-concierge", json!({"newSession": true})).await;
     let session = &begun["chatSession"];
@@ -311,7 +313,7 @@ async fn places(backend: &Backend) -> Vec<Place> {
     rows.into_iter().map(|(id, uuid)| Place { id, uuid }).collect()
 }
 
-/// Everything that is stored, as somebody who reads it from the beginning.
+/// All stored messages by conversation, in order of their ids.
 async fn stored(backend: &Backend) -> ByConversation {
     let rows: Vec<(i64, i64, String)> = sqlx::query_as("SELECT conversation_id, id, body FROM messages ORDER BY id")
         .fetch_all(&mut database(backend).await)

@@ -1,4 +1,4 @@
-//! The log, at its most talkative, holds no secret.
+//! Tests that the program's log holds no secrets, at its most verbose level.
 
 use reqwest::{Method, header::CONTENT_TYPE, multipart};
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use crate::{
     support::{Answer, JANE, JOHN, PASSWORD, Server},
 };
 
-/// Somebody's password, though not the one that counts.
+/// A wrong password.
 const MISTYPED: &str = "mistyped-4711";
-/// What nobody but the one who asks is to know.
+/// Texts that only their sender may know.
 const QUERY: &str = "in-the-query-4712";
 const BODY: &str = "in-the-message-4713";
 const IN_THE_FILE: &str = "in-the-file-4714";
 
-/// Does what has to do with secrets, well and badly, and gives the secrets that it was given.
+/// Makes requests with secrets, valid and invalid. Returns the secrets.
 async fn exercise(server: &Server) -> Vec<String> {
     let john = server.log_in(JOHN).await;
     let session = john.session().expect("it is logged in").to_owned();
@@ -68,7 +68,7 @@ async fn exercise(server: &Server) -> Vec<String> {
             }
         }
     }
-    // By the other way in which a session travels.
+    // The session in a header instead of a cookie.
     let header = server.client().request(Method::POST, "/web/session/check").header("X-Openerp-Session-Id", &session);
     Answer::of(header.header(CONTENT_TYPE, "application/json").body("{}")).await;
     john.call("/web/session/destroy", json!({})).await;
@@ -83,7 +83,7 @@ async fn exercise(server: &Server) -> Vec<String> {
     secrets.into_iter().chain(tokens).chain(["access_token=".into(), "argon2".into()]).collect()
 }
 
-/// The lines of a log that hold a secret. The demo password is a number that others may hold by chance.
+/// Log lines with a secret. The demo password is a number that others may contain by chance.
 fn leaks<'a>(log: &'a str, secrets: &[String]) -> Vec<&'a str> {
     let is_word = |line: &str, secret: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == secret);
     let holds = |line: &str, secret: &String| if secret == PASSWORD { is_word(line, secret) } else { line.contains(secret) };

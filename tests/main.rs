@@ -1,4 +1,4 @@
-//! The server from outside: the real program, through its real door, on every backend.
+//! Integration tests: the real program over its real interfaces, on every backend.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails here fails, and its tasks end with it")]
 #![allow(unreachable_pub, reason = "a test binary has no public items; `pub` says what a module offers")]
@@ -37,7 +37,7 @@ mod tokens;
 mod upgrade;
 mod wire;
 
-/// Writes each test once and runs it against a server on every backend: the list of backends stands here.
+/// Runs each test against a demo server on every backend. The list of backends is here.
 macro_rules! on_every_backend {
     ($($(#[$meta:meta])* async fn $name:ident($server:ident) $body:block)+) => {
         $(
@@ -70,7 +70,7 @@ macro_rules! on_every_backend {
 }
 pub(crate) use on_every_backend;
 
-/// The same for tests that start their own server, with settings of their own.
+/// Like `on_every_backend`, for tests that start their own server with settings of their own.
 macro_rules! with_every_backend {
     ($($(#[$meta:meta])* async fn $name:ident($backend:ident) $body:block)+) => {
         $(
@@ -96,7 +96,7 @@ macro_rules! with_every_backend {
 }
 pub(crate) use with_every_backend;
 
-/// As `on_every_backend`, with a server that verifies the tokens that tests make. All clients have gone at its stop.
+/// Like `on_every_backend`, with a server that verifies the tests' tokens. The test's sockets are dropped before the stop.
 macro_rules! with_tokens_on_every_backend {
     ($($(#[$meta:meta])* async fn $name:ident($server:ident) $body:block)+) => {
         $crate::with_every_backend! {

@@ -1,4 +1,4 @@
-//! Two servers on one database are one chat: what happens at one is known at the other, with each bus.
+//! Tests of several nodes on one database, with each bus: an event at one node reaches the clients of the other.
 
 mod access;
 mod all_conversations;
@@ -21,14 +21,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, Bus, Client, Node, Server, Socket, token};
 
-/// The uids of the demo data's people.
+/// Uids of the demo data's users.
 const ADMIN: i64 = 2;
 const JOHN: i64 = 4;
 const JANE: i64 = 6;
 /// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
 
-/// Writes each test once and runs it with every bus: the list of buses stands here.
+/// Runs each test with every bus, on two nodes. The list of buses is here.
 macro_rules! on_every_bus {
     ($($(#[$meta:meta])* async fn $name:ident($here:ident, $there:ident $(, $bus:ident)?) $body:block)+) => {
         $(
@@ -63,7 +63,7 @@ macro_rules! on_every_bus {
 }
 use on_every_bus;
 
-/// The same for tests that start nodes of their own: each is an async function of a bus.
+/// Like `on_every_bus`, for tests that start their own nodes: each is an async function of a bus.
 macro_rules! with_every_bus {
     ($($name:ident)+) => {
         $(
@@ -83,7 +83,7 @@ macro_rules! with_every_bus {
 }
 pub(crate) use with_every_bus;
 
-/// Two nodes on which signs of life last a short time.
+/// Two nodes with a short TTL of heartbeats.
 async fn short_lives(bus: &Bus, seconds: u64) -> [Server; 2] {
     let backend = Backend::postgres().await;
     let start = || {
@@ -104,31 +104,31 @@ async fn short_lives(bus: &Bus, seconds: u64) -> [Server; 2] {
 /// A user's socket of a conversation.
 async fn enter(server: &Server, uid: i64, conversation: i64) -> Socket {
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/{conversation}/?token={}", token(uid)))).await;
-    // It hears from when it is greeted on.
+    // The subscription begins before the greeting.
     socket.hear_until(|told| told["type"] == "user_status").await;
     socket
 }
 
-/// A user's socket of the room, which hears everything that concerns the user.
+/// A user's socket of the dialect `room`, with all events of the user.
 async fn enter_room(server: &Server, uid: i64) -> Socket {
     let mut socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={}", token(uid)))).await;
-    // It listens once it answers.
+    // The subscription exists once the server answers.
     socket.heard_so_far().await;
     socket
 }
 
-/// Sends a text, and gives its id.
+/// Sends a text. Returns its id.
 async fn send(client: &Client, body: &str) -> i64 {
     let sent = client.messaging("message/send", json!({"thread_id": PAIR, "body": body})).await;
     sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}"))
 }
 
-/// The next frame of a kind; others are passed over.
+/// The next frame of a kind. Skips others.
 async fn hear(socket: &mut Socket, kind: &str) -> Value {
     socket.hear_until(|told| told["type"] == kind).await
 }
 
-/// A poll that begins now, with what it brings at last.
+/// Begins a poll. Resolves to its result.
 fn poll(client: &Client, path: &str, params: Value) -> tokio::task::JoinHandle<Value> {
     let (client, path) = (client.clone(), path.to_owned());
     tokio::spawn(async move { client.call(&path, params).await }.map(|mut answer| answer["result"].take()))

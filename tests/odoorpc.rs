@@ -1,10 +1,10 @@
-//! A published client, unchanged: OdooRPC logs in, calls a route of ours and fails as it does with Odoo.
+//! Tests with OdooRPC, a published client: it logs in, calls one of the server's routes, and fails as it does with Odoo.
 
 use tokio::process::Command;
 
 use crate::{support::Server, with_every_backend};
 
-/// Runs `odoorpc.py` beside this file, which says what it does.
+/// Runs `odoorpc.py`, which describes itself.
 async fn all_is_well(server: Server, version: &str) {
     let python = std::env::var("DRAGOMAN_TEST_PYTHON").expect("run the tests with .ci/test, which installs OdooRPC");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odoorpc.py");
@@ -16,12 +16,12 @@ async fn all_is_well(server: Server, version: &str) {
 }
 
 with_every_backend! {
-    /// It logs in over `/jsonrpc`, and with a session for routes that are no model's.
+    /// Odoo 17: OdooRPC logs in over `/jsonrpc`, and with a session for routes that belong to no model.
     async fn odoorpc_finds_an_odoo_17(backend) {
         all_is_well(Server::demo(backend).await, "17.0").await;
     }
 
-    /// It logs in with the session routes alone.
+    /// Odoo 9: OdooRPC logs in with the session routes alone.
     async fn odoorpc_finds_an_odoo_9(backend) {
         all_is_well(Server::builder(backend).set("ODOO__SERVER_VERSION", "9.0c").start().await, "9.0c").await;
     }

@@ -1,4 +1,4 @@
-//! The generated document: the copy in `openapi/` is the one that is served.
+//! Tests of the generated OpenAPI document: the copy in `openapi/` equals the served one, and every operation is described.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ async fn the_command_prints_the_copy() {
     assert_eq!(printed, copy());
 }
 
-/// Whoever reads the document learns what each route is for, what it takes and what it gives.
+/// Completeness: each operation has a summary, an id, a tag, answers, and a request body where it takes one.
 #[test]
 fn every_operation_is_described() {
     let document = copy();
@@ -38,7 +38,7 @@ fn every_operation_is_described() {
             assert!(described("operationId"), "{method} {path} has no id");
             assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{method} {path} has not one tag");
             assert!(operation["responses"].as_object().is_some_and(|responses| !responses.is_empty()), "{method} {path}");
-            // A token is exchanged by its header alone.
+            // `/auth/session` takes its token in a header alone.
             if method == "post" && path != "/auth/session" {
                 assert!(operation["requestBody"]["content"].is_object(), "{method} {path} does not say what it takes");
             }
@@ -47,7 +47,7 @@ fn every_operation_is_described() {
     assert!(operations > 40, "only {operations} operations");
 }
 
-/// The page must work on a machine without a network.
+/// The page works on a machine without a network.
 #[tokio::test]
 async fn the_docs_need_nothing_from_elsewhere() {
     let mut server = Server::demo(Backend::memory()).await;

@@ -1,4 +1,4 @@
-//! What whoever runs the server relies on.
+//! Tests of operation: health, readiness, and warnings in the log lines.
 
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_every_backend! {
-    /// Both say so once requests are served.
+    /// Both routes pass once the server accepts requests.
     async fn healthy_and_ready(server) {
         let healthy = [("/healthz", json!({"status": "pass"})), ("/readyz", json!({"status": "pass", "epoch": 0}))];
         for (path, health) in healthy {
@@ -21,7 +21,7 @@ on_every_backend! {
     }
 }
 
-/// Addresses that clients are given cannot be where the server listens if that is everywhere.
+/// Addresses for clients cannot come from the listener if it listens on all interfaces.
 #[tokio::test]
 async fn who_listens_everywhere_is_to_say_how_to_be_reached() {
     const EVERYWHERE: &str = "0.0.0.0:0";
@@ -36,12 +36,12 @@ async fn who_listens_everywhere_is_to_say_how_to_be_reached() {
     }
 }
 
-/// The database answers, and yet nobody is told anything: whoever sends requests to nodes is to know.
+/// Readiness: a node that cannot read the event log delivers no events, so the load balancer must avoid it.
 #[tokio::test]
 async fn a_node_that_cannot_read_the_log_is_not_ready() {
     let backend = Backend::postgres().await;
     let mut server = Server::demo(backend.clone()).await;
-    // It reads the log when it starts, too.
+    // The server reads the event log at its start as well.
     server.ready().await;
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
     database.execute("ALTER TABLE events RENAME TO lost").await.unwrap();
@@ -53,7 +53,7 @@ async fn a_node_that_cannot_read_the_log_is_not_ready() {
     server.stop().await;
 }
 
-/// However long that lasts.
+/// A single log line, however long the condition lasts.
 #[tokio::test]
 async fn that_no_connection_can_be_accepted_is_said_once() {
     const FILES: u64 = 64;

@@ -1,4 +1,5 @@
-//! Nothing lost, nothing twice, nothing out of order: many write, many poll, and once the server is killed meanwhile.
+//! Tests of ordering and durability: many writers, many pollers, and in one test a killed server. No message is lost,
+//! duplicated or out of order.
 
 pub mod checker;
 
@@ -27,17 +28,17 @@ const WRITERS: usize = 16;
 const POLLERS: usize = 8;
 /// Messages of each writer.
 const MESSAGES: usize = 80;
-/// Each writer tries as often to send something that is refused.
+/// Period, in messages of a writer, of a send that the server refuses.
 const REFUSED_EVERY: usize = 10;
-/// Once so many are acknowledged, the late pollers begin, and the server is killed if that is to be.
+/// Count of acknowledged messages after which the late pollers begin and the server is killed.
 const HALF: usize = WRITERS * MESSAGES / 2;
 /// The last message of each conversation: pollers stop there.
 const END: &str = "end";
 
-/// What one poller has heard.
+/// Messages that one poller received, by conversation.
 type ByConversation = HashMap<i64, Vec<Heard>>;
 
-/// A server with its conversations, and who writes and polls there.
+/// The conversations of a test, with its writers and pollers.
 struct Stage {
     conversations: Arc<Vec<i64>>,
     writers: Vec<Client>,
@@ -64,12 +65,12 @@ impl Stage {
 }
 
 async fn start(backend: Backend) -> Server {
-    // All pollers come back at once after a restart, to a debug build on a busy machine; this is about order.
+    // Limits high enough for all pollers to reconnect at once after a restart, on a debug build and a busy machine.
     let patient = Server::builder(backend).set("POSTGRES__ACQUIRE_MILLISECONDS", 60_000);
     patient.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).start().await
 }
 
-/// The result of a call; `None` if the connection broke before the answer was there.
+/// The result of a call; `None` if the connection broke before the whole answer arrived.
 async fn attempt(client: &Client, route: &str, params: &Value) -> Option<Value> {
     let request = client.request(Method::POST, &format!("/api/messaging/{route}")).header(CONTENT_TYPE, "application/json");
     let response = request.body(json!({"id": 1, "params": params}).to_string()).send().await.ok()?;
@@ -77,7 +78,7 @@ async fn attempt(client: &Client, route: &str, params: &Value) -> Option<Value> 
     Some(serde_json::from_str(&answer).expect("an answer is JSON"))
 }
 
-/// The same, again and again as long as the server is away.
+/// Like [`attempt`], with retries as long as the server is down.
 async fn insist(client: &Client, route: &str, params: &Value, up: &mut watch::Receiver<bool>) -> Value {
     loop {
         if let Some(answer) = attempt(client, route, params).await {
@@ -87,7 +88,7 @@ async fn insist(client: &Client, route: &str, params: &Value, up: &mut watch::Re
     }
 }
 
-/// Sends its messages to conversation after conversation; gives what became of each.
+/// Sends a writer's messages to the conversations in turn. Returns their outcomes.
 async fn write(
     number: usize,
     client: Client,
@@ -99,7 +100,7 @@ async fn write(
     for step in 0..MESSAGES {
         let conversation = conversations[(number * 7 + step * 11) % conversations.len()];
         if step % REFUSED_EVERY == 0 {
-            // NUL is what no store holds.
+            // No store accepts NUL.
             let body = format!("refused {number}/{step}\0");
             let answer = insist(&client, "message/send", &json!({"thread_id": conversation, "body": body}), &mut up).await;
             assert!(answer["result"]["error"].is_string(), "{answer}");
@@ -117,7 +118,7 @@ async fn write(
                     }
                     None => all.push(Sent::refused(number, conversation, &body)),
                 },
-                // It may be stored or not.
+                // The message may be stored or not.
                 None => {
                     up.wait_for(|up| *up).await.expect("the test goes on");
                 }
@@ -127,7 +128,7 @@ async fn write(
     all
 }
 
-/// Polls one conversation from its beginning to its end, always from where it is.
+/// Polls one conversation from its first message to its last, always from the last known id.
 async fn poll(client: Client, conversation: i64, mut up: watch::Receiver<bool>) -> Vec<Heard> {
     let mut heard: Vec<Heard> = Vec::new();
     while heard.last().is_none_or(|last| last.body != END) {
@@ -140,7 +141,7 @@ async fn poll(client: Client, conversation: i64, mut up: watch::Receiver<bool>) 
     heard
 }
 
-/// Lets everybody write and poll, kills the server half way if it is to be, and gives what was sent and heard.
+/// Runs all writers and pollers, and kills the server half way if asked to. Returns the sent and the received messages.
 async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversation>) {
     let stage = Stage::set(server).await;
     let (set_up, up) = watch::channel(true);
@@ -193,12 +194,12 @@ fn compare(sent: &[Sent], heard: &[ByConversation]) {
         assert_eq!(heard.len(), CONVERSATIONS, "poller {number} has polled everywhere");
         assert_eq!(faults(sent, heard), Vec::<Fault>::new(), "poller {number}");
     }
-    // Those who may have been stored though nobody heard so are the same for everybody.
+    // Unacknowledged messages may have been stored, but the same ones for every poller.
     assert!(heard.iter().all(|other| other == &heard[0]), "all pollers have heard the same");
 }
 
 with_every_backend! {
-    /// Every acknowledged message is heard once, and in order, by every poller, and no refused one by any.
+    /// Every poller receives every acknowledged message once and in order, and no refused one.
     async fn everybody_hears_everything_once_and_in_order(backend) {
         let mut server = start(backend).await;
         let (sent, heard) = play(&mut server, false).await;
@@ -207,8 +208,7 @@ with_every_backend! {
     }
 }
 
-/// The same while the power fails: what was acknowledged is there afterwards, and who goes on from its last id misses
-/// nothing.
+/// The same with a killed server: acknowledged messages survive, and a poller that resumes from its last id misses none.
 #[tokio::test]
 async fn a_kill_loses_nothing_that_was_acknowledged() {
     let mut server = start(Backend::postgres().await).await;

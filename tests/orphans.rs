@@ -1,4 +1,4 @@
-//! The orphan sweep: bytes that nothing in the store names go away, and nothing else does.
+//! Tests of the orphan sweep: it deletes the objects that no row in the store names, and no others.
 
 mod marker;
 
@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const DONE: &str = "dragoman_orphan_sweeps_total{outcome=\"done\"}";
 const REFUSED: &str = "dragoman_orphan_sweeps_total{outcome=\"refused\"}";
 
-/// Where a server keeps its files.
+/// File storage of a server.
 enum Place {
     Directory(TempDir),
     Bucket(Bucket),
@@ -35,7 +35,7 @@ impl Place {
         Self::Bucket(Bucket::start().await)
     }
 
-    /// Lets a server keep its files here, and sweep them every second.
+    /// Builder of a server with its files here and a sweep every second.
     fn swept_by(&self, backend: &Backend) -> ServerBuilder {
         let server = Server::builder(backend.clone()).set("RETENTION__SWEEP_EVERY_SECONDS", 1);
         match self {
@@ -51,14 +51,14 @@ impl Place {
         }
     }
 
-    /// Puts an object, as something that is not the server does.
+    /// Writes an object from outside the server.
     fn put(&self, object: &str) {
         let file = self.file(object);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, "bytes").unwrap();
     }
 
-    /// Has an object be three days old, which is more than `retention.orphans_seconds`.
+    /// Sets an object's time to three days ago, beyond `retention.orphans_seconds`.
     fn age(&self, object: &str) {
         let file = File::options().write(true).open(self.file(object)).unwrap();
         file.set_modified(SystemTime::now() - 3 * DAY).unwrap();
@@ -73,7 +73,7 @@ impl Place {
         self.file(object).exists()
     }
 
-    /// The names of all objects.
+    /// Names of all objects.
     fn objects(&self) -> Vec<String> {
         let root = self.file("");
         let name = |file: PathBuf| file.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
@@ -81,24 +81,24 @@ impl Place {
     }
 }
 
-/// A name as attachments have it.
+/// An object name in the form of the attachments.
 fn name() -> String {
     format!("attachments/{}", Uuid::new_v4().simple())
 }
 
-/// A name as uploads have it.
+/// An object name in the form of the uploads.
 fn upload_name() -> String {
     format!("chat-images/{}.png", Uuid::new_v4())
 }
 
-/// Waits until a sweep has begun and ended in this way from now on.
+/// Waits until a whole sweep has begun and ended with this outcome.
 async fn next(server: &Server, outcome: &str) {
-    // One may be under way.
+    // Waits for two, since the first may have begun earlier.
     let until_now = server.metric(outcome).await;
     until(outcome, async || (server.metric(outcome).await >= until_now + 2.0).then_some(())).await;
 }
 
-/// Sends a file, and gives the attachment's id.
+/// Sends a message with a file. Returns the attachment's id.
 async fn send_file(client: &Client) -> Value {
     let file = multipart::Part::bytes(b"bytes".to_vec()).file_name("a.txt");
     let form = multipart::Form::new().part("file", file).text("thread_id", "1");
@@ -117,7 +117,7 @@ async fn only_old_orphans_go(place: Place) {
     let [named] = place.objects().try_into().unwrap();
     let young = name();
     place.put(&young);
-    // Foreign ones are not called as ours, or lie elsewhere.
+    // Foreign objects: other names than the server's, or other folders.
     let uuid = Uuid::new_v4();
     let foreign = [
         "README".to_owned(),
@@ -157,7 +157,7 @@ async fn only_old_orphans_go_from_a_bucket() {
     only_old_orphans_go(Place::bucket().await).await;
 }
 
-/// The store is not told when they are put.
+/// The upload goes directly to the bucket, without a request to the server.
 #[tokio::test]
 async fn uploads_that_a_client_has_put_into_the_bucket_stay() {
     let place = Place::bucket().await;
@@ -179,7 +179,7 @@ async fn uploads_that_a_client_has_put_into_the_bucket_stay() {
     server.stop().await;
 }
 
-/// Nobody cleans up behind a process that is killed.
+/// Partial upload of a killed process: the sweep deletes it once it is old.
 #[tokio::test]
 async fn the_parts_of_a_killed_upload_go() {
     let place = Place::directory();
@@ -202,7 +202,7 @@ async fn the_parts_of_a_killed_upload_go() {
     server.stop().await;
 }
 
-/// More than one in twenty, but for fewer than 50.
+/// Safety limit: the sweep refuses to delete more than one in twenty of all objects, unless they are fewer than 50.
 async fn too_many_of_all_stay(place: Place, young: usize, orphans: usize) {
     (0..young).for_each(|_| place.put(&name()));
     (0..orphans).for_each(|_| place.put_old(&name()));
@@ -213,7 +213,7 @@ async fn too_many_of_all_stay(place: Place, young: usize, orphans: usize) {
     let is_warning = |line: &str| line.contains("WARN") && line.contains("orphan sweep refused") && line.contains(&figures);
     assert!(server.log().lines().any(is_warning), "{}", server.log());
     assert_eq!(server.metric(DONE).await + server.metric("dragoman_orphans_deleted_total").await, 0.0);
-    // With so many more they are one in twenty.
+    // With this many objects the orphans are one in twenty.
     let enough = 20 * orphans - orphans;
     (young..enough).for_each(|_| place.put(&name()));
     until("the end of the orphans", async || (place.objects().len() == enough).then_some(())).await;
@@ -228,13 +228,13 @@ async fn too_many_of_all_stay_in_a_directory() {
     too_many_of_all_stay(Place::directory(), 949, 50).await;
 }
 
-/// It shows a thousand at a time.
+/// A bucket lists a thousand objects a page.
 #[tokio::test]
 async fn too_many_of_all_stay_in_a_bucket() {
     too_many_of_all_stay(Place::bucket().await, 1_900, 101).await;
 }
 
-/// However many others there are.
+/// The sweep refuses to delete more than a thousand orphans, whatever their share.
 #[tokio::test]
 async fn more_than_a_thousand_stay() {
     let place = Place::directory();
@@ -249,7 +249,7 @@ async fn more_than_a_thousand_stay() {
     server.stop().await;
 }
 
-/// After what may have taken rows away.
+/// An operator can postpone the sweeps, as after a restore of an older database.
 #[tokio::test]
 async fn sweeps_can_be_put_off() {
     let (place, backend) = (Place::directory(), Backend::postgres().await);
@@ -275,7 +275,7 @@ async fn sweeps_can_be_put_off() {
     server.stop().await;
 }
 
-/// A wrong setting is to be noticed before.
+/// The first sweep waits for a whole period, so that an operator can notice a wrong setting.
 #[tokio::test]
 async fn nothing_is_swept_at_the_start() {
     let place = Place::directory();
@@ -289,7 +289,7 @@ async fn nothing_is_swept_at_the_start() {
     server.stop().await;
 }
 
-/// However many nodes there are, one sweeps in each period.
+/// A single node sweeps in each period, whatever their number.
 #[tokio::test]
 async fn one_node_sweeps_at_a_time() {
     let (place, backend) = (Place::directory(), Backend::postgres().await);

@@ -1,4 +1,4 @@
-//! Ten thousand polls wait, and cost next to nothing until something happens that concerns them.
+//! Test of ten thousand waiting polls: they cost almost no work until an event concerns them.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +21,16 @@ const POLLS_EACH: usize = 100;
 const POLLS: usize = CONVERSATIONS * POLLS_EACH;
 /// Conversations whose polls are sent at the same time.
 const AT_ONCE: usize = 10;
-/// For how long the server is watched while they wait. The safety net of the log looks once a second meanwhile.
+/// Duration of the measurement. The event log's fallback polling runs once a second meanwhile.
 const WATCHED: Duration = Duration::from_secs(3);
-/// Far more than all timers of the server ask of the database in that time, and far less than one for each poll.
+/// Upper bound of statements: far above those of all the server's timers in that time, and far below one for each poll.
 const STATEMENTS: u64 = 100;
 
-/// A poll that was sent and not yet answered.
+/// A poll without an answer so far.
 struct Waiting(TcpStream);
 
 impl Waiting {
-    /// `number` spreads the polls over addresses, each of which has ports of its own.
+    /// Sends a poll. `number` spreads the polls over local addresses, each with its own ports.
     async fn send(server: SocketAddr, session: &str, conversation: i64, number: usize) -> Self {
         let socket = TcpSocket::new_v4().expect("there are enough file descriptors");
         let from = Ipv4Addr::new(127, 0, 1, u8::try_from(number % 4 + 1).expect("it is small"));
@@ -54,17 +54,17 @@ impl Waiting {
         String::from_utf8(answer).expect("it is text")
     }
 
-    /// Whether not a byte has come.
+    /// True if no byte has arrived.
     fn is_waiting(&self) -> bool {
         let read = self.0.try_read(&mut [0]);
         read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }
 
-/// For how long the server was on a processor so far.
+/// Processor time of the server so far.
 fn processor_time(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("it runs");
-    // The second field is a name in brackets; the times are the fourteenth and the fifteenth.
+    // The second field is a name in brackets. The times are the fourteenth and the fifteenth.
     let (_, after) = stat.rsplit_once(')').expect("it has a name");
     let ticks: u64 = after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     let per_second = sysconf(SysconfVar::CLK_TCK).expect("it can be asked for").expect("it is set");
@@ -88,7 +88,7 @@ async fn ten_thousand_waiting_polls_cost_no_query_and_wake_only_for_what_concern
     let mut server = Server::builder(proxy.backend(&database))
         .set("LIMITS__WAITING_POLLS_PER_USER", 2 * POLLS)
         .set("LIMITS__CONNECTIONS", 2 * POLLS)
-        // They are one user's, and begin all at once.
+        // All polls belong to one user and begin at once.
         .set("LIMITS__USER__REQUESTS_AT_ONCE", 0)
         .set("POSTGRES__ACQUIRE_MILLISECONDS", 30_000)
         .start()

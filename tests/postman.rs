@@ -1,4 +1,4 @@
-//! The Postman collection: it runs without a failure, covers every route, and notices a server that misbehaves.
+//! Tests of the Postman collection with newman: it passes, covers every route, and fails on a server that misbehaves.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use crate::{
     support::{Backend, Server},
 };
 
-/// Within which newman must be done. Far beyond what it takes; only a hang gets there.
+/// Time-out of newman, far beyond its usual duration.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 on_every_backend! {
@@ -24,7 +24,7 @@ on_every_backend! {
         assert!(run.assertions > 0, "it asserts something");
     }
 
-    /// As people use it who work on one thing, and do so more than once.
+    /// Folders on their own and repeatedly, as developers run them.
     async fn a_folder_can_be_run_by_itself_again_and_again(server) {
         for folder in [
             "Notifications",
@@ -53,10 +53,10 @@ async fn a_server_that_answers_otherwise_is_noticed() {
     assert!(failure.contains("The newest is the one that was sent"), "{failure}");
 }
 
-/// A request that says "Error:" is no example of a route; and what does not appear in the document is no route.
+/// Requests named "Error:" are no examples of a route. Every other request must match a route of the document.
 #[tokio::test]
 async fn every_route_of_the_openapi_document_is_in_the_collection_and_the_other_way_round() {
-    /// Served, but described nowhere: the descriptions, and the way to them.
+    /// Routes without a description: the documents, their pages, and the redirect to them.
     const UNDESCRIBED: [(&str, &str); 4] =
         [("GET", "/openapi.json"), ("GET", "/asyncapi/{dialect}"), ("GET", "/docs"), ("GET", "/")];
 
@@ -69,7 +69,7 @@ async fn every_route_of_the_openapi_document_is_in_the_collection_and_the_other_
     let mut unknown: BTreeSet<_> = requests.iter().collect();
     let mut missing = Vec::new();
     let mut by_precision: Vec<_> = routes.collect();
-    // A request belongs to the route that names it most exactly.
+    // A request counts for the route with the fewest placeholders that fits.
     by_precision.sort_by_key(|(_, path)| path.matches('{').count());
     for (method, path) in by_precision {
         let asking: Vec<_> = unknown.iter().copied().filter(|(m, p)| m == method && fits(path, p)).collect();
@@ -84,14 +84,14 @@ async fn every_route_of_the_openapi_document_is_in_the_collection_and_the_other_
     assert!(unknown.is_empty(), "these requests of the collection are for no route: {unknown:?}");
 }
 
-/// What a run of newman came to.
+/// Result of a newman run.
 struct Run {
     assertions: u64,
-    /// Each with the request that it is about. Scripts that break are failures, too.
+    /// Failed assertions and scripts, each with its request.
     failures: Vec<String>,
 }
 
-/// Runs some of the collection's folders, or all, against `server`.
+/// Runs some folders of the collection, or all of it, against `server`.
 async fn newman(server: &Server, folders: &[&str]) -> Run {
     let newman = std::env::var("DRAGOMAN_TEST_NEWMAN").expect("run the tests with .ci/test, which installs newman");
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -126,7 +126,7 @@ fn said(failure: &Value) -> String {
     format!("{folder} / {request}: {test}: {message}")
 }
 
-/// All methods and paths that an OpenAPI document describes.
+/// Methods and paths of an OpenAPI document.
 fn routes_of(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().expect("it describes paths");
     let methods = |(path, methods): (&String, &Value)| {
@@ -136,7 +136,7 @@ fn routes_of(document: &Value) -> Vec<(String, String)> {
     paths.iter().flat_map(methods).collect()
 }
 
-/// Methods and paths of all requests of a folder that do not expect an error.
+/// Methods and paths of the requests in a folder that do not expect an error.
 fn requests_of(folder: &Value) -> Vec<(String, String)> {
     let request = |item: &Value| {
         if item["item"].is_array() {
@@ -153,7 +153,7 @@ fn requests_of(folder: &Value) -> Vec<(String, String)> {
     folder["item"].as_array().expect("a folder has items").iter().flat_map(request).collect()
 }
 
-/// Whether a path is one of those that a route's pattern describes.
+/// True if a path fits a route's pattern.
 fn fits(pattern: &str, path: &str) -> bool {
     let [pattern, path] = [pattern, path].map(|text| text.split('/').collect::<Vec<_>>());
     pattern.len() == path.len() && pattern.iter().zip(&path).all(|(a, b)| a == b || a.starts_with('{'))

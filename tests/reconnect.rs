@@ -1,5 +1,5 @@
-//! A client that comes back again and again while others write misses nothing, and gets nothing twice or out of order: each
-//! dialect has its own way of catching up.
+//! Tests of reconnection: a client that disconnects and returns repeatedly while others write misses nothing, and receives
+//! nothing twice or out of order. Each dialect has its own way to catch up.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ const WRITERS: usize = 3;
 const MESSAGES: usize = 40;
 const BEGINNING: &str = "beginning";
 const END: &str = "end";
-/// So few at a time that catching up takes several pages.
+/// Page size small enough for several pages per visit.
 const PAGE: usize = 5;
 
 /// Ids and texts, oldest first.
 type Messages = Vec<(i64, String)>;
 
-/// Who reads one conversation, and what of it so far.
+/// Reader of one conversation, with the messages it knows so far.
 struct Follower {
     who: Person,
     dialect: Dialect,
@@ -46,7 +46,7 @@ impl Follower {
         self.known.last().is_some_and(|(_, text)| text == END)
     }
 
-    /// Comes, catches up, hears what is said meanwhile, and goes.
+    /// Connects, catches up, receives new messages meanwhile, and disconnects.
     async fn visit(&mut self, server: &Server) {
         let came = match self.dialect {
             Dialect::Messaging => self.poll_messages(server).await,
@@ -109,7 +109,7 @@ impl Follower {
         history
     }
 
-    /// Pages forwards from what is known.
+    /// Pages forwards from the last known message.
     async fn visit_conversation(&self, server: &Server) -> Messages {
         let path = format!("/conversations/{}/?token={}", self.place.id, token(self.who.uid));
         let mut socket = Socket::open(server.socket_url(&path)).await;
@@ -136,7 +136,7 @@ impl Follower {
         history
     }
 
-    /// Pages backwards from the newest page. What is said meanwhile moves the pages, so that some come twice.
+    /// Pages backwards from the newest page. New messages shift the pages meanwhile, so that some arrive twice.
     async fn visit_desk(&self, server: &Server) -> Messages {
         let mut socket = concierge(server, self.who, "follower").await;
         let (mut history, mut live) = (BTreeMap::new(), Vec::new());
@@ -160,7 +160,7 @@ impl Follower {
     }
 }
 
-/// The messages among what came.
+/// Extracts the messages from frames or answers.
 fn read(came: &[Value], id: &str, text: &str) -> Messages {
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
     came.iter().map(|told| (number(&told[id]).expect("each has an id"), told[text].as_str().unwrap().to_owned())).collect()

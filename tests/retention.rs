@@ -1,4 +1,4 @@
-//! What has had its day goes away, and nobody who comes back for it gets an error.
+//! Tests of retention: expired files, sessions and events are deleted, and clients that return to them get no error.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -57,8 +57,8 @@ async fn an_old_session_goes_away() {
     server.stop().await;
 }
 
-/// A node whose clock is days ahead takes nothing away from the others. Here it is the database's that is behind, and what
-/// the others have just stored with it.
+/// Clock skew: a node whose clock is days ahead deletes nothing, since the database's clock counts. In this test the
+/// database's clock is behind, with everything stored so far.
 #[tokio::test]
 async fn what_is_old_is_so_by_the_clock_of_the_database() {
     let backend = Backend::postgres().await;
@@ -68,7 +68,7 @@ async fn what_is_old_is_so_by_the_clock_of_the_database() {
     server.stop().await;
     assert!(!server.log().contains("clock"), "{}", server.log());
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
-    // In this database alone.
+    // Only in this database.
     let behind = "UPDATE events SET at = at - interval '8 days';
         UPDATE sessions SET last_used_at = last_used_at - interval '8 days';
         SET allow_system_table_mods = on;
@@ -83,7 +83,7 @@ async fn what_is_old_is_so_by_the_clock_of_the_database() {
     let mut server = Server::builder(backend.clone()).set("RETENTION__EVERY_SECONDS", 1).start().await;
     let warning = "this machine's clock is not the database's";
     until(warning, async || server.log().contains(warning).then_some(())).await;
-    // The last that a round takes away.
+    // A statement of each retention round, after those that delete events and sessions.
     let last = "dragoman_store_seconds_count{operation=\"delete refresh_tokens\"} ";
     until("two rounds", async || {
         let metrics = server.get("/metrics").await.text().await.unwrap();
@@ -96,7 +96,7 @@ async fn what_is_old_is_so_by_the_clock_of_the_database() {
     server.stop().await;
 }
 
-/// The log forgets from its oldest event on; who comes back with an older position gets what is left.
+/// Event log: retention removes the oldest events first, and a client with an older position receives the rest.
 #[tokio::test]
 async fn a_log_that_was_cut_short_is_read_on_without_an_error() {
     let backend = Backend::postgres().await;
@@ -123,7 +123,7 @@ async fn a_log_that_was_cut_short_is_read_on_without_an_error() {
         assert_eq!(texts, ["young", "younger"], "after {last}");
     }
     assert_eq!(john.messaging("messages", json!({"thread_id": 1})).await["messages"].as_array().unwrap().len(), 4);
-    // Nothing is left, and it goes on.
+    // An empty event log still delivers new events.
     sqlx::query("UPDATE events SET at = at - interval '8 days'").execute(&mut database).await.unwrap();
     until("the end of everything", async || {
         let left: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&mut database).await.unwrap();

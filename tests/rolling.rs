@@ -1,4 +1,4 @@
-//! Both nodes behind nginx are restarted, one after the other, while people work in every dialect.
+//! Rolling restarts: both nodes behind nginx restart one after the other under load in every dialect.
 
 use crate::{
     deploy::nginx::Nginx,
@@ -6,15 +6,15 @@ use crate::{
     support::{Backend, Bus, Node, Server, ServerBuilder, until},
 };
 
-/// How often each node is restarted.
+/// Restarts of each node.
 const ROUNDS: usize = 2;
-/// How many messages are acknowledged between two restarts.
+/// Acknowledged messages between two restarts.
 const BETWEEN: usize = 60;
-/// A node that has answered so many sends is trusted.
+/// Answered sends after which a node counts as back in use.
 const AT_WORK: u64 = 5;
 
-/// Nothing is lost, nothing comes twice, no send is refused, and no request fails: nginx has another node for it. Sockets
-/// are closed, as they must be, and clients come back. Both nodes begin as `first`, and become each of `next`.
+/// Checks that nothing is lost or duplicated, no send is refused, and no request fails, since nginx has another node for it.
+/// Sockets are closed, as they must be, and clients reconnect. Both nodes begin as `first` and restart as each of `next`.
 async fn nobody_loses_anything(first: ServerBuilder, next: &[ServerBuilder]) {
     let mut nodes = [first.clone().start().await, first.start().await];
     for node in &nodes {
@@ -25,7 +25,7 @@ async fn nobody_loses_anything(first: ServerBuilder, next: &[ServerBuilder]) {
     for next in next {
         for number in 0..nodes.len() {
             load.goes_on(BETWEEN).await;
-            // nginx leaves a node that it could not reach alone until that has answered again.
+            // nginx avoids a node that it could not reach until the node has answered again.
             for node in &nodes {
                 until("work for both", async || (answered(node).await >= AT_WORK).then_some(())).await;
             }
@@ -47,7 +47,7 @@ async fn nobody_loses_anything(first: ServerBuilder, next: &[ServerBuilder]) {
     }
 }
 
-/// How many sends a node has answered since it was started.
+/// Sends that a node has answered since its start.
 async fn answered(node: &Server) -> u64 {
     let metrics = node.get("/metrics").await.text().await.expect("the answer is whole");
     let sends =
@@ -64,18 +64,18 @@ async fn nobody_notices_restarts(bus: Bus) {
     nobody_loses_anything(node.clone(), &vec![node; ROUNDS]).await;
 }
 
-/// From the first release to this program, which migrates the store while the first release goes on working on it.
+/// Upgrade from the first release: this program migrates the store while the first release still runs on it.
 async fn nobody_notices_an_upgrade(bus: Bus) {
     let Ok(program) = std::env::var("DRAGOMAN_TEST_FIRST_RELEASE") else {
         eprintln!("skipped: there is no program of the first release; it is built from the repository's history, see .ci/tools");
         return;
     };
     let backend = Backend::empty_postgres().await;
-    // Its own settings: what makes this program generous may be unknown to it.
+    // Settings of its own, since the first release may not know those of this program.
     let first = Server::builder(backend.clone()).program(program).node(&bus).set("PROXIES", "127.0.0.1");
     let first = first.set("LIMITS__WAITING_POLLS_PER_USER", 1_000).set("SOCKETS__PER_USER", 1_000);
     let first = first.set("SOCKETS__FRAMES_BURST", 10_000).set("SOCKETS__FRAMES_PER_SECOND", 10_000);
-    // The users of the first release have no external ids: their tokens go on naming uids.
+    // The users of the first release have no external ids, so their tokens keep naming uids.
     let next = node(&backend, &bus).set("TOKENS__USER_CLAIM_NAMES", "uid");
     nobody_loses_anything(first, &[next]).await;
 }

@@ -1,4 +1,4 @@
-//! The end of the server, and of those who take its time.
+//! Tests of graceful shutdown, and of the limits on slow headers and on waiting polls.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     with_every_backend,
 };
 
-/// A poll that waits, as its sender sees it.
+/// Sends a waiting poll. Resolves to its result.
 fn poll(client: &Client, route: &str) -> impl Future<Output = Value> + use<> {
     let request = client.request(Method::POST, &format!("/api/messaging/{route}")).header(CONTENT_TYPE, "application/json");
     let request = request.body(json!({"id": 1, "params": {"thread_id": 1, "timeout": 60}}).to_string());
@@ -20,7 +20,7 @@ fn poll(client: &Client, route: &str) -> impl Future<Output = Value> + use<> {
 }
 
 on_every_backend! {
-    /// Whoever waits is answered with what there is, at once, and the program ends as it should.
+    /// Graceful stop: waiting polls are answered at once, and the program exits with 0.
     async fn waiting_polls_are_answered_at_the_stop(server) {
         let john = server.log_in(JOHN).await;
         let mut waiting = JoinSet::new();
@@ -41,7 +41,7 @@ on_every_backend! {
         server.start_again(address).await;
     }
 
-    /// What has begun is finished, while nothing new is begun and who only keeps a connection open loses it.
+    /// Requests in flight finish, new ones are not accepted, and idle connections are closed.
     async fn a_request_in_flight_finishes(server) {
         let john = server.log_in(JOHN).await;
         let session = john.session().expect("it is logged in");
@@ -81,7 +81,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// What does not finish in time is given up: the stop has a limit.
+    /// Deadline of the stop: a request that does not finish in time is aborted.
     async fn a_request_that_never_ends_does_not_stop_the_stop(backend) {
         let mut server = Server::builder(backend).set("LIMITS__STOP_SECONDS", 1).start().await;
         let mut hanging = RawConnection::to(&server).await;
@@ -91,7 +91,7 @@ with_every_backend! {
         assert_eq!(server.ended().await.code(), Some(0));
     }
 
-    /// Nobody knows what it would have asked for, and nobody waits for it.
+    /// A request with an incomplete header does not delay the stop.
     async fn half_a_header_does_not_hold_up_the_stop(backend) {
         // Longer than the test waits for the end.
         let server = Server::builder(backend).set("LIMITS__HEADER_SECONDS", 600).set("LIMITS__STOP_SECONDS", 600);
@@ -103,14 +103,14 @@ with_every_backend! {
         assert_eq!(server.ended().await.code(), Some(0));
     }
 
-    /// A header that comes in drops is not waited for: the time counts from its first byte, not from the last.
+    /// Header time-out against slow clients (slowloris): it counts from the first byte, not from the last.
     async fn a_slow_header_is_cut_off(backend) {
         let mut server = Server::builder(backend).set("LIMITS__HEADER_SECONDS", 1).start().await;
         let stream = TcpStream::connect(server.address()).await.expect("the server listens");
         let (mut reading, writing) = stream.into_split();
         let dripping = tokio::spawn(async move {
             let mut drops = b"GET /healthz HTTP/1.1\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'a'));
-            // The server has closed when writing fails.
+            // A failed write means that the server has closed the connection.
             while let Some(drop) = drops.next()
                 && writing.writable().await.is_ok()
                 && writing.try_write(&[*drop]).is_ok()
@@ -119,7 +119,7 @@ with_every_backend! {
             }
         });
         let mut read = Vec::new();
-        // It may be told why, or find the door shut in its face.
+        // The server may answer 408 or only close the connection.
         let _ = reading.read_to_end(&mut read).await;
         let read = String::from_utf8(read).expect("answers are text");
         assert!(read.is_empty() || read.starts_with("HTTP/1.1 408"), "{read}");
@@ -127,7 +127,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// One user has so many places to wait in; a place is free again when its client has gone.
+    /// Quota of waiting polls for each user: a poll counts until its client disconnects.
     async fn places_to_wait_in_are_limited_and_come_back(backend) {
         const PLACES: usize = 5;
         let mut server = Server::builder(backend).set("LIMITS__WAITING_POLLS_PER_USER", PLACES).start().await;

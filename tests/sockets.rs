@@ -1,4 +1,4 @@
-//! The loop that serves all sockets, tried through one of the dialects, and its protocol, tried through an echo.
+//! Tests of the socket loop that all dialects share, through one of them, and of the WebSocket protocol, through an echo.
 
 mod autobahn;
 mod ends;
@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, Server, Socket, token, until};
 
-/// The uids of the demo data's people.
+/// Uids of the demo data's users.
 const ADMIN: i64 = 2;
 const JOHN: i64 = 4;
 const JANE: i64 = 6;
 const BOB: i64 = 8;
 
-/// The address of a socket of the conversation that all of them are in.
+/// The address of a socket of the conversation with all of them.
 fn url(server: &Server, uid: i64) -> String {
     server.socket_url(&format!("/conversations/2/?token={}", token(uid)))
 }
 
-/// A socket whose first words have been heard.
+/// A socket after its greeting.
 async fn enter(server: &Server, uid: i64) -> Socket {
     let mut socket = Socket::open(url(server, uid)).await;
     for _ in 0..4 {
@@ -32,7 +32,7 @@ async fn enter(server: &Server, uid: i64) -> Socket {
     socket
 }
 
-/// Sees that a socket still serves.
+/// Checks that a socket still sends and receives.
 async fn is_well(socket: &mut Socket) {
     socket.say(json!({"action": "send_message", "content": "all is well"})).await;
     socket.hear_until(|told| told["message"]["content"] == "all is well").await;
@@ -48,7 +48,7 @@ async fn closed_with(server: &Server, code: u16) {
     .await;
 }
 
-/// Nothing panicked meanwhile, and it stops as it should.
+/// Stops the server. Fails if a task panicked.
 async fn stop(mut server: Server) {
     assert_eq!(server.metric("dragoman_panics_total").await, 0.0, "{}", server.log());
     server.stop().await;

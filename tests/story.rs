@@ -1,4 +1,4 @@
-//! What was read earlier and what was told since make up what is read now.
+//! Model test of polling: an earlier full read plus all updates since equals a full read now.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -9,12 +9,12 @@ use crate::{
     support::{ADMIN, BOB, Client, JANE, JOHN, Server},
 };
 
-/// How many times everybody acts and the follower then catches up.
+/// Rounds of actions, each with a catch-up of the follower after it.
 const ROUNDS: usize = 25;
-/// Actions in one of them.
+/// Actions in a round.
 const ACTIONS: usize = 8;
 
-/// As random as is needed, and the same each time.
+/// Deterministic pseudorandom numbers (a linear congruential generator).
 struct Dice(u64);
 
 impl Dice {
@@ -28,7 +28,7 @@ impl Dice {
     }
 }
 
-/// A thread as its reader sees it.
+/// A conversation as its reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Thread {
     unread: i64,
@@ -51,7 +51,7 @@ fn list<'a>(of: &'a Value, key: &str) -> &'a [Value] {
     of[key].as_array().unwrap_or_else(|| panic!("{key} is a list in {of}"))
 }
 
-/// All that can be read now.
+/// Reads everything that is readable now.
 async fn read(client: &Client) -> State {
     let mut state = State::new();
     for thread in list(&client.messaging("threads", json!({})).await, "threads") {
@@ -71,7 +71,7 @@ async fn read(client: &Client) -> State {
     state
 }
 
-/// A client that has read everything once and since then only polls.
+/// A client that has read everything once and only polls since then.
 struct Follower {
     client: Client,
     state: State,
@@ -79,13 +79,13 @@ struct Follower {
 
 impl Follower {
     async fn begin(client: Client) -> Self {
-        // The first poll of a session says from where on it wants to be told.
+        // A session's first poll sets its cursor.
         client.messaging("poll/updates", json!({"timeout": 0})).await;
         let state = read(&client).await;
         Self { client, state }
     }
 
-    /// Takes in one answer of `poll/updates`; says whether it told anything.
+    /// Applies one answer of `poll/updates`. True if it held an update.
     async fn updates(&mut self, timeout: u32) -> bool {
         let told = self.client.messaging("poll/updates", json!({"timeout": timeout})).await;
         let threads = list(&told, "threads_with_updates");
@@ -96,7 +96,7 @@ impl Follower {
         !threads.is_empty()
     }
 
-    /// Takes in what a thread holds beyond what is known; says whether it was anything.
+    /// Applies the messages of a thread after the last known one. True if there were any.
     async fn messages(&mut self, of: i64, timeout: u32) -> bool {
         let thread = self.state.get_mut(&of).expect("it is a known thread");
         let last = thread.messages.last().map_or(0, |(id, _, _)| *id);
@@ -106,7 +106,7 @@ impl Follower {
         told["has_new"] == true
     }
 
-    /// Polls until it knows what `now` says. Every difference must be told of: no poll may end without news.
+    /// Polls until the state equals `now`. Every difference must be reported: no poll may end without news.
     async fn catch_up(&mut self, now: &State) {
         loop {
             let known = |state: &State, id| state.get(id).cloned().unwrap_or_default();
@@ -118,19 +118,19 @@ impl Follower {
             }
             let stale = now.iter().find(|(id, thread)| known(&self.state, id).messages != thread.messages);
             let Some((id, _)) = stale.map(|(id, thread)| (*id, thread)) else { return };
-            // Its own sends are not told of as updates: a thread may be new to it.
+            // A client's own sends are no updates for it, so the thread may be new.
             self.state.entry(id).or_default();
             assert!(self.messages(id, 5).await, "thread {id} holds more, and no poll says so");
         }
     }
 }
 
-/// Does something at random as one of them.
+/// Performs a random action as one of the users.
 async fn act(dice: &mut Dice, actors: &[Client], threads: &mut Vec<i64>) {
     let actor = dice.pick(actors);
     let thread = *dice.pick(threads);
     match dice.below(10) {
-        // Refusals of those who are not in change nothing, and belong to the story.
+        // Refusals for non-members change nothing and are part of the test.
         0..=4 => drop(actor.messaging("message/send", json!({"thread_id": thread, "body": format!("die {}", dice.0)})).await),
         5 | 6 => {
             let page = actor.messaging("messages", json!({"thread_id": thread, "limit": 5})).await;
@@ -163,7 +163,7 @@ async fn tell(server: &Server, seed: u64) {
     for _ in 0..ACTIONS {
         act(&mut dice, &actors, &mut threads).await;
     }
-    // The one who follows is one of those who act, from another place.
+    // The follower is one of the acting users, with another session.
     let mut follower = Follower::begin(server.log_in(JOHN).await).await;
     for round in 0..ROUNDS {
         for _ in 0..ACTIONS {

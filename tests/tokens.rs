@@ -1,4 +1,4 @@
-//! Tokens: whom they let in, whom not, and how they are renewed.
+//! Tests of access and refresh tokens: acceptance, refusal, renewal and revocation.
 
 mod every_dialect;
 mod grace;
@@ -16,22 +16,22 @@ use serde_json::Value;
 
 use crate::support::{Answer, Server};
 
-/// All that the holder of a token learns which is refused, whatever the reason.
+/// The whole answer to any refused token, whatever the reason.
 const REFUSED: &str = r#"{"message":"Not logged in, or no longer."}"#;
 
-/// Asks whom a token stands for.
+/// Requests the holder of a token.
 async fn holder(server: &Server, token: &str) -> Answer {
     Answer::of(server.client().request(Method::GET, "/auth/token").header(AUTHORIZATION, format!("Bearer {token}"))).await
 }
 
-/// The uid of whom a token lets in.
+/// The uid of an accepted token's holder.
 async fn uid(server: &Server, token: &str) -> i64 {
     let answer = holder(server, token).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}: {}", server.log());
     answer.json()["uid"].as_i64().expect("a uid is a number")
 }
 
-/// That a token is refused, for a reason that the log has in a line of its own, with what the token names if nobody is that.
+/// Checks that a token is refused, with one log line for the reason and for an unknown user's name in the token.
 async fn assert_refused(server: &Server, what: &str, token: &str, reason: &str) {
     let before = server.log().lines().count();
     let answer = holder(server, token).await;

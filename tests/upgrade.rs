@@ -1,5 +1,5 @@
-//! Stores of earlier releases go on under this program: it migrates them, and clients come back with what they have kept.
-//! `tests/upgrade/make` has filled the stores by the releases' own programs.
+//! Tests of migration from earlier releases: this program migrates their stores, and clients resume with the positions,
+//! tokens and addresses that they kept. `tests/upgrade/make` has filled the stores with the programs of those releases.
 
 mod answers;
 mod fixture;
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use crate::support::{Client, PASSWORD, Server, Socket, http, until};
 use fixture::{Desk, Fixture, items};
 
-/// Each has its files in `tests/upgrade`.
+/// Releases with files in `tests/upgrade`.
 const RELEASES: [&str; 1] = ["0.1.0"];
 
-/// What nobody is to lose.
+/// Tables that keep all their rows through a migration.
 const TABLES: [&str; 22] = [
     "attachments",
     "book_entries",
@@ -44,7 +44,7 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().expect("it is an object").iter()
 }
 
-/// The history in every dialect, what is unread, and the bytes of files by the addresses that were told.
+/// The history in every dialect, the unread counts, and the bytes of files at their earlier addresses.
 #[tokio::test]
 async fn everything_reads_as_before() {
     for release in RELEASES {
@@ -69,7 +69,7 @@ fn id(told: &Value) -> i64 {
     told["id"].as_i64().unwrap_or_else(|| panic!("it has an id: {told}"))
 }
 
-/// What the bus tells after an id up to another, in as many answers as it takes.
+/// Events of the bus between two ids, read page by page.
 async fn on_bus(fixture: &Fixture, server: &Server, poll: &Value, after: i64, until: i64) -> Vec<Value> {
     let (mut poll, mut all) = (poll.clone(), Vec::new());
     while all.last().is_none_or(|last| id(last) < until) {
@@ -82,7 +82,7 @@ async fn on_bus(fixture: &Fixture, server: &Server, poll: &Value, after: i64, un
     all
 }
 
-/// What followed the place that a client has kept, in order and nothing twice, and then what is new.
+/// Polls from a kept position: the events after it in order, none twice, and then new ones.
 #[tokio::test]
 async fn who_kept_a_place_is_told_what_followed() {
     for release in RELEASES {
@@ -117,7 +117,7 @@ async fn who_kept_a_place_is_told_what_followed() {
         assert_eq!(told, [&new, &new], "on the session's channel and on the user's own: {bus}");
         assert_eq!((&messages["count"], &messages["messages"][0]["id"]), (&json!(1), &new), "{messages}");
 
-        // A session is told what it has not been told yet, in as many answers as it takes.
+        // `poll/updates` has a cursor of its own for each session. The updates may take several answers.
         let (phone, mut untold) = (fixture.client(&server, "phone"), items(&fixture.kept["news"]).to_vec());
         while !untold.is_empty() {
             let told = phone.messaging("poll/updates", json!({"timeout": 60})).await;
@@ -142,7 +142,7 @@ async fn renewed(server: &Server, refresh: &str) -> (StatusCode, Value) {
     (answer.status, answer.json())
 }
 
-/// Cookies, tokens and passwords, and none of those that had ended.
+/// Cookies, tokens and passwords stay valid. Revoked and expired ones stay invalid.
 #[tokio::test]
 async fn whoever_was_let_in_still_is() {
     for release in RELEASES {
@@ -180,7 +180,7 @@ async fn whoever_was_let_in_still_is() {
     }
 }
 
-/// A client that does not know whether its message has arrived sends it again, with the key that it has kept.
+/// Idempotent retry: a client resends a message with the key that it kept.
 #[tokio::test]
 async fn a_retry_is_the_message_that_was_stored() {
     for release in RELEASES {
@@ -205,7 +205,7 @@ async fn a_retry_is_the_message_that_was_stored() {
     }
 }
 
-/// One that waits is joined, in the one that was joined both sides go on, and one that was closed stays closed.
+/// Support sessions: a waiting one can be joined, a joined one continues on both sides, and a closed one stays closed.
 #[tokio::test]
 async fn support_goes_on() {
     for release in RELEASES {
@@ -253,7 +253,7 @@ async fn support_goes_on() {
     }
 }
 
-/// Nor does the server sweep away what clients may still come back for.
+/// The migration deletes no rows or files, and neither do the retention sweeps after it.
 #[tokio::test]
 async fn migrating_takes_nothing_away() {
     for release in RELEASES {
@@ -265,7 +265,7 @@ async fn migrating_takes_nothing_away() {
             assert_eq!(fixture.count_rows(&TABLES).await, rows);
         }
         let mut server = fixture.server().set("RETENTION__EVERY_SECONDS", 1).start().await;
-        // The last that a round takes away.
+        // The last statement of a retention round.
         let last = "dragoman_store_seconds_count{operation=\"delete devices\"} ";
         until("two rounds", async || {
             let metrics = server.get("/metrics").await.text().await.unwrap();

@@ -1,4 +1,4 @@
-//! The programs that are measured, each in a process of its own that ends with its handle.
+//! The measured programs, each in a process of its own that is killed on drop.
 
 use std::{
     fs,
@@ -10,47 +10,47 @@ use std::{
 
 use crate::Result;
 
-/// A server that has said where it listens.
+/// A running server, listening at `address`.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    /// Dragoman itself, on this store.
+    /// Starts Dragoman on this store, without the limits of one user.
     pub(crate) fn dragoman(program: &Path, storage: &str) -> Result<Self> {
         Self::start(&mut dragoman(program, storage))
     }
 
-    /// The same with other settings, each a variable of the environment.
+    /// The same with additional settings, as environment variables.
     pub(crate) fn with(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
         Self::start(dragoman(program, storage).envs(settings.iter().copied()))
     }
 
-    /// The same with the limits that it ships with.
+    /// Starts Dragoman with the limits that it ships with.
     pub(crate) fn as_shipped(program: &Path, storage: &str) -> Result<Self> {
         Self::as_shipped_but(program, storage, &[])
     }
 
-    /// The same with some settings, each a variable of the environment.
+    /// The same with some settings changed, as environment variables.
     pub(crate) fn as_shipped_but(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
         Self::start(limited(program, storage).envs(settings.iter().copied()))
     }
 
-    /// One of several Dragomans on this database, and this bus.
+    /// Starts one of several nodes on this database and this bus.
     pub(crate) fn node(program: &Path, database: &str, bus: &str) -> Result<Self> {
         Self::start(dragoman(program, database).env("DRAGOMAN__BUS", bus))
     }
 
-    /// A room on Django Channels, run by a Python that has it.
+    /// Starts the room on Django Channels, run by a Python that has it.
     pub(crate) fn channels(python: &Path, database: &str) -> Result<Self> {
         let room = concat!(env!("CARGO_MANIFEST_DIR"), "/channels/room.py");
-        // Its driver knows no options of ours.
+        // The options are for sqlx; Python's driver does not know them.
         let (database, _) = database.split_once('?').unwrap_or((database, ""));
         Self::start(Command::new(python).args([room, database]))
     }
 
-    /// The bare handlers.
+    /// Starts the bare handlers.
     pub(crate) fn limits(database: Option<&str>) -> Result<Self> {
         Self::start(Command::new(std::env::current_exe()?).arg("limits").args(database))
     }
@@ -68,24 +68,25 @@ impl Server {
         }
     }
 
-    /// How much memory the process has, in KiB.
+    /// Resident memory of the process, in KiB.
     pub(crate) fn resident(&self) -> Result<f64> {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
         let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss in smaps_rollup")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// For how many seconds the process has kept a core busy, to the hundredth.
+    /// Processor time of the process in seconds, to the hundredth.
     pub(crate) fn busy(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name, which may hold anything, `utime` and `stime` are the 12th and 13th; Linux says 100 ticks a second.
+        // Behind the name, which may hold anything, `utime` and `stime` are the 12th and 13th; Linux says 100 ticks a
+        // second.
         let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
         let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
         Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 }
 
-/// The limits of one user that are switched off: a few accounts stand for very many.
+/// Limits of one user that are switched off: a few accounts stand for very many.
 const UNLIMITED: [&str; 9] = [
     "WRITES_PER_SECOND",
     "CONVERSATIONS_PER_SECOND",
@@ -109,11 +110,11 @@ fn limited(program: &Path, storage: &str) -> Command {
     command
 }
 
-/// The same without the limits of one user, since few people make all the load.
+/// The program without the limits of one user, since few accounts make all the load.
 fn dragoman(program: &Path, storage: &str) -> Command {
     let mut command = limited(program, storage);
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
-    // The server is measured, not the shares of the few users that ask it.
+    // Limits by user and by address are off: the few accounts would reach them.
     command.env("DRAGOMAN__LIMITS__USER__REQUESTS_AT_ONCE", "0").env("DRAGOMAN__LIMITS__ADDRESS__REQUESTS_AT_ONCE", "0");
     command.env("DRAGOMAN__LIMITS__CONNECTIONS_PER_ADDRESS", "0");
     command.env("DRAGOMAN__CONCIERGE__OPEN_SESSIONS_PER_TENANT", "0");
@@ -132,12 +133,12 @@ impl Drop for Server {
 }
 
 fn end(child: &mut Child) {
-    // That it has ended already is just as well.
+    // An error means that the process has ended already.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Runs a command to its end, and gives what it printed.
+/// Runs a command to its end, and returns its output.
 pub(crate) fn finished(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
@@ -146,7 +147,7 @@ pub(crate) fn finished(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Builds the server, and says where it is.
+/// Builds the server, and returns its path.
 pub(crate) fn build_server() -> Result<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -155,7 +156,7 @@ pub(crate) fn build_server() -> Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("dragoman"))
 }
 
-/// PostgreSQL's pgbench: where PATH has it, or else the newest of Debian's.
+/// Path of PostgreSQL's pgbench: the newest of Debian's packages, or else the one in PATH.
 pub(crate) fn pgbench() -> PathBuf {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = debian.map(|entry| entry.path().join("bin/pgbench")).filter(|path| path.exists()).max();

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{Result, children};
 
-/// One message, as pgbench and the bare handler store it.
+/// Stores one message, for pgbench and for the bare handler.
 const SEND: &str = include_str!("../send.sql");
 const TRANSACTION: &str = include_str!("../transaction.sql");
 const SEED: &str = include_str!("../seed.sql");
@@ -14,20 +14,20 @@ const LARGE: &str = include_str!("../large.sql");
 const CROWDS: &str = include_str!("../crowds.sql");
 const PEOPLE: &str = include_str!("../people.sql");
 const MIX: &str = include_str!("../mix.sql");
-/// What the log says of such a message, as long as when the server says it. pgbench would take a colon and a letter for a
-/// variable.
+/// Event log entry of such a message, as long as the server's own. It has no colon before a letter, which pgbench would
+/// take for a variable.
 const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 1000, "conversation": 500, "author": {"partner": 10, "user": 1010, "name": "Person 10"}, "message_type": "text", "body": "A message of a usual length, neither short nor long.", "metadata": null, "attachments": [], "client_key": null, "created_at": "2026-01-01T000000.000000Z", "edited_at": null, "deleted_at": null}}"#;
 
-/// How pgbench stores a message.
+/// Statements with which pgbench stores a message.
 #[derive(Clone, Copy)]
 pub(crate) enum Writes {
-    /// With one statement: as fast as can be.
+    /// One statement, the fastest way.
     AtOnce,
-    /// With a transaction of four, as an application does.
+    /// A transaction of four statements, as applications do it.
     OneByOne,
 }
 
-/// Databases that are dropped in the end.
+/// Temporary databases.
 pub(crate) struct Databases {
     admin: String,
     names: [String; 2],
@@ -36,7 +36,7 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Creates and fills both on the server that this address leads to.
+    /// Creates and fills both databases, on the server of this URL.
     pub(crate) async fn create(admin: &str, server: &Path) -> Result<Self> {
         let names = ["ours", "limits"].map(|name| format!("dragoman_bench_{}_{name}", std::process::id()));
         let (address, options) = admin.split_once('?').unwrap_or((admin, ""));
@@ -57,7 +57,8 @@ impl Databases {
         Ok(databases)
     }
 
-    /// How many transactions the server's database has seen. Backends tell of theirs with a delay of up to ten seconds.
+    /// Number of transactions of the server's database. PostgreSQL's backends report theirs with a delay of up to ten
+    /// seconds.
     pub(crate) async fn transactions(&self) -> Result<i64> {
         let mut connection = PgConnection::connect(&self.admin).await?;
         let seen = sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1")
@@ -68,12 +69,12 @@ impl Databases {
         Ok(seen)
     }
 
-    /// Fills the server's database with conversations of so many messages.
+    /// Fills the server's database with conversations that have these numbers of messages.
     pub(crate) async fn fill(&self, histories: &[u32]) -> Result<()> {
         self.run(&LARGE.replace("HISTORIES", &list(histories))).await
     }
 
-    /// Fills it with people who have so many conversations, and with conversations that hold so many people.
+    /// Fills it with people in these numbers of conversations, and with conversations of these numbers of people.
     pub(crate) async fn crowd(&self, conversations: &[u32], people: &[u32]) -> Result<()> {
         self.run(&CROWDS.replace("OWN", &list(conversations)).replace("CROWDS", &list(people))).await
     }
@@ -90,14 +91,14 @@ impl Databases {
 
     async fn run(&self, script: &str) -> Result<()> {
         let mut connection = PgConnection::connect(&self.ours).await?;
-        // One by one: VACUUM must not be in a transaction, which several statements at once would be.
+        // One statement at a time: several at once would form a transaction, and VACUUM must not be in one.
         for statement in script.split_inclusive(";\n") {
             sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
         }
         Ok(connection.close().await?)
     }
 
-    /// Leaves nothing to be cleared away or written out from what was measured before, on either side.
+    /// Vacuums, analyses and checkpoints both databases, so that earlier work does not disturb the next measurement.
     pub(crate) async fn settle(&self) -> Result<()> {
         for url in [&self.ours, &self.limits] {
             let mut connection = PgConnection::connect(url).await?;
@@ -108,7 +109,7 @@ impl Databases {
         Ok(())
     }
 
-    /// What PostgreSQL says it is.
+    /// PostgreSQL's version.
     pub(crate) async fn version(&self) -> Result<String> {
         let mut connection = PgConnection::connect(&self.admin).await?;
         let version = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
@@ -125,7 +126,7 @@ impl Databases {
         Ok(id)
     }
 
-    /// By which uuids the server knows its people, who go by their numbers in `seed.sql`.
+    /// The uuids of the people, by their numbers in `seed.sql`.
     pub(crate) async fn uuids(&self) -> Result<HashMap<i64, String>> {
         let mut connection = PgConnection::connect(&self.ours).await?;
         let uuids: Vec<(i64, String)> =
@@ -144,7 +145,7 @@ impl Databases {
     }
 }
 
-/// As an array's elements.
+/// Elements of an array in SQL.
 fn list(sizes: &[u32]) -> String {
     sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! As little HTTP/1.1 as it takes to put load on a server without taking much of the machine.
+//! A minimal HTTP/1.1 client, cheap enough to leave most of the machine to the server.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::Result;
 /// A whole request, ready to be written.
 pub(crate) type Request = Vec<u8>;
 
-/// A POST of JSON, as the person with this session.
+/// A POST of JSON, with this session's cookie.
 pub(crate) fn post(path: &str, session: &str, body: &str) -> Request {
     let length = body.len();
     format!(
@@ -27,20 +27,20 @@ pub(crate) fn call(path: &str, session: &str, params: &str) -> Request {
     post(path, session, &format!(r#"{{"jsonrpc":"2.0","method":"call","params":{params},"id":1}}"#))
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
-/// An answer, which must have been a success.
+/// An answer of status 200.
 pub(crate) struct Answer<'a> {
     pub(crate) head: &'a str,
     pub(crate) body: &'a [u8],
 }
 
 impl Answer<'_> {
-    /// The first number with this name, as it stands there.
+    /// The first number under this name, as text.
     pub(crate) fn number(&self, name: &str) -> Option<String> {
         let (_, rest) = std::str::from_utf8(self.body).ok()?.split_once(&format!("\"{name}\":"))?;
         Some(rest.chars().take_while(char::is_ascii_digit).collect())
@@ -86,7 +86,7 @@ impl Connection {
     }
 }
 
-/// Where the needle begins for the first time.
+/// Index of the first match.
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }

@@ -1,4 +1,4 @@
-//! The bare handlers beside which the server is measured, on poem's own server, in a process of their own.
+//! The bare handlers to which the server is compared, on poem's own server, in a process of their own.
 
 use std::{
     io::Write,
@@ -38,16 +38,16 @@ use tokio_tungstenite::{
 
 use crate::{Result, database};
 
-/// As many connections to the database as the server has.
+/// Size of the connection pool, the same as the server's.
 const POOL: u32 = 16;
-/// As much as the server reads at a time from a socket.
+/// Read buffer of a socket, the same as the server's.
 const READ_BUFFER: usize = 2048;
-/// How many frames may wait for a socket's task.
+/// Capacity of the broadcast channel: frames that may wait for a socket's task.
 const FRAMES: usize = 1024;
-/// What the server says of a message, as long.
+/// A frame as long as the server's own for a message.
 const FRAME: &str = r#"{"type":"chat_message","message":{"id":"100000","local_id":null,"sender_id":"1010","content":"A message of a usual length, neither short nor long.","timestamp":"2026-01-01T00:00:00Z","status":"sent"}}"#;
 
-/// Serves until it is killed. What needs a database answers only if there is one.
+/// Serves until it is killed. Without a database, handlers that need one fail.
 pub(crate) async fn serve(database: Option<&str>) -> Result<()> {
     let acceptor = TcpAcceptor::from_tokio(TcpListener::bind("127.0.0.1:0").await?)?;
     let addresses = acceptor.local_addr();
@@ -105,7 +105,7 @@ fn notify(Data(bell): Data<&Arc<Notify>>) -> Response {
     json(r#"{"jsonrpc":"2.0","id":1,"result":{"success":true}}"#)
 }
 
-/// The same once a message is stored.
+/// Stores a message, and then notifies.
 #[handler]
 async fn store(Data(pool): Data<&PgPool>, Data(bell): Data<&Arc<Notify>>) -> poem::Result<Response> {
     let (conversation, author) = (1_i64, 2_i64);
@@ -115,7 +115,7 @@ async fn store(Data(pool): Data<&PgPool>, Data(bell): Data<&Arc<Notify>>) -> poe
     Ok(json(r#"{"jsonrpc":"2.0","id":1,"result":{"success":true}}"#))
 }
 
-/// Everything that is told, gathered as it comes, until the peer goes away.
+/// Forwards all broadcast frames to a socket, several in one write if they are ready, until its peer disconnects.
 #[handler]
 fn socket(
     request: &Request,
@@ -126,7 +126,7 @@ fn socket(
     let (upgrade, told) = (request.take_upgrade()?, told.subscribe());
     tasks.spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            // It ends when its peer does.
+            // An error means that the peer has disconnected.
             let _ = listen(upgraded, told).await;
         }
     });

@@ -1,4 +1,4 @@
-//! The load, all of it on one thread.
+//! Load on one thread: throughput, latency, delivery and fan-out, over connections kept alive.
 
 use std::{
     net::SocketAddr,
@@ -15,16 +15,15 @@ use crate::{
     socket::Socket,
 };
 
-/// No answer takes this long.
+/// Time-out of an answer or a delivery.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// For how long a poll is given to begin to wait.
+/// Time that a poll gets to begin waiting.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// How many times as long as what counts of it a measure of throughput lasts.
+/// Ratio of the whole duration of a throughput measurement to its measured part.
 pub(crate) const LASTS: f64 = 1.25;
 
-/// Answers per second when each connection makes its requests in turn, again and again. The first fifth of the time does
-/// not count.
+/// Answers per second while each connection cycles through its requests. The first fifth of the time is warm-up.
 pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>], time: Duration) -> Result<f64> {
     let mut tasks = JoinSet::new();
     let end = Instant::now() + time.mul_f64(LASTS);
@@ -53,7 +52,7 @@ pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>]
     Ok(answers / time.as_secs_f64())
 }
 
-/// What an answer takes, in microseconds, at the median, when these requests are made in turn, one at a time.
+/// Median latency of the requests in microseconds, one at a time.
 pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: usize) -> Result<f64> {
     let mut connection = Connection::open(address).await?;
     let mut taken = Vec::new();
@@ -65,7 +64,7 @@ pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: us
     Ok(median(&taken))
 }
 
-/// The same of what is asked right after a message was sent, of which it knows the id.
+/// Median latency of a request that follows a send, and gets the id of the sent message.
 pub(crate) async fn after_each(address: SocketAddr, send: &Request, ask: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
     let mut connection = Connection::open(address).await?;
     let mut taken = Vec::new();
@@ -79,7 +78,7 @@ pub(crate) async fn after_each(address: SocketAddr, send: &Request, ask: &dyn Fn
     Ok(median(&taken))
 }
 
-/// What one message to one who waits takes, in microseconds, at the median.
+/// Median latencies of one message to a waiting poll, in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery {
     /// From the sender's request to the answer to the poll.
@@ -88,7 +87,7 @@ pub(crate) struct Delivery {
     pub(crate) behind: f64,
 }
 
-/// Sends one message at a time to one who waits for what comes after the last one.
+/// Sends one message at a time to a long poll that waits for messages after the last one.
 pub(crate) async fn delivery(
     address: SocketAddr,
     poll: &dyn Fn(&str) -> Request,
@@ -116,24 +115,24 @@ pub(crate) async fn delivery(
     Ok(Delivery { whole: median(&whole), behind: median(&behind) })
 }
 
-/// Sockets whose ends are read as fast as they come.
+/// Sockets with a reader task each.
 pub(crate) struct Listeners {
-    /// One permit for every message that any of them was told.
+    /// One permit for each message that one of the sockets has received.
     told: Arc<Semaphore>,
-    /// They listen as long as these live.
+    /// Reader tasks, aborted on drop.
     tasks: JoinSet<Result<()>>,
     words: &'static [u8],
 }
 
 impl Listeners {
-    /// Has the sockets count messages, which contain these words.
+    /// Begins to count the messages on these sockets: frames that contain `words`.
     pub(crate) fn new(sockets: Vec<Socket>, words: &'static [u8]) -> Self {
         let mut listeners = Self { told: Arc::new(Semaphore::new(0)), tasks: JoinSet::new(), words };
         sockets.into_iter().for_each(|socket| listeners.join(socket));
         listeners
     }
 
-    /// One more.
+    /// Adds a socket.
     pub(crate) fn join(&mut self, mut socket: Socket) {
         let (told, words) = (Arc::clone(&self.told), self.words);
         self.tasks.spawn(async move {
@@ -143,8 +142,8 @@ impl Listeners {
         });
     }
 
-    /// How many messages they are told within about that time, and how long that took in seconds, when the next so many
-    /// are sent at once, through these servers in turn, whenever everybody was told the last ones.
+    /// Measures fan-out for about `time`: sends `at_once` messages together, through these servers in turn, and waits
+    /// until all sockets have them before the next ones. Returns the number of deliveries, and the duration in seconds.
     pub(crate) async fn deliveries(
         &mut self,
         through: &[SocketAddr],
@@ -174,7 +173,7 @@ impl Listeners {
 }
 
 impl Listeners {
-    /// Waits until they have been told so many messages in all. One whose socket is closed will not be.
+    /// Waits until the sockets together have received this many messages. Fails if a socket is closed.
     async fn wait_for(&mut self, told: u32) -> Result<()> {
         let (counted, tasks) = (&self.told, &mut self.tasks);
         let waiting = async {
@@ -190,7 +189,8 @@ impl Listeners {
         timeout(PATIENCE, waiting).await.unwrap_or_else(|_| Err(missing().into()))
     }
 
-    /// What one message takes, in microseconds, at the median: until its sender is answered, and until everybody is told.
+    /// Median latencies of one message in microseconds: until its sender has the answer, and until all sockets have the
+    /// message.
     pub(crate) async fn heard(&mut self, address: SocketAddr, send: &Request, times: usize) -> Result<(f64, f64)> {
         let everybody = u32::try_from(self.tasks.len())?;
         let mut sender = Connection::open(address).await?;
@@ -206,7 +206,7 @@ impl Listeners {
     }
 }
 
-/// Opens as many sockets as asked, on these paths and for these sessions in turn.
+/// Opens `count` sockets, with these paths and sessions in turn.
 pub(crate) async fn open(address: SocketAddr, doors: &[(String, String)], count: usize) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for (path, session) in doors.iter().cycle().take(count) {
@@ -215,10 +215,10 @@ pub(crate) async fn open(address: SocketAddr, doors: &[(String, String)], count:
     Ok(sockets)
 }
 
-/// Connections on each of which one request waits.
+/// Connections with one unanswered request each.
 pub(crate) struct Waiting(#[expect(dead_code, reason = "they are open as long as this lives")] Vec<Connection>);
 
-/// Opens as many waiting requests as asked, or as there may be open files.
+/// Opens a connection for each of the requests, `most` at most, and leaves the requests unanswered.
 pub(crate) async fn wait(address: SocketAddr, requests: impl Iterator<Item = Request>, most: usize) -> Result<Waiting> {
     let mut connections = Vec::new();
     for request in requests.take(most) {
@@ -229,13 +229,13 @@ pub(crate) async fn wait(address: SocketAddr, requests: impl Iterator<Item = Req
     Ok(Waiting(connections))
 }
 
-/// How many connections this process may have open, up to `most`.
+/// Number of connections that the limit of open files allows, up to `most`.
 pub(crate) fn connections_allowed(most: usize) -> Result<usize> {
     let files = dragoman_bench::open_files_allowed()?;
     Ok(most.min(files.saturating_sub(200)))
 }
 
-/// The middle one.
+/// The median.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

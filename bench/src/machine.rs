@@ -1,4 +1,4 @@
-//! What it is measured on. Nothing here says whose machine it is.
+//! Description of the machine for the report, without anything that identifies its owner.
 
 use std::{fmt, fs, process::Command};
 
@@ -17,14 +17,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one, with a PostgreSQL that says to be of this version.
+    /// Describes this machine, with a PostgreSQL of this version.
     pub(crate) fn this(postgres: Option<String>) -> Result<Self> {
         let memory = line("/proc/meminfo", "MemTotal")?.trim_end_matches(" kB").parse::<u64>()?;
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let rustc = children::finished(Command::new(rustc).arg("--version"))?;
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
-            // Not every architecture tells its model.
+            // Not every architecture has this line.
             processor: line("/proc/cpuinfo", "model name").unwrap_or_else(|_| std::env::consts::ARCH.into()),
             memory_mib: memory / 1024,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
@@ -34,7 +34,7 @@ impl Machine {
     }
 }
 
-/// What a file of the kernel says behind this name.
+/// The value of a name in a file of the kernel.
 fn line(file: &str, name: &str) -> Result<String> {
     let text = fs::read_to_string(file)?;
     let found = text.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == name);

@@ -1,4 +1,4 @@
-//! Measures the server beside the limits it is held to, in turns, and writes a report. `README.md` says what each row means.
+//! The benchmark: measures the server beside its limits, in turns, and writes a report. `README.md` explains each row.
 
 mod children;
 mod database;
@@ -25,17 +25,17 @@ use machine::Machine;
 use report::{Results, Run};
 use rows::Bench;
 
-/// Measures Dragoman beside the limits it is held to.
+/// Measures Dragoman beside its limits.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// Some two minutes instead of many.
+    /// Take about two minutes instead of many.
     #[arg(long)]
     quick: bool,
-    /// The folder of the report; what it tells of rows that are not measured now, stays.
+    /// Directory of the report. Results of rows that this run does not measure stay in it.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/report"), hide_default_value = true)]
     report: PathBuf,
-    /// Only the rows that go by these words.
+    /// Measure only these rows.
     #[arg(value_parser = PossibleValuesParser::new(rows::WORDS))]
     only: Vec<String>,
     #[command(subcommand)]
@@ -44,7 +44,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Serves the bare handlers beside which the server is measured.
+    /// Serve the bare handlers to which the server is compared.
     #[command(hide = true)]
     Limits {
         database: Option<String>,
@@ -56,7 +56,7 @@ enum Role {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        // poem as it is usually run.
+        // poem's usual runtime.
         Some(Role::Limits { database }) => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -77,18 +77,18 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nobody left to tell that this cannot be told.
+            // An error on the standard error stream cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "dragoman-bench: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Sends a crowd, and tells how it was, Ctrl-C or not.
+/// Runs the load generator, and reports even after Ctrl-C.
 async fn crowd(load: &Load) -> Result<()> {
     let report = load
         .run(async {
-            // Without the signal it goes on to its end.
+            // Without a signal handler the run goes on to its end.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending().await
             }
@@ -112,7 +112,7 @@ async fn run(cli: &Cli) -> Result<()> {
     };
     let bench = Bench { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
     let measured = bench.measure().await;
-    // What was measured is not lost because something after it was not.
+    // Rows measured before an error are saved.
     let command = ["bench/run"].into_iter().chain(cli.quick.then_some("--quick")).chain(cli.only.iter().map(String::as_str));
     let command = command.collect::<Vec<_>>().join(" ");
     let run = Run { at, command, seconds: begun.elapsed().as_secs(), machine: Machine::this(postgres)? };

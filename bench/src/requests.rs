@@ -1,4 +1,4 @@
-//! What is asked of the server, and of whom.
+//! Requests to the server, and the sessions that make them.
 
 use crate::{
     Result,
@@ -6,7 +6,7 @@ use crate::{
     http::{self, Connection, Request},
 };
 
-/// How many connections make requests at the same time.
+/// Number of concurrent connections.
 pub(crate) const CONNECTIONS: usize = 32;
 /// Larger than the id of any message.
 pub(crate) const FROM_NOW_ON: &str = "2147483647";
@@ -40,8 +40,8 @@ pub(crate) fn read(session: &str, message: &str) -> Request {
     http::call("/api/messaging/message/read", session, &format!(r#"{{"message_id":{message}}}"#))
 }
 
-/// Requests to a server on memory, whose demo data has been added to: six people, ten more threads of all of them, with
-/// five messages each.
+/// Requests to a server on memory, with six people and, besides the demo data, ten threads of all of them with five
+/// messages each.
 pub(crate) struct Furnished {
     /// For each connection.
     pub(crate) count: Vec<Vec<Request>>,

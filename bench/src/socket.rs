@@ -1,4 +1,4 @@
-//! As little of a WebSocket's client as it takes to open many of them and to count what they are told.
+//! A minimal WebSocket client, to open many sockets and to count the frames they receive.
 
 use std::net::SocketAddr;
 
@@ -12,11 +12,11 @@ use crate::{
     http::{Request, find},
 };
 
-/// How a ping begins, and how a pong does. Those of a client have to be masked; zeros are a mask, too.
+/// First bytes of a ping and of a pong frame. A client's frames are masked; a mask of zeros is valid.
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// The request for a socket, as a page of the server itself makes it.
+/// The upgrade request, with the same origin as a page of the server itself.
 pub(crate) fn handshake(address: SocketAddr, path: &str, session: &str) -> Request {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: session_id={session}\r\n\
@@ -26,15 +26,15 @@ pub(crate) fn handshake(address: SocketAddr, path: &str, session: &str) -> Reque
     .into_bytes()
 }
 
-/// A socket that is open.
+/// An open socket.
 pub(crate) struct Socket {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Socket {
-    /// Opens one as a page of the server itself would, for the person with this session. It has been greeted and hears what is
-    /// told from now on: a server that is busy answers the handshake some time before.
+    /// Opens a socket with this session, same-origin. It is subscribed on return: a pong shows that the server has
+    /// processed the upgrade, while a busy server answers the handshake some time before.
     pub(crate) async fn open(address: SocketAddr, path: &str, session: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -62,7 +62,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Whether a frame has come that begins so.
+    /// True if a complete frame with this first byte has been received.
     fn has(&self, first: u8) -> bool {
         let mut passed = 0;
         while let Some(payload) = payload(&self.received[passed..]) {
@@ -74,7 +74,7 @@ impl Socket {
         false
     }
 
-    /// Says a text, masked with zeros: that is a mask, and leaves the text as it is.
+    /// Sends a text frame, masked with zeros, which leaves the text as it is.
     pub(crate) async fn say(&mut self, text: &str) -> Result<()> {
         let length = u16::try_from(text.len())?;
         let mut frame = vec![0x81, 0x80 | 126];
@@ -84,7 +84,7 @@ impl Socket {
         Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// Waits for more, and counts the frames that are whole by then and contain these words. Pings are answered.
+    /// Waits for more bytes, and counts the complete frames that contain `words`. Answers pings.
     pub(crate) async fn count(&mut self, words: &[u8]) -> Result<usize> {
         if self.stream.read_buf(&mut self.received).await? == 0 {
             return Err("the server has closed a socket".into());
@@ -103,7 +103,7 @@ impl Socket {
     }
 }
 
-/// Where the first frame has its payload, if the frame is whole. Servers do not mask.
+/// Payload range of the first frame, if the frame is complete. Servers do not mask.
 fn payload(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let (begin, length): (usize, usize) = match *bytes.get(1)? & 0x7f {
         126 => (4, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),

@@ -1,7 +1,6 @@
-//! What is read again and again never costs what the tables hold: with many rows in them, and statistics of them, no
-//! hot statement reads a large table from end to end.
+//! Tests of query plans: with many rows and fresh statistics, no hot statement scans a large table sequentially.
 #![cfg(feature = "postgres")]
-// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+// `.clippy.toml` allows these only in functions that are marked as tests themselves.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -16,8 +15,8 @@ use storage::{
     SessionTouch, Storage, TokenKey, Topic,
 };
 
-/// 5,000 people, who are in 10,000 conversations, four in each, with 60,000 messages and as many reactions and events. One
-/// of the four is a newcomer, who sees the last three messages.
+/// 5,000 people in 10,000 conversations of four, with 60,000 messages and as many reactions and events. One of the four
+/// is a newcomer, who sees the last three messages.
 const FILL: &str = "
     INSERT INTO partners (id, name) SELECT n, 'p' || n FROM generate_series(1, 5000) n;
     INSERT INTO users (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile, created_at)
@@ -78,12 +77,12 @@ const SCANS: &str = "SELECT relname::text, seq_scan FROM pg_stat_user_tables
     'messages', 'participants', 'partners', 'presences', 'reactions', 'refresh_tokens', 'sessions', 'support_seen',
     'support_sessions', 'uploads', 'users')";
 
-/// Connections to the database beside the one that asks.
+/// Number of other connections to the database.
 const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
-/// How often each table was read from end to end, by connections that have ended. What a connection has counted, PostgreSQL
-/// adds to the statistics by and by; when it is gone from the list of connections, all of it.
+/// Sequential scans of each table by connections that have ended. PostgreSQL adds the counters of a connection to the
+/// statistics with a delay; once the connection is gone from the list, all of them are there.
 async fn scans(database: &mut PgConnection) -> BTreeMap<String, i64> {
     while database.fetch_one(OTHERS).await.unwrap().get::<i64, _>(0) > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -115,7 +114,7 @@ async fn hot_statements_read_no_large_table_from_end_to_end() {
     let mut database = PgConnection::connect(&url).await.unwrap();
     let before = scans(&mut database).await;
     let storage = Postgres::open(&options(url.clone())).await.unwrap();
-    // PostgreSQL plans the first five runs of a statement for their values, and perhaps the later ones once for all.
+    // PostgreSQL plans the first five runs of a statement for their values, and may use a generic plan afterwards.
     for round in 1..=12 {
         read(&storage, round).await;
         write(&storage, round).await;
@@ -267,7 +266,7 @@ async fn change(storage: &Postgres, round: i64) {
     }
 }
 
-/// What clients of support sessions do again and again: their sessions, devices, uploads and presence.
+/// Frequent statements of support clients: sessions, devices, uploads and presence.
 async fn support(storage: &Postgres, round: i64) {
     use storage::{Attachments, Connecting, Devices, Presences, Sign, Support, SupportStatus, UploadedFile, Uploads, UserId};
 
@@ -311,7 +310,7 @@ async fn support(storage: &Postgres, round: i64) {
     tx.commit().await.unwrap();
 }
 
-/// What is done all the time beside everything else takes as little.
+/// Periodic clean-up, which must not scan large tables either.
 async fn clear_away(storage: &Postgres, round: i64) {
     use storage::{Attachments, Audit};
 

@@ -1,4 +1,5 @@
-//! The same for sockets: whatever an action names that is of others is not there, and nobody gets in who must not.
+//! Tests of access control on sockets: an action on another user's object is answered as not found, and no socket opens
+//! without a valid token.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -9,20 +10,20 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// Bob's and John's.
+/// Uids of Bob and John.
 const UIDS: (i64, i64) = (8, 4);
 
 /// A dialect's socket.
 struct Door {
     dialect: &'static str,
-    /// Where the conversation of the scene is to be had, and one that Bob is in.
+    /// Paths of the scene's conversation and of one that Bob is a member of.
     path: fn(&Scene) -> String,
     own: fn(&Scene) -> String,
-    /// How whoever brings no token that counts is closed, and how one who is not in the conversation; `None` if the path names
-    /// none.
+    /// Close codes: for a connection without a valid token, and for a user who is not a member; `None` if the path names no
+    /// conversation.
     stranger: u16,
     outsider: Option<u16>,
-    /// Every action that names something of others, and how it is answered.
+    /// Actions that name another user's object, with the expected answers.
     actions: fn(&Scene) -> Vec<(Value, Value)>,
 }
 
@@ -55,7 +56,7 @@ fn doors() -> Vec<Door> {
     vec![one, all_conversations()]
 }
 
-/// There the frames name the conversation, and Bob is told the same of one that is of others and of one that is not there.
+/// The socket of all conversations: frames name the conversation, and another user's is answered like a missing one.
 fn all_conversations() -> Door {
     Door {
         dialect: "conversations, all",
@@ -80,7 +81,7 @@ fn all_conversations() -> Door {
                 };
                 asked.push((frame, expected));
             }
-            // In one's own there is no message of others.
+            // In one's own conversation, another's message is answered as missing.
             for action in ["read", "edit_message", "delete_message", "reaction"] {
                 let own = scene.own.to_string();
                 let frame = json!({"action": action, "conversation_id": own, "content": "x", "message_ids": [message], "message_id": message});
@@ -131,7 +132,7 @@ with_tokens_on_every_backend! {
             own.heard_so_far().await;
             for (number, (frame, expected)) in (door.actions)(&scene).into_iter().enumerate() {
                 if number % 30 == 29 {
-                    // One may say so much at once and no more.
+                    // A new socket, because of the rate limit on frames.
                     own = Socket::open(at(&(door.own)(&scene))).await;
                     own.heard_so_far().await;
                 }
@@ -148,7 +149,7 @@ with_tokens_on_every_backend! {
 
 with_every_backend! {
     async fn one_who_is_deactivated_loses_every_socket(backend) {
-        // A store in memory has no command line beside its server.
+        // A store in memory cannot be changed by the command line while its server runs.
         if !backend.is_durable() {
             return;
         }

@@ -1,4 +1,4 @@
-//! What each route asks of its callers, and what it has for those who are not in.
+//! Table of all routes: the credentials that each requires, and its answer to a user who is not a member.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -6,61 +6,61 @@ use serde_json::{Value, json};
 use super::SECRET;
 use crate::support::JANE;
 
-/// What a route asks of its callers.
+/// Credentials that a route requires.
 pub enum Door {
-    /// Nothing.
+    /// No credentials.
     Open,
-    /// A session: else it answers "Session expired", and nothing more.
+    /// A session: without one the route answers "Session expired" and nothing else.
     Session,
-    /// The same, outside the envelope.
+    /// A session as well, but the answer comes without the JSON-RPC envelope.
     SessionOverHttp,
-    /// A login and a password, which the call holds.
+    /// A login and a password, within the call.
     Password(Value),
-    /// A session, outside the envelope and with a status: else 401 and a sentence.
+    /// A session or a bearer token: without one the answer is 401 with a message, outside the envelope.
     SessionOrToken,
     /// A login and a password, or a refresh token, outside the envelope.
     Credentials(Value),
-    /// A bearer token, or a session from a page that may use it: else it answers 401 and that there is none.
+    /// A bearer token, or a session from an allowed origin: without one the answer is 401 with a message.
     Bearer,
-    /// A bearer token, whatever session there is: else 401 and a sentence.
+    /// A bearer token; a session does not help. Without a token the answer is 401 with a message.
     Token,
-    /// The token that is to be revoked: anything else is done already.
+    /// The token to revoke. An unknown token counts as already revoked.
     Revocation,
-    /// A session that the file is open to, or the file's token.
+    /// A session of a reader of the file, or the file's token.
     File,
-    /// An address that nobody can guess. What it answers to a guess.
+    /// An unguessable address. Holds the answer to a wrong one.
     Address(StatusCode, &'static str),
 }
 
-/// What comes of asking for something of others.
+/// Answer to a request for another user's object.
 #[derive(Clone, Copy)]
 pub enum Outcome {
-    /// The route is not about anything of others.
+    /// Not applicable: the route concerns no object of other users.
     Nothing,
-    /// Refused in these words, and nothing more said.
+    /// A refusal with this message and nothing else.
     Refused(&'static str),
-    /// This, which tells nothing.
+    /// This result, which reveals nothing.
     Result(fn() -> Value),
-    /// A proper answer without anything secret.
+    /// A successful answer without any secret.
     Silent,
 }
 
 pub struct Entry {
     pub route: &'static str,
     pub door: Door,
-    /// What to ask for, of others.
+    /// Parameters that name another user's object.
     pub params: fn(&Scene) -> Value,
     pub outsider: Outcome,
 }
 
-/// What there is to be kept from others.
+/// Objects of other users.
 pub struct Scene {
     pub thread: i64,
     pub message: i64,
     pub file: i64,
     /// A session of the same two in the `im_chat` dialect.
     pub uuid: String,
-    /// A thread of the outsider's own.
+    /// A conversation of the outsider's own.
     pub own: i64,
 }
 
@@ -109,7 +109,7 @@ pub fn table() -> Vec<Entry> {
         entry("POST /auth/token", Credentials(json!({"login": "nobody", "password": "wrong"})), nothing, Nothing),
         entry("POST /auth/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
         entry("POST /auth/session", Token, nothing, Nothing),
-        // Whoever has a token may revoke it; who has none learns nothing.
+        // The holder of a token may revoke it. A call without a valid token learns nothing.
         entry("POST /auth/token/revoke", Revocation, nothing, Nothing),
         entry("POST /api/token", Credentials(json!({"username": "nobody at all", "password": "wrong"})), nothing, Nothing),
         entry("POST /api/token/refresh", Credentials(json!({"refresh": "0".repeat(40)})), nothing, Nothing),
@@ -214,7 +214,7 @@ pub fn table() -> Vec<Entry> {
         entry("POST /api/messaging/typing/status/{id}", Session, nothing, DENIED),
         entry("POST /api/messaging/presence/update", Session, |_| json!({"status": "online"}), Silent),
         entry("POST /api/messaging/presence/status", Session, |_| json!({"partner_ids": [2, 4]}), Silent),
-        // What is of others is tried with tokens, beside the room's other tests.
+        // The tests of the dialect `room` cover other users' objects, with tokens.
         entry("GET /chat/messages/{uid}", Bearer, nothing, Nothing),
         entry("POST /chat/attachment", Bearer, nothing, Nothing),
         entry("POST /chat/chat-attachment", Bearer, nothing, Nothing),
@@ -252,7 +252,7 @@ pub fn table() -> Vec<Entry> {
         entry("POST /im_chat/init", Session, nothing, Silent),
         entry("POST /im_chat/history", Session, |scene| json!({"uuid": scene.uuid}), Outcome::Result(|| json!(false))),
         entry("POST /im_chat/api/history", Session, |scene| json!({"uuid": scene.uuid}), Outcome::Result(|| json!([]))),
-        // There is something for the outsider as well, so that nobody waits.
+        // The outsider has an event on its own channel as well, so that the poll does not wait.
         entry("POST /longpolling/poll", Session, |scene| json!({"channels": [scene.uuid], "last": 0}), Silent),
         entry("POST /file-new/get-upload-url", SessionOrToken, nothing, Nothing),
         entry("PUT /files/{kind}/{name}", Address(StatusCode::FORBIDDEN, "This upload URL is not valid"), nothing, Nothing),

@@ -1,4 +1,4 @@
-//! One user's clients of all dialects, in one conversation.
+//! Clients of all dialects for one user in one conversation.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, PASSWORD, Server, Socket, token};
 
-/// The dialects that chat.
+/// Dialects with messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Messaging,
@@ -16,15 +16,15 @@ pub enum Dialect {
     Concierge,
 }
 
-/// Somebody of the demo data.
+/// A user of the demo data.
 #[derive(Clone, Copy, Debug)]
 pub struct Person {
     pub login: &'static str,
     pub uid: i64,
     pub partner: i64,
-    /// Of those who have always the same.
+    /// Only of users with a fixed uuid.
     pub uuid: &'static str,
-    /// How concierge's routes begin that this user may call.
+    /// First segment of the concierge routes for this user.
     pub side: &'static str,
 }
 
@@ -35,19 +35,19 @@ pub const JOHN: Person =
 pub const TENANT: Person = Person { login: "deepak@tis.co.th", uid: 34, partner: 35, uuid: "", side: "client" };
 pub const AGENT: Person = Person { login: "concierge@example.com", uid: 32314, partner: 32315, uuid: "", side: "backend" };
 
-/// A conversation, by all names that it has.
+/// A conversation with its ids in all dialects.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub id: i64,
     pub uuid: String,
-    /// Between which two, as `room` has it.
+    /// Its two participants, for `room`.
     pub pair: Option<[Person; 2]>,
-    /// The `chatSessionId`, as `concierge` has it.
+    /// The `chatSessionId` of `concierge`.
     pub session: Option<Value>,
 }
 
 impl Place {
-    /// John's and the admin's.
+    /// The conversation of John and the admin.
     pub async fn direct(server: &Server) -> Self {
         let john = server.log_in(JOHN.login).await;
         let session = john.result("/im_chat/api/get_or_create_session", json!({"user_to": ADMIN.uid})).await;
@@ -55,7 +55,7 @@ impl Place {
         Self { id: 1, uuid, pair: Some([JOHN, ADMIN]), session: None }
     }
 
-    /// A support session of the tenant, which the agent has joined.
+    /// A support session of the tenant, joined by the agent.
     pub async fn support(server: &Server) -> Self {
         let mut tenant = concierge(server, TENANT, "beginning").await;
         let session = asked(&mut tenant, "client/init-chat-with-concierge", json!({"newSession": true})).await;
@@ -81,12 +81,12 @@ pub async fn concierge(server: &Server, who: Person, device: &str) -> Socket {
     socket
 }
 
-/// The body of the answer to a request that is granted.
+/// Sends a request of `concierge`. Returns the body of its successful answer.
 pub async fn asked(socket: &mut Socket, route: &str, body: Value) -> Value {
     asked_beside(socket, route, body, &mut Vec::new()).await
 }
 
-/// The same; what comes before the answer is kept.
+/// Like [`asked`]; appends the frames before the answer to `beside`.
 pub async fn asked_beside(socket: &mut Socket, route: &str, body: Value, beside: &mut Vec<Value>) -> Value {
     socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
     loop {
@@ -99,27 +99,27 @@ pub async fn asked_beside(socket: &mut Socket, route: &str, body: Value, beside:
     }
 }
 
-/// A message as any dialect tells it.
+/// A message as received in any dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub id: i64,
     pub text: String,
-    /// In `room` nothing of those without a fixed uuid.
+    /// `None` in `room` for users without a fixed uuid.
     pub author: Option<String>,
 }
 
-/// One client of one user.
+/// A client of one user in one dialect.
 pub struct Ear {
     pub dialect: Dialect,
     pub who: Person,
     place: Place,
     voice: Voice,
-    /// What came over the bus and was not looked at yet.
+    /// Events of the bus that no call has returned yet.
     waiting: VecDeque<Value>,
 }
 
 enum Voice {
-    /// With the last id that was heard.
+    /// Holds the last received id.
     Polling(Client, i64),
     Open(Box<Socket>),
 }
@@ -148,7 +148,7 @@ impl Ear {
         };
         let mut ear = Self { dialect, who, place: place.clone(), voice, waiting: VecDeque::new() };
         if let Voice::Open(socket) = &mut ear.voice {
-            // The server knows of it.
+            // Waits until the server has registered the connection.
             socket.heard_so_far().await;
         }
         ear
@@ -168,7 +168,7 @@ impl Ear {
         }
     }
 
-    /// Says a text.
+    /// Sends a text.
     pub async fn say(&mut self, text: &str) {
         let place = self.place.clone();
         match self.dialect {
@@ -194,7 +194,7 @@ impl Ear {
         }
     }
 
-    /// The next thing on the bus, or the next frame, that fits.
+    /// The next event of the bus, or the next frame, that fits.
     pub async fn hear(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
         let place = self.place.id;
         match &mut self.voice {
@@ -223,7 +223,7 @@ impl Ear {
         }
     }
 
-    /// The message that says this.
+    /// The message with this text.
     pub async fn hear_text(&mut self, text: &str) -> Heard {
         let told = match self.dialect {
             Dialect::Messaging => self.hear(|told| told["body"] == text).await,

@@ -1,4 +1,4 @@
-//! A document as a judge of what is said.
+//! Validator of frames against a dialect's AsyncAPI document.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, Socket};
 
-/// All messages that a document describes, and which of them were met.
+/// Validators of all messages in a document, with a record of the messages seen.
 pub struct Described {
     messages: Vec<(String, Validator)>,
     met: RefCell<BTreeSet<String>>,
 }
 
 impl Described {
-    /// What a server serves, read so strictly that nothing may be said which is not described.
+    /// Reads a served document strictly: members without a description are not valid.
     pub async fn served(server: &Server, dialect: &str) -> Self {
         let mut document: Value = server.get(&format!("/asyncapi/{dialect}.json")).await.json().await.expect("it is JSON");
         let components = &mut document["components"];
@@ -30,7 +30,7 @@ impl Described {
         Self { messages: keys.map(|key| (key.clone(), validator(key))).collect(), met: RefCell::default() }
     }
 
-    /// Fails unless this is one of the messages of that side, `asked` or `said`.
+    /// Fails unless the frame is one of the messages of that side, `asked` or `said`.
     #[track_caller]
     fn meets(&self, side: &str, frame: &Value) {
         let own = || self.messages.iter().filter(|(key, _)| key.split('.').next() == Some(side));
@@ -41,7 +41,7 @@ impl Described {
         self.met.borrow_mut().extend(fitting);
     }
 
-    /// Fails unless every message was met.
+    /// Fails unless every message was seen.
     #[track_caller]
     pub fn all_met(&self) {
         let met = self.met.borrow();
@@ -50,7 +50,7 @@ impl Described {
     }
 }
 
-/// Lets an object have no members but those described.
+/// Forbids members without a description.
 fn close(schema: &mut Value) {
     if schema["properties"].is_object() {
         schema["unevaluatedProperties"] = false.into();
@@ -65,7 +65,7 @@ fn within(schema: &mut Value) {
     if let Some(items) = schema.get_mut("items") {
         close(items);
     }
-    // What stands beside a choice belongs to its object as well.
+    // The members within a choice belong to the enclosing object.
     for several in ["oneOf", "anyOf", "allOf"] {
         schema.get_mut(several).and_then(Value::as_array_mut).into_iter().flatten().for_each(within);
     }
@@ -75,7 +75,7 @@ fn members(object: &mut Value) -> impl Iterator<Item = &mut Value> {
     object.as_object_mut().expect("it is an object").values_mut()
 }
 
-/// A client that says and hears nothing that is not described.
+/// A socket that validates every frame in both directions.
 pub struct Talk<'a> {
     socket: Socket,
     described: &'a Described,
@@ -91,7 +91,7 @@ impl<'a> Talk<'a> {
         self.socket.say(frame).await;
     }
 
-    /// Says what is described nowhere.
+    /// Sends a text without validation.
     pub async fn say_wrongly(&mut self, text: &str) {
         self.socket.say_text(text).await;
     }
@@ -107,14 +107,14 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Hears all that was said so far.
+    /// Receives all frames that were sent so far.
     pub async fn catch_up(&mut self) {
         for frame in self.socket.heard_so_far().await {
             self.described.meets("said", &frame);
         }
     }
 
-    /// Asks a concierge's route, and gives the body of its answer.
+    /// Sends a request of `concierge`. Returns the body of its successful answer.
     pub async fn ask(&mut self, route: &str, body: Value) -> Value {
         self.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
         let mut answer = self.hear_until(|told| told["channel"] == route).await;

@@ -1,10 +1,10 @@
-//! Input that nobody would think of.
+//! Generators of arbitrary requests for the fuzzing test.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use crate::support::Route;
 
-/// Every name that some route reads, and some that none does.
+/// Names that some route reads, and some that none does.
 const NAMES: &[&str] = &[
     "thread_id",
     "message_id",
@@ -65,7 +65,7 @@ const NAMES: &[&str] = &[
     "\\u0000",
 ];
 
-/// Values as they stand in JSON, with which a reader may trip.
+/// JSON values at the edges of parsers: limits of numbers, surrogates, NUL, injections, duplicate keys.
 const VALUES: &[&str] = &[
     "null",
     "true",
@@ -140,10 +140,10 @@ const VALUES: &[&str] = &[
     "[[\"id\"]]",
 ];
 
-/// What a poll may be told of its time without waiting.
+/// Time-outs with which a poll does not wait.
 const AT_ONCE: &[&str] = &["0", "-1", "\"0\"", "-1e400", "[]", "{}", "\"x\"", "1.5"];
 
-/// What can be posted to a session of im_chat.
+/// Message types of `/im_chat/post`.
 const KINDS: &[&str] = &["message", "typing", "meta", "money4_chat_attach_msg"];
 
 const IN_PATHS: &[&str] = &[
@@ -182,11 +182,11 @@ const CONTENT_TYPES: &[Option<&str>] = &[
     None,
 ];
 
-/// One request without its route.
+/// A request without its route.
 #[derive(Clone, Debug)]
 pub struct Given {
     in_path: &'static str,
-    /// If it is not the one that the route asks for.
+    /// `None` for the type that the route expects.
     content_type: Option<Option<&'static str>>,
     body: Body,
 }
@@ -209,12 +209,12 @@ impl Given {
         self.content_type.unwrap_or(Some(proper))
     }
 
-    /// Whether a poll that is given this may wait for its time to pass.
+    /// True if a poll with this input may wait for its time-out.
     pub fn may_wait(&self, route: &Route) -> bool {
         route.is_poll() && (!route.path.starts_with("/api/messaging/") || !matches!(self.body, Body::Params(_)))
     }
 
-    /// `uuid` is that of a session of im_chat which whoever asks is in.
+    /// The body. `uuid` names a session of im_chat with the caller in it.
     pub fn body(&self, route: &Route, uuid: &str) -> Vec<u8> {
         match &self.body {
             _ if route.method == "GET" => Vec::new(),
@@ -223,7 +223,7 @@ impl Given {
             Body::Params(params) => {
                 let mut members = Vec::new();
                 if route.path.starts_with("/im_chat/") {
-                    // What comes later counts.
+                    // These come first: of duplicate keys the last one counts.
                     let kind = KINDS[params.len() % KINDS.len()];
                     members.push(format!("\"uuid\":\"{uuid}\",\"message_type\":\"{kind}\""));
                 }
@@ -233,7 +233,7 @@ impl Given {
                     members.push(format!("\"timeout\":{at_once}"));
                 }
                 if route.path == "/file-new/get-upload-url" {
-                    // No envelope here, and something that could be right; what comes later counts.
+                    // This route has no envelope. Its valid defaults come first: of duplicate keys the last one counts.
                     members.insert(0, "\"filename\":\"a.png\",\"mimeType\":\"image/png\",\"type\":\"chat-images\"".into());
                     return format!("{{{}}}", members.join(",")).into_bytes();
                 }
@@ -244,7 +244,7 @@ impl Given {
     }
 }
 
-/// Any value, as it stands in JSON or nearly so.
+/// Any value in JSON, or nearly so.
 pub fn value() -> impl Strategy<Value = String> {
     let plain = prop_oneof![
         8 => select(VALUES).prop_map(str::to_owned),

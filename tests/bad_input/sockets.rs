@@ -1,4 +1,4 @@
-//! The same for what is said on sockets: it is answered or not, and the socket stays open.
+//! Tests of arbitrary frames on sockets (fuzzing): the server may answer or not, and the socket stays open.
 
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestCaseError};
 use serde_json::{Value, json};
@@ -11,13 +11,13 @@ use crate::{
     with_every_backend,
 };
 
-/// A dialect's socket, and what clients say on it.
+/// A dialect's socket and the vocabulary of its frames.
 struct Talk {
     path: &'static str,
-    /// What names the action, and the actions.
+    /// The key of the action, and its values.
     actions: (&'static str, &'static [&'static str]),
     names: &'static [&'static str],
-    /// What stands in every frame, if anything: else few would get anywhere.
+    /// Fixed members of every frame, if any: without them few frames would get past the first checks.
     always: &'static str,
 }
 
@@ -59,7 +59,7 @@ const TALKS: &[Talk] = &[
     Talk { path: "/conversations/", actions: ACTIONS, names: NAMES, always: "\"conversation_id\":\"2\"" },
 ];
 
-/// Any message.
+/// Any frame.
 fn said(talk: &Talk) -> impl Strategy<Value = Message> + use<> {
     let ((naming, actions), always) = (talk.actions, talk.always);
     let member = (select(talk.names), given::value()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
@@ -85,7 +85,7 @@ async fn attempt(socket: &Mutex<Socket>, message: Message) -> Result<(), TestCas
     let told = Value::from(socket.heard_so_far().await).to_string();
     match INTERNALS.iter().find(|internal| told.contains(*internal)) {
         None => Ok(()),
-        // What was said comes back, whatever it says.
+        // These frames contain texts of clients, so they may hold anything.
         Some(_)
             if ["chat_message", "message.edited", "messages_fetched", "\"reaction\""].iter().any(|kind| told.contains(kind)) =>
         {
@@ -115,7 +115,7 @@ with_every_backend! {
     }
 }
 
-/// Ten megabytes where a word belongs. It comes to no store.
+/// Ten megabytes in place of a short text. The store is in memory.
 #[tokio::test]
 async fn huge_words_are_survived() {
     let mut server =

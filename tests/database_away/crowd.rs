@@ -1,4 +1,4 @@
-//! Nothing is wrong with the database, but with how many want something of it.
+//! Tests of contention at a healthy database: locks, waiting writers, and few connections.
 
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{Stage, silence::waiting};
 use crate::support::{Backend, Server, until};
 
-/// Somebody holds the head of the log. Who writes waits, or is told so; who reads does not notice.
+/// Locked head of the event log: writers wait or are refused, and readers do not notice.
 #[tokio::test]
 async fn who_reads_is_not_kept_by_those_who_wait_to_write() {
     let backend = Backend::postgres().await;
@@ -20,7 +20,7 @@ async fn who_reads_is_not_kept_by_those_who_wait_to_write() {
     let creates: Vec<_> = (0..12).map(|_| stage.create()).collect();
     let mut watcher = PgConnection::connect(backend.url()).await.unwrap();
     waiting(&mut watcher, 3).await;
-    // The others find no place in time.
+    // The others get no connection in time.
     until("all others", async || (creates.iter().filter(|create| create.is_finished()).count() == 9).then_some(())).await;
     for _ in 0..20 {
         stage.john.messaging("threads", json!({})).await;
@@ -40,7 +40,7 @@ async fn who_reads_is_not_kept_by_those_who_wait_to_write() {
     stage.server.stop().await;
 }
 
-/// Somebody holds the head of the log. Marks as read that come meanwhile share a few commits, and each gets its own answer.
+/// Group commit: read marks that wait for the locked head of the event log share a few commits, and each gets its own answer.
 #[tokio::test]
 async fn marks_that_wait_share_a_commit() {
     const MARKS: usize = 24;
@@ -70,7 +70,7 @@ async fn marks_that_wait_share_a_commit() {
             tokio::spawn(async move { john.messaging("message/read", json!({"message_id": id})).await })
         })
         .collect();
-    // Whoever was first waits, and after a while those who came next; whoever is later still waits for them.
+    // The first marks wait in a transaction, and after a while the next ones do. Later marks queue behind them.
     let mut watcher = PgConnection::connect(backend.url()).await.unwrap();
     waiting(&mut watcher, 2).await;
     holder.rollback().await.unwrap();
@@ -84,7 +84,7 @@ async fn marks_that_wait_share_a_commit() {
     stage.server.stop().await;
 }
 
-/// The database has room for fewer connections than the server would make.
+/// Connection limit of the database below the size of the server's pool.
 #[tokio::test]
 async fn few_connections_are_shared() {
     let backend = Backend::empty_postgres().await;
@@ -99,7 +99,7 @@ async fn few_connections_are_shared() {
         admin.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
     }
     let few = Backend::at(backend.url().replace("//postgres@", &format!("//{role}@")));
-    // As long as it takes on a slow machine.
+    // A time-out for slow machines.
     let mut server = Server::builder(few).set("POSTGRES__ACQUIRE_MILLISECONDS", 20_000).start().await;
     let john = server.log_in(crate::support::JOHN).await;
     let mut asking = Vec::new();

@@ -1,4 +1,4 @@
-//! The database can be reached, but takes no writes, or does not keep them.
+//! Tests of a database that is reachable but refuses writes, or may lose committed ones.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -9,7 +9,7 @@ const FULL: &str = "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql 
         $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
     CREATE TRIGGER no_space BEFORE INSERT ON messages EXECUTE FUNCTION no_space()";
 
-/// Who was at the master before still is when it has become a standby.
+/// Failover: existing connections stay at the former primary after it has become a standby.
 #[tokio::test]
 async fn a_database_that_takes_no_writes_is_unavailable_to_who_writes() {
     let backend = Backend::postgres().await;
@@ -18,7 +18,7 @@ async fn a_database_that_takes_no_writes_is_unavailable_to_who_writes() {
     let mut admin = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
     let set = async |admin: &mut PgConnection, setting: &str| {
         admin.execute(sqlx::AssertSqlSafe(format!("ALTER DATABASE {name} SET {setting}"))).await.unwrap();
-        // Whoever is connected has the old setting.
+        // Existing connections keep the old setting.
         stage.proxy.reset();
     };
     set(&mut admin, "default_transaction_read_only = on").await;

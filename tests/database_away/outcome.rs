@@ -1,4 +1,4 @@
-//! A commit is not answered, and what became of it cannot be asked for a while.
+//! Tests of a commit with an unknown outcome that the server cannot look up for a while.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -10,15 +10,15 @@ async fn stored(database: &mut PgConnection, body: &str) -> bool {
     stored.fetch_one(database).await.unwrap()
 }
 
-/// The database loses its power when a commit comes. It forgets the transaction and its number, and gives the number to
-/// somebody else before it is asked what became of the transaction, or to nobody.
+/// Crash of the database at a commit. It forgets the transaction and its id, and gives the id to another transaction before
+/// the server asks for the outcome, or to none.
 #[tokio::test]
 async fn the_commit_of_somebody_else_does_not_pass_for_ones_own() {
     let cluster = Cluster::start().await;
     let backend = cluster.backend();
     let mut stage = Stage::before(&backend, |server| server).await;
     let mut database = PgConnection::connect(backend.url()).await.unwrap();
-    // Nothing gets to the disk but what a commit brings there.
+    // Only a commit writes the write-ahead log to disk.
     database.execute("ALTER SYSTEM SET wal_writer_delay = '10s'").await.unwrap();
     database.execute("SELECT pg_reload_conf()").await.unwrap();
     for others in [0, 300, 0, 300] {
@@ -40,7 +40,7 @@ async fn the_commit_of_somebody_else_does_not_pass_for_ones_own() {
     stage.server.stop().await;
 }
 
-/// The database lets nobody in for a while, which is no answer either.
+/// A database that accepts no connections gives no outcome either.
 #[tokio::test]
 async fn nothing_is_said_while_the_database_lets_nobody_in() {
     let backend = Backend::postgres().await;

@@ -1,11 +1,11 @@
-//! The database says nothing, to some or to all.
+//! Tests of a database that stops answering, on some connections or on all.
 
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::Stage;
 use crate::support::{Backend, Road, until};
 
-/// Waits until so many transactions wait for the head of the log.
+/// Waits until exactly this many transactions wait for the head of the event log.
 pub(super) async fn waiting(database: &mut PgConnection, transactions: i64) {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     until("all transactions", async || {
@@ -15,7 +15,7 @@ pub(super) async fn waiting(database: &mut PgConnection, transactions: i64) {
     .await;
 }
 
-/// Connections that were there are silent from now on, with transactions on them. New ones work, and take their places.
+/// Existing connections stop answering within their transactions. New ones work and replace them.
 #[tokio::test]
 async fn connections_that_stay_silent_are_given_up() {
     let backend = Backend::postgres().await;
@@ -48,7 +48,7 @@ async fn connections_that_stay_silent_are_given_up() {
     stage.server.stop().await;
 }
 
-/// However long a statement may run: a database that says nothing to anybody is not waited for.
+/// The network time-out applies whatever the statement time-out: a silent database is given up.
 #[tokio::test]
 async fn who_waits_for_an_answer_learns_that_there_is_none() {
     let mut stage =

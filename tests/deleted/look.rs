@@ -1,4 +1,4 @@
-//! All that a reader can be answered.
+//! Reader of the model test: collects every answer that a user can get, and checks that none holds a deleted or hidden text.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::support::{Answer, token, until};
 
-/// From where on is looked in one sequence.
+/// Starting points of one sequence's reads.
 pub struct Looking {
-    /// Every position of the log that somebody could have stopped at.
+    /// Positions of the event log at which a client could have stopped.
     positions: BTreeSet<i64>,
-    /// In each place, what was said before the sequence.
+    /// The last message id of each conversation before the sequence.
     before: [i64; PLACES],
     since: String,
 }
 
-/// An answer, and what was asked.
+/// A request and its answer.
 type Answered = (String, String);
 
 impl Looking {
@@ -37,13 +37,13 @@ impl Looking {
         Self { positions, before, since: chrono::Utc::now().to_rfc3339() }
     }
 
-    /// Something has happened.
+    /// Records the position after an action.
     pub async fn passes(&mut self, world: &World) {
         let head = head(world).await;
         self.positions.insert(head);
     }
 
-    /// One of the readers looks at one of the nodes.
+    /// Lets one of the readers read at one of the nodes.
     pub async fn one_looks(&self, world: &World, model: &mut Model, number: usize) -> Result<(), String> {
         are_level(world).await;
         let readers: Vec<_> = (0..PEOPLE).filter(|who| (0..PLACES).any(|place| model.is_in(*who, place))).collect();
@@ -52,15 +52,15 @@ impl Looking {
         self.looks(world, model, (node, readers[number % readers.len()]), &some).await
     }
 
-    /// Everybody looks at every node, and tries every address of a file.
+    /// Lets all readers read at every node, and tries every address of a file.
     pub async fn all_look(&self, world: &World, model: &mut Model) -> Result<(), String> {
         are_level(world).await;
         ask_for_addresses(world, model).await;
         let model = &*model;
-        // Whom nothing concerned is told nothing.
+        // Skips users without a message of this sequence in their conversations.
         let concerned = |who: &usize| *who == THIRD || model.said.iter().any(|said| model.is_in(*who, said.place));
         let readers: Vec<_> = (0..PEOPLE).filter(concerned).collect();
-        // Each reads from the beginning, and from some of the positions after it.
+        // Each reader polls from the first position and from some of the later ones.
         let some = |part: usize| {
             let is_some = |place: usize| place == 0 || place % readers.len() == part;
             self.positions.iter().enumerate().filter(|(place, _)| is_some(*place)).map(|(_, position)| *position).collect()
@@ -76,7 +76,7 @@ impl Looking {
         Ok(())
     }
 
-    /// One looks at one node, on the bus from these positions on.
+    /// Checks one user's answers at one node, with polls of the bus from these positions.
     async fn looks(
         &self,
         world: &World,
@@ -103,7 +103,7 @@ impl Looking {
         Ok(())
     }
 
-    /// What somebody is answered in the places where it is, or has been.
+    /// Answers of the routes that name a conversation, for its present and former members.
     async fn in_places(&self, world: &World, model: &Model, node: usize, who: usize) -> Vec<Answered> {
         let client = &world.clients[node][who];
         let mut answers = Vec::new();
@@ -130,13 +130,13 @@ impl Looking {
     }
 }
 
-/// What somebody is answered who names no place.
+/// Answers of the routes that name no conversation.
 async fn elsewhere(world: &World, node: usize, who: usize, since: &str, positions: &BTreeSet<i64>) -> Vec<Answered> {
     let client = &world.clients[node][who];
     let mut calls = vec![
         ("/api/messaging/threads", json!({})),
         ("/api/messaging/poll/updates", json!({"timeout": 0, "last_check": since})),
-        // Whatever anybody has said begins so.
+        // Beginning of every marker.
         ("/api/messaging/messages/search", json!({"query": "mark0", "limit": 100})),
         ("/api/messaging/unread/count", json!({})),
         ("/im_chat/init", json!({})),
@@ -169,7 +169,7 @@ async fn in_room(world: &World, node: usize, who: usize, path: String) -> Answer
     (path, answer)
 }
 
-/// The newest event that any node has told.
+/// The largest position that any node has read of the event log.
 async fn head(world: &World) -> i64 {
     let mut head = 0;
     for node in &world.nodes {
@@ -184,7 +184,7 @@ async fn position(node: &crate::support::Server) -> i64 {
     line.and_then(|position| position.parse().ok()).expect("it is counted")
 }
 
-/// Waits until every node has told what any has.
+/// Waits until all nodes have read the event log equally far.
 async fn are_level(world: &World) {
     let head = head(world).await;
     for node in &world.nodes {
@@ -192,7 +192,7 @@ async fn are_level(world: &World) {
     }
 }
 
-/// Everybody who can read a file is given an address of it, which is kept.
+/// Requests an address of every file for each of its readers, unless they have one, and keeps it.
 async fn ask_for_addresses(world: &World, model: &mut Model) {
     for file in 0..model.files.len() {
         for who in 0..PEOPLE {
@@ -204,7 +204,7 @@ async fn ask_for_addresses(world: &World, model: &mut Model) {
     }
 }
 
-/// Each address counts as far as the one to whom it was given may read the file now, whoever uses it.
+/// Checks all addresses: each works if and only if the user who received it may read the file now, whoever uses it.
 async fn try_addresses(world: &World, model: &Model, node: usize) -> Result<(), String> {
     for (number, file) in model.files.iter().enumerate() {
         for (who, person) in PERSONS.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! What was said, what was taken back, and who may know of it.
+//! Model of the deletion test: messages, deletions, memberships, and the texts that each user may or must not see.
 
-/// Who talks, in this order: two, the third who comes and goes, and the two of a support session.
+/// Indices of the users: two authors, a third who joins and leaves, and the tenant and the agent of a support session.
 pub const PEOPLE: usize = 5;
 pub const ONE: usize = 0;
 pub const OTHER: usize = 1;
@@ -8,15 +8,15 @@ pub const THIRD: usize = 2;
 pub const TENANT: usize = 3;
 pub const AGENT: usize = 4;
 
-/// Where they talk.
+/// Indices of the conversations.
 pub const DIRECT: usize = 0;
 pub const GROUP: usize = 1;
-/// The conversation of the two that is about nothing, which is what `room` calls theirs.
+/// The two authors' conversation without a document, the one that `room` shows for them.
 pub const MEETING: usize = 2;
 pub const SUPPORT: usize = 3;
 pub const PLACES: usize = 4;
 
-/// A thing that somebody does. Numbers choose among what there is.
+/// An action. Its numbers select among the existing objects.
 #[derive(Clone, Debug)]
 pub enum Action {
     Post {
@@ -25,13 +25,13 @@ pub enum Action {
         with: With,
     },
     Edit(u8),
-    /// `at_desk`: in the words of the support chat, where that is possible.
+    /// `at_desk`: over `concierge`, where possible.
     Delete {
         which: u8,
         at_desk: bool,
     },
     EraseFile(u8),
-    /// The third comes.
+    /// The third user joins.
     Join {
         group: bool,
     },
@@ -40,19 +40,20 @@ pub enum Action {
     },
 }
 
-/// What a message brings along.
+/// Content of a message beside its text.
 #[derive(Clone, Debug)]
 pub enum With {
-    /// A text alone, said in one of the dialects.
+    /// Only a text, sent in the dialect with this number.
     Nothing(u8),
     File,
-    /// One that its author has sent before.
+    /// A file that its author has sent before.
     SameFile(u8),
-    /// One that is uploaded in `room`, and shown at once or when its sender has gone.
+    /// A file uploaded in `room`. True if its sender shows it at once; otherwise the message waits until the sender
+    /// disconnects.
     RoomFile(bool),
-    /// The address of a file that was put for it.
+    /// The address of a new upload.
     Upload,
-    /// The address of somebody else's, or one's own, that was put before.
+    /// The address of an earlier upload, by anybody.
     Quote(u8),
 }
 
@@ -63,20 +64,20 @@ pub struct Said {
     pub place: usize,
     pub author: usize,
     pub text: String,
-    /// What is said beside it, which an edit does not change.
+    /// A text in the metadata. An edit does not change it.
     pub note: Option<String>,
-    /// What it said before.
+    /// Texts before each edit.
     pub past: Vec<String>,
     pub files: Vec<usize>,
     pub upload: Option<usize>,
     pub is_deleted: bool,
-    /// In which of its stays the third was there when it was said.
+    /// Number of the third user's stay at the time of the message, if any.
     pub third_stay: Option<usize>,
-    /// Whether the third could ever read it.
+    /// True if the third user could ever read it.
     pub third_could: bool,
 }
 
-/// A file that messages hold.
+/// An attachment.
 #[derive(Clone, Debug)]
 pub struct File {
     pub id: i64,
@@ -84,11 +85,11 @@ pub struct File {
     pub content: String,
     pub owner: usize,
     pub is_erased: bool,
-    /// The addresses that were given to each.
+    /// Signed address for each user, where one was given.
     pub addresses: [Option<String>; PEOPLE],
 }
 
-/// A file that was put to be named.
+/// An upload, named in messages by its address.
 #[derive(Clone, Debug)]
 pub struct Upload {
     pub url: String,
@@ -97,13 +98,13 @@ pub struct Upload {
     pub was_named: bool,
 }
 
-/// One sequence.
+/// State of one sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub said: Vec<Said>,
     pub files: Vec<File>,
     pub uploads: Vec<Upload>,
-    /// Of the third in the first two places: how often it has come, and whether it is there.
+    /// Stays of the third user in the first two conversations so far, and current membership.
     pub stays: [usize; 2],
     pub is_there: [bool; 2],
 }
@@ -147,13 +148,13 @@ impl Model {
         }
     }
 
-    /// Whether somebody finds a message in the history.
+    /// True if the user finds the message in the history.
     pub fn reads(&self, who: usize, said: &Said) -> bool {
         let hidden = who == THIRD && said.place == DIRECT && said.third_stay != Some(self.stays[DIRECT]);
         self.is_in(who, said.place) && !hidden && !said.is_deleted
     }
 
-    /// Whether somebody may have heard of a message at any time, as long as it was not taken back.
+    /// True if the user may have received the message at any time before its deletion.
     fn could_know(&self, who: usize, said: &Said) -> bool {
         if who == THIRD { said.third_could } else { self.is_in(who, said.place) }
     }
@@ -166,20 +167,20 @@ impl Model {
         !self.files[file].is_erased && self.holders(file).any(|said| !said.is_deleted)
     }
 
-    /// Those who answer, the admin and the agent, read the files of sessions that they have not joined.
+    /// Agents, that is the admin and the agent, read the files of all support sessions.
     pub fn reads_file(&self, who: usize, file: usize) -> bool {
         let answers = |said: &Said| (who == ONE || who == AGENT) && said.place == SUPPORT && !said.is_deleted;
         !self.files[file].is_erased && self.holders(file).any(|said| self.reads(who, said) || answers(said))
     }
 
-    /// Only its owner's messages keep an upload, and it goes with the last of them.
+    /// Only its owner's messages keep an upload, and it is deleted with the last of them.
     pub fn is_kept(&self, upload: usize) -> bool {
         let owner = self.uploads[upload].owner;
         let names = |said: &Said| said.upload == Some(upload) && said.author == owner && !said.is_deleted;
         !self.uploads[upload].was_named || self.said.iter().any(names)
     }
 
-    /// What must be found nowhere.
+    /// Texts and contents that must not be found anywhere.
     pub fn taken_back(&self) -> Vec<&str> {
         let mut gone: Vec<&str> = Vec::new();
         for said in &self.said {
@@ -199,7 +200,7 @@ impl Model {
         gone
     }
 
-    /// What somebody must not find.
+    /// Texts and names that the user must not find.
     pub fn hidden_from(&self, who: usize) -> Vec<&str> {
         let mut hidden = self.taken_back();
         let others = self.said.iter().filter(|said| !self.could_know(who, said));
@@ -212,7 +213,7 @@ impl Model {
         hidden
     }
 
-    /// What somebody finds in the history of a place.
+    /// Texts that the user must find in the history of a conversation.
     pub fn shown_to(&self, who: usize, place: usize) -> Vec<&str> {
         let read = self.said.iter().filter(|said| said.place == place && self.reads(who, said));
         read.map(|said| said.text.as_str()).collect()

@@ -1,4 +1,4 @@
-//! The servers on which it happens.
+//! The servers under test, with their files, users and conversations, and the actions of a sequence as calls to them.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::{
     support::{ADMIN, Answer, Client, JANE, JOHN, Server, Socket, files_below, http, token, until},
 };
 
-/// Somebody of the demo data.
+/// A user of the demo data.
 pub struct Person {
     pub login: &'static str,
     pub uid: i64,
@@ -36,7 +36,7 @@ pub const PERSONS: [Person; PEOPLE] = [
     Person { login: people::AGENT.login, uid: people::AGENT.uid, uuid: "" },
 ];
 
-/// A conversation by its names.
+/// A conversation's id and uuid.
 #[derive(Clone, Debug)]
 pub struct Spot {
     pub id: i64,
@@ -45,14 +45,14 @@ pub struct Spot {
 
 pub struct World {
     pub nodes: Vec<Server>,
-    /// For each node the client of each.
+    /// Clients by node, then by person.
     pub clients: Vec<Vec<Client>>,
     pub places: Vec<Spot>,
     files: tempfile::TempDir,
-    /// Where everybody is told that a sequence has ended, so that no poll waits.
+    /// Conversation of all persons. A message there ends a sequence, so that no poll waits.
     everybody: i64,
     support: Place,
-    /// Everything that was ever said begins with a number of its own.
+    /// Count of the markers so far: every text, name and content begins with its own.
     numbers: usize,
     cases: usize,
 }
@@ -77,7 +77,7 @@ impl World {
         Self { nodes, clients, places, files, everybody, support, numbers: 0, cases: 0 }
     }
 
-    /// Stops the servers. Nothing of what was said is in their logs.
+    /// Stops the servers. None of their log lines holds a marker.
     pub async fn end(mut self) {
         for node in &mut self.nodes {
             let log = node.log();
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// A sequence, in conversations of its own.
+    /// Runs one sequence of actions, in new conversations.
     pub async fn happen(&mut self, actions: &[Action]) -> Result<(), String> {
         self.cases += 1;
         let about = json!({"user_to": PERSONS[OTHER].uid, "doc_id": self.cases, "doc_model": "case"});
@@ -113,7 +113,7 @@ impl World {
         self.nothing_is_stored(&model).await
     }
 
-    /// The uuid of a group's session, as its members' bus tells it.
+    /// The uuid of a group's session, from the bus of a member.
     async fn uuid_of(&self, id: i64) -> String {
         let client = &self.clients[0][ONE];
         let sent = client.messaging("message/send", json!({"thread_id": id, "body": "begins"})).await["message_id"].take();
@@ -132,7 +132,7 @@ impl World {
         self.clients[0][ONE].messaging("message/send", sent).await;
     }
 
-    /// Does it, if it can be done; gives whether anything was taken back.
+    /// Performs an action if it is possible. True if the action deletes, edits or revokes something.
     async fn act(&mut self, node: usize, model: &mut Model, action: &Action) -> bool {
         match action {
             Action::Post { place, who, with } => {
@@ -207,7 +207,7 @@ impl World {
                     let params = json!({"model": "im_chat.session", "method": "quit_user", "args": args, "kwargs": {}});
                     assert_eq!(self.clients[node][THIRD].result("/web/dataset/call_kw", params).await, true);
                 }
-                // Who has left loses what it could read.
+                // Leaving revokes the reader's access.
                 was_there
             }
         }
@@ -234,7 +234,7 @@ impl World {
                 model.posts(id, place, who, text).files.push(file);
             }
             With::RoomFile(shown) => {
-                // There one sends to a person, and so to the one place where the two meet.
+                // `room` addresses a user, so the message goes to the one conversation of the two.
                 let who = if who == OTHER { OTHER } else { ONE };
                 self.send_in_room(node, model, who, text, *shown).await;
             }
@@ -255,7 +255,7 @@ impl World {
         }
     }
 
-    /// Says a text in one of the dialects.
+    /// Sends a text in one of the dialects.
     async fn say(&self, node: usize, place: usize, who: usize, text: &str, how: u8, note: Option<&str>) -> i64 {
         let key = uuid::Uuid::new_v4().to_string();
         match how % 4 {
@@ -318,7 +318,7 @@ impl World {
         model.uploads.len() - 1
     }
 
-    /// Uploads a file as `room` does, which is held back until its sender shows it, or goes.
+    /// Uploads a file in `room`. The server holds the message back until its sender shows it or disconnects.
     async fn send_in_room(&mut self, node: usize, model: &mut Model, who: usize, text: String, shown: bool) {
         let (name, content) = (self.marker(), self.marker());
         let receiver = PERSONS[ONE + OTHER - who].uuid;
@@ -379,7 +379,7 @@ impl World {
         socket.close().await;
     }
 
-    /// No table holds what was taken back, nor does the object store.
+    /// Checks that no table and no object holds a deleted text.
     async fn nothing_is_stored(&self, model: &Model) -> Result<(), String> {
         let gone = model.taken_back();
         let stored = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
@@ -409,7 +409,7 @@ impl World {
     }
 }
 
-/// Messages that their authors may change.
+/// Messages that their authors may still edit or delete.
 fn changeable(model: &Model) -> Vec<usize> {
     let open = |number: &usize| {
         let said = &model.said[*number];
@@ -422,7 +422,7 @@ fn pick(from: &[usize], which: u8) -> Option<usize> {
     (!from.is_empty()).then(|| from[usize::from(which) % from.len()])
 }
 
-/// No two of them begin alike.
+/// Unique marker of fixed width: none is a prefix of another.
 fn marker(number: usize) -> String {
     format!("mark{number:06}x")
 }

@@ -1,4 +1,4 @@
-//! A crowd comes through nginx and over TLS to two nodes.
+//! Load generator over TLS through nginx, on two nodes.
 
 use super::nginx::Nginx;
 use crate::{

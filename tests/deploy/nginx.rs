@@ -1,3 +1,5 @@
+//! The real nginx with the shipped configuration, as a fixture in front of two nodes.
+
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 use nix::{
@@ -13,10 +15,10 @@ use uuid::Uuid;
 
 use crate::support::{Client, run_to_its_end, until};
 
-/// The configuration as it is shipped.
+/// The shipped configuration.
 pub const SHIPPED: &str = include_str!("../../deploy/nginx.conf");
 
-/// The real nginx before two nodes. Dropping it ends it.
+/// A running nginx before two nodes. Stops on drop.
 pub struct Nginx {
     child: Child,
     directory: TempDir,
@@ -25,15 +27,15 @@ pub struct Nginx {
 
 #[derive(Clone, Copy)]
 struct Ports {
-    /// Without TLS, which is beside the point of most tests.
+    /// Port without TLS, for most tests.
     plain: u16,
     tls: u16,
-    /// Where everybody is sent to TLS.
+    /// Port of the redirect to TLS.
     redirect: u16,
 }
 
 impl Ports {
-    /// Ports that most probably are free: below those that the system gives to connections.
+    /// Random ports below the range of ephemeral ports, most probably free.
     fn drawn() -> Self {
         let first = 20_000 + u16::try_from(Uuid::new_v4().as_u128() % 12_000).expect("it is small");
         Self { plain: first, tls: first + 1, redirect: first + 2 }
@@ -49,14 +51,14 @@ impl Nginx {
         Self::changed(nodes, &[]).await
     }
 
-    /// One with other words in places of its configuration.
+    /// Starts nginx with replacements in its configuration.
     pub async fn changed(nodes: [SocketAddr; 2], changes: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let certificate = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=chat.example.com"];
         let key = directory.path().join("privkey.pem");
         let chain = directory.path().join("fullchain.pem");
         let mut openssl = Command::new("openssl");
-        // Whoever looks at the certificate wants it to be the server's own, and for this address.
+        // Clients that verify the certificate need a server certificate for this address.
         openssl.args(certificate).args(["-extensions", "usr_cert", "-addext", "subjectAltName=IP:127.0.0.1"]);
         openssl.arg("-keyout").arg(key).arg("-out").arg(chain);
         run_to_its_end(&mut openssl).await;
@@ -80,7 +82,7 @@ impl Nginx {
         panic!("nginx does not start: {}", read(directory.path(), "start.log"));
     }
 
-    /// Whether nginx takes the configuration that is shipped, as it says itself.
+    /// Checks with `nginx -t` that nginx accepts the shipped configuration.
     pub async fn check() {
         let nodes = [SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2))];
         let nginx = Self::before(nodes).await;
@@ -99,7 +101,7 @@ impl Nginx {
         format!("https://127.0.0.1:{}{path}", self.ports.tls)
     }
 
-    /// What makes it known to be itself.
+    /// Path of the self-signed certificate.
     pub fn certificate(&self) -> std::path::PathBuf {
         self.directory.path().join("fullchain.pem")
     }
@@ -123,7 +125,7 @@ impl Nginx {
         read(self.directory.path(), "access.log")
     }
 
-    /// Everything that it has written, wherever.
+    /// Contents of all its log files.
     pub fn logs(&self) -> String {
         ["access.log", "error.log", "start.log"].map(|name| read(self.directory.path(), name)).concat()
     }
@@ -134,7 +136,7 @@ impl Drop for Nginx {
         if std::thread::panicking() {
             eprintln!("nginx's logs:\n{}", self.logs());
         }
-        // Killed, its workers would stay.
+        // SIGTERM, since a killed nginx leaves its workers behind.
         if let Some(id) = self.child.id() {
             let _ = kill(Pid::from_raw(i32::try_from(id).expect("process ids are small")), Signal::SIGTERM);
         }
@@ -144,7 +146,7 @@ impl Drop for Nginx {
 fn command(directory: &Path) -> Command {
     let mut command = Command::new(program());
     command.arg("-e").arg(directory.join("start.log")).arg("-c").arg(directory.join("nginx.conf"));
-    // Started by root, its workers would be somebody else, who cannot get into the directory.
+    // The workers' user must be able to enter the directory when root starts nginx.
     command.args(["-g", "daemon off; user root root;"]);
     command
 }
@@ -157,7 +159,7 @@ fn read(directory: &Path, name: &str) -> String {
     fs::read_to_string(directory.join(name)).unwrap_or_default()
 }
 
-/// The shipped configuration with other addresses and directories, and nothing else changed.
+/// The shipped configuration with other addresses, ports and directories.
 fn adapted(directory: &Path, [first, second]: [SocketAddr; 2], ports: Ports) -> String {
     let Ports { plain, tls, redirect } = ports;
     let own = directory.display();

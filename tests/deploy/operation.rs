@@ -1,4 +1,5 @@
-//! The unit, the settings, the dashboard and the alerts, by those who read them.
+//! Tests of the systemd unit, the settings, the dashboard and the alerts in `deploy/`, with systemd's, Prometheus' and the
+//! program's own checks.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
@@ -15,11 +16,11 @@ const DASHBOARD: &str = include_str!("../../deploy/grafana/dashboard.json");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yml");
 const SETTINGS: &str = include_str!("../../deploy/dragoman.toml");
 const METRICS: &str = include_str!("../../src/metrics.rs");
-/// What a poll of messages waits at most, and what the services may take once no request is left.
+/// Longest wait of a message poll, and time-out of the services after the last request at a stop.
 const POLL_SECONDS: u64 = 60;
 const SERVICES_SECONDS: u64 = 10;
 
-/// All values of a setting, without the units that follow them.
+/// All values of a setting, without their units.
 fn values(text: &str, name: &str) -> Vec<u64> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix(name));
     let digits =
@@ -49,7 +50,7 @@ fn nothing_that_is_secret_has_a_default() {
     assert!(references.iter().all(|reference| reference.contains(":?")), "{references:?}");
 }
 
-/// The program reads the whole file before it finds that there is no database to migrate.
+/// Checks that the program accepts the whole file: it fails only afterwards, since a store in memory cannot be migrated.
 async fn assert_read(settings: &str) {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let file = directory.path().join("dragoman.toml");
@@ -63,7 +64,7 @@ async fn assert_read(settings: &str) {
 #[tokio::test]
 async fn the_settings_are_read() {
     assert_read(SETTINGS).await;
-    // What is commented out is good as well.
+    // Commented settings are valid as well.
     let is_setting = |line: &&str| line.strip_prefix("# ").is_some_and(|rest| rest.split(' ').nth(1) == Some("="));
     let commented: Vec<_> = SETTINGS.lines().filter(is_setting).collect();
     assert!(commented.len() > 10, "{commented:?}");
@@ -82,19 +83,19 @@ async fn systemd_takes_the_unit() {
     fs::write(&unit, UNIT.replace(installed, &here)).expect("the directory is ours");
     let said = run_to_its_end(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit)).await;
     assert_eq!(said, "", "it has nothing to remark");
-    // In tenths of ten: what systemd calls OK is below 50.
+    // Threshold in tenths of systemd's exposure level, which runs to 10. Below 50 systemd says OK.
     let strict = ["security", "--offline=yes", "--threshold=20", "--no-pager"];
     run_to_its_end(Command::new("systemd-analyze").args(strict).arg(&unit)).await;
 }
 
-/// Every word that names a metric of ours, as the program calls it.
+/// Names of the program's metrics in a text, without the suffixes of histograms.
 fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| word.starts_with("dragoman_"));
     let parts = ["_bucket", "_sum", "_count"];
     words.map(|word| parts.iter().find_map(|part| word.strip_suffix(part)).unwrap_or(word).to_owned()).collect()
 }
 
-/// What the dashboard asks Prometheus for.
+/// Prometheus queries of the dashboard.
 fn expressions(dashboard: &Value) -> Vec<&str> {
     let panels = dashboard["panels"].as_array().expect("it has panels").iter();
     let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();

@@ -1,4 +1,4 @@
-//! Nodes are restarted one after another while people go on, and nobody notices.
+//! Test of restarting one node after another behind nginx: no request fails.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use crate::support::{Backend, Client, JOHN, Server, until};
 const POLLERS: usize = 16;
 const SENDERS: usize = 4;
 
-/// Polls until `end`, and counts the answers. Any error would fail the test.
+/// Polls until `end`, and counts the answers. Any error fails the test.
 async fn poll(client: Client, end: Arc<AtomicBool>) -> i64 {
     let mut answers = 0;
     while !end.load(Ordering::Relaxed) {
@@ -55,7 +55,7 @@ async fn nobody_notices_that_nodes_are_restarted() {
         sending.spawn(send(john.clone(), Arc::clone(&end)));
     }
     for restarted in 0..4 {
-        // nginx leaves a node that it could not reach alone for a while; both are at work again.
+        // nginx avoids a node for a while after it could not reach it, so this waits until both have polls again.
         for node in [&first, &second] {
             until("work for both", async || (node.metric("dragoman_polls_waiting").await > 0.0).then_some(())).await;
         }

@@ -1,4 +1,4 @@
-//! How clients of each dialect listen, and how they go on after they were cut off.
+//! Readers of the load generator: receiving and resuming after a lost connection, in each dialect.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,12 +10,12 @@ use super::{
 };
 use crate::order::checker::{Heard, Rising};
 
-/// The admin, with whom John has his conversation.
+/// Uuid of the admin, John's counterpart in `PAIR`.
 const ADMIN_UUID: &str = "75140d72-8b20-4549-885c-20599badb486";
-/// As many as a page holds at most.
+/// Largest page size of the routes.
 const PAGE: usize = 100;
 
-/// Reads until the end of each of these conversations.
+/// Reads until the last message of each of these conversations.
 pub async fn read(dialect: Dialect, mut visitor: Visitor, places: Vec<Place>) -> ByConversation {
     let mut heard: ByConversation = places.iter().map(|place| (place.id, Vec::new())).collect();
     let first = places[0].id;
@@ -36,7 +36,7 @@ fn is_over(heard: &ByConversation) -> bool {
     heard.values().all(|heard| heard.last().is_some_and(|last| last.body == END))
 }
 
-/// The result of a call. An error must be one that means: later.
+/// The result of a call; `None` for the one error that asks for a retry.
 fn result(mut answer: Value) -> Option<Value> {
     if answer.get("error").is_some() {
         assert_eq!(answer["error"]["data"]["name"], "psycopg2.OperationalError", "{answer}");
@@ -61,11 +61,11 @@ async fn poll_messages(visitor: &mut Visitor, place: i64, heard: &mut ByConversa
     }
 }
 
-/// Reads what it is told to have changed, and polls at the next door each time. A client has no cursor here: what one node
-/// forgot to tell would be read only once something else changes, and the end never.
+/// Polls `poll/updates` and reads the changed conversations, at the next address each time. This poll has no client cursor:
+/// an update that one node omits would appear only after a further change, and after the last message never.
 pub async fn follow_updates(mut visitor: Visitor, places: Vec<i64>) -> ByConversation {
     let mut heard: ByConversation = places.iter().map(|place| (*place, Vec::new())).collect();
-    // Whoever has lost an answer reads everything, since it has been told already.
+    // A lost answer has already moved the session's cursor, so the reader then reads all conversations.
     let mut follows = false;
     while !is_over(&heard) {
         let params = json!({"timeout": if follows { 60 } else { 0 }});
@@ -86,7 +86,7 @@ pub async fn follow_updates(mut visitor: Visitor, places: Vec<i64>) -> ByConvers
     heard
 }
 
-/// Reads everything that there is now.
+/// Reads all messages after the last known one.
 async fn read_on(visitor: &mut Visitor, place: i64, heard: &mut Vec<Heard>) {
     loop {
         let last = heard.last().map_or(0, |last| last.id);
@@ -104,7 +104,7 @@ async fn read_on(visitor: &mut Visitor, place: i64, heard: &mut Vec<Heard>) {
     }
 }
 
-/// With `last`, the largest id that it was told; ids must rise, whichever node tells them.
+/// Polls with `last`, the largest id so far. Ids must rise, whichever node answers.
 async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
     let (mut last, mut messages) = (0, Rising::default());
     while !is_over(heard) {
@@ -129,19 +129,19 @@ async fn poll_bus(visitor: &mut Visitor, heard: &mut ByConversation) {
     }
 }
 
-/// What differs between the dialects with sockets.
+/// Differences between the dialects with sockets.
 trait Listening {
-    /// Where its socket is, for whoever has this token.
+    /// Path of the socket, with this token.
     fn path(&self, token: &str) -> String;
-    /// Everything after this message, oldest first, by way of the dialect's own history, and what was told meanwhile.
-    /// `None` if the connection broke or the server cannot tell now.
+    /// Reads the dialect's history after this message, oldest first. Also returns the frames that arrived meanwhile. `None`
+    /// if the connection broke or the server cannot read now.
     async fn catch_up(&self, visitor: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)>;
-    /// The message that a frame tells, if it tells one.
+    /// The message in a frame, if there is one.
     fn message(&self, frame: &Value) -> Option<Heard>;
 }
 
-/// Opens a socket, catches up by way of the history, and goes on with what is told, again and again. What the history had
-/// already may be told once more; what was missing there must not come later.
+/// Opens a socket, catches up from the history and continues with the pushed frames, again after each disconnect. A message
+/// of the history may be pushed once more; one that the history lacked must not be pushed later.
 async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, dialect: impl Listening) {
     while !is_over(heard) {
         let Some(mut line) = visitor.open(&dialect.path(visitor.token())).await else { continue };
@@ -178,7 +178,7 @@ impl Listening for Conversation {
     }
 
     async fn catch_up(&self, _: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)> {
-        // It listens from before its greeting on.
+        // The subscription begins before the greeting.
         while line.hear().await?["type"] != "user_status" {}
         let (mut missed, mut told): (Vec<Heard>, _) = (Vec::new(), Vec::new());
         loop {
@@ -188,7 +188,7 @@ impl Listening for Conversation {
                 let frame = line.hear().await?;
                 match frame["type"].as_str() {
                     Some("messages_fetched") => break frame,
-                    // It cannot be read now.
+                    // The server cannot read now.
                     Some("error") => return None,
                     _ => told.push(frame),
                 }
@@ -216,7 +216,7 @@ impl Listening for Room {
         format!("/ws/chat/room/?token={token}")
     }
 
-    /// The history is told from its end, so it is read back to where it is known.
+    /// Reads the history backwards to the last known message: its pages begin with the newest.
     async fn catch_up(&self, visitor: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)> {
         let told = line.listens().await?;
         let mut missed = BTreeMap::new();
@@ -237,14 +237,14 @@ impl Listening for Room {
     }
 
     fn message(&self, frame: &Value) -> Option<Heard> {
-        // What is said in groups is told here too.
+        // Frames of group messages arrive here too.
         let is_ours =
             ["re_message", "conf_message"].map(Some).contains(&frame["action"].as_str()) && frame.get("thread").is_none();
         is_ours.then(|| heard(&frame["created_msg_id"], &frame["message"]))
     }
 }
 
-/// A support session, from one of its sides.
+/// A support session from one of its sides.
 struct Desk {
     side: Side,
     session: String,
@@ -256,9 +256,9 @@ impl Listening for Desk {
         format!("/concierge?Auth={token}&deviceId={}", self.device)
     }
 
-    /// Page 1 is the newest, so it is read back to where it is known. What comes meanwhile moves others to later pages.
+    /// Reads backwards from page 1, the newest, to the last known message. New messages move older ones to later pages.
     async fn catch_up(&self, _: &mut Visitor, line: &mut Line, after: i64) -> Option<(Vec<Heard>, Vec<Value>)> {
-        // It listens from before its greeting on.
+        // The subscription begins before the greeting.
         let greeting = line.hear().await?;
         if greeting["status"] != 200 {
             return None;
@@ -274,7 +274,7 @@ impl Listening for Desk {
                 }
                 told.push(frame);
             };
-            // Without them it cannot be read now.
+            // An answer without messages: the server cannot read now.
             let page = answer["body"]["messages"].as_array()?;
             for message in page.iter().map(|message| heard(&message["id"], &message["messageContent"])) {
                 missed.insert(message.id, message);
@@ -295,7 +295,7 @@ impl Listening for Desk {
     }
 }
 
-/// A message whose id may be written as a text.
+/// A message with a numeric or textual id.
 fn heard(id: &Value, body: &Value) -> Heard {
     let id = id.as_i64().or_else(|| id.as_str()?.parse().ok()).expect("it has an id");
     Heard { id, body: body.as_str().expect("it has a text").to_owned() }

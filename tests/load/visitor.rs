@@ -1,3 +1,5 @@
+//! Virtual user of the load generator: HTTP calls and sockets with a switch to the next address after each failure.
+
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -16,12 +18,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use super::Troubles;
 use crate::support::{http, token};
 
-/// Between two tries of a client whose server is away.
+/// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Longer than any poll waits; who hears nothing for so long tries again.
+/// Time-out of a read, longer than any poll waits.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// One client of a user, which is at one of the doors.
+/// A client of one user at one of the addresses.
 #[derive(Clone)]
 pub struct Visitor {
     http: reqwest::Client,
@@ -42,7 +44,7 @@ impl Visitor {
         self.doors[self.door % self.doors.len()]
     }
 
-    /// Goes to the next door, a moment later.
+    /// Switches to the next address after a pause.
     pub async fn turn_away(&mut self) {
         self.door += 1;
         self.pause().await;
@@ -52,8 +54,7 @@ impl Visitor {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// A JSON-RPC call, with its whole answer; `None` if the connection broke, or if somebody else than the server
-    /// answered.
+    /// A JSON-RPC call with its whole answer; `None` if the connection broke, or if a proxy answered in the server's place.
     pub async fn call(&mut self, path: &str, params: Value) -> Option<Value> {
         let request = self.http.post(format!("http://{}{path}", self.address())).header(CONTENT_TYPE, "application/json");
         let request = request.header(COOKIE, format!("session_id={}", self.session));
@@ -61,7 +62,7 @@ impl Visitor {
         self.or_broken(answer).await
     }
 
-    /// What a path holds for whoever brings the token.
+    /// A `GET` with the bearer token.
     pub async fn get(&mut self, path: &str) -> Option<Value> {
         let request = self.http.get(format!("http://{}{path}", self.address()));
         let answer = whole(request.header(AUTHORIZATION, format!("Bearer {}", self.token))).await;
@@ -76,12 +77,12 @@ impl Visitor {
         answer
     }
 
-    /// What a socket is opened with.
+    /// The token for a socket's address.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Opens a socket at a path, which ends with its query; `None` if that fails.
+    /// Opens a socket at a path that includes its query; `None` if that fails.
     pub async fn open(&mut self, path: &str) -> Option<Line> {
         let connecting = connect_async(format!("ws://{}{path}", self.address()));
         match timeout(PATIENCE, connecting).await {
@@ -93,7 +94,7 @@ impl Visitor {
         }
     }
 
-    /// Notes that a socket is lost, and goes on elsewhere.
+    /// Counts a lost socket, and switches to the next address.
     pub async fn closed(&mut self) {
         self.troubles.closed.fetch_add(1, Ordering::Relaxed);
         self.turn_away().await;
@@ -104,7 +105,7 @@ async fn whole(request: reqwest::RequestBuilder) -> Option<Value> {
     let response = request.timeout(PATIENCE).send().await.ok()?;
     let status = response.status();
     let text = response.text().await.ok()?;
-    // The server itself says in JSON what it has to say, a proxy before it does not.
+    // The server always answers in JSON, a proxy does not.
     let answer = serde_json::from_str(&text).ok();
     answer.filter(|_| status == StatusCode::OK || status == StatusCode::SERVICE_UNAVAILABLE)
 }
@@ -113,12 +114,12 @@ async fn whole(request: reqwest::RequestBuilder) -> Option<Value> {
 pub struct Line(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Line {
-    /// `None` if it is open no more.
+    /// Sends a frame; `None` if the socket is closed.
     pub async fn say(&mut self, frame: Value) -> Option<()> {
         self.0.send(Message::text(frame.to_string())).await.ok()
     }
 
-    /// The next frame; `None` if there will be none.
+    /// The next frame; `None` if the socket is closed or silent for too long.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
             match timeout(PATIENCE, self.0.next()).await.ok()?? {
@@ -129,8 +130,8 @@ impl Line {
         }
     }
 
-    /// Waits until the server answers, so that it has taken in what came before; `None` if it does not, or has something
-    /// to say.
+    /// Sends a ping and waits for its pong, which proves that the server has registered the socket. Returns the frames before
+    /// it; `None` if the socket is closed.
     pub async fn listens(&mut self) -> Option<Vec<Value>> {
         self.0.send(Message::Ping("listening?".into())).await.ok()?;
         let mut said = Vec::new();

@@ -1,4 +1,4 @@
-//! How clients of each dialect send, and what they take from the answers.
+//! Writers of the load generator: sending and retrying in each dialect, and reading the outcome from the answers.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::order::checker::Sent;
 
-/// John, to whom the admin writes in the room.
+/// Uuid of John, the admin's counterpart in the dialect `room`.
 const JOHN_UUID: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
-/// Between two messages of one writer.
+/// Pause between two messages of one writer.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What one writer writes, and where.
+/// A writer's number and conversations.
 pub struct Written {
     pub writer: usize,
     pub places: Vec<Place>,
-    /// Turns false when there has been enough.
+    /// Turns false at the end of the run.
     pub stop: watch::Receiver<bool>,
 }
 
-/// What became of one try.
+/// Outcome of one try.
 enum Answer {
     Acknowledged(i64),
     Refused,
-    /// It may be stored or not.
+    /// Unknown: the message may be stored or not.
     Nothing,
 }
 
 impl Written {
-    /// Writes until it is enough; each message again under another name until one is acknowledged. Gives what is known of
-    /// each.
+    /// Writes until the run ends. Each retry of a message has a text of its own, until one is acknowledged. Returns the
+    /// outcomes.
     pub async fn by(self, dialect: Dialect, mut visitor: Visitor) -> Vec<Sent> {
         let (mut sent, mut line, device) = (Vec::new(), None, uuid::Uuid::new_v4().to_string());
         for step in 0.. {
@@ -43,7 +43,7 @@ impl Written {
             }
             let place = match dialect {
                 Dialect::Room => self.places.iter().find(|place| place.id == PAIR).expect("it is among them"),
-                // A few here, then a few there.
+                // Ten messages in one conversation, then ten in the next.
                 _ => &self.places[step / 10 % self.places.len()],
             };
             for retry in 0.. {
@@ -75,7 +75,7 @@ impl Written {
     }
 }
 
-/// The last message of a conversation, which is sent until it is stored.
+/// Sends the last message of a conversation, until it is stored.
 pub async fn end(visitor: &Visitor, place: i64) -> Sent {
     let mut visitor = visitor.clone();
     loop {
@@ -104,10 +104,10 @@ async fn post_session(visitor: &mut Visitor, uuid: &str, body: &str) -> Answer {
     answer(visitor.call("/im_chat/post", params).await, Value::as_i64)
 }
 
-/// An open socket of a place, kept from message to message.
+/// An open socket and its conversation, reused for the next message.
 type Kept = Option<(i64, Line)>;
 
-/// Sends with a key of its own, again and again until it is answered: it must be stored once.
+/// Sends in `conversations` with an idempotency key, and retries until there is an answer: the message must be stored once.
 async fn speak(visitor: &mut Visitor, kept: &mut Kept, place: i64, body: &str) -> Answer {
     loop {
         let (at, mut line) = match kept.take() {
@@ -166,7 +166,7 @@ async fn speak_in_room(visitor: &mut Visitor, kept: &mut Kept, body: &str) -> An
     Answer::Nothing
 }
 
-/// Sends with a key of its own, again and again until it is answered: it must be stored once.
+/// Sends in `concierge` with an idempotency key, and retries until there is an answer: the message must be stored once.
 async fn speak_at_desk(visitor: &mut Visitor, kept: &mut Kept, place: &Place, who: (Side, &str), body: &str) -> Answer {
     let (side, device) = who;
     let route = format!("{}/send-message", side.name());

@@ -1,10 +1,10 @@
-//! Tells whether what was heard is what was sent.
+//! Checker of message histories: compares the received messages with the sent and the stored ones.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-/// What became of a message.
+/// Outcome of one send.
 #[derive(Clone, Debug)]
 pub struct Sent {
     writer: usize,
@@ -28,7 +28,7 @@ impl Sent {
     }
 }
 
-/// A message as a poller got it.
+/// A message as a poller received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub id: i64,
@@ -42,22 +42,22 @@ impl Heard {
     }
 }
 
-/// What can be wrong.
+/// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Acknowledged, and not heard.
+    /// Acknowledged but not received.
     Lost,
-    /// Heard twice, or as another message than was acknowledged.
+    /// Received twice, or with another id than the acknowledged one.
     Doubled,
-    /// Heard in another order than that of the ids, or than its writer's.
+    /// Received out of the order of the ids, or out of its writer's order.
     OutOfOrder,
-    /// Answered with an error, and heard.
+    /// Answered with an error, but received.
     Refused,
-    /// Heard, and not stored.
+    /// Received but not stored.
     Unstored,
 }
 
-/// One thing that is wrong.
+/// A fault with its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub kind: Kind,
@@ -70,8 +70,8 @@ impl Fault {
     }
 }
 
-/// Everything wrong with what one poller has heard, by conversation, given all that was sent, each writer's in the order
-/// of its sending. A message whose fate the writer never learnt may be heard.
+/// Faults in one poller's messages by conversation, given everything that was sent, each writer's in the order of sending. A
+/// message without a known outcome may be received or not.
 pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (conversation, heard) in heard {
@@ -107,8 +107,7 @@ pub fn faults(sent: &[Sent], heard: &HashMap<i64, Vec<Heard>>) -> Vec<Fault> {
     faults
 }
 
-/// What one reader has not heard of what is stored of a conversation, whether or not anybody was told that it is, and what
-/// it has heard that is not stored.
+/// Differences between a conversation's stored messages and those that one reader received, acknowledged or not.
 pub fn differences(stored: &[Heard], heard: &[Heard]) -> Vec<Fault> {
     let missing = |of: &[Heard], from: &[Heard]| {
         let from: HashSet<_> = from.iter().map(|message| (message.id, message.body.clone())).collect();
@@ -120,12 +119,12 @@ pub fn differences(stored: &[Heard], heard: &[Heard]) -> Vec<Fault> {
     lost.chain(unstored.map(|message| Fault::new(Kind::Unstored, format!("{message:?} is heard, and not stored")))).collect()
 }
 
-/// The largest id so far, of those that must rise.
+/// Maximum of a sequence of ids that must rise.
 #[derive(Debug, Default)]
 pub struct Rising(i64);
 
 impl Rising {
-    /// Whether this one is larger than all before it.
+    /// True if this id is larger than all before it.
     pub fn takes(&mut self, id: i64) -> bool {
         let rises = id > self.0;
         self.0 = self.0.max(id);
@@ -133,7 +132,7 @@ impl Rising {
     }
 }
 
-/// Two writers in two conversations, heard as it should be.
+/// A history without faults: two writers in two conversations.
 fn flawless() -> (Vec<Sent>, HashMap<i64, Vec<Heard>>) {
     let sent = [(1, 7, "a", 10), (2, 7, "b", 12), (1, 8, "c", 11), (1, 7, "d", 14)];
     let sent = sent.map(|(writer, conversation, body, id)| Sent::acknowledged(writer, conversation, body, id));
@@ -141,7 +140,7 @@ fn flawless() -> (Vec<Sent>, HashMap<i64, Vec<Heard>>) {
     (sent.to_vec(), HashMap::from([(7, heard(&[(10, "a"), (12, "b"), (14, "d")])), (8, heard(&[(11, "c")]))]))
 }
 
-/// What is wrong after `spoil` was at work.
+/// Faults of that history after `spoil` has changed it.
 fn after(spoil: impl FnOnce(&mut Vec<Sent>, &mut Vec<Heard>)) -> Vec<Kind> {
     let (mut sent, mut heard) = flawless();
     spoil(&mut sent, heard.get_mut(&7).expect("it is there"));
@@ -171,13 +170,13 @@ fn every_fault_is_found_and_called_by_its_name() {
     };
     assert_eq!(after(swapped), [Kind::OutOfOrder], "two of one writer stored in the other order");
     assert_eq!(after(|sent, _| sent[1].id = None), [Kind::Refused], "a refused one stored");
-    // As after a lost answer: what was sent again under another name may stand there as well, what was refused may not.
+    // As after a lost answer: the message may appear under the new text of a retry too, but a refused one may not.
     let told_again = |sent: &mut Vec<Sent>, heard: &mut Vec<Heard>| {
         sent.push(Sent::refused(2, 7, "e"));
         heard.push(Heard { id: 16, body: "e".into() });
     };
     assert_eq!(after(told_again), [Kind::Refused], "one refused while it was stored");
-    // As after a reconnect from too early a place.
+    // As after a reconnect from too early a position.
     assert!(after(|_, heard| heard.extend_from_within(..1)).contains(&Kind::Doubled), "the beginning told again");
 }
 

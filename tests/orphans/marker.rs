@@ -1,4 +1,4 @@
-//! A place of files belongs to one store.
+//! Tests of the marker that ties a file storage to one store's workspace.
 
 use sqlx::{Connection, PgConnection};
 
@@ -16,7 +16,7 @@ fn marker(place: &Place) -> String {
     std::fs::read_to_string(place.file(MARKER)).unwrap()
 }
 
-/// What a server with this store and this place says when it does not start.
+/// The last error line of a server that refuses to start with this store and file storage.
 async fn refusal(backend: &Backend, place: &Place) -> String {
     let settings = place.swept_by(backend).environment();
     let environment: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -25,7 +25,7 @@ async fn refusal(backend: &Backend, place: &Place) -> String {
     String::from_utf8(output.stderr).unwrap().lines().last().unwrap().to_owned()
 }
 
-/// One that holds files already, too: the first release left none.
+/// First start on a file storage, also on one with files but no marker, as the first release left it.
 async fn a_place_gets_the_marker_of_its_store(place: Place) {
     let backend = Backend::postgres().await;
     let file = name();
@@ -37,7 +37,7 @@ async fn a_place_gets_the_marker_of_its_store(place: Place) {
         assert_eq!(marker(&place).trim(), workspace(&backend).await);
     }
     assert!(place.has(&file));
-    // A power cut can leave it so.
+    // A power cut can leave an empty marker.
     std::fs::write(place.file(MARKER), "").unwrap();
     place.swept_by(&backend).start().await.stop().await;
     assert_eq!(marker(&place).trim(), workspace(&backend).await);
@@ -69,7 +69,7 @@ async fn a_bucket_gets_the_marker_of_its_store() {
     a_place_gets_the_marker_of_its_store(Place::bucket().await).await;
 }
 
-/// Also one that cannot be asked to keep what is there.
+/// A bucket without conditional writes.
 #[tokio::test]
 async fn a_simple_bucket_gets_the_marker_of_its_store() {
     a_place_gets_the_marker_of_its_store(Place::Bucket(Bucket::without_conditions().await)).await;
@@ -85,12 +85,12 @@ async fn another_store_is_refused_a_bucket() {
     another_store_is_refused(Place::bucket().await).await;
 }
 
-/// Nodes of one store, on an empty place.
+/// Race of several nodes of one store for the marker of an empty file storage.
 #[tokio::test]
 async fn nodes_that_start_at_once_agree() {
     for place in [Place::directory(), Place::bucket().await, Place::Bucket(Bucket::without_conditions().await)] {
         let backend = Backend::postgres().await;
-        // With a schema, and without a workspace's uuid.
+        // With a schema, but without a workspace's uuid.
         backend.administer(&["migrate"], "").await;
         let start = || place.swept_by(&backend).empty().start();
         let (one, two, three) = tokio::join!(start(), start(), start());
@@ -101,18 +101,18 @@ async fn nodes_that_start_at_once_agree() {
     }
 }
 
-/// Nothing there outlives the program.
+/// A store in memory is gone at the program's end, so its files need no marker.
 #[tokio::test]
 async fn a_store_in_memory_leaves_no_marker() {
     let place = Place::directory();
     place.swept_by(&Backend::memory()).start().await.stop().await;
     assert!(!place.has(MARKER));
-    // And takes no offence at one.
+    // An existing marker is ignored, too.
     std::fs::write(place.file(MARKER), "another's").unwrap();
     place.swept_by(&Backend::memory()).start().await.stop().await;
 }
 
-/// A bucket that is not there is no reason not to start. Nothing is swept before it has a marker.
+/// A missing bucket does not prevent the start. The sweep deletes nothing before the bucket has its marker.
 #[tokio::test]
 async fn a_bucket_that_is_away_gets_its_marker_later() {
     let bucket = Bucket::start().await;
@@ -130,7 +130,7 @@ async fn a_bucket_that_is_away_gets_its_marker_later() {
     server.stop().await;
 }
 
-/// Nobody answers at its address.
+/// An unreachable bucket.
 #[tokio::test]
 async fn a_bucket_that_does_not_answer_is_no_reason_not_to_start() {
     let mut bucket = Bucket::start().await;
@@ -143,7 +143,7 @@ async fn a_bucket_that_does_not_answer_is_no_reason_not_to_start() {
     server.stop().await;
 }
 
-/// Somebody has put another's files in the place of these.
+/// Files of another workspace, moved here while the server runs.
 #[tokio::test]
 async fn a_marker_that_changes_ends_the_sweeps() {
     let place = Place::directory();

@@ -1,4 +1,4 @@
-//! Accounts that an administrator makes are what they look like, and can be taken back in.
+//! Tests of accounts at the command line: validation of names and passwords, listing, deactivation and activation.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::{Answer, Backend, Client, JANE, JOHN, PASSWORD, Server, unti
 
 const ADDED: &str = "a password\n";
 
-/// The error of a command that fails: one line.
+/// Standard error of a command that fails: one line.
 async fn refusal(backend: &Backend, arguments: &[&str], input: &str) -> String {
     let output = backend.run(arguments, input).await;
     let said = String::from_utf8(output.stderr).expect("it prints text");
@@ -50,7 +50,7 @@ async fn what_is_named_by_the_command_line_is_in_one_line_and_as_it_looks() {
     assert_eq!(backend.administer(&["group", "list"], "").await, "");
 }
 
-/// Logins are compared exactly: both may exist, and the administrator is to know.
+/// Logins are case-sensitive: both may exist, with a warning to the administrator.
 #[tokio::test]
 async fn a_login_that_differs_by_case_alone_is_worth_a_warning() {
     let backend = Backend::postgres().await;
@@ -63,7 +63,7 @@ async fn a_login_that_differs_by_case_alone_is_worth_a_warning() {
     assert!(is_let_in(&server.client(), JANE, PASSWORD).await);
 }
 
-/// As programs on Windows pipe them, too.
+/// Passwords on standard input, also with a byte order mark or line ends from Windows.
 #[tokio::test]
 async fn a_password_is_the_first_line_and_not_short() {
     let backend = Backend::postgres().await;
@@ -87,7 +87,7 @@ async fn a_password_is_the_first_line_and_not_short() {
     assert!(is_let_in(&server.client(), JOHN, "12345678").await);
 }
 
-/// Texts that an earlier version has stored, whatever they hold.
+/// Escaping of control characters that an earlier version has stored.
 #[tokio::test]
 async fn lists_have_one_line_for_each() {
     use sqlx::{Connection, Executor, PgConnection};
@@ -116,7 +116,7 @@ async fn lists_have_one_line_for_each() {
     server.stop().await;
 }
 
-/// Nodes that run learn of it. What ended with the deactivation stays ended; conversations are as they were.
+/// Running nodes notice the activation. Revoked sessions and tokens stay revoked, and conversations are unchanged.
 #[tokio::test]
 async fn a_deactivated_user_can_be_let_in_again() {
     let backend = Backend::postgres().await;

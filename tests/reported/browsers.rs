@@ -1,4 +1,5 @@
-//! What browsers and other HTTP clients expect of every answer, whatever is asked for.
+//! Tests of HTTP rules that browsers and other HTTP clients expect of every route: header names, `Host`, codings, security
+//! headers, CORS.
 
 use reqwest::{Method, header::ORIGIN};
 use serde_json::json;
@@ -7,14 +8,14 @@ use crate::support::{Answer, Backend, JOHN, PASSWORD, RawConnection, Server, htt
 
 const UID_OF_JOHN: i64 = 4;
 
-/// What is answered to these bytes, as it is written.
+/// The raw answer to these bytes.
 async fn raw(server: &Server, request: &str) -> String {
     let mut connection = RawConnection::to(server).await;
     connection.send(request).await;
     connection.read_until("no such thing is answered").await
 }
 
-/// Java's HttpURLConnection, for one, finds a header only as it is written.
+/// Some clients, such as Java's HttpURLConnection, look header names up in this case.
 #[tokio::test]
 async fn header_names_are_in_title_case() {
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -43,7 +44,7 @@ async fn header_names_are_in_title_case() {
     server.stop().await;
 }
 
-/// RFC 9112, section 3.2. What came before HTTP/1.1 knows no such header.
+/// RFC 9112, section 3.2. HTTP/1.0 does not require `Host`.
 #[tokio::test]
 async fn a_request_names_its_host() {
     let mut server = Server::demo(Backend::memory()).await;
@@ -66,7 +67,7 @@ async fn a_request_names_its_host() {
     server.stop().await;
 }
 
-/// In each dialect's words; it would be taken for something else.
+/// An unknown `Content-Encoding` is refused in each dialect's notation: its body would be misread.
 #[tokio::test]
 async fn a_coding_that_is_not_known_is_refused() {
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -139,19 +140,19 @@ async fn every_answer_says_what_it_is_not() {
     server.stop().await;
 }
 
-/// The page of the document runs its own scripts, each by its hash, and no others.
+/// Content security policy: the documentation page runs only its own scripts, each by its hash.
 #[tokio::test]
 async fn the_documentation_runs_its_own_scripts() {
     let mut server = Server::demo(Backend::memory()).await;
     let answer = server.get("/docs").await;
     let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let scripts = answer.text().await.unwrap().matches("<script").count();
-    // The library names the tag in a text of its own.
+    // The library has `<script` in a text of its own, too.
     assert!((2..=scripts).contains(&policy.matches("'sha256-").count()), "{policy}");
     server.stop().await;
 }
 
-/// Of apps as of pages, and of one label in place of a star.
+/// CORS origins: schemes of apps, and a star for one label of a host name.
 #[tokio::test]
 async fn origins_of_every_kind_may_call() {
     let allowed = [
@@ -210,7 +211,7 @@ async fn origins_of_every_kind_may_call() {
     server.stop().await;
 }
 
-/// A form of an app's page is as good as one of ours, and sockets take its cookie.
+/// An allowed origin may post forms like the server's own, and open sockets with its cookie.
 #[tokio::test]
 async fn an_allowed_origin_counts_wherever_one_is_asked_for() {
     use tokio_tungstenite::tungstenite::client::IntoClientRequest;

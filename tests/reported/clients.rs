@@ -1,4 +1,4 @@
-//! What published clients take for granted of every dialect.
+//! Tests of details that published client libraries rely on, in every dialect.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 const UID_OF_JOHN: i64 = 4;
 const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
 
-/// A dialect's socket, a frame with which something is asked for, and what of the answer says that it was done.
+/// A dialect's socket, a request frame, and a check of the answer frame.
 struct Asked {
     path: &'static str,
     frame: String,
@@ -47,7 +47,7 @@ async fn is_done(server: &Server, of: &Asked, frame: &str) {
     assert!(told.iter().any(of.done), "{frame} at {}: {told:?}", of.path);
 }
 
-/// The next frame that holds a word, to the letter.
+/// The next frame with this word, as raw text.
 async fn hear_text(socket: &mut Socket, word: &str) -> String {
     loop {
         let told = socket.hear_text().await;
@@ -67,7 +67,7 @@ async fn post(server: &Server, by: Option<&str>, path: &str, body: &str) -> Answ
 }
 
 with_tokens_on_every_backend! {
-    /// Some put the whole value of the header there, or what they have read from a file, with its line end.
+    /// Some clients put the whole header's value into the query, or a file's content with its line end.
     async fn a_token_in_the_query_is_taken_as_in_the_header(server) {
         for of in asked() {
             let token = token(UID_OF_JOHN);
@@ -85,7 +85,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// .NET writes one in front of a text.
+    /// .NET writes a byte order mark in front of a text.
     async fn a_byte_order_mark_is_passed_over(server) {
         for of in asked() {
             is_done(server, &of, &format!("\u{feff}{}", of.frame)).await;
@@ -102,7 +102,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// As nearly all readers of JSON have it (RFC 8259, section 4).
+    /// Duplicate keys: the last one counts, as in nearly all JSON parsers (RFC 8259, section 4).
     async fn of_a_doubled_key_the_last_counts(server) {
         for of in asked() {
             let doubled = of.frame.replacen("\"action\"", "\"action\":\"heartbeat\",\"action\"", 1);
@@ -142,7 +142,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// What clients number as they like comes back as it was.
+    /// A client's own numbers, such as `local_id`, come back digit by digit.
     async fn numbers_beyond_64_bits_come_back_to_the_letter(server) {
         let big = "123456789012345678901234567890";
         let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(UID_OF_JOHN)))).await;
@@ -157,7 +157,7 @@ with_tokens_on_every_backend! {
             let failed = hear_text(&mut socket, "message.failed").await;
             assert!(failed.contains(&format!(r#""local_id":{id},"#)), "{failed}");
         }
-        // An id that no message can have is unknown, as others are, and does not refuse the rest.
+        // Ids outside the range of message ids are ignored like other unknown ones. The valid ids beside them still count.
         let admin = server.log_in(support::ADMIN).await;
         let sent = admin.messaging("message/send", json!({"thread_id": 1, "body": "read me"})).await;
         let read = format!(r#"{{"action":"read","message_ids":[{big},"{big}",{},0,null,"x"]}}"#, sent["message_id"]);
@@ -166,7 +166,7 @@ with_tokens_on_every_backend! {
         assert_eq!(told["message_ids"], json!([sent["message_id"].to_string()]), "{told}");
     }
 
-    /// Also where a call or a frame is read as a whole: two keys that differ in the last digit are two.
+    /// Numbers keep all their digits in a whole call or frame as well: keys that differ in the last digit are different keys.
     async fn a_number_is_the_text_that_it_is_written_as(server) {
         let john = server.log_in(JOHN).await;
         let send = async |key: &str, body: &str| {
@@ -197,7 +197,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// Its client comes again at once, whatever it was answered.
+    /// Back-off: clients poll again at once after any answer, so a poll that fails waits before its answer.
     async fn a_poll_that_errs_waits_before_it_answers(server) {
         let john = server.log_in(JOHN).await;
         let failing = [
@@ -222,7 +222,7 @@ with_tokens_on_every_backend! {
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
-    /// Whoever looks whether there is anything learns the same as whoever asks for it.
+    /// `GET` and `HEAD` of a socket's path get the same status.
     async fn an_address_of_sockets_says_so(server) {
         for path in ["/concierge", "/ws/chat/room/", "/conversations/1/"] {
             for method in [Method::GET, Method::HEAD] {

@@ -1,4 +1,4 @@
-//! No address takes all connections, and whether the server is well can always be asked.
+//! Tests of the connection limits: one address cannot take all connections, and health checks get reserved ones.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 use crate::support::{Backend, JOHN, Server, until};
 
 const PLACES: usize = 40;
-/// Of them one in twenty is reserved, and three quarters are what one address may take.
+/// Connections that are not reserved, 19 of 20, and the quota of one address, 3 of 4.
 const OPEN: usize = 38;
 const PER_ADDRESS: usize = 30;
 const PROXY: [u8; 4] = [127, 0, 0, 9];
@@ -22,7 +22,7 @@ async fn connect(server: &Server, from: [u8; 4]) -> TcpStream {
     socket.connect(server.address()).await.expect("the server listens")
 }
 
-/// The answer of a connection, which then closes.
+/// Sends a request that closes its connection. Returns the answer.
 async fn get(mut connection: TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let _ = connection.write_all(request.as_bytes()).await;
@@ -31,7 +31,7 @@ async fn get(mut connection: TcpStream, path: &str) -> String {
     answer
 }
 
-/// Waits for a place that is not reserved: whoever asked before may have it still.
+/// Waits for an unreserved place: an earlier connection may still hold it.
 async fn is_served(server: &Server, from: [u8; 4]) {
     until("an open place", async || {
         let answer = get(connect(server, from).await, "/web/health").await;
@@ -44,7 +44,7 @@ async fn connections(server: &Server, expected: usize) {
     until("the connections", async || {
         let answer = get(connect(server, PROXY).await, "/metrics").await;
         let count = answer.lines().find_map(|line| line.strip_prefix("dragoman_connections ")?.parse::<usize>().ok());
-        // The one that asks counts as well.
+        // The counting request's own connection counts as well.
         (count == Some(expected + 1)).then_some(())
     })
     .await;
@@ -85,7 +85,7 @@ async fn an_address_does_not_take_all_places() {
     is_served(&server, [127, 0, 0, 4]).await;
 }
 
-/// A body that is announced and comes byte by byte, never silent for as long as the time-out, takes memory and a place, too.
+/// Least rate of a body: one that arrives byte by byte never reaches the idle time-out, but occupies memory and a connection.
 #[tokio::test]
 async fn a_body_below_the_least_rate_is_cut_off() {
     let server = Server::demo(Backend::memory()).await;
@@ -108,7 +108,7 @@ async fn a_body_below_the_least_rate_is_cut_off() {
         bytes
     });
     let mut answer = Vec::new();
-    // It may be cut off before anything is said.
+    // The server may close the connection without an answer.
     let _ = reading.read_to_end(&mut answer).await;
     drop(reading);
     assert!(dripping.await.expect("it ends") < 1_000_000);

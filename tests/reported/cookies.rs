@@ -1,4 +1,4 @@
-//! The session's cookie: found whatever stands beside it, given again in time, and sent from where the settings say.
+//! Tests of the session cookie: reading it beside other cookies, renewing it in time, and its attributes.
 
 use reqwest::{
     Method,
@@ -14,14 +14,14 @@ use crate::{
 
 const CHECK: &str = "/web/session/check";
 
-/// Whether a cookie header of these bytes lets in.
+/// True if a cookie header of these bytes is accepted as a session.
 async fn lets_in(server: &Server, cookie: &[u8]) -> bool {
     let value = HeaderValue::from_bytes(cookie).expect("it is a header");
     let request = server.client().request(Method::POST, CHECK).header(COOKIE, value);
     Answer::of(request.json(&json!({}))).await.json().get("error").is_none()
 }
 
-/// The log up to where the server serves.
+/// The log lines up to the start of the listener.
 async fn log_of_start(server: &Server) -> String {
     until("the start", async || Some(server.log()).filter(|log| log.contains(": listening"))).await
 }
@@ -33,7 +33,7 @@ async fn cookie_of(client: &Client) -> Option<String> {
 }
 
 on_every_backend! {
-    /// Other applications on the same host write what they like.
+    /// Other applications on the same host may set any cookie.
     async fn a_bad_neighbour_spoils_nothing(server) {
         let john = server.log_in(JOHN).await;
         let own = format!("session_id={}", john.session().unwrap());
@@ -69,7 +69,7 @@ on_every_backend! {
         }
     }
 
-    /// Whatever the cookie is, and whichever page says so: no page of others can set that header.
+    /// The header counts with any cookie and from any origin: a foreign page cannot set it.
     async fn a_session_in_a_header_counts(server) {
         let john = server.log_in(JOHN).await;
         let id = john.session().unwrap();
@@ -83,7 +83,7 @@ on_every_backend! {
         }
     }
 
-    /// Of two paths, or of an old host and a new one.
+    /// Cookies of two paths, or of an old host and a new one.
     async fn of_several_the_first_that_is_alive_counts(server) {
         let (john, gone) = (server.log_in(JOHN).await, server.log_in(JOHN).await);
         gone.call("/web/session/destroy", json!({})).await;
@@ -105,7 +105,7 @@ on_every_backend! {
 }
 
 with_every_backend! {
-    /// Whatever is asked for; one that has only just been given stays.
+    /// Renewal on any request; a fresh cookie stays.
     async fn a_cookie_is_given_again_when_a_seventh_of_its_life_is_used(backend) {
         let mut server = Server::builder(backend).set("SESSION__LIFETIME_SECONDS", 70_000).start().await;
         let john = server.log_in(JOHN).await;
@@ -121,19 +121,19 @@ with_every_backend! {
         for path in ["/web/version", "/im_chat/image/x/4", "/chat/user/threads", "/nowhere"] {
             let given = async || {
                 let answer = Answer::of(john.request(Method::GET, path)).await;
-                // It lives on meanwhile.
+                // The session stays the same.
                 (answer.session().as_deref() == Some(id)).then_some(())
             };
             until(path, given).await;
         }
-        // Whoever has none is given none.
+        // A request without the cookie receives none.
         let by_header = server.client().request(Method::POST, CHECK).header("X-Openerp-Session-Id", id);
         let answer = Answer::of(by_header.json(&json!({}))).await;
         assert!(answer.json().get("error").is_none() && answer.session().is_none(), "{answer:?}");
         server.stop().await;
     }
 
-    /// However much it is used.
+    /// Absolute session lifetime, however active the session is.
     async fn a_session_ends_at_last(backend) {
         let mut server = Server::builder(backend).set("SESSION__LONGEST_SECONDS", 2).start().await;
         let john = server.log_in(JOHN).await;
@@ -145,7 +145,7 @@ with_every_backend! {
     }
 }
 
-/// Pages of other sites have the cookie only with `none`, which browsers take over TLS alone.
+/// Foreign pages send the cookie only with `SameSite=None`, which browsers accept over TLS alone.
 #[tokio::test]
 async fn same_site_is_a_setting() {
     let server = Server::builder(Backend::memory()).set("BASE_URL", "https://chat.example").set("SESSION__SAME_SITE", "none");
@@ -163,7 +163,7 @@ async fn same_site_is_a_setting() {
     }
 }
 
-/// A picture or a link there, for which browsers send the cookie.
+/// CSRF by a picture or a link on a foreign page, for which browsers send the cookie.
 #[tokio::test]
 async fn no_page_of_others_logs_anybody_out() {
     let server = Server::builder(Backend::memory()).set("BASE_URL", "https://chat.example").set("SESSION__SAME_SITE", "none");

@@ -1,4 +1,4 @@
-//! A user has so many sessions, families of tokens and devices, and no more: with one more the oldest goes, on all nodes.
+//! Tests of the quotas for sessions, token families and devices of a user: a new one replaces the oldest, on all nodes.
 
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ with_every_backend! {
     }
 }
 
-/// As everything else that one user does.
+/// Rate limit: new sessions and tokens without a password count as writes of the user.
 #[tokio::test]
 async fn what_is_given_without_a_password_counts_as_a_write() {
     let server = Server::builder(Backend::memory()).with_tokens().set("LIMITS__USER__WRITES_PER_SECOND", 1);
@@ -86,7 +86,7 @@ async fn what_is_given_without_a_password_counts_as_a_write() {
         async || Answer::of(server.client().request(reqwest::Method::POST, "/auth/session").bearer_auth(&access)).await;
     let renewal = async || server.client().post("/auth/token/refresh", &json!({"refresh": tokens})).await;
     let simplejwt = async || server.client().post("/api/token/refresh", &json!({"refresh": simple})).await;
-    // One each, of which there are more than the burst together.
+    // More requests in all than the burst.
     let mut given = 0;
     for _ in 0..5 {
         for answer in [session().await, by_token().await, renewal().await, simplejwt().await] {
@@ -98,12 +98,12 @@ async fn what_is_given_without_a_password_counts_as_a_write() {
             }
         }
     }
-    // One comes back with every second.
+    // The token bucket gains a token each second.
     assert!((3..=8).contains(&given), "{given}");
     server.stop().await;
 }
 
-/// Used ones are kept, so that it is seen who uses them again.
+/// Quota of refresh tokens in a family: used ones stay stored, to detect reuse.
 #[tokio::test]
 async fn a_family_has_so_many_tokens_and_no_more() {
     use sqlx::{Connection, PgConnection};

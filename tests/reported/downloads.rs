@@ -1,4 +1,5 @@
-//! Files as players of films, browsers and caches ask for them: in parts, on conditions, by names that say what they are.
+//! Tests of downloads as media players, browsers and caches request them: range requests, conditional requests, and addresses
+//! that end in the file's name.
 
 use reqwest::{Method, RequestBuilder, header::HeaderMap, multipart};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::{
 const UID_OF_JOHN: i64 = 4;
 const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
 
-/// The beginning of a film, and bytes that tell one place from another.
+/// First bytes of an MP4 file, then bytes that differ from place to place.
 fn film() -> Vec<u8> {
     let head = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom".to_vec();
     head.into_iter().chain((0..400_000_u32).map(|number| (number % 251) as u8)).collect()
@@ -24,7 +25,7 @@ async fn attach(client: &Client, name: &str, bytes: Vec<u8>) -> Value {
     answer.json()
 }
 
-/// Puts a film where anybody may read it.
+/// Uploads a film to a public address.
 async fn put(client: &Client) -> String {
     let wish = json!({"filename": "clip.mp4", "mimeType": "video/mp4", "type": "chat-images"});
     let urls = client.post("/file-new/get-upload-url", &wish).await.json()["data"]["uploadUrlData"].take();
@@ -52,7 +53,7 @@ async fn get(request: RequestBuilder, headers: &[(&str, &str)]) -> Got {
     Got { status, headers, bytes: response.bytes().await.unwrap().into() }
 }
 
-/// Asks for a file in every way in which a player, a browser or a cache does.
+/// Requests a file with ranges, conditions and `HEAD`, as a player, a browser or a cache does.
 async fn is_served(ask: impl Fn(Method) -> RequestBuilder, bytes: &[u8], cache_control: &str, resource_policy: &str) {
     let size = bytes.len();
     let whole = get(ask(Method::GET), &[]).await;
@@ -66,7 +67,7 @@ async fn is_served(ask: impl Fn(Method) -> RequestBuilder, bytes: &[u8], cache_c
     assert_eq!(whole.header("cache-control"), Some(cache_control));
     assert_eq!(whole.header("cross-origin-resource-policy"), Some(resource_policy));
     assert_eq!(whole.header("content-security-policy"), Some("sandbox"));
-    // Safari and iPhones begin with two bytes, and play nothing without them.
+    // Safari first requests two bytes, and plays nothing without a partial answer.
     for (range, from, to) in [
         ("bytes=0-1".to_owned(), 0, 2),
         (format!("bytes=0-{}", size - 1), 0, size),
@@ -133,7 +134,7 @@ async fn every_file_is_served(server: &Server) {
 }
 
 with_every_backend! {
-    /// From a directory, whatever the route.
+    /// From a directory, on every route.
     async fn files_come_in_parts_and_on_conditions(backend) {
         let mut server = Server::with_tokens(backend).await;
         every_file_is_served(&server).await;
@@ -156,7 +157,7 @@ async fn wherever_files_are_kept_they_come_in_parts() {
     }
 }
 
-/// Pictures of people, too.
+/// Conditional and range requests for the picture of a user.
 #[tokio::test]
 async fn a_picture_of_a_user_is_not_sent_again() {
     let mut server = Server::demo(Backend::memory()).await;
@@ -177,7 +178,7 @@ async fn a_picture_of_a_user_is_not_sent_again() {
     server.stop().await;
 }
 
-/// Whatever stands at its end; what lets in is the rest.
+/// The server ignores the name at an address's end. Only the token grants access.
 #[tokio::test]
 async fn an_address_ends_in_the_name_of_its_file() {
     let mut server = Server::demo(Backend::memory()).await;
@@ -220,7 +221,8 @@ async fn an_address_ends_in_the_name_of_its_file() {
     server.stop().await;
 }
 
-/// The same as with the token in the query: nobody reads longer than the one to whom the address was given.
+/// Revocation of an address with the token in its path, as of one with the token in its query: it works only as long as its
+/// reader may read the file.
 #[tokio::test]
 async fn an_address_counts_as_long_as_its_reader_may_read() {
     let mut server = Server::demo(Backend::memory()).await;

@@ -1,4 +1,4 @@
-//! External ids: by which tokens of other systems name users.
+//! Tests of external ids, the names of users in the tokens of other systems.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ async fn refusal(backend: &Backend, arguments: &[&str]) -> String {
     said
 }
 
-/// The log up to where the server serves.
+/// The log lines up to the start of the listener.
 async fn log_of_start(server: &Server) -> String {
     until("the start", async || Some(server.log()).filter(|log| log.contains(": listening"))).await
 }
@@ -55,7 +55,8 @@ async fn an_external_id_is_checked_and_belongs_to_one_user() {
     assert!(!output.status.success(), "something is to be changed");
 }
 
-/// The first release named users by uid: whoever upgrades is told.
+/// Upgrade from the first release, whose tokens named users by uid: a warning at the start, as long as no user has an
+/// external id.
 #[tokio::test]
 async fn where_nobody_is_linked_a_server_that_verifies_tokens_says_so() {
     const WARNING: &str = "tokens made elsewhere let nobody in";
@@ -74,7 +75,7 @@ async fn where_nobody_is_linked_a_server_that_verifies_tokens_says_so() {
         assert_eq!(log.contains(WARNING), is_warned, "{log}");
         server.stop().await;
     }
-    // Tokens of our own are of those who have none, too. They name nobody for other services.
+    // The server issues tokens to users without an external id as well. Those name no user for other services.
     let mut own = server.clone().with_tokens().start().await;
     let pair = own.client().post("/auth/token", &json!({"login": "anne", "password": "a password"})).await.json();
     let access = pair["access"].as_str().expect("it is a text");
@@ -89,7 +90,7 @@ async fn where_nobody_is_linked_a_server_that_verifies_tokens_says_so() {
     linked.stop().await;
 }
 
-/// Everybody in the demo data is linked: the external id is the uid.
+/// Demo data: every user's external id is the uid.
 #[tokio::test]
 async fn demo_users_are_linked() {
     let backend = Backend::postgres().await;

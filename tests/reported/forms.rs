@@ -1,4 +1,4 @@
-//! Forms with files, byte for byte as clients of other languages write them.
+//! Tests of multipart forms with files, byte for byte as HTTP clients of other languages write them.
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Backend, Client, JOHN, Server, Socket, http, token};
 
 const UID_OF_JOHN: i64 = 4;
-/// The tenant of the support chat.
+/// Uid of the demo data's tenant of the support chat.
 const TENANT: i64 = 34;
 const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
-/// A ZIP archive of one empty file whose name says nothing, as it begins.
+/// First bytes of a ZIP archive with one empty file. The file's name reveals no document type.
 const ZIP: &[u8] = b"PK\x03\x04\x0a\0\0\0\0\0\0\0!\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0aPK\x01\x02";
-/// Microsoft's Compound File Binary, as it begins.
+/// First bytes of a Compound File Binary (Microsoft's old Office formats).
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0\x03\0\xfe\xff\x09\0";
 
-/// A form as a client writes it: its boundary as in `Content-Type`, and its body, in which `FIELD` stands for the name of the file's
+/// A form in one client's notation: the boundary as in `Content-Type`, and the body, with `FIELD` for the name of the file's
 /// field.
 struct Written {
     client: &'static str,
@@ -142,7 +142,7 @@ fn replaced(body: &[u8], name: &str) -> Vec<u8> {
     [&body[..at], name.as_bytes(), &body[at + 5..]].concat()
 }
 
-/// The dialects that take forms with files.
+/// Dialects with multipart routes.
 #[derive(Clone, Copy, Debug)]
 enum Dialect {
     Messaging,
@@ -168,7 +168,7 @@ impl Dialect {
         Answer::of(request.header("Content-Type", content_type).body(body)).await
     }
 
-    /// Posts parts between `--b`, among them, in the room, the receiver.
+    /// Posts parts with the boundary `b`; in `room` the receiver comes first.
     async fn post_parts(self, client: &Client, parts: &[&[u8]]) -> Answer {
         let receiver = format!("Content-Disposition: form-data; name=\"receiver\"\r\n\r\n{UUID_OF_ADMIN}");
         let receiver = matches!(self, Self::Room).then_some(receiver.as_bytes());
@@ -178,7 +178,7 @@ impl Dialect {
         self.post(client, "multipart/form-data; boundary=b", body).await
     }
 
-    /// What the file is called in an answer.
+    /// The file's name in an answer.
     fn name(self, answer: &Answer) -> Value {
         match self {
             Self::Messaging => answer.json()["name"].take(),
@@ -186,7 +186,7 @@ impl Dialect {
         }
     }
 
-    /// What a refusal says.
+    /// The message of a refusal.
     fn refusal(self, answer: &Answer) -> Value {
         match self {
             Self::Messaging => answer.json()["error"].take(),
@@ -195,7 +195,7 @@ impl Dialect {
     }
 }
 
-/// A part with a file, whose disposition ends so.
+/// Part of a form with a file, with this end of its `Content-Disposition`.
 fn file(dialect: Dialect, disposition: &str, kind: &str, content: &[u8]) -> Vec<u8> {
     let name = dialect.field();
     let head = format!("Content-Disposition: form-data; name=\"{name}\"; {disposition}\r\nContent-Type: {kind}\r\n\r\n");
@@ -210,7 +210,7 @@ async fn forms_are_read_as_clients_write_them() {
         for dialect in Dialect::ALL {
             let body = replaced(body, dialect.field());
             let line = &body[..body.windows(2).position(|end| end == b"\r\n").unwrap()];
-            // A browser's receiver comes before the file.
+            // Browsers send the receiver before the file.
             let receiver =
                 [line, b"\r\nContent-Disposition: form-data; name=receiver\r\n\r\n", UUID_OF_ADMIN.as_bytes(), b"\r\n"];
             let body = [receiver.concat(), body].concat();
@@ -222,7 +222,7 @@ async fn forms_are_read_as_clients_write_them() {
     server.stop().await;
 }
 
-/// The name that a form gives the file apart may be in another encoding, too.
+/// Charset of texts: UTF-8, else Latin-1. The separate field for the file's name may have a charset of its own.
 #[tokio::test]
 async fn a_text_in_no_utf_8_is_in_latin_1() {
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -243,7 +243,8 @@ async fn a_text_in_no_utf_8_is_in_latin_1() {
     server.stop().await;
 }
 
-/// With one of them `gpj.exe` reads as `exe.jpg`. However the name comes in.
+/// Bidirectional control characters: one of them makes `gpj.exe` look like `exe.jpg`. They are stripped from a file's name in
+/// every notation.
 #[tokio::test]
 async fn characters_that_turn_the_reading_direction_leave_names() {
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -273,7 +274,7 @@ async fn characters_that_turn_the_reading_direction_leave_names() {
         let messages = john.result("/im_chat/history", json!({"uuid": session})).await.to_string();
         assert!(messages.contains("photo_gpj.exe") && !messages.contains(control), "{messages}");
     }
-    // A concierge's clients keep a file's name beside the message.
+    // Clients of `concierge` keep the file's name in the message's metadata.
     let mut tenant = Socket::open(server.socket_url(&format!("/concierge?Auth={}&deviceId=phone", token(TENANT)))).await;
     let ask = async |socket: &mut Socket, route: &str, body: Value| {
         socket.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
@@ -292,7 +293,7 @@ async fn characters_that_turn_the_reading_direction_leave_names() {
         "filename": plain, "file": {"name": plain}, "file_name": plain, "originalFilename": plain, "display_name": plain, "caption": name
     });
     assert_eq!(sent["chatMessage"]["metadata"], expected, "{sent}");
-    // Of a file elsewhere they are told what its address says.
+    // For a file elsewhere the metadata take the name from its address.
     let long = ("x".repeat(60_000), "x".repeat(255));
     for (end, plain) in [("photo_%E2%80%AEgpj.exe?x".to_owned(), plain.to_owned()), long] {
         let address = format!("https://a.example/{end}");
@@ -305,7 +306,8 @@ async fn characters_that_turn_the_reading_direction_leave_names() {
     server.stop().await;
 }
 
-/// Where an answer has a place for one, two are not taken for it: somebody would believe that both were kept.
+/// Repeated form fields: refused where the answer has room for one value only, since the sender would believe that both were
+/// kept.
 #[tokio::test]
 async fn what_is_given_twice_is_kept_or_refused() {
     let mut server = Server::with_tokens(Backend::memory()).await;
@@ -329,7 +331,7 @@ async fn what_is_given_twice_is_kept_or_refused() {
         let answer = dialect.post_parts(&john, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
         assert_eq!((answer.status.as_u16(), dialect.refusal(&answer)), (400, words.into()), "{dialect:?}");
     }
-    // A message of the room holds several: the first is the one that is shown, and the text names the others.
+    // A message of `room` may hold several files: it shows the first, and its text names the others.
     let parts = [room("1.txt"), room("2.txt"), text("message", "look"), text("attached_file_name", "one.txt"), room("3.txt")];
     let sent = Dialect::Room.post_parts(&john, &parts.each_ref().map(Vec::as_slice)).await.json()["entity"]["message"].take();
     assert_eq!(sent["attached_file_name"], "one.txt");
@@ -348,7 +350,7 @@ async fn what_is_given_twice_is_kept_or_refused() {
     server.stop().await;
 }
 
-/// Their first bytes show little more than that they are archives.
+/// Content sniffing of office documents: their first bytes show only the container format.
 #[tokio::test]
 async fn documents_of_office_programs_keep_their_type() {
     const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
@@ -382,7 +384,7 @@ async fn documents_of_office_programs_keep_their_type() {
     server.stop().await;
 }
 
-/// A browser has no word for the type of a file of which it knows none, nor has its `PUT` one then.
+/// Files of unknown type: a browser declares an empty type, and its `PUT` has no `Content-Type`.
 #[tokio::test]
 async fn a_file_of_no_known_type_is_of_octets() {
     let mut server = Server::demo(Backend::memory()).await;

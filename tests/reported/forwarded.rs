@@ -1,11 +1,11 @@
-//! Clients behind a reverse proxy are told apart by `X-Forwarded-For`, whatever form their addresses have there.
+//! Tests of `X-Forwarded-For`: clients behind a reverse proxy are told apart by address, in any notation.
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{Answer, Backend, JANE, JOHN, PASSWORD, Server};
 
-/// `limits.failed_logins_per_login`.
+/// Value of `limits.failed_logins_per_login`.
 const FAILURES: usize = 3;
 
 /// A log-in through a proxy that sends these lines of the header.
@@ -47,7 +47,7 @@ async fn one_address_in_all_its_forms_is_one_client() {
     assert!(!is_locked_out(&server, &["[2001:db8:1::1]:4711"], JOHN).await);
 }
 
-/// The log has one line for all of them.
+/// Clients with an unreadable address share one throttle, and the program writes one log line for all of them.
 #[tokio::test]
 async fn an_unreadable_hop_locks_nobody_else_out() {
     let mut server = start("127.0.0.1").await;
@@ -63,7 +63,7 @@ async fn an_unreadable_hop_locks_nobody_else_out() {
     server.stop().await;
 }
 
-/// A listener on `[::]` sees peers of IPv4 as mapped addresses.
+/// A listener on `[::]` sees IPv4 peers as mapped addresses.
 #[tokio::test]
 async fn a_proxy_is_known_by_its_mapped_address() {
     for (proxies, is_believed) in [("::ffff:127.0.0.0/104", true), ("127.0.0.2,::1", false)] {

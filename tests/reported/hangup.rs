@@ -1,4 +1,4 @@
-//! A closed terminal ends neither a server nor a command.
+//! Tests of SIGHUP: a closed terminal ends neither a server nor a command.
 
 use std::process::Stdio;
 
@@ -38,7 +38,7 @@ async fn a_server_says_that_sighup_does_nothing() {
     server.stop().await;
 }
 
-/// While it opens its store: a database that takes connections and says nothing.
+/// SIGHUP while the server opens its store, on a database that accepts connections and does not answer.
 #[tokio::test]
 async fn sighup_before_the_listener_is_there_ends_nothing() {
     let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,7 +57,7 @@ async fn sighup_ends_no_command() {
     let mut command = start(&["user", "add", "jane@example.com", "--name", "Jane"], backend.url());
     let mut stdin = command.stdin.take().unwrap();
     stdin.write_all(b"a pass").await.unwrap();
-    // It has its handlers when it asks for its password.
+    // The handlers are installed before the command reads its password.
     let path = format!("/proc/{}/status", command.id().unwrap());
     until("the handler of SIGHUP", async || {
         let status = std::fs::read_to_string(&path).unwrap();
@@ -72,7 +72,7 @@ async fn sighup_ends_no_command() {
     assert!(backend.administer(&["user", "list"], "").await.contains("\tjane@example.com\t"));
 }
 
-/// Nobody reads its log any more.
+/// Broken pipe: no process reads the log lines any more.
 #[tokio::test]
 async fn a_server_goes_on_when_its_terminal_is_gone() {
     let mut server = start(&["serve", "--demo", "--listen", "127.0.0.1:0"], "memory:");
@@ -80,7 +80,7 @@ async fn a_server_goes_on_when_its_terminal_is_gone() {
     let first = lines.next_line().await.unwrap().unwrap();
     let (_, address) = first.rsplit_once("http://").unwrap();
     drop((lines, server.stderr.take()));
-    // Each refusal is a line of the log.
+    // Each refusal writes a log line.
     for _ in 0..3 {
         let answer = http().get(format!("http://{address}/auth/token")).bearer_auth("x").send().await.expect("it is answered");
         assert_eq!(answer.status(), 401);

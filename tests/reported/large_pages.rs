@@ -1,4 +1,4 @@
-//! Answers and lists are bounded in bytes, whatever others have written.
+//! Tests of size limits in bytes for answers and lists, whatever their messages hold.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::{
 const PAIR: i64 = 1;
 const LONG: usize = 60_000;
 const MIB: usize = 1024 * 1024;
-/// A page with all that is around its texts.
+/// Upper bound of a page in bytes: its texts and everything around them.
 const PAGE: usize = MIB + 65_536 + 32 * 1024;
 const UID_OF_JANE: i64 = 6;
 
@@ -42,8 +42,8 @@ async fn room(server: &Server, uid: i64, path: &str) -> Value {
     answer.json()["data"].take()
 }
 
-/// Has John go on by ids in every dialect until there is no more: he gets all of these, newest first, in answers of a bounded size. The
-/// newest `told` of them were said after this position of the log.
+/// Keyset pagination: reads all pages by id as John in every dialect. Expects exactly these messages, newest first, in
+/// answers of a bounded size. The newest `told` of them follow this position of the event log.
 async fn is_bounded_and_complete(server: &Server, expected: &[i64], position: i64, told: usize) {
     let john = server.log_in(JOHN.login).await;
     let (mut found, mut last) = (Vec::new(), i64::MAX);
@@ -74,7 +74,7 @@ async fn is_bounded_and_complete(server: &Server, expected: &[i64], position: i6
     let (mut found, mut before) = (Vec::new(), String::new());
     loop {
         let page = room(server, JOHN.uid, &format!("{path}?limit=200{before}")).await;
-        // Each text stands there twice, and all of it under two names.
+        // The answer holds each text twice, and the whole list under two names.
         assert!(2 * page.to_string().len() < PAGE);
         let Some(oldest) = ids(&page["messages"]).last().copied() else { break };
         found.extend(ids(&page["messages"]));
@@ -95,7 +95,7 @@ async fn is_bounded_and_complete(server: &Server, expected: &[i64], position: i6
     }
     assert_eq!(found, expected, "conversations");
 
-    // The bus, from before the first of them, whether the ring or the log has it.
+    // The bus, from before the first of them, whether the ring in memory or the event log holds the events.
     let (mut found, mut last) = (BTreeSet::new(), position << 20);
     let newest = expected[0];
     while !found.contains(&newest) {
@@ -109,7 +109,7 @@ async fn is_bounded_and_complete(server: &Server, expected: &[i64], position: i6
     assert!(found.iter().rev().eq(&expected[..told]), "the bus");
 }
 
-/// Fifty files of one owner, whose names are as long as they can be.
+/// Fifty files of one owner, with names of the greatest length.
 async fn long_named_files(client: &Client) -> Vec<Value> {
     let name = format!("{}.pdf", "日".repeat(251));
     let mut files = Vec::new();
@@ -123,7 +123,7 @@ async fn long_named_files(client: &Client) -> Vec<Value> {
 }
 
 with_tokens_on_every_backend! {
-    /// Whoever goes on by ids gets everything, in answers of a bounded size.
+    /// Paging by id returns everything, in answers of a bounded size.
     async fn pages_that_go_on_by_id_are_bounded_and_complete(server) {
         let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
         let before = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200})).await;
@@ -135,7 +135,7 @@ with_tokens_on_every_backend! {
         is_bounded_and_complete(server, &expected, position, 50).await;
     }
 
-    /// What is said of files counts as texts do, and of characters what is written of them.
+    /// The limit counts file names like texts, and characters by the length of their JSON escapes.
     async fn pages_of_files_are_bounded_and_complete(server) {
         let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
         let before = john.messaging("messages", json!({"thread_id": PAIR, "limit": 200})).await;
@@ -147,7 +147,7 @@ with_tokens_on_every_backend! {
             let sent = admin.messaging("message/send", message).await;
             expected.insert(0, sent["message_id"].as_i64().unwrap_or_else(|| panic!("{sent}")));
         }
-        // Six bytes are written of each.
+        // Each character takes six bytes in JSON.
         let message = json!({"thread_id": PAIR, "body": format!("x{}", "\u{1}".repeat(20_000))});
         for _ in 0..5 {
             let sent = admin.messaging("message/send", message.clone()).await;
@@ -158,7 +158,7 @@ with_tokens_on_every_backend! {
         assert!(start.to_string().len() < PAGE + 6 * 20_000, "{}", start.to_string().len());
     }
 
-    /// Lists say of a last message no more than its beginning and its first file, and texts name a handful.
+    /// Lists show only the beginning and the first file of a last message. Texts name at most a handful of files.
     async fn lists_and_texts_name_few_files(server) {
         let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
         let message = json!({"thread_id": PAIR, "body": "look", "attachment_ids": long_named_files(&admin).await});
@@ -184,7 +184,7 @@ with_tokens_on_every_backend! {
         assert_eq!((named["attachments"].as_array().map(Vec::len), &named["more"]), (Some(10), &json!(40)));
     }
 
-    /// Odoo 8 takes a page that is shorter than its own for the last one.
+    /// Odoo 8 takes a page that is shorter than its own page size for the last one.
     async fn a_page_of_an_odoo_client_is_whole(server) {
         let (admin, john) = (server.log_in(ADMIN.login).await, server.log_in(JOHN.login).await);
         let said = say(&admin, PAIR, 45).await;
@@ -201,7 +201,7 @@ with_tokens_on_every_backend! {
         assert_eq!(history(json!({"limit": 3})).await, newest[..3]);
     }
 
-    /// A client that starts is told of every session, and of no more texts than it can bear.
+    /// `/im_chat/init` lists every session and limits the messages by their size.
     async fn what_a_client_needs_to_start_is_bounded(server) {
         let (john, jane) = (server.log_in(JOHN.login).await, server.log_in(JANE).await);
         for document in 1..=4 {
@@ -221,7 +221,7 @@ with_tokens_on_every_backend! {
         assert_eq!(texts[17][1]["id"], newest["messages"][0]["id"], "the most recent are told");
     }
 
-    /// Lists show the beginning of a last message, and the store reads no more.
+    /// Lists show the beginning of a last message, and the store reads no more of it.
     async fn lists_show_the_beginning_of_a_last_message(server) {
         let (john, jane) = (server.log_in(JOHN.login).await, server.log_in(JANE).await);
         let body = "…".repeat(20_000);

@@ -1,4 +1,4 @@
-//! Texts are bounded, each dialect says so in its own words, and its socket stays open.
+//! Tests of length limits for texts: each dialect refuses longer ones in its own notation, and its socket stays open.
 
 use reqwest::{Method, multipart::Form};
 use serde_json::{Value, json};
@@ -9,13 +9,13 @@ use crate::{
     with_every_backend, with_tokens_on_every_backend,
 };
 
-/// `limits.message_bytes`.
+/// Default of `limits.message_bytes`.
 const LIMIT: usize = 65_536;
 /// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
 const REFUSED: &str = "dragoman_refused_total{limit=\"message_bytes\"}";
 
-/// A text of so many bytes, most of them in characters of three.
+/// A text of this many bytes, most of them in characters of three bytes.
 fn text(bytes: usize) -> String {
     let text = format!("{}{}", "…".repeat(bytes / 3), "x".repeat(bytes % 3));
     assert_eq!(text.len(), bytes);
@@ -131,7 +131,7 @@ with_tokens_on_every_backend! {
         let search = async |query: &str| john.messaging("partners/search", json!({"query": query})).await;
         assert_eq!(search(&"x".repeat(256)).await, json!({"partners": []}));
         assert_eq!(search(&"x".repeat(257)).await, json!({"error": "query must not be longer than 256 bytes"}));
-        // A file keeps as much of its name.
+        // The same limit holds for a file's name, which is shortened.
         let name = format!("{}.txt", "ж".repeat(251));
         let file = |name: String| {
             let part = reqwest::multipart::Part::bytes(b"bytes".to_vec()).file_name(name);

@@ -1,4 +1,4 @@
-//! Faults that were reported, by kind: each was seen on a running program.
+//! Regression tests by subject, each for a fault seen on a running program.
 
 mod accounts;
 mod browsers;

@@ -1,4 +1,4 @@
-//! A share of the store for everybody: what hangs or floods keeps neither sends nor log-ins waiting.
+//! Tests of the store's connection pools: hanging or flooding requests delay neither sends nor log-ins.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{ADMIN, BOB, Backend, Client, JANE, JOHN, PASSWORD, Server, 
 
 /// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
-/// That of the admin, John, Jane and Bob.
+/// The demo data's conversation of the admin, John, Jane and Bob.
 const TEAM: i64 = 2;
 
 async fn send(client: &Client, thread: i64, body: &str) -> Value {
@@ -16,7 +16,7 @@ async fn send(client: &Client, thread: i64, body: &str) -> Value {
 }
 
 async fn start(backend: Backend) -> Server {
-    // Whoever waits for a lock is not given up during the test, and everybody may ask as much as the test does.
+    // Statement time-out beyond the test's duration, and no rate limits.
     let server = Server::builder(backend).set("POSTGRES__STATEMENT_MILLISECONDS", 120_000);
     server.set("LIMITS__USER__WRITES_PER_SECOND", 0).set("LIMITS__USER__REQUESTS_AT_ONCE", 0).start().await
 }
@@ -49,7 +49,7 @@ async fn a_conversation_that_somebody_has_locked_delays_no_other() {
     server.stop().await;
 }
 
-/// One behind the other, whether they had to wait or not.
+/// Ordering: sends to one conversation keep their order, whether they wait or not.
 #[tokio::test]
 async fn what_waits_for_a_conversation_keeps_its_order() {
     let backend = Backend::postgres().await;
@@ -80,7 +80,7 @@ async fn what_waits_for_a_conversation_keeps_its_order() {
     server.stop().await;
 }
 
-/// Reads that take all connections that there are for them.
+/// Hanging reads that take all connections of their pool.
 #[tokio::test]
 async fn reads_that_hang_keep_neither_sends_nor_log_ins_waiting() {
     let backend = Backend::postgres().await;

@@ -1,4 +1,5 @@
-//! What the tests and the benchmark install from PyPI and npm is pinned by hash, and comes from whatever registry is configured.
+//! Tests of pinned dependencies: packages from PyPI and npm for tests and benchmark have hashes and come from the configured
+//! registry.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,5 @@
-//! Presence: what a socket gives ends with its close, a request counts in every dialect, and who is deactivated is gone.
+//! Tests of presence: a socket's clean close makes a user offline, a request counts in every dialect, and a deactivated user
+//! is offline at once.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,17 @@ use crate::{
 };
 
 const UID_OF_JOHN: i64 = 4;
-/// The same as `conversations` writes it.
+/// The same uid in the notation of `conversations`.
 const UID_AS_TEXT: &str = "4";
 const UID_OF_ADMIN: i64 = 2;
 
-/// Requests and lost sockets count for longer than any test takes.
+/// Settings with TTLs for requests and lost sockets that no test outlasts.
 fn builder(backend: Backend) -> ServerBuilder {
     let server = Server::builder(backend).with_tokens().set("PRESENCE__ONLINE_SECONDS", 3_600);
     server.set("PRESENCE__POLL_SECONDS", 3_600).set("PRESENCE__CLEAN_CLOSE_SECONDS", 1)
 }
 
-/// John, as the dialects tell of him.
+/// Status of John in three dialects.
 async fn statuses(server: &Server, admin: &Client) -> [String; 3] {
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is a status")).to_owned();
     let messaging = admin.messaging("presence/status", json!({"partner_ids": [UID_OF_JOHN]})).await;
@@ -66,7 +67,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever loses a connection comes back; once one is closed properly, nobody does.
+    /// A lost socket keeps the user online, in expectation of a reconnect, until another one is closed cleanly.
     async fn a_lost_connection_counts_until_one_is_closed(backend) {
         let mut server = builder(backend).start().await;
         let admin = server.log_in(ADMIN).await;
@@ -80,7 +81,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// In whichever dialect, and whatever becomes of sockets.
+    /// A request makes the user online in every dialect, and a socket's close does not end that.
     async fn a_request_counts_in_every_dialect(backend) {
         let mut server = builder(backend).start().await;
         let admin = server.log_in(ADMIN).await;
@@ -95,7 +96,7 @@ with_every_backend! {
     }
 }
 
-/// A store in memory has no command line beside its server.
+/// A store in memory cannot be changed by the command line while its server runs.
 #[tokio::test]
 async fn who_is_deactivated_is_offline_at_once() {
     let mut server = builder(Backend::postgres().await).start().await;
@@ -109,7 +110,7 @@ async fn who_is_deactivated_is_offline_at_once() {
     assert_eq!(socket.closed().await, 4003);
     watching.hear_until(|told| told["user_id"] == UID_AS_TEXT && told["status"] == "offline").await;
     assert_eq!(statuses(&server, &admin).await, ["offline"; 3]);
-    // And there again once it may come back and does.
+    // After activation the user is online again.
     server.backend().administer(&["user", "activate", JOHN], "").await;
     until("John can log in", async || {
         let params = json!({"db": "odoo2", "login": JOHN, "password": support::PASSWORD});

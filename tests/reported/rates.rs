@@ -1,4 +1,5 @@
-//! One user's flood: each verb counts to its rate, over HTTP and on sockets together. HTTP is refused, sockets are held back.
+//! Tests of the per-user rate limits: each verb counts towards its own token bucket, over HTTP and on sockets together. HTTP
+//! requests are refused, sockets are held back.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +15,10 @@ use crate::support::{Answer, Backend, Client, JOHN, Server, ServerBuilder, token
 const UID_OF_JOHN: i64 = 4;
 const UID_OF_BOB: i64 = 8;
 const UUID_OF_BOB: &str = "87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437";
-/// How often something is tried for which tokens must not come back meanwhile: they come back with every second.
+/// Maximum of tries for a test that needs an empty token bucket: the bucket gains a token each second meanwhile.
 const TRIES: usize = 100;
 
-/// Kind of act that a route counts as.
+/// The rate limit that a route counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
     Write,
@@ -43,7 +44,7 @@ fn limited() -> ServerBuilder {
     server.set("LIMITS__USER__SEARCHES_PER_SECOND", 1)
 }
 
-/// Where another number belongs, or another user, with each try: what was done once counts no more.
+/// Placeholders for a number and a uid that change with each try: a repeated call creates nothing and does not count.
 const NUMBER: &str = "<number>";
 const SOMEBODY: &str = "<somebody>";
 
@@ -53,7 +54,7 @@ fn filled_in(body: &Value, number: usize) -> Value {
     serde_json::from_str(&text.replace(&format!("\"{SOMEBODY}\""), &somebody.to_string())).expect("it is JSON")
 }
 
-/// All routes that do more than read, as JSON-RPC calls or plain bodies. Of one path there may be several.
+/// All routes that do more than read, with JSON-RPC parameters or plain bodies. A path may occur several times.
 fn table(session: &Value, team: &Value, message: &Value) -> Vec<(&'static str, Value, Counts)> {
     let book = json!({"user_ids": [UID_OF_BOB]});
     let method = |model: &str, method: &str, args: Value| json!({"model": model, "method": method, "args": args, "kwargs": {}});
@@ -100,7 +101,7 @@ fn table(session: &Value, team: &Value, message: &Value) -> Vec<(&'static str, V
     ]
 }
 
-/// Whatever else takes a body. `/jsonrpc`, `/web/dataset/call` and `/web/dataset/call_kw/...` call the same methods.
+/// Other routes with a body. `/jsonrpc`, `/web/dataset/call` and `/web/dataset/call_kw/...` call the same methods.
 const OTHERS: [&str; 37] = [
     "/web/session/authenticate",
     "/web/session/get_session_info",
@@ -140,14 +141,14 @@ const OTHERS: [&str; 37] = [
     "/api/token/refresh",
     "/files/{kind}/{name}",
 ];
-/// Those that take a form are tried apart.
+/// Routes with forms; another test covers them.
 const FORMS: [&str; 3] = ["/api/messaging/attachment/upload", "/chat/attachment", "/chat/chat-attachment"];
 
 fn is_refused(answer: &Answer) -> bool {
     answer.headers.contains_key(RETRY_AFTER)
 }
 
-/// Uses up what the user has of something.
+/// Empties the user's token bucket of this kind.
 async fn drain(client: &Client, counts: Counts) {
     let (path, params) = match counts {
         Write => ("/api/messaging/typing/stop", json!({"thread_id": 1})),
@@ -162,7 +163,7 @@ async fn drain(client: &Client, counts: Counts) {
     panic!("there is no end of {counts:?}");
 }
 
-/// Asks until it is refused, since tokens come back with every second, and gives the refusal.
+/// The first refusal. Retries, because the token bucket gains a token each second.
 async fn refusal(client: &Client, counts: Counts, ask: impl AsyncFn(usize) -> Answer) -> Answer {
     let mut last = None;
     for number in 0..TRIES {
@@ -245,7 +246,7 @@ async fn uploads_count_before_they_are_read() {
     server.stop().await;
 }
 
-/// Others, and what else the same user does, go on.
+/// A refused user can still read, and other users are not affected.
 #[tokio::test]
 async fn whoever_is_refused_may_read_and_others_may_do_all() {
     let mut server = limited().start().await;

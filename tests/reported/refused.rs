@@ -1,4 +1,4 @@
-//! Clients that come back at once, whatever they were told: they are answered later.
+//! Tests of back-off for clients that retry at once after any answer: the server delays its refusals.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::{
     with_every_backend,
 };
 
-/// The least time that passed until a socket was closed, in seconds.
+/// Whole seconds until the server closed the socket.
 async fn seconds(server: &Server, path: &str, code: u16) -> u64 {
     let begun = Instant::now();
     assert_eq!(Socket::open(server.socket_url(path)).await.closed().await, code, "{path}");
     begun.elapsed().as_secs()
 }
 
-/// Of all dialects that accept a socket before they refuse it, counted together.
+/// Delays of refused sockets: the refusals of all dialects that close with a code count together.
 #[tokio::test]
 async fn refused_sockets_are_closed_later_and_later() {
     let mut server = Server::builder(Backend::memory()).with_tokens().set("SOCKETS__REFUSED_SECONDS", 2).start().await;
@@ -32,11 +32,11 @@ async fn refused_sockets_are_closed_later_and_later() {
         let taken = seconds(&server, path, code).await;
         assert!(taken >= least, "{path} was closed after {taken} s");
     }
-    // Who is let in does not wait, nor do others beside those who do.
+    // Accepted sockets do not wait, and neither do others beside refused ones.
     let waiting = Socket::open(server.socket_url("/conversations/1/?token=x")).await;
     let mut socket = Socket::open(server.socket_url(&format!("/conversations/1/?token={}", token(4)))).await;
     assert_eq!(socket.hear().await["type"], "user_status");
-    // Who goes is not waited for, nor does the server wait.
+    // A delayed refusal ends with its client's disconnect, and does not delay the stop.
     waiting.close().await;
     let waiting = Socket::open(server.socket_url("/conversations/1/?token=x")).await;
     server.terminate();
@@ -44,7 +44,7 @@ async fn refused_sockets_are_closed_later_and_later() {
     assert!(server.ended().await.success());
 }
 
-/// Whatever is wrong with it.
+/// Checks that a failing poll is answered after a second, whatever its error.
 async fn poll(server: &Server, client: &crate::support::Client, route: &str, params: Value) -> Value {
     let begun = Instant::now();
     let answer = client.call(&format!("/api/messaging/{route}"), params.clone()).await;
@@ -77,7 +77,7 @@ with_every_backend! {
         for answer in [messages, updates] {
             assert_eq!(answer["error"]["code"], 100, "{answer}");
         }
-        // What is right is answered at once.
+        // A valid poll is answered at once.
         john.messaging("message/send", json!({"thread_id": 1, "body": "hello"})).await;
         assert_eq!(john.messaging("poll/messages", json!({"thread_id": 1, "last_message_id": 0})).await["count"], 1);
         server.stop().await;

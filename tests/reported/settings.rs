@@ -1,4 +1,4 @@
-//! A setting that the program cannot work with stops the start; one that it takes works.
+//! Tests of the bounds of settings: a value out of bounds prevents the start, and every value within them works.
 
 use dragoman::config::BOUNDS;
 use futures_util::{StreamExt, stream};
@@ -10,7 +10,7 @@ fn variable(name: &str) -> String {
     format!("DRAGOMAN__{}", name.to_uppercase().replace('.', "__"))
 }
 
-/// The error of a start that fails: one line.
+/// Standard error of a start that fails: one line.
 async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = run(arguments, environment, "").await;
     let said = String::from_utf8(output.stderr).expect("it prints text");
@@ -56,7 +56,7 @@ async fn a_file_is_refused_as_the_environment_is() {
     assert!(said.contains("proxies") && said.contains("nginx"), "{said}");
 }
 
-/// All at once: no sum, no product and no point in time overflows.
+/// All upper bounds together: no sum, product or time overflows.
 #[tokio::test]
 async fn the_largest_numbers_work() {
     let builder = BOUNDS.iter().fold(Server::builder(Backend::memory()), |builder, bound| {

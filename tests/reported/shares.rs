@@ -1,4 +1,5 @@
-//! Memory and turns in the store are shared: nobody has so much of them that others have none.
+//! Tests of fair shares: quotas of memory for unfinished bodies and unread answers, and of turns at the store, so that no
+//! user or address starves the others.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,16 +13,16 @@ use crate::{
 
 const MIB: usize = 1024 * 1024;
 const UID_OF_JOHN: i64 = 4;
-/// A conversation of the admin and John.
+/// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
-/// Requests of one party that wait for a turn at most.
+/// Capacity of a user's queue for a turn at the store.
 const QUEUE: usize = 128;
 
 async fn refused(server: &Server, limit: &str) -> f64 {
     server.metric(&format!("dragoman_refused_total{{limit=\"{limit}\"}}")).await
 }
 
-/// Sends so many bytes of a call that is said to have a MiB.
+/// Sends this many bytes of a call that declares a MiB.
 async fn begin_a_call(server: &Server, bytes: usize) -> RawConnection {
     let mut connection = RawConnection::to(server).await;
     let head =
@@ -32,7 +33,8 @@ async fn begin_a_call(server: &Server, bytes: usize) -> RawConnection {
 }
 
 with_every_backend! {
-    /// Unfinished bodies of strangers take the share of their address, and nobody else's.
+    /// Quota of unfinished bodies: those of requests without a session count towards their address, and leave the users'
+    /// quotas alone.
     async fn unfinished_bodies_are_bounded_for_an_address(backend) {
         let server = Server::builder(backend).set("LIMITS__BODIES_BYTES", 8 * MIB).start().await;
         let john = server.log_in(JOHN).await;
@@ -50,7 +52,8 @@ with_every_backend! {
         assert!(answer.contains("Session expired") && answer.contains("\"id\":7"), "{answer}");
     }
 
-    /// A text of one MiB can be a tree of a hundred. Without a session there is none, and with one it is refused.
+    /// JSON expansion: a text of one MiB can become a tree of a hundred. Without a session none is built, and with one it is
+    /// refused.
     async fn a_tree_of_json_is_bounded(backend) {
         let server = Server::demo(backend).await;
         let many = vec![r#"{"":0}"#; 149_000].join(",");
@@ -69,12 +72,12 @@ with_every_backend! {
         let answer = post(&server.client(), "/auth/token").await;
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(server.memory_bytes() < 250 * MIB as u64, "{}", server.memory_bytes());
-        // A long text is one value.
+        // A long text is a single value.
         let sent = john.call("/api/messaging/messages", json!({"thread_id": PAIR, "filling": "[{,".repeat(300_000)})).await;
         assert_eq!(sent.get("error"), None, "{sent}");
     }
 
-    /// Unread answers fill the share of their user: a page waits for its turn, others are refused.
+    /// Quota of unread answers for each user: a page waits for its turn, other answers are refused.
     async fn answers_that_nobody_reads_are_bounded_for_a_user(backend) {
         let server = Server::builder(backend)
             .set("LIMITS__ANSWERS_BYTES", 16 * MIB)
@@ -99,13 +102,13 @@ with_every_backend! {
         assert!(refused(&server, "answers_bytes").await >= 1.0);
         let page = json!({"thread_id": PAIR, "limit": 30});
         assert_eq!(admin.messaging("messages", page.clone()).await["messages"].as_array().map(Vec::len), Some(30));
-        // The page waits for what was not read.
+        // The page waits for the unread answers.
         let waiting = tokio::spawn(async move { john.messaging("messages", page).await["messages"].as_array().map(Vec::len) });
         drop(unread);
         assert_eq!(waiting.await.expect("it ends"), Some(30));
     }
 
-    /// A poll that waits is not in the store.
+    /// A waiting poll holds no turn at the store.
     async fn who_waits_has_no_turn(backend) {
         let server = Server::builder(backend).set("LIMITS__USER__REQUESTS_AT_ONCE", 1).start().await;
         let john = server.log_in(JOHN).await;
@@ -125,7 +128,7 @@ with_every_backend! {
     }
 }
 
-/// A connection on which a user has asked for a large page, which it does not read. Not until it is answered.
+/// A connection with a request for a large page that the client does not read. Returns once the answer has begun.
 async fn ask_and_read_nothing(server: &Server, client: &Client) -> std::net::TcpStream {
     let slow = TcpSocket::new_v4().expect("there is room for a socket");
     slow.set_recv_buffer_size(4_096).expect("it can be small");
@@ -143,8 +146,8 @@ async fn ask_and_read_nothing(server: &Server, client: &Client) -> std::net::Tcp
     slow.into_std().expect("it is a socket")
 }
 
-/// A user whose requests hang takes no turn of others; what is too much even for the queue is refused, by each dialect in its own
-/// way.
+/// Turns of one user's hanging requests do not block other users. Beyond the queue's capacity the server refuses requests, in
+/// each dialect's notation.
 #[tokio::test]
 async fn requests_of_one_user_queue_and_then_are_refused() {
     let server = Server::builder(Backend::postgres().await).with_tokens().set("LIMITS__USER__REQUESTS_AT_ONCE", 1);
@@ -159,7 +162,7 @@ async fn requests_of_one_user_queue_and_then_are_refused() {
         let body = json!({"params": {"thread_id": PAIR}});
         asking.spawn(async move { john.post("/api/messaging/messages", &body).await });
     };
-    // One more than there is room for is answered; the others hang.
+    // One request exceeds the capacity and is answered. The others hang.
     for _ in 0..QUEUE + 2 {
         ask(&mut asking);
     }
@@ -184,7 +187,7 @@ async fn requests_of_one_user_queue_and_then_are_refused() {
     }
 }
 
-/// What a frame asks for takes a turn of its user, so that sockets take no more of the store than requests.
+/// Frames take turns of their user, so that sockets take no more of the store than requests.
 #[tokio::test]
 async fn frames_on_sockets_take_turns() {
     let server = Server::builder(Backend::postgres().await).with_tokens().set("LIMITS__USER__REQUESTS_AT_ONCE", 1);

@@ -1,4 +1,5 @@
-//! Sign-ins leave traces, are counted once whatever the route, and take as long for nobody as for anybody.
+//! Tests of sign-ins: the audit trail, one login throttle for all routes, and equal response times for known and unknown
+//! logins.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::{
     with_every_backend,
 };
 
-/// A way in with login and password.
+/// A route that takes a login and a password.
 #[derive(Clone, Copy, Debug)]
 enum Route {
     Session,
@@ -39,7 +40,7 @@ impl Route {
     }
 }
 
-/// A call by uid, as OdooRPC makes them.
+/// A call by uid and password, as OdooRPC makes them.
 async fn call_by_uid(server: &Server, uid: i64, password: &str) -> Answer {
     let args = json!(["odoo2", uid, password, "res.users", "context_get", []]);
     server.client().post("/jsonrpc", &json!({"params": {"service": "object", "method": "execute_kw", "args": args}})).await
@@ -49,7 +50,7 @@ fn has_to_wait(answer: &Answer) -> bool {
     answer.headers.contains_key("retry-after")
 }
 
-/// Entries of the audit trail, oldest first: kind and id of the actor, address, action, object, outcome, correlation.
+/// Entries of the audit trail, oldest first: kind and id of the actor, address, action, object, outcome, correlation id.
 type Row = (String, Option<String>, Option<String>, String, Option<String>, String, Option<String>);
 
 async fn trail(database: &mut PgConnection) -> Vec<Row> {
@@ -124,7 +125,7 @@ async fn every_sign_in_is_an_entry_of_the_audit_trail_and_a_line_of_the_log() {
     server.stop().await;
 }
 
-/// What is done at the command line, and to a refresh token that was stolen.
+/// Audit of password changes at the command line, and of the revocation after a refresh token's reuse.
 #[tokio::test]
 async fn what_ends_sessions_is_audited() {
     let backend = Backend::postgres().await;
@@ -153,7 +154,7 @@ async fn what_ends_sessions_is_audited() {
 }
 
 with_every_backend! {
-    /// One who guesses has as many tries as the limit says, and not as many by each route.
+    /// Login throttle: failures on all routes count together, so that a guesser gains nothing by changing routes.
     async fn failures_count_for_the_account_whatever_the_route(backend) {
         let mut server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 4).start().await;
         for route in ROUTES {
@@ -171,7 +172,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// Whoever locks a login of its own choice learns neither whether anybody has it nor which uid that is.
+    /// A locked login reveals neither whether it exists nor its uid.
     async fn a_lock_out_tells_nothing_of_another_name(backend) {
         let server = Server::builder(backend).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 2);
         let mut server = server.set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000).start().await;
@@ -197,14 +198,14 @@ with_every_backend! {
     }
 }
 
-/// PBKDF2 as Odoo stores it, with so many rounds.
+/// A PBKDF2 hash in Odoo's notation, with this many rounds.
 fn imported(rounds: u32) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
     let encoded = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes).replace('+', ".");
     format!("$pbkdf2-sha512${rounds}${}${}", encoded(b"0123456789abcdef"), encoded(&[7; 64]))
 }
 
-/// Rounds that take much longer than a new hash, without optimisation.
+/// Rounds that take much longer than a new hash, in a build without optimisation.
 const ROUNDS: u32 = 50_000;
 
 async fn import(backend: &Backend, login: &str) {
@@ -220,7 +221,7 @@ async fn refused_after(server: &Server, login: &str) -> Duration {
     begun.elapsed()
 }
 
-/// Whether the hash came before the server, or beside it.
+/// Timing: holds for hashes in the store at the start, and for those imported while the server runs.
 #[tokio::test]
 async fn time_does_not_tell_an_imported_account_from_nobodys() {
     let backend = Backend::postgres().await;
@@ -228,7 +229,7 @@ async fn time_does_not_tell_an_imported_account_from_nobodys() {
     let mut server = server.set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000).start().await;
     import(&backend, BOB).await;
     let bobs = refused_after(&server, BOB).await;
-    // What is slower than it must be says nothing.
+    // A slower answer reveals nothing.
     for login in ["nobody@example.com", JANE, ""] {
         let others = refused_after(&server, login).await;
         assert!(others * 2 > bobs, "{login:?}: {others:?}, and {bobs:?}");
@@ -241,11 +242,11 @@ async fn time_does_not_tell_an_imported_account_from_nobodys() {
     server.stop().await;
 }
 
-/// Whoever knows the password does not wait for those who do not.
+/// A correct password does not wait behind wrong ones.
 #[tokio::test]
 async fn whoever_waits_after_a_wrong_password_holds_no_place() {
     let backend = Backend::postgres().await;
-    // One network has half of the places.
+    // A single network's share is half of the waiting password checks.
     let mut server = Server::builder(backend.clone()).set("LIMITS__PASSWORD_CHECKS_WAITING", 2).start().await;
     import(&backend, BOB).await;
     refused_after(&server, BOB).await;

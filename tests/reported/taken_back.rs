@@ -1,4 +1,5 @@
-//! What was taken back is gone, and what was said before somebody came is not that person's to know.
+//! Tests of deletion and of membership: a deleted message leaves no text and no file behind, and a newcomer to a conversation
+//! of two reads nothing from before its membership.
 
 use reqwest::{
     Method,
@@ -19,12 +20,12 @@ const UID_OF_JOHN: i64 = 4;
 const UID_OF_JANE: i64 = 6;
 const UUID_OF_ADMIN: &str = "75140d72-8b20-4549-885c-20599badb486";
 const UUID_OF_JOHN: &str = "302e305b-6e73-4f9c-bac7-551a92b106b0";
-/// The demo data's conversation of the admin and John, which is between two.
+/// The demo data's conversation of the admin and John, of the kind between two.
 const PAIR: i64 = 1;
-/// That of the admin, John, Jane and Bob.
+/// The demo data's conversation of the admin, John, Jane and Bob.
 const TEAM: i64 = 2;
 
-/// Uploads a file to be sent, and gives its id.
+/// Uploads an attachment for a later message. Returns its id.
 async fn upload(client: &Client, name: &str, bytes: &str) -> Value {
     let form = Form::new().part("file", Part::bytes(bytes.as_bytes().to_vec()).file_name(name.to_owned()));
     let request = client.request(Method::POST, "/api/messaging/attachment/upload").multipart(form);
@@ -64,26 +65,26 @@ async fn leave(client: &Client, uuid: &str) {
     assert_eq!(client.result("/web/dataset/call_kw", params).await, true);
 }
 
-/// What room's routes find for a user.
+/// The data of an answer of `room`'s HTTP routes to a user.
 async fn room(server: &Server, uid: i64, path: &str) -> Value {
     let answer = Answer::of(server.client().request(Method::GET, path).bearer_auth(token(uid))).await;
     assert_eq!(answer.status, 200, "{path}: {answer:?}");
     answer.json()["data"].take()
 }
 
-/// The uuid of a session that the caller has with somebody alone.
+/// The uuid of the caller's session with one other user.
 async fn session_with(client: &Client, uid: i64) -> String {
     let session = client.result("/im_chat/api/get_or_create_session", json!({"user_to": uid})).await;
     session["uuid"].as_str().expect("it has one").to_owned()
 }
 
-/// The paths of attachments in whatever an answer holds, also in JSON within its texts.
+/// Attachment paths in an answer, also in JSON within its texts.
 fn addresses_in(answer: &Value) -> Vec<String> {
     const BEGINNING: &str = "/api/messaging/attachment/";
     match answer {
         Value::Array(list) => list.iter().flat_map(addresses_in).collect(),
         Value::Object(object) => {
-            // Some dialects give address and token apart.
+            // Some dialects give the address and the token in separate fields.
             let apart = object.get("id").zip(object.get("access_token").and_then(Value::as_str));
             let apart = apart.map(|(id, token)| format!("{BEGINNING}{id}?access_token={token}"));
             apart.into_iter().chain(object.values().flat_map(addresses_in)).collect()
@@ -104,7 +105,7 @@ fn addresses_in(answer: &Value) -> Vec<String> {
     }
 }
 
-/// Every address of a file that John's and the admin's clients are shown in any dialect.
+/// Addresses of attachments, each once, that John's and the admin's clients receive in any dialect.
 async fn shown_in_every_dialect(server: &Server) -> Vec<String> {
     let mut shown = Vec::new();
     for (login, uid, other) in [(ADMIN, UID_OF_ADMIN, UUID_OF_JOHN), (JOHN, UID_OF_JOHN, UUID_OF_ADMIN)] {
@@ -130,7 +131,7 @@ async fn shown_in_every_dialect(server: &Server) -> Vec<String> {
     shown
 }
 
-/// What is told in each dialect to somebody who is in a conversation: on the bus, on two sockets.
+/// Receiver of a conversation's events for one user: the bus and two sockets.
 struct Ears {
     client: Client,
     conversing: Socket,
@@ -148,7 +149,7 @@ impl Ears {
         Self { client, conversing, room, last }
     }
 
-    /// All that was told until this text was.
+    /// Collects the events of every receiver up to the one with this text.
     async fn told_until(&mut self, text: &str) -> Vec<String> {
         let mut told = Vec::new();
         for socket in [&mut self.conversing, &mut self.room] {
@@ -172,7 +173,7 @@ impl Ears {
     }
 }
 
-/// All that somebody reads in a conversation, in every dialect.
+/// Answers of every route that can show a conversation to a user, in every dialect.
 async fn read_everywhere(server: &Server, login: &str, uid: i64, thread: i64, uuid: &str) -> Vec<String> {
     let client = server.log_in(login).await;
     let mut read = Vec::new();
@@ -209,7 +210,8 @@ async fn read_everywhere(server: &Server, login: &str, uid: i64, thread: i64, uu
 }
 
 with_every_backend! {
-    /// By no address that anybody was ever shown, in whatever dialect, with or without a session; nor in the object store.
+    /// Every address that a dialect ever gave out stops working, with and without a session, and the object store loses the
+    /// bytes.
     async fn the_file_of_a_deleted_message_is_gone(backend) {
         let files = tempfile::tempdir().unwrap();
         let server = Server::builder(backend).with_tokens().set("FILES", format!("file:{}", files.path().display()));
@@ -248,7 +250,7 @@ with_every_backend! {
 }
 
 with_every_backend! {
-    /// An attachment message of im_chat names its file in a text of its own; the file is held like any other.
+    /// An attachment message of im_chat names its file in the message's JSON text. The server keeps the file like any other.
     async fn the_file_of_a_deleted_attachment_message_is_gone(backend) {
         let server = Server::builder(backend).with_tokens().set("RETENTION__UNSENT_ATTACHMENTS_SECONDS", 1);
         let mut server = server.set("RETENTION__EVERY_SECONDS", 1).start().await;
@@ -291,7 +293,7 @@ with_every_backend! {
 }
 
 with_tokens_on_every_backend! {
-    /// An agent reads all sessions, with their files, whether it has joined or not.
+    /// Agents read every support session with its files, joined or not.
     async fn an_agent_reads_the_files_of_sessions_it_has_not_joined(server) {
         let place = crate::across::people::Place::support(server).await;
         let (tenant, agent) = (crate::across::people::TENANT, crate::across::people::AGENT);
@@ -312,7 +314,7 @@ with_tokens_on_every_backend! {
         socket.close().await;
     }
 
-    /// In a support session, where files come by other dialects.
+    /// The same in a support session, for files that arrive in other dialects.
     async fn the_file_of_a_support_session_is_gone_with_its_message(server) {
         let place = crate::across::people::Place::support(server).await;
         let (tenant, agent) = (crate::across::people::TENANT, crate::across::people::AGENT);
@@ -339,7 +341,7 @@ with_tokens_on_every_backend! {
         socket.close().await;
     }
 
-    /// A file that another message holds stays, for those who may read that one.
+    /// A file that two messages share outlives one of them, for the readers of the other.
     async fn a_file_that_another_message_holds_stays_there(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let file = upload(&john, "a.txt", "shared").await;
@@ -354,7 +356,8 @@ with_tokens_on_every_backend! {
         assert_eq!((&page["messages"][0]["body"], &page["messages"][0]["attachments"]), (&json!(""), &json!([])));
     }
 
-    /// Her address counts again if she comes back; that of those who stay counts all the time.
+    /// Revocation by leaving: a former member's address stops working and works again after a return. The other members'
+    /// addresses keep working.
     async fn who_has_left_reads_no_file(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let params = json!({"name": "three", "partner_ids": [UID_OF_JOHN, UID_OF_JANE], "thread_type": "group"});
@@ -377,7 +380,7 @@ with_tokens_on_every_backend! {
         assert_eq!(read(&server.client(), &hers).await, 200);
     }
 
-    /// Also where a text holds addresses as its author was given them.
+    /// The same revocation for addresses in a message's own text, with its author's tokens.
     async fn who_left_keeps_no_file_that_a_text_names(server) {
         let (john, jane) = (server.log_in(JOHN).await, server.log_in(JANE).await);
         let thread = json!({"name": "files", "thread_type": "group", "partner_ids": [UID_OF_JANE, UID_OF_ADMIN]});
@@ -423,7 +426,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// Nor by his address, which somebody else has.
+    /// Signed addresses: a forged token opens nothing, and neither does one with another user's number.
     async fn an_address_opens_nothing_that_its_reader_may_not_read(server) {
         let (john, bob) = (server.log_in(JOHN).await, server.log_in(BOB).await);
         let (own, sent) = (upload(&john, "a.txt", "unsent").await, upload(&john, "b.txt", "sent").await);
@@ -444,7 +447,7 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// Whoever quotes the address of somebody else's upload, and takes that back or says something else, takes nothing away.
+    /// Quoting another user's upload: deleting or editing the quoting message deletes no upload.
     async fn a_quoted_upload_stays_its_owners(server) {
         let (jane, bob) = (server.log_in(JANE).await, server.log_in(BOB).await);
         let wish = json!({"filename": "a.png", "mimeType": "image/png", "type": "chat-images"});
@@ -467,13 +470,13 @@ with_tokens_on_every_backend! {
             delete(server, 8, TEAM, quoting).await;
             assert_eq!(status(address).await, 200);
         }
-        // Nor does it keep anything.
+        // A quoting message does not keep the upload either.
         send(&bob, TEAM, &format!("see {sent}"), &[]).await;
         delete(server, UID_OF_JANE, TEAM, own).await;
         assert_eq!([status(&never_sent).await, status(&sent).await], [200, 404]);
     }
 
-    /// However old the position from which a client of the bus goes on.
+    /// Event log: the bus delivers no former text, from any position, however old.
     async fn an_edited_and_deleted_text_is_told_from_no_position(server) {
         let (admin, john) = (server.log_in(ADMIN).await, server.log_in(JOHN).await);
         let before = server.metric("dragoman_log_position").await as i64;
@@ -493,7 +496,8 @@ with_tokens_on_every_backend! {
         }
     }
 
-    /// What two have said is theirs: whoever they bring in reads, counts and is told what is said from then on, in every dialect.
+    /// Membership interval in a conversation of two: a newcomer reads, counts and receives only messages from after the join,
+    /// in every dialect.
     async fn a_newcomer_to_what_two_have_said_knows_what_follows(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let about = json!({"user_to": UID_OF_JOHN, "doc_id": 1, "doc_model": "sale.order"});
@@ -512,7 +516,7 @@ with_tokens_on_every_backend! {
 
         let mut newcomer = Ears::open(server, JANE, UID_OF_JANE, thread).await;
         let mut old = Ears::open(server, ADMIN, UID_OF_ADMIN, thread).await;
-        // What happens to the old messages is not hers to know either.
+        // Events of older messages do not reach the newcomer either.
         edit(server, UID_OF_JOHN, thread, spoken, "the old words, edited").await;
         delete(server, UID_OF_JOHN, thread, shown).await;
         let reaction = json!({"message_id": kept, "content": "agreed", "action": "add"});
@@ -536,19 +540,19 @@ with_tokens_on_every_backend! {
         assert_eq!(counted().await, 0, "she has just read it all");
         send(&john, thread, "and more", &[]).await;
         assert_eq!(counted().await, 1);
-        // Files go with their messages.
+        // The same holds for files.
         let again = upload(&john, "older.txt", "between two").await;
         let refused = jane.messaging(&format!("attachment/info/{again}"), json!({})).await;
         assert_eq!(refused, json!({"error": "Access denied"}));
         assert_eq!(server.get(&jane.address_of(&new_file).await).await.text().await.unwrap(), "for three");
         let files = room(server, UID_OF_JANE, &format!("/chat/thread/files/{thread}/")).await;
         assert_eq!(files.as_array().unwrap().len(), 1, "{files}");
-        // Those who were there read everything.
+        // The earlier members read everything.
         let history = admin.messaging("messages", json!({"thread_id": thread})).await.to_string();
         assert!(history.contains("the old words, edited") && history.contains("the old answer"), "{history}");
     }
 
-    /// A file that was sent before she came is not hers to read, by no address.
+    /// Files of messages from before the join stay unreadable to a newcomer, by any address.
     async fn a_newcomer_reads_no_file_of_before(server) {
         let (admin, john, jane) = (server.log_in(ADMIN).await, server.log_in(JOHN).await, server.log_in(JANE).await);
         let file = upload(&john, "old.txt", "between two").await;
@@ -558,12 +562,12 @@ with_tokens_on_every_backend! {
         assert_eq!(Answer::of(jane.request(Method::GET, &bare)).await.status, 403);
         assert_eq!(jane.messaging(&format!("attachment/info/{file}"), json!({})).await, json!({"error": "Access denied"}));
         assert_eq!(Answer::of(admin.request(Method::GET, &bare)).await.body, "between two");
-        // Sent again, it is.
+        // A new message with the same file makes it readable.
         send(&john, PAIR, "look again", &[&file]).await;
         assert_eq!(Answer::of(jane.request(Method::GET, &bare)).await.body, "between two");
     }
 
-    /// A group is not of that kind: who joins reads what was said before.
+    /// Groups have no such interval: a new member reads the whole history.
     async fn a_newcomer_to_a_group_reads_what_was_said(server) {
         let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
         let params = json!({"name": "two at first", "partner_ids": [UID_OF_JOHN], "thread_type": "group"});
@@ -577,7 +581,7 @@ with_tokens_on_every_backend! {
     }
 }
 
-/// Whoever was let go has no address that counts.
+/// Revocation by deactivation: the addresses of a deactivated user stop working.
 #[tokio::test]
 async fn the_addresses_of_the_deactivated_count_no_longer() {
     let backend = Backend::postgres().await;
@@ -597,7 +601,7 @@ async fn the_addresses_of_the_deactivated_count_no_longer() {
     server.stop().await;
 }
 
-/// The first release gave one secret to all readers. It counts as its owner's.
+/// The first release gave one secret to all readers. The server accepts that secret as the owner's.
 #[tokio::test]
 async fn an_address_of_the_first_release_counts_as_its_owners() {
     let backend = Backend::postgres().await;

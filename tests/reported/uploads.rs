@@ -1,4 +1,4 @@
-//! One user's uploads: so many bytes within a day, and so many at a time.
+//! Tests of the upload quotas of a user: bytes within a day, and uploads at once.
 
 use futures_util::stream;
 use reqwest::{
@@ -30,14 +30,14 @@ fn is_refused(answer: &Answer, what: &str) {
 }
 
 with_every_backend! {
-    /// In whatever way they come, and whether or not they are kept.
+    /// Daily quota: uploads of every kind count, stored or not.
     async fn a_day_has_so_many_bytes(backend) {
         const DAY: &str = "bytes uploaded within a day";
         let server = Server::builder(backend).with_tokens().set("LIMITS__USER__UPLOAD_BYTES_PER_DAY", 1_000_000);
         let mut server = server.set("LIMITS__UPLOAD_BYTES", 300_000).start().await;
         let bob = server.log_in(BOB).await;
         assert_eq!(upload(&bob, 300_000).await.status, 200);
-        // What is too large has arrived all the same, as far as it was read.
+        // A refused upload counts as far as the server read it.
         assert_eq!(upload(&bob, 300_001).await.status, 413);
         let wish = json!({"filename": "a.txt", "mimeType": "text/plain", "type": "chat-images"});
         let wished = bob.post("/file-new/get-upload-url", &wish).await.json();
@@ -58,7 +58,7 @@ with_every_backend! {
         server.stop().await;
     }
 
-    /// What of each file is not stored yet is in memory, and of that every user has a share.
+    /// Quota of memory for the unstored parts of uploads, for each user.
     async fn unfinished_files_take_the_share_of_their_user(backend) {
         let server = Server::builder(backend).set("LIMITS__BODIES_BYTES", 4 << 20).set("LIMITS__BODY_BYTES", 1 << 18);
         let mut server = server.start().await;
@@ -81,7 +81,7 @@ with_every_backend! {
     }
 }
 
-/// An upload of which nothing more comes until it is finished.
+/// An upload that sends no more bytes until it is finished.
 fn begun(client: &Client) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Answer>) {
     let (finish, finished) = mpsc::channel::<()>(1);
     let rest = stream::unfold((0, finished), async |(piece, mut finished)| match piece {
@@ -96,7 +96,7 @@ fn begun(client: &Client) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Answer>)
     (finish, tokio::spawn(Answer::of(request)))
 }
 
-/// The same once it has its place: what looks for it may have been there first.
+/// An unfinished upload that the server already counts. The probing upload may come first, so this retries.
 async fn under_way(client: &Client) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Answer>) {
     loop {
         let begun = begun(client);
@@ -118,7 +118,7 @@ async fn so_many_are_under_way_and_no_more() {
     drop(finish);
     assert_eq!(first.await.expect("it ends").status, 200);
     assert_eq!(upload(&bob, 1).await.status, 200);
-    // Whoever vanishes gives its place back.
+    // An upload counts until its client disconnects.
     let (_finish, second) = under_way(&bob).await;
     second.abort();
     until("a place", async || (upload(&bob, 1).await.status == 200).then_some(())).await;

@@ -1,10 +1,12 @@
+//! Comparison of an earlier release's answers with the present ones, for the migration tests.
+
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-/// Members that say how it is at this moment, and not how it is in the store.
+/// Members for a current state that is not in the store.
 const OF_THE_MOMENT: [&str; 1] = ["im_status"];
 
-/// Compares the answers of this program with those of a release on the same store, whose times were moved since.
+/// Comparison of this program's answers with those of a release on the same store, whose times were moved since.
 pub struct Answers {
     pub began: DateTime<Utc>,
     pub stopped: DateTime<Utc>,
@@ -12,8 +14,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Everything that was there is there: members, items and their order, texts, numbers. Members may have been added, and
-    /// an address of an attachment may let its holders in by another token.
+    /// Checks that everything is still there: members, items and their order, texts, numbers. New members are allowed, and an
+    /// attachment's address may have another token.
     #[track_caller]
     pub fn check(&self, place: &str, before: &Value, now: &Value) {
         match (before, now) {
@@ -35,7 +37,7 @@ impl Answers {
                 }
             }
             _ => {
-                // im_chat names files in a text that is JSON.
+                // im_chat names files in a JSON text.
                 if let (Some(before), Some(now)) = (object_in(before), object_in(now)) {
                     return self.check(place, &before, &now);
                 }
@@ -52,15 +54,15 @@ impl Answers {
         }
     }
 
-    /// The time that a value is, if it is one at which the store was filled.
+    /// The time in a value, if it lies within the period in which the store was filled.
     fn time(&self, value: &Value) -> Option<DateTime<Utc>> {
-        // Some are shown without their fractions.
+        // Some times are shown without their fractions.
         let filled = self.began - TimeDelta::seconds(1)..=self.stopped;
         time(value).filter(|time| filled.contains(time))
     }
 }
 
-/// A time in any dialect's words: milliseconds, as a number or a text, a time as Odoo has it, or as RFC 3339 does.
+/// A time in any dialect's notation: milliseconds as a number or a text, Odoo's notation, or RFC 3339.
 fn time(value: &Value) -> Option<DateTime<Utc>> {
     let millis = value.as_i64().or_else(|| value.as_str()?.parse().ok());
     let text = value.as_str().unwrap_or_default();
@@ -69,12 +71,12 @@ fn time(value: &Value) -> Option<DateTime<Utc>> {
     millis.and_then(DateTime::from_timestamp_millis).or_else(odoo).or_else(rfc3339)
 }
 
-/// The object that a text holds as JSON.
+/// The object in a JSON text.
 fn object_in(value: &Value) -> Option<Value> {
     serde_json::from_str(value.as_str()?).ok().filter(Value::is_object)
 }
 
-/// A text in which the addresses of attachments end where what lets in begins.
+/// A text with each attachment's address cut off before its token.
 fn without_tokens(text: &str) -> String {
     const PLACE: &str = "/attachment/";
     let cut = |word: &str| match word.split_once(PLACE) {

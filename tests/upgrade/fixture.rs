@@ -1,3 +1,6 @@
+//! Fixtures of the migration tests: an earlier release's store and files, and the handles and answers that its clients kept.
+//! All times are moved to the present, as if that server had stopped a minute ago.
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,16 +13,16 @@ use tokio::process::Command;
 use super::answers::Answers;
 use crate::support::{Answer, Backend, Client, Server, ServerBuilder, Socket, files_below, run_to_its_end};
 
-/// The store of an earlier release in a database of its own, as if its server had been stopped a minute ago.
+/// The store of an earlier release in a database of its own.
 pub struct Fixture {
     pub backend: Backend,
-    /// The handles that its clients keep, and what that release has answered them.
+    /// Handles that its clients keep, and the release's answers to them.
     pub kept: Value,
     pub answers: Answers,
     files: TempDir,
 }
 
-/// Moves all times of the store, those in the facts of the event log too, by `$1` seconds.
+/// SQL that moves all times of the store, also those in the facts of the event log, by `$1` seconds.
 const MOVE_TIMES: &str = r#"
     DO $do$ DECLARE moved record; BEGIN
         FOR moved IN SELECT table_name, string_agg(format('%1$I = %1$I + interval ''$1 s''', column_name), ', ') AS columns
@@ -44,7 +47,7 @@ impl Fixture {
         let kept: Value = serde_json::from_slice(&kept).expect("the handles are JSON");
         let time = |name: &str| -> DateTime<Utc> { kept[name].as_str().and_then(|text| text.parse().ok()).expect("a time") };
         let (began, stopped) = (time("began"), time("stopped"));
-        // Whole seconds: many answers show no more of a time.
+        // Whole seconds, since many answers show no fractions.
         let moved = TimeDelta::seconds((Utc::now() - TimeDelta::minutes(1) - stopped).num_seconds());
 
         let dump = run_to_its_end(Command::new("gzip").arg("-dc").arg(home.join(format!("{release}.sql.gz")))).await;
@@ -63,7 +66,7 @@ impl Fixture {
         Self { backend, answers: Answers { began, stopped, moved }, kept, files }
     }
 
-    /// A server of this program on the store, not yet started.
+    /// Builder of a server of this program on the store.
     pub fn server(&self) -> ServerBuilder {
         let text = |name: &str| self.kept[name].as_str().expect("it is a text").to_owned();
         let server = Server::builder(self.backend.clone()).empty();
@@ -75,7 +78,7 @@ impl Fixture {
         files_below(self.files.path()).len()
     }
 
-    /// How many rows each of these tables has.
+    /// Row counts of these tables.
     pub async fn count_rows(&self, tables: &[&'static str]) -> BTreeMap<&'static str, i64> {
         let mut database = PgConnection::connect(self.backend.url()).await.expect("the throwaway PostgreSQL is up");
         let mut counts = BTreeMap::new();
@@ -86,24 +89,24 @@ impl Fixture {
         counts
     }
 
-    /// Something that a client of the release has kept.
+    /// A handle that a client of the release kept.
     pub fn of_person(&self, name: &str, what: &str) -> &str {
         let kept = &self.kept["people"][name][what];
         kept.as_str().unwrap_or_else(|| panic!("{name} has kept a {what}"))
     }
 
-    /// A client with the cookie that it has kept.
+    /// A client with its kept cookie.
     pub fn client(&self, server: &Server, name: &str) -> Client {
         server.client().with_session(Some(self.of_person(name, "cookie")))
     }
 
-    /// A socket of a conversation, by the token that its client has kept.
+    /// A socket of a conversation, with the client's kept token.
     pub async fn conversation(&self, server: &Server, name: &str, thread: &Value) -> Socket {
         let access = self.of_person(name, "access");
         Socket::open(server.socket_url(&format!("/conversations/{thread}/?token={access}"))).await
     }
 
-    /// A connection to the support chat, by the token that its client has kept.
+    /// A connection to the support chat, with the client's kept token.
     pub async fn desk(&self, server: &Server, name: &str) -> Desk {
         let path = format!("/concierge?Auth={}&deviceId=device-of-{name}", self.of_person(name, "access"));
         let mut socket = Socket::open(server.socket_url(&path)).await;
@@ -111,7 +114,7 @@ impl Fixture {
         Desk(socket)
     }
 
-    /// Asks what the fixture says that a client asks, in the way that it says.
+    /// Sends a request of the fixture in the dialect that it names.
     pub async fn ask(&self, server: &Server, asked: &Value) -> Value {
         let text = |member: &str| asked[member].as_str().unwrap_or_else(|| panic!("{member} is a text: {asked}"));
         let (by, params) = (text("by"), asked["ask"].clone());
@@ -138,12 +141,12 @@ impl Fixture {
         }
     }
 
-    /// That a server answers as the release did.
+    /// Checks that a server answers as the release did.
     pub async fn check(&self, server: &Server, asked: &Value) {
         self.compare(asked, &self.ask(server, asked).await);
     }
 
-    /// That an answer is what the release has answered, and tells nothing that was deleted.
+    /// Checks that an answer equals the release's, and holds no deleted text.
     pub fn compare(&self, asked: &Value, now: &Value) {
         let place = format!("{} {} {}", asked["by"], asked["at"], asked["ask"]);
         self.answers.check(&place, &asked["answer"], now);
@@ -161,13 +164,13 @@ pub fn items(list: &Value) -> &[Value] {
 pub struct Desk(pub Socket);
 
 impl Desk {
-    /// The whole answer.
+    /// Sends a request. Returns the whole answer.
     pub async fn answer(&mut self, route: &str, body: Value) -> Value {
         self.0.say(json!({"action": "api", "data": {"route": route, "body": body}})).await;
         self.0.hear_until(|told| told["channel"] == route).await
     }
 
-    /// The body of an answer that grants a request.
+    /// Sends a request. Returns the body of its successful answer.
     pub async fn ask(&mut self, route: &str, body: Value) -> Value {
         let mut answer = self.answer(route, body).await;
         assert_eq!(answer["status"], 200, "{route}: {answer}");

@@ -1,11 +1,11 @@
-//! Two answers side by side.
+//! Comparison of a recorded answer with the present one.
 
 use serde_json::Value;
 
 use super::{Response, differences::ADDED};
 use crate::support::Answer;
 
-/// The addon's own texts, which clients compare.
+/// The addon's own error texts, which clients compare.
 const TEXTS: [&str; 12] = [
     "thread_id is required",
     "Thread not found",
@@ -21,7 +21,7 @@ const TEXTS: [&str; 12] = [
     "Attachment not found",
 ];
 
-/// Everything in which an answer is not as it was recorded.
+/// Descriptions of all differences between an answer and the recorded one.
 pub(super) fn differences(recorded: &Response, answer: &Answer) -> Vec<String> {
     let mut found = Vec::new();
     let status = recorded.status.split(' ').next().unwrap_or_default();
@@ -46,7 +46,7 @@ pub(super) fn differences(recorded: &Response, answer: &Answer) -> Vec<String> {
     found
 }
 
-/// Pages are for people.
+/// Pages are for people, so their text is not compared.
 fn is_html(answer: &Answer) -> bool {
     answer.body.starts_with("<!doctype html>")
 }
@@ -66,7 +66,7 @@ fn envelope(was: &Value, is: &Value, found: &mut Vec<String>) {
     shape("", was, is, found);
 }
 
-/// Members and types, through all levels.
+/// Compares members and types recursively.
 fn shape(at: &str, was: &Value, is: &Value, found: &mut Vec<String>) {
     match (was, is) {
         (Value::Object(was), Value::Object(is)) => {
@@ -81,7 +81,7 @@ fn shape(at: &str, was: &Value, is: &Value, found: &mut Vec<String>) {
                 }
             }
         }
-        // A list of things of one kind, or a tuple.
+        // A list of objects of one kind; any other array is a tuple.
         (Value::Array(was), Value::Array(is)) if was.iter().all(Value::is_object) => {
             if let Some(was) = was.first() {
                 is.iter().enumerate().for_each(|(index, is)| shape(&format!("{at}/{index}"), was, is, found));

@@ -1,4 +1,4 @@
-//! Where this server answers otherwise on purpose.
+//! Intended differences from the recorded answers.
 
 const TOKEN: &str = "access_token is a token that opens the file, where the addon always gives false";
 const NO_DATABASE: &str = "one text for every database that is not served, as Odoo has it without a filter of databases";
@@ -10,7 +10,7 @@ const OTHER_BUS: &str = "Odoo's own bus is none of the dialects";
 /// Members of a message that the recorded edition of the addon does not have yet.
 pub(super) const ADDED: [&str; 2] = ["reactions", "reply_to"];
 
-/// A record, or some (`*` at the end, of key or path), and why. The first that matches counts.
+/// Patterns of records (`*` at the end of a key or path), each with its reason. The first match counts.
 pub(super) const DIFFERENCES: &[(&str, &str)] = &[
     ("/probe/*", "routes of an addon made for the recording; dialects/odoo tests the envelope on routes of ours"),
     ("threaded-websocket/ws_*", "no HTTP exchange, and of Odoo's own bus, which is none of the dialects"),

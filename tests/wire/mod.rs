@@ -1,6 +1,6 @@
-//! What Odoo 17 and the addon answered, request by request, against what is answered here: the same status, content type,
-//! allowed methods, error codes and names, and the same members of the same types. `differences.rs` lists where not, and
-//! why; a difference that is none any more fails the test as one that is not listed does.
+//! Conformance tests against recorded answers of Odoo 17 and the addon: the same status, content type, allowed methods, error
+//! codes and names, and the same members of the same types. `differences.rs` lists the intended differences with their
+//! reasons. A listed difference that no longer exists fails the test, as an unlisted one does.
 
 mod compare;
 mod differences;
@@ -16,7 +16,7 @@ use crate::{
 use differences::DIFFERENCES;
 use replay::Replay;
 
-/// One exchange as it was recorded, its secrets replaced.
+/// A recorded exchange, with its secrets replaced.
 #[derive(Debug, Deserialize)]
 struct Record {
     set: String,
@@ -27,7 +27,7 @@ struct Record {
 
 #[derive(Debug, Deserialize)]
 struct Request {
-    /// None where it was no HTTP exchange.
+    /// `None` for a record that is no HTTP exchange.
     line: Option<String>,
     headers: Vec<(String, String)>,
     body: Option<String>,
@@ -41,7 +41,7 @@ struct Response {
 }
 
 impl Record {
-    /// How the list names it.
+    /// Key in the list of differences.
     fn key(&self) -> String {
         format!("{}/{}", self.set, self.name)
     }
@@ -50,7 +50,7 @@ impl Record {
         self.request.line.as_deref().and_then(|line| line.split(' ').nth(1)).unwrap_or_default()
     }
 
-    /// Why it may differ.
+    /// Reason of an intended difference.
     fn listed(&self) -> Option<&'static str> {
         DIFFERENCES.iter().find(|(pattern, _)| self.matches(pattern)).map(|(_, reason)| *reason)
     }
@@ -65,7 +65,7 @@ impl Record {
 }
 
 fn recording() -> Vec<Record> {
-    // Python's NaN is no JSON.
+    // Python's NaN is not JSON.
     let lines = include_str!("odoo17.jsonl").lines().map(|line| line.replace(": NaN", ": null"));
     lines.map(|line| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
@@ -94,13 +94,13 @@ async fn answers_as_recorded(backend: Backend) {
 }
 
 with_every_backend! {
-    /// All of it, in its order.
+    /// The whole recording, in its order.
     async fn the_recording_is_answered_as_it_was(backend) {
         answers_as_recorded(backend).await;
     }
 }
 
-/// A pattern that matches nothing hides a mistake.
+/// A pattern without a match hides a mistake.
 #[test]
 fn every_listed_difference_is_of_a_record() {
     let records = recording();

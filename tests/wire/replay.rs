@@ -1,4 +1,4 @@
-//! Asking again: as other people, with the ids of now.
+//! Replay of recorded requests, with logins, passwords and ids of the demo data.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::Record;
 use crate::support::{Answer, BOB, Client, JANE, JOHN, PASSWORD, Server};
 
-/// What was recorded as what it is now: logins, passwords, and the ids of users and partners. A number that is both was a
-/// user's wherever it could be either.
+/// Mappings from recorded values to present ones: logins, passwords, and the ids of users and partners. An ambiguous number
+/// is a user's id.
 const LOGINS: [(&str, &str); 3] = [("alice", JOHN), ("bob", JANE), ("carol", BOB)];
 const PASSWORDS: [&str; 3] = ["alice-pw", "bob-pw", "carol-pw"];
 const PEOPLE: [(i64, i64); 4] = [(6, 4), (7, 6), (8, 8), (10, 34)];
 const PARTNERS: [(i64, i64); 3] = [(7, 5), (8, 7), (9, 9)];
 
-/// Who asked, where it was not Alice.
+/// Requests of users other than Alice.
 const AS_BOB: [&str; 8] = [
     "message_send_ok_string_thread_id",
     "threads_ok_bob",
@@ -33,7 +33,7 @@ const AS_CAROL: [&str; 5] = [
     "mark_all_read_not_participant_thread",
     "add_participant_error_denied",
 ];
-/// Who asked with a session that had ended, and who ended one.
+/// Requests with an ended session, and requests that end their session.
 const ENDED: [&str; 2] = ["session_destroy_then_use_old_cookie", "session_logout_then_use_old_cookie"];
 const ENDING: [&str; 3] = ["authenticate_again_with_cookie", "session_destroy_ok", "session_logout_json_post"];
 
@@ -42,7 +42,7 @@ pub(super) struct Replay<'a> {
     alice: Client,
     bob: Client,
     carol: Client,
-    /// What was recorded as an id under this key is now that one.
+    /// Present ids by key and recorded id.
     ids: HashMap<(&'static str, i64), i64>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Replay<'a> {
         replay
     }
 
-    /// Asks what was asked.
+    /// Sends a recorded request. Returns the present answer.
     pub(super) async fn ask(&mut self, record: &Record) -> Answer {
         self.meanwhile(record).await;
         let answer = match record.name.as_str() {
@@ -74,7 +74,7 @@ impl<'a> Replay<'a> {
         answer
     }
 
-    /// What happened between two records without being recorded.
+    /// Performs the unrecorded actions between two records.
     async fn meanwhile(&mut self, record: &Record) {
         match record.name.as_str() {
             "message_send_ok_string_thread_id" => {
@@ -124,7 +124,7 @@ impl<'a> Replay<'a> {
         Answer::of(request).await
     }
 
-    /// Whose session it was.
+    /// The session of a record's user.
     async fn session(&self, record: &Record) -> String {
         let name = record.name.as_str();
         let session = |client: &Client| client.session().expect("everybody is logged in").to_owned();
@@ -162,7 +162,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The body, as it is unless there is something in it to be renamed.
+    /// The body; unchanged, byte for byte, unless it holds a value to map.
     fn body(&self, record: &Record, body: &str) -> String {
         if record.path().ends_with("/upload") {
             return body.replace("\r\n\r\n11\r\n", &format!("\r\n\r\n{}\r\n", self.now("thread_id", 11)));
@@ -201,7 +201,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Remembers the ids that things have got.
+    /// Stores the ids of created objects.
     fn learn(&mut self, record: &Record, answer: &Answer) {
         let Ok(answer) = serde_json::from_str::<Value>(&answer.body) else { return };
         let body = |whole: &Value| whole.get("result").unwrap_or(whole).clone();
@@ -224,7 +224,7 @@ fn rename_ids(value: &mut Value, ids: &[(i64, i64)]) {
     each_number(value, &|recorded| ids.iter().find(|(was, _)| *was == recorded).map_or(recorded, |(_, is)| *is));
 }
 
-/// Numbers, also as words, also in lists.
+/// Applies the mapping to numbers, also in texts and in lists.
 fn each_number(value: &mut Value, rename: &impl Fn(i64) -> i64) {
     match value {
         Value::Number(number) => {

@@ -1,4 +1,4 @@
-//! The support chat: tenants who begin sessions, and agents who answer in several.
+//! Client of the support chat (dialect `concierge`): tenants who begin sessions, and agents who answer in several.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use super::{
 
 const PAGE: usize = 50;
 
-/// The session that a tenant begins. Something is said there at once: until then, the tenant's next one is the same.
+/// Creates a tenant's session. A first message goes there at once: a tenant without one would get the same session
+/// again.
 pub(crate) async fn begin(site: &Site, pass: &Pass, device: &str) -> Result<String, Trouble> {
     let mut line = open(site, pass, device).await?;
     let begun = ask(&mut line, "client/init-chat-with-concierge", json!({"newSession": true})).await?;
@@ -53,7 +54,7 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let mut missed = Vec::new();
     for seat in visit.seats.iter() {
         let session = json!(seat.address);
-        // Who has joined already has joined again.
+        // Joining again is idempotent.
         if visit.is_agent {
             ask(&mut line, "backend/join-chat-session", json!({"chatSessionId": session})).await?;
         } else {
@@ -65,7 +66,7 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     Ok(entered(line, Concierge { side, seats: Arc::clone(&visit.seats) }, missed))
 }
 
-/// What was said since the last time. The first page is the newest, and a page ascends.
+/// Messages since the last connect. The first page is the newest, and ids ascend within a page.
 async fn history(line: &mut Line, seat: &Seat, side: &str) -> Result<Vec<(String, i64)>, Trouble> {
     let mut missed: Vec<(String, i64)> = Vec::new();
     for number in 1.. {
@@ -78,7 +79,7 @@ async fn history(line: &mut Line, seat: &Seat, side: &str) -> Result<Vec<(String
             break;
         }
     }
-    // What is said while pages are turned stands on two of them.
+    // Deduplication: a message sent between two page reads shifts others onto the next page, too.
     missed.sort_by_key(|(_, id)| *id);
     missed.dedup_by_key(|(_, id)| *id);
     missed.retain(|(_, id)| *id > seat.last());
@@ -120,7 +121,7 @@ impl Tongue for Concierge {
         Some(request(&format!("{}/update-message-seen-at", self.side), body))
     }
 
-    /// Whoever uses the page says so, or its session ends.
+    /// Heartbeats keep a session alive; without them it ends.
     fn sign_of_life(&self) -> Vec<Value> {
         let ping = |seat: &Seat| request(&format!("{}/ping-on-chat-session", self.side), json!({"chatSessionId": seat.address}));
         self.seats.iter().map(ping).collect()

@@ -1,4 +1,4 @@
-//! One socket per conversation.
+//! Client of the dialect `conversations`: one socket for each conversation.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let seat = only_seat(visit)?;
     let path = format!("/conversations/{}/?token={}", seat.address, visit.pass.token);
     let mut line = Line::open(&visit.site, &path).await?;
-    // It listens from before its greeting on.
+    // The subscription begins before the greeting: from here on no message is missed.
     line.answer(|frame| frame["type"] == "user_status").await?;
     let mut missed: Vec<(String, i64)> = Vec::new();
     loop {

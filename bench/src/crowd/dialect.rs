@@ -1,4 +1,4 @@
-//! What all dialects' clients have in common.
+//! The interface of a dialect's client: memberships, receiver and sender.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use super::{
     site::{Http, Pass, Site, Trouble},
 };
 
-/// In which a visitor speaks.
+/// Dialect of a virtual user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Messaging,
@@ -40,7 +40,7 @@ impl Dialect {
         }
     }
 
-    /// Whether its clients hold a socket; others poll, and ask meanwhile.
+    /// True for clients with a socket. Others use long polling, and send requests beside it.
     pub(crate) fn has_socket(self) -> bool {
         match self {
             Self::Messaging | Self::ImChat => false,
@@ -55,12 +55,12 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// A visitor's place in a conversation.
+/// Membership of a virtual user in a conversation.
 pub(crate) struct Seat {
     pub(crate) conversation: Arc<Conversation>,
-    /// What its dialect calls the conversation: its number, its uuid, or the uuid of the other one in it.
+    /// The dialect's address of the conversation: its number, its uuid, or the uuid of the other member.
     pub(crate) address: String,
-    /// The largest id of a message heard from others; negative before the first visit.
+    /// Largest id of a message received from others; negative before the first connect.
     pub(crate) last: AtomicI64,
 }
 
@@ -69,14 +69,14 @@ impl Seat {
         Self { conversation: Arc::clone(conversation), address: address.to_owned(), last: AtomicI64::new(-1) }
     }
 
-    /// What was heard last; 0 if nothing was.
+    /// Largest id received; 0 if none.
     pub(crate) fn last(&self) -> i64 {
         self.last.load(Ordering::Relaxed).max(0)
     }
 
-    /// Begins after this message, if nobody has sat here yet.
+    /// Sets the position on the first connect: only later messages count.
     pub(crate) fn begins_after(&self, id: i64) {
-        // Whoever has sat here goes on from what it has heard, be that nothing.
+        // After the first connect the position is known, even if no message was received.
         let _ = self.last.compare_exchange(-1, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -85,41 +85,42 @@ impl Seat {
     }
 }
 
-/// What it takes to come in.
+/// Parameters of a connect.
 pub(crate) struct Visit {
     pub(crate) site: Arc<Site>,
     pub(crate) http: Http,
     pub(crate) pass: Pass,
     pub(crate) is_agent: bool,
-    /// The name of the machine from which it comes.
+    /// Device id.
     pub(crate) device: String,
     pub(crate) seats: Arc<[Seat]>,
-    /// How far the bus was heard, where it is.
+    /// Last position of the bus of `im_chat`.
     pub(crate) position: Arc<AtomicI64>,
-    /// One visitor in two waits for news of all threads instead of for one's messages, where there is the choice.
+    /// True for every second virtual user: it polls for updates of all threads instead of messages of one thread, if
+    /// its dialect offers both.
     pub(crate) waits_for_all: bool,
 }
 
-/// A visitor who is there.
+/// A connected virtual user.
 pub(crate) struct Entered {
     pub(crate) ears: Box<dyn Ears>,
     pub(crate) mouth: Box<dyn Mouth>,
-    /// What was said since the last time.
+    /// Messages since the last connect.
     pub(crate) missed: Vec<Told>,
 }
 
-/// What a visitor is told.
+/// A received event.
 #[derive(Debug)]
 pub(crate) enum Told {
     Message {
         text: String,
         id: i64,
     },
-    /// An own message was taken, in a dialect that answers beside what it tells, in no order with that.
+    /// Acknowledgement of an own message, in a dialect whose answers have no defined order with other events.
     Confirmed {
         text: String,
     },
-    /// An own message was not taken; the oldest one, if it is not said which.
+    /// Refusal of an own message; without a key it is the oldest unanswered one.
     Refused {
         key: Option<String>,
         why: String,
@@ -129,34 +130,34 @@ pub(crate) enum Told {
 
 #[async_trait]
 pub(crate) trait Ears: Send {
-    /// Waits until there is something.
+    /// Waits for the next events.
     async fn listen(&mut self) -> Result<Vec<Told>, Trouble>;
 }
 
 #[async_trait]
 pub(crate) trait Mouth: Send + Sync {
-    /// Says something. Whether it was taken is told to the ears unless this says so.
+    /// Sends a message. True if the answer acknowledges it; otherwise the receiver gets the acknowledgement.
     async fn say(&self, seat: &Seat, text: &str, key: &str) -> Result<bool, Trouble>;
 
     async fn types(&self, seat: &Seat) -> Result<(), Trouble>;
 
     async fn has_read(&self, seat: &Seat, id: i64) -> Result<(), Trouble>;
 
-    /// What clients do all half minutes.
+    /// Sends a heartbeat, every 30 seconds.
     async fn lives(&self) -> Result<(), Trouble> {
         Ok(())
     }
 
-    /// Says goodbye.
+    /// Disconnects.
     async fn leaves(&self) {}
 
-    /// Whether what is said again under the same key is one message.
+    /// True if retries with the same idempotency key are deduplicated by the server.
     fn may_repeat(&self) -> bool {
         false
     }
 }
 
-/// Comes in, for the first time or again.
+/// Connects or reconnects.
 pub(crate) async fn enter(dialect: Dialect, visit: &Visit) -> Result<Entered, Trouble> {
     match dialect {
         Dialect::Messaging => messaging::enter(visit).await,

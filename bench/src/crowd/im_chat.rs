@@ -1,4 +1,4 @@
-//! `/im_chat/*`: a cookie, the bus, and requests meanwhile.
+//! Client of `/im_chat/*`: session cookie, long polling of the bus, and other requests beside the poll.
 
 use std::{
     sync::{
@@ -16,10 +16,10 @@ use super::{
     site::{Http, Pass, Trouble},
 };
 
-/// How long a poll of the bus waits, and longer.
+/// Added to the time-out for a long poll of the bus, longer than the poll itself.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// The session of somebody with another.
+/// Gets or creates the session with another user.
 pub(crate) async fn begin(http: &Http, pass: &Pass, other: i64) -> Result<String, Trouble> {
     let path = "/im_chat/api/get_or_create_session";
     let session = http.call(path, &pass.session, json!({"user_to": other}), Duration::ZERO).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn begin(http: &Http, pass: &Pass, other: i64) -> Result<String
 pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let (http, session) = (visit.http.clone(), visit.pass.session.clone());
     let ears = Bus { http: http.clone(), session: session.clone(), position: Arc::clone(&visit.position) };
-    // Whoever was here before goes on from there; whoever was not is told what is younger than 50 s.
+    // A reconnect resumes from the last position. A first connect receives messages younger than 50 s.
     Ok(Entered { ears: Box::new(ears), mouth: Box::new(Requests { http, session }), missed: Vec::new() })
 }
 
@@ -89,7 +89,7 @@ impl Mouth for Requests {
         self.post(seat, "typing", "...").await.map(drop)
     }
 
-    /// Whoever reads the history has read it.
+    /// Reading the history marks it as read.
     async fn has_read(&self, seat: &Seat, _: i64) -> Result<(), Trouble> {
         let params = json!({"uuid": seat.address, "limit": 20});
         self.http.call("/im_chat/api/history", &self.session, params, Duration::ZERO).await.map(drop)

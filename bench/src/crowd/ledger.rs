@@ -1,4 +1,5 @@
-//! What was said, who has heard it, and how long that took from the moment at which it was meant to be said.
+//! The recorder of a run: messages sent, acknowledgements, deliveries, and their latencies. Each latency counts from
+//! the intended send time, so that a stall of the server is measured (no coordinated omission).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,10 +15,10 @@ use tokio::{sync::watch, time::Instant};
 
 use super::dialect::Dialect;
 
-/// The number of a visitor.
+/// The number of a virtual user.
 pub(crate) type Name = usize;
 
-/// What a message begins with, so that everybody who hears it knows which one it is.
+/// The key at the beginning of each message text, by which receivers recognize the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub(crate) conversation: u32,
@@ -25,7 +26,7 @@ pub(crate) struct Marker {
     pub(crate) sender: Name,
 }
 
-/// A conversation of some visitors.
+/// A conversation of several virtual users.
 pub(crate) struct Conversation {
     number: u32,
     pub(crate) dialect: Dialect,
@@ -36,14 +37,14 @@ pub(crate) struct Conversation {
 #[derive(Default)]
 struct Said {
     count: u32,
-    /// Those that wait for an answer or a reader.
+    /// Messages that wait for an acknowledgement or a delivery.
     open: BTreeMap<u32, Message>,
 }
 
 struct Message {
     due: Instant,
     sender: Name,
-    /// Who has not heard it.
+    /// Members without a delivery yet.
     missing: Vec<Name>,
     answer: Answer,
 }
@@ -53,11 +54,11 @@ enum Answer {
     Waiting,
     Acknowledged,
     Refused,
-    /// There will be none.
+    /// No acknowledgement will come.
     Unknown,
 }
 
-/// What a message is to whoever hears it.
+/// Kind of a received message, for its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     Own,
@@ -65,43 +66,44 @@ pub(crate) enum News {
     Again,
 }
 
-/// What is counted of a dialect.
+/// Counters of a dialect.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tally {
-    /// How many have come.
+    /// Number of virtual users that have connected.
     pub visitors: u64,
     pub said: u64,
-    /// Due, and not said by the end, because what was due before was not taken.
+    /// Messages that were due, but not sent by the end of the run, because an earlier send was still unfinished.
     pub unsaid: u64,
     pub acknowledged: u64,
     pub refused: u64,
-    /// Said, and never answered: nobody knows whether they are stored.
+    /// Messages sent, but never acknowledged: it is unknown if they are stored.
     pub unconfirmed: u64,
-    /// How often a message has reached a reader.
+    /// Number of deliveries, one for each message and receiver.
     pub delivered: u64,
-    /// How often a message was acknowledged, and has not reached a reader who was there.
+    /// Number of deliveries missing for acknowledged messages, to receivers that were connected at the end.
     pub lost: u64,
-    /// The same with one who had not come back by the end.
+    /// The same for receivers that had not reconnected by the end.
     pub unheard: u64,
     pub doubled: u64,
     pub out_of_order: u64,
-    /// How often somebody went away, as was planned.
+    /// Number of planned disconnects.
     pub left: u64,
-    /// How often somebody was sent away.
+    /// Number of unplanned disconnects.
     pub cut_off: u64,
     pub errors: BTreeMap<String, u64>,
 }
 
-/// What is counted and measured of a dialect.
+/// Counters and latency histograms of a dialect, in microseconds.
 pub(crate) struct Counts {
     pub(crate) tally: Tally,
-    /// From the intended moment to the sender's own confirmation.
+    /// From the intended send time until the sender receives its acknowledgement.
     pub(crate) acknowledgement: Histogram<u64>,
-    /// From the intended moment until a reader has it.
+    /// From the intended send time until a receiver has the message.
     pub(crate) delivery: Histogram<u64>,
-    /// From the intended moment until somebody who comes is there.
+    /// From the intended time of the first connect until the virtual user is connected.
     pub(crate) arrival: Histogram<u64>,
-    /// From the moment at which somebody means to come back, or is cut off, until it is there again.
+    /// From the intended time of the reconnect, or from the unplanned disconnect, until the virtual user is connected
+    /// again.
     pub(crate) comeback: Histogram<u64>,
 }
 
@@ -112,25 +114,25 @@ impl Default for Counts {
     }
 }
 
-/// What is measured: all that is meant to be said from `begin` on. From `end` on nothing is.
+/// Measurement window: latencies of messages due from `begin` on are recorded. No message is due from `end` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) begin: Instant,
     pub(crate) end: Instant,
 }
 
-/// The book of a run.
+/// The recorder of a run.
 pub(crate) struct Ledger {
-    /// Tells this run's messages from those of others.
+    /// Distinguishes messages of this run from those of other runs.
     run: u32,
-    /// Known once everybody is there.
+    /// None until all virtual users are connected.
     window: watch::Sender<Option<Window>>,
     counts: [Mutex<Counts>; Dialect::ALL.len()],
     conversations: Mutex<Vec<Arc<Conversation>>>,
     away: Mutex<HashSet<Name>>,
-    /// Visitors who have something to say yet.
+    /// Number of virtual users with messages still to send.
     speaking: AtomicUsize,
-    /// Answers and deliveries that are waited for.
+    /// Number of outstanding acknowledgements and deliveries.
     waited_for: AtomicUsize,
 }
 
@@ -159,7 +161,7 @@ impl Ledger {
         self.tally(dialect, |tally| *tally.errors.entry(kind.to_owned()).or_default() += 1);
     }
 
-    /// A new conversation of these.
+    /// Registers a new conversation of these members.
     pub(crate) fn converse(&self, dialect: Dialect, members: Vec<Name>) -> Arc<Conversation> {
         let mut conversations = locked(&self.conversations);
         let number = u32::try_from(conversations.len()).expect("there are not so many");
@@ -168,7 +170,7 @@ impl Ledger {
         conversation
     }
 
-    /// Notes that somebody says something now, and gives what its message begins with.
+    /// Records a send, and returns the marker for its text.
     pub(crate) fn say(&self, conversation: &Conversation, sender: Name, due: Instant) -> Marker {
         let missing: Vec<_> = conversation.members.iter().copied().filter(|member| *member != sender).collect();
         self.waited_for.fetch_add(1 + missing.len(), Ordering::Relaxed);
@@ -180,13 +182,13 @@ impl Ledger {
         Marker { conversation: conversation.number, number, sender }
     }
 
-    /// Notes that the sender was told that its message was taken. Being told so again changes nothing.
+    /// Records the acknowledgement of a message. Idempotent.
     pub(crate) fn acknowledge(&self, conversation: &Conversation, number: u32) {
         let mut said = locked(&conversation.said);
         let Some(message) = said.open.get_mut(&number) else { return };
         match std::mem::replace(&mut message.answer, Answer::Acknowledged) {
             Answer::Waiting => self.waited_for.fetch_sub(1, Ordering::Relaxed),
-            // It comes after all, so its readers are waited for again.
+            // A late acknowledgement after all: deliveries of the message are outstanding again.
             Answer::Unknown => self.waited_for.fetch_add(message.missing.len(), Ordering::Relaxed),
             known @ (Answer::Acknowledged | Answer::Refused) => {
                 message.answer = known;
@@ -201,7 +203,7 @@ impl Ledger {
         }
     }
 
-    /// Notes that a message was not taken: this one, or else the oldest of the sender's that waits for its answer.
+    /// Records the refusal of a message: the one with this number, or else the sender's oldest unacknowledged one.
     pub(crate) fn refuse(&self, conversation: &Conversation, number: Option<u32>, sender: Name, why: &str) {
         self.error(conversation.dialect, why);
         let mut said = locked(&conversation.said);
@@ -213,7 +215,7 @@ impl Ledger {
         self.tally(conversation.dialect, |tally| tally.refused += 1);
     }
 
-    /// Notes that nobody will say what became of a message. It may be heard or not.
+    /// Records that a message will not be acknowledged. Deliveries of it stay possible.
     pub(crate) fn give_up(&self, conversation: &Conversation, number: u32) {
         let mut said = locked(&conversation.said);
         let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
@@ -221,7 +223,7 @@ impl Ledger {
         self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
     }
 
-    /// Notes that somebody hears a message; `since` is when it was there at the earliest.
+    /// Records a delivery. `since` is the intended time of the receiver's last planned reconnect, if there was one.
     pub(crate) fn hear(&self, conversation: &Conversation, marker: Marker, reader: Name, since: Option<Instant>) -> News {
         if marker.sender == reader {
             return News::Own;
@@ -237,7 +239,7 @@ impl Ledger {
         }
         let mut counts = self.counts(conversation.dialect);
         counts.tally.delivered += 1;
-        // Who was away by its own will could not have it earlier.
+        // A planned absence is not part of the delivery latency.
         if since.is_none_or(|since| since <= message.due) {
             self.measure(&mut counts.delivery, message.due);
         }
@@ -257,26 +259,26 @@ impl Ledger {
         self.window.send_replace(Some(window));
     }
 
-    /// When nothing is meant to be said any more, if that is known.
+    /// End of the measurement window, once it is known.
     pub(crate) fn end(&self) -> Option<Instant> {
         self.window.borrow().map(|window| window.end)
     }
 
-    /// Waits until it is known that the end comes before this.
+    /// Waits until the window is known to end at or before this moment.
     pub(crate) async fn ends_before(&self, moment: Instant) {
         let mut window = self.window.subscribe();
-        // The other end lives as long as this does.
+        // An error means that the sender is dropped, but `self` holds it.
         let _ = window.wait_for(|window| window.is_some_and(|window| window.end <= moment)).await;
     }
 
-    /// What this visitor has said without knowing what became of it.
+    /// The sender's messages without an answer.
     pub(crate) fn unanswered(&self, conversation: &Conversation, sender: Name) -> Vec<Marker> {
         let said = locked(&conversation.said);
         let waiting = said.open.iter().filter(|(_, message)| message.sender == sender && message.answer == Answer::Waiting);
         waiting.map(|(number, _)| Marker { conversation: conversation.number, number: *number, sender }).collect()
     }
 
-    /// The text of a message, so many bytes long if that is enough.
+    /// Text of a message: its key, filled up to this many bytes. It is longer if the key is.
     pub(crate) fn text(&self, marker: Marker, bytes: usize) -> String {
         let key = self.key(marker);
         let words = "A message of a usual length, neither short nor long. ".chars().cycle();
@@ -284,12 +286,12 @@ impl Ledger {
         text.trim_end().to_owned()
     }
 
-    /// A message's name, the same for each try.
+    /// Idempotency key of a message, the same for each retry.
     pub(crate) fn key(&self, marker: Marker) -> String {
         format!("{:08x}.{}.{}.{}", self.run, marker.conversation, marker.number, marker.sender)
     }
 
-    /// Which message of this run this is, if it is one.
+    /// Parses the marker at the beginning of a text; None for text of other runs and other origin.
     pub(crate) fn marker(&self, text: &str) -> Option<Marker> {
         let mut parts = text.split_whitespace().next()?.split('.');
         let run = u32::from_str_radix(parts.next()?, 16).ok()?;
@@ -315,12 +317,12 @@ impl Ledger {
         }
     }
 
-    /// Whether nobody has anything to say, and nothing is waited for.
+    /// True if no messages are left to send, and no acknowledgements or deliveries are outstanding.
     pub(crate) fn is_complete(&self) -> bool {
         self.speaking.load(Ordering::Relaxed) == 0 && self.waited_for.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts what never came, at the end.
+    /// Counts messages without acknowledgement and missing deliveries, at the end of the run.
     pub(crate) fn close(&self) {
         let away = locked(&self.away);
         for conversation in locked(&self.conversations).iter() {
@@ -346,12 +348,12 @@ impl Conversation {
     }
 }
 
-/// How long ago that was, in microseconds.
+/// Microseconds elapsed since then.
 pub(crate) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Counts stay usable if somebody panics while it counts.
+/// Locks a mutex, and ignores poison: counters stay usable after a panic elsewhere.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -364,7 +366,7 @@ mod tests {
 
     const ROOM: Dialect = Dialect::Room;
 
-    /// A conversation of the visitors 0, 1 and 2, all of which is measured.
+    /// A conversation of the virtual users 0, 1 and 2, within the measurement window.
     fn begun() -> (Ledger, Arc<Conversation>) {
         let ledger = Ledger::new(7);
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! `/api/messaging/*`: a cookie, long polls, and requests meanwhile.
+//! Client of `/api/messaging/*`: session cookie, long polling, and other requests beside the poll.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use super::{
     socket::{only_seat, page},
 };
 
-/// How long a poll waits, in seconds.
+/// Duration of a long poll, in seconds.
 const WAIT: u64 = 30;
 const PAGE: usize = 100;
 
-/// A thread of somebody with these.
+/// Creates a thread with these participants.
 pub(crate) async fn begin(http: &Http, pass: &Pass, others: &[i64]) -> Result<String, Trouble> {
     let params = json!({"name": "Crowd", "partner_ids": others, "thread_type": "group"});
     let made = http.call("/api/messaging/thread/create", &pass.session, params, Duration::ZERO).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let (thread, last) = (seat.address.clone(), seat.last());
     let mouth = Box::new(Requests(Arc::clone(&client)));
     if visit.waits_for_all {
-        // The first one begins from now; what was before is looked for afterwards.
+        // The first `poll/updates` starts at the present; earlier messages are read from the history afterwards.
         client.call("poll/updates", json!({"timeout": 0}), 0).await?;
         let mut ears = PollUpdates { client, thread, last };
         let missed = ears.look().await?;
@@ -49,7 +49,7 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     Ok(Entered { ears: Box::new(PollMessages { client, thread, last }), mouth, missed: Vec::new() })
 }
 
-/// Waits for the messages of one thread.
+/// Receiver that polls the messages of one thread.
 struct PollMessages {
     client: Arc<Client>,
     thread: String,
@@ -67,7 +67,7 @@ impl Ears for PollMessages {
     }
 }
 
-/// Waits for news of any thread, and reads it then.
+/// Receiver that polls for updates of all threads, and then reads the thread.
 struct PollUpdates {
     client: Arc<Client>,
     thread: String,
@@ -75,7 +75,7 @@ struct PollUpdates {
 }
 
 impl PollUpdates {
-    /// What came since the last time, oldest first.
+    /// Messages since the last read, oldest first.
     async fn look(&mut self) -> Result<Vec<Told>, Trouble> {
         let (mut missed, mut before) = (Vec::new(), None);
         loop {

@@ -1,4 +1,4 @@
-//! How visitors are shared out among the dialects.
+//! Shares of the dialects among the virtual users.
 
 use std::str::FromStr;
 
@@ -24,7 +24,7 @@ impl FromStr for Mix {
 }
 
 impl Mix {
-    /// How many of these visitors speak each of the dialects; what does not divide goes to the first ones that have a share.
+    /// Number of virtual users for each dialect. The remainder goes to the first dialects that have a share.
     pub(crate) fn share_out(self, visitors: usize) -> [usize; Dialect::ALL.len()] {
         let all: usize = self.0.iter().sum();
         let mut counts = self.0.map(|share| visitors * share / all);

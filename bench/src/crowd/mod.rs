@@ -1,9 +1,9 @@
-//! A load generator: a crowd of visitors who speak all dialects to a server, wherever it is.
+//! A load generator: virtual users of all dialects against any server.
 //!
-//! Its model is open. When each visitor means to say something is fixed beforehand, and every time is taken from that
-//! moment: a server that stalls makes all that was meant to be said meanwhile late, and is seen to (there is no
-//! coordinated omission). `schedule` has the moments, `visitor` what somebody does, `party` how conversations come about,
-//! `ledger` what became of each message, and there is a file for each dialect.
+//! Its model is open. The send times of each virtual user are scheduled beforehand, and all latencies count from them:
+//! a server that stalls makes all messages due meanwhile late, and the lateness is measured (no coordinated omission).
+//! `schedule` has the send times, `visitor` the virtual user, `party` the groups and their conversations, `ledger` the
+//! recorder, and there is a file for each dialect.
 
 mod concierge;
 mod conversations;
@@ -45,78 +45,80 @@ use report::Run;
 pub use report::{Latency, Report};
 use site::Site;
 
-/// How long what was said is waited for if somebody has no patience.
+/// Upper bound of the final wait for outstanding answers after an interruption.
 const HASTE: Duration = Duration::from_secs(2);
 
-/// Sends a crowd of visitors to a server, and tells how it was for them.
+/// Sends virtual users to a server, and reports latencies and losses.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
-    /// Where the server is, for example `https://chat.example.com`
+    /// URL of the server, for example `https://chat.example.com`
     #[arg(long)]
     url: Url,
-    /// Needed for every server that is not on this machine.
+    /// Confirms that the server is yours. Needed for every server that is not on this machine.
     #[arg(long)]
     yes_this_server_is_mine: bool,
-    /// A file of people: login, tab, password, and perhaps a tab and `agent`, a line each. `people` makes one.
+    /// A file of accounts: login, tab, password, and optionally a tab and `agent`, one account a line. `people` makes
+    /// one.
     #[arg(long, required_unless_present = "demo", conflicts_with = "demo")]
     people: Option<PathBuf>,
-    /// The people of `dragoman serve --demo`, each with many devices.
+    /// Use the accounts of `dragoman serve --demo`, each with many devices.
     #[arg(long)]
     demo: bool,
-    /// Certificates to trust beside those that this machine trusts: a PEM file.
+    /// Additional trusted certificates: a PEM file.
     #[arg(long)]
     ca_file: Option<PathBuf>,
     /// The workspace, for the dialects that name it at login.
     #[arg(long, default_value = "odoo2")]
     database: String,
-    /// How many visitors; some people come more than once if there are more of them than people.
+    /// Number of virtual users. Accounts are used more than once if there are fewer of them.
     #[arg(long, default_value_t = 100)]
     visitors: usize,
     /// The shares of the dialects.
     #[arg(long, default_value = "messaging=3,im_chat=1,room=2,conversations=3,concierge=1")]
     mix: Mix,
-    /// How much each visitor says.
+    /// Messages that each virtual user sends per minute.
     #[arg(long, default_value_t = 2.0)]
     messages_per_minute: f64,
-    /// How many are in a conversation of messaging and conversations; in the other dialects there are two.
+    /// Members of a conversation in the dialects messaging and conversations. In the other dialects there are two.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..))]
     conversation_size: u16,
-    /// In how many sessions each of the concierge's agents answers.
+    /// Number of sessions in which each agent of the concierge answers.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=30))]
     tenants_per_agent: u16,
-    /// How long a message is.
+    /// Length of a message, in bytes.
     #[arg(long, default_value_t = 60)]
     text_bytes: usize,
-    /// Seconds within which all come. What is said before all are there is not measured.
+    /// Seconds within which all virtual users connect. Messages before the last one is connected are not measured.
     #[arg(long, default_value = "10", value_parser = seconds)]
     ramp: Duration,
-    /// Seconds that are measured.
+    /// Seconds of the measurement.
     #[arg(long, default_value = "60", value_parser = seconds)]
     duration: Duration,
-    /// Seconds, on average, until somebody has read what it was told.
+    /// Average think time: seconds until a virtual user marks a received message as read.
     #[arg(long, default_value = "3", value_parser = seconds)]
     think: Duration,
-    /// The part of the messages before which the others see somebody type.
+    /// Share of the messages that are preceded by a typing indicator.
     #[arg(long, default_value_t = 0.3, value_parser = share)]
     typing: f64,
-    /// How often each visitor goes away for some seconds, and comes back over new connections.
+    /// Planned disconnects of each virtual user per hour. It reconnects after some seconds, over new connections.
     #[arg(long, default_value_t = 2.0)]
     reconnects_per_hour: f64,
-    /// Seconds that an answer may take, and for which what was said is waited for at the end.
+    /// Time-out of an answer, in seconds, and the longest wait for outstanding messages at the end.
     #[arg(long, default_value = "30", value_parser = seconds)]
     patience: Duration,
-    /// The same seed means the same moments.
+    /// Seed of the random schedules. The same seed means the same schedules.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Writes the report as JSON.
+    /// Write the report as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// Writes all histograms, in microseconds, as a log of HdrHistogram's: those of several runs can be added up.
+    /// Write all histograms, in microseconds, to this file in HdrHistogram's log format. Those of several runs can be
+    /// added up.
     #[arg(long)]
     pub hdr_log: Option<PathBuf>,
 }
 
-/// What all visitors do alike.
+/// Behaviour common to all virtual users.
 pub(crate) struct Habits {
     seed: u64,
     messages_per_second: f64,
@@ -137,7 +139,8 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Load {
-    /// Comes, stays and goes; gives what there is if `interrupted` is done before.
+    /// Connects all virtual users, measures and disconnects. Reports the partial results if `interrupted` completes
+    /// first.
     pub async fn run(&self, interrupted: impl Future<Output = ()>) -> Result<Report> {
         if !(self.messages_per_minute > 0.0 && self.reconnects_per_hour >= 0.0) {
             return Err("somebody must say something".into());
@@ -177,7 +180,8 @@ impl Load {
         Ok(Report::new(self, expected, run, &ledger, lateness))
     }
 
-    /// Waits until all are there, then for as long as it is measured, then for what was said to be answered and heard.
+    /// Waits until all virtual users are connected, then for the measurement, then for outstanding acknowledgements and
+    /// deliveries.
     async fn measure(
         &self,
         ledger: &Ledger,
@@ -189,7 +193,7 @@ impl Load {
         let all = u32::try_from(expected)?;
         let is_early = tokio::select! {
             all = arrived.acquire_many(all) => { drop(all); false }
-            // It is measured how it is for those who have come.
+            // The measurement begins with those that have connected.
             () = sleep(self.ramp + self.patience) => false,
             () = &mut interrupted => true,
         };
@@ -239,7 +243,7 @@ impl Load {
         }
     }
 
-    /// Who comes with whom.
+    /// Divides the virtual users into groups.
     fn parties(&self, accounts: &[Account]) -> Result<Vec<Party>> {
         let (agents, people): (Vec<_>, Vec<_>) = accounts.iter().cloned().partition(|account| account.is_agent);
         let (mut agents, mut people) = (agents.into_iter().cycle(), people.into_iter().cycle());
@@ -251,7 +255,7 @@ impl Load {
                 Dialect::Concierge => 1 + usize::from(self.tenants_per_agent),
             };
             while visitors > 0 {
-                // Nobody talks alone: the last ones may be some more than were asked for.
+                // A group has at least two members, so the total may exceed the number asked for.
                 let members = size.min(visitors).max(2);
                 visitors = visitors.saturating_sub(members);
                 let mut party = Party { dialect, members: Vec::new() };
@@ -269,7 +273,7 @@ impl Load {
                 parties.push(party);
             }
         }
-        // The dialects come mixed.
+        // Shuffles the groups, so that the dialects connect interleaved.
         let mut rng = StdRng::seed_from_u64(self.seed);
         for last in (1..parties.len()).rev() {
             parties.swap(last, rng.random_range(0..=last));
@@ -278,7 +282,7 @@ impl Load {
     }
 }
 
-/// How late this program itself is when it means to do something: what is measured is not more exact than that.
+/// Scheduling lateness of this program itself: the bound of its precision.
 async fn own_lateness(mut over: watch::Receiver<bool>) -> Histogram<u64> {
     let mut lateness = Histogram::new(3).expect("these are bounds that a histogram can have");
     let mut next = Instant::now();

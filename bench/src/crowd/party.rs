@@ -1,4 +1,4 @@
-//! Visitors who come together, and how their conversations come about, each by its dialect's own door.
+//! Groups of virtual users, and how each dialect creates their conversations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,32 +20,33 @@ use super::{
     visitor::{Visitor, log_in},
 };
 
-/// Before they try to come again.
+/// Pause before the next attempt to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Visitors who talk to each other. With the concierge the first one is the agent, who talks to each of the others.
+/// Virtual users in one conversation. In the concierge the first member is the agent, with one session for each of the
+/// others.
 pub(crate) struct Party {
     pub(crate) dialect: Dialect,
     pub(crate) members: Vec<(Name, Account)>,
 }
 
-/// Where all this happens.
+/// Context of a run, shared by all groups.
 #[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) site: Arc<Site>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) habits: Arc<Habits>,
-    /// A permit for each who has come.
+    /// One permit for each connected virtual user.
     pub(crate) arrived: Arc<Semaphore>,
 }
 
 impl Party {
-    /// How many files its members may have open: who polls asks meanwhile, and marks as read.
+    /// Upper bound of the files its members have open: polling clients send other requests beside the poll.
     pub(crate) fn open_files(&self) -> usize {
         self.members.len() * if self.dialect.has_socket() { 2 } else { 4 }
     }
 
-    /// Comes at this moment, trying until it can, and stays until it is over.
+    /// Connects at `comes`, with retries, and runs the members until the end of the run.
     pub(crate) async fn attend(self, comes: Instant, stage: Stage, mut over: watch::Receiver<bool>) {
         tokio::select! {
             () = sleep_until(comes) => {}
@@ -76,7 +77,7 @@ impl Party {
         inside.join_all().await;
     }
 
-    /// All log in, the conversation comes about, and all are there before anybody says anything.
+    /// Logs all members in, creates the conversation, and connects all members before any of them sends.
     async fn come(&self, stage: &Stage) -> Result<Vec<(Visitor, Entered)>, Trouble> {
         let known = try_join_all(self.members.iter().enumerate().map(async |(at, (_, account))| {
             let http = Http::new(&stage.site)?;
@@ -105,7 +106,7 @@ impl Party {
         Ok(inside)
     }
 
-    /// Where each of them sits.
+    /// Creates the conversations, and returns the memberships of each member.
     async fn seats(&self, stage: &Stage, known: &[(Http, Pass)]) -> Result<Vec<Vec<Seat>>, Trouble> {
         let names: Vec<Name> = self.members.iter().map(|(name, _)| *name).collect();
         let ((http, pass), others) = known.split_first().ok_or_else(Trouble::strange)?;
@@ -124,7 +125,7 @@ impl Party {
         let addresses = match self.dialect {
             Dialect::Messaging | Dialect::Conversations => vec![messaging::begin(http, pass, &uids).await?; known.len()],
             Dialect::ImChat => vec![im_chat::begin(http, pass, uids[0]).await?; known.len()],
-            // Each is where the other one finds it. A first message begins their thread.
+            // The address is the uuid of the other member. The first message creates the thread.
             Dialect::Room | Dialect::Concierge => known.iter().rev().map(|(_, pass)| pass.uuid.clone()).collect(),
         };
         Ok(addresses.iter().map(|address| vec![Seat::new(&conversation, address)]).collect())

@@ -1,4 +1,4 @@
-//! Who comes: from a file, from the demo data, or made for the occasion.
+//! Accounts of the virtual users: from a file, from the demo data, or generated.
 
 use std::{fmt::Write, fs, path::PathBuf};
 
@@ -6,16 +6,17 @@ use clap::Args;
 
 use crate::Result;
 
-/// Somebody who can log in.
+/// Login and password of a virtual user.
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) login: String,
     pub(crate) password: String,
-    /// Whether it answers in the concierge's sessions.
+    /// True for agents, who answer in the concierge's sessions.
     pub(crate) is_agent: bool,
 }
 
-/// Reads a file: a login and a password a line, with a tab between, and behind another one `agent` for those who answer.
+/// Reads a file of accounts: a line has login and password, separated by a tab, and `agent` behind another tab for
+/// agents.
 pub(crate) fn read(file: &PathBuf) -> Result<Vec<Account>> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
@@ -36,7 +37,7 @@ pub(crate) fn read(file: &PathBuf) -> Result<Vec<Account>> {
     Ok(lines.map(account).collect::<Result<_, _>>()?)
 }
 
-/// The people of `dragoman serve --demo`.
+/// The accounts of `dragoman serve --demo`.
 pub(crate) fn demo() -> Vec<Account> {
     let people = ["john@example.com", "jane@example.com", "bob@example.com", "deepak@tis.co.th"].map(|login| (login, false));
     let agents = ["concierge@example.com", "admin@gmail.com"].map(|login| (login, true));
@@ -44,24 +45,25 @@ pub(crate) fn demo() -> Vec<Account> {
     people.into_iter().chain(agents).map(account).collect()
 }
 
-/// Makes up people: writes a file of them for `load --people`, and prints the shell's lines that add them to a server.
+/// Generates accounts: writes a file of them for `load --people`, and prints the shell commands that add them to a
+/// server.
 #[derive(Args, Debug)]
 pub struct MakePeople {
     /// The file to write.
     file: PathBuf,
-    /// How many.
+    /// Number of users.
     #[arg(long, default_value_t = 1_000)]
     count: usize,
-    /// How many more who answer in the concierge's sessions.
+    /// Number of additional agents, who answer in the concierge's sessions.
     #[arg(long, default_value_t = 20)]
     agents: usize,
-    /// The program that adds them.
+    /// The program that adds the accounts.
     #[arg(long, default_value = "dragoman")]
     program: String,
 }
 
 impl MakePeople {
-    /// Writes the file, and gives the lines.
+    /// Writes the file, and returns the shell commands.
     pub fn make(&self) -> Result<String> {
         let (mut file, mut lines) = (String::new(), String::from("set -e\n"));
         for number in 1..=self.count + self.agents {

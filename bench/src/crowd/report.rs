@@ -1,4 +1,4 @@
-//! What a run tells.
+//! The report of a run: counters and latencies for each dialect, as text, as JSON, and as an HdrHistogram log.
 
 use std::{
     collections::BTreeMap,
@@ -23,13 +23,13 @@ use super::{
 };
 use crate::Result;
 
-/// How a run went on.
+/// Duration and outcome of a run.
 pub(crate) struct Run {
     pub(crate) measured: Duration,
     pub(crate) is_interrupted: bool,
 }
 
-/// How a run was for the visitors.
+/// Report of a run.
 #[derive(Serialize)]
 pub struct Report {
     pub url: String,
@@ -37,16 +37,16 @@ pub struct Report {
     pub messages_per_minute: f64,
     pub measured_seconds: f64,
     pub interrupted: bool,
-    /// How many were to come; `visitors` says how many did.
+    /// Number of virtual users expected; `visitors` has those that connected.
     pub expected_visitors: usize,
-    /// How late this program itself was. Nothing that it tells is more exact.
+    /// Scheduling lateness of this program itself: no latency is more precise than this.
     pub own_lateness: Latency,
     pub dialects: BTreeMap<&'static str, Told>,
     #[serde(skip)]
     histograms: Vec<(String, Histogram<u64>)>,
 }
 
-/// How it was in a dialect.
+/// Counters and latencies of a dialect.
 #[derive(Serialize)]
 pub struct Told {
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub struct Told {
     pub comeback: Latency,
 }
 
-/// A distribution, in milliseconds.
+/// A latency distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
     pub count: u64,
@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    /// Writes the files that were asked for.
+    /// Writes the output files that the options name.
     pub fn write(&self, load: &Load) -> Result<()> {
         if let Some(file) = &load.json {
             fs::write(file, serde_json::to_string_pretty(self)? + "\n")?;
@@ -142,7 +142,7 @@ impl Report {
         Ok(fs::write(file, out)?)
     }
 
-    /// Whether a message was lost, told twice, or told in another order than it was sent.
+    /// True if messages were neither lost, nor duplicated, nor out of order.
     pub fn is_flawless(&self) -> bool {
         self.dialects.values().all(|told| told.tally.lost + told.tally.doubled + told.tally.out_of_order == 0)
     }

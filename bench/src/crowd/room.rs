@@ -1,4 +1,4 @@
-//! The room: one socket for all that somebody hears, and people known by their uuids.
+//! Client of the dialect `room`: one socket for all conversations of a user, who is addressed by uuid.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,15 @@ pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
     let mut line = Line::open(&visit.site, &format!("/ws/chat/room/?token={}", visit.pass.token)).await?;
     line.listens().await?;
     if seat.is_new() {
-        // These two may have talked before; whatever it was does not concern us.
+        // Older messages of the two users are not part of the run.
         let newest = history(visit, seat, "?limit=1").await?;
         seat.begins_after(newest.first().map_or(0, |(_, id)| *id));
     }
     Ok(entered(line, Room, missed(visit, seat).await?))
 }
 
-/// The history is told from its end, so it is read back to where it is known.
+/// Messages since the last connect. The history begins with the newest page, so it is read backwards to the last known
+/// id.
 async fn missed(visit: &Visit, seat: &Seat) -> Result<Vec<(String, i64)>, Trouble> {
     let mut missed = BTreeMap::new();
     let mut before = String::new();

@@ -1,15 +1,15 @@
-//! When somebody means to do something, whatever the server does.
+//! Schedules of a virtual user: send times that do not depend on the server.
 
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-/// Moments of a Poisson process: each as likely as any other, independent of those before. They are fixed before anything
-/// is said, so nothing that takes long makes any of them later.
+/// A Poisson process: exponential intervals, independent of each other. Its times are fixed beforehand, so that slow
+/// answers delay none of them.
 pub(crate) struct Schedule {
     rng: StdRng,
-    /// Seconds between two of them, at the mean.
+    /// Mean interval, in seconds.
     mean: f64,
     next: Instant,
 }
@@ -25,7 +25,7 @@ impl Schedule {
         self.next += exponential(&mut self.rng, self.mean);
     }
 
-    /// The next moment, until it is taken.
+    /// The next time; `take` advances.
     pub(crate) fn next(&self) -> Instant {
         self.next
     }
@@ -36,7 +36,7 @@ impl Schedule {
         next
     }
 
-    /// Passes over what lies before this, and says how much that was.
+    /// Skips the times before this one, and returns their number.
     pub(crate) fn skip_to(&mut self, moment: Instant) -> u64 {
         let mut skipped = 0;
         while self.next < moment {
@@ -47,7 +47,7 @@ impl Schedule {
     }
 }
 
-/// A random time, short ones more often than long ones.
+/// A random duration with an exponential distribution.
 pub(crate) fn exponential(rng: &mut StdRng, mean: f64) -> Duration {
     // A day stands for never.
     Duration::from_secs_f64((-(1.0 - rng.random::<f64>()).ln() * mean).clamp(0.0, 86_400.0))

@@ -1,4 +1,4 @@
-//! The server from outside: its address, requests to it, and logging in.
+//! The server as a remote endpoint: its URL, HTTP requests, and logging in.
 
 use std::{borrow::Cow, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -19,22 +19,22 @@ use url::Url;
 use super::people::Account;
 use crate::Result;
 
-/// For how long a connection is kept that nobody uses: less than any server or proxy keeps it.
+/// Idle time-out of pooled connections, below that of any server or proxy.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// What went wrong.
+/// Failure of a request or a socket.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The server has said no: it has done nothing.
+    /// Refused by the server, without any effect.
     Refused(String),
-    /// The server has said that it does not know who asks.
+    /// Refused as unauthenticated.
     Unauthorized(String),
-    /// Nobody knows whether it was done.
+    /// Broken off: it is unknown if the request took effect.
     Broken(Cow<'static, str>),
 }
 
 impl Trouble {
-    /// As it is counted.
+    /// The error kind under which the report counts it.
     pub(crate) fn kind(&self) -> &str {
         match self {
             Self::Refused(kind) | Self::Unauthorized(kind) => kind,
@@ -42,7 +42,7 @@ impl Trouble {
         }
     }
 
-    /// An answer that has not what such answers have.
+    /// A malformed answer.
     pub(crate) fn strange() -> Self {
         Self::Broken("strange answer".into())
     }
@@ -58,7 +58,7 @@ impl From<reqwest::Error> for Trouble {
     }
 }
 
-/// Where the server is.
+/// The server's address, TLS configuration and time-out.
 pub(crate) struct Site {
     base: Url,
     pub(crate) host: String,
@@ -85,26 +85,26 @@ impl Site {
         } else {
             tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
         };
-        // Visitors are strangers to each other: none gets in more cheaply because another one was there before.
+        // Session resumption is off: each virtual user pays for a full TLS handshake, as separate machines would.
         tls.resumption = Resumption::disabled();
         let host = base.host_str().ok_or("the address has a host")?.trim_matches(['[', ']']).to_owned();
         let port = base.port_or_known_default().ok_or("the address has a port")?;
         Ok(Self { base, host, port, tls: Arc::new(tls), is_https, patience, database: database.to_owned() })
     }
 
-    /// Whether it is on this machine, whatever name it has.
+    /// True if all addresses of the host name are loopback addresses.
     pub(crate) async fn is_loopback(&self) -> Result<bool> {
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
         Ok(addresses.iter().all(|address| address.ip().is_loopback()))
     }
 
-    /// The address of something there.
+    /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 }
 
-/// Somebody's connections for requests: two or three, as browsers have.
+/// HTTP connections of one virtual user: two or three, as browsers have.
 #[derive(Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
@@ -125,7 +125,7 @@ impl Http {
         Ok(Self { client, site: Arc::clone(site) })
     }
 
-    /// What comes back for JSON, of whatever status, with the session that it sets.
+    /// Sends a request, and returns the status, the JSON body and the session cookie that the answer sets.
     async fn exchange(&self, request: RequestBuilder, wait: Duration) -> Result<(StatusCode, Value, Option<String>), Trouble> {
         let response = request.timeout(self.site.patience + wait).send().await?;
         let status = response.status();
@@ -135,7 +135,7 @@ impl Http {
         let body = response.bytes().await?;
         match status {
             StatusCode::UNAUTHORIZED => Err(Trouble::Unauthorized("status 401".into())),
-            // A proxy cannot tell what became of it either.
+            // A proxy's time-out leaves the outcome unknown, too.
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
                 Err(Trouble::Broken(format!("status {}", status.as_u16()).into()))
             }
@@ -159,43 +159,43 @@ impl Http {
         }
     }
 
-    /// The result of a JSON-RPC call, which may take longer than others.
+    /// Result of a JSON-RPC call. `wait` extends the time-out, for long polls.
     pub(crate) async fn call(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<Value, Trouble> {
         let (result, _) = self.rpc(path, session, params, wait).await?;
-        // The addon's own way to say no.
+        // An error within a successful result: how the addon refuses.
         match result.get("error").and_then(Value::as_str) {
             Some(refusal) => Err(Trouble::Refused(refusal.to_owned())),
             None => Ok(result),
         }
     }
 
-    /// What a path holds for whoever brings this token.
+    /// Body of a GET request with this bearer token.
     pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Value, Trouble> {
         let request = self.client.get(self.site.url(path)).header(AUTHORIZATION, format!("Bearer {token}"));
         Ok(self.exchange(request, Duration::ZERO).await?.1)
     }
 }
 
-/// What lets somebody in.
+/// Credentials of a virtual user after its login.
 #[derive(Clone)]
 pub(crate) struct Pass {
     pub(crate) uid: i64,
     pub(crate) uuid: String,
-    /// Empty for whoever came with a token.
+    /// Session cookie; empty with a bearer token only.
     pub(crate) session: String,
-    /// Empty for whoever came with a cookie.
+    /// Bearer token; empty with a cookie only.
     pub(crate) token: String,
     pub(crate) good_until: Instant,
 }
 
 impl Pass {
-    /// Logs in as Odoo's clients do.
+    /// Logs in with a password for a session cookie, as Odoo's clients do.
     pub(crate) async fn by_cookie(http: &Http, account: &Account) -> Result<Self, Trouble> {
         let params = json!({"db": http.site.database, "login": account.login, "password": account.password});
         let (info, session) = http.rpc("/web/session/authenticate", "", params, Duration::ZERO).await?;
         let uid = info["uid"].as_i64().ok_or_else(Trouble::strange)?;
         let session = session.ok_or_else(Trouble::strange)?;
-        // A session lives on with each use.
+        // Each use extends a session.
         let good_until = Instant::now() + Duration::from_secs(86_400);
         Ok(Self { uid, uuid: String::new(), session, token: String::new(), good_until })
     }
@@ -205,7 +205,7 @@ impl Pass {
         Self::from_tokens(http, http.post("/auth/token", "", &body)).await
     }
 
-    /// The same person's token, for the dialects that ask for one.
+    /// Adds a bearer token to a session, for the dialects that need one.
     pub(crate) async fn with_token(self, http: &Http) -> Result<Self, Trouble> {
         let pass = Self::from_tokens(http, http.post("/auth/token", &self.session, &json!({}))).await?;
         Ok(Self { session: self.session, ..pass })
@@ -218,7 +218,7 @@ impl Pass {
         let holder = http.get("/auth/token", &token).await?;
         let uid = holder["uid"].as_i64().ok_or_else(Trouble::strange)?;
         let uuid = holder["uuid"].as_str().ok_or_else(Trouble::strange)?.to_owned();
-        // Before it ends, so that nobody is sent away for it.
+        // Renewal before expiry, so that no request fails with an expired token.
         let good_until = Instant::now() + Duration::from_secs(seconds).mul_f64(0.9);
         Ok(Self { uid, uuid, session: String::new(), token, good_until })
     }

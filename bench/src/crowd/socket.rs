@@ -1,4 +1,4 @@
-//! Visitors who hold a socket: opening one, and what the three dialects with sockets have in common.
+//! WebSocket clients: connecting, and the common part of the three dialects with sockets.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -29,7 +29,7 @@ use super::{
     site::{Site, Trouble},
 };
 
-/// Servers ping far more often than that.
+/// Read time-out. Servers ping far more often.
 const SILENCE: Duration = Duration::from_secs(150);
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -47,10 +47,10 @@ impl From<tungstenite::Error> for Trouble {
     }
 }
 
-/// An open socket.
+/// An open socket before it is split into receiver and sender.
 pub(crate) struct Line {
     stream: Stream,
-    /// What was said while an answer was waited for.
+    /// Frames received while waiting for an answer.
     told: VecDeque<Value>,
     patience: Duration,
 }
@@ -70,9 +70,9 @@ impl Line {
         } else {
             Box::new(stream)
         };
-        // `http` becomes `ws`, and `https` `wss`.
+        // Turns `http` into `ws`, and `https` into `wss`.
         let request = site.url(path).replacen("http", "ws", 1).into_client_request()?;
-        // Thousands of them are to fit.
+        // Small buffers: thousands of sockets share the memory.
         let config = WebSocketConfig::default().read_buffer_size(2_048).write_buffer_size(0);
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
         Ok(Self { stream, told: VecDeque::new(), patience: site.patience })
@@ -82,7 +82,7 @@ impl Line {
         Ok(self.stream.send(Message::text(frame.to_string())).await?)
     }
 
-    /// Waits for a frame; others are kept for later.
+    /// Waits for a matching frame, and keeps the others for later.
     pub(crate) async fn answer(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value, Trouble> {
         loop {
             let frame = hear(&mut self.stream, self.patience).await?;
@@ -93,7 +93,7 @@ impl Line {
         }
     }
 
-    /// Waits until the server answers, so that it has taken in what came before.
+    /// Sends a ping and waits for its pong: the server has processed all frames before it.
     pub(crate) async fn listens(&mut self) -> Result<(), Trouble> {
         self.stream.send(Message::Ping("listening?".into())).await?;
         loop {
@@ -106,7 +106,7 @@ impl Line {
     }
 }
 
-/// The next frame.
+/// Reads the next frame, within this time-out.
 async fn hear(
     stream: &mut (impl StreamExt<Item = tungstenite::Result<Message>> + Unpin),
     wait: Duration,
@@ -132,18 +132,18 @@ fn frame(message: Message) -> Result<Option<Value>, Trouble> {
     }
 }
 
-/// What is said in a dialect, and what it means.
+/// The codec of a dialect: encodes outgoing frames, decodes incoming ones.
 pub(crate) trait Tongue: Send + Sync + 'static {
     fn understand(&self, frame: &Value) -> Option<Told>;
     fn message(&self, seat: &Seat, text: &str, key: &str) -> Value;
     fn typing(&self, seat: &Seat) -> Option<Value>;
     fn read(&self, seat: &Seat, id: i64) -> Option<Value>;
     fn sign_of_life(&self) -> Vec<Value>;
-    /// Whether a message has a key of its sender's.
+    /// True if messages carry an idempotency key of their sender.
     fn has_keys(&self) -> bool;
 }
 
-/// Goes on with a socket that has caught up.
+/// Splits a socket that has caught up into receiver and sender.
 pub(crate) fn entered(line: Line, tongue: impl Tongue, missed: Vec<(String, i64)>) -> Entered {
     let tongue = Arc::new(tongue);
     let (sink, stream) = line.stream.split();
@@ -158,7 +158,7 @@ pub(crate) fn entered(line: Line, tongue: impl Tongue, missed: Vec<(String, i64)
 struct SocketEars<T> {
     stream: SplitStream<Stream>,
     told: VecDeque<Value>,
-    /// What the history had already may be told once more.
+    /// Ids of messages read from the history already, for deduplication: the socket may deliver them once more.
     known: HashSet<i64>,
     tongue: Arc<T>,
 }
@@ -215,7 +215,7 @@ impl<T: Tongue> Mouth for SocketMouth<T> {
     }
 
     async fn leaves(&self) {
-        // Whoever cannot be told has gone already.
+        // An error means that the connection is closed already.
         let _ = self.sink.lock().await.send(Message::Close(None)).await;
     }
 
@@ -224,20 +224,20 @@ impl<T: Tongue> Mouth for SocketMouth<T> {
     }
 }
 
-/// A message's id, which may be written as a text.
+/// Parses a message id, a number or a string.
 pub(crate) fn number(id: &Value) -> Option<i64> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok())
 }
 
-/// The messages of a page, as `text` and `id` name their parts.
+/// Parses the messages of a page. `text` and `id` are the names of the fields.
 pub(crate) fn page(messages: &Value, text: &str, id: &str) -> Result<Vec<(String, i64)>, Trouble> {
     let messages = messages.as_array().ok_or_else(Trouble::strange)?;
-    // A file may have no text.
+    // A file message may have no text.
     let read = |message: &Value| Some((message[text].as_str().unwrap_or_default().to_owned(), number(&message[id])?));
     messages.iter().map(read).collect::<Option<_>>().ok_or_else(Trouble::strange)
 }
 
-/// Where somebody sits who sits in one conversation.
+/// The membership of a virtual user with one conversation.
 pub(crate) fn only_seat(visit: &Visit) -> Result<&Seat, Trouble> {
     visit.seats.first().ok_or_else(Trouble::strange)
 }

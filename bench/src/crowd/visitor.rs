@@ -1,4 +1,4 @@
-//! One visitor: listens, speaks at the moments that were meant for it, reads, leaves and comes back.
+//! A virtual user: receives, sends at its scheduled times, marks messages as read, disconnects and reconnects.
 
 use std::{
     sync::{
@@ -23,16 +23,16 @@ use super::{
     site::{Http, Pass, Site, Trouble},
 };
 
-/// For how long somebody types before a message.
+/// Time for which a virtual user types before it sends a message.
 const TYPING: Duration = Duration::from_secs(2);
-/// Nobody says more than that at once, however late it is: servers send away who does.
+/// Minimum pause between two late sends on a socket: servers close sockets that exceed their rate limit.
 const PACE: Duration = Duration::from_millis(60);
-/// How often clients say that they are there.
+/// Interval of heartbeats.
 const LIFE: Duration = Duration::from_secs(30);
-/// The longest pause before somebody who was cut off tries again.
+/// Upper bound of the retry back-off after an unplanned disconnect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Somebody who has logged in and sits somewhere.
+/// A virtual user that is logged in and has its memberships.
 pub(crate) struct Visitor {
     pub(crate) name: Name,
     pub(crate) dialect: Dialect,
@@ -40,11 +40,11 @@ pub(crate) struct Visitor {
     pub(crate) visit: Visit,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) habits: Arc<Habits>,
-    /// What was heard last, and at which place.
+    /// The last received message: index of its membership, and its id.
     pub(crate) unread: watch::Sender<Option<(usize, i64)>>,
 }
 
-/// What a visitor means to do, and when.
+/// The schedules of a virtual user.
 struct Plans {
     rng: StdRng,
     moments: Schedule,
@@ -52,19 +52,19 @@ struct Plans {
     has_finished: bool,
 }
 
-/// Why a visitor is there no longer.
+/// Reason for a disconnect.
 #[derive(Clone, Copy)]
 enum Left {
-    /// By its own will, until this moment.
+    /// Planned, with the intended time of the reconnect.
     Until(Instant),
     CutOff,
 }
 
-/// How a visitor comes in at all: who it is, and how it logs in.
+/// Logs in with the credentials that the dialect needs. `begins`: the virtual user also creates the conversation.
 pub(crate) async fn log_in(http: &Http, dialect: Dialect, account: &Account, begins: bool) -> Result<Pass, Trouble> {
     match dialect {
         Dialect::Messaging | Dialect::ImChat => Pass::by_cookie(http, account).await,
-        // Threads are begun with a cookie.
+        // Creating a thread needs the session cookie.
         Dialect::Conversations if begins => Pass::by_cookie(http, account).await?.with_token(http).await,
         Dialect::Conversations | Dialect::Room | Dialect::Concierge => Pass::by_token(http, account).await,
     }
@@ -86,7 +86,7 @@ impl Visit {
 }
 
 impl Visitor {
-    /// Does what visitors do, once it is there, until it is over.
+    /// Runs a connected virtual user until the end of the run.
     pub(crate) async fn stay(mut self, mut entered: Entered, mut over: watch::Receiver<bool>) {
         let seed = self.habits.seed.wrapping_add(self.name as u64);
         let now = Instant::now();
@@ -97,7 +97,7 @@ impl Visitor {
             has_finished: false,
         };
         self.ledger.speaks(true);
-        // Whoever has come back by its own will could hear nothing before.
+        // Intended time of the last planned reconnect: messages due before it are no measure of the delivery latency.
         let mut since = None;
         self.take(entered.missed.drain(..), since);
         loop {
@@ -123,7 +123,7 @@ impl Visitor {
         }
     }
 
-    /// Listens, speaks and reads until it leaves or is cut off.
+    /// Receives, sends and marks as read until a planned or unplanned disconnect.
     async fn be_there(&self, plans: &mut Plans, entered: Entered, since: Option<Instant>) -> Left {
         let Entered { mut ears, mouth, .. } = entered;
         let called_away = Notify::new();
@@ -132,7 +132,7 @@ impl Visitor {
         tokio::select! {
             trouble = self.listen(ears.as_mut(), since) => {
                 self.ledger.error(self.dialect, trouble.kind());
-                // What is being said is said to its end.
+                // A send in progress is completed first.
                 called_away.notify_one();
                 speaking.await;
                 Left::CutOff
@@ -155,7 +155,7 @@ impl Visitor {
         }
     }
 
-    /// Writes down what was heard.
+    /// Records received events.
     fn take(&self, told: impl Iterator<Item = Told>, since: Option<Instant>) {
         for told in told {
             match told {
@@ -191,7 +191,7 @@ impl Visitor {
         }
     }
 
-    /// Which message this is, and where it was said, if that is where this visitor sits.
+    /// Finds the membership that a text belongs to: its marker, the index, and the membership.
     fn place_of(&self, text: &str) -> Option<(Marker, usize, &Seat)> {
         let marker = self.ledger.marker(text)?;
         let at = self.visit.seats.iter().position(|seat| seat.conversation.is(marker))?;
@@ -202,7 +202,8 @@ impl Visitor {
         self.visit.seats.iter().find(|seat| !self.ledger.unanswered(&seat.conversation, self.name).is_empty())
     }
 
-    /// Says something at each moment, one after the other: if one takes long, the next is late, and counts as late.
+    /// Sends a message at each scheduled time, one after the other. A slow send makes the next one late, and the
+    /// lateness is measured.
     async fn speak(&self, plans: &mut Plans, mouth: &dyn Mouth, called_away: &Notify) -> Left {
         loop {
             let (due, renewal) = (plans.moments.next(), self.visit.pass.good_until);
@@ -226,7 +227,7 @@ impl Visitor {
                     return Left::Until(back);
                 }
                 () = sleep_until(due) => {}
-                // Whether anybody sees it does not keep the message back.
+                // A failing or slow typing indicator does not delay the message.
                 () = self.type_before(due, seat, mouth), if types => {}
             }
             plans.moments.take();
@@ -240,7 +241,7 @@ impl Visitor {
         }
     }
 
-    /// Types, and goes on typing.
+    /// Sends a typing indicator ahead of the message, then never completes.
     async fn type_before(&self, due: Instant, seat: &Seat, mouth: &dyn Mouth) {
         sleep_until(due - TYPING).await;
         if let Err(trouble) = mouth.types(seat).await {
@@ -249,7 +250,7 @@ impl Visitor {
         std::future::pending().await
     }
 
-    /// Says a message, for the first time or again. Whether the socket is broken that it was said on.
+    /// Sends a message, or retries it. True if the socket turns out to be broken.
     async fn utter(&self, seat: &Seat, marker: Marker, mouth: &dyn Mouth) -> bool {
         let (text, key) = (self.ledger.text(marker, self.habits.text_bytes), self.ledger.key(marker));
         match mouth.say(seat, &text, &key).await {
@@ -269,11 +270,11 @@ impl Visitor {
         false
     }
 
-    /// Marks as read what was heard, a while later.
+    /// Marks received messages as read, after a think time.
     async fn read(&self, mouth: &dyn Mouth) {
         let mut rng = StdRng::seed_from_u64(self.name as u64);
         let mut unread = self.unread.subscribe();
-        // The other end lives as long as this does.
+        // The loop does not end here: `self` holds the sender.
         while unread.changed().await.is_ok() {
             sleep(exponential(&mut rng, self.habits.think.as_secs_f64())).await;
             let Some((at, id)) = *unread.borrow_and_update() else { continue };
@@ -292,7 +293,7 @@ impl Visitor {
         }
     }
 
-    /// Comes back, trying until it can, and says again what was not answered.
+    /// Reconnects, with retries and back-off, and retries unanswered messages.
     async fn come_back(&mut self, plans: &mut Plans, left: Left, since: Option<Instant>) -> Entered {
         let began = match left {
             Left::Until(moment) => {
@@ -318,20 +319,20 @@ impl Visitor {
                     is_known = is_known && !matches!(trouble, Trouble::Unauthorized(_));
                 }
             }
-            // So that not all come at once.
+            // Jitter, so that virtual users do not reconnect all at once.
             sleep(pause.mul_f64(plans.rng.random_range(0.5..1.5))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn try_to_enter(&mut self, is_known: bool, was_cut_off: bool, since: Option<Instant>) -> Result<Entered, Trouble> {
-        // Whoever comes back comes over new connections.
+        // A reconnect uses new connections.
         self.visit.http = Http::new(&self.visit.site)?;
         if !is_known {
             self.visit.pass = log_in(&self.visit.http, self.dialect, &self.account, false).await?;
         }
         let mut entered = enter(self.dialect, &self.visit).await?;
-        // The answer to an own message may be among it.
+        // Missed messages may contain own ones, which acknowledges them.
         self.take(entered.missed.drain(..), since);
         for seat in self.visit.seats.iter() {
             for marker in self.ledger.unanswered(&seat.conversation, self.name) {
@@ -339,7 +340,7 @@ impl Visitor {
                     self.utter(seat, marker, entered.mouth.as_ref()).await;
                     sleep(PACE).await;
                 } else if was_cut_off {
-                    // Who left by its own will has said it before, and is told yet.
+                    // After a planned disconnect the acknowledgement can still come.
                     self.ledger.give_up(&seat.conversation, marker.number);
                 }
             }

@@ -1,4 +1,4 @@
-//! What was measured, kept as figures from which the tables and the plots are made.
+//! Results of the benchmark: figures of all rounds, kept as JSON. Tables and plots are made from them.
 
 mod plot;
 mod table;
@@ -13,7 +13,7 @@ use crate::{Result, load::median, machine::Machine};
 /// Text that is either written in this program or read from an earlier report.
 pub(crate) type Text = Cow<'static, str>;
 
-/// The rows in the order of the report. One that is not among them is no longer measured.
+/// Keys of all rows, in the order of the report. Rows with other keys are no longer measured, and are dropped.
 const KEYS: [&str; 40] = [
     "count-memory",
     "count-postgres",
@@ -58,34 +58,34 @@ const KEYS: [&str; 40] = [
 ];
 const FIGURES: &str = "results.json";
 
-/// What is to be reached.
+/// Target of a row.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mark {
     AtLeast(f64),
     AtMost(f64),
-    /// Below so many of ours, whatever the limit needs.
+    /// Ours is below this value, whatever the limit needs.
     Below(f64),
-    /// So many of ours, whatever the limit reaches.
+    /// Ours is at least this value, whatever the limit reaches.
     Reach(f64),
 }
 
-/// One row: what was measured, and beside it the limit, in turns.
+/// One row: a measurement of ours and of the limit beside it, in turns.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// What its plot is called.
+    /// Key, and name of the plot's file.
     pub(crate) key: Text,
     pub(crate) what: Text,
     pub(crate) limit: Text,
     pub(crate) unit: Text,
     pub(crate) mark: Mark,
-    /// A pair for each round: ours, and the limit.
+    /// One pair for each round: ours, and the limit.
     pub(crate) rounds: Vec<(f64, f64)>,
     pub(crate) remark: String,
 }
 
 impl Row {
-    /// Whether the report has a place for it.
+    /// True if the key is in the report's list.
     pub(crate) fn is_known(&self) -> bool {
         KEYS.contains(&self.key.as_ref())
     }
@@ -102,7 +102,7 @@ impl Row {
         Spread::of(self.rounds.iter().map(|(ours, limit)| ours / limit))
     }
 
-    /// At the median.
+    /// True if the median meets the target.
     fn reached(&self) -> bool {
         match self.mark {
             Mark::AtLeast(ratio) => self.ratios().median >= ratio,
@@ -113,29 +113,30 @@ impl Row {
     }
 }
 
-/// How several things grow with the size of one.
+/// Growth of several costs with one size.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Growth {
     pub(crate) key: Text,
-    /// What there is so many of.
+    /// Name of the size.
     pub(crate) over: Text,
     pub(crate) sizes: Vec<u32>,
     pub(crate) curves: Vec<Curve>,
 }
 
-/// How many microseconds one thing takes.
+/// Duration of one operation at each size, in microseconds.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Curve {
     pub(crate) what: Text,
     /// For each round, for each size.
     pub(crate) rounds: Vec<Vec<f64>>,
-    /// How many times as long the largest may take as the smallest; none where it gives more, or does more for others.
+    /// Highest allowed ratio of the duration at the largest size to that at the smallest; None if the duration may
+    /// grow.
     pub(crate) most: Option<f64>,
     pub(crate) remark: Text,
 }
 
 impl Growth {
-    /// Begins a round, in which each curve has something to add for each size.
+    /// Begins a round, in which each curve gets one value for each size.
     pub(crate) fn round(&mut self) {
         for curve in &mut self.curves {
             curve.rounds.push(Vec::with_capacity(self.sizes.len()));
@@ -144,17 +145,17 @@ impl Growth {
 }
 
 impl Curve {
-    /// Something that must not grow.
+    /// A curve that must not grow.
     pub(crate) fn flat(what: &'static str) -> Self {
         Self { what: what.into(), rounds: Vec::new(), most: Some(1.3), remark: "".into() }
     }
 
-    /// Something that must, and why.
+    /// A curve that may grow, and why.
     pub(crate) fn growing(what: &'static str, why: &'static str) -> Self {
         Self { what: what.into(), rounds: Vec::new(), most: None, remark: why.into() }
     }
 
-    /// What it took in this round, at the next size.
+    /// Adds the duration at the next size of this round.
     pub(crate) fn add(&mut self, microseconds: f64) {
         if let Some(round) = self.rounds.last_mut() {
             round.push(microseconds);
@@ -165,7 +166,7 @@ impl Curve {
         Spread::of(self.rounds.iter().filter_map(|round| round.get(size).copied()))
     }
 
-    /// The largest beside the smallest.
+    /// Ratios of the largest size to the smallest, one for each round.
     fn ratios(&self) -> Spread {
         Spread::of(self.rounds.iter().filter_map(|round| Some(round.last()? / round.first()?)))
     }
@@ -187,17 +188,17 @@ impl Spread {
     }
 }
 
-/// One call of the benchmark.
+/// One invocation of the benchmark.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// When it began, in UTC.
+    /// Start time in UTC.
     pub(crate) at: String,
     pub(crate) command: String,
     pub(crate) seconds: u64,
     pub(crate) machine: Machine,
 }
 
-/// Something, and when the run began in which it was measured.
+/// A result with the start time of its run.
 #[derive(Serialize, Deserialize)]
 struct Dated<T> {
     run: String,
@@ -205,7 +206,7 @@ struct Dated<T> {
     it: T,
 }
 
-/// What is known, from this run and from those before.
+/// Results of this run and of earlier ones.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Results {
     runs: Vec<Run>,
@@ -214,7 +215,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// What an earlier report says, if there is one.
+    /// Loads the results of an earlier report. Without one they are empty.
     pub(crate) fn load(directory: &Path) -> Result<Self> {
         match fs::read(directory.join(FIGURES)) {
             Ok(figures) => Ok(serde_json::from_slice(&figures)?),
@@ -223,7 +224,7 @@ impl Results {
         }
     }
 
-    /// Puts what a run has measured in the place of what was measured before.
+    /// Replaces earlier results by those of a run. Results that the run did not measure stay.
     pub(crate) fn take(&mut self, run: Run, rows: Vec<Row>, growth: Vec<Growth>) {
         let at = run.at.clone();
         replace(&mut self.rows, rows, &at, |row| &row.key);

@@ -1,4 +1,4 @@
-//! The plots. They have a white ground of their own, so that they can be read on any other.
+//! Plots in SVG, on a white background of their own: they are legible on any page.
 
 use plotters::{
     backend::SVGBackend,
@@ -21,7 +21,7 @@ use crate::Result;
 const WIDTH: u32 = 760;
 const ROW_HEIGHT: u32 = 240;
 const GROWTH_HEIGHT: u32 = 360;
-/// The column beside a plot that names its lines.
+/// Width of the legend beside a plot.
 const NAMES: u32 = 250;
 const FONT: &str = "sans-serif";
 const SMALL: u32 = 13;
@@ -29,7 +29,7 @@ const INK: RGBColor = RGBColor(50, 50, 50);
 const RULE: RGBColor = RGBColor(225, 225, 225);
 const MARK: RGBColor = RGBColor(200, 60, 30);
 const LIMIT: RGBColor = RGBColor(130, 130, 130);
-/// Okabe and Ito's, which colour-blind readers can tell apart.
+/// Okabe and Ito's palette, distinguishable for colour-blind readers.
 const LINES: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -43,7 +43,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Linear<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Logarithmic<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
 
-/// Every round of a row: its ratio, or what is measured itself where that is what counts.
+/// Plots every round of a row: the ratio, or the value itself if the target is a value.
 pub(super) fn row(row: &Row) -> Result<String> {
     let (ours, limit) = ("Dragoman", row.limit.as_ref());
     let (lines, mark, unit) = match row.mark {
@@ -92,7 +92,7 @@ pub(super) fn row(row: &Row) -> Result<String> {
     })
 }
 
-/// What each size takes, from the least to the greatest of the rounds, with a line through the medians.
+/// Plots the durations at each size: the range of the rounds, and a line through the medians.
 pub(super) fn growth(growth: &Growth) -> Result<String> {
     let sizes: Vec<_> = growth.sizes.iter().map(|size| f64::from(*size)).collect();
     let (first, last) = (sizes.first().copied().unwrap_or(1.0), sizes.last().copied().unwrap_or(1.0));
@@ -130,7 +130,7 @@ pub(super) fn growth(growth: &Growth) -> Result<String> {
     })
 }
 
-/// A title above a plot with the names of its lines beside it.
+/// Draws a title, a plot below it, and its legend beside it.
 fn draw(height: u32, title: &str, fill: impl FnOnce(&Area<'_>, &Area<'_>) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     {
@@ -145,7 +145,7 @@ fn draw(height: u32, title: &str, fill: impl FnOnce(&Area<'_>, &Area<'_>) -> Res
     Ok(svg)
 }
 
-/// Names the line of this colour, in its place from the top.
+/// Draws one entry of the legend.
 fn name(area: &Area<'_>, place: usize, colour: RGBColor, what: &str) -> Result<()> {
     let y = 20 + 34 * i32::try_from(place)?;
     area.draw(&PathElement::new([(0, y + 6), (14, y + 6)], colour.stroke_width(3)))?;
@@ -155,7 +155,7 @@ fn name(area: &Area<'_>, place: usize, colour: RGBColor, what: &str) -> Result<(
     Ok(())
 }
 
-/// In lines that fit beside the plot.
+/// Wraps a text to the width of the legend.
 fn broken(text: &str) -> Vec<String> {
     const LONGEST: usize = 34;
     let mut lines = vec![String::new()];

@@ -1,9 +1,9 @@
-//! The tables, in Markdown.
+//! The tables of the report, in Markdown.
 
 use super::{Dated, Growth, Mark, Results, Row, Run};
 use crate::load::median;
 
-/// The head of the table that is printed while it is measured.
+/// Head of the table that is printed during a run.
 pub(crate) const HEAD: &str = "\
 | what | against | ours | limit | ratio: min | median | max | to reach | | remark |
 |---|---|--:|--:|--:|--:|--:|---|---|---|";
@@ -54,7 +54,7 @@ fn told(run: &Run) -> String {
     format!("\n- {at}: `{command}`, in {minutes} min {seconds} s, on {machine}\n")
 }
 
-/// A table of its own, with a column for each size.
+/// The table of one growth, with a column for each size.
 pub(crate) fn grown(growth: &Growth) -> String {
     let Growth { over, sizes, curves, .. } = growth;
     let mut text = format!("\n| {over}: |");
@@ -94,7 +94,7 @@ fn judgement(reached: bool) -> &'static str {
     if reached { "reached" } else { "**missed**" }
 }
 
-/// As many digits as say something.
+/// Formats a number with its significant digits: one decimal below 100, and groups of three digits.
 pub(crate) fn number(value: f64) -> String {
     if value < 100.0 && value.fract() != 0.0 {
         return format!("{value:.1}");

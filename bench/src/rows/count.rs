@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Bench<'_> {
-    /// How many are answered, beside how many a bare handler answers.
+    /// Measures answers per second, beside those of a bare handler.
     pub(super) async fn answers(
         &self,
         (ours, requests): (&Server, &[Vec<Request>]),
@@ -29,7 +29,7 @@ impl Bench<'_> {
         self.done(Row { key: key.into(), what: what.into(), limit: limit.into(), unit: "/s".into(), mark, rounds, remark })
     }
 
-    /// Answers per second, and how many microseconds of its processor time one costs the server.
+    /// Answers per second, and the server's processor time for one answer in microseconds.
     pub(super) async fn cost(&self, server: &Server, requests: &[Vec<Request>]) -> Result<(f64, f64)> {
         let before = server.busy()?;
         let answers = load::throughput(server.address, requests, self.time()).await?;

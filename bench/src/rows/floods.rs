@@ -1,4 +1,4 @@
-//! The rows about one user's flood: the time of another user's send beside it and alone.
+//! The rows about one user's flood: latency of another user's send during the flood and without it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -28,21 +28,21 @@ use crate::{
     socket::handshake,
 };
 
-/// Between two sends of the other user, who stays below its own limits.
+/// Pause between two sends of the other user, which keeps them within the rate limit.
 const PACE: Duration = Duration::from_millis(60);
 const SENDS: usize = 40;
-/// Time in which a flood gets going.
+/// Time that a flood gets to build up.
 const RISE: Duration = Duration::from_millis(500);
-/// Pause of a connection that was closed before it is opened again.
+/// Pause before a closed connection is opened again.
 const AGAIN: Duration = Duration::from_millis(5);
-/// An address of another network than the other user's.
+/// An address in another network than the other user's.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
-/// A third network, whose log-ins come from one address each.
+/// A third network. Each of its log-ins has an address of its own.
 const NEIGHBOURS: [u8; 3] = [127, 0, 5];
 const LOGINS: u8 = 12;
 const UPLOAD_BYTES: usize = 1024 * 1024;
 
-/// Requests that one user, or one address, makes again and again.
+/// Requests that one user, or one address, repeats without end.
 #[derive(Clone)]
 struct Flood {
     key: &'static str,
@@ -55,7 +55,8 @@ struct Flood {
 }
 
 impl Bench<'_> {
-    /// With the limits that the program ships with, and 50,000 people. Sender and flood are in conversations of their own.
+    /// Measures all floods with the limits that the program ships with, and 50,000 people. Sender and flood use
+    /// different conversations.
     pub(super) async fn floods(&self, databases: &Databases) -> Result<()> {
         databases.people().await?;
         let ours = Server::as_shipped(&self.program, &databases.ours)?;
@@ -70,7 +71,7 @@ impl Bench<'_> {
         self.beside(&ours, name, &both, neighbours_log_in).await
     }
 
-    /// The time of something beside floods and alone, in turns.
+    /// Measures something during the floods and without them, in turns.
     async fn beside(
         &self,
         ours: &Server,
@@ -128,7 +129,7 @@ fn floods(address: SocketAddr) -> [Flood; 6] {
     ]
 }
 
-/// Microseconds of a send by person 3 at the median.
+/// Median latency of a send by person 3, in microseconds.
 async fn sends(server: &Server) -> Result<f64> {
     // Conversation 2 holds the persons 3 and 4.
     let send = send(&session(3), 2);
@@ -143,8 +144,8 @@ async fn sends(server: &Server) -> Result<f64> {
     Ok(median(&taken))
 }
 
-/// Microseconds of a log-in at the median, each from another address of a third network. Whether the password is right makes no
-/// difference to the time.
+/// Median latency of a log-in in microseconds, each from another address of a third network. A wrong password takes as
+/// long as the right one.
 async fn neighbours_log_in(server: &Server) -> Result<f64> {
     let [first, second, third] = NEIGHBOURS;
     let mut taken = Vec::new();
@@ -167,7 +168,7 @@ async fn neighbours_log_in(server: &Server) -> Result<f64> {
     Ok(median(&taken))
 }
 
-/// A flood under way, on a thread of its own.
+/// A running flood, on a thread of its own.
 struct Flooding {
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -187,7 +188,7 @@ impl Flooding {
                     let request = Arc::clone(&request);
                     tasks.spawn(async move {
                         loop {
-                            // A refusal, of whatever kind, is what a flood has to expect.
+                            // Errors are expected: the server refuses much of a flood.
                             let _ = pour(address, from, &request, reconnects).await;
                             tokio::time::sleep(AGAIN).await;
                         }
@@ -207,7 +208,7 @@ impl Flooding {
     }
 }
 
-/// Makes the request on one connection, again and again, until the server closes it.
+/// Repeats the request on one connection until the server closes it.
 async fn pour(address: SocketAddr, from: Ipv4Addr, request: &[u8], reconnects: bool) -> Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;

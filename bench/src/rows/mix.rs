@@ -27,16 +27,16 @@ const MESSAGE_BYTES: usize = 65_536;
 const BODY_BYTES: usize = 1_048_576;
 const FRAME_BYTES: usize = 262_144;
 const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
-/// Pause of one of the people between two things; sends stay far below what fills a disk.
+/// Pause of each person between two steps. It keeps the sends far below what fills a disk.
 const PAUSE: Duration = Duration::from_millis(1_500);
-/// A slow client moves so many bytes at a time, a little more than the least rate.
+/// Bytes that a slow client transfers at a time, a little more than the minimum rate.
 const TRICKLE: usize = 4_096;
 const TRICKLE_PAUSE: Duration = Duration::from_millis(300);
-/// The longest that one of the people is slow at one thing.
+/// Time-out of a slow step.
 const SLOW: Duration = Duration::from_secs(25);
 
-/// The sum of `deploy/GUIDE.md`, "Memory: a sum of named bounds", in MiB: what is for all together, then what is for each of
-/// the people: two connections, a socket whose client is slow, and one whose client sends.
+/// The sum of `deploy/GUIDE.md`, "Memory: a sum of named bounds", in MiB: the shared part, and the part of each person
+/// with two connections, a socket whose client is slow, and a socket whose client sends.
 fn bounds(cores: f64) -> f64 {
     let all = 32.0 + 256.0 + 512.0 + 64.0 + 48.0 + 224.0 + 19.0 * cores;
     let each = 2.0 * 16.0 / 1024.0 + (1.0 + 1.0) + 0.25;
@@ -44,10 +44,11 @@ fn bounds(cores: f64) -> f64 {
 }
 
 impl Bench<'_> {
-    /// The highest resident memory while 200 people send, read and leave unfinished the largest that the limits allow.
+    /// Measures the highest resident memory while 200 people send, read and leave unfinished the largest inputs that
+    /// the limits allow.
     pub(super) async fn mix(&self, databases: &Databases) -> Result<()> {
         databases.mixed_people().await?;
-        // Files in memory would count as the server's.
+        // Files on disk: in memory they would count as the server's.
         let files = std::env::temp_dir().join(format!("dragoman-bench-mix-{}", std::process::id()));
         let setting = [("DRAGOMAN__FILES", &*format!("file:{}", files.display()))];
         let ours = Server::as_shipped_but(&self.program, &databases.ours, &setting)?;
@@ -79,7 +80,7 @@ impl Bench<'_> {
     }
 }
 
-/// Does one thing after the other, each person beginning with another one. Refusals are part of it.
+/// Cycles through the steps, each person starting with another one. Refusals are expected.
 async fn live(address: SocketAddr, person: i64) {
     let own = session(person);
     let texts = [text(person), nested(), names()];
@@ -109,13 +110,13 @@ fn call(route: &str, session: &str, params: &str) -> Request {
     http::call(&format!("/api/messaging/{route}"), session, params)
 }
 
-/// A text that is as long as may be, and three times as long in JSON.
+/// A text of the maximum length, three times as long in JSON.
 fn text(person: i64) -> String {
     let body = format!("{person} {}", r"\u00e9".repeat((MESSAGE_BYTES - 8) / 2));
     format!(r#"{{"thread_id":{CONVERSATION},"body":"{body}"}}"#)
 }
 
-/// JSON of which a tree is many times as large.
+/// JSON whose parsed tree is many times as large.
 fn nested() -> String {
     format!(r#"{{"x":[{}0]}}"#, "[],".repeat((BODY_BYTES - 200) / 3))
 }
@@ -148,7 +149,7 @@ async fn at_once(address: SocketAddr, request: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Takes the answer as slowly as the server allows.
+/// Reads the answer as slowly as the server allows.
 async fn slowly_read(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
@@ -168,7 +169,7 @@ async fn slowly_sent(address: SocketAddr, request: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Sends what is to be followed by more, and then nothing.
+/// Sends an incomplete request, and then nothing.
 async fn unfinished(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
@@ -182,14 +183,14 @@ async fn opened(address: SocketAddr, session: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// A socket whose client reads nothing.
+/// Opens a socket, and reads nothing.
 async fn silent_socket(address: SocketAddr, session: &str) -> Result<()> {
     let _open = opened(address, session).await?;
     sleep(SLOW).await;
     Ok(())
 }
 
-/// Frames as long as may be. Their mask is zeros.
+/// Sends frames of the maximum length, with a mask of zeros.
 async fn large_frames(address: SocketAddr, session: &str) -> Result<()> {
     let mut stream = opened(address, session).await?;
     let frame = [&[0x81, 0xff][..], &(FRAME_BYTES as u64).to_be_bytes(), &[0; 4], &vec![b'x'; FRAME_BYTES]].concat();

@@ -1,4 +1,4 @@
-//! The rows of the table, one after the other.
+//! The rows of the table: one measurement after the other.
 
 mod count;
 mod floods;
@@ -24,7 +24,7 @@ use crate::{
     say,
 };
 
-/// All words that a row goes by.
+/// Names by which the command line selects rows.
 pub(crate) const WORDS: [&str; 14] = [
     "count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "mix",
     "growth",
@@ -34,7 +34,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) cli: &'a Cli,
     pub(crate) program: PathBuf,
     pub(crate) databases: Option<Databases>,
-    /// What has been measured by now.
+    /// Results up to now.
     pub(crate) rows: RefCell<Vec<Row>>,
     pub(crate) growth: RefCell<Vec<Growth>>,
 }
@@ -93,7 +93,7 @@ impl Bench<'_> {
             self.answers((&ours, &count), (&limits, &select), ("count-postgres", what, limit), Mark::AtLeast(0.6)).await?;
         }
         if self.wanted("send") {
-            // Writer n, counted from 0, is in the conversations whose number leaves the rest n, as person n + 1.
+            // Writer n, counted from 0, is person n + 1 and member of the conversations whose number modulo 32 is n.
             let spread = |writer: i64| (1..=1000).filter(|n| n % 32 == writer).map(|n| send(&session(writer + 1), n)).collect();
             let spread: Vec<Vec<Request>> = (0..32).map(spread).collect();
             let name = ("send-spread", "`message/send`, PostgreSQL, 32 connections, 1,000 conversations");
@@ -134,7 +134,7 @@ impl Bench<'_> {
         self.on_large_tables(databases).await
     }
 
-    /// The last, because the tables are not small any more afterwards.
+    /// Measures the rows on large tables. They come last, because the tables stay large.
     async fn on_large_tables(&self, databases: &Databases) -> Result<()> {
         if !self.wanted("scale") && !self.wanted("growth") {
             return Ok(());
@@ -153,7 +153,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Tells a row, and keeps it for the report.
+    /// Prints a row, and keeps it for the report.
     fn done(&self, row: Row) -> Result<()> {
         say(&report::line(&row))?;
         if !row.is_known() {
@@ -177,7 +177,7 @@ impl Bench<'_> {
         if self.cli.quick { 3 } else { 5 }
     }
 
-    /// How long one turn takes.
+    /// Duration of one turn.
     fn time(&self) -> Duration {
         Duration::from_secs(if self.cli.quick { 1 } else { 3 })
     }

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The conversation of all who write.
+/// The conversation that holds all writers.
 const EVERYBODY: i64 = 1001;
 
 impl Bench<'_> {
@@ -23,7 +23,8 @@ impl Bench<'_> {
         let (doors, said) = (doors(), send(&session(1), EVERYBODY));
         let rows = [
             ("nodes-1", "two nodes, 500 sockets each, one message at a time", 1),
-            // Each node commits its half by itself, so that what one node gathers into one write to a socket are two of two.
+            // Each node has a group commit of its own: messages that one node gathers into one write to a socket become
+            // two with two.
             ("nodes", "two nodes, 500 sockets each, 16 messages at a time", 16),
         ];
         for (key, what, at_once) in rows {
@@ -46,7 +47,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// What a message takes to a socket of another node, with each bus.
+    /// Measures the latency of a message to a socket of another node, with each bus.
     pub(super) async fn buses(&self, databases: &Databases) -> Result<()> {
         let nats = std::env::var("DRAGOMAN_TEST_NATS").ok();
         for (key, name, bus) in [("bus-postgres", "PostgreSQL", Some("postgres")), ("bus-nats", "NATS", nats.as_deref())] {
@@ -78,7 +79,7 @@ impl Bench<'_> {
     }
 }
 
-/// Where all but the writer listen.
+/// Paths and sessions of all members but the writer.
 fn doors() -> Vec<(String, String)> {
     (2..=32).map(|person| (format!("/conversations/{EVERYBODY}/"), session(person))).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     rows::Bench,
 };
 
-/// How many polls wait for the measure of memory. With fewer, what a server needs anyway would count for much.
+/// Number of waiting polls for the memory measurement. With fewer of them the server's base memory would dominate.
 const POLLS: usize = 10_000;
 
 impl Bench<'_> {
@@ -61,7 +61,7 @@ impl Bench<'_> {
             tokio::time::sleep(Duration::from_secs(3)).await;
             let each = (ours.resident()? - before) / polls as f64;
             if let Some(databases) = databases.filter(|_| round == 0 && !self.cli.quick) {
-                // By now every connection to the database has told what it did before.
+                // Delay of PostgreSQL's statistics: by now all backends have reported earlier transactions.
                 tokio::time::sleep(Duration::from_secs(11)).await;
                 let before = databases.transactions().await?;
                 tokio::time::sleep(Duration::from_secs(12)).await;

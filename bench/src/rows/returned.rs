@@ -1,4 +1,4 @@
-//! The rows about memory that is given back when what needed it is over.
+//! The rows about memory that is returned after use.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ const LOGINS: usize = 1_000;
 /// Messages of `TEXT_BYTES`, 100 MB in all.
 const MESSAGES: usize = 1_600;
 const TEXT_BYTES: usize = 62_500;
-/// Sockets that come and go.
+/// Number of sockets that are opened and closed.
 const SOCKETS: usize = 10_000;
-/// Memory of one password check (19 MiB), of which one is kept for each core.
+/// Memory of one password check (19 MiB). The allowance is one for each core.
 const CHECK_KIB: f64 = 19.0 * 1024.0;
-/// Time that the server gets to let go: its allocator and the memory of password checks return what was idle for ten seconds.
+/// Time that the server gets to free memory: its allocator and the password checks free memory after ten idle seconds.
 const SETTLE: Duration = Duration::from_secs(30);
 
 impl Bench<'_> {
-    /// A server at its start, and after each of three things it may need memory for: it may keep a fifth more than at its
-    /// start, and what checks of passwords are made in.
+    /// Measures a server after its start, and after each of three uses of memory. It may keep a fifth more than at its
+    /// start, and the memory of one password check for each core.
     pub(crate) async fn memory_returned(&self, database: Option<&str>) -> Result<()> {
         let at_start = self.started("memory:")?;
         let row = ("memory-start", "memory at the start", "32 MiB");
@@ -53,7 +53,7 @@ impl Bench<'_> {
         self.kept("memory-messages", "memory after 100 MB of messages passed through", before, &server).await
     }
 
-    /// Without a ring to speak of: what is in it is remembered, and bounded by its own setting.
+    /// Starts a server with a ring of 1 MiB: the ring is a cache with a limit of its own.
     fn started(&self, storage: &str) -> Result<Server> {
         Server::with(&self.program, storage, &[("DRAGOMAN__LIMITS__RING_BYTES", "1048576")])
     }
@@ -93,7 +93,7 @@ async fn log_in_often(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// From one of conversation 32 of `seed.sql`, while another one listens.
+/// Sends from one member of conversation 32 of `seed.sql`, while another one receives.
 async fn send_much(server: &Server) -> Result<()> {
     let doors = [("/conversations/32/".to_owned(), session(2))];
     let mut listener = load::open(server.address, &doors, 1).await?.remove(0);

@@ -1,4 +1,4 @@
-//! The row about pairs who chat in rooms.
+//! The row about pairs of people who chat in the dialect `room`.
 
 use std::{
     collections::HashMap,
@@ -18,13 +18,13 @@ use crate::{
     socket::Socket,
 };
 
-/// How many pairs chat.
+/// Number of pairs.
 const PAIRS: i64 = 32;
-/// Within which a message has come, or it never will.
+/// Time-out of a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Bench<'_> {
-    /// Beside Django Channels, if there is a Python that has it: `DRAGOMAN_BENCH_CHANNELS`.
+    /// Measures the pairs, and Django Channels beside them if `DRAGOMAN_BENCH_CHANNELS` names a Python that has it.
     pub(super) async fn rooms(&self, ours: &Server, databases: &Databases) -> Result<()> {
         databases.settle().await?;
         let uuids = databases.uuids().await?;
@@ -61,8 +61,8 @@ impl Bench<'_> {
         })
     }
 
-    /// How many messages a second pairs exchange of which one says something as soon as both have the last. `door` says
-    /// by which path and with which session a person comes in, who also has a uuid.
+    /// Messages per second of all pairs. One person of a pair sends, again as soon as both have the last message.
+    /// `door` returns path and session of a person's socket, from the number and the uuid of the person.
     async fn chat(
         &self,
         server: &Server,
@@ -81,7 +81,7 @@ impl Bench<'_> {
             let text = format!(r#"{{"action":"text_message","receiver_id":"{receiver}","message_body":"{BODY}"}}"#);
             let (Some(reader), Some(writer)) = (sockets.pop(), sockets.pop()) else { continue };
             let mut pair = Pair { writer, reader, text };
-            // The first message begins the conversation.
+            // The first message creates the conversation.
             pair.message().await?;
             pairs.push(pair);
         }
@@ -114,7 +114,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// One message, until both have it.
+    /// Sends one message, and waits until both have it.
     async fn message(&mut self) -> Result<()> {
         self.writer.say(&self.text).await?;
         let told = async { tokio::try_join!(one(&mut self.writer, b"conf_message"), one(&mut self.reader, b"re_message")) };

@@ -1,4 +1,4 @@
-//! The rows about what must not depend on how much there is, and about an idle server.
+//! The rows about costs that must not depend on the size of a table, and about one send on an idle server.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ impl Bench<'_> {
         })
     }
 
-    /// What is asked for in large conversations takes no longer than in small ones.
+    /// Measures requests in large conversations and the same ones in small conversations.
     pub(super) async fn scale(&self, ours: &Server) -> Result<()> {
         let histories = self.histories();
         let largest = histories.last().copied().map_or(0, i64::from);
@@ -68,7 +68,7 @@ impl Bench<'_> {
                 page(65, 1500, 950),
             ),
         ];
-        // After a message, since what was counted is remembered until there is one.
+        // Each count follows a message, which invalidates the cached count.
         let (mut counted, person) = (Vec::new(), session(1));
         for _ in 0..self.rounds() {
             let count = async |conversation: i64, reader: i64| {
@@ -99,7 +99,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// How often something is done one at a time.
+    /// Number of repetitions, one at a time.
     fn times(&self) -> usize {
         if self.cli.quick { 200 } else { 1_000 }
     }

@@ -1,4 +1,4 @@
-//! The rows about sockets.
+//! The rows about sockets: fan-out, and memory of idle ones.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{
     rows::Bench,
 };
 
-/// How many sockets are told every message.
+/// Number of sockets that receive every message.
 pub(super) const LISTENERS: usize = 1_000;
-/// How many sockets are open for the measure of memory.
+/// Number of idle sockets for the memory measurement.
 const IDLE: usize = 10_000;
-/// What frames hold that tell a message, of Dragoman's `conversations` and of the bare handler.
+/// Pattern in each message frame of `conversations` and of the bare handler.
 pub(super) const MESSAGE: &[u8] = br#""chat_message""#;
 
-/// What one turn has brought.
+/// Result of one turn.
 pub(super) struct Turn {
     pub(super) per_second: f64,
-    /// Of the server's processor time, or of the busiest server's.
+    /// Per second of processor time of the server, or of the busiest one.
     pub(super) busy_per_second: f64,
 }
 
@@ -50,7 +50,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Sends to everybody's sockets, through each of the servers in turn.
+    /// Measures fan-out to all sockets, with sends through each of the servers in turn.
     pub(super) async fn turn(
         &self,
         servers: &[(&Server, usize)],
@@ -97,7 +97,7 @@ impl Bench<'_> {
     }
 }
 
-/// Where the readers listen to the thread.
+/// Paths and sessions of the readers' sockets in the thread.
 pub(super) fn doors(house: &Furnished) -> Vec<(String, String)> {
     let path = format!("/conversations/{}/", house.thread);
     house.readers.iter().map(|reader| (path.clone(), reader.clone())).collect()
@@ -107,7 +107,7 @@ fn bare() -> (String, String) {
     ("/socket".into(), String::new())
 }
 
-/// How many KiB each of so many sockets makes the server hold.
+/// Memory of one socket in the server, in KiB, as the average of this many.
 async fn held(server: &Server, doors: &[(String, String)], count: usize) -> Result<f64> {
     let before = server.resident()?;
     let _open = load::open(server.address, doors, count).await?;

@@ -1,3 +1,5 @@
+//! Rows read by queries of support sessions, devices, uploads and presence.
+
 use chrono::{TimeDelta, Utc};
 use storage::{
     Attachments, Connecting, ConversationId, Devices, Mention, MessageId, MessageSide, PartnerId, Presences, Role, Sign, Storage,
@@ -19,7 +21,7 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         ("closed", Some(SupportStatus::Closed)),
     ];
     for (what, status) in statuses {
-        // Those that wait, that are joined and that are closed are found beside each other, the newest first.
+        // Sessions of each status are adjacent in an index, newest first.
         let most = SESSIONS + 2 * 200;
         let listed = async |s: &Postgres| s.support_sessions(status, 0, 50).await;
         assert_eq!(on.within(most, &format!("{what} sessions"), listed).await.len(), 50, "{what}");
@@ -71,27 +73,27 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         let mut tx = s.begin().await?;
         Ok(tx.lock_silent_support(now - TimeDelta::hours(1), 100).await?.len())
     };
-    // None is; it looks through those that are open, once a minute.
+    // No session is silent. The statement runs once a minute, and reads the open sessions.
     assert_eq!(on.within(2 * 200 + 10, "lock_silent_support", silent).await, 0);
     for (hours, limit, found) in [(-1, 100, 0), (1, 10, 10)] {
         let absent = async |s: &Postgres| {
             let mut tx = s.begin().await?;
             Ok(tx.lock_absent_support(now + TimeDelta::hours(hours), &[Role::Agent], limit).await?.len())
         };
-        // It looks through those that are open, and for each that is joined at the account of who has joined.
+        // Reads the open sessions, and for each joined one the account of its joiner.
         assert_eq!(on.within(2 * 200 + 2 * 100 + 10 * 4 + 10, "lock_absent_support", absent).await, found);
     }
     let joined = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         Ok(tx.lock_joined_support(PartnerId(7)).await?.len())
     };
-    // It looks through those that are open, and reads what it gives.
+    // Reads the open sessions, and the rows of the result.
     assert_eq!(on.within(2 * 200 + 100 * 3 + 10, "lock_joined_support", joined).await, 100);
     let open = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         Ok(tx.open_support(initiator, 3).await?.len())
     };
-    // It looks through all that the partner has ever begun.
+    // Reads all sessions that the partner has ever begun.
     assert_eq!(on.within(50 * 4 + 10, "open_support", open).await, 0);
     let answering = async |s: &Postgres| s.begin().await?.partners_with_role(&[Role::Agent]).await;
     assert_eq!(on.within(9, "partners_with_role", answering).await.len(), 9);

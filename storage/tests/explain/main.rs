@@ -1,7 +1,7 @@
-//! No hot statement reads what it does not give: where there is much of everything, PostgreSQL explains what each
-//! statement of a method has really read, and that must not be more than what the method is there for.
+//! Tests of the rows that hot statements read. In a database with many rows of everything, `auto_explain` reports the
+//! rows that each statement of a method has read; the method's result must account for all of them.
 #![cfg(feature = "postgres")]
-// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+// `.clippy.toml` allows these only in functions that are marked as tests themselves.
 #![allow(clippy::unwrap_used)]
 
 mod concierge;
@@ -20,26 +20,26 @@ use storage::{Storage, Users};
 use plans::{EXPLAIN, Plans};
 
 const FILL: &str = include_str!("fill.sql");
-/// PostgreSQL plans the first five runs of a statement for their values, and perhaps the later ones once for all.
+/// PostgreSQL plans the first five runs of a statement for their values, and may use a generic plan afterwards.
 const RUNS: usize = 7;
 
-/// A database with much of everything, on one connection.
+/// A database with many rows of everything, on one connection.
 struct Explained {
     storage: Postgres,
     plans: Plans,
-    /// What has read more than it should.
+    /// Methods that have read more rows than they should.
     excesses: RefCell<Vec<String>>,
 }
 
 impl Explained {
-    /// Does something again and again, each time with about so many rows read, or fewer. Twice as many are no excess: the
-    /// planner's statistics are of samples, and now and then it begins a join at the other end.
+    /// Runs a method several times; each run reads about this many rows, or fewer. Up to twice as many are accepted:
+    /// the planner's statistics are samples, and now and then it starts a join from the other side.
     async fn within<T>(&self, about: u32, what: &str, work: impl AsyncFn(&Postgres) -> storage::Result<T>) -> T {
         let mut given = None;
         for _ in 0..RUNS {
             self.plans.take();
             given = Some(work(&self.storage).await.unwrap());
-            // Whatever was still to be said of the last statement has been heard once another one is answered.
+            // Another statement as a barrier: its answer comes after all notices of the earlier ones.
             self.storage.writability().await.unwrap();
             let plans = self.plans.take();
             assert!(plans.len() > 1, "{what}: nothing was explained");

@@ -1,4 +1,4 @@
-//! What PostgreSQL says of the statements that it has run, by its own `auto_explain`.
+//! Query plans of executed statements, as PostgreSQL's `auto_explain` reports them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Makes every connection to the database NAME explain each statement to whoever has made it.
+/// Enables `auto_explain` for the database NAME: every connection receives the plan of each of its statements as a
+/// notice.
 pub(crate) const EXPLAIN: &str = "
     ALTER DATABASE NAME SET session_preload_libraries = 'auto_explain';
     ALTER DATABASE NAME SET auto_explain.log_min_duration = 0;
@@ -18,14 +19,14 @@ pub(crate) const EXPLAIN: &str = "
     ALTER DATABASE NAME SET auto_explain.log_format = json;
     ALTER DATABASE NAME SET auto_explain.log_level = notice;
 ";
-/// What reads rows of tables. Other nodes only pass on what these have read.
+/// Plan nodes that read rows of tables. Other nodes only pass on the rows of these.
 const READS: [&str; 4] = ["Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"];
 
-/// One statement, as it was run.
+/// The plan of one executed statement.
 pub(crate) struct Plan(Value);
 
 impl Plan {
-    /// How many rows it has looked at, those included that it did not want; looking in vain counts as one.
+    /// Number of rows read, filtered ones included. A node without a match counts as one.
     pub(crate) fn read(&self) -> f64 {
         read(&self.0["Plan"])
     }
@@ -47,7 +48,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Hears the plans: sqlx tells as events of `tracing` what PostgreSQL has to say beside its answers.
+/// Collects the plans: sqlx emits PostgreSQL's notices as `tracing` events.
 #[derive(Clone, Default)]
 pub(crate) struct Plans(Arc<Mutex<Vec<Plan>>>);
 

@@ -1,3 +1,5 @@
+//! Rows read by queries of large conversations, of newcomers, and of users with many conversations.
+
 use chrono::{DateTime, Utc};
 use storage::{
     ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ChangePlace, Changes, ConversationId, Conversations, Directory,
@@ -6,8 +8,8 @@ use storage::{
 
 use crate::Explained;
 
-/// 50 messages with their authors' names and users, ten of them with a file, five of them with two reactions, and how far
-/// who has read.
+/// 50 messages with their authors' names and users, ten of them with a file, five of them with two reactions, and the
+/// read positions of the participants.
 const PAGE: u32 = 50 * 3 + 10 * 2 + 5 * 2 + 10;
 
 pub(crate) async fn of_a_long_conversation(on: &Explained) {
@@ -44,11 +46,11 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
         let events = async |s: &Postgres| s.events(Position(40_000), scope, 50).await;
         assert_eq!(on.within(60, &format!("{what} events"), events).await.len(), 50, "{what}");
     }
-    // The log is halved until it is found.
+    // Binary search in the event log.
     on.within(50, "position_at", async |s| s.position_at(DateTime::UNIX_EPOCH).await).await;
 }
 
-/// What is hidden from them costs nothing.
+/// Tests that hidden messages are not read.
 pub(crate) async fn of_newcomers(on: &Explained) {
     let (of, late, latest) = (ConversationId(1), PartnerId(8), PartnerId(7));
     let newest = |offset| Page::Newest { offset, limit: 50 };
@@ -86,13 +88,14 @@ pub(crate) async fn of_the_audit_trail(on: &Explained) {
     assert_eq!(on.within(50 * 2, "forget_audit", old).await, 50);
 }
 
-/// What adds up or lists all conversations reads each of them, and nothing else; what is about some reads those.
+/// Tests that totals and lists read each of the user's conversations and nothing else, and that queries of some
+/// conversations read only those.
 pub(crate) async fn of_a_busy_person(on: &Explained) {
     let busy = PartnerId(3);
     on.within(2 * 10_000 + 10, "unread_totals", async |s| s.unread_totals(busy).await).await;
     let all = async |s: &Postgres| s.inbox(PartnerId(4), InboxFilter::default()).await;
     assert_eq!(on.within(7 * 1_000, "inbox", all).await.len(), 1_000);
-    // One look into each of them, whatever has happened elsewhere.
+    // One index look-up for each conversation, whatever happens elsewhere.
     let events = async |s: &Postgres| s.events(Position(110_000), Scope::Partner(busy), 50).await;
     on.within(2 * 10_000 + 60, "events", events).await;
     let news = async |s: &Postgres| s.conversations_with_news(busy, Utc::now()).await;
@@ -105,7 +108,7 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
 
     let other = PartnerId(101);
     for (what, pair) in [("direct_conversation", (busy, other)), ("direct_conversation, the other way", (other, busy))] {
-        // They are in 20 together.
+        // The two share 20 conversations.
         let direct = async |s: &Postgres| s.direct_conversation(pair, None).await;
         on.within(20 * 6, what, direct).await.unwrap();
     }
@@ -118,7 +121,7 @@ pub(crate) async fn of_a_crowd(on: &Explained) {
     let read = async |s: &Postgres| s.read_by_others(ConversationId(2), PartnerId(4_000)).await;
     on.within(8, "read_by_others", read).await;
     let unread = async |s: &Postgres| s.unread_by_others(PartnerId(1_001), 50).await;
-    // Beside the crowd it is in seven conversations, in which it has said nothing.
+    // The partner is in seven more conversations, without a message of its own.
     on.within(30, "unread_by_others", unread).await;
     let (of, member) = (ConversationId(2), PartnerId(4_000));
     on.within(6, "conversation_seen_by", async |s| s.conversation_seen_by(of, member).await).await.unwrap();

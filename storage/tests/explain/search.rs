@@ -1,8 +1,11 @@
+//! Rows read by searches of messages and of people.
+
 use storage::{ConversationId, MessageId, PartnerId, Search, SearchPoint, Users, Walk, postgres::Postgres};
 
 use crate::Explained;
 
-/// A walk reads its stretch, whatever the conversation holds, and beyond it what it gives.
+/// Tests that a search reads its part of the conversation and the rows of its result, whatever the conversation's
+/// length.
 pub(crate) async fn of_messages(on: &Explained) {
     let (conversation, reader) = (ConversationId(1), PartnerId(2));
     for before in [None, Some(MessageId(105_000)), Some(MessageId(50_001)), Some(MessageId(301))] {
@@ -26,7 +29,7 @@ pub(crate) async fn of_messages(on: &Explained) {
     }
 }
 
-/// Few are found by the index of what names contain, many by the order of names.
+/// Rare names are found by the trigram index, frequent ones in the order of names.
 pub(crate) async fn of_people(on: &Explained) {
     for (query, found) in [("nobody", 0), ("p599", 11), ("P5999", 1), ("p", 20)] {
         let people = async |s: &Postgres| s.search_people(query, 20).await;

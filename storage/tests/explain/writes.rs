@@ -1,3 +1,5 @@
+//! Rows read by writes to large conversations.
+
 use std::cell::Cell;
 
 use chrono::Utc;
@@ -8,7 +10,7 @@ use storage::{
 
 use crate::Explained;
 
-/// A message takes as little in whatever is large, and so does a mark as read.
+/// Tests that sends and marks as read cost the same in large conversations as in others.
 pub(crate) async fn to_what_is_large(on: &Explained) {
     let places = [
         ("a long conversation", ConversationId(1), PartnerId(1), PartnerId(2)),
@@ -23,7 +25,7 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
             tx.commit().await
         };
         on.within(2, &format!("a window in {what}"), window).await;
-        // What was there before is passed over at once, then one message at a time.
+        // Skips the history at once, then reads one message at a time.
         let mut tx = on.storage.begin().await.unwrap();
         tx.advance_read(of, reader, i64::MAX).await.unwrap();
         tx.commit().await.unwrap();
@@ -35,8 +37,8 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         };
         on.within(25 + 8, &format!("a mark as read in {what}"), read).await;
     }
-    // Person 5 has written once, and reads nearly everything now. What it wrote itself among what it passes is counted; of
-    // whoever reads on, each message is passed once.
+    // Person 5 has written once, and marks nearly everything as read. The mark counts own messages among the skipped
+    // ones. Further marks of the same reader never pass a message twice.
     let read = async |s: &Postgres| {
         let mut tx = s.begin().await?;
         tx.advance_read(ConversationId(1), PartnerId(5), 95_000).await?;
@@ -51,9 +53,9 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         tx.delete_message(&locked[0], MessageId(50_001), PartnerId(1), now).await?;
         tx.commit().await
     };
-    // Each with its copy in the log.
+    // Both rewrite a copy in the event log.
     on.within(30, "an edit and a deletion", edit).await;
-    // Each run takes another message, and another file.
+    // Each run deletes another message, with another file.
     let next = Cell::new(60_000);
     let delete = async |s: &Postgres| {
         let id = next.replace(next.get() + 5);
@@ -80,7 +82,7 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         tx.commit().await
     };
     on.within(12, "a reaction", react).await;
-    // The key is that of a thousand messages, the words are those of one of them.
+    // A thousand messages have the same key, and one of them the same content.
     let hash = |id: i64| {
         let mut hash = [0; 32];
         hash[24..].copy_from_slice(&id.to_be_bytes());

@@ -1,4 +1,4 @@
-//! What the program of the first release writes, which may go on while nodes are upgraded one after the other.
+//! Statements of the first release, whose nodes may go on writing during a rolling upgrade.
 
 use sqlx::{PgConnection, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
@@ -112,7 +112,7 @@ pub(crate) async fn set_kind(database: &mut PgConnection, conversation: i64, kin
 
 const METADATA: &str = r#"{"z": 1.0, "a":[null, "secret \u0000"]}"#;
 
-/// A message with a client key and any metadata, and its event.
+/// Stores a message with a client key and metadata, and its event.
 pub(crate) async fn send(database: &mut PgConnection, (conversation, seq): (i64, i64), author: i64, key: &str) -> i64 {
     let insert = sqlx::query(INSERT_MESSAGES).bind(vec![conversation]).bind(vec![author]).bind(vec!["text"]).bind(vec!["secret"]);
     let insert = insert.bind(vec![METADATA]).bind(vec![false]).bind(vec![key]).bind(vec![false]).bind(vec![chrono::Utc::now()]);
@@ -123,7 +123,7 @@ pub(crate) async fn send(database: &mut PgConnection, (conversation, seq): (i64,
     id
 }
 
-/// Another text of a message of [`send`], and its event.
+/// Edits a message of [`send`], and records the event.
 pub(crate) async fn edit(database: &mut PgConnection, conversation: i64, id: i64, text: &str) {
     const EDIT: &str = "UPDATE messages SET body = $2, edited_at = now() WHERE id = $1";
     sqlx::query(EDIT).bind(id).bind(text).execute(&mut *database).await.unwrap();
@@ -131,7 +131,7 @@ pub(crate) async fn edit(database: &mut PgConnection, conversation: i64, id: i64
     append(database, conversation, &[edited]).await;
 }
 
-/// The end of a message, and its event.
+/// Deletes a message, and records the event.
 pub(crate) async fn delete(database: &mut PgConnection, conversation: i64, id: i64) {
     const DELETE: &str = "WITH gone AS (DELETE FROM message_attachments a WHERE a.message_id = $1)
         UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = now() WHERE id = $1";
@@ -140,7 +140,7 @@ pub(crate) async fn delete(database: &mut PgConnection, conversation: i64, id: i
     append(database, conversation, &[deleted]).await;
 }
 
-/// A fact with the message as it is stored, without files.
+/// A fact with the stored message, without files.
 async fn fact_of(database: &mut PgConnection, kind: &str, id: i64) -> String {
     type Time = chrono::DateTime<chrono::Utc>;
     const STORED: &str = "SELECT conversation_id, seq, author_id, body, metadata::text AS metadata, client_key, created_at,
@@ -172,7 +172,7 @@ pub(crate) async fn insert_upload(database: &mut PgConnection, name: &str, owner
     insert.bind(chrono::DateTime::UNIX_EPOCH).execute(database).await.unwrap();
 }
 
-/// Gives whether the node was known.
+/// Renews held-message leases. True if the node was known.
 pub(crate) async fn attend(database: &mut PgConnection, node: Uuid, partner: i64) -> bool {
     let attend = sqlx::query(ATTEND).bind(node).bind(chrono::Utc::now()).bind(vec![partner]);
     attend.fetch_one(database).await.unwrap().get(0)

@@ -1,4 +1,4 @@
-//! People of earlier versions are found before and after their names are folded.
+//! Tests of folded names: people of earlier versions are found before and after their names are folded.
 
 use sqlx::Executor;
 use storage::postgres::{Options, Postgres};
@@ -27,7 +27,7 @@ async fn names_of_earlier_versions_are_folded_step_by_step() {
     assert_eq!(found(&migrated.storage, "PLAIN").await, [3], "those that are left are found as well");
     assert_eq!(migrated.storage.fold_people(2).await.unwrap(), 1);
     assert_eq!(migrated.storage.fold_people(2).await.unwrap(), 0);
-    // A node of an earlier version goes on beside this one, and scripts change names.
+    // A node of an earlier version keeps writing, and scripts change names.
     migrated.database.execute("INSERT INTO partners (id, name) VALUES (4, 'Jose\u{301} Late')").await.unwrap();
     migrated.database.execute("UPDATE partners SET name = 'Renamed' WHERE id = 3").await.unwrap();
     migrated.database.execute("UPDATE partners SET mobile = '1' WHERE id = 1").await.unwrap();
@@ -38,7 +38,7 @@ async fn names_of_earlier_versions_are_folded_step_by_step() {
     migrated.drop().await;
 }
 
-/// Whoever may not create extensions is served without the index.
+/// Tests a role without the right to create extensions: search works without the index.
 #[tokio::test]
 async fn without_the_right_to_create_the_index_people_are_found() {
     let mut migrated = Migrated::from(42, BEFORE).await;

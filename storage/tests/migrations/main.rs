@@ -1,6 +1,6 @@
-//! What was stored by an earlier schema is still what it was.
+//! Tests of migrations: data stored under an earlier schema keeps its meaning.
 #![cfg(feature = "postgres")]
-// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+// `.clippy.toml` allows these only in functions that are marked as tests themselves.
 #![allow(clippy::unwrap_used)]
 
 mod first_release;
@@ -17,7 +17,7 @@ use storage::{
     Users, Window, Workspace, Workspaces,
 };
 
-/// Two partners in a conversation in which something has happened, a file that was sent there, and one that was not.
+/// Two partners in a conversation with some events, a file that was sent there, and a file that was not.
 const BEFORE: &str = "
     INSERT INTO partners (id, name) VALUES (1, 'Ann'), (2, 'Ben');
     INSERT INTO conversations (id, uuid, kind, thread_type, name, created_at, last_seq, last_message_id)
@@ -33,8 +33,9 @@ const BEFORE: &str = "
     UPDATE log_head SET position = 3;
 ";
 
-/// Two partners in a conversation with a message that was deleted and two that name uploads. Both are kept, as is one that
-/// only the deleted message named; a fourth is named by metadata, which did not count then.
+/// Two partners in a conversation with a deleted message and two messages that mention uploads. Both uploads are kept,
+/// as is one that only the deleted message mentioned. A fourth upload is mentioned by metadata, which did not count
+/// then.
 const BEFORE_MENTIONS: &str = "
     INSERT INTO partners (id, name) VALUES (1, 'Ann'), (2, 'Ben');
     INSERT INTO users (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile, created_at)
@@ -57,7 +58,7 @@ const BEFORE_MENTIONS: &str = "
 
 const BEFORE_26: &str = include_str!("before_26.sql");
 
-/// A database that held this when its schema was older than this version, and has been brought up to date.
+/// A database filled under an earlier schema, and migrated since.
 struct Migrated {
     storage: Postgres,
     database: PgConnection,
@@ -83,14 +84,14 @@ impl Migrated {
         let mut database = PgConnection::connect(&url).await.expect("the database is there");
         Migrator::with_migrations(earlier).run_direct(None, &mut database, false).await.expect("the earlier schema can be made");
         database.execute(before).await.expect("it fits the earlier schema");
-        // Open while the schema is brought up to date, as an earlier node's.
+        // Opened before the migration, as a node of the earlier version would be.
         let options = Options { url: url.clone(), max_connections: 2, acquire_timeout: PATIENCE, statement_timeout: PATIENCE };
         let storage = Postgres::open(&options).await.expect("the database is there");
         storage.migrate().await.expect("the schema can be brought up to date");
         Self { storage, database, admin, name, url }
     }
 
-    /// The rows of a statement, each as one text.
+    /// The rows of a statement, one text each.
     async fn texts(&mut self, statement: &'static str) -> Vec<String> {
         let rows = self.database.fetch_all(statement).await.expect("it fits the schema of today");
         rows.iter().map(|row| row.get(0)).collect()
@@ -142,8 +143,8 @@ async fn uploads_know_who_names_them_and_deleted_messages_count_for_nobody() {
     migrated.drop().await;
 }
 
-/// The stored messages, by rising id, each with the number of its copies in the log, which say what it says.
-/// What was changed before is told once more, and what a node of the first release changes is told as what others do.
+/// Tests the changes of messages: changes before the migration are listed once more, and changes by a node of the first
+/// release are listed like any other.
 #[tokio::test]
 async fn changes_of_messages_are_known() {
     let mut migrated = Migrated::from(20, BEFORE_MENTIONS).await;
@@ -158,6 +159,8 @@ async fn changes_of_messages_are_known() {
     {
         migrated.database.execute(statement).await.unwrap();
     }
+    /// The stored messages by ascending id, each with the number of its copies in the event log. The copies must be
+    /// equal to the stored message.
     assert_eq!(changed(&migrated.storage, 4).await, [(4, 1), (4, 3)]);
     migrated.drop().await;
 }
@@ -224,7 +227,7 @@ fn asked(conversation: i64, key: &str) -> ClientKey {
     ClientKey { conversation: ConversationId(conversation), author: PartnerId(1), key: key.to_owned(), hash: [7; 32] }
 }
 
-/// A message of Ann's.
+/// A message of Ann's with a client key.
 fn keyed(conversation: i64, key: &str) -> NewMessage {
     NewMessage {
         conversation: ConversationId(conversation),

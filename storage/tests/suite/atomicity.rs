@@ -1,3 +1,5 @@
+//! Tests of transactions: atomic commits, rollbacks, and snapshot isolation of reads.
+
 use std::sync::Arc;
 
 use storage::{
@@ -18,13 +20,13 @@ on_every_backend!(
     a_reader_never_sees_half_a_commit,
 );
 
-/// What was there before, for every write to change.
+/// Data from before the transaction, for all writes to change.
 struct Before {
     ann: User,
     ben: User,
     room: ConversationId,
     file: storage::Attachment,
-    /// With a file, which the message alone holds, and a reaction.
+    /// A message with a reaction and with a file that no other message has.
     gone: Message,
     held: storage::Attachment,
 }
@@ -60,7 +62,7 @@ async fn before(store: &Arc<dyn Storage>) -> Before {
     Before { ann, ben, room, file, gone, held }
 }
 
-/// Makes every write there is.
+/// Makes every kind of write.
 async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     let Before { ann, ben, room, file, gone, held: _ } = before;
     tx.insert_partner(new_partner("new partner")).await.unwrap();
@@ -106,7 +108,7 @@ async fn write_everything(tx: &mut dyn Tx, before: &Before) {
     tx.record(Topic::Partner(ben.partner.id), Fact::UserChanged { user: ben.id }, at(1));
 }
 
-/// Everything that the writes of [`write_everything`] show in, each under its name.
+/// Every read that shows a write of [`write_everything`], with its name.
 async fn everything(store: &Arc<dyn Storage>, before: &Before) -> Vec<(&'static str, String)> {
     let Before { ann, ben, room, file, gone, held } = before;
     let mut shown = Vec::new();
@@ -149,7 +151,7 @@ async fn rollback_leaves_no_trace(store: Arc<dyn Storage>) {
     drop(tx);
     assert_eq!(everything(&store, &before).await, untouched);
 
-    // Nor is anything left that would be in the way of the same once more, locks included.
+    // A rollback releases locks and unique keys, too: the same writes succeed afterwards.
     let mut tx = store.begin().await.unwrap();
     write_everything(&mut *tx, &before).await;
     let events = tx.commit().await.unwrap();
@@ -194,14 +196,14 @@ async fn a_reader_never_sees_half_a_commit(store: Arc<dyn Storage>) {
     });
     let mut told = 0;
     while told < MESSAGES {
-        // One read: the conversation, its newest message and what is unread agree.
+        // A single read is consistent: conversation, newest message and unread count agree.
         let entry = store.inbox(reader, InboxFilter::default()).await.unwrap().remove(0);
         let newest = entry.last_message.as_ref();
         assert_eq!(entry.conversation.last_seq, newest.map_or(0, |message| message.seq));
         assert_eq!(entry.conversation.last_message, newest.map(|message| message.id));
         assert_eq!(entry.unread, entry.conversation.last_seq);
 
-        // Several reads: what the first showed, the later ones have all of.
+        // Later reads show everything that an earlier read has shown.
         let events = store.events(Position(0), Scope::Conversation(room), 10_000).await.unwrap();
         told = i64::try_from(events.len()).expect("a few");
         assert!(told >= entry.conversation.last_seq, "a message without its event");

@@ -1,3 +1,5 @@
+//! Tests of attachments: access, deletion, retention, and files shared by several messages.
+
 use std::sync::Arc;
 
 use storage::{Attachment, AttachmentId, DeletedAttachment, Media, NewAttachment, NewMessage, Page, PartnerId, Reach, Storage};
@@ -136,7 +138,7 @@ async fn what_was_never_sent_is_forgotten(store: Arc<dyn Storage>) {
     assert_eq!(store.forget_unsent(at(2), 10).await.unwrap(), [""; 0]);
 }
 
-/// However the two meet.
+/// Tests `forget_unsent` beside a send, in varying interleavings.
 async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = conversation(&store, &[&ann]).await;
@@ -190,7 +192,7 @@ async fn a_file_stays_that_another_message_holds(store: Arc<dyn Storage>) {
     assert_eq!(store.attachment(file.id).await.unwrap(), None);
 }
 
-/// However the two meet.
+/// Tests a send beside a deletion, in varying interleavings.
 async fn a_file_sent_beside_a_deletion_is_not_lost(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let [room, other] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ann]).await];

@@ -1,3 +1,5 @@
+//! Tests of held-message leases.
+
 use std::sync::Arc;
 
 use storage::{MessageId, NewMessage, PartnerId, Storage, User};
@@ -55,7 +57,7 @@ async fn a_forgotten_node_knows_nobody(store: Arc<dyn Storage>) {
     assert_eq!(store.forget_nodes(at(100), 10).await.unwrap(), 1);
 }
 
-/// For each of the authors a message that is held back, among others in one conversation.
+/// A held message of each author, and other messages in the same conversation.
 async fn hold(store: &Arc<dyn Storage>, authors: &[&User]) -> Vec<MessageId> {
     let room = conversation(store, &authors[..2]).await;
     let mut held = Vec::new();

@@ -1,3 +1,5 @@
+//! Tests of the audit trail.
+
 use std::sync::Arc;
 
 use storage::{ActorKind, AuditEntry, AuditFilter, NewAuditEntry, Storage};
@@ -65,7 +67,7 @@ async fn an_entry_is_stored_with_its_change(store: Arc<dyn Storage>) {
 }
 
 async fn pages_go_back_from_the_newest(store: Arc<dyn Storage>) {
-    // Times need not rise.
+    // Timestamps need not ascend.
     store.audit(&[entry("a", 9), entry("b", 1), entry("c", 5)]).await.unwrap();
     store.audit(&[entry("d", 2)]).await.unwrap();
     let page = async |before, limit| store.audit_entries(AuditFilter { before, ..AuditFilter::default() }, limit).await.unwrap();

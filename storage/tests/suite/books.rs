@@ -1,3 +1,5 @@
+//! Tests of address books and pictures.
+
 use std::sync::Arc;
 
 use storage::{PartnerId, Picture, Storage, UserId};

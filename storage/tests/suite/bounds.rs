@@ -1,4 +1,4 @@
-//! Bounds in bytes of what is read.
+//! Tests of limits in bytes on pages and lists.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ on_every_backend!(
 
 const KIB: usize = 1024;
 
-/// Says texts of so many bytes each.
+/// Posts messages of this many bytes each.
 async fn say_long(
     store: &Arc<dyn Storage>,
     room: storage::ConversationId,
@@ -45,7 +45,7 @@ async fn a_page_that_goes_on_by_id_ends_at_its_size(store: Arc<dyn Storage>) {
     let room = conversation(&store, &[&ann]).await;
     let said: Vec<_> = say_long(&store, room, &ann, 40, 60_000).await.into_iter().map(|message| message.id).collect();
     let reader = ann.partner.id;
-    // The last one of 18 reaches it.
+    // The 18th message reaches the limit, and is the last of the page.
     assert_eq!(ids(&store, room, reader, Page::latest(200)).await, said.iter().rev().take(18).copied().collect::<Vec<_>>());
     let (mut backwards, mut before) = (Vec::new(), MessageId(i64::MAX));
     loop {
@@ -124,7 +124,7 @@ async fn a_page_holds_one_message_however_large(store: Arc<dyn Storage>) {
 
 async fn lists_read_the_beginning_of_a_last_message(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
-    // Cut between characters, of which some are larger than others, and never in one.
+    // Texts are cut between characters, never within one.
     for (text, shown) in [
         ("x".repeat(KIB), "x".repeat(KIB)),
         ("x".repeat(KIB + 1), "x".repeat(KIB)),
@@ -157,7 +157,7 @@ async fn lists_read_the_first_files_of_a_last_message(store: Arc<dyn Storage>) {
     let room = conversation(&store, &[&ann]).await;
     let files = files(&store, &ann, 8).await;
     send(&store, room, &ann, &files.iter().collect::<Vec<_>>()).await;
-    // With short names several fit in 1 KiB, and of what is left still the first.
+    // Several files with short names fit in 1 KiB. After deletions the first ones of the rest are listed.
     for gone in 0..8 {
         let shown = files[gone..].iter().take(4).cloned().collect::<Vec<_>>();
         let entries = store.inbox(ann.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Messages that were edited or deleted, as those find them who have been away.
+//! Tests of changed messages: the edits and deletions that a client reads after an absence.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::people::{at, begin, lock, say, users, write};
 
 on_every_backend!(changed_messages_come_by_their_last_change, changes_are_found_though_the_log_has_forgotten_them,);
 
-/// Edits a message at a time, or deletes it.
+/// Edits a message at this time; without a body, deletes it.
 async fn change(store: &Arc<dyn Storage>, message: &Message, body: Option<&str>, seconds: i64) {
     write(store, async |tx| {
         let of = lock(tx, message.conversation).await;
@@ -36,7 +36,7 @@ async fn changed_messages_come_by_their_last_change(store: Arc<dyn Storage>) {
     let elsewhere = say(&store, other, &ann, "elsewhere").await;
     let start = ChangePlace::since(MessageId(0));
     assert_eq!(changes(&store, room, start, 9).await, []);
-    // Clocks may be wrong: what was said in between decides.
+    // Order follows the newest message at the time of the change, because clocks may be wrong.
     for (message, body, seconds) in [
         (&said[0], Some("A"), 10),
         (&said[1], Some("größer"), 90),
@@ -52,7 +52,7 @@ async fn changed_messages_come_by_their_last_change(store: Arc<dyn Storage>) {
     let place =
         |after: &Message, seconds, message: &Message| ChangePlace { after: after.id, at: at(seconds), message: message.id };
     let b = (place(&said[3], 90, &said[1]), 8);
-    // Its deletion counts as of its edit, whose clock was ahead.
+    // A deletion never counts as earlier than the message's edit, whose clock was fast.
     let [a, e, c] = [(place(&last, 30, &said[0]), 2), (place(&last, 50, &last), 2), (place(&last, 90, &said[2]), 0)];
     assert_eq!(changes(&store, room, start, 9).await, [b, a, e, c], "each once, as it changed last");
     assert_eq!(changes(&store, room, start, 2).await, [b, a]);

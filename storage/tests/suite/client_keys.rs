@@ -1,3 +1,5 @@
+//! Tests of client keys: idempotent retries of sends.
+
 use std::sync::Arc;
 
 use storage::{
@@ -52,7 +54,7 @@ async fn a_client_key_is_one_authors_in_one_conversation(store: Arc<dyn Storage>
     for new in [keyed(one, &ann, "k", 1), keyed(one, &ben, "k", 1), keyed(two, &ann, "k", 1), keyed(one, &ann, "K", 1)] {
         post(&store, new).await;
     }
-    // Without a key nothing is a retry.
+    // Messages without a key are never deduplicated.
     say(&store, one, &ann, "keyless").await;
     say(&store, one, &ann, "keyless").await;
     let mut tx = store.begin().await.unwrap();

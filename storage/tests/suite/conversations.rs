@@ -1,3 +1,5 @@
+//! Tests of conversations: creation, participants, locks and the inbox.
+
 use std::{collections::HashSet, sync::Arc};
 
 use storage::{
@@ -124,7 +126,7 @@ async fn newcomers_have_read_what_is_there(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let room = conversation(&store, &[&ann]).await;
     say(&store, room, &ann, "before").await;
-    // Said by somebody who joins only then.
+    // A message by a user who joins only afterwards.
     say(&store, room, &ben, "before").await;
     write(&store, async |tx| {
         let to = lock(tx, room).await.remove(0);
@@ -277,7 +279,7 @@ async fn the_inbox_shows_the_latest_first(store: Arc<dyn Storage>) {
     };
     post(&store, message(40, "first")).await;
     assert_eq!(order().await, [old, other_twin, twin, new]);
-    // A message may be older than its conversation, and the newest is the last that was posted.
+    // A message may be older than its conversation. The newest message is the last one posted.
     let last = post(&store, message(25, "second")).await;
     assert_eq!(order().await, [other_twin, twin, old, new]);
 

@@ -1,3 +1,5 @@
+//! Tests of the directory: conversations by uuid, by participants, by group and by key.
+
 use std::sync::Arc;
 
 use storage::{ConversationId, ConversationKind, Document, NewConversation, Storage, User};

@@ -1,3 +1,5 @@
+//! Tests of groups of users.
+
 use std::sync::Arc;
 
 use storage::{Group, GroupId, Storage, UserChange, UserId};

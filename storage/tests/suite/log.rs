@@ -1,3 +1,5 @@
+//! Tests of the event log: positions, scopes, the tail, retention and gaps.
+
 use std::{collections::HashSet, sync::Arc};
 
 use storage::{AttachmentId, Event, Fact, NOBODY, PartnerId, Position, Scope, Storage, Topic, UserId};
@@ -17,7 +19,7 @@ on_every_backend!(
     the_state_of_the_log_shows_its_head_and_marks,
 );
 
-/// A fact that is told apart from others by a number.
+/// A fact with a number that identifies it.
 fn fact(number: i64) -> Fact {
     Fact::AttachmentDeleted { attachment: AttachmentId(number) }
 }
@@ -157,7 +159,7 @@ async fn old_events_are_forgotten_from_the_oldest_on(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = begin(&store, &[&ann]).await;
     let partner = ann.partner.id;
-    // The beginning happened at 0. One clock was ahead of the others.
+    // The conversation begins at 0. Times 50 and 40 simulate a clock that is fast.
     let mut tx = store.begin().await.unwrap();
     for (number, time) in [(2, 20), (3, 30), (4, 50), (5, 40), (6, 60), (7, 70)] {
         let topic = if number % 2 == 0 { Topic::Conversation(room) } else { Topic::Partner(partner) };
@@ -190,7 +192,7 @@ async fn old_events_are_forgotten_from_the_oldest_on(store: Arc<dyn Storage>) {
     assert_eq!((position_at(7).await, position_at(8).await), (7, 8));
 }
 
-/// Neither waits for the other, and what is younger stays.
+/// Tests that writers and `forget_events` run concurrently, and that younger events stay.
 async fn events_are_forgotten_beside_writers(store: Arc<dyn Storage>) {
     const COMMITS: i64 = 100;
     let topic = Topic::Partner(PartnerId(1));
@@ -238,7 +240,7 @@ async fn a_tail_under_load_misses_nothing(store: Arc<dyn Storage>) {
             committed
         });
     }
-    // How many the writers will have written, so that the tail knows when it has them all.
+    // Number of events of a commit; the tail has all of them when it has the sum.
     let events = |commit: i64| if commit % 4 == 1 { 0 } else { commit % 3 + 1 };
     let expected = usize::try_from(WRITERS * (0..COMMITS).map(events).sum::<i64>()).expect("a few");
 
@@ -258,7 +260,7 @@ async fn a_tail_under_load_misses_nothing(store: Arc<dyn Storage>) {
     assert_eq!(store.position().await.unwrap(), Position(expected as i64));
 }
 
-/// Reads, reads at a time and forgetting pass over the gap as if there was none.
+/// Tests a gap in the event log: reads by position, reads by time and retention skip it.
 async fn a_log_goes_on_after_a_gap_with_greater_ids_and_positions(store: Arc<dyn Storage>) {
     const BY: i64 = 1_000_000;
     let [ann] = users(&store, ["ann"]).await;

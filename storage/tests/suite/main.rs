@@ -1,14 +1,14 @@
-//! What every backend does, said once. A test is an async function of an empty store; [`on_every_backend!`] makes a
-//! test of each backend from it, for example `rollback_leaves_no_trace::memory`.
+//! The storage suite: the tests of all backends. A test is an async function of an empty store; [`on_every_backend!`]
+//! makes a test for each backend from it, for example `rollback_leaves_no_trace::memory`.
 
-// What `.clippy.toml` allows in tests, it allows only in functions marked so themselves.
+// `.clippy.toml` allows these only in functions that are marked as tests themselves.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
 
 use storage::{Storage, memory::Memory};
 
-/// No test takes nearly as long; one that does hangs.
+/// Time-out of a test. It means that the test hangs: none takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 macro_rules! on_every_backend {
@@ -71,7 +71,8 @@ async fn memory_store() -> Arc<dyn Storage> {
     Arc::new(Memory::new())
 }
 
-/// A database of its own in the cluster that `DRAGOMAN_TEST_POSTGRES` names, which is thrown away as a whole.
+/// A store on a database of its own, in the cluster that `DRAGOMAN_TEST_POSTGRES` names. The cluster is discarded as a
+/// whole.
 #[cfg(feature = "postgres")]
 async fn postgres_store() -> Arc<dyn Storage> {
     use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};

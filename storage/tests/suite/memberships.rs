@@ -1,3 +1,5 @@
+//! Tests of membership intervals: a partner receives the events from the intervals of its membership.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use storage::{AttachmentId, ConversationId, Event, Fact, PartnerId, Position, Scope, Storage, Topic, Tx, User};
@@ -24,7 +26,7 @@ async fn leave(tx: &mut dyn Tx, room: ConversationId, partner: PartnerId) {
     tx.record(Topic::Partner(partner), left, at(0));
 }
 
-/// Who was in, whatever is hidden from them.
+/// Members at that position, hidden messages or not.
 async fn members(store: &Arc<dyn Storage>, room: ConversationId, at: Position) -> Vec<PartnerId> {
     store.members_at(room, at).await.unwrap().iter().map(|member| member.partner).collect()
 }
@@ -33,10 +35,11 @@ fn happen(tx: &mut dyn Tx, room: ConversationId) {
     tx.record(Topic::Conversation(room), Fact::AttachmentDeleted { attachment: AttachmentId(1) }, at(0));
 }
 
-/// A conversation, and who is in it.
+/// A conversation and its current members.
 type Room = (ConversationId, BTreeSet<PartnerId>);
 
-/// Lets something happen; whoever is in a conversation then is noted beside the event, as is who is concerned alone.
+/// Records a random event, and appends it to `told` with its recipients: the members at that moment, and a partner whom
+/// it concerns alone.
 async fn act(
     store: &Arc<dyn Storage>,
     dice: &mut Dice,
@@ -104,7 +107,7 @@ async fn one_transaction_may_bring_in_and_out_and_in_again(store: Arc<dyn Storag
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let room = begin(&store, &[&ann]).await;
     let (ann, ben) = (ann.partner.id, ben.partner.id);
-    // Positions 2 to 9: what happens to nobody but those who are in at that very moment.
+    // Positions 2 to 9: each event has as recipients only the members at its position.
     write(&store, async |tx| {
         happen(tx, room);
         join(tx, room, ben).await;

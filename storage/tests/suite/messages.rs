@@ -1,3 +1,5 @@
+//! Tests of messages: storing, pages, read marks, edits and deletions.
+
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
@@ -173,7 +175,7 @@ async fn messages_are_found_by_id_in_any_conversation(store: Arc<dyn Storage>) {
     assert_eq!(store.messages_by_id(&[]).await.unwrap(), []);
 }
 
-/// Which messages of the conversation are read for the reader, oldest first.
+/// Read marks of a conversation's messages for a reader, oldest first.
 async fn read_marks(store: &Arc<dyn Storage>, room: ConversationId, reader: PartnerId) -> Vec<bool> {
     let page = store.messages(room, reader, Page::After { id: MessageId(0), limit: 100 }).await.unwrap();
     page.into_iter().map(|seen| seen.is_read).collect()
@@ -254,7 +256,7 @@ async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
     let message = |room: usize, by, seconds| NewMessage { created_at: at(seconds), ..new_message(rooms[room], by, "news") };
     for new in [
         message(2, &ben, 10),
-        // Times need not rise.
+        // Timestamps need not ascend.
         message(2, &cat, 5),
         message(2, &ann, 90),
         message(0, &ben, 10),

@@ -1,4 +1,4 @@
-//! Newcomers from whom is hidden what was said before.
+//! Tests of newcomers, from whom earlier messages are hidden.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ on_every_backend!(
     coming_back_hides_anew,
 );
 
-/// A conversation in which Ann and Ben have said `a`, `b` and `c` before Cat came, and `d` and `e` since.
+/// A conversation with the messages `a`, `b` and `c` from before Cat joined, and `d` and `e` from after.
 struct Room {
     id: ConversationId,
     ann: User,
@@ -153,7 +153,7 @@ async fn hidden_messages_are_no_news(store: Arc<dyn Storage>) {
     assert!(!news(0).await);
     post(&cat, 60).await;
     assert!(!news(0).await, "only its own");
-    // Times need not rise.
+    // Timestamps need not ascend.
     post(&ann, 40).await;
     assert!(news(30).await && !news(45).await, "the hidden one is younger");
 }
@@ -212,7 +212,7 @@ async fn a_newcomer_has_nothing_unread(store: Arc<dyn Storage>) {
     assert_eq!(read_up_to(&store, id, dan.partner.id, 6).await, 1);
 }
 
-/// Its authors would take that for a receipt.
+/// Tests that hidden messages are not marked as read: their authors would see a read receipt.
 async fn a_newcomer_reads_nothing_that_is_hidden(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let id = begin(&store, &[&ann, &ben]).await;
@@ -231,20 +231,20 @@ fn range(after: i64, upto: i64) -> ReadRange {
     ReadRange { after, upto }
 }
 
-/// Whether each message of Ann's is read, as Ann sees it, oldest first.
+/// Read receipts of Ann's messages as Ann sees them, oldest first.
 async fn receipts(store: &Arc<dyn Storage>, id: ConversationId, ann: &User) -> Vec<bool> {
     let mut seen = store.messages(id, ann.partner.id, Page::latest(20)).await.unwrap();
     seen.retain(|seen| seen.message.author.partner == ann.partner.id);
     seen.iter().rev().map(|seen| seen.is_read).collect()
 }
 
-/// What was said before a newcomer came is read once one of those has read it who were there.
+/// Tests that a message from before a newcomer joined is read only once an earlier member has read it.
 async fn what_a_newcomer_has_read_ends_where_it_came_in(store: Arc<dyn Storage>) {
     let Room { id, ann, ben, cat, .. } = room(&store).await;
     let [dan] = users(&store, ["dan"]).await;
     join(&store, id, &dan, 5).await;
     say(&store, id, &ann, "f").await;
-    // Ann has said 1, 3 to 6.
+    // Ann's messages have the numbers 1 and 3 to 6.
     assert_eq!(receipts(&store, id, &ann).await, [false; 5]);
     read_up_to(&store, id, cat.partner.id, 4).await;
     assert_eq!(receipts(&store, id, &ann).await, [false, false, true, false, false]);
@@ -254,7 +254,7 @@ async fn what_a_newcomer_has_read_ends_where_it_came_in(store: Arc<dyn Storage>)
     let unread = store.unread_by_others(ann.partner.id, 9).await.unwrap();
     let unread = unread.into_iter().find(|unread| unread.conversation == id).unwrap();
     assert_eq!((unread.read, unread.own_seq), (vec![range(3, 4), range(5, 6)], 6), "though its newest was read");
-    // Who leaves has read what it has read, and comes back as another newcomer.
+    // Receipts stay when a reader leaves. A reader who comes back is a newcomer again.
     leave(&store, id, &dan).await;
     leave(&store, id, &cat).await;
     assert_eq!(receipts(&store, id, &ann).await, [false, false, true, false, true]);
@@ -279,11 +279,11 @@ async fn coming_back_hides_anew(store: Arc<dyn Storage>) {
     say(&store, id, &ann, "g").await;
     assert_eq!(bodies(&store, id, &cat, Page::Newest { offset: 0, limit: 9 }).await, "g");
     assert_eq!(bodies(&store, id, &cat, Page::After { id: MessageId(0), limit: 9 }).await, "g");
-    // The log tells of both stays, and of nothing between them.
+    // The event log shows both membership intervals, and nothing between them.
     let told = store.events(Position(0), Scope::Partner(cat.partner.id), 100).await.unwrap();
     let seqs: Vec<_> = told.iter().filter_map(|event| event.fact.seq()).collect();
     assert_eq!(seqs, [4, 5, 7]);
-    // Joining once more changes nothing for who is in.
+    // Joining again is idempotent.
     write(&store, async |tx| {
         let to = lock(tx, id).await;
         assert_eq!(tx.insert_participants(&to[0], &[cat.partner.id], 0, at(1)).await.unwrap(), []);

@@ -1,3 +1,5 @@
+//! Tests of nodes and their leases.
+
 use std::sync::Arc;
 
 use storage::{Node, Position, Storage};
@@ -97,7 +99,7 @@ async fn a_lease_and_attendances_go_together(store: Arc<dyn Storage>) {
     store.renew_lease(&node(1, 30)).await.unwrap();
     assert!(store.attend(id, at(30), &[]).await.unwrap() && attending(30).await);
 
-    // Others may take a node for dead that is only slow. Its lease is renewed before anybody attends again.
+    // A slow node may be forgotten as dead. Its lease is renewed before it renews held-message leases again.
     assert_eq!(store.forget_nodes(at(31), 10).await.unwrap(), 1);
     assert!(!attending(0).await);
     store.renew_lease(&node(1, 50)).await.unwrap();

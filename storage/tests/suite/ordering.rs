@@ -1,3 +1,5 @@
+//! Tests of concurrent writers: messages become visible in order, and nothing deadlocks.
+
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{ConversationId, Fact, Message, MessageId, Page, Storage, Topic, User};
@@ -23,12 +25,12 @@ async fn rooms(store: &Arc<dyn Storage>, participants: &[&User]) -> Vec<Conversa
     rooms
 }
 
-/// Posts to some of the rooms, in the order of the dice, in one transaction.
+/// Posts to randomly chosen conversations, in one transaction.
 async fn post_to_several(store: &Arc<dyn Storage>, by: &User, rooms: &[ConversationId], dice: &mut Dice) -> Vec<Message> {
     let chosen: Vec<_> = (0..=dice.roll(4)).map(|_| rooms[dice.roll(rooms.len())]).collect();
     let mut tx = store.begin().await.unwrap();
     let to = tx.lock_conversations(&chosen).await.unwrap();
-    // Gives the others a chance to come between, also where no write waits for anything.
+    // A yield lets other writers interleave, also in a backend whose writes never wait.
     tokio::task::yield_now().await;
     let new = chosen.iter().map(|room| new_message(*room, by, "hello")).collect();
     let messages = tx.insert_messages(to, new).await.unwrap();
@@ -39,7 +41,7 @@ async fn post_to_several(store: &Arc<dyn Storage>, by: &User, rooms: &[Conversat
     messages
 }
 
-/// Starts writers, each of which does its part so many times.
+/// Starts writers, each of which posts several times.
 fn writers(store: &Arc<dyn Storage>, people: &[User], rooms: &[ConversationId]) -> JoinSet<Vec<Message>> {
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
@@ -56,7 +58,7 @@ fn writers(store: &Arc<dyn Storage>, people: &[User], rooms: &[ConversationId]) 
     writers
 }
 
-/// All messages of a conversation, whose ids and `seq`s rise as they must.
+/// All messages of a conversation, with ids and `seq`s checked to ascend.
 async fn history(store: &Arc<dyn Storage>, of: ConversationId, reader: &User) -> Vec<Message> {
     let page = Page::After { id: MessageId(0), limit: 100_000 };
     let all = store.messages(of, reader.partner.id, page).await.unwrap();
@@ -92,7 +94,7 @@ async fn messages_become_visible_in_order(store: Arc<dyn Storage>) {
         readers.spawn(async move {
             let mut followed: Vec<Message> = Vec::new();
             loop {
-                // Asked before reading, so that what is read after the last commit is not missed.
+                // The stop flag is read before the page: no message after the last commit is missed.
                 let last_round = *stop.borrow();
                 let id = followed.last().map_or(MessageId(0), |message| message.id);
                 let page = store.messages(room, reader, Page::After { id, limit: 3 }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who and what the tests are about, and how they do what they do all the time.
+//! Fixtures of the suite: users, conversations and messages, and common operations on them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-/// So many seconds after some time in the past.
+/// A fixed time in the past plus this many seconds.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp_micros(1_700_000_000_123_456 + seconds * 1_000_000).expect("is in chrono's range")
 }
@@ -31,7 +31,7 @@ impl Dice {
     }
 }
 
-/// The rule that refused a write.
+/// The constraint that refused a write.
 #[track_caller]
 pub(crate) fn conflict<T: std::fmt::Debug>(result: storage::Result<T>) -> &'static str {
     match result {
@@ -100,7 +100,7 @@ pub(crate) async fn conversation(store: &Arc<dyn Storage>, participants: &[&User
     write(store, async |tx| tx.insert_conversation(new_conversation(participants)).await.unwrap().id).await
 }
 
-/// As [`conversation`], with its event.
+/// Creates a conversation as [`conversation`] does, with its event.
 pub(crate) async fn begin(store: &Arc<dyn Storage>, participants: &[&User]) -> ConversationId {
     write(store, async |tx| {
         let begun = tx.insert_conversation(new_conversation(participants)).await.unwrap();
@@ -145,7 +145,7 @@ pub(crate) fn new_message(conversation: ConversationId, by: &User, body: &str) -
     }
 }
 
-/// A client key; messages with other words under the same key are no retries.
+/// A client key. `words` stands for the content: other content under the same key is no retry.
 pub(crate) fn client_key(key: &str, words: u8) -> NewClientKey {
     NewClientKey { key: key.to_owned(), hash: [words; 32] }
 }
@@ -170,7 +170,7 @@ pub(crate) async fn say(store: &Arc<dyn Storage>, conversation: ConversationId, 
     post(store, new_message(conversation, by, body)).await
 }
 
-/// Brings in somebody from whom messages up to that `seq` are hidden, with the event.
+/// Adds a participant from whom messages up to `visible_from_seq` are hidden, with the event.
 pub(crate) async fn join(store: &Arc<dyn Storage>, room: ConversationId, who: &User, visible_from_seq: i64) {
     let partner = who.partner.id;
     write(store, async |tx| {
@@ -181,7 +181,7 @@ pub(crate) async fn join(store: &Arc<dyn Storage>, room: ConversationId, who: &U
     .await;
 }
 
-/// Takes somebody out, with the events.
+/// Removes a participant, with the events.
 pub(crate) async fn leave(store: &Arc<dyn Storage>, room: ConversationId, who: &User) {
     let partner = who.partner.id;
     write(store, async |tx| {
@@ -214,7 +214,7 @@ pub(crate) async fn delete(store: &Arc<dyn Storage>, message: &Message) -> Delet
     deleted
 }
 
-/// Lets others go ahead for as long as so many reads take.
+/// Yields to other tasks for the duration of this many reads.
 pub(crate) async fn hesitate(store: &Arc<dyn Storage>, reads: usize) {
     for _ in 0..reads {
         store.position().await.unwrap();
@@ -222,13 +222,13 @@ pub(crate) async fn hesitate(store: &Arc<dyn Storage>, reads: usize) {
     }
 }
 
-/// The texts of a page, one after the other.
+/// The texts of a page, concatenated.
 pub(crate) async fn bodies(store: &Arc<dyn Storage>, room: ConversationId, reader: &User, page: Page) -> String {
     let page = store.messages(room, reader.partner.id, page).await.unwrap();
     page.into_iter().map(|seen| seen.message.body).collect()
 }
 
-/// Gives how many messages of others became read.
+/// Marks as read up to `seq`, and returns the number of messages that became read.
 pub(crate) async fn read_up_to(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, seq: i64) -> i64 {
     write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap().unread).await
 }

@@ -1,3 +1,5 @@
+//! Tests of per-user conversation settings, and of positions of messages and events.
+
 use std::sync::Arc;
 
 use storage::{

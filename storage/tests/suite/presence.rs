@@ -1,3 +1,5 @@
+//! Tests of presence: chosen status, heartbeats, leases and their expiry.
+
 use std::sync::Arc;
 
 use storage::{PartnerId, Presence, SetStatus, Shortened, Sign, Storage};

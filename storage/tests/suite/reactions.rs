@@ -1,3 +1,5 @@
+//! Tests of reactions.
+
 use std::sync::Arc;
 
 use storage::{Conversation, ConversationId, Locked, Message, MessageId, Page, ReactionCount, Storage, Tx, User};

@@ -1,4 +1,4 @@
-//! The copies of messages in the log, which say what the messages say.
+//! Tests of the copies of messages in the event log, which stay equal to the messages.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ on_every_backend!(
     forgetting_beside_rewriting_never_deadlocks,
 );
 
-/// Any JSON, kept to the letter, which PostgreSQL's functions for JSON refuse.
+/// JSON that is stored verbatim, and that PostgreSQL's JSON functions refuse.
 const METADATA: &str = r#"{"z": 1.0, "a":[null, {"nested": "secret \u0000"}], "big": 1e400, "a": 12345678901234567890123}"#;
 
 async fn log(store: &Arc<dyn Storage>) -> Vec<Event> {
     store.events(Position(0), Scope::Everything, 1_000).await.unwrap()
 }
 
-/// The kinds of facts that hold a copy of the message, each of which says what is stored.
+/// Kinds of the facts that hold a copy of the message. Each copy must be equal to the stored message.
 async fn kinds(store: &Arc<dyn Storage>, of: MessageId) -> Vec<&'static str> {
     let stored = store.messages_by_id(&[of]).await.unwrap().remove(0);
     let mut kinds = Vec::new();
@@ -93,7 +93,7 @@ async fn a_deletion_redacts_all_copies(store: Arc<dyn Storage>) {
     assert_eq!(kinds(&store, message.id).await, ["posted", "edited", "deleted"]);
     let told = format!("{:?}", log(&store).await);
     assert!(!told.contains("secret"), "{told}");
-    // Once more, as nobody does.
+    // A second deletion, which no rule of the chat allows.
     delete(&store, &message).await;
     assert_eq!(kinds(&store, message.id).await, ["posted", "edited", "deleted", "deleted"]);
 }
@@ -154,7 +154,7 @@ async fn copies_that_were_forgotten_are_not_missed(store: Arc<dyn Storage>) {
     assert_eq!(kinds(&store, message.id).await, ["edited", "deleted"]);
 }
 
-/// However the two meet.
+/// Tests an edit beside the deletion of a file, in varying interleavings.
 async fn an_edit_beside_the_deletion_of_a_file_loses_neither(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = begin(&store, &[&ann]).await;
@@ -183,7 +183,7 @@ async fn an_edit_beside_the_deletion_of_a_file_loses_neither(store: Arc<dyn Stor
     }
 }
 
-/// Whoever edits several takes them in any order.
+/// Tests `forget_events` beside edits that lock events in any order.
 async fn forgetting_beside_rewriting_never_deadlocks(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let room = begin(&store, &[&ann]).await;

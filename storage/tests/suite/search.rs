@@ -1,3 +1,5 @@
+//! Tests of message search.
+
 use std::sync::Arc;
 
 use storage::{ConversationId, MessageId, Page, PartnerId, SearchPoint, Storage, Walk, Walked};
@@ -15,18 +17,18 @@ on_every_backend!(
     walks_find_what_pages_hold,
 );
 
-/// A walk to the end, for all that contains `query`.
+/// A search without limits for messages that contain `query`.
 fn everything(query: &str) -> Walk<'_> {
     Walk { messages: 1_000, query, limit: 1_000, bytes: 1_000_000 }
 }
 
-/// The newest message of a conversation, whoever may see it.
+/// The newest message of a conversation, visible or not.
 async fn newest(store: &Arc<dyn Storage>, of: ConversationId) -> SearchPoint {
     let conversation = store.conversation(of).await.unwrap().unwrap();
     SearchPoint { message: conversation.last_message.unwrap(), conversation: of, seq: conversation.last_seq }
 }
 
-/// Walks from the newest message of a conversation.
+/// Searches from the newest message of a conversation.
 async fn walk(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, walk: Walk<'_>) -> Walked {
     store.search_messages(newest(store, of).await, reader, walk).await.unwrap()
 }
@@ -54,7 +56,7 @@ async fn a_text_is_found_whatever_the_case(store: Arc<dyn Storage>) {
         ("οδοσ", &["ΟΔΟΣ 5"]),
         ("ΟΔΟΣ", &["ΟΔΟΣ 5"]),
         ("istanbul", &["İstanbul"]),
-        // No pattern of any kind.
+        // The characters of LIKE and of regular expressions have no special meaning.
         ("% _s", &["100% _sure_"]),
         ("____", &[]),
         ("K\\S", &["back\\slash"]),
@@ -118,7 +120,7 @@ async fn matches_end_at_a_number_or_at_a_size(store: Arc<dyn Storage>) {
     for (limit, bytes, expected) in [
         (2, 1_000, &["needle!", "needle"][..]),
         (0, 1_000, &[]),
-        // The one that reaches the size is the last.
+        // The match that reaches the size is the last.
         (9, 1, &["needle!"]),
         (9, 7, &["needle!"]),
         (9, 8, &["needle!", "needle"]),
@@ -175,7 +177,7 @@ async fn what_is_hidden_is_not_found(store: Arc<dyn Storage>) {
     assert_eq!(starts(None).await, [SearchPoint { message: fourth, conversation: room, seq: 4 }]);
     assert_eq!(starts(Some(fourth)).await, []);
     assert_eq!(walk(&store, room, ann.partner.id, everything("number")).await.messages, 4);
-    // Who is no participant, or no longer.
+    // Partners who are no participants, or have left.
     assert_eq!(walk(&store, room, cat.partner.id, everything("number")).await, Walked::default());
     assert_eq!(store.newest_messages(cat.partner.id, Some(room), None).await.unwrap(), []);
     write(&store, async |tx| {

@@ -1,3 +1,5 @@
+//! Tests of log-in sessions and poll cursors.
+
 use std::sync::Arc;
 
 use storage::{
@@ -101,7 +103,7 @@ async fn touches_never_go_back(store: Arc<dyn Storage>) {
     touch(&store, 1, 150, None).await;
     assert_eq!(state().await, (at(200), Some(Position(7))));
 
-    // One of these has ended, and one is touched twice.
+    // Session 9 has ended, and session 1 is touched twice.
     let touches = [(9, 300), (1, 400), (1, 350)];
     let touches = touches.map(|(n, seconds)| SessionTouch { key: key(n), last_used_at: at(seconds), told: None });
     store.touch_sessions(&touches).await.unwrap();

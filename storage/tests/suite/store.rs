@@ -1,3 +1,5 @@
+//! Tests of the store itself: an empty store, secrets, and closing.
+
 use std::sync::Arc;
 
 use storage::{Error, Position, Scope, SessionKey, Storage, Writability};

@@ -1,3 +1,5 @@
+//! Tests of support sessions and of devices.
+
 use std::sync::Arc;
 
 use storage::{
@@ -156,7 +158,7 @@ async fn what_was_seen_stays_seen_since_then(store: Arc<dyn Storage>) {
     assert!(mark(&ann, 1, 14).await);
     assert_eq!(seen(1, MessageSide::Agent).await, Some(at(14)));
     assert!(store.seen_at(ConversationId(1_000), &[(1, MessageSide::Agent)]).await.unwrap().is_empty());
-    // Cat has taken over: whoever was of that side has seen it.
+    // Cat takes over. Messages that Ben has seen stay seen by this side.
     join(&store, id, &cat, 15).await;
     assert!(!mark(&ben, 6, 16).await && mark(&cat, 6, 17).await);
     assert_eq!(seen(2, MessageSide::Initiator).await, Some(at(10)));
@@ -188,7 +190,7 @@ async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
         ids.push(begin(&store, &ann, seconds).await.conversation);
     }
     join(&store, ids[1], &ben, 50).await;
-    // Who writes is not silent; what others write says nothing of it.
+    // Writing ends a side's silence; messages of the other side do not.
     for (id, by) in [(ids[4], &ann), (ids[1], &ben)] {
         post(&store, NewMessage { created_at: at(50), ..new_message(id, by, "here") }).await;
     }
@@ -198,7 +200,7 @@ async fn silent_sessions_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     assert_eq!(found, ids[1..3]);
     drop(tx);
     let mut tx = store.begin().await.unwrap();
-    // Only this waits until the other transaction has let go.
+    // This lock waits until the other transaction is rolled back.
     assert_eq!(tx.lock_conversations(&ids[1..3]).await.unwrap().len(), 2);
     assert_eq!(tx.lock_silent_support(at(10), 1).await.unwrap().len(), 1);
 }
@@ -290,7 +292,7 @@ async fn joined_sessions_are_found_by_who_joined(store: Arc<dyn Storage>) {
     assert_eq!(joined(&ann).await, []);
 }
 
-/// Whoever gives back what it has joined gives back nothing that another has joined meanwhile.
+/// Releasing a joined session never releases it for another partner who has joined it meanwhile.
 async fn a_session_taken_over_is_no_longer_joined(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let id = begin(&store, &ann, 0).await.conversation;
@@ -321,12 +323,12 @@ async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     for _ in 0..7 {
         ids.push(begin(&store, &ann, 0).await.conversation);
     }
-    // The last but one waits, and so does the last again.
+    // Session 5 waits, and session 6 waits again.
     for (session, seconds) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 1), (6, 1)] {
         join(&store, ids[session], &ben, seconds).await;
     }
     give_back(&store, ids[6]).await;
-    // Who writes is not absent; what others write says nothing of it.
+    // Writing ends an absence; messages of the other side do not.
     for (id, by) in [(ids[4], &ben), (ids[1], &ann)] {
         post(&store, NewMessage { created_at: at(50), ..new_message(id, by, "here") }).await;
     }
@@ -334,7 +336,7 @@ async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     let absent = async |seconds, limit| {
         let mut tx = store.begin().await.unwrap();
         let absent = tx.lock_absent_support(at(seconds), &[Role::User], limit).await.unwrap();
-        // Waits until the locks are gone, which whoever looks next passes over.
+        // A commit waits until the locks are released. Otherwise the next call would skip the locked rows.
         tx.commit().await.unwrap();
         absent.iter().map(|of| of.id).collect::<Vec<_>>()
     };
@@ -345,11 +347,11 @@ async fn absent_joiners_are_found_by_one_at_a_time(store: Arc<dyn Storage>) {
     assert_eq!(absent(51, 10).await, ids[1..5]);
 }
 
-/// The sessions whose joiners are absent at that time, of those who have one of these roles.
+/// Support sessions whose joiners are absent at that time. `answering`: roles that may answer.
 async fn absent(store: &Arc<dyn Storage>, before: i64, answering: &[Role]) -> Vec<ConversationId> {
     let mut tx = store.begin().await.unwrap();
     let absent = tx.lock_absent_support(at(before), answering, 10).await.unwrap();
-    // Waits until the locks are gone.
+    // A commit waits until the locks are released.
     tx.commit().await.unwrap();
     absent.iter().map(|of| of.id).collect()
 }

@@ -1,3 +1,5 @@
+//! Tests of refresh tokens and their families.
+
 use std::sync::Arc;
 
 use storage::{NewRefreshToken, RefreshToken, Storage, TokenKey, User};

@@ -1,3 +1,5 @@
+//! Tests of unread counts and read positions.
+
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
@@ -63,7 +65,7 @@ async fn the_read_position_never_goes_back_nor_beyond_the_end(store: Arc<dyn Sto
     assert_eq!(read_up_to(&store, ConversationId(1_000), reader, 4).await, 0);
 }
 
-/// Each gets what became of its own, in the order asked.
+/// Tests a batch of marks: results are in the order of the requests.
 async fn many_read_on_at_once(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let one = conversation(&store, &[&ann, &ben]).await;
@@ -196,7 +198,7 @@ async fn of_two_who_read_and_delete_at_once_neither_is_passed_over(store: Arc<dy
     }
 }
 
-/// Counts all messages, as no backend should.
+/// Counts unread messages by reading all of them, as a reference for the backends' counters.
 async fn count(store: &Arc<dyn Storage>, of: ConversationId, partner: PartnerId, read_seq: i64) -> i64 {
     let all = store.messages(of, partner, Page::After { id: MessageId(0), limit: 10_000 }).await.unwrap();
     let counts = |message: &Message| message.author.partner != partner && message.deleted_at.is_none();

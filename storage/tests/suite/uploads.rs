@@ -1,3 +1,5 @@
+//! Tests of uploads: expiry, and mentions in messages, which keep them.
+
 use std::sync::Arc;
 
 use storage::{Mention, MessageId, NewUpload, PartnerId, Storage, Upload, UploadedFile, User};
@@ -111,7 +113,7 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
     assert!(store.upload("chat-images/d").await.unwrap().is_some());
 }
 
-/// The names of those that a message lets go by naming only these.
+/// Sets the uploads that a message mentions, and returns the names of those that it releases.
 async fn change(store: &Arc<dyn Storage>, of: MessageId, by: &User, names: &[&str]) -> Vec<String> {
     let names: Vec<_> = names.iter().map(|name| format!("chat-images/{name}")).collect();
     let mut gone = write(store, async |tx| tx.change_uploads(of, by.partner.id, &names).await.unwrap()).await;
@@ -205,8 +207,8 @@ async fn an_owner_has_an_account(store: Arc<dyn Storage>) {
     assert!(tx.insert_upload(new_upload(company.id, "a", 1)).await.is_err());
 }
 
-/// An attachment names one, and an upload two: that of the file that was put, and its own name, by which files are put where
-/// nobody tells the store.
+/// Tests the objects in use. An attachment uses one object. An upload uses two: that of its file, and one of its own
+/// name, for files that clients put directly into the object store.
 async fn an_object_is_in_use_while_anything_names_it(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let attachment = write(&store, async |tx| {

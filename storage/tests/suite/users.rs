@@ -1,3 +1,5 @@
+//! Tests of users and partners: ids, logins, external ids, passwords and people search.
+
 use std::sync::Arc;
 
 use storage::{NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Role, Storage, User, UserChange, UserId};
@@ -98,7 +100,7 @@ async fn explicit_ids_move_the_sequence(store: Arc<dyn Storage>) {
     let next = write(&store, async |tx| {
         let user = tx.insert_user(with_ids("high", 80, 90)).await.unwrap();
         assert_eq!((user.id, user.partner.id), (UserId(80), PartnerId(90)));
-        // Moves nothing back.
+        // Smaller explicit ids leave the sequence as it is.
         tx.insert_user(with_ids("low", 4, 5)).await.unwrap();
         let company = tx.insert_partner(NewPartner { id: Some(PartnerId(100)), ..new_partner("Company") }).await.unwrap();
         assert_eq!(company.id, PartnerId(100));
@@ -133,7 +135,7 @@ async fn an_external_id_is_taken_once(store: Arc<dyn Storage>) {
     let mut tx = store.begin().await.unwrap();
     assert_eq!(conflict(tx.insert_user(external("ben", "7")).await), "users_external_id");
     drop(tx);
-    // Any number have none.
+    // Any number of users may have no external id.
     users(&store, ["ben", "cat"]).await;
     assert_eq!(store.user_by_external_id("7").await.unwrap(), Some(ann));
     assert_eq!(store.user_by_external_id("").await.unwrap(), None);
@@ -175,7 +177,7 @@ async fn an_external_id_may_come_later(store: Arc<dyn Storage>) {
     assert!(!store.has_external_ids().await.unwrap());
 }
 
-/// Of those who may log in, and nothing of the salt or the hash.
+/// Tests the password kinds: those of users who may log in, without salt and hash.
 async fn kinds_of_passwords_are_told_apart_by_algorithm_and_parameters(store: Arc<dyn Storage>) {
     assert_eq!(store.password_kinds(10).await.unwrap(), [""; 0]);
     let hashes = [
@@ -323,7 +325,7 @@ async fn search_ignores_case(store: Arc<dyn Storage>) {
     assert_eq!(found(&store, "éVA å").await, ["Éva Ågren"]);
 }
 
-/// However a name was typed, composed or not, with whichever i.
+/// Tests case folding of composed and decomposed characters, and of the dotless i.
 async fn search_folds_as_unicode_does(store: Arc<dyn Storage>) {
     partners(&store, ["Jose\u{301} Mac", "José Windows", "İbrahim Işık", "Straße"].map(new_partner)).await;
     for (query, names) in [

@@ -1,3 +1,5 @@
+//! Tests of the workspace's settings.
+
 use std::sync::Arc;
 
 use storage::{ImportMarks, PartnerId, Storage, Workspace};

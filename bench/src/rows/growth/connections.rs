@@ -1,3 +1,5 @@
+//! Growth of costs with open sockets.
+
 use crate::{
     Result,
     children::Server,
@@ -7,10 +9,10 @@ use crate::{
     rows::Bench,
 };
 
-/// How many sockets are open.
+/// Numbers of open sockets.
 const SOCKETS: [u32; 3] = [100, 1_000, 10_000];
 
-/// A server with so many idle sockets, which count what they are told.
+/// A server with idle sockets, which count the messages they receive.
 struct Crowded {
     server: Server,
     house: Furnished,
@@ -18,7 +20,7 @@ struct Crowded {
 }
 
 impl Bench<'_> {
-    /// Sockets that are told nothing cost nothing but memory. Each size has a server of its own, so that all can be
+    /// Measures that idle sockets cost nothing but memory. Each size has a server of its own, so that all can be
     /// measured in turns.
     pub(crate) async fn growth_of_connections(&self) -> Result<()> {
         let mut growth = Growth {
@@ -32,11 +34,11 @@ impl Bench<'_> {
         };
         let mut crowded = Vec::new();
         for size in &mut growth.sizes {
-            // The files that may be open are for all of them together.
+            // The limit of open files holds for all sizes together.
             *size = u32::try_from(load::connections_allowed(*size as usize + 2_000)? - 2_000)?;
             let server = Server::dragoman(&self.program, "memory:")?;
             let house = Furnished::by_the_api(&server).await?;
-            // The thread before the one that is written to, and of the same people.
+            // Another thread than the one with the sends, with the same participants.
             let path = format!("/conversations/{}/", house.thread - 1);
             let doors: Vec<_> = house.readers.iter().map(|reader| (path.clone(), reader.clone())).collect();
             let idle = Listeners::new(load::open(server.address, &doors, *size as usize).await?, b"chat_message");

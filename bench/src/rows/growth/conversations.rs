@@ -1,3 +1,5 @@
+//! Growth of costs with the conversations of a user.
+
 use crate::{
     Result,
     children::Server,
@@ -7,13 +9,13 @@ use crate::{
     rows::Bench,
 };
 
-/// How many conversations a person is in.
+/// Numbers of conversations of a person.
 const CONVERSATIONS: [u32; 4] = [10, 100, 1_000, 10_000];
-/// Who is with them in each.
+/// The other member of each conversation.
 const OTHER: i64 = 75;
 
 impl Bench<'_> {
-    /// In how many conversations the persons from 71 on are.
+    /// Numbers of conversations of the persons from 71 on.
     pub(crate) fn conversations(&self) -> Vec<u32> {
         self.sizes(CONVERSATIONS)
     }
@@ -40,13 +42,13 @@ impl Bench<'_> {
         for _ in 0..self.growth_rounds() {
             growth.round();
             for (person, conversations) in (71..).zip(growth.sizes.clone()) {
-                // One in the middle, so that it is neither the first nor the last of anything.
+                // A conversation in the middle, so that it is neither the first nor the last of anything.
                 let (reader, conversation) = (session(person), 100_000 * person + i64::from(conversations / 2));
                 let said = send(&session(OTHER), conversation);
                 let polls = u32::try_from(times / 4)?;
                 let counted = load::after_each(ours.address, &said, &|_| count(&reader), times).await?;
                 let listed = load::latency(ours.address, &[threads(&reader)], times / 10).await?;
-                // It is told at once what has happened since it was last told.
+                // The first poll returns at once with all earlier updates.
                 load::latency(ours.address, &[updates(&reader, 0)], 1).await?;
                 let told = load::delivery(ours.address, &|_| updates(&reader, 60), &said, polls).await?;
                 let poll = |last: &str| crate::requests::poll(&reader, conversation, last);

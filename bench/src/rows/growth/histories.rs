@@ -1,3 +1,5 @@
+//! Growth of costs with the messages in a conversation.
+
 use crate::{
     Result,
     children::Server,
@@ -8,13 +10,13 @@ use crate::{
     rows::Bench,
 };
 
-/// How many messages there are in a conversation.
+/// Numbers of messages in a conversation.
 const MESSAGES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
-/// Whoever has written them.
+/// The author of the messages.
 const WRITER: i64 = 1;
 
 impl Bench<'_> {
-    /// How many messages there are in the conversations from 1500 on, whose readers are the persons from 65 on.
+    /// Sizes of the conversations from 1500 on, whose readers are the persons from 65 on.
     pub(crate) fn histories(&self) -> Vec<u32> {
         self.sizes(MESSAGES)
     }
@@ -44,7 +46,7 @@ impl Bench<'_> {
             requests.push((pages, send(&reader, conversation), send(&session(WRITER), conversation), reader));
         }
         for (_, _, said, reader) in &requests {
-            // All that was there before is read once, so that afterwards one message is read at a time.
+            // Marks the whole history as read once: afterwards each `message/read` marks one message.
             load::after_each(ours.address, said, &|message| read(reader, message), 1).await?;
         }
         for _ in 0..self.growth_rounds() {

@@ -1,4 +1,4 @@
-//! How cost grows with what there is much of.
+//! Growth of costs with the size of the data.
 
 mod connections;
 mod conversations;
@@ -8,7 +8,7 @@ mod participants;
 use crate::rows::Bench;
 
 impl Bench<'_> {
-    /// All but the largest, where there is little time.
+    /// The sizes; without the largest in a quick run.
     fn sizes<const N: usize>(&self, sizes: [u32; N]) -> Vec<u32> {
         sizes.into_iter().take(if self.cli.quick { N - 1 } else { N }).collect()
     }
@@ -17,7 +17,7 @@ impl Bench<'_> {
         if self.cli.quick { 3 } else { 5 }
     }
 
-    /// How often something is done at each size in each round.
+    /// Number of repetitions at each size in each round.
     fn growth_times(&self) -> usize {
         if self.cli.quick { 20 } else { 100 }
     }

@@ -1,3 +1,5 @@
+//! Growth of costs with the participants of a conversation.
+
 use crate::{
     Result,
     children::Server,
@@ -8,14 +10,14 @@ use crate::{
     rows::Bench,
 };
 
-/// How many people are in a conversation.
+/// Numbers of people in a conversation.
 const PEOPLE: [u32; 5] = [2, 10, 100, 1_000, 5_000];
-/// The first two of the people, who are in all of the conversations.
+/// The first two people, members of all the conversations.
 const WRITER: i64 = 10_001;
 const READER: i64 = 10_002;
 
 impl Bench<'_> {
-    /// How many of the persons from 10,001 on are in the conversations from 1601 on.
+    /// Sizes of the conversations from 1601 on, whose members are the persons from 10,001 on.
     pub(crate) fn crowds(&self) -> Vec<u32> {
         self.sizes(PEOPLE)
     }
@@ -37,7 +39,7 @@ impl Bench<'_> {
         let people =
             |conversation: i64| http::call(&format!("/api/messaging/thread/participants/{conversation}"), &session(READER), "{}");
         let (times, rounds) = (self.growth_times(), self.growth_rounds());
-        // Nobody may listen to some of it, so there are two passes, in each of which all sizes take turns.
+        // Two passes: the first one needs conversations without subscribers. All sizes take turns within each.
         let mut silent = Vec::new();
         for _ in 0..rounds {
             let mut round = Vec::new();
@@ -57,12 +59,12 @@ impl Bench<'_> {
             let path = format!("/conversations/{conversation}/");
             let mut listeners = Listeners::new(Vec::new(), b"chat_message");
             for person in (WRITER..).take(*size as usize) {
-                // Each reads from the start on: everybody is told of everybody who comes.
+                // Each new subscriber is announced to all others, so the sockets are read from the start on.
                 for socket in load::open(ours.address, &[(path.clone(), session(person))], 1).await? {
                     listeners.join(socket);
                 }
             }
-            // Whoever is told this has been told who came before it.
+            // Events are ordered: a socket that has this message has all announcements before it.
             listeners.heard(ours.address, &send(&session(WRITER), conversation), 3).await?;
             listening.push(listeners);
         }
