@@ -1,5 +1,4 @@
-//! Dialect of a support chat in the style of an AWS API Gateway WebSocket (`concierge`). One socket carries requests with their
-//! answers, and events. Every frame has a `channel`: the published client drops a chat after a frame without one.
+#![doc = include_str!("README.md")]
 
 mod actions;
 mod asyncapi;

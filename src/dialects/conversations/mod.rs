@@ -1,8 +1,4 @@
-//! Dialect of a chat with one WebSocket per conversation, `/conversations/<id>/?token=`, and one WebSocket for all conversations
-//! of a user, `/conversations/?token=` (spec `50-conversations.md`).
-//!
-//! `<id>` is the conversation's integer id, written as a string, or its uuid. `/ws/conversations/` and the paths of the setting
-//! `conversations.paths` lead to the same sockets.
+#![doc = include_str!("README.md")]
 
 mod asking;
 mod asyncapi;

@@ -1,8 +1,4 @@
-//! Dialect of Odoo 8's `im_chat`, its address-book extension, and the bus that delivers their notifications (spec
-//! `30-im-chat.md`): `/im_chat/...` and `/longpolling/...`.
-//!
-//! A conversation is called a session here and is identified by its uuid. The window state is the session's `state`, the folder
-//! its `status`.
+#![doc = include_str!("README.md")]
 
 mod book;
 mod bus;

@@ -1,7 +1,4 @@
-//! Messaging dialect: `/api/messaging/...` (spec `20-messaging.md`).
-//!
-//! All routes are JSON-RPC calls, except the file routes. Errors of the caller are successful results of the form `{"error":
-//! "..."}`.
+#![doc = include_str!("README.md")]
 
 mod attachments;
 mod changes;

@@ -1,4 +1,4 @@
-//! Dialect of Odoo's session routes, `/jsonrpc` and the models behind it (spec `10-odoo-session.md`).
+#![doc = include_str!("README.md")]
 
 mod about;
 mod error;

@@ -1,9 +1,4 @@
-//! Dialect of a chat made with Django Channels (`room`): one WebSocket per user, `/ws/chat/room/`, and HTTP routes in Django's
-//! style, `/chat/...` (spec `40-room.md`).
-//!
-//! Users are identified by uuid. A direct conversation is a thread, identified by its id or by the other user; other
-//! conversations only reach the socket as events. The dialect has no frame for edits and deletions: the history shows a message's
-//! current text, which is empty after its deletion.
+#![doc = include_str!("README.md")]
 
 mod asyncapi;
 mod content;

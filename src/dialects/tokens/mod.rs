@@ -1,5 +1,4 @@
-//! Token dialect (spec `15-tokens.md`): `/auth/token`, tokens for clients of the dialects with bearer authentication;
-//! `/auth/session`, a session cookie for a token; and `/api/token/`, tokens in the wire format of Django's simplejwt.
+#![doc = include_str!("README.md")]
 
 mod revocation;
 mod session;

@@ -1,8 +1,4 @@
-//! Dialect of uploads beside a chat (spec `60-concierge.md`, "Uploads"): a signed URL to upload a file to, and an address to read
-//! it from.
-//!
-//! With a bucket (object store) both addresses are the bucket's. Otherwise both are `/files/...` on this server, and the upload
-//! URL carries its signature in the query.
+#![doc = include_str!("README.md")]
 
 mod error;
 mod file;
